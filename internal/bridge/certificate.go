@@ -1,0 +1,62 @@
+package bridge
+
+import (
+	"crypto/sha1" //nolint:gosec // the thumbprint of an X.509 certificate is defined as SHA-1
+	"encoding/hex"
+	"strings"
+	"time"
+)
+
+// Certificate is a public SAML signing certificate, on either side of the bridge.
+type Certificate struct {
+	Thumbprint string // SHA-1 of the DER, upper-case hex
+	NotBefore  time.Time
+	NotAfter   time.Time
+	DER        []byte // empty when the source gives dates only
+}
+
+// Thumbprint returns the SHA-1 of a DER certificate in upper-case hex, as Entra shows it.
+func Thumbprint(der []byte) string {
+	sum := sha1.Sum(der) //nolint:gosec // see the import
+	return strings.ToUpper(hex.EncodeToString(sum[:]))
+}
+
+// CertificateHolder is the side a certificate was read from.
+type CertificateHolder string
+
+// The holders of a certificate.
+const (
+	HolderEntra CertificateHolder = "entra" // signs with it
+	HolderAWS   CertificateHolder = "aws"   // trusts it
+)
+
+// SigningCertificates is one reading of the certificates an Entra application signs with.
+type SigningCertificates struct {
+	Certificates          []Certificate // each once, earliest expiry first
+	ActiveThumbprint      string        // "": unknown or never set
+	ActiveKnown           bool          // false when read from federation metadata, which does not tell
+	NotificationAddresses int           // how many people Entra mails before expiry; -1: unknown
+}
+
+// Active returns the certificate that Entra is set to sign with.
+func (s SigningCertificates) Active() (Certificate, bool) {
+	for _, certificate := range s.Certificates {
+		if s.ActiveKnown && certificate.Thumbprint == s.ActiveThumbprint {
+			return certificate, true
+		}
+	}
+	return Certificate{}, false
+}
+
+// AppCredential is a secret or certificate by which the exporter itself signs in to Entra.
+type AppCredential struct {
+	Kind    string // secret | certificate
+	KeyID   string
+	Expires time.Time
+}
+
+// The kinds of an application's own credential.
+const (
+	CredentialSecret      = "secret"
+	CredentialCertificate = "certificate"
+)
