@@ -1,0 +1,147 @@
+package bridge_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+func TestSecretNeverShows(t *testing.T) {
+	const planted = "s3cr3t-pl4nted"
+	secret := bridge.NewSecret(planted)
+	nested := struct {
+		Public  bridge.Secret
+		private bridge.Secret
+		list    []bridge.Secret
+	}{secret, secret, []bridge.Secret{secret}}
+
+	var outputs []string
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%T"} {
+		outputs = append(outputs, fmt.Sprintf(verb, secret), fmt.Sprintf(verb, &secret), fmt.Sprintf(verb, nested))
+	}
+	asJSON, err := json.Marshal(map[string]any{"secret": secret, "nested": nested})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asYAML, err := yaml.Marshal(map[string]any{"secret": secret, "pointer": &secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("test", "secret", secret, "nested", nested)
+	outputs = append(outputs, string(asJSON), string(asYAML), log.String(), fmt.Sprint(fmt.Errorf("wrapped %w %v", os.ErrExist, secret)))
+
+	for _, output := range outputs {
+		if strings.Contains(output, planted) || strings.Contains(output, fmt.Sprintf("%x", planted)) {
+			t.Errorf("the secret shows in %q", output)
+		}
+	}
+	if got := fmt.Sprint(secret); got != "<secret>" {
+		t.Errorf("prints %q, want <secret>", got)
+	}
+	if secret.Reveal() != planted || !secret.Equal(bridge.NewSecret(planted)) || secret.Equal(bridge.NewSecret("other")) {
+		t.Error("the value is not kept")
+	}
+}
+
+func TestSecretFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(" value\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secret, err := bridge.SecretFile(path).Read()
+	if err != nil || secret.Reveal() != "value" {
+		t.Fatalf("Read() = %q, %v", secret.Reveal(), err)
+	}
+	if err := os.WriteFile(path, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bridge.SecretFile(path).Read(); err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("an empty file gives %v", err)
+	}
+}
+
+func TestReasonAndOutcome(t *testing.T) {
+	cause := errors.New("cause")
+	for _, test := range []struct {
+		name    string
+		err     error
+		reason  bridge.Reason
+		outcome bridge.Outcome
+	}{
+		{"no error", nil, "", bridge.OutcomeDone},
+		{"a 4xx has no effect", &bridge.Error{Reason: bridge.ReasonPermission, Status: 403}, bridge.ReasonPermission, bridge.OutcomeRefused},
+		{"nothing sent", &bridge.Error{Reason: bridge.ReasonNetwork, Unsent: true}, bridge.ReasonNetwork, bridge.OutcomeRefused},
+		{"the answer was lost", &bridge.Error{Reason: bridge.ReasonNetwork}, bridge.ReasonNetwork, bridge.OutcomeUnknown},
+		{"a 500 may have taken effect", &bridge.Error{Reason: bridge.ReasonOther, Status: 500}, bridge.ReasonOther, bridge.OutcomeUnknown},
+		{"an unreadable 2xx", &bridge.Error{Reason: bridge.ReasonInvalidResponse, Status: 200}, bridge.ReasonInvalidResponse, bridge.OutcomeUnknown},
+		{"wrapped", fmt.Errorf("corp: %w", &bridge.Error{Reason: bridge.ReasonThrottled, Status: 429}), bridge.ReasonThrottled, bridge.OutcomeRefused},
+		{"a deadline", context.DeadlineExceeded, bridge.ReasonTimeout, bridge.OutcomeUnknown},
+		{"anything else", cause, bridge.ReasonOther, bridge.OutcomeUnknown},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := bridge.ReasonOf(test.err); got != test.reason {
+				t.Errorf("ReasonOf = %q, want %q", got, test.reason)
+			}
+			if got := bridge.OutcomeOf(test.err); got != test.outcome {
+				t.Errorf("OutcomeOf = %q, want %q", got, test.outcome)
+			}
+		})
+	}
+}
+
+func TestErrorText(t *testing.T) {
+	err := &bridge.Error{
+		Reason: bridge.ReasonPermission,
+		Op:     "listing SCIM tokens of corp",
+		Detail: "AccessDeniedException: not authorized to perform sso-directory:ListBearerTokens",
+		Advice: "grant the policy in deploy/permissions/aws.md",
+		Err:    errors.New("cause"),
+	}
+	const want = "listing SCIM tokens of corp: permission: AccessDeniedException: not authorized to perform " +
+		"sso-directory:ListBearerTokens (grant the policy in deploy/permissions/aws.md)"
+	if err.Error() != want {
+		t.Errorf("got  %s\nwant %s", err.Error(), want)
+	}
+}
+
+func TestBindingKey(t *testing.T) {
+	binding := bridge.Binding{
+		Region: "eu-central-1", IdentityStoreID: "d-1", ProvisioningTenantID: "t-1", SCIMEndpoint: "https://scim.example",
+		EntraTenantID: "e", ServicePrincipalID: "s", JobID: "j",
+	}
+	if !binding.Complete() {
+		t.Error("a full binding is not complete")
+	}
+	other := binding
+	other.SCIMEndpoint = "https://scim.example/moved"
+	if binding.Key() != other.Key() {
+		t.Error("the key depends on what may be spelt in several ways")
+	}
+	other.JobID = "j2"
+	if binding.Key() == other.Key() {
+		t.Error("another job has the same key")
+	}
+}
+
+func TestFreshness(t *testing.T) {
+	now := time.Now()
+	status := bridge.SourceStatus{Interval: time.Minute, LastAttempt: now, LastSuccess: now.Add(-3 * time.Minute)}
+	if !status.Fresh(now) || status.Fresh(now.Add(time.Second)) {
+		t.Error("fresh means at most three intervals old")
+	}
+	if (bridge.SourceStatus{Interval: time.Minute}).Fresh(now) {
+		t.Error("a source never read is fresh")
+	}
+}
