@@ -48,6 +48,37 @@ func (s SigningCertificates) Active() (Certificate, bool) {
 	return Certificate{}, false
 }
 
+// Decisive returns the certificate whose expiry ends sign-in: the active one or, where
+// the source does not tell which that is, the one that expires first.
+func (s SigningCertificates) Decisive() (Certificate, bool) {
+	if s.ActiveKnown {
+		return s.Active()
+	}
+	var earliest Certificate
+	for _, certificate := range s.Certificates {
+		if earliest.NotAfter.IsZero() || certificate.NotAfter.Before(earliest.NotAfter) {
+			earliest = certificate
+		}
+	}
+	return earliest, !earliest.NotAfter.IsZero()
+}
+
+// UnexpectedSigner returns the certificate that Entra signs with although it is not the
+// active one: when the active one has expired, Entra takes a valid inactive one by itself.
+// https://learn.microsoft.com/entra/identity/enterprise-apps/tutorial-manage-certificates-for-federated-single-sign-on
+func (s SigningCertificates) UnexpectedSigner(at time.Time) (Certificate, bool) {
+	active, known := s.Active()
+	if !known || at.Before(active.NotAfter) {
+		return Certificate{}, false
+	}
+	for _, certificate := range s.Certificates {
+		if certificate.Thumbprint != active.Thumbprint && !at.Before(certificate.NotBefore) && at.Before(certificate.NotAfter) {
+			return certificate, true
+		}
+	}
+	return Certificate{}, false
+}
+
 // AppCredential is a secret or certificate by which the exporter itself signs in to Entra.
 type AppCredential struct {
 	Kind    string // secret | certificate

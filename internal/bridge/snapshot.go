@@ -68,3 +68,17 @@ func (s Snapshot) Status(source Source) (SourceStatus, bool) {
 	}
 	return SourceStatus{}, false
 }
+
+// Trusts reports whether AWS holds the certificate with this thumbprint; known is
+// false when what AWS holds was never read.
+func (s Snapshot) Trusts(thumbprint string) (trusted, known bool) {
+	if s.Trusted == nil {
+		return false, false
+	}
+	for _, certificate := range *s.Trusted {
+		if certificate.Thumbprint == thumbprint {
+			return true, true
+		}
+	}
+	return false, true
+}

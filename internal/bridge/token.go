@@ -75,3 +75,27 @@ type SCIMCall struct {
 	UserAgent   string
 	SourceIP    string
 }
+
+// Active returns the token whose expiry matters: the one known to be in use; if that
+// is unknown or not listed, the earliest unexpired one; if all have expired, the
+// latest. False when no token has a known expiry.
+func (l TokenList) Active(inUse string, at time.Time) (Token, bool) {
+	var earliest, latest Token
+	for _, token := range l.Tokens {
+		switch {
+		case token.Expires.IsZero():
+			continue
+		case inUse != "" && token.ID == inUse:
+			return token, true
+		case !token.Expired(at) && (earliest.Expires.IsZero() || token.Expires.Before(earliest.Expires)):
+			earliest = token
+		}
+		if token.Expires.After(latest.Expires) {
+			latest = token
+		}
+	}
+	if !earliest.Expires.IsZero() {
+		return earliest, true
+	}
+	return latest, !latest.Expires.IsZero()
+}
