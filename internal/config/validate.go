@@ -1,0 +1,217 @@
+package config
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// settle checks that there is exactly one way to sign in.
+func (t *Tenant) settle(at place) {
+	if t.Name == "" {
+		t.Name = t.TenantID
+	}
+	ways := []string{"client_secret_file", "client_certificate_file", "workload_identity", "managed_identity", "aws_web_identity"}
+	given := slices.DeleteFunc(slices.Clone(ways), func(way string) bool {
+		return !at.has(way) && !at.has(strings.TrimSuffix(way, "_file")) // an inline secret is reported already
+	})
+	switch {
+	case len(given) == 0:
+		at.fail("", "has no way to sign in; give it one of %s", strings.Join(ways, ", "))
+	case len(given) > 1:
+		at.fail("", "has several ways to sign in (%s); keep one", strings.Join(given, ", "))
+	case given[0] == "managed_identity" && at.has("client_id"):
+		at.fail("client_id", "has no effect with managed_identity; a user-assigned identity is named by managed_identity.client_id")
+	case given[0] != "managed_identity" && !at.has("client_id"):
+		at.fail("client_id", "is missing; it is the application (client) id of the exporter's app registration, %s", rules["uuid"])
+	}
+	if at.has("client_certificate_password_file") && !at.has("client_certificate_file") {
+		at.fail("client_certificate_password_file", "has no effect without client_certificate_file")
+	}
+}
+
+func (c *Connection) settle(at place) {
+	if at.in("aws").has("external_id") && c.AWS.RoleARN == "" && c.Rotation.RoleARN == "" {
+		at.in("aws").fail("external_id", "has no effect without role_arn")
+	}
+	if c.Rotation.RoleARN == "" {
+		c.Rotation.RoleARN = c.AWS.RoleARN
+	}
+	if c.Rotation.Mode != bridge.RotationDisabled && c.Rotation.Issuer == bridge.IssuerConsoleAPI && c.Tokens.ReadFrom == bridge.OriginDeclared {
+		at.in("rotation").fail("issuer", "console_api creates tokens by the API that tokens.read_from: declared avoids; "+
+			"set issuer: operator (a person makes the token) or tokens.read_from: console_api")
+	}
+}
+
+func (t *Tokens) settle(at place) {
+	switch declared := len(t.Declared) > 0; {
+	case t.ReadFrom == bridge.OriginDeclared && !declared:
+		at.fail("declared", "is missing; read_from: declared needs the tokens of the AWS console (token_id, created, expires)")
+	case t.ReadFrom == bridge.OriginConsoleAPI && declared:
+		at.fail("declared", "has no effect with read_from: console_api; set read_from: declared or remove it")
+	case len(t.Declared) > bridge.TokenSlots:
+		at.fail("declared", "has %d tokens, but an identity store holds at most %d", len(t.Declared), bridge.TokenSlots)
+	}
+	for i, token := range t.Declared {
+		if first := slices.IndexFunc(t.Declared, func(o DeclaredToken) bool { return o.TokenID == token.TokenID }); first < i && token.TokenID != "" {
+			at.item("declared", i).fail("token_id", "is declared[%d] already", first)
+		}
+	}
+}
+
+// longestLife is a year with some room for what AWS may change; a later date is a slip.
+const longestLife = 400 * 24 // hours
+
+func (t *DeclaredToken) settle(at place) {
+	if t.Created.IsZero() || t.Expires.IsZero() {
+		return
+	}
+	if life := t.Expires.Sub(t.Created).Hours(); life <= 0 {
+		at.fail("expires", "is not after created")
+	} else if life > longestLife {
+		at.fail("expires", "is %.0f days after created; a SCIM token lives one year", life/24)
+	}
+}
+
+func (s *SAML) settle(at place) {
+	switch files := len(s.AWSCertificateFiles) > 0; {
+	case s.AWSCertificates == AWSCertificatesFiles && !files:
+		at.fail("aws_certificate_files", "is missing; aws_certificates: files needs the PEM files of the certificates that AWS trusts")
+	case s.AWSCertificates != AWSCertificatesFiles && files:
+		at.fail("aws_certificate_files", "has no effect without aws_certificates: files")
+	}
+}
+
+func (r *Rotation) settle(at place) {
+	if r.Before > 0 && r.Before <= r.VerifyTimeout+r.RetireAfter {
+		at.fail("before", "%s leaves too little time: a rotation may take verify_timeout + retire_after = %s, and the token would expire meanwhile",
+			r.Before, r.VerifyTimeout+r.RetireAfter)
+	}
+	if r.MaxAge > 0 && r.MaxAge < r.Cooldown {
+		at.fail("max_age", "%s is shorter than cooldown (%s)", r.MaxAge, r.Cooldown)
+	}
+}
+
+func (s *State) settle(at place) {
+	switch {
+	case s.AgeIdentityFile == "":
+	case s.Directory == "":
+		at.fail("age_identity_file", "has no effect without directory")
+	case inside(string(s.Directory), string(s.AgeIdentityFile)):
+		at.fail("age_identity_file", "lies in the state directory, where a backup would hold lock and key; put it elsewhere")
+	}
+}
+
+// inside reports whether path lies in directory, symbolic links resolved as far as
+// they exist.
+func inside(directory, path string) bool {
+	for _, resolve := range []func(string) string{filepath.Clean, real} {
+		relative, err := filepath.Rel(resolve(directory), resolve(path))
+		if err == nil && filepath.IsLocal(relative) {
+			return true
+		}
+	}
+	return false
+}
+
+func real(path string) string {
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		return resolved
+	}
+	if up := filepath.Dir(path); up != path {
+		return filepath.Join(real(up), filepath.Base(path))
+	}
+	return path
+}
+
+// settle resolves the references between the parts and keeps them apart.
+func (c *Config) settle(at place) {
+	c.settleTenants(at)
+	for i := range c.Connections {
+		connection, here := &c.Connections[i], at.item("connections", i)
+		c.settleReferences(connection, here)
+		for j, other := range c.Connections[:i] {
+			keepApart(here, connection, j, &other)
+		}
+		if connection.Rotation.Mode == bridge.RotationEnabled && c.State.Directory == "" {
+			here.in("rotation").fail("mode", "enabled needs a place for the journal and the new token; set state.directory")
+		}
+	}
+}
+
+func (c *Config) settleTenants(at place) {
+	for i, tenant := range c.Tenants {
+		first := slices.IndexFunc(c.Tenants, func(o Tenant) bool { return o.Name == tenant.Name })
+		switch {
+		case first == i || tenant.Name == "":
+		case at.item("tenants", i).has("name"):
+			at.item("tenants", i).fail("name", "is the name of tenants[%d] already; give each its own", first)
+		default:
+			at.item("tenants", i).fail("name", "is missing; tenants[%d] has the same tenant_id, so both need a name", first)
+		}
+	}
+}
+
+func (c *Config) settleReferences(connection *Connection, here place) {
+	names := make([]string, len(c.Tenants))
+	for i, tenant := range c.Tenants {
+		names[i] = tenant.Name
+	}
+	switch {
+	case len(names) == 0: // reported as such
+		return
+	case connection.Tenant == "" && len(names) == 1:
+		connection.Tenant = names[0]
+	case connection.Tenant == "":
+		here.fail("tenant", "is missing; there are several tenants, it is one of %s", strings.Join(names, ", "))
+	case !slices.Contains(names, connection.Tenant):
+		here.fail("tenant", "%s", noSuchTenant(connection.Tenant, names))
+	}
+	if connection.Rotation.Tenant == "" {
+		connection.Rotation.Tenant = connection.Tenant
+		return
+	}
+	reader, rotator := c.Tenant(connection.Tenant), c.Tenant(connection.Rotation.Tenant)
+	switch {
+	case rotator == nil:
+		here.in("rotation").fail("tenant", "%s", noSuchTenant(connection.Rotation.Tenant, names))
+	case reader != nil && reader.TenantID != rotator.TenantID:
+		here.in("rotation").fail("tenant", "has another tenant_id than tenant %q; the rotation needs an identity in the same Entra tenant", reader.Name)
+	}
+}
+
+func noSuchTenant(name string, names []string) string {
+	text := shown(name) + " is no tenant"
+	if guess := nearest(name, names); guess != "" {
+		return text + "; did you mean " + guess + "?"
+	}
+	return text + "; it is one of " + strings.Join(names, ", ")
+}
+
+// keepApart reports what two connections must not share: an application and an
+// identity store belong to one connection. What is discovered is compared again once
+// it is known.
+func keepApart(here place, connection *Connection, j int, other *Connection) {
+	if connection.Name != "" && connection.Name == other.Name {
+		here.fail("name", "is the name of connections[%d] already; give each its own", j)
+	}
+	if connection.Tenant == other.Tenant && connection.ServicePrincipalID == other.ServicePrincipalID {
+		if connection.ServicePrincipalID != "" {
+			here.fail("service_principal_id", "is the application of connections[%d] (%s) already; one application is one connection", j, other.Name)
+		} else if connection.Tenant != "" {
+			here.fail("service_principal_id", "is missing; connections[%d] (%s) has none either, so both would find the same application of tenant %s", j, other.Name, connection.Tenant)
+		}
+	}
+	mine, theirs := connection.AWS, other.AWS
+	switch {
+	case mine.IdentityStoreID != "" && mine.IdentityStoreID == theirs.IdentityStoreID:
+		here.in("aws").fail("identity_store_id", "is the identity store of connections[%d] (%s) already; one identity store is one connection", j, other.Name)
+	case mine.Region != "" && mine == theirs:
+		here.in("aws").fail("identity_store_id", "is missing; connections[%d] (%s) has the same region, profile and role, so both would find the same identity store", j, other.Name)
+	}
+	if mine.ProvisioningTenantID != "" && mine.ProvisioningTenantID == theirs.ProvisioningTenantID {
+		here.in("aws").fail("provisioning_tenant_id", "is that of connections[%d] (%s) already", j, other.Name)
+	}
+}
