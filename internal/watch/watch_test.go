@@ -1,0 +1,436 @@
+package watch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/watch"
+)
+
+func TestFirstRoundIsSpreadOverAFewSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var options watch.Options
+		clients := make([]*jobs, 1000)
+		for i := range clients {
+			clients[i] = &jobs{}
+			options.Connections = append(options.Connections, watch.Connection{
+				Name: fmt.Sprint("c", i), Sources: []watch.Source{watch.Job(5*time.Minute, clients[i].read)},
+			})
+		}
+		begin := time.Now()
+		w, stop := start(t, options, nil)
+		defer stop()
+		if w.Ready() {
+			t.Error("ready before anything was read")
+		}
+		after(3 * time.Second)
+		if !w.Ready() {
+			t.Error("not ready after three seconds")
+		}
+		perTenth := make(map[time.Duration]int)
+		for i, client := range clients {
+			if looks := client.times(); len(looks) != 1 {
+				t.Fatalf("connection %d was read %d times", i, len(looks))
+			} else {
+				perTenth[looks[0].Sub(begin)/(100*time.Millisecond)]++
+			}
+		}
+		for tenth, looks := range perTenth {
+			if looks > 100 {
+				t.Errorf("%d of 1000 reads in one tenth of a second (the %dth)", looks, tenth)
+			}
+		}
+	})
+}
+
+func TestGapsAreTheIntervalAndALittleJitter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &jobs{}
+		_, stop := start(t, one("corp", watch.Job(5*time.Minute, client.read)), nil)
+		defer stop()
+		after(24 * time.Hour)
+		looks := client.times()
+		if len(looks) < 262 || len(looks) > 289 {
+			t.Errorf("%d looks in a day, want about 275", len(looks))
+		}
+		for i := 1; i < len(looks); i++ {
+			if gap := looks[i].Sub(looks[i-1]); gap < 5*time.Minute || gap > 5*time.Minute+30*time.Second {
+				t.Errorf("gap %d is %s", i, gap)
+			}
+		}
+	})
+}
+
+func TestWhatFailsKeepsTheLastGoodReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, log := &jobs{}, &logbook{}
+		options := one("corp", watch.Job(5*time.Minute, client.read))
+		options.Logger = log.logger(slog.LevelInfo)
+		w, stop := start(t, options, nil)
+		defer stop()
+		after(time.Minute)
+		good := status(t, w, 0, bridge.SourceJob)
+		if !good.Up() || w.Snapshots()[0].Job.ID != "1" {
+			t.Fatalf("first look: %+v", w.Snapshots()[0])
+		}
+
+		client.set(func(j *jobs) {
+			j.err = &bridge.Error{Reason: bridge.ReasonPermission, Op: "reading the job", Detail: "Forbidden", Advice: "grant Synchronization.Read.All"}
+		})
+		after(time.Hour)
+		bad := status(t, w, 0, bridge.SourceJob)
+		attempts := uint64(len(client.times()) - 1)
+		if bad.Up() || !bad.LastSuccess.Equal(good.LastSuccess) || bad.Errors[bridge.ReasonPermission] != attempts {
+			t.Errorf("after %d failures: %+v", attempts, bad)
+		}
+		if w.Snapshots()[0].Job.ID != "1" {
+			t.Errorf("the reading became %+v", w.Snapshots()[0].Job)
+		}
+
+		client.set(func(j *jobs) { j.err = nil })
+		after(6 * time.Minute)
+		if again := status(t, w, 0, bridge.SourceJob); !again.Up() || again.Errors[bridge.ReasonPermission] != attempts {
+			t.Errorf("after recovery: %+v", again)
+		}
+		want := `level=WARN msg="reading failed, the last good values stay" connection=corp source=job reason=permission err="reading the job: permission: Forbidden (grant Synchronization.Read.All)"
+level=INFO msg="reading works again" connection=corp source=job`
+		got := log.String()
+		if !strings.HasPrefix(got, want) || strings.Count(got, "\n") != 2 {
+			t.Errorf("one line at the beginning and one at the end are wanted, got\n%s", got)
+		}
+	})
+}
+
+func TestAnEpisodeLogsEachReasonOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, log := &jobs{}, &logbook{}
+		options := one("corp", watch.Job(time.Minute, client.read))
+		options.Logger = log.logger(slog.LevelInfo)
+		_, stop := start(t, options, nil)
+		defer stop()
+		for i := range 60 {
+			reason := bridge.ReasonAuth
+			if i%2 == 0 {
+				reason = bridge.ReasonThrottled
+			}
+			client.set(func(j *jobs) { j.err = &bridge.Error{Reason: reason, Op: "reading"} })
+			after(time.Minute)
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != 2 {
+			t.Errorf("%d lines for two reasons:\n%s", lines, log)
+		}
+	})
+}
+
+func TestAHangingServiceIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &jobs{hang: true}
+		w, stop := start(t, one("corp", watch.Job(5*time.Minute, client.read)), nil)
+		defer stop()
+		after(59 * time.Second)
+		if w.Ready() {
+			t.Error("ready while the first look hangs")
+		}
+		after(2 * time.Second)
+		if s := status(t, w, 0, bridge.SourceJob); s.Errors[bridge.ReasonTimeout] != 1 || !w.Ready() {
+			t.Errorf("after the deadline: %+v, ready %t", s, w.Ready())
+		}
+	})
+}
+
+func TestAfterTheNetworkFailedItLooksSooner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, test := range []struct {
+			reason bridge.Reason
+			gaps   []time.Duration
+		}{
+			{bridge.ReasonNetwork, []time.Duration{1, 2, 4, 8, 16, 32, 60, 60}},
+			{bridge.ReasonTimeout, []time.Duration{1, 2, 4, 8, 16, 32, 60, 60}},
+			{bridge.ReasonThrottled, []time.Duration{60, 60}},
+			{bridge.ReasonAuth, []time.Duration{60, 60}},
+		} {
+			client := &jobs{err: &bridge.Error{Reason: test.reason, Op: "reading"}}
+			_, stop := start(t, one("corp", watch.Job(time.Hour, client.read)), nil)
+			after(5 * time.Hour)
+			stop()
+			looks := client.times()
+			for i, want := range test.gaps {
+				want *= time.Minute
+				if gap := looks[i+1].Sub(looks[i]); gap < want || gap > want+want/10 {
+					t.Errorf("%s: gap %d is %s, want %s", test.reason, i, gap, want)
+				}
+			}
+		}
+	})
+}
+
+func TestRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mine, other, tenants := &jobs{}, &jobs{}, &jobs{}
+		w, stop := start(t, watch.Options{
+			Connections: []watch.Connection{
+				{Name: "corp", Tenant: "t", Sources: []watch.Source{watch.Job(time.Hour, mine.read)}},
+				{Name: "lab", Tenant: "t", Sources: []watch.Source{watch.Job(time.Hour, other.read)}},
+			},
+			Tenants: []watch.Tenant{{Name: "t", Sources: []watch.Source{credentials(tenants)}}},
+		}, nil)
+		defer stop()
+		after(time.Minute)
+		w.Refresh("corp")
+		after(0)
+		if mine, other, tenants := len(mine.times()), len(other.times()), len(tenants.times()); mine != 2 || other != 1 || tenants != 1 {
+			t.Errorf("looks after Refresh: mine %d, the other's %d, the tenant's %d", mine, other, tenants)
+		}
+
+		mine.set(func(j *jobs) { j.hang = true })
+		for range 10 { // one that begins now, and one for all that came meanwhile
+			w.Refresh("corp")
+			after(time.Second)
+		}
+		mine.set(func(j *jobs) { j.hang, j.err = false, &bridge.Error{Reason: bridge.ReasonThrottled, Op: "reading"} })
+		after(2 * time.Minute)
+		if looks := len(mine.times()); looks != 4 {
+			t.Errorf("%d looks, want 4", looks)
+		}
+
+		w.Refresh("corp")
+		after(time.Minute)
+		if looks := len(mine.times()); looks != 4 {
+			t.Error("a throttled source was read out of turn")
+		}
+		w.Refresh("nobody")
+	})
+}
+
+// credentials makes a source of a tenant of a stub.
+func credentials(client *jobs) watch.Source {
+	return watch.AppCredentials(time.Hour, func(ctx context.Context) ([]bridge.AppCredential, error) {
+		job, err := client.read(ctx)
+		return []bridge.AppCredential{{KeyID: job.ID}}, err
+	})
+}
+
+func TestAPanicIsAFailureOfOneSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken, log := &jobs{panic: "index out of range"}, &logbook{}
+		options := one("corp", watch.Job(time.Minute, broken.read),
+			watch.Tokens(time.Minute, func(context.Context) (bridge.TokenList, error) { return bridge.TokenList{Slots: 2}, nil }))
+		options.Logger = log.logger(slog.LevelDebug)
+		w, stop := start(t, options, nil)
+		defer stop()
+		after(time.Second)
+		s := status(t, w, 0, bridge.SourceJob)
+		want := "reading job: other: panic: index out of range (this is a bug of the exporter, --log.level=debug logs the stack)"
+		if s.Err == nil || s.Err.Error() != want || s.Errors[bridge.ReasonOther] != 1 {
+			t.Errorf("got %v, %v", s.Err, s.Errors)
+		}
+		if w.Snapshots()[0].Tokens == nil {
+			t.Error("the other source was not read")
+		}
+		if !strings.Contains(log.String(), "level=DEBUG") || !strings.Contains(log.String(), "main_test.go") {
+			t.Errorf("no stack in the debug log:\n%s", log)
+		}
+	})
+}
+
+func TestSnapshotsNeverChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &jobs{}
+		w, stop := start(t, one("corp", watch.Job(time.Minute, client.read)), nil)
+		defer stop()
+		after(time.Second)
+		client.set(func(j *jobs) { j.err = errors.New("down") })
+		after(2 * time.Minute)
+		held := w.Snapshots()[0]
+		shown := fmt.Sprintf("%+v %+v", held, *held.Job)
+		client.set(func(j *jobs) { j.err = nil })
+		after(time.Hour)
+		if now := fmt.Sprintf("%+v %+v", held, *held.Job); now != shown {
+			t.Errorf("a snapshot became\n%s\nfrom\n%s", now, shown)
+		}
+		if w.Snapshots()[0].Job.ID == held.Job.ID {
+			t.Error("nothing new was published")
+		}
+	})
+}
+
+func TestNothingToReadIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		w, stop := start(t, one("corp", watch.SCIM(time.Minute, func(context.Context) (bridge.Probe, error) {
+			return bridge.Probe{StatusCode: 200}, err
+		})), nil)
+		defer stop()
+		after(time.Second)
+		if w.Snapshots()[0].Probe == nil {
+			t.Fatal("not probed")
+		}
+		err = fmt.Errorf("no value: %w", watch.ErrOff)
+		after(2 * time.Minute)
+		s := status(t, w, 0, bridge.SourceSCIM)
+		if w.Snapshots()[0].Probe != nil || !s.LastAttempt.IsZero() || s.Err != nil || len(s.Errors) != 0 {
+			t.Errorf("switched off: %+v, %+v", w.Snapshots()[0].Probe, s)
+		}
+	})
+}
+
+func TestOneSideOfTheCertificatesIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		denied := &bridge.Error{Reason: bridge.ReasonPermission, Op: "listing what AWS trusts", Detail: "explicit deny"}
+		hanging := false
+		w, stop := start(t, one("corp", watch.Certificates(time.Hour,
+			func(ctx context.Context) (bridge.SigningCertificates, error) {
+				if hanging {
+					<-ctx.Done()
+					return bridge.SigningCertificates{}, ctx.Err()
+				}
+				return bridge.SigningCertificates{ActiveThumbprint: "AA"}, nil
+			},
+			func(ctx context.Context) ([]bridge.Certificate, error) {
+				if hanging {
+					return []bridge.Certificate{{Thumbprint: "AA"}}, ctx.Err()
+				}
+				return nil, denied
+			})), nil)
+		defer stop()
+		after(time.Minute)
+		s := w.Snapshots()[0]
+		if s.Signing == nil || s.Trusted != nil || status(t, w, 0, bridge.SourceCertificates).Errors[bridge.ReasonPermission] != 1 {
+			t.Errorf("AWS refused: %+v", s)
+		}
+		hanging = true
+		w.Refresh("corp")
+		after(2 * time.Minute)
+		s = w.Snapshots()[0]
+		if s.Signing == nil || s.Trusted == nil || status(t, w, 0, bridge.SourceCertificates).Errors[bridge.ReasonTimeout] != 1 {
+			t.Errorf("Entra hung: %+v", s)
+		}
+	})
+}
+
+func TestResolvingComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var missing error = &bridge.Error{Reason: bridge.ReasonNotFound, Op: "finding the application", Detail: "there is none"}
+		client := &jobs{err: errors.New("down")}
+		resolve := func(context.Context) (bridge.Binding, error) {
+			return bridge.Binding{ServicePrincipalID: "sp"}, missing
+		}
+		options := one("corp", watch.Resolving(resolve, watch.Job(time.Minute, client.read)))
+		options.Connections[0].Binding = bridge.Binding{Region: "eu-central-1"}
+		w, stop := start(t, options, nil)
+		defer stop()
+		after(time.Second)
+		if s := status(t, w, 0, bridge.SourceJob); s.Errors[bridge.ReasonNotFound] != 1 || len(client.times()) != 0 {
+			t.Errorf("not resolved: %+v after %d reads", s, len(client.times()))
+		}
+		missing = nil
+		after(2 * time.Minute) // the binding is known although the reading fails
+		want := bridge.Binding{Region: "eu-central-1", ServicePrincipalID: "sp"}
+		if difference := cmp.Diff(want, w.Snapshots()[0].Binding); difference != "" {
+			t.Error(difference)
+		}
+	})
+}
+
+func TestConnectionsThatResolveToTheSameAreAmbiguous(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bindings := map[string]bridge.Binding{
+			"a": {ServicePrincipalID: "sp-1", IdentityStoreID: "d-1"},
+			"b": {ServicePrincipalID: "sp-1", IdentityStoreID: "d-2"},
+			"c": {ServicePrincipalID: "sp-2", IdentityStoreID: "d-1"},
+			"d": {ServicePrincipalID: "sp-3", IdentityStoreID: "d-3"},
+			"e": {},
+			"f": {},
+		}
+		var options watch.Options
+		client := &jobs{}
+		for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+			options.Connections = append(options.Connections, watch.Connection{Name: name, Sources: []watch.Source{
+				watch.Resolving(func(context.Context) (bridge.Binding, error) { return bindings[name], nil }, watch.Job(time.Minute, client.read)),
+			}})
+		}
+		w, stop := start(t, options, nil)
+		defer stop()
+		after(time.Second)
+		const application = `connections "a" and "b" resolve to the same Entra application sp-1: none of them is rotated until the others are removed or name their own (service_principal_id)`
+		const store = `connections "a" and "c" resolve to the same identity store d-1: none of them is rotated until the others are removed or name their own (aws.identity_store_id, or the AWS account)`
+		want := map[string]string{"a": application + "; " + store, "b": application, "c": store, "d": "", "e": "", "f": ""}
+		for _, snapshot := range w.Snapshots() {
+			if snapshot.Ambiguous != want[snapshot.Connection] {
+				t.Errorf("%s: %q", snapshot.Connection, snapshot.Ambiguous)
+			}
+			if snapshot.Job == nil {
+				t.Errorf("%s is not read any more", snapshot.Connection)
+			}
+		}
+		bindings["a"] = bridge.Binding{ServicePrincipalID: "sp-4", IdentityStoreID: "d-4"}
+		after(2 * time.Minute)
+		for _, snapshot := range w.Snapshots() {
+			if snapshot.Ambiguous != "" {
+				t.Errorf("%s after it was mended: %q", snapshot.Connection, snapshot.Ambiguous)
+			}
+		}
+	})
+}
+
+func TestATenantIsReadOnceAndAfterItsConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow, tenants, lonely := &jobs{hang: true}, &jobs{}, &jobs{}
+		begin := time.Now()
+		w, stop := start(t, watch.Options{
+			Connections: []watch.Connection{
+				{Name: "a", Tenant: "t", Sources: []watch.Source{watch.Job(time.Hour, slow.read)}},
+				{Name: "b", Tenant: "t"},
+				{Name: "c", Tenant: "u"},
+			},
+			Tenants: []watch.Tenant{
+				{Name: "t", Sources: []watch.Source{credentials(tenants)}},
+				{Name: "nobody's", Sources: []watch.Source{credentials(lonely)}},
+			},
+		}, nil)
+		defer stop()
+		after(30 * time.Second)
+		if looks := tenants.times(); len(looks) != 1 || looks[0].Sub(begin) < 10*time.Second {
+			t.Errorf("the tenant was read at %v, want once and ten seconds after %v", looks, begin)
+		}
+		if len(lonely.times()) != 0 {
+			t.Error("a tenant without connections was read")
+		}
+		snapshots := w.Snapshots()
+		if len(snapshots[0].AppCredentials) != 1 || len(snapshots[1].AppCredentials) != 1 || snapshots[2].AppCredentials != nil {
+			t.Errorf("the tenant's reading went to %+v", snapshots)
+		}
+		if _, found := snapshots[2].Status(bridge.SourceAppCredentials); found {
+			t.Error("another tenant's connection has the source")
+		}
+	})
+}
+
+func TestAClockThatIsOffIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, log := &jobs{}, &logbook{}
+		options := one("corp", watch.Job(time.Minute, client.read))
+		options.Logger = log.logger(slog.LevelInfo)
+		_, stop := start(t, options, nil)
+		defer stop()
+		for _, ahead := range []time.Duration{time.Minute, 5 * time.Minute, 5 * time.Minute, -48 * time.Hour, 0} {
+			for range 30 {
+				client.set(func(j *jobs) { j.date = time.Now().Add(ahead) })
+				after(5 * time.Second)
+			}
+		}
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		if len(lines) != 2 || !strings.Contains(lines[0], "clocks differ") || !strings.Contains(lines[1], "clocks agree again") {
+			t.Errorf("got %d lines:\n%s", len(lines), log)
+		}
+	})
+}
