@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,7 +64,7 @@ func (f field) check(value reflect.Value) error {
 		named, isRule := rules[word]
 		switch {
 		case isRange:
-			if !within(value, low, high) && (!f.allows("zero") || !value.IsZero()) {
+			if !within(value, low, high) && (!f.says("zero") || !value.IsZero()) {
 				return fmt.Errorf("%v is out of range; it must be %s", value.Interface(), f.wanted())
 			}
 		case strings.Contains(word, "|"):
@@ -82,21 +83,12 @@ func (f field) check(value reflect.Value) error {
 	return nil
 }
 
-func (f field) allows(word string) bool {
-	for _, each := range f.checks {
-		if each == word {
-			return true
-		}
-	}
-	return false
-}
-
 // wanted says what the value must be.
 func (f field) wanted() string {
 	for _, word := range f.checks {
 		if low, high, ok := strings.Cut(word, ".."); ok {
 			text := "from " + low + " to " + high
-			if f.allows("zero") {
+			if f.says("zero") {
 				text = "0 or " + text
 			}
 			return text
@@ -123,10 +115,8 @@ func (r rule) String() string {
 }
 
 func oneOf(value string, right []string) error {
-	for _, each := range right {
-		if value == each {
-			return nil
-		}
+	if slices.Contains(right, value) {
+		return nil
 	}
 	return fmt.Errorf("%s is not one of %s", shown(value), strings.Join(right, ", "))
 }

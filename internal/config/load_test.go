@@ -1,16 +1,273 @@
 package config
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
 
-func TestTry(t *testing.T) {
-	c, err := parse("c.yml", "/etc/exporter", []byte(`tenants:
+	"github.com/google/go-cmp/cmp"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// smallest is the smallest useful file; the cases below add to it or replace parts.
+const smallest = `tenants:
   - tenant_id: 11111111-1111-1111-1111-111111111111
     client_id: 22222222-2222-2222-2222-222222222222
-    client_secret_file: /run/secrets/entra-client-secret
+    client_secret_file: secrets/entra
 connections:
   - name: corp
     aws: {region: eu-central-1}
+`
+
+func mustParse(t *testing.T, text string) *Config {
+	t.Helper()
+	config, err := parse("config.yml", "/etc/exporter", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func TestSmallestFileShowsEveryDefault(t *testing.T) {
+	want := `tenants:
+  - name: 11111111-1111-1111-1111-111111111111
+    tenant_id: 11111111-1111-1111-1111-111111111111
+    cloud: public
+    client_id: 22222222-2222-2222-2222-222222222222
+    client_secret_file: /etc/exporter/secrets/entra
+connections:
+  - name: corp
+    tenant: 11111111-1111-1111-1111-111111111111
+    aws:
+      region: eu-central-1
+      endpoints:
+        token_service_json_version: "1.1"
+    tokens:
+      read_from: console_api
+      usage: none
+    saml:
+      read_from: graph
+      aws_certificates: none
+    intervals:
+      tokens: 15m
+      scim: 1h
+      usage: 15m
+      job: 5m
+      events: 5m
+      certificates: 1h
+      app_credentials: 1h
+    rotation:
+      mode: disabled
+      issuer: console_api
+      tenant: 11111111-1111-1111-1111-111111111111
+      before: 60d
+      max_age: 0s
+      approval: first
+      delete_expired_token: true
+      verify_timeout: 1d
+      retire_after: 1d
+      cooldown: 1d
+      max_attempts: 3
+`
+	config := mustParse(t, smallest)
+	if diff := cmp.Diff(want, config.String()); diff != "" {
+		t.Errorf("effective configuration (-want +got):\n%s", diff)
+	}
+	again, err := parse("shown.yml", "/", []byte(config.String()))
+	if err != nil {
+		t.Fatalf("the effective configuration is not a configuration: %v", err)
+	}
+	if diff := cmp.Diff(config.String(), again.String()); diff != "" {
+		t.Errorf("read again (-first +second):\n%s", diff)
+	}
+}
+
+func TestLoadResolvesPathsAgainstTheFile(t *testing.T) {
+	directory := t.TempDir()
+	file := filepath.Join(directory, "config.yml")
+	text := smallest + "state: {directory: state, age_identity_file: ../key.txt}\nhttp_client: {tls_config: {ca_file: /ca.pem}}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config, err := Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, paths := range map[string][2]string{
+		"client_secret_file": {string(config.Tenants[0].ClientSecretFile), filepath.Join(directory, "secrets/entra")},
+		"directory":          {string(config.State.Directory), filepath.Join(directory, "state")},
+		"age_identity_file":  {string(config.State.AgeIdentityFile), filepath.Join(filepath.Dir(directory), "key.txt")},
+		"ca_file":            {string(config.HTTPClient.TLSConfig.CAFile), "/ca.pem"},
+	} {
+		if paths[0] != paths[1] {
+			t.Errorf("%s is %s, want %s", what, paths[0], paths[1])
+		}
+	}
+	if _, err := Load(filepath.Join(directory, "none.yml")); err == nil || !strings.Contains(err.Error(), "none.yml: no such file") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+func TestReferencesAreResolved(t *testing.T) {
+	config := mustParse(t, `tenants:
+  - {name: reader, tenant_id: AAAAAAAA-1111-1111-1111-111111111111, client_id: 22222222-2222-2222-2222-222222222222, client_secret_file: a}
+  - {name: rotator, tenant_id: aaaaaaaa-1111-1111-1111-111111111111, managed_identity: {}}
+  - {name: gov, tenant_id: bbbbbbbb-1111-1111-1111-111111111111, cloud: usgov, client_id: 22222222-2222-2222-2222-222222222222, workload_identity: {}}
+connections:
+  - name: corp
+    tenant: reader
+    aws: {region: eu-central-1, role_arn: 'arn:aws:iam::111122223333:role/read', external_id: x}
+    rotation: &careful {tenant: rotator, mode: enabled, approval: always}
+  - name: gov
+    tenant: gov
+    aws: {region: us-gov-west-1}
+    rotation: {<<: *careful, tenant: gov, mode: dry_run, retire_after: 2d}
+state: {directory: /var/lib/exporter}
+`)
+	corp, gov := config.Connection("corp"), config.Connection("gov")
+	if corp.Rotation.Tenant != "rotator" || gov.Rotation.Tenant != "gov" || config.Connection("none") != nil {
+		t.Errorf("rotation tenants: %q, %q", corp.Rotation.Tenant, gov.Rotation.Tenant)
+	}
+	if corp.Rotation.RoleARN != corp.AWS.RoleARN {
+		t.Errorf("rotation.role_arn is %q, not the connection's", corp.Rotation.RoleARN)
+	}
+	if gov.Rotation.Approval != ApprovalAlways || gov.Rotation.Mode != bridge.RotationDryRun || time.Duration(gov.Rotation.RetireAfter) != 48*time.Hour {
+		t.Errorf("merged rotation: %+v", gov.Rotation)
+	}
+	if id := config.Tenant("reader").TenantID; id != "aaaaaaaa-1111-1111-1111-111111111111" {
+		t.Errorf("tenant_id is %s, not as Graph writes it", id)
+	}
+	if got := config.Tenant("gov").WorkloadIdentity.TokenFile; got != "/var/run/secrets/azure/tokens/azure-identity-token" {
+		t.Errorf("token file %s", got)
+	}
+}
+
+func TestNationalClouds(t *testing.T) {
+	for cloud, want := range map[Cloud][2]string{
+		CloudPublic:   {"https://login.microsoftonline.com", "https://graph.microsoft.com"},
+		CloudUSGov:    {"https://login.microsoftonline.us", "https://graph.microsoft.us"},
+		CloudUSGovDoD: {"https://login.microsoftonline.us", "https://dod-graph.microsoft.us"},
+		CloudChina:    {"https://login.chinacloudapi.cn", "https://microsoftgraph.chinacloudapi.cn"},
+	} {
+		config := mustParse(t, strings.Replace(smallest, "client_secret_file", "cloud: "+string(cloud)+"\n    client_secret_file", 1))
+		tenant := config.Tenants[0]
+		if got := [2]string{tenant.LoginURL(), tenant.GraphURL()}; got != want {
+			t.Errorf("%s: %v, want %v", cloud, got, want)
+		}
+	}
+	own := Tenant{Cloud: CloudChina, Endpoints: TenantEndpoints{Login: "https://127.0.0.1:10198/login/", Graph: "https://127.0.0.1:10198/graph"}}
+	if own.LoginURL() != "https://127.0.0.1:10198/login" || own.GraphURL() != "https://127.0.0.1:10198/graph" {
+		t.Errorf("own endpoints: %s %s", own.LoginURL(), own.GraphURL())
+	}
+}
+
+func TestCloudEndpointFindsTheRealOnes(t *testing.T) {
+	config := mustParse(t, smallest)
+	expect := func(want string) {
+		t.Helper()
+		if got := config.CloudEndpoint(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	expect("tenants[0].endpoints.login")
+	config.Tenants[0].Endpoints.Login = "https://localhost:10198/login"
+	expect("tenants[0].endpoints.graph")
+	config.Tenants[0].Endpoints.Graph = "https://localhost:10198/graph"
+	expect("connections[0].aws.endpoints.token_service")
+	config.Connections[0].AWS.Endpoints.TokenService = "https://localhost:10198/tokens"
+	expect("")
+	config.Connections[0].AWS.Endpoints.TokenService = "https://UP.SSO.eu-central-1.amazonaws.com./identitystore/"
+	expect("connections[0].aws.endpoints.token_service")
+}
+
+func TestIntervalsCoverEverySource(t *testing.T) {
+	config := mustParse(t, smallest)
+	for _, source := range bridge.Sources() {
+		if config.Connections[0].Intervals.Every(source) == 0 {
+			t.Errorf("source %s has no interval", source)
+		}
+	}
+}
+
+func TestWebhook(t *testing.T) {
+	const bearer = smallest + "webhook:\n  bearer_token_file: bearer\n"
+	const anonymous = smallest + "webhook: {}\n"
+	for _, test := range []struct{ name, text, web, want string }{
+		{"no webhook", smallest, "", ""},
+		{"bearer", bearer, "", ""},
+		{"bearer and client certificates", bearer, "tls_server_config: {client_auth_type: RequireAndVerifyClientCert}", ""},
+		{"basic authentication", anonymous, "basic_auth_users: {alertmanager: $2y$10$x}", ""},
+		{"nobody", anonymous, "tls_server_config: {client_auth_type: VerifyClientCertIfGiven}",
+			"config.yml:8: webhook.bearer_token_file: is missing; without it anybody could call the webhook (or authenticate in the web config: basic_auth_users or client_auth_type: RequireAndVerifyClientCert)"},
+		{"twice", bearer, "basic_auth_users: {alertmanager: $2y$10$x}",
+			"config.yml:9: webhook.bearer_token_file: cannot be used together with basic_auth_users of the web config: a request has one Authorization header; keep one of them"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			file := ""
+			if test.web != "" {
+				file = filepath.Join(t.TempDir(), "web.yml")
+				if err := os.WriteFile(file, []byte(test.web), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			web, err := ReadWebAuthentication(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := mustParse(t, test.text)
+			got := ""
+			if err := config.CheckWebhook(web); err != nil {
+				got = err.Error()
+			}
+			if got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+			if config.Webhook != nil && config.Webhook.MatchLabels["rotate"] != "scim-token" {
+				t.Errorf("match_labels: %v", config.Webhook.MatchLabels)
+			}
+		})
+	}
+	file := filepath.Join(t.TempDir(), "web.yml")
+	if err := os.WriteFile(file, []byte("basic_auth_users: [hunter2]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadWebAuthentication(file); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a bad web config: %v", err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	directory := t.TempDir()
+	for name, content := range map[string]string{"secret": "s3cr3t", "empty": ""} {
+		if err := os.WriteFile(filepath.Join(directory, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config, err := parse("config.yml", directory, []byte(`tenants:
+  - {name: a, tenant_id: 11111111-1111-1111-1111-111111111111, client_id: 22222222-2222-2222-2222-222222222222, client_secret_file: secret}
+  - {name: b, tenant_id: 11111111-1111-1111-1111-111111111111, client_id: 22222222-2222-2222-2222-222222222222, client_secret_file: missing}
+connections:
+  - name: corp
+    tenant: a
+    aws: {region: eu-central-1}
+    tokens: {scim_token_file: empty}
+webhook: {bearer_token_file: secret}
 `))
-	t.Log(err)
-	t.Log("\n" + c.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "config.yml:3: tenants[1].client_secret_file: cannot be read now: open " + directory + "/missing: no such file or directory\n" +
+		"config.yml:3: tenants[1]: no connection uses tenant b\n" +
+		"config.yml:8: connections[0].tokens.scim_token_file: " + directory + "/empty is empty\n" +
+		"config.yml:9: webhook: no connection has a rotation mode other than disabled: the webhook has nothing to start"
+	if diff := cmp.Diff(want, Problems(config.Warnings()).Error()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	config.Connections[0].Rotation.Mode, config.Webhook = bridge.RotationEnabled, nil
+	if got := Problems(config.Warnings()).Error(); !strings.Contains(got, "config.yml:5: connections[0].rotation.mode: enabled, but there is no webhook section") {
+		t.Errorf("rotation without webhook: %s", got)
+	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +17,8 @@ type field struct {
 	defaultValue string // YAML; "": none
 }
 
-func (f field) required() bool { return slices.Contains(f.checks, "required") }
+// says reports whether the check tag has a word.
+func (f field) says(word string) bool { return slices.Contains(f.checks, word) }
 
 // fields reads the schema of one mapping from its struct.
 func fields(of reflect.Type) []field {
@@ -65,8 +67,8 @@ func schemaKeys() []schemaKey {
 	return keys
 }
 
-// unknownKey says what is wrong with a key that a mapping does not have.
-func unknownKey(key string, here []field) string {
+// unknownKey says what is wrong with a key that the mapping at path does not have.
+func unknownKey(key string, here []field, path string) string {
 	known := make([]string, len(here))
 	for i, f := range here {
 		known[i] = f.key
@@ -77,10 +79,28 @@ func unknownKey(key string, here []field) string {
 	if guess := nearest(key, known); guess != "" {
 		return "unknown key; did you mean " + guess + "?"
 	}
-	for _, k := range schemaKeys() {
-		if k.key == key {
-			return "unknown key at this place; it belongs to " + k.path
-		}
+	if places := placesOf(key, path); len(places) > 0 {
+		return "unknown key at this place; it belongs to " + strings.Join(places, " or ")
 	}
 	return "unknown key; known here: " + strings.Join(known, ", ")
+}
+
+var indices = regexp.MustCompile(`\[[0-9]+\]`)
+
+// placesOf lists where a key is known: below path, or else anywhere.
+func placesOf(key, path string) []string {
+	var below, anywhere []string
+	for _, k := range schemaKeys() {
+		if k.key != key {
+			continue
+		}
+		anywhere = append(anywhere, k.path)
+		if strings.HasPrefix(k.path, indices.ReplaceAllString(path, "[]")+".") {
+			below = append(below, k.path)
+		}
+	}
+	if below != nil {
+		return below
+	}
+	return anywhere
 }

@@ -104,10 +104,9 @@ func (s *State) settle(at place) {
 	}
 }
 
-// inside reports whether path lies in directory, symbolic links resolved as far as
-// they exist.
+// inside reports whether path lies in directory, as written or by its links.
 func inside(directory, path string) bool {
-	for _, resolve := range []func(string) string{filepath.Clean, real} {
+	for _, resolve := range []func(string) string{filepath.Clean, followed} {
 		relative, err := filepath.Rel(resolve(directory), resolve(path))
 		if err == nil && filepath.IsLocal(relative) {
 			return true
@@ -116,12 +115,13 @@ func inside(directory, path string) bool {
 	return false
 }
 
-func real(path string) string {
+// followed is path without symbolic links, as far as it exists.
+func followed(path string) string {
 	if resolved, err := filepath.EvalSymlinks(path); err == nil {
 		return resolved
 	}
 	if up := filepath.Dir(path); up != path {
-		return filepath.Join(real(up), filepath.Base(path))
+		return filepath.Join(followed(up), filepath.Base(path))
 	}
 	return path
 }

@@ -108,7 +108,7 @@ func (w *walk) mapping(node *yaml.Node, into reflect.Value, path string) {
 		case i >= 0:
 			w.source.lines[at] = given[i].key.Line
 			w.value(given[i].value, target, f, at)
-		case f.required():
+		case f.says("required"):
 			w.fail(at, "is missing; %s", f.wanted())
 		case f.defaultValue != "":
 			w.value(defaultNode(f.defaultValue), target, f, at)
@@ -128,7 +128,7 @@ func (w *walk) unknown(key *yaml.Node, schema []field, path string) {
 	}
 	at := join(path, key.Value)
 	w.source.lines[at] = key.Line
-	w.fail(at, "%s", unknownKey(key.Value, schema))
+	w.fail(at, "%s", unknownKey(key.Value, schema, path))
 }
 
 type pair struct{ key, value *yaml.Node }
@@ -187,7 +187,7 @@ func (w *walk) list(node *yaml.Node, into reflect.Value, f field, path string) {
 		w.fail(path, `must be a list (lines that begin with "- "), not %s`, kindOf(node))
 		return
 	}
-	if len(node.Content) == 0 && f.required() {
+	if len(node.Content) == 0 && f.says("required") {
 		w.fail(path, "is empty; %s", f.wanted())
 	}
 	into.Set(reflect.MakeSlice(into.Type(), len(node.Content), len(node.Content)))

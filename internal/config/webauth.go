@@ -28,7 +28,7 @@ func ReadWebAuthentication(path string) (WebAuthentication, error) {
 		TLS struct {
 			ClientAuth string `yaml:"client_auth_type"`
 		} `yaml:"tls_server_config"`
-		Users map[string]Secret `yaml:"basic_auth_users"`
+		Users map[string]yaml.Node `yaml:"basic_auth_users"`
 	}
 	if err := yaml.Unmarshal(content, &web); err != nil {
 		return WebAuthentication{}, fmt.Errorf("reading the web config %s: it is not YAML with basic_auth_users and tls_server_config", path) // the cause could quote a hash

@@ -1,0 +1,145 @@
+package config
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+)
+
+const (
+	exampleFile = "../../config.example.yaml"
+	docsFile    = "../../docs/configuration.md"
+)
+
+func TestExampleLoads(t *testing.T) {
+	config, err := Load(exampleFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(mustParse(t, strings.Replace(smallest, "secrets/entra", "/run/secrets/entra-client-secret", 1)).String(), config.String()); diff != "" {
+		t.Errorf("the example is not the smallest file (-smallest +example):\n%s", diff)
+	}
+}
+
+// The example with every key set has all keys of the schema, and no other; each value
+// shown is a right one, and where the schema has a default it is that default.
+func TestExampleHasEveryKey(t *testing.T) {
+	content, err := os.ReadFile(exampleFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := regexp.MustCompile(`(?m)^( *)#([^ \n].*)$`).ReplaceAllString(string(content), "$1$2")
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(all), &document); err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]string{}
+	list(document.Content[0], "", shown)
+	for _, key := range schemaKeys() {
+		value, ok := shown[key.path]
+		if !ok {
+			t.Errorf("config.example.yaml lacks %s", key.path)
+		}
+		if key.defaultValue != "" && value != "" && value != strings.Trim(key.defaultValue, "'") {
+			t.Errorf("config.example.yaml shows %s: %s, the default is %s", key.path, value, key.defaultValue)
+		}
+		delete(shown, key.path)
+	}
+	delete(shown, "webhook.match_labels.rotate")
+	for path := range shown {
+		t.Errorf("config.example.yaml has a key that is none: %s", path)
+	}
+
+	// Only what cannot stand together may be wrong with it.
+	want := `x:11: tenants[0]: has several ways to sign in (client_secret_file, client_certificate_file, workload_identity, managed_identity, aws_web_identity); keep one
+x:60: connections[0].tokens.declared: has no effect with read_from: console_api; set read_from: declared or remove it
+x:72: connections[0].saml.aws_certificate_files: has no effect without aws_certificates: files`
+	_, err = parse("x", "/", []byte(all))
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// list collects the scalar values, and "" for the rest, of all keys below a node.
+func list(node *yaml.Node, at string, into map[string]string) {
+	switch node.Kind {
+	case yaml.MappingNode:
+		for i := 0; i < len(node.Content); i += 2 {
+			path := join(at, node.Content[i].Value)
+			into[path] = node.Content[i+1].Value
+			list(node.Content[i+1], path, into)
+		}
+	case yaml.SequenceNode:
+		for _, item := range node.Content {
+			list(item, at+"[]", into)
+		}
+	}
+}
+
+// Every key has its row in docs/configuration.md, with its default and all that it
+// may be; and no row is about a key that is none.
+func TestDocumentationHasEveryKey(t *testing.T) {
+	content, err := os.ReadFile(docsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string][]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|([^|]*)\\|(.*)\\|$").FindAllStringSubmatch(string(content), -1) {
+		rows[row[1]] = row[2:]
+	}
+	for _, key := range schemaKeys() {
+		row, ok := rows[key.path]
+		if !ok {
+			t.Errorf("docs/configuration.md lacks %s", key.path)
+			continue
+		}
+		delete(rows, key.path)
+		if value := strings.Trim(key.defaultValue, "'"); value != "" && !strings.Contains(row[0], "`"+value+"`") {
+			t.Errorf("%s: the default is %s, docs/configuration.md says%s", key.path, value, row[0])
+		}
+		if key.says("required") != strings.Contains(row[0], "required") && key.path != "tenants[].client_id" {
+			t.Errorf("%s: required is %v, docs/configuration.md says%s", key.path, key.says("required"), row[0])
+		}
+		for _, word := range key.checks {
+			for _, right := range strings.Split(word, "|") {
+				isRange := strings.Contains(word, "..") && !strings.HasPrefix(key.path, "connections[].intervals.")
+				if (strings.Contains(word, "|") || isRange) && !strings.Contains(row[1], "`"+right+"`") {
+					t.Errorf("%s: docs/configuration.md does not name %s", key.path, right)
+				}
+			}
+		}
+	}
+	for path := range rows {
+		t.Errorf("docs/configuration.md has a key that is none: %s", path)
+	}
+}
+
+func TestDocumentationHasTheClouds(t *testing.T) {
+	content, err := os.ReadFile(docsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cloud := range []Cloud{CloudPublic, CloudUSGov, CloudUSGovDoD, CloudChina} {
+		tenant := Tenant{Cloud: cloud}
+		if row := "| " + string(cloud) + " | " + tenant.LoginURL() + " | " + tenant.GraphURL() + " |"; !strings.Contains(string(content), row) {
+			t.Errorf("docs/configuration.md lacks %s", row)
+		}
+	}
+}
+
+// A word of a check tag that is misspelt would check nothing.
+func TestSchemaTagsAreKnown(t *testing.T) {
+	for _, key := range schemaKeys() {
+		for _, word := range key.checks {
+			_, known := rules[word]
+			if !known && !strings.ContainsAny(word, "|") && !strings.Contains(word, "..") && !slices.Contains([]string{"required", "zero"}, word) {
+				t.Errorf("%s: no rule is called %s", key.path, word)
+			}
+		}
+	}
+}

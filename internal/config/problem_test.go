@@ -1,0 +1,207 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// tenant and connection are valid; a case replaces one of them or adds to them.
+const (
+	tenant = `tenants:
+  - tenant_id: 11111111-1111-1111-1111-111111111111
+    client_id: 22222222-2222-2222-2222-222222222222
+    client_secret_file: /run/secrets/entra
+`
+	connection = `connections:
+  - name: corp
+    aws: {region: eu-central-1}
+`
+	twoTenants = `tenants:
+  - {name: a, tenant_id: 11111111-1111-1111-1111-111111111111, client_id: 22222222-2222-2222-2222-222222222222, client_secret_file: a}
+  - {name: b, tenant_id: 33333333-3333-3333-3333-333333333333, client_id: 22222222-2222-2222-2222-222222222222, client_secret_file: b}
+`
+)
+
+// What a person reads about a bad file, word for word. Values that are secrets are
+// spelt "planted" somewhere, which no text may repeat.
+var badFiles = []struct{ name, text, want string }{
+	// the file as a whole
+	{"empty", "", `c.yml:1: the file is empty; at least tenants and connections are needed`},
+	{"only a comment", "# nothing\n", `c.yml:1: the file is empty; at least tenants and connections are needed`},
+	{"a list", "- a\n", `c.yml:1: must be keys with values, not a list`},
+	{"a word", "planted\n", `c.yml:1: must be keys with values, not one value`},
+	{"two documents", tenant + connection + "---\n" + tenant, `c.yml:8: a second YAML document begins here (---); the configuration is one document`},
+	{"a tab", "tenants:\n\t- name: planted\n", `c.yml:2: a tab in the indentation; YAML wants spaces`},
+	{"no YAML", "tenants: [\n", `c.yml:1: is not YAML: did not find expected node content`},
+	{"an unknown anchor", tenant + "connections:\n  - name: *planted\n", `c.yml:6: is not YAML: a value begins with * and refers to an anchor that is not there; quote it if it is a plain text`},
+	{"nothing needed", "state: {directory: /s}\n", `
+c.yml:1: tenants: is missing; at least one is needed
+c.yml:1: connections: is missing; at least one is needed`},
+	{"empty lists", "tenants: []\nconnections: []\n", `
+c.yml:1: tenants: is empty; at least one is needed
+c.yml:2: connections: is empty; at least one is needed`},
+
+	// keys
+	{"a mistyped key", tenant + connection + "    intervalls: {}\n", `c.yml:8: connections[0].intervalls: unknown key; did you mean intervals?`},
+	{"a key at the wrong place", tenant + "connections:\n  - name: corp\n    region: eu-central-1\n    aws: {region: eu-central-1}\n",
+		`c.yml:7: connections[0].region: unknown key at this place; it belongs to connections[].aws.region`},
+	{"an invented key", tenant + connection + "state: {verbosity: 3}\n", `c.yml:8: state.verbosity: unknown key; known here: directory, age_identity_file`},
+	{"a value as key", tenant + connection + "planted~secret: x\n", `c.yml:8: unknown key (not shown, it could be a secret)`},
+	{"a key twice", tenant + connection + "    aws: {region: eu-west-1}\n", `c.yml:8: connections[0]: "aws" is there twice, first on line 7; keep one`},
+	{"a section without content", tenant + connection + "webhook:\n", `c.yml:8: webhook: is empty; give it a value or remove the key`},
+	{"a key that is a list", tenant + connection + "? [a]\n: b\n", `c.yml:8: a key must be a word, not a list`},
+	{"a merge of nothing", tenant + connection + "    rotation: {<<: x}\n", `c.yml:8: connections[0].rotation: << must name a mapping (<<: *anchor)`},
+
+	// secrets in the wrong place
+	{"client secret inline", strings.Replace(tenant, "client_secret_file: /run/secrets/entra", "client_secret: planted", 1) + connection,
+		`c.yml:4: tenants[0].client_secret: a secret must not be written into the config; put it into a file and name that: client_secret_file: PATH`},
+	{"bearer token inline", tenant + connection + "webhook: {bearer_token: planted}\n",
+		`c.yml:8: webhook.bearer_token: a secret must not be written into the config; put it into a file and name that: bearer_token_file: PATH`},
+	{"SCIM token inline", tenant + connection + "    tokens: {scim_token: planted}\n",
+		`c.yml:8: connections[0].tokens.scim_token: a secret must not be written into the config; put it into a file and name that: scim_token_file: PATH`},
+	{"Entra's secret instead of a path", strings.Replace(tenant, "/run/secrets/entra", "abc8Q~planted.planted.planted.planted.pl", 1) + connection,
+		`c.yml:4: tenants[0].client_secret_file: looks like the secret itself; put it into a file and give the path of that file`},
+	{"a token instead of a path", tenant + connection + "    tokens: {scim_token_file: " + strings.Repeat("planted/", 12) + "}\n",
+		`c.yml:8: connections[0].tokens.scim_token_file: looks like the secret itself; put it into a file and give the path of that file`},
+	{"a secret as client_id", strings.Replace(tenant, "22222222-2222-2222-2222-222222222222", "abc8Q~planted", 1) + connection,
+		`c.yml:3: tenants[0].client_id: the value is not a UUID such as 11111111-1111-1111-1111-111111111111`},
+	{"a password in proxy_url", tenant + connection + "http_client: {proxy_url: 'http://me:planted@proxy:3128'}\n",
+		`c.yml:8: http_client.proxy_url: the value is not an http, https or socks5 URL without a user (a password has no place in the config) such as http://proxy.example.com:3128`},
+
+	// types and formats
+	{"texts where keys belong", tenant + "connections:\n  - name: corp\n    aws: eu-central-1\n", `c.yml:7: connections[0].aws: must be keys with values, not one value`},
+	{"keys where a list belongs", "tenants: {name: a}\n" + connection, `c.yml:1: tenants: must be a list (lines that begin with "- "), not keys with values`},
+	{"a list where a text belongs", tenant + "connections:\n  - name: [a]\n    aws: {region: eu-central-1}\n", `c.yml:6: connections[0].name: must be one value, not a list`},
+	{"an empty text", tenant + "connections:\n  - name: ''\n    aws: {region: eu-central-1}\n", `c.yml:6: connections[0].name: is empty; give it a value or remove the key`},
+	{"a YAML tag", tenant + "connections:\n  - name: !!binary Y29ycA==\n    aws: {region: eu-central-1}\n", `c.yml:6: connections[0].name: has a YAML tag (!…); write the plain value`},
+	{"yes for true", tenant + connection + "    rotation: {delete_expired_token: yes}\n", `c.yml:8: connections[0].rotation.delete_expired_token: "yes" must be true or false`},
+	{"a fraction", tenant + connection + "    rotation: {max_attempts: 1.5}\n", `c.yml:8: connections[0].rotation.max_attempts: "1.5" is not a whole number`},
+	{"too many attempts", tenant + connection + "    rotation: {max_attempts: 0}\n", `c.yml:8: connections[0].rotation.max_attempts: 0 is out of range; it must be from 1 to 10`},
+	{"a bad choice", tenant + connection + "    rotation: {mode: on}\n", `c.yml:8: connections[0].rotation.mode: "on" is not one of disabled, dry_run, enabled`},
+	{"a bad cloud", strings.Replace(tenant, "client_id", "cloud: germany\n    client_id", 1) + connection, `c.yml:3: tenants[0].cloud: "germany" is not one of public, usgov, usgov_dod, china`},
+	{"no unit", tenant + connection + "    intervals: {job: 300}\n", `c.yml:8: connections[0].intervals.job: "300" is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y`},
+	{"a duration in words", tenant + connection + "    intervals: {job: 5 minutes}\n", `c.yml:8: connections[0].intervals.job: "5 minutes" is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y`},
+	{"an interval of nothing", tenant + connection + "    intervals: {job: 0s}\n", `c.yml:8: connections[0].intervals.job: 0s is out of range; it must be from 1s to 1d`},
+	{"max_age too short", tenant + connection + "    rotation: {max_age: 1d}\n", `c.yml:8: connections[0].rotation.max_age: 1d is out of range; it must be 0 or from 7d to 365d`},
+	{"a bad UUID", strings.Replace(tenant, "11111111-1111", "11111111", 1) + connection, `c.yml:2: tenants[0].tenant_id: "11111111-1111-1111-111111111111" is not a UUID such as 11111111-1111-1111-1111-111111111111`},
+	{"a bad region", tenant + "connections:\n  - name: corp\n    aws: {region: Frankfurt}\n", `c.yml:7: connections[0].aws.region: "Frankfurt" is not an AWS region such as eu-central-1`},
+	{"no region", tenant + "connections:\n  - name: corp\n", `c.yml:6: connections[0].aws.region: is missing; it is an AWS region such as eu-central-1`},
+	{"a bad name", tenant + "connections:\n  - name: corp/eu\n    aws: {region: eu-central-1}\n",
+		`c.yml:6: connections[0].name: the value is not a name of at most 63 letters, digits, ".", "_" and "-" that begins with a letter or digit such as corp`},
+	{"a user instead of a role", tenant + "connections:\n  - name: corp\n    aws: {region: eu-central-1, role_arn: 'arn:aws:iam::111122223333:user/x'}\n",
+		`c.yml:7: connections[0].aws.role_arn: the value is not the ARN of an IAM role such as arn:aws:iam::111122223333:role/NAME`},
+	{"an endpoint without TLS", strings.TrimSuffix(tenant, "\n") + "\n    endpoints: {login: 'http://login.example.com'}\n" + connection,
+		`c.yml:5: tenants[0].endpoints.login: the value is not an https URL without user, query or fragment (http only on the loopback interface) such as https://login.example.com`},
+	{"a suffix for everybody", tenant + connection + "    tokens: {scim_allowed_hosts: [com]}\n",
+		`c.yml:8: connections[0].tokens.scim_allowed_hosts[0]: "com" is not a domain with at least one dot, localhost or an IP address such as scim.example.com`},
+	{"no labels", tenant + connection + "webhook: {bearer_token_file: b, match_labels: {}}\n",
+		`c.yml:8: webhook.match_labels: is empty, so every alert would match; it looks like {rotate: scim-token}`},
+	{"a bad label", tenant + connection + "webhook: {bearer_token_file: b, match_labels: {'a b': c}}\n",
+		`c.yml:8: webhook.match_labels: has a label that is not a name and a text; it looks like rotate: scim-token`},
+
+	// what does not fit together
+	{"no way to sign in", strings.Replace(tenant, "    client_secret_file: /run/secrets/entra\n", "", 1) + connection,
+		`c.yml:2: tenants[0]: has no way to sign in; give it one of client_secret_file, client_certificate_file, workload_identity, managed_identity, aws_web_identity`},
+	{"two ways to sign in", tenant + "    workload_identity: {}\n" + connection,
+		`c.yml:2: tenants[0]: has several ways to sign in (client_secret_file, workload_identity); keep one`},
+	{"no client_id", strings.Replace(tenant, "    client_id: 22222222-2222-2222-2222-222222222222\n", "", 1) + connection,
+		`c.yml:2: tenants[0].client_id: is missing; it is the application (client) id of the exporter's app registration, a UUID such as 11111111-1111-1111-1111-111111111111`},
+	{"client_id with a managed identity", strings.Replace(tenant, "client_secret_file: /run/secrets/entra", "managed_identity: {}", 1) + connection,
+		`c.yml:3: tenants[0].client_id: has no effect with managed_identity; a user-assigned identity is named by managed_identity.client_id`},
+	{"a password for nothing", tenant + "    client_certificate_password_file: p\n" + connection,
+		`c.yml:5: tenants[0].client_certificate_password_file: has no effect without client_certificate_file`},
+	{"a tenant twice", tenant + strings.TrimPrefix(tenant, "tenants:\n") + "connections:\n  - {name: a, tenant: 11111111-1111-1111-1111-111111111111, aws: {region: eu-central-1}}\n",
+		`c.yml:5: tenants[1].name: is missing; tenants[0] has the same tenant_id, so both need a name`},
+	{"a tenant's name twice", strings.Replace(twoTenants, "name: b", "name: a", 1) + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}}\n",
+		`c.yml:3: tenants[1].name: is the name of tenants[0] already; give each its own`},
+	{"which tenant", twoTenants + connection, `c.yml:5: connections[0].tenant: is missing; there are several tenants, it is one of a, b`},
+	{"no such tenant", tenant + "connections:\n  - {name: c, tenant: corp, aws: {region: eu-central-1}}\n",
+		`c.yml:6: connections[0].tenant: "corp" is no tenant; it is one of 11111111-1111-1111-1111-111111111111`},
+	{"a tenant mistyped", strings.ReplaceAll(twoTenants, "name: a", "name: corporate") + "connections:\n  - {name: c, tenant: corprate, aws: {region: eu-central-1}}\n",
+		`c.yml:5: connections[0].tenant: "corprate" is no tenant; did you mean corporate?`},
+	{"no such tenant for the rotation", tenant + connection + "    rotation: {tenant: rotator}\n",
+		`c.yml:8: connections[0].rotation.tenant: "rotator" is no tenant; it is one of 11111111-1111-1111-1111-111111111111`},
+	{"a rotator in another tenant", twoTenants + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}, rotation: {tenant: b}}\n",
+		`c.yml:5: connections[0].rotation.tenant: has another tenant_id than tenant "a"; the rotation needs an identity in the same Entra tenant`},
+	{"a connection's name twice", twoTenants + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}}\n  - {name: c, tenant: b, aws: {region: eu-west-1}}\n",
+		`c.yml:6: connections[1].name: is the name of connections[0] already; give each its own`},
+	{"one application, found twice", tenant + "connections:\n  - {name: c, aws: {region: eu-central-1}}\n  - {name: d, aws: {region: eu-west-1}}\n",
+		`c.yml:7: connections[1].service_principal_id: is missing; connections[0] (c) has none either, so both would find the same application of tenant 11111111-1111-1111-1111-111111111111`},
+	{"one application, named twice", tenant + "connections:\n  - {name: c, service_principal_id: aaaaaaaa-1111-1111-1111-111111111111, aws: {region: eu-central-1}}\n  - {name: d, service_principal_id: AAAAAAAA-1111-1111-1111-111111111111, aws: {region: eu-west-1}}\n",
+		`c.yml:7: connections[1].service_principal_id: is the application of connections[0] (c) already; one application is one connection`},
+	{"one identity store, found twice", twoTenants + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}}\n  - {name: d, tenant: b, aws: {region: eu-central-1}}\n",
+		`c.yml:6: connections[1].aws.identity_store_id: is missing; connections[0] (c) has the same region, profile and role, so both would find the same identity store`},
+	{"one identity store, named twice", twoTenants + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1, identity_store_id: d-1234567890}}\n  - {name: d, tenant: b, aws: {region: eu-west-1, identity_store_id: d-1234567890}}\n",
+		`c.yml:6: connections[1].aws.identity_store_id: is the identity store of connections[0] (c) already; one identity store is one connection`},
+	{"one provisioning tenant twice", twoTenants + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1, provisioning_tenant_id: abc}}\n  - {name: d, tenant: b, aws: {region: eu-west-1, provisioning_tenant_id: abc}}\n",
+		`c.yml:6: connections[1].aws.provisioning_tenant_id: is that of connections[0] (c) already`},
+	{"an external id for nobody", tenant + "connections:\n  - name: corp\n    aws: {region: eu-central-1, external_id: x}\n", `c.yml:7: connections[0].aws.external_id: has no effect without role_arn`},
+	{"declared without tokens", tenant + connection + "    tokens: {read_from: declared}\n",
+		`c.yml:8: connections[0].tokens.declared: is missing; read_from: declared needs the tokens of the AWS console (token_id, created, expires)`},
+	{"tokens for nothing", tenant + connection + "    tokens: {declared: [{token_id: a, created: 2026-03-01, expires: 2027-03-01}]}\n",
+		`c.yml:8: connections[0].tokens.declared: has no effect with read_from: console_api; set read_from: declared or remove it`},
+	{"bad tokens", tenant + connection + `    tokens:
+      read_from: declared
+      declared:
+        - {token_id: a, created: 2026-03-01, expires: 2026-03-01}
+        - {token_id: a, created: 2026-03-01T00:00:00Z, expires: 2072-03-01}
+        - {created: yesterday}
+`, `
+c.yml:10: connections[0].tokens.declared: has 3 tokens, but an identity store holds at most 2
+c.yml:11: connections[0].tokens.declared[0].expires: is not after created
+c.yml:12: connections[0].tokens.declared[1].expires: is 16802 days after created; a SCIM token lives one year
+c.yml:12: connections[0].tokens.declared[1].token_id: is declared[0] already
+c.yml:13: connections[0].tokens.declared[2].token_id: is missing; it is the id of a SCIM token (not its value) such as 11111111-1111-1111-1111-111111111111
+c.yml:13: connections[0].tokens.declared[2].created: "yesterday" is not a time; it is written 2026-03-01T00:00:00Z or 2026-03-01
+c.yml:13: connections[0].tokens.declared[2].expires: is missing; it is a time such as 2026-03-01T00:00:00Z`},
+	{"certificates without files", tenant + connection + "    saml: {aws_certificates: files}\n",
+		`c.yml:8: connections[0].saml.aws_certificate_files: is missing; aws_certificates: files needs the PEM files of the certificates that AWS trusts`},
+	{"files for nothing", tenant + connection + "    saml: {aws_certificate_files: [a.pem]}\n",
+		`c.yml:8: connections[0].saml.aws_certificate_files: has no effect without aws_certificates: files`},
+	{"due too late", tenant + connection + "    rotation: {before: 2d}\n",
+		`c.yml:8: connections[0].rotation.before: 2d leaves too little time: a rotation may take verify_timeout + retire_after = 2d, and the token would expire meanwhile`},
+	{"due before the cooldown", tenant + connection + "    rotation: {max_age: 10d, cooldown: 30d}\n", `c.yml:8: connections[0].rotation.max_age: 10d is shorter than cooldown (30d)`},
+	{"a rotation without state", tenant + connection + "    rotation: {mode: enabled}\n",
+		`c.yml:8: connections[0].rotation.mode: enabled needs a place for the journal and the new token; set state.directory`},
+	{"a rotation of declared tokens", tenant + connection + "    tokens: {read_from: declared, declared: [{token_id: a, created: 2026-03-01, expires: 2027-03-01}]}\n    rotation: {mode: dry_run}\n",
+		`c.yml:9: connections[0].rotation.issuer: console_api creates tokens by the API that tokens.read_from: declared avoids; set issuer: operator (a person makes the token) or tokens.read_from: console_api`},
+	{"a key beside its lock", tenant + connection + "state: {directory: /var/lib/x, age_identity_file: /var/lib/y/../x/key}\n",
+		`c.yml:8: state.age_identity_file: lies in the state directory, where a backup would hold lock and key; put it elsewhere`},
+	{"a key without a lock", tenant + connection + "state: {age_identity_file: /key}\n", `c.yml:8: state.age_identity_file: has no effect without directory`},
+
+	// everything at once, in the order of the file
+	{"many", `tenants:
+  - tenant_id: x
+    clientid: y
+connections:
+  - name: a b
+    aws: {region: 7}
+    rotation: {mode: maybe, before: soon}
+`, `
+c.yml:2: tenants[0].tenant_id: "x" is not a UUID such as 11111111-1111-1111-1111-111111111111
+c.yml:2: tenants[0]: has no way to sign in; give it one of client_secret_file, client_certificate_file, workload_identity, managed_identity, aws_web_identity
+c.yml:3: tenants[0].clientid: unknown key; did you mean client_id?
+c.yml:5: connections[0].name: "a b" is not a name of at most 63 letters, digits, ".", "_" and "-" that begins with a letter or digit such as corp
+c.yml:6: connections[0].aws.region: "7" is not an AWS region such as eu-central-1
+c.yml:7: connections[0].rotation.mode: "maybe" is not one of disabled, dry_run, enabled
+c.yml:7: connections[0].rotation.before: "soon" is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y`},
+}
+
+func TestBadFiles(t *testing.T) {
+	for _, test := range badFiles {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := parse("c.yml", "/etc/exporter", []byte(test.text))
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if diff := cmp.Diff(strings.TrimPrefix(test.want, "\n"), err.Error()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if strings.Contains(err.Error(), "planted") {
+				t.Error("a secret is in the error")
+			}
+		})
+	}
+}
