@@ -1,0 +1,138 @@
+package identitycenter
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// CertificatesFrom says where the SAML certificates that AWS trusts are read.
+type CertificatesFrom string
+
+// The places to read AWS's certificates from.
+const (
+	CertificatesNone       CertificatesFrom = "none"
+	CertificatesConsoleAPI CertificatesFrom = "console_api"
+	CertificatesFiles      CertificatesFrom = "files"
+)
+
+// Endpoints replaces AWS's own endpoints, for private clouds and tests; an empty one
+// is derived from the region.
+type Endpoints struct {
+	TokenService    string
+	IdPCertificates string
+	SSOAdmin        string
+	STS             string
+	CloudTrail      string
+	SCIM            string // with the tenant's path: https://scim.eu-central-1.amazonaws.com/TENANT/scim/v2
+}
+
+// Options says which instance of IAM Identity Center is meant, how to sign in, and
+// what is read where. Only Connection and Region are required.
+type Options struct {
+	Connection string // for errors and logs
+
+	Region     string // the instance's primary region
+	Profile    string // of the shared AWS config files; "": the SDK's credential chain
+	RoleARN    string // assumed on top of the chain's credentials
+	ExternalID string // that the role's trust policy asks for
+
+	IdentityStoreID      string // "": discovered
+	ProvisioningTenantID string // "": discovered
+	Endpoints            Endpoints
+	// TokenServiceJSONVersion is the version in the Content-Type of the undocumented
+	// token service: "1.1" (default) or "1.0".
+	TokenServiceJSONVersion string
+
+	TokensFrom bridge.TokenOrigin // default: OriginConsoleAPI
+	Declared   []bridge.Token     // with OriginDeclared: dates from the config
+
+	// TokenValue returns a token's value to probe with, and the token's id if that is
+	// known: usually from the vault. A zero Secret means that there is none yet.
+	TokenValue       func(context.Context) (tokenID string, value bridge.Secret, err error)
+	SCIMTokenFile    bridge.SecretFile // probed with while TokenValue has none
+	SCIMAllowedHosts []string          // host suffixes beyond AWS's own that may see a token
+
+	Certificates     CertificatesFrom // default: CertificatesNone
+	CertificateFiles []string         // with CertificatesFiles: PEM or DER
+
+	Version   string                     // of the exporter, for the User-Agent
+	Transport http.RoundTripper          // of every request; default: http.DefaultTransport
+	Observe   func(service, code string) // called once per HTTP request; code is a status or "error"
+	Logger    *slog.Logger
+}
+
+var (
+	regionPattern = regexp.MustCompile(`^[a-z]{2,5}(-[a-z]+)+-[0-9]+$`)
+	// A provisioning tenant's id is three characters and a UUID, not a valid UUID itself.
+	tenantPattern = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
+)
+
+// complete checks the options and fills in the defaults.
+func (o Options) complete() (Options, error) {
+	if !regionPattern.MatchString(o.Region) {
+		return o, fmt.Errorf("connection %s: aws.region: %q is not an AWS region, write for example eu-central-1", o.Connection, o.Region)
+	}
+	if o.ProvisioningTenantID != "" && !tenantPattern.MatchString(o.ProvisioningTenantID) {
+		return o, fmt.Errorf("connection %s: aws.provisioning_tenant_id: %q may have letters, digits and dashes only",
+			o.Connection, o.ProvisioningTenantID)
+	}
+	switch o.TokenServiceJSONVersion {
+	case "":
+		o.TokenServiceJSONVersion = "1.1"
+	case "1.0", "1.1":
+	default:
+		return o, fmt.Errorf("connection %s: aws.endpoints.token_service_json_version: %q is neither 1.1 nor 1.0",
+			o.Connection, o.TokenServiceJSONVersion)
+	}
+	if o.TokensFrom == "" {
+		o.TokensFrom = bridge.OriginConsoleAPI
+	}
+	if o.Certificates == "" {
+		o.Certificates = CertificatesNone
+	}
+	if o.Endpoints.TokenService == "" {
+		o.Endpoints.TokenService = "https://up.sso." + o.Region + "." + domain(o.Region) + "/identitystore/"
+	}
+	if o.Endpoints.IdPCertificates == "" {
+		o.Endpoints.IdPCertificates = "https://auth-control." + o.Region + ".prod.apps-auth.aws.a2z.com/"
+	}
+	for key, endpoint := range map[string]string{
+		"token_service": o.Endpoints.TokenService, "idp_certificates": o.Endpoints.IdPCertificates,
+		"sso_admin": o.Endpoints.SSOAdmin, "sts": o.Endpoints.STS, "cloudtrail": o.Endpoints.CloudTrail, "scim": o.Endpoints.SCIM,
+	} {
+		if err := checkEndpoint(endpoint); err != nil {
+			return o, fmt.Errorf("connection %s: aws.endpoints.%s: %w", o.Connection, key, err)
+		}
+	}
+	return o, nil
+}
+
+func checkEndpoint(endpoint string) error {
+	if endpoint == "" {
+		return nil
+	}
+	parsed, err := url.Parse(endpoint)
+	if err != nil || parsed.Host == "" || (parsed.Scheme != "https" && parsed.Scheme != "http") {
+		return fmt.Errorf("%q is not a URL like https://host/path", endpoint)
+	}
+	return nil
+}
+
+// domain returns the DNS suffix of a region's partition.
+func domain(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "amazonaws.com.cn"
+	case strings.HasPrefix(region, "eusc-"):
+		return "amazonaws.eu"
+	default:
+		return "amazonaws.com"
+	}
+}

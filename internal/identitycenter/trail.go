@@ -1,0 +1,161 @@
+package identitycenter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
+	"github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
+	"golang.org/x/time/rate"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+const (
+	scimEventSource = "identitystore-scim.amazonaws.com"
+	trailPageSize   = 50        // CloudTrail's largest
+	trailPages      = 2000      // of one CallsSince: beyond, its caller has to ask for less
+	trailEventLimit = 256 << 10 // bytes, CloudTrail's own limit for one event
+)
+
+// trail is AWS's log of the calls to the SCIM endpoint.
+// https://docs.aws.amazon.com/singlesignon/latest/userguide/scim-logging-using-cloudtrail.html
+type trail struct {
+	// limit keeps LookupEvents under its two calls a second per account and region.
+	limit *rate.Limiter
+}
+
+func newTrail() *trail { return &trail{limit: rate.NewLimiter(rate.Every(600*time.Millisecond), 1)} }
+
+// CallsSince lists the logged calls to the bound provisioning tenant, oldest first.
+// CloudTrail delivers up to 15 minutes late. A call without an accessKeyId is listed
+// with an empty one.
+func (i *Instance) CallsSince(ctx context.Context, since time.Time) ([]bridge.SCIMCall, error) {
+	var calls []bridge.SCIMCall
+	complete, err := i.visitCalls(ctx, since, trailPages, func(call bridge.SCIMCall) { calls = append(calls, call) })
+	if err != nil {
+		return nil, err
+	}
+	if !complete {
+		return nil, &bridge.Error{
+			Reason: bridge.ReasonOther, Op: i.trailOperation().doing,
+			Detail: fmt.Sprintf("more than %d calls since %s", trailPages*trailPageSize, since.UTC().Format(time.RFC3339)),
+		}
+	}
+	slices.SortStableFunc(calls, func(a, b bridge.SCIMCall) int { return a.At.Compare(b.At) })
+	return calls, nil
+}
+
+func (i *Instance) trailOperation() operation {
+	return operation{doing: "reading CloudTrail's SCIM calls of " + i.options.Connection, action: "cloudtrail:LookupEvents"}
+}
+
+// visitCalls visits the logged calls, newest first, up to so many pages; complete says
+// whether that was all of them.
+func (i *Instance) visitCalls(ctx context.Context, since time.Time, pages int, visit func(bridge.SCIMCall)) (complete bool, err error) {
+	reading := i.trailOperation()
+	binding, err := i.Binding(ctx)
+	if err != nil {
+		return false, err
+	}
+	clients, err := i.access.clients(ctx)
+	if err != nil {
+		return false, i.failed(reading, err)
+	}
+	input := &cloudtrail.LookupEventsInput{
+		StartTime:  aws.Time(since),
+		MaxResults: aws.Int32(trailPageSize),
+		LookupAttributes: []types.LookupAttribute{{
+			AttributeKey: types.LookupAttributeKeyEventSource, AttributeValue: aws.String(scimEventSource),
+		}},
+	}
+	for range pages {
+		if err := i.trail.limit.Wait(ctx); err != nil {
+			if ctx.Err() == nil {
+				err = context.DeadlineExceeded // the next turn would come after it
+			}
+			return false, i.failed(reading, err)
+		}
+		page, err := clients.trail.LookupEvents(ctx, input)
+		if err != nil {
+			return false, i.failed(reading, err)
+		}
+		for _, event := range page.Events {
+			call, tenant, err := parseTrailEvent(event)
+			if err != nil {
+				i.web.logger.Debug("skipped a CloudTrail event", "connection", i.options.Connection, "err", err)
+				continue
+			}
+			if tenant == "" || tenant == binding.ProvisioningTenantID || binding.ProvisioningTenantID == "" {
+				visit(call)
+			}
+		}
+		next := aws.ToString(page.NextToken)
+		if next == "" || next == aws.ToString(input.NextToken) {
+			return true, nil
+		}
+		input.NextToken = page.NextToken
+	}
+	return false, nil
+}
+
+// trailRecord is the little of an event's record that is looked at: no person's name,
+// no group, none of the objects called for.
+type trailRecord struct {
+	EventTime    string `json:"eventTime"`
+	EventSource  string `json:"eventSource"`
+	UserAgent    string `json:"userAgent"`
+	SourceIP     string `json:"sourceIPAddress"`
+	UserIdentity struct {
+		AccessKeyID string `json:"accessKeyId"`
+	} `json:"userIdentity"`
+	RequestParameters struct {
+		TenantID string `json:"tenantId"`
+	} `json:"requestParameters"`
+}
+
+// parseTrailEvent reads one event; the tenant is empty when the event does not tell.
+func parseTrailEvent(event types.Event) (call bridge.SCIMCall, tenant string, err error) {
+	raw := aws.ToString(event.CloudTrailEvent)
+	if len(raw) > trailEventLimit {
+		return call, "", errors.New("its record is larger than CloudTrail allows")
+	}
+	var record trailRecord
+	if err := json.Unmarshal([]byte(raw), &record); err != nil && raw != "" {
+		var odd *json.UnmarshalTypeError
+		if !errors.As(err, &odd) { // a field of another type is left empty, the rest is read
+			return call, "", errors.New("its record is not JSON")
+		}
+	}
+	call = bridge.SCIMCall{
+		At:          aws.ToTime(event.EventTime).UTC(),
+		AccessKeyID: first(record.UserIdentity.AccessKeyID, aws.ToString(event.AccessKeyId)),
+		UserAgent:   clip(record.UserAgent),
+		SourceIP:    clip(record.SourceIP),
+	}
+	if event.EventTime == nil || event.EventTime.IsZero() {
+		if call.At, err = time.Parse(time.RFC3339, record.EventTime); err != nil {
+			return bridge.SCIMCall{}, "", errors.New("it has no time")
+		}
+		call.At = call.At.UTC()
+	}
+	if source := first(record.EventSource, aws.ToString(event.EventSource)); source != scimEventSource {
+		return bridge.SCIMCall{}, "", errors.New("it is not of the SCIM endpoint")
+	}
+	call.AccessKeyID = clip(call.AccessKeyID)
+	return call, record.RequestParameters.TenantID, nil
+}
+
+func first(values ...string) string {
+	for _, value := range values {
+		if value != "" {
+			return value
+		}
+	}
+	return ""
+}

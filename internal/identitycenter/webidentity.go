@@ -1,0 +1,79 @@
+package identitycenter
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// WebIdentityOptions says as whom AWS is to vouch for the exporter. Region and Name
+// are required.
+type WebIdentityOptions struct {
+	Name        string // of the Entra tenant in the config, for errors
+	Region      string // its STS; the global endpoint does not offer this call
+	Profile     string
+	RoleARN     string
+	STSEndpoint string
+
+	Version   string
+	Transport http.RoundTripper
+	Observe   func(service, code string)
+	Logger    *slog.Logger
+}
+
+// WebIdentity lets AWS vouch for the exporter towards Entra, so that no secret of
+// Entra's need be stored.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_GetWebIdentityToken.html
+type WebIdentity struct {
+	name   string
+	access *access
+}
+
+// NewWebIdentity checks the options; it makes no call and reads no file.
+func NewWebIdentity(options WebIdentityOptions) (*WebIdentity, error) {
+	if !regionPattern.MatchString(options.Region) {
+		return nil, fmt.Errorf("tenant %s: aws_web_identity.region: %q is not an AWS region, write for example eu-central-1",
+			options.Name, options.Region)
+	}
+	if err := checkEndpoint(options.STSEndpoint); err != nil {
+		return nil, fmt.Errorf("tenant %s: aws_web_identity: the STS endpoint %w", options.Name, err)
+	}
+	return &WebIdentity{name: options.Name, access: &access{
+		region: options.Region, profile: options.Profile, roleARN: options.RoleARN,
+		endpoints: Endpoints{STS: options.STSEndpoint},
+		web:       newWeb("tenant "+options.Name, options.Version, options.Transport, options.Observe, options.Logger),
+	}}, nil
+}
+
+// WebIdentityToken returns a signed token, valid for five minutes, for this audience;
+// Entra's is api://AzureADTokenExchange.
+func (w *WebIdentity) WebIdentityToken(ctx context.Context, audience string) (bridge.Secret, error) {
+	asking := operation{doing: "asking AWS for a web identity for tenant " + w.name, action: "sts:GetWebIdentityToken"}
+	clients, err := w.access.clients(ctx)
+	if err != nil {
+		return bridge.Secret{}, asking.failed(err)
+	}
+	answer, err := clients.sts.GetWebIdentityToken(ctx, &sts.GetWebIdentityTokenInput{
+		Audience:         []string{audience},
+		SigningAlgorithm: aws.String("RS256"), // the one that Entra accepts
+		DurationSeconds:  aws.Int32(300),
+	})
+	if err != nil {
+		err = asking.failed(err)
+		if bridge.ReasonOf(err) == bridge.ReasonAuth {
+			w.access.forget()
+		}
+		return bridge.Secret{}, err
+	}
+	token := bridge.NewSecret(aws.ToString(answer.WebIdentityToken))
+	if token.IsZero() {
+		return bridge.Secret{}, asking.failed(&bridge.Error{Reason: bridge.ReasonInvalidResponse, Detail: "the answer has no token"})
+	}
+	return token, nil
+}
