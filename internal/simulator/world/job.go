@@ -1,0 +1,218 @@
+package world
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// JobTemplate is the synchronization template of the AWS application.
+const JobTemplate = "aWSSingleSignon"
+
+// CyclePeriod is how often Entra provisions.
+const CyclePeriod = 40 * time.Minute
+
+// Job is a provisioning job as Graph shows it. Interval is zero unless the schedule
+// is active; on the wire a disabled job shows P10675199DT2H48M5.4775807S.
+type Job struct {
+	bridge.Job
+	RuleID            string // of the schema's synchronization rule for users
+	QuarantineMessage string
+	QuarantineCount   int64
+	SteadyFirst       time.Time // steadyStateFirstAchievedTime
+	SteadyLast        time.Time
+}
+
+// job is a provisioning job with its engine.
+type job struct {
+	id, ruleID  string
+	application *servicePrincipal
+	status      bridge.JobStatus
+	schedule    bridge.ScheduleState
+	stoppedBy   Actor // who paused or disabled it; "": nobody
+
+	last, lastSuccess, lastExport *bridge.Cycle
+	failures                      int64
+	steadyFirst, steadyLast       time.Time
+
+	quarantine  *quarantine
+	seriesBegan time.Time // of quarantines without a recovery between them
+	disables    time.Time // when Entra gives the job up
+
+	nextCycle time.Time
+	running   *execution
+
+	cached      *credential // what the engine goes on using
+	cachedUntil time.Time   // zero: until the cycle ends
+
+	scope   []*member
+	holding Holding // as last recorded
+	gap     *Gap    // open
+}
+
+type quarantine struct {
+	reason, code, message string
+	began                 time.Time
+	count                 int64
+	nextAttempt           time.Time
+}
+
+// due returns when the job next does something by itself.
+func (j *job) due() time.Time {
+	if j.running != nil {
+		return j.running.ends
+	}
+	if j.schedule != bridge.ScheduleActive {
+		return time.Time{}
+	}
+	if !j.disables.IsZero() && (j.nextCycle.IsZero() || j.disables.Before(j.nextCycle)) {
+		return j.disables
+	}
+	return j.nextCycle
+}
+
+// Jobs lists the provisioning jobs of an application.
+func (w *World) Jobs(c Caller, tenantID, objectID string) ([]Job, error) {
+	w.Advance()
+	sp, err := w.application(c, ReadSynchronization, tenantID, objectID)
+	if err != nil {
+		return nil, err
+	}
+	var list []Job
+	for _, j := range sp.jobs {
+		list = append(list, w.jobView(j))
+	}
+	return list, nil
+}
+
+// Job reads one provisioning job.
+func (w *World) Job(c Caller, tenantID, objectID, jobID string) (Job, error) {
+	w.Advance()
+	j, err := w.job(c, ReadSynchronization, tenantID, objectID, jobID)
+	if err != nil {
+		return Job{}, err
+	}
+	return w.jobView(j), nil
+}
+
+// StartJob starts a job: whatever stopped it is forgotten, any quarantine is lifted,
+// and a cycle begins at once. After a quarantine for too many deletes, the deletes go
+// through.
+// https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-start
+func (w *World) StartJob(c Caller, tenantID, objectID, jobID string) error {
+	return w.startJob(c, tenantID, objectID, jobID, "")
+}
+
+// RestartJob starts a job with criteria. A scope that names Full, ForceDeletes,
+// Watermark or ConnectorDataStore provisions everybody again.
+func (w *World) RestartJob(c Caller, tenantID, objectID, jobID, resetScope string) error {
+	if resetScope == "" {
+		resetScope = "None"
+	}
+	return w.startJob(c, tenantID, objectID, jobID, resetScope)
+}
+
+func (w *World) startJob(c Caller, tenantID, objectID, jobID, resetScope string) error {
+	w.Advance()
+	j, err := w.job(c, WriteSynchronization, tenantID, objectID, jobID)
+	if err != nil {
+		return err
+	}
+	start := Start{
+		Moment: w.moment(c.Actor), ServicePrincipalID: objectID, JobID: jobID, ResetScope: resetScope,
+		Status: j.status, Schedule: j.schedule, StoppedBy: j.stoppedBy, Quarantine: j.quarantineView(),
+	}
+	for _, scope := range []string{"Full", "ForceDeletes", "Watermark", "ConnectorDataStore"} {
+		if strings.Contains(resetScope, scope) {
+			j.touchEverybody()
+			break
+		}
+	}
+	w.record(start)
+	if j.quarantine != nil && j.quarantine.reason == bridge.QuarantineReasonDeletes {
+		j.deleteEverybody()
+	}
+	j.status, j.schedule, j.stoppedBy = bridge.JobActive, bridge.ScheduleActive, ""
+	j.quarantine, j.disables = nil, time.Time{}
+	j.nextCycle = w.at
+	w.settle()
+	return nil
+}
+
+// PauseJob stops a job until it is started.
+func (w *World) PauseJob(c Caller, tenantID, objectID, jobID string) error {
+	return w.stopJob(c, tenantID, objectID, jobID, bridge.SchedulePaused)
+}
+
+// DisableJob turns provisioning off, as the portal does.
+func (w *World) DisableJob(c Caller, tenantID, objectID, jobID string) error {
+	return w.stopJob(c, tenantID, objectID, jobID, bridge.ScheduleDisabled)
+}
+
+func (w *World) stopJob(c Caller, tenantID, objectID, jobID string, schedule bridge.ScheduleState) error {
+	w.Advance()
+	j, err := w.job(c, WriteSynchronization, tenantID, objectID, jobID)
+	if err != nil {
+		return err
+	}
+	w.record(Stop{w.moment(c.Actor), objectID, jobID, schedule})
+	j.status, j.schedule, j.stoppedBy = bridge.JobPaused, schedule, c.Actor
+	w.abandon(j)
+	w.settle()
+	return nil
+}
+
+// job finds a job for a caller who may do this to its application.
+func (w *World) job(c Caller, action Action, tenantID, objectID, jobID string) (*job, error) {
+	sp, err := w.application(c, action, tenantID, objectID)
+	if err != nil {
+		return nil, err
+	}
+	for _, j := range sp.jobs {
+		if j.id == jobID {
+			return j, nil
+		}
+	}
+	return nil, &Error{Service: ServiceGraph, Status: http.StatusNotFound, Code: "JobNotFound", Message: "The synchronization job '" + jobID + "' was not found."}
+}
+
+func (j *job) quarantineView() *bridge.Quarantine {
+	if j.quarantine == nil {
+		return nil
+	}
+	return &bridge.Quarantine{
+		Reason: j.quarantine.reason, ErrorCode: j.quarantine.code, CurrentBegan: j.quarantine.began,
+		SeriesBegan: j.seriesBegan, NextAttempt: j.quarantine.nextAttempt,
+	}
+}
+
+func (w *World) jobView(j *job) Job {
+	by := w.skew.Entra
+	cycle := func(c *bridge.Cycle) *bridge.Cycle {
+		if c == nil {
+			return nil
+		}
+		view := *c
+		view.Began, view.Ended = shift(c.Began, by), shift(c.Ended, by)
+		return &view
+	}
+	failures := j.failures
+	view := Job{
+		RuleID: j.ruleID, SteadyFirst: shift(j.steadyFirst, by), SteadyLast: shift(j.steadyLast, by),
+		Job: bridge.Job{
+			ID: j.id, TemplateID: JobTemplate, Status: j.status, Schedule: j.schedule,
+			LastCycle: cycle(j.last), LastSuccess: cycle(j.lastSuccess), LastExport: cycle(j.lastExport),
+			ConsecutiveFailures: &failures, Synchronized: j.synchronized(), Date: shift(w.at, by),
+		},
+	}
+	if j.schedule == bridge.ScheduleActive {
+		view.Interval = w.lag(CyclePeriod)
+	}
+	if q := j.quarantineView(); q != nil {
+		q.CurrentBegan, q.SeriesBegan, q.NextAttempt = shift(q.CurrentBegan, by), shift(q.SeriesBegan, by), shift(q.NextAttempt, by)
+		view.Quarantine, view.QuarantineMessage, view.QuarantineCount = q, j.quarantine.message, j.quarantine.count
+	}
+	return view
+}

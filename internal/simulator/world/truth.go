@@ -1,0 +1,290 @@
+package world
+
+import (
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// Record is one entry of the truth: something that happened, when, and by whom. The
+// truth names tokens by their ids and never holds a value. Its times are the World's.
+type Record interface {
+	When() Moment
+	fmt.Stringer
+}
+
+// Moment is when something happened, and who did it.
+type Moment struct {
+	At    time.Time
+	Actor Actor
+}
+
+// When implements Record.
+func (m Moment) When() Moment { return m }
+
+// Creation: a token was created.
+type Creation struct {
+	Moment
+	Tenant, TokenID string
+}
+
+// Deletion: a token was deleted. WasSaved and WasCached name the applications that
+// had it saved, or whose engine went on using it.
+type Deletion struct {
+	Moment
+	Tenant, TokenID string
+	Expired         bool
+	CreatedBy       Actor
+	WasSaved        []string
+	WasCached       []string
+	Remaining       int // tokens of the tenant that stay and are not expired
+}
+
+// Save: PUT secrets was answered 204. That Before equals After may mean that the
+// save was silently dropped.
+type Save struct {
+	Moment
+	ServicePrincipalID string
+	Before, After      string // token ids; "": a value that no token has
+	AddressBefore      string
+	AddressAfter       string
+	Added, Lost        []string // keys
+	Overwritten        []string // keys whose value became Masked
+}
+
+// Start: a job was started or restarted, from this state.
+type Start struct {
+	Moment
+	ServicePrincipalID, JobID string
+	ResetScope                string // "": start
+	Status                    bridge.JobStatus
+	Schedule                  bridge.ScheduleState
+	StoppedBy                 Actor // who had paused or disabled it; "": nobody
+	Quarantine                *bridge.Quarantine
+}
+
+// Stop: a job was paused or disabled; by ActorTime after 28 days of quarantine.
+type Stop struct {
+	Moment
+	ServicePrincipalID, JobID string
+	Schedule                  bridge.ScheduleState
+}
+
+// SCIMFailure: Entra was refused.
+type SCIMFailure struct {
+	Moment
+	ServicePrincipalID string
+	Code               string
+}
+
+// CycleEnded: a cycle of the engine ended.
+type CycleEnded struct {
+	Moment
+	ServicePrincipalID string
+	Cycle              bridge.Cycle
+}
+
+// Exported: a change reached AWS.
+type Exported struct {
+	Moment
+	ServicePrincipalID string
+	Action             string
+}
+
+// QuarantineBegan: a job was put into quarantine.
+type QuarantineBegan struct {
+	Moment
+	ServicePrincipalID string
+	Reason, Code       string
+}
+
+// TenantRecreated: a provisioning tenant was replaced by another.
+type TenantRecreated struct {
+	Moment
+	IdentityStoreID, Before, After string
+}
+
+// Note is anything else worth telling, such as a scenario's own marks.
+type Note struct {
+	Moment
+	Text string
+}
+
+// String implements fmt.Stringer.
+func (r Creation) String() string { return fmt.Sprintf("created token %s", r.TokenID) }
+
+// String implements fmt.Stringer.
+func (r Deletion) String() string {
+	text := "deleted token " + r.TokenID
+	if r.Expired {
+		text += " (expired)"
+	}
+	if len(r.WasSaved) > 0 {
+		text += fmt.Sprintf(", which was saved in %v", r.WasSaved)
+	}
+	if len(r.WasCached) > 0 {
+		text += fmt.Sprintf(", which the engine was using in %v", r.WasCached)
+	}
+	return text
+}
+
+// String implements fmt.Stringer.
+func (r Save) String() string {
+	text := fmt.Sprintf("saved in %s: token %s -> %s", r.ServicePrincipalID, named(r.Before), named(r.After))
+	if r.AddressAfter != r.AddressBefore {
+		text += fmt.Sprintf(", Tenant URL %q -> %q", r.AddressBefore, r.AddressAfter)
+	}
+	if len(r.Added)+len(r.Lost)+len(r.Overwritten) > 0 {
+		text += fmt.Sprintf(", keys added %v lost %v masked %v", r.Added, r.Lost, r.Overwritten)
+	}
+	return text
+}
+
+// String implements fmt.Stringer.
+func (r Start) String() string {
+	text := fmt.Sprintf("started job of %s (was %s, schedule %s", r.ServicePrincipalID, r.Status, r.Schedule)
+	if r.StoppedBy != "" {
+		text += ", stopped by " + string(r.StoppedBy)
+	}
+	if r.Quarantine != nil {
+		text += ", " + r.Quarantine.Reason
+	}
+	return text + ")"
+}
+
+// String implements fmt.Stringer.
+func (r Stop) String() string {
+	return fmt.Sprintf("stopped job of %s: schedule %s", r.ServicePrincipalID, r.Schedule)
+}
+
+// String implements fmt.Stringer.
+func (r SCIMFailure) String() string {
+	return fmt.Sprintf("SCIM refused %s: %s", r.ServicePrincipalID, r.Code)
+}
+
+// String implements fmt.Stringer.
+func (r CycleEnded) String() string {
+	return fmt.Sprintf("cycle of %s that began %s ended %s, %d exported", r.ServicePrincipalID, r.Cycle.Began.Format(time.TimeOnly), r.Cycle.State, r.Cycle.Exported)
+}
+
+// String implements fmt.Stringer.
+func (r Exported) String() string {
+	return fmt.Sprintf("%s exported by %s", r.Action, r.ServicePrincipalID)
+}
+
+// String implements fmt.Stringer.
+func (r QuarantineBegan) String() string {
+	return fmt.Sprintf("quarantine of %s: %s %s", r.ServicePrincipalID, r.Reason, r.Code)
+}
+
+// String implements fmt.Stringer.
+func (r TenantRecreated) String() string {
+	return fmt.Sprintf("provisioning tenant of %s: %s -> %s", r.IdentityStoreID, r.Before, r.After)
+}
+
+// String implements fmt.Stringer.
+func (r Note) String() string { return r.Text }
+
+func named(tokenID string) string {
+	if tokenID == "" {
+		return "none"
+	}
+	return tokenID
+}
+
+// Records returns the truth so far, in the order in which it happened.
+func (w *World) Records() []Record {
+	w.Advance()
+	return w.records[:len(w.records):len(w.records)]
+}
+
+// RecordsOf returns the truth of one kind: RecordsOf[Deletion](w).
+func RecordsOf[R Record](w *World) iter.Seq[R] {
+	return func(yield func(R) bool) {
+		for _, record := range w.Records() {
+			if r, ok := record.(R); ok && !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// Mark writes a note into the truth.
+func (w *World) Mark(actor Actor, format string, args ...any) {
+	w.Advance()
+	w.record(Note{w.moment(actor), fmt.Sprintf(format, args...)})
+}
+
+// Story writes the truth, one line a record, for people.
+func (w *World) Story(to io.Writer) error {
+	for _, record := range w.Records() {
+		moment := record.When()
+		if _, err := fmt.Fprintf(to, "%s  %-10s %s\n", moment.At.UTC().Format("2006-01-02 15:04:05"), moment.Actor, record); err != nil {
+			return fmt.Errorf("writing the story: %w", err)
+		}
+	}
+	return nil
+}
+
+func (w *World) moment(actor Actor) Moment { return Moment{w.at, actor} }
+
+func (w *World) record(r Record) { w.records = append(w.records, r) }
+
+func (w *World) recordDeletion(actor Actor, t *token) {
+	deletion := Deletion{
+		Moment: w.moment(actor), Tenant: t.of.TenantID, TokenID: t.ID, CreatedBy: t.createdBy, Expired: !w.at.Before(t.Expires),
+	}
+	for _, other := range t.of.tokens {
+		if other != t && other.deleted.IsZero() && w.at.Before(other.Expires) {
+			deletion.Remaining++
+		}
+	}
+	for _, j := range w.jobs {
+		if j.application.saved.token == t {
+			deletion.WasSaved = append(deletion.WasSaved, j.application.ObjectID)
+		}
+		if cached := w.cachedBy(j); cached != nil && cached.token == t {
+			deletion.WasCached = append(deletion.WasCached, j.application.ObjectID)
+		}
+	}
+	w.record(deletion)
+}
+
+// recordSave compares the collection with what it was.
+func (w *World) recordSave(sp *servicePrincipal, actor Actor, before []Secret) {
+	old, now := w.credentialOf(before), w.credentialOf(sp.secrets)
+	save := Save{
+		Moment: w.moment(actor), ServicePrincipalID: sp.ObjectID, Before: old.tokenID(), After: now.tokenID(),
+		AddressBefore: old.address, AddressAfter: now.address,
+	}
+	held := map[string]string{}
+	for _, secret := range before {
+		held[secret.Key] = secret.Value
+	}
+	for _, secret := range sp.secrets {
+		previous, was := held[secret.Key]
+		if !was {
+			save.Added = append(save.Added, secret.Key)
+		}
+		if secret.Value == Masked && previous != Masked {
+			save.Overwritten = append(save.Overwritten, secret.Key)
+		}
+		delete(held, secret.Key)
+	}
+	for _, secret := range before {
+		if _, lost := held[secret.Key]; lost {
+			save.Lost = append(save.Lost, secret.Key)
+		}
+	}
+	w.record(save)
+}
+
+func (c *credential) tokenID() string {
+	if c == nil || c.token == nil {
+		return ""
+	}
+	return c.token.ID
+}
