@@ -48,6 +48,24 @@ func (l *logbook) logger(level slog.Level) *slog.Logger {
 	}))
 }
 
+// variable is what a test changes while a stub reads it.
+type variable[T any] struct {
+	mu    sync.Mutex
+	value T
+}
+
+func (v *variable[T]) get() T {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.value
+}
+
+func (v *variable[T]) set(value T) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.value = value
+}
+
 // jobs is a stub of a client: what it answers can be changed while it is being read.
 type jobs struct {
 	mu    sync.Mutex

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -265,16 +266,16 @@ func TestSnapshotsNeverChange(t *testing.T) {
 
 func TestNothingToReadIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var err error
+		var err variable[error]
 		w, stop := start(t, one("corp", watch.SCIM(time.Minute, func(context.Context) (bridge.Probe, error) {
-			return bridge.Probe{StatusCode: 200}, err
+			return bridge.Probe{StatusCode: 200}, err.get()
 		})), nil)
 		defer stop()
 		after(time.Second)
 		if w.Snapshots()[0].Probe == nil {
 			t.Fatal("not probed")
 		}
-		err = fmt.Errorf("no value: %w", watch.ErrOff)
+		err.set(fmt.Errorf("no value: %w", watch.ErrOff))
 		after(2 * time.Minute)
 		s := status(t, w, 0, bridge.SourceSCIM)
 		if w.Snapshots()[0].Probe != nil || !s.LastAttempt.IsZero() || s.Err != nil || len(s.Errors) != 0 {
@@ -286,17 +287,17 @@ func TestNothingToReadIsNoFailure(t *testing.T) {
 func TestOneSideOfTheCertificatesIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		denied := &bridge.Error{Reason: bridge.ReasonPermission, Op: "listing what AWS trusts", Detail: "explicit deny"}
-		hanging := false
+		var hanging variable[bool]
 		w, stop := start(t, one("corp", watch.Certificates(time.Hour,
 			func(ctx context.Context) (bridge.SigningCertificates, error) {
-				if hanging {
+				if hanging.get() {
 					<-ctx.Done()
 					return bridge.SigningCertificates{}, ctx.Err()
 				}
 				return bridge.SigningCertificates{ActiveThumbprint: "AA"}, nil
 			},
 			func(ctx context.Context) ([]bridge.Certificate, error) {
-				if hanging {
+				if hanging.get() {
 					return []bridge.Certificate{{Thumbprint: "AA"}}, ctx.Err()
 				}
 				return nil, denied
@@ -307,7 +308,7 @@ func TestOneSideOfTheCertificatesIsKept(t *testing.T) {
 		if s.Signing == nil || s.Trusted != nil || status(t, w, 0, bridge.SourceCertificates).Errors[bridge.ReasonPermission] != 1 {
 			t.Errorf("AWS refused: %+v", s)
 		}
-		hanging = true
+		hanging.set(true)
 		w.Refresh("corp")
 		after(2 * time.Minute)
 		s = w.Snapshots()[0]
@@ -319,10 +320,10 @@ func TestOneSideOfTheCertificatesIsKept(t *testing.T) {
 
 func TestResolvingComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var missing error = &bridge.Error{Reason: bridge.ReasonNotFound, Op: "finding the application", Detail: "there is none"}
+		missing := variable[error]{value: &bridge.Error{Reason: bridge.ReasonNotFound, Op: "finding the application", Detail: "there is none"}}
 		client := &jobs{err: errors.New("down")}
 		resolve := func(context.Context) (bridge.Binding, error) {
-			return bridge.Binding{ServicePrincipalID: "sp"}, missing
+			return bridge.Binding{ServicePrincipalID: "sp"}, missing.get()
 		}
 		options := one("corp", watch.Resolving(resolve, watch.Job(time.Minute, client.read)))
 		options.Connections[0].Binding = bridge.Binding{Region: "eu-central-1"}
@@ -332,7 +333,7 @@ func TestResolvingComesFirst(t *testing.T) {
 		if s := status(t, w, 0, bridge.SourceJob); s.Errors[bridge.ReasonNotFound] != 1 || len(client.times()) != 0 {
 			t.Errorf("not resolved: %+v after %d reads", s, len(client.times()))
 		}
-		missing = nil
+		missing.set(nil)
 		after(2 * time.Minute) // the binding is known although the reading fails
 		want := bridge.Binding{Region: "eu-central-1", ServicePrincipalID: "sp"}
 		if difference := cmp.Diff(want, w.Snapshots()[0].Binding); difference != "" {
@@ -343,19 +344,19 @@ func TestResolvingComesFirst(t *testing.T) {
 
 func TestConnectionsThatResolveToTheSameAreAmbiguous(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bindings := map[string]bridge.Binding{
+		bindings := variable[map[string]bridge.Binding]{value: map[string]bridge.Binding{
 			"a": {ServicePrincipalID: "sp-1", IdentityStoreID: "d-1"},
 			"b": {ServicePrincipalID: "sp-1", IdentityStoreID: "d-2"},
 			"c": {ServicePrincipalID: "sp-2", IdentityStoreID: "d-1"},
 			"d": {ServicePrincipalID: "sp-3", IdentityStoreID: "d-3"},
 			"e": {},
 			"f": {},
-		}
+		}}
 		var options watch.Options
 		client := &jobs{}
 		for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
 			options.Connections = append(options.Connections, watch.Connection{Name: name, Sources: []watch.Source{
-				watch.Resolving(func(context.Context) (bridge.Binding, error) { return bindings[name], nil }, watch.Job(time.Minute, client.read)),
+				watch.Resolving(func(context.Context) (bridge.Binding, error) { return bindings.get()[name], nil }, watch.Job(time.Minute, client.read)),
 			}})
 		}
 		w, stop := start(t, options, nil)
@@ -372,7 +373,9 @@ func TestConnectionsThatResolveToTheSameAreAmbiguous(t *testing.T) {
 				t.Errorf("%s is not read any more", snapshot.Connection)
 			}
 		}
-		bindings["a"] = bridge.Binding{ServicePrincipalID: "sp-4", IdentityStoreID: "d-4"}
+		mended := maps.Clone(bindings.get())
+		mended["a"] = bridge.Binding{ServicePrincipalID: "sp-4", IdentityStoreID: "d-4"}
+		bindings.set(mended)
 		after(2 * time.Minute)
 		for _, snapshot := range w.Snapshots() {
 			if snapshot.Ambiguous != "" {
