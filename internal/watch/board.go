@@ -50,12 +50,6 @@ func (b *board) watch(places []int, source Source) {
 	}
 }
 
-func (b *board) name(place int) string {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.snapshots[place].Connection
-}
-
 func (b *board) all() []bridge.Snapshot {
 	b.mu.RLock()
 	defer b.mu.RUnlock()

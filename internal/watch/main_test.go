@@ -129,8 +129,9 @@ func after(d time.Duration) {
 	synctest.Wait()
 }
 
-func one(name string, sources ...watch.Source) watch.Options {
-	return watch.Options{Connections: []watch.Connection{{Name: name, Tenant: "t", Sources: sources}}}
+// one is a Watch of a single connection, corp.
+func one(sources ...watch.Source) watch.Options {
+	return watch.Options{Connections: []watch.Connection{{Name: "corp", Tenant: "t", Sources: sources}}}
 }
 
 func status(t *testing.T, w *watch.Watch, place int, source bridge.Source) bridge.SourceStatus {

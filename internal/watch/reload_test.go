@@ -85,11 +85,11 @@ func TestReloadKeepsWhatDidNotChange(t *testing.T) {
 func TestReloadsInARowLoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := &jobs{err: errors.New("down")}
-		w, stop := start(t, one("corp", watch.Job(time.Hour, client.read)), nil)
+		w, stop := start(t, one(watch.Job(time.Hour, client.read)), nil)
 		after(time.Minute)
 		for range 5 {
 			stop()
-			w, stop = start(t, one("corp", watch.Job(time.Hour, client.read)), w)
+			w, stop = start(t, one(watch.Job(time.Hour, client.read)), w)
 			after(time.Minute)
 		}
 		stop()

@@ -56,7 +56,7 @@ func TestFirstRoundIsSpreadOverAFewSeconds(t *testing.T) {
 func TestGapsAreTheIntervalAndALittleJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := &jobs{}
-		_, stop := start(t, one("corp", watch.Job(5*time.Minute, client.read)), nil)
+		_, stop := start(t, one(watch.Job(5*time.Minute, client.read)), nil)
 		defer stop()
 		after(24 * time.Hour)
 		looks := client.times()
@@ -74,7 +74,7 @@ func TestGapsAreTheIntervalAndALittleJitter(t *testing.T) {
 func TestWhatFailsKeepsTheLastGoodReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, log := &jobs{}, &logbook{}
-		options := one("corp", watch.Job(5*time.Minute, client.read))
+		options := one(watch.Job(5*time.Minute, client.read))
 		options.Logger = log.logger(slog.LevelInfo)
 		w, stop := start(t, options, nil)
 		defer stop()
@@ -85,7 +85,7 @@ func TestWhatFailsKeepsTheLastGoodReading(t *testing.T) {
 		}
 
 		client.set(func(j *jobs) {
-			j.err = &bridge.Error{Reason: bridge.ReasonPermission, Op: "reading the job", Detail: "Forbidden", Advice: "grant Synchronization.Read.All"}
+			j.err = &bridge.Error{Reason: bridge.ReasonPermission, Op: "reading the job", Detail: "Forbidden", Advice: "grant Application.Read.All"}
 		})
 		after(time.Hour)
 		bad := status(t, w, 0, bridge.SourceJob)
@@ -102,7 +102,7 @@ func TestWhatFailsKeepsTheLastGoodReading(t *testing.T) {
 		if again := status(t, w, 0, bridge.SourceJob); !again.Up() || again.Errors[bridge.ReasonPermission] != attempts {
 			t.Errorf("after recovery: %+v", again)
 		}
-		want := `level=WARN msg="reading failed, the last good values stay" connection=corp source=job reason=permission err="reading the job: permission: Forbidden (grant Synchronization.Read.All)"
+		want := `level=WARN msg="reading failed, the last good values stay" connection=corp source=job reason=permission err="reading the job: permission: Forbidden (grant Application.Read.All)"
 level=INFO msg="reading works again" connection=corp source=job`
 		got := log.String()
 		if !strings.HasPrefix(got, want) || strings.Count(got, "\n") != 2 {
@@ -114,7 +114,7 @@ level=INFO msg="reading works again" connection=corp source=job`
 func TestAnEpisodeLogsEachReasonOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, log := &jobs{}, &logbook{}
-		options := one("corp", watch.Job(time.Minute, client.read))
+		options := one(watch.Job(time.Minute, client.read))
 		options.Logger = log.logger(slog.LevelInfo)
 		_, stop := start(t, options, nil)
 		defer stop()
@@ -135,7 +135,7 @@ func TestAnEpisodeLogsEachReasonOnce(t *testing.T) {
 func TestAHangingServiceIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := &jobs{hang: true}
-		w, stop := start(t, one("corp", watch.Job(5*time.Minute, client.read)), nil)
+		w, stop := start(t, one(watch.Job(5*time.Minute, client.read)), nil)
 		defer stop()
 		after(59 * time.Second)
 		if w.Ready() {
@@ -160,7 +160,7 @@ func TestAfterTheNetworkFailedItLooksSooner(t *testing.T) {
 			{bridge.ReasonAuth, []time.Duration{60, 60}},
 		} {
 			client := &jobs{err: &bridge.Error{Reason: test.reason, Op: "reading"}}
-			_, stop := start(t, one("corp", watch.Job(time.Hour, client.read)), nil)
+			_, stop := start(t, one(watch.Job(time.Hour, client.read)), nil)
 			after(5 * time.Hour)
 			stop()
 			looks := client.times()
@@ -223,7 +223,7 @@ func credentials(client *jobs) watch.Source {
 func TestAPanicIsAFailureOfOneSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken, log := &jobs{panic: "index out of range"}, &logbook{}
-		options := one("corp", watch.Job(time.Minute, broken.read),
+		options := one(watch.Job(time.Minute, broken.read),
 			watch.Tokens(time.Minute, func(context.Context) (bridge.TokenList, error) { return bridge.TokenList{Slots: 2}, nil }))
 		options.Logger = log.logger(slog.LevelDebug)
 		w, stop := start(t, options, nil)
@@ -246,7 +246,7 @@ func TestAPanicIsAFailureOfOneSource(t *testing.T) {
 func TestSnapshotsNeverChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := &jobs{}
-		w, stop := start(t, one("corp", watch.Job(time.Minute, client.read)), nil)
+		w, stop := start(t, one(watch.Job(time.Minute, client.read)), nil)
 		defer stop()
 		after(time.Second)
 		client.set(func(j *jobs) { j.err = errors.New("down") })
@@ -267,7 +267,7 @@ func TestSnapshotsNeverChange(t *testing.T) {
 func TestNothingToReadIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var err variable[error]
-		w, stop := start(t, one("corp", watch.SCIM(time.Minute, func(context.Context) (bridge.Probe, error) {
+		w, stop := start(t, one(watch.SCIM(time.Minute, func(context.Context) (bridge.Probe, error) {
 			return bridge.Probe{StatusCode: 200}, err.get()
 		})), nil)
 		defer stop()
@@ -288,7 +288,7 @@ func TestOneSideOfTheCertificatesIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		denied := &bridge.Error{Reason: bridge.ReasonPermission, Op: "listing what AWS trusts", Detail: "explicit deny"}
 		var hanging variable[bool]
-		w, stop := start(t, one("corp", watch.Certificates(time.Hour,
+		w, stop := start(t, one(watch.Certificates(time.Hour,
 			func(ctx context.Context) (bridge.SigningCertificates, error) {
 				if hanging.get() {
 					<-ctx.Done()
@@ -325,7 +325,7 @@ func TestResolvingComesFirst(t *testing.T) {
 		resolve := func(context.Context) (bridge.Binding, error) {
 			return bridge.Binding{ServicePrincipalID: "sp"}, missing.get()
 		}
-		options := one("corp", watch.Resolving(resolve, watch.Job(time.Minute, client.read)))
+		options := one(watch.Resolving(resolve, watch.Job(time.Minute, client.read)))
 		options.Connections[0].Binding = bridge.Binding{Region: "eu-central-1"}
 		w, stop := start(t, options, nil)
 		defer stop()
@@ -421,7 +421,7 @@ func TestATenantIsReadOnceAndAfterItsConnections(t *testing.T) {
 func TestAClockThatIsOffIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, log := &jobs{}, &logbook{}
-		options := one("corp", watch.Job(time.Minute, client.read))
+		options := one(watch.Job(time.Minute, client.read))
 		options.Logger = log.logger(slog.LevelInfo)
 		_, stop := start(t, options, nil)
 		defer stop()
