@@ -144,7 +144,7 @@ type tokenPage struct {
 
 func (p tokenPage) tokens() ([]bridge.Token, error) {
 	if p.Tokens == nil {
-		return nil, changed("an answer without BearerTokens")
+		return nil, changed("no BearerTokens")
 	}
 	tokens := make([]bridge.Token, 0, len(*p.Tokens))
 	for _, listed := range *p.Tokens {

@@ -1,0 +1,227 @@
+package identitycenter_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/identitycenter"
+)
+
+func TestProbeToken(t *testing.T) {
+	for _, status := range []int{200, 401, 403, 429, 500, 302} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			cloud := newCloud(t)
+			cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
+				time.Sleep(250 * time.Millisecond)
+				return answer{status: status, header: map[string]string{"Location": "https://evil.example/"}, body: `{"detail":"` + tokenSecret + `"}`}
+			}
+			synctest.Test(t, func(t *testing.T) {
+				probe, err := cloud.instance(nil).ProbeToken(t.Context(), secret())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if probe.StatusCode != status || probe.Duration != 250*time.Millisecond || probe.Date.IsZero() || probe.Accepted() != (status == 200) {
+					t.Errorf("got %+v", probe)
+				}
+			})
+			if n := cloud.called("GET /ServiceProviderConfig"); n != 1 {
+				t.Errorf("%d calls: each is an event in CloudTrail", n)
+			}
+			sent := cloud.last("GET /ServiceProviderConfig").request
+			if sent.URL.String() != endpoint+"/ServiceProviderConfig" || sent.Header.Get("Authorization") != "Bearer "+tokenSecret ||
+				sent.Header.Get("Accept") != "application/scim+json" || sent.Header.Get("User-Agent") != "entra-aws-exporter/1.2.3" {
+				t.Errorf("sent %s %v", sent.URL, sent.Header)
+			}
+		})
+	}
+}
+
+func TestATokenGoesToAllowedHostsOnly(t *testing.T) {
+	const doing = "probing the SCIM endpoint of corp: other: "
+	for host, allowed := range map[string]bool{
+		"scim.eu-central-1.amazonaws.com":       true,
+		"SCIM.eu-central-1.AMAZONAWS.com":       true,
+		"scim.cn-north-1.amazonaws.com.cn":      true,
+		"identitystore.eu-central-1.api.aws":    true,
+		"scim.eusc-de-east-1.amazonaws.eu":      true,
+		"scim.corp.example":                     true,
+		"corp.example":                          true,
+		"127.0.0.1:10198":                       true,
+		"evilamazonaws.com":                     false,
+		"scim.amazonaws.com.evil.example":       false,
+		"notcorp.example":                       false,
+		"127.0.0.2":                             false,
+		"amazonaws.com@evil.example":            false,
+		"evil.example/scim.amazonaws.com":       false,
+		"evil.example#scim.amazonaws.com":       false,
+		"evil.example%2F.amazonaws.com.invalid": false,
+	} {
+		t.Run(host, func(t *testing.T) {
+			cloud := newCloud(t)
+			_, err := cloud.instance(func(o *identitycenter.Options) {
+				o.SCIMAllowedHosts = []string{".corp.example", "127.0.0.1", ""}
+				o.Endpoints.SCIM = "https://" + host + "/t/scim/v2"
+				o.ProvisioningTenantID = tenant
+			}).ProbeToken(t.Context(), secret())
+			if sent := cloud.called("GET /ServiceProviderConfig"); allowed != (sent == 1) || allowed != (err == nil) {
+				t.Errorf("sent %d times, %v", sent, err)
+			}
+		})
+	}
+	cloud := newCloud(t)
+	_, err := cloud.instance(func(o *identitycenter.Options) { o.Endpoints.SCIM = "https://scim.corp.example/t" }).ProbeToken(t.Context(), secret())
+	wantError(t, err, doing+"no token is sent to scim.corp.example, which is not a host of AWS's "+
+		"(if it is to be trusted with tokens, add it to tokens.scim_allowed_hosts)")
+	_, err = cloud.instance(func(o *identitycenter.Options) { o.Endpoints.SCIM = "http://scim.eu-central-1.amazonaws.com/t" }).ProbeToken(t.Context(), secret())
+	wantError(t, err, doing+"a token is sent over https only, and http://scim.eu-central-1.amazonaws.com/t is not such an endpoint")
+	if bridge.OutcomeOf(err) != bridge.OutcomeRefused {
+		t.Error("nothing was sent, and the error does not say so")
+	}
+}
+
+// A redirect is not followed, on a real socket either: the token stays where it was meant to be.
+func TestARedirectIsNotFollowed(t *testing.T) {
+	var stolen string
+	thief := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { stolen = r.Header.Get("Authorization") }))
+	defer thief.Close()
+	server := httptest.NewTLSServer(http.RedirectHandler(thief.URL, http.StatusTemporaryRedirect))
+	defer server.Close()
+	cloud := newCloud(t)
+	instance := cloud.instance(func(o *identitycenter.Options) {
+		o.Endpoints.SCIM, o.SCIMAllowedHosts = server.URL, []string{"127.0.0.1"}
+		o.Transport = either{host: server.Listener.Addr().String(), first: server.Client().Transport, other: cloud}
+	})
+	probe, err := instance.ProbeToken(t.Context(), secret())
+	if err != nil || probe.StatusCode != http.StatusTemporaryRedirect || stolen != "" {
+		t.Errorf("got %+v, %v; the thief has %q", probe, err, stolen)
+	}
+}
+
+// either sends requests for one host to one transport, all others to another.
+type either struct {
+	host         string
+	first, other http.RoundTripper
+}
+
+func (e either) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host == e.host {
+		return e.first.RoundTrip(r)
+	}
+	return e.other.RoundTrip(r)
+}
+
+func TestProbeErrors(t *testing.T) {
+	const doing = "probing the SCIM endpoint of corp: "
+	for want, failing := range map[string]func(call) answer{
+		doing + "network: cannot resolve scim.eu-central-1.amazonaws.com (check aws.region, aws.endpoints and the DNS this machine uses)": func(call) answer {
+			return answer{err: &net.DNSError{Err: "no such host", Name: "scim.eu-central-1.amazonaws.com", IsNotFound: true}}
+		},
+		doing + "timeout: no complete answer within 20s":            hang,
+		doing + "network: connection broken":                        func(call) answer { return answer{err: errors.New("connection broken")} },
+		doing + "invalid_response: the answer is larger than 8 MiB": func(call) answer { return answer{stream: &flood{left: 100 << 20}} },
+	} {
+		cloud := newCloud(t)
+		cloud.answers["GET /ServiceProviderConfig"] = failing
+		synctest.Test(t, func(t *testing.T) {
+			_, err := cloud.instance(nil).ProbeToken(t.Context(), secret())
+			wantError(t, err, want)
+		})
+	}
+}
+
+func TestProbeTakesTheVaultsTokenFirst(t *testing.T) {
+	cloud := newCloud(t)
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	value, failure := bridge.NewSecret("from-vault"), error(nil)
+	instance := cloud.instance(func(o *identitycenter.Options) {
+		o.SCIMTokenFile = bridge.SecretFile(file)
+		o.TokenValue = func(context.Context) (string, bridge.Secret, error) { return "new", value, failure }
+	})
+	sent := func() string {
+		if _, err := instance.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return cloud.last("GET /ServiceProviderConfig").request.Header.Get("Authorization")
+	}
+	if got := sent(); got != "Bearer from-vault" {
+		t.Errorf("probed with %s", got)
+	}
+	value = bridge.Secret{}
+	if got := sent(); got != "Bearer from-file" {
+		t.Errorf("probed with %s", got)
+	}
+	failure = errors.New("the vault is locked")
+	_, err := instance.Probe(t.Context())
+	wantError(t, err, "probing the SCIM endpoint of corp: other: the vault is locked")
+	_, err = cloud.instance(nil).Probe(t.Context())
+	wantError(t, err, "probing the SCIM endpoint of corp: other: no token's value is known yet "+
+		"(set tokens.scim_token_file, until a rotation puts a value into the vault)")
+	_, err = cloud.instance(func(o *identitycenter.Options) { o.SCIMTokenFile = "/nonexistent/token" }).Probe(t.Context())
+	wantError(t, err, "probing the SCIM endpoint of corp: other: reading secret file: open /nonexistent/token: no such file or directory "+
+		"(check tokens.scim_token_file)")
+}
+
+func TestHasUser(t *testing.T) {
+	cloud := newCloud(t)
+	instance := cloud.instance(nil)
+	for name, test := range map[string]struct {
+		userName, filter, answer string
+		want                     bool
+	}{
+		"there":        {"ada@corp.example", `userName eq "ada@corp.example"`, `{"totalResults":1,"Resources":[{"userName":"Ada@corp.example"}]}`, true},
+		"not there":    {"ada@corp.example", `userName eq "ada@corp.example"`, `{"totalResults":0,"Resources":[]}`, false},
+		"no resources": {"ada", `userName eq "ada"`, `{}`, false},
+		"another":      {"ada", `userName eq "ada"`, `{"totalResults":1,"Resources":[{"userName":"bob"}]}`, false},
+		"escaped":      {`a"b\c or userName pr & <x>`, `userName eq "a\"b\\c or userName pr & <x>"`, `{"Resources":[]}`, false},
+		"null element": {"ada", `userName eq "ada"`, `{"Resources":[null]}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud.json("GET /Users", test.answer)
+			got, err := instance.HasUser(t.Context(), secret(), test.userName)
+			if err != nil || got != test.want {
+				t.Errorf("got %v, %v", got, err)
+			}
+			sent := cloud.last("GET /Users").request.URL.Query()
+			if len(sent) != 1 || sent.Get("filter") != test.filter {
+				t.Errorf("sent %v, want %s", sent, test.filter)
+			}
+		})
+	}
+}
+
+func TestHasUserErrors(t *testing.T) {
+	const doing = "looking for a user at the SCIM endpoint of corp: "
+	for want, failing := range map[string]answer{
+		doing + "auth: HTTP status 401 (the token is not valid for this endpoint, or not yet)":                                         {status: 401},
+		doing + "permission: HTTP status 403 (does the identity store restrict SCIM to source addresses that leave this machine out?)": {status: 403},
+		doing + "throttled: HTTP status 429":                          {status: 429},
+		doing + "other: HTTP status 500":                              {status: 500},
+		doing + "invalid_response: the answer is not a SCIM list":     {body: `[`},
+		doing + "network: the connection ended before the answer did": {err: io.ErrUnexpectedEOF},
+	} {
+		cloud := newCloud(t)
+		cloud.answers["GET /Users"] = func(call) answer { return failing }
+		_, err := cloud.instance(nil).HasUser(t.Context(), secret(), "ada@corp.example")
+		wantError(t, err, want)
+		for ; err != nil; err = errors.Unwrap(err) {
+			if strings.Contains(err.Error(), "ada") {
+				t.Errorf("the user's name shows in %s", err)
+			}
+		}
+	}
+}
