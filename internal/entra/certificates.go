@@ -1,0 +1,135 @@
+package entra
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"slices"
+	"strings"
+
+	"github.com/microsoftgraph/msgraph-sdk-go/models"
+	"github.com/microsoftgraph/msgraph-sdk-go/serviceprincipals"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// SigningCertificates reads the certificates that the application signs SAML responses
+// with: from Graph, or from the public federation metadata, which does not tell which
+// one is active.
+func (a *Application) SigningCertificates(ctx context.Context) (bridge.SigningCertificates, error) {
+	servicePrincipal, err := a.samlServicePrincipal(ctx)
+	if err != nil {
+		return bridge.SigningCertificates{}, err
+	}
+	var signing bridge.SigningCertificates
+	if a.options.Certificates == CertificatesMetadata {
+		signing, err = a.metadataCertificates(ctx, servicePrincipal)
+	} else {
+		signing, err = a.graphCertificates(ctx, servicePrincipal)
+	}
+	return signing, a.notFound(err)
+}
+
+// graphCertificates asks twice: Graph returns the certificates themselves only to a
+// request that selects nothing else.
+// https://learn.microsoft.com/graph/api/resources/keycredential
+func (a *Application) graphCertificates(ctx context.Context, id string) (bridge.SigningCertificates, error) {
+	application, err := a.selectOf(ctx, "reading the signing certificate in use", id,
+		"preferredTokenSigningKeyThumbprint", "notificationEmailAddresses")
+	if err != nil {
+		return bridge.SigningCertificates{}, err
+	}
+	keys, err := a.selectOf(ctx, "reading the signing certificates", id, "keyCredentials")
+	if err != nil {
+		return bridge.SigningCertificates{}, err
+	}
+	return bridge.SigningCertificates{
+		Certificates:          ordered(a.pair(keys.GetKeyCredentials())),
+		ActiveThumbprint:      strings.ToUpper(text(application.GetPreferredTokenSigningKeyThumbprint())),
+		ActiveKnown:           true,
+		NotificationAddresses: len(application.GetNotificationEmailAddresses()),
+	}, nil
+}
+
+// selectOf reads some properties of a service principal.
+func (a *Application) selectOf(ctx context.Context, doing, id string, properties ...string) (models.ServicePrincipalable, error) {
+	c := call{doing: doing, needs: readApplications, missing: "check service_principal_id and saml.service_principal_id"}
+	application, _, err := ask(ctx, a.tenant, c, func(ctx context.Context) (models.ServicePrincipalable, error) {
+		return a.tenant.servicePrincipals().ByServicePrincipalId(id).Get(ctx, &serviceprincipals.ServicePrincipalItemRequestBuilderGetRequestConfiguration{
+			QueryParameters: &serviceprincipals.ServicePrincipalItemRequestBuilderGetQueryParameters{Select: properties},
+		})
+	})
+	return application, err
+}
+
+// pair returns the certificates that sign. Entra keeps each as two credentials, one to
+// sign and one to verify, which share an identifier; one to verify alone belongs to
+// something else. The identifier is the thumbprint only if Entra made the certificate.
+func (a *Application) pair(keys []models.KeyCredentialable) []bridge.Certificate {
+	var signers [][]byte
+	for _, key := range keys {
+		if key != nil && strings.EqualFold(text(key.GetUsage()), "Sign") && len(key.GetCustomKeyIdentifier()) > 0 {
+			signers = append(signers, key.GetCustomKeyIdentifier())
+		}
+	}
+	var certificates []bridge.Certificate
+	for _, key := range keys {
+		if key == nil || !strings.EqualFold(text(key.GetUsage()), "Verify") {
+			continue
+		}
+		identifier := key.GetCustomKeyIdentifier()
+		keyID := "without id"
+		if id := key.GetKeyId(); id != nil {
+			keyID = id.String()
+		}
+		if !slices.ContainsFunc(signers, func(signer []byte) bool { return bytes.Equal(signer, identifier) }) {
+			a.warnOnce(keyID, "a certificate of the application does not sign, it is left out")
+			continue
+		}
+		certificate, ok := certificateOf(key.GetKey())
+		if !ok && len(key.GetKey()) == 0 && len(identifier) == 20 {
+			certificate, ok = bridge.Certificate{
+				Thumbprint: strings.ToUpper(hex.EncodeToString(identifier)),
+				NotBefore:  instant(key.GetStartDateTime()), NotAfter: instant(key.GetEndDateTime()),
+			}, key.GetEndDateTime() != nil
+		}
+		if !ok {
+			a.warnOnce(keyID, "a signing certificate cannot be read, it is left out")
+			continue
+		}
+		certificates = append(certificates, certificate)
+	}
+	return certificates
+}
+
+// warnOnce writes one line per certificate, not one per reading.
+func (a *Application) warnOnce(keyID, message string) {
+	a.mu.Lock()
+	again := a.warned[keyID+message]
+	a.warned[keyID+message] = true
+	a.mu.Unlock()
+	if !again {
+		a.logger.Warn(message, "key_id", keyID)
+	}
+}
+
+func certificateOf(der []byte) (bridge.Certificate, bool) {
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return bridge.Certificate{}, false
+	}
+	return bridge.Certificate{
+		Thumbprint: bridge.Thumbprint(der),
+		NotBefore:  certificate.NotBefore.UTC(), NotAfter: certificate.NotAfter.UTC(), DER: der,
+	}, true
+}
+
+// ordered returns each certificate once, the earliest expiry first.
+func ordered(certificates []bridge.Certificate) []bridge.Certificate {
+	slices.SortFunc(certificates, func(a, b bridge.Certificate) int {
+		return cmp.Or(a.NotAfter.Compare(b.NotAfter), cmp.Compare(a.Thumbprint, b.Thumbprint))
+	})
+	return slices.CompactFunc(certificates, func(a, b bridge.Certificate) bool { return a.Thumbprint == b.Thumbprint })
+}

@@ -1,0 +1,185 @@
+package entra
+
+import (
+	"context"
+	"time"
+
+	kiota "github.com/microsoft/kiota-abstractions-go/serialization"
+	"github.com/microsoftgraph/msgraph-sdk-go/models"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// longestInterval is beyond any interval that a job can be set to. A disabled job's is
+// the largest number of the service, which overflows.
+const longestInterval = 31 * 24 * time.Hour
+
+// Job reads the provisioning job and Graph's clock.
+// https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-get
+func (a *Application) Job(ctx context.Context) (bridge.Job, error) {
+	servicePrincipal, id, err := a.resolve(ctx)
+	if err != nil {
+		return bridge.Job{}, err
+	}
+	c := call{
+		doing: "reading the provisioning job", needs: readJobs,
+		missing: "the application or its job was deleted; check service_principal_id and job_id",
+	}
+	answer, x, err := ask(ctx, a.tenant, c, func(ctx context.Context) (models.SynchronizationJobable, error) {
+		return a.tenant.job(servicePrincipal, id).Get(ctx, nil)
+	})
+	if err != nil {
+		return bridge.Job{}, a.notFound(err)
+	}
+	if answer.GetStatus() == nil {
+		return bridge.Job{}, invalid(c, x, "a job without its status")
+	}
+	job := jobOf(answer)
+	job.ID, job.Date = id, x.date
+	a.learn(func(found *discovered) { found.template = job.TemplateID })
+	job.NotificationEnabled = a.notificationEnabled(ctx, servicePrincipal)
+	return job, nil
+}
+
+func jobOf(answer models.SynchronizationJobable) bridge.Job {
+	status := answer.GetStatus()
+	job := bridge.Job{
+		TemplateID:  text(answer.GetTemplateId()),
+		Status:      jobStatusOf(status.GetCode()),
+		Schedule:    bridge.ScheduleUnknown,
+		Quarantine:  quarantineOf(status.GetQuarantine()),
+		LastCycle:   cycleOf(status.GetLastExecution()),
+		LastSuccess: cycleOf(status.GetLastSuccessfulExecution()),
+		LastExport:  cycleOf(status.GetLastSuccessfulExecutionWithExports()),
+	}
+	if schedule := answer.GetSchedule(); schedule != nil {
+		job.Schedule = scheduleOf(schedule.GetState())
+		if job.Schedule == bridge.ScheduleActive {
+			job.Interval = intervalOf(schedule.GetInterval())
+		}
+	}
+	if failures := status.GetCountSuccessiveCompleteFailures(); failures != nil && *failures >= 0 {
+		job.ConsecutiveFailures = failures
+	}
+	for _, entry := range status.GetSynchronizedEntryCountByType() {
+		if entry == nil || text(entry.GetKey()) == "" || entry.GetValue() == nil || *entry.GetValue() < 0 {
+			continue
+		}
+		if job.Synchronized == nil {
+			job.Synchronized = map[string]int64{}
+		}
+		job.Synchronized[text(entry.GetKey())] = *entry.GetValue()
+	}
+	return job
+}
+
+func jobStatusOf(code *models.SynchronizationStatusCode) bridge.JobStatus {
+	if code == nil {
+		return bridge.JobUnknown
+	}
+	switch *code {
+	case models.NOTCONFIGURED_SYNCHRONIZATIONSTATUSCODE:
+		return bridge.JobNotConfigured
+	case models.NOTRUN_SYNCHRONIZATIONSTATUSCODE:
+		return bridge.JobNotRun
+	case models.ACTIVE_SYNCHRONIZATIONSTATUSCODE:
+		return bridge.JobActive
+	case models.PAUSED_SYNCHRONIZATIONSTATUSCODE:
+		return bridge.JobPaused
+	case models.QUARANTINE_SYNCHRONIZATIONSTATUSCODE:
+		return bridge.JobQuarantine
+	default:
+		return bridge.JobUnknown
+	}
+}
+
+func scheduleOf(state *models.SynchronizationScheduleState) bridge.ScheduleState {
+	if state == nil {
+		return bridge.ScheduleUnknown
+	}
+	switch *state {
+	case models.ACTIVE_SYNCHRONIZATIONSCHEDULESTATE:
+		return bridge.ScheduleActive
+	case models.DISABLED_SYNCHRONIZATIONSCHEDULESTATE:
+		return bridge.ScheduleDisabled
+	case models.PAUSED_SYNCHRONIZATIONSCHEDULESTATE:
+		return bridge.SchedulePaused
+	default:
+		return bridge.ScheduleUnknown
+	}
+}
+
+// intervalOf reads a duration that may be absent, absurd or overflow; zero: unknown.
+func intervalOf(interval *kiota.ISODuration) time.Duration {
+	if interval == nil || interval.GetYears() != 0 || interval.GetWeeks() > 5 || interval.GetDays() > 31 {
+		return 0
+	}
+	duration, err := interval.ToDuration()
+	if err != nil || duration <= 0 || duration > longestInterval {
+		return 0
+	}
+	return duration
+}
+
+// quarantineOf reads the quarantine; one without any content is none.
+func quarantineOf(answer models.SynchronizationQuarantineable) *bridge.Quarantine {
+	if answer == nil {
+		return nil
+	}
+	quarantine := bridge.Quarantine{
+		Reason:       "unknown",
+		CurrentBegan: instant(answer.GetCurrentBegan()),
+		SeriesBegan:  instant(answer.GetSeriesBegan()),
+		NextAttempt:  instant(answer.GetNextAttempt()),
+	}
+	if reason := answer.GetReason(); reason != nil {
+		quarantine.Reason = reason.String()
+	}
+	if failure := answer.GetError(); failure != nil {
+		quarantine.ErrorCode = label(text(failure.GetCode()))
+	}
+	if quarantine == (bridge.Quarantine{Reason: "unknown"}) {
+		return nil
+	}
+	return &quarantine
+}
+
+// cycleOf reads one execution; one that never began is none.
+func cycleOf(answer models.SynchronizationTaskExecutionable) *bridge.Cycle {
+	if answer == nil {
+		return nil
+	}
+	cycle := bridge.Cycle{
+		Began:    instant(answer.GetTimeBegan()),
+		Ended:    instant(answer.GetTimeEnded()),
+		State:    bridge.CycleUnknown,
+		Imported: count(answer.GetCountImported()),
+		Exported: count(answer.GetCountExported()),
+		Escrowed: count(answer.GetCountEscrowed()),
+		Entitled: count(answer.GetCountEntitled()),
+	}
+	if cycle.Began.IsZero() && cycle.Ended.IsZero() {
+		return nil
+	}
+	if state := answer.GetState(); state != nil {
+		switch *state {
+		case models.SUCCEEDED_SYNCHRONIZATIONTASKEXECUTIONRESULT:
+			cycle.State = bridge.CycleSucceeded
+		case models.FAILED_SYNCHRONIZATIONTASKEXECUTIONRESULT:
+			cycle.State = bridge.CycleFailed
+		case models.ENTRYLEVELERRORS_SYNCHRONIZATIONTASKEXECUTIONRESULT:
+			cycle.State = bridge.CycleEntryLevelErrors
+		}
+	}
+	if failure := answer.GetError(); failure != nil {
+		cycle.ErrorCode = label(text(failure.GetCode()))
+	}
+	return &cycle
+}
+
+func count(n *int64) int64 {
+	if n == nil || *n < 0 {
+		return 0
+	}
+	return *n
+}

@@ -1,0 +1,164 @@
+package entra
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	kiota "github.com/microsoft/kiota-abstractions-go"
+	"github.com/microsoftgraph/msgraph-sdk-go/auditlogs"
+	"github.com/microsoftgraph/msgraph-sdk-go/models"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// AppCredentials reads when the secrets and certificates of the exporter's own app
+// registration expire. A managed identity has none.
+// https://learn.microsoft.com/graph/api/resources/application
+func (t *Tenant) AppCredentials(ctx context.Context) ([]bridge.AppCredential, error) {
+	credentials, _, err := t.appCredentials(ctx)
+	return credentials, err
+}
+
+func (t *Tenant) appCredentials(ctx context.Context) ([]bridge.AppCredential, time.Time, error) {
+	if t.credential.ManagedIdentity {
+		return nil, time.Time{}, nil
+	}
+	c := call{doing: "reading the exporter's own credentials", needs: readApplications}
+	type credential struct {
+		KeyID       string
+		EndDateTime *time.Time
+	}
+	var answer struct {
+		Value []*struct{ PasswordCredentials, KeyCredentials []*credential }
+	}
+	// The SDK's package for applications would add a megabyte of source for this.
+	x, err := t.do(ctx, c, func(ctx context.Context) error {
+		content, err := t.raw(ctx, kiota.GET, "/applications{?%24filter,%24select}", nil, map[string]string{
+			"%24filter": "appId eq '" + t.clientID + "'",
+			"%24select": "passwordCredentials,keyCredentials",
+		}, nil)
+		if err != nil {
+			return err
+		}
+		return decode(content, &answer)
+	})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if answer.Value == nil {
+		return nil, time.Time{}, invalid(c, x, "a list without its value")
+	}
+	if len(answer.Value) == 0 || answer.Value[0] == nil {
+		return nil, time.Time{}, &bridge.Error{
+			Reason: bridge.ReasonNotFound, Op: c.doing,
+			Detail: "tenant " + t.name + " has no app registration with client id " + t.clientID,
+			Advice: "if it is registered in another tenant, switch this source off",
+		}
+	}
+	var credentials []bridge.AppCredential
+	list := func(kind string, found []*credential) {
+		for _, entry := range found {
+			if entry != nil && !instant(entry.EndDateTime).IsZero() {
+				credentials = append(credentials, bridge.AppCredential{Kind: kind, KeyID: entry.KeyID, Expires: instant(entry.EndDateTime)})
+			}
+		}
+	}
+	list(bridge.CredentialSecret, answer.Value[0].PasswordCredentials)
+	list(bridge.CredentialCertificate, answer.Value[0].KeyCredentials)
+	return credentials, x.date, nil
+}
+
+// credentialExpires returns the earliest end of the credentials that the sign-in may
+// be using: those of its kind that have not ended, for with an ended one it would have
+// been refused. Zero: it uses none that ends, or they cannot be read.
+func (t *Tenant) credentialExpires(ctx context.Context) time.Time {
+	kind := bridge.CredentialSecret
+	switch {
+	case t.credential.CertificateFile != "":
+		kind = bridge.CredentialCertificate
+	case t.credential.SecretFile == "":
+		return time.Time{}
+	}
+	credentials, now, err := t.appCredentials(ctx)
+	if err != nil {
+		t.logger.DebugContext(ctx, "the exporter's own credentials cannot be read", "err", err)
+		return time.Time{}
+	}
+	if now.IsZero() {
+		now = time.Now()
+	}
+	var earliest time.Time
+	for _, credential := range credentials {
+		if credential.Kind == kind && credential.Expires.After(now) && (earliest.IsZero() || credential.Expires.Before(earliest)) {
+			earliest = credential.Expires
+		}
+	}
+	return earliest
+}
+
+// Application reads what the plan of a rotation checks of the application itself. What
+// may not be readable, our own credentials and the directory audit, is left out then.
+func (a *Application) Application(ctx context.Context) (bridge.Application, error) {
+	id, err := a.samlServicePrincipal(ctx)
+	if err != nil {
+		return bridge.Application{}, err
+	}
+	answer, err := a.selectOf(ctx, "reading the application", id, "appId", "servicePrincipalNames")
+	if err != nil {
+		return bridge.Application{}, a.notFound(err)
+	}
+	var application bridge.Application
+	for _, name := range answer.GetServicePrincipalNames() {
+		if !strings.EqualFold(name, text(answer.GetAppId())) {
+			application.EntityIDs = append(application.EntityIDs, name)
+		}
+	}
+	application.CredentialExpires = a.tenant.credentialExpires(ctx)
+	application.CredentialsChanged, application.CredentialsReadable = a.credentialsChanged(ctx)
+	return application, nil
+}
+
+// credentialActivity is what the directory audit calls a change of the provisioning
+// credentials, or of other settings of the job.
+// https://learn.microsoft.com/entra/identity/monitoring-health/reference-audit-activities
+const credentialActivity = "Update provisioning setting or credentials"
+
+// credentialsChanged returns when the directory audit last saw a change of the
+// provisioning credentials, and whether the audit could be read.
+func (a *Application) credentialsChanged(ctx context.Context) (time.Time, bool) {
+	id, err := a.servicePrincipal(ctx)
+	if err != nil {
+		return time.Time{}, false
+	}
+	c := call{doing: "reading the directory audit", needs: readAudits, sensitive: true}
+	filter := "activityDisplayName eq '" + credentialActivity + "' and targetResources/any(t:t/id eq '" + id + "')"
+	page, _, err := ask(ctx, a.tenant, c, func(ctx context.Context) (models.DirectoryAuditCollectionResponseable, error) {
+		return a.tenant.directoryAudits().Get(ctx, &auditlogs.DirectoryAuditsRequestBuilderGetRequestConfiguration{
+			QueryParameters: &auditlogs.DirectoryAuditsRequestBuilderGetQueryParameters{
+				Filter: &filter, Orderby: []string{"activityDateTime desc"},
+			},
+		})
+	})
+	if err != nil || page.GetValue() == nil {
+		a.logger.DebugContext(ctx, "the directory audit cannot be read", "err", err)
+		return time.Time{}, false
+	}
+	var latest time.Time
+	for _, entry := range page.GetValue() {
+		if entry == nil || text(entry.GetActivityDisplayName()) != credentialActivity || !concerns(entry, id) {
+			continue
+		}
+		if at := instant(entry.GetActivityDateTime()); at.After(latest) {
+			latest = at
+		}
+	}
+	return latest, true
+}
+
+func concerns(entry models.DirectoryAuditable, id string) bool {
+	return slices.ContainsFunc(entry.GetTargetResources(), func(target models.TargetResourceable) bool {
+		return target != nil && strings.EqualFold(text(target.GetId()), id)
+	})
+}
