@@ -51,22 +51,21 @@ func TestProbeToken(t *testing.T) {
 func TestATokenGoesToAllowedHostsOnly(t *testing.T) {
 	const doing = "probing the SCIM endpoint of corp: other: "
 	for host, allowed := range map[string]bool{
-		"scim.eu-central-1.amazonaws.com":       true,
-		"SCIM.eu-central-1.AMAZONAWS.com":       true,
-		"scim.cn-north-1.amazonaws.com.cn":      true,
-		"identitystore.eu-central-1.api.aws":    true,
-		"scim.eusc-de-east-1.amazonaws.eu":      true,
-		"scim.corp.example":                     true,
-		"corp.example":                          true,
-		"127.0.0.1:10198":                       true,
-		"evilamazonaws.com":                     false,
-		"scim.amazonaws.com.evil.example":       false,
-		"notcorp.example":                       false,
-		"127.0.0.2":                             false,
-		"amazonaws.com@evil.example":            false,
-		"evil.example/scim.amazonaws.com":       false,
-		"evil.example#scim.amazonaws.com":       false,
-		"evil.example%2F.amazonaws.com.invalid": false,
+		"scim.eu-central-1.amazonaws.com":    true,
+		"SCIM.eu-central-1.AMAZONAWS.com":    true,
+		"scim.cn-north-1.amazonaws.com.cn":   true,
+		"identitystore.eu-central-1.api.aws": true,
+		"scim.eusc-de-east-1.amazonaws.eu":   true,
+		"scim.corp.example":                  true,
+		"corp.example":                       true,
+		"127.0.0.1:10198":                    true,
+		"evilamazonaws.com":                  false,
+		"scim.amazonaws.com.evil.example":    false,
+		"notcorp.example":                    false,
+		"127.0.0.2":                          false,
+		"amazonaws.com@evil.example":         false,
+		"evil.example/scim.amazonaws.com":    false,
+		"evil.example#scim.amazonaws.com":    false,
 	} {
 		t.Run(host, func(t *testing.T) {
 			cloud := newCloud(t)

@@ -1,0 +1,248 @@
+package identitycenter_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/identitycenter"
+)
+
+// trailLog is what CloudTrail holds, newest first when it is read.
+type trailLog struct{ events []string }
+
+func (l *trailLog) add(at time.Time, key, userAgent, tenant string) {
+	record, _ := json.Marshal(map[string]any{
+		"eventVersion": "1.08", "eventTime": at.UTC().Format(time.RFC3339), "eventSource": "identitystore-scim.amazonaws.com",
+		"userIdentity": map[string]any{"type": "WebIdentityUser", "accessKeyId": key, "userName": "planted-person"},
+		"userAgent":    userAgent, "sourceIPAddress": "192.0.2.7",
+		"requestParameters": map[string]any{"tenantId": tenant, "httpBody": "HIDDEN_DUE_TO_SECURITY_REASONS"},
+	})
+	event, _ := json.Marshal(map[string]any{
+		"EventTime": float64(at.Unix()), "EventSource": "identitystore-scim.amazonaws.com", "CloudTrailEvent": string(record),
+		"Username": "planted-person",
+	})
+	l.events = append([]string{string(event)}, l.events...)
+}
+
+// serve answers LookupEvents in pages of 50.
+func (l *trailLog) serve(c *cloud) {
+	c.answers["LookupEvents"] = func(call call) answer {
+		var input struct{ NextToken string }
+		_ = json.Unmarshal([]byte(call.body), &input)
+		from := 0
+		_, _ = fmt.Sscan(input.NextToken, &from)
+		to := min(from+50, len(l.events))
+		next := ""
+		if to < len(l.events) {
+			next = fmt.Sprintf(`,"NextToken":"%d"`, to)
+		}
+		return answer{body: `{"Events":[` + strings.Join(l.events[from:to], ",") + `]` + next + `}`}
+	}
+}
+
+const azure = "Microsoft.Azure.SyncFabric"
+
+func TestCallsSince(t *testing.T) {
+	cloud := newCloud(t)
+	synctest.Test(t, func(t *testing.T) {
+		var log trailLog
+		begin := time.Now().Truncate(time.Second)
+		for n := range 120 {
+			log.add(begin.Add(time.Duration(n)*time.Minute), "KEYA", azure, tenant)
+		}
+		log.add(begin.Add(time.Hour), "KEYB", azure, "another-tenant")
+		log.events = append(log.events, `{"EventTime":1,"CloudTrailEvent":"not JSON"}`, `{"EventTime":1,"EventSource":"s3.amazonaws.com"}`, `{}`)
+		log.serve(cloud)
+		started := time.Now()
+		calls, err := cloud.instance(nil).CallsSince(t.Context(), begin)
+		if err != nil || len(calls) != 120 {
+			t.Fatalf("got %d calls, %v", len(calls), err)
+		}
+		want := bridge.SCIMCall{At: begin.UTC(), AccessKeyID: "KEYA", UserAgent: azure, SourceIP: "192.0.2.7"}
+		if diff := cmp.Diff(want, calls[0]); diff != "" {
+			t.Error(diff)
+		}
+		for n := range calls[1:] {
+			if calls[n+1].At.Before(calls[n].At) {
+				t.Fatal("not oldest first")
+			}
+		}
+		if n, took := cloud.called("LookupEvents"), time.Since(started); n != 3 || took < 2*500*time.Millisecond {
+			t.Errorf("%d pages in %s: CloudTrail allows two a second", n, took)
+		}
+	})
+	if sent := cloud.last("LookupEvents").body; !strings.Contains(sent, `"AttributeKey":"EventSource"`) ||
+		!strings.Contains(sent, `"AttributeValue":"identitystore-scim.amazonaws.com"`) || !strings.Contains(sent, `"StartTime"`) {
+		t.Errorf("sent %s", sent)
+	}
+}
+
+func TestCallsSinceErrors(t *testing.T) {
+	cloud := newCloud(t)
+	cloud.refuse("LookupEvents", 400, "AccessDeniedException", "User: u is not authorized to perform: cloudtrail:LookupEvents")
+	_, err := cloud.instance(nil).CallsSince(t.Context(), time.Now())
+	wantError(t, err, "reading CloudTrail's SCIM calls of corp: permission: AccessDeniedException: User: u is not authorized to perform: cloudtrail:LookupEvents "+
+		"(allow cloudtrail:LookupEvents, see deploy/permissions/aws.md)")
+
+	// A list that is cut short is no list: it would prove what is not so.
+	cloud.answers["LookupEvents"] = func(call call) answer {
+		return answer{body: fmt.Sprintf(`{"Events":[],"NextToken":"%d"}`, call.number)}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		calls, err := cloud.instance(nil).CallsSince(t.Context(), date("2026-01-02T03:04:05Z"))
+		wantError(t, err, "reading CloudTrail's SCIM calls of corp: other: more than 100000 calls since 2026-01-02T03:04:05Z")
+		if calls != nil {
+			t.Error("and yet there are calls")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err = cloud.instance(nil).CallsSince(ctx, time.Now())
+		if bridge.ReasonOf(err) != bridge.ReasonTimeout {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Usage learns ids by our own probes and is silent where it cannot tell.
+func TestUsage(t *testing.T) {
+	// keyOf gives the access key id that CloudTrail shows for a token at its nth call.
+	perToken := func(token string, _ int) string { return "KEY-" + token }
+	for name, test := range map[string]struct {
+		keyOf    func(token string, n int) string // nil: nothing is logged
+		tokens   []string                         // listed
+		entra    string                           // the token that Entra uses
+		probed   string                           // the token that we know
+		unknown  bool                             // we do not know its id
+		attacker string                           // another caller's id, ""
+		want     []string                         // tokens with a last use
+	}{
+		"one token, told apart":                {keyOf: perToken, tokens: []string{"a"}, entra: "a", probed: "a", want: []string{"a"}},
+		"two tokens, Entra uses the known one": {keyOf: perToken, tokens: []string{"a", "b"}, entra: "a", probed: "a", attacker: "KEY-b", want: []string{"a"}},
+		"two tokens, Entra uses the other":     {keyOf: perToken, tokens: []string{"a", "b"}, entra: "b", probed: "a"},
+		"two tokens, one id only":              {keyOf: perToken, tokens: []string{"a", "b"}, entra: "a", probed: "a"},
+		"constant id, two tokens":              {keyOf: func(string, int) string { return "SAME" }, tokens: []string{"a", "b"}, entra: "b", probed: "a"},
+		"id of its own for each call":          {keyOf: func(_ string, n int) string { return fmt.Sprint("KEY", n) }, tokens: []string{"a"}, entra: "a", probed: "a"},
+		"no logs":                              {tokens: []string{"a"}, entra: "a", probed: "a"},
+		"logs without ids":                     {keyOf: func(string, int) string { return "" }, tokens: []string{"a"}, entra: "a", probed: "a"},
+		"the probed token's id is not known":   {keyOf: perToken, tokens: []string{"a", "b"}, entra: "a", probed: "a", unknown: true},
+		"a deleted token was probed":           {keyOf: perToken, tokens: []string{"b"}, entra: "b", probed: "a"},
+		"old tokens are not logged (constant 0)": {keyOf: func(token string, _ int) string {
+			if token == "a" {
+				return "-"
+			}
+			return "KEY-" + token
+		}, tokens: []string{"a", "b"}, entra: "a", probed: "a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud(t)
+			synctest.Test(t, func(t *testing.T) {
+				var log trailLog
+				n := 0
+				record := func(at time.Time, token, userAgent string) {
+					if test.keyOf != nil && test.keyOf(token, n) != "-" {
+						log.add(at, test.keyOf(token, n), userAgent, tenant)
+					}
+					n++
+				}
+				created := time.Now().Add(-30 * 24 * time.Hour).Unix()
+				var listed []string
+				for _, id := range test.tokens {
+					listed = append(listed, fmt.Sprintf(`{"TokenId":%q,"CreationTime":%d,"ExpirationTime":%d}`, id, created, created+31536000))
+				}
+				cloud.json("ListBearerTokens", `{"BearerTokens":[`+strings.Join(listed, ",")+`]}`)
+				cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
+					record(time.Now(), test.probed, "entra-aws-exporter/1.2.3")
+					return answer{}
+				}
+				log.serve(cloud)
+				instance := cloud.instance(func(o *identitycenter.Options) {
+					o.TokenValue = func(context.Context) (string, bridge.Secret, error) {
+						if test.unknown {
+							return "", secret(), nil
+						}
+						return test.probed, secret(), nil
+					}
+				})
+				var lastUse time.Time
+				for range 3 {
+					lastUse = time.Now().Truncate(time.Second)
+					record(lastUse, test.entra, azure)
+					if test.attacker != "" {
+						log.add(time.Now(), test.attacker, "curl/8", tenant)
+					}
+					time.Sleep(20 * time.Minute)
+					if _, err := instance.Probe(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					log.serve(cloud)
+					time.Sleep(20 * time.Minute)
+				}
+				usage, err := instance.Usage(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := map[string]time.Time{}
+				for _, id := range test.want {
+					want[id] = lastUse.UTC()
+				}
+				if diff := cmp.Diff(want, usage.LastUsed); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+// Our own calls are no use, and later readings only look at what is new.
+func TestUsageReadsOn(t *testing.T) {
+	cloud := newCloud(t)
+	cloud.json("ListBearerTokens", `{"BearerTokens":[{"TokenId":"a","CreationTime":1}]}`)
+	synctest.Test(t, func(t *testing.T) {
+		var log trailLog
+		log.serve(cloud)
+		instance := cloud.instance(func(o *identitycenter.Options) {
+			o.TokenValue = func(context.Context) (string, bridge.Secret, error) { return "a", secret(), nil }
+		})
+		cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
+			log.add(time.Now(), "KEYA", "entra-aws-exporter/1.2.3", tenant)
+			return answer{}
+		}
+		if _, err := instance.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		usage := func() map[string]time.Time {
+			t.Helper()
+			usage, err := instance.Usage(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return usage.LastUsed
+		}
+		if got := usage(); len(got) != 0 {
+			t.Errorf("our own probe counts as use: %v", got)
+		}
+		first := cloud.last("LookupEvents").body
+		used := time.Now().Truncate(time.Second).UTC()
+		log.add(used, "KEYA", azure, tenant)
+		log.add(time.Now(), "KEYB", "entra-aws-exporter/9.9.9", tenant)
+		time.Sleep(10 * time.Minute)
+		for range 2 {
+			if diff := cmp.Diff(map[string]time.Time{"a": used}, usage()); diff != "" {
+				t.Error(diff)
+			}
+			log.events = nil // the last use stays known when the log is not read that far back any more
+			time.Sleep(2 * time.Hour)
+		}
+		if later := cloud.last("LookupEvents").body; later == first {
+			t.Errorf("it asks for the same again: %s", later)
+		}
+	})
+}
