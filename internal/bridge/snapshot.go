@@ -1,6 +1,9 @@
 package bridge
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Source is one thing that is read for a connection.
 type Source string
@@ -20,6 +23,11 @@ const (
 func Sources() []Source {
 	return []Source{SourceTokens, SourceSCIM, SourceUsage, SourceJob, SourceEvents, SourceCertificates, SourceAppCredentials}
 }
+
+// ErrOff is what a reading returns, wrapped or not, when there is nothing to read at
+// the moment, such as a SCIM endpoint of whose tokens no value is known. It is no
+// failure: the source counts as switched off until the next reading.
+var ErrOff = errors.New("nothing to read")
 
 // SourceStatus is how the reading of one source has gone.
 type SourceStatus struct {

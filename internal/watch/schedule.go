@@ -144,7 +144,7 @@ func (s *schedule) look(ctx context.Context) {
 	reading, err := s.read(limited)
 	now := time.Now()
 	switch {
-	case errors.Is(err, ErrOff):
+	case errors.Is(err, bridge.ErrOff):
 		s.board.switchOff(s.feeds, s.source.Name, reading)
 		s.failing.over()
 		return

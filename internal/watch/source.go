@@ -8,11 +8,6 @@ import (
 	"entra-aws-exporter/internal/bridge"
 )
 
-// ErrOff is what a source's function returns when there is nothing to read at the
-// moment, such as a SCIM endpoint of whose tokens no value is known. It is no
-// failure: the source counts as switched off until the next reading.
-var ErrOff = errors.New("nothing to read")
-
 // Reading is what one look at a source brought.
 type Reading struct {
 	// Put stores it in the snapshot of a connection; nil: there is nothing to store.
@@ -28,7 +23,7 @@ type Source struct {
 	Name     bridge.Source
 	Interval time.Duration
 	Deadline time.Duration // of one look
-	// Read looks once. It is given the latest snapshots of the connections that
+	// Read looks once; bridge.ErrOff: there is nothing to read at the moment. It is given the latest snapshots of the connections that
 	// the source is read for: one, or for a source of a tenant all of the tenant's.
 	Read func(ctx context.Context, of []bridge.Snapshot) (Reading, error)
 

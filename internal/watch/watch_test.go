@@ -275,7 +275,7 @@ func TestNothingToReadIsNoFailure(t *testing.T) {
 		if w.Snapshots()[0].Probe == nil {
 			t.Fatal("not probed")
 		}
-		err.set(fmt.Errorf("no value: %w", watch.ErrOff))
+		err.set(fmt.Errorf("no value: %w", bridge.ErrOff))
 		after(2 * time.Minute)
 		s := status(t, w, 0, bridge.SourceSCIM)
 		if w.Snapshots()[0].Probe != nil || !s.LastAttempt.IsZero() || s.Err != nil || len(s.Errors) != 0 {
