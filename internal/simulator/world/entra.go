@@ -81,7 +81,6 @@ type servicePrincipal struct {
 	ServicePrincipal
 	of      *tenant
 	secrets []Secret
-	shaped  bool // the collection follows the quirks about its keys
 	saved   credential
 	savedAt time.Time // of the last PUT that was answered 204, saved or not
 	jobs    []*job
@@ -188,6 +187,24 @@ func (w *World) ChangeApplication(tenantID, objectID string, change func(*Servic
 	}
 	change(&sp.ServicePrincipal)
 	return nil
+}
+
+// AddApplication makes an enterprise application without provisioning, such as one
+// for sign-in only; empty ids are filled in.
+func (w *World) AddApplication(tenantID string, application ServicePrincipal) (ServicePrincipal, error) {
+	w.Advance()
+	t := w.tenant(tenantID)
+	if t == nil {
+		return ServicePrincipal{}, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	}
+	for _, id := range []*string{&application.ObjectID, &application.AppID} {
+		if *id == "" {
+			*id = w.newID()
+		}
+	}
+	sp := &servicePrincipal{of: t, ServicePrincipal: application}
+	t.applications = append(t.applications, sp)
+	return w.applicationView(sp), nil
 }
 
 // visit finds a tenant for a caller who may do this in it.

@@ -1,120 +1,180 @@
 package world
 
 import (
+	"encoding/binary"
 	"fmt"
-	"hash"
 	"hash/fnv"
+	"maps"
+	"slices"
 	"time"
 )
 
 // Fingerprint hashes all that can still matter: two worlds with the same fingerprint
 // behave alike from here on, whatever led to them. Times count by their distance from
-// now, in seconds. The truth does not count.
+// now, in seconds. The truth, and who did what, do not count.
 func (w *World) Fingerprint() uint64 {
 	w.Advance()
-	p := &print{Hash64: fnv.New64a(), now: w.at}
-	p.text(w.quirks.String(), w.speed, w.skew, w.serial, w.calls%2)
+	p := &traits{now: w.at, text: make([]byte, 0, 4096)}
+	type fields Quirks // without its String, which is slow
+	p.any(fields(w.quirks), w.speed, w.skew)
+	p.number(int64(w.serial), int64(w.calls%2), int64(len(w.instances)))
 	for _, i := range w.instances {
-		p.text(i.IdentityStoreID, i.allowed, len(i.directory.users), len(i.directory.groups), len(i.idps))
-		for _, user := range i.directory.users {
-			p.text(user.UserName, user.Active, user.DisplayName)
-		}
-		for _, t := range i.tenants {
-			p.text(t.TenantID)
-			p.times(t.deleted)
-			for _, token := range t.tokens {
-				p.text(token.ID)
-				p.times(token.Created, token.Expires, token.deleted)
-			}
-		}
-		for _, idp := range i.idps {
-			for _, certificate := range idp.certificates {
-				p.text(certificate.CertificateID)
-				p.times(certificate.notBefore, certificate.notAfter)
-			}
-		}
+		p.instance(i)
 	}
 	for _, event := range w.trail {
-		p.text(event.AccessKeyID, event.SourceIP)
+		p.words(event.AccessKeyID, event.SourceIP)
 		p.times(event.At)
 	}
 	for _, t := range w.tenants {
-		p.text(t.id, t.unlicensed)
-		for _, r := range t.registrations {
-			p.text(r.ClientID, r.Roles)
-			for _, secret := range r.Secrets {
-				p.times(secret.Expires)
-			}
-		}
-		for _, sp := range t.applications {
-			p.text(sp.ObjectID, sp.secrets, sp.EntityIDs, sp.Owners, sp.Notified)
-			p.times(sp.savedAt)
-			for _, certificate := range sp.Certificates {
-				p.text(certificate.VerifyKeyID, certificate.Certificate == sp.Preferred)
-				p.times(certificate.notBefore, certificate.notAfter)
-			}
-			for _, j := range sp.jobs {
-				p.job(j)
-			}
-		}
-		for _, e := range t.entries {
-			p.text(e.Action, e.Status, e.ErrorCode)
-			p.times(e.At)
-		}
-		for _, a := range t.audits {
-			p.times(a.At)
-		}
+		p.tenant(t)
 	}
 	for _, appointment := range w.later {
-		p.text(appointment.label)
+		p.words(appointment.label)
 		p.times(appointment.at)
 	}
-	// Denials are unordered: their hashes are added up.
-	var denials uint64
+	var denials []string
 	for key, how := range w.denials {
-		one := &print{Hash64: fnv.New64a(), now: w.at}
-		one.text(key.actor, key.action, how)
-		denials += one.Sum64()
+		denials = append(denials, string(key.actor)+" "+string(key.action)+" "+string(how))
 	}
-	p.text(denials)
-	return p.Sum64()
+	slices.Sort(denials)
+	p.words(denials...)
+	p.words(slices.Sorted(maps.Keys(w.principals))...)
+	hash := fnv.New64a()
+	_, _ = hash.Write(p.text) // never fails
+	return hash.Sum64()
 }
 
-type print struct {
-	hash.Hash64
-	now time.Time
+// traits collects what the fingerprint is taken of.
+type traits struct {
+	text []byte
+	now  time.Time
 }
 
-func (p *print) text(values ...any) { _, _ = fmt.Fprintln(p, values...) }
+// words writes each with its length, so that no two lists look alike.
+func (p *traits) words(words ...string) {
+	for _, word := range words {
+		p.text = binary.AppendUvarint(p.text, uint64(len(word)))
+		p.text = append(p.text, word...)
+	}
+}
 
-func (p *print) times(times ...time.Time) {
+func (p *traits) number(numbers ...int64) {
+	for _, n := range numbers {
+		p.text = binary.AppendVarint(p.text, n)
+	}
+}
+
+func (p *traits) times(times ...time.Time) {
 	for _, t := range times {
 		if t.IsZero() {
-			p.text("-")
+			p.words("-")
 			continue
 		}
-		p.text(int64(t.Sub(p.now) / time.Second))
+		p.number(int64(t.Sub(p.now) / time.Second))
 	}
 }
 
-func (p *print) job(j *job) {
-	p.text(j.id, j.status, j.schedule, j.stoppedBy, j.failures)
-	p.times(j.seriesBegan, j.disables, j.nextCycle, j.cachedUntil)
-	if j.quarantine != nil {
-		p.text(j.quarantine.reason, j.quarantine.code, j.quarantine.count)
-		p.times(j.quarantine.began)
+func (p *traits) any(values ...any) { p.text = fmt.Append(p.text, values...) }
+
+func (p *traits) instance(i *instance) {
+	p.words(i.IdentityStoreID)
+	p.number(int64(len(i.directory.users)), int64(len(i.directory.groups)), int64(len(i.tenants)))
+	for _, source := range i.allowed {
+		p.words(source.String())
+	}
+	for _, user := range i.directory.users {
+		p.words(user.UserName, user.DisplayName)
+		if user.Active {
+			p.number(1)
+		}
+	}
+	for _, group := range i.directory.groups {
+		p.words(group.DisplayName)
+		p.words(group.Members...)
+	}
+	for _, t := range i.tenants {
+		p.words(t.TenantID)
+		p.times(t.deleted)
+		p.number(int64(len(t.tokens)))
+		for _, token := range t.tokens {
+			p.words(token.ID)
+			p.times(token.Created, token.Expires, token.deleted)
+		}
+	}
+	for _, idp := range i.idps {
+		for _, certificate := range idp.certificates {
+			p.words(certificate.CertificateID)
+			p.times(certificate.notBefore, certificate.notAfter)
+		}
+	}
+}
+
+func (p *traits) tenant(t *tenant) {
+	p.words(t.id)
+	if t.unlicensed {
+		p.number(1)
+	}
+	for _, r := range t.registrations {
+		p.words(r.ClientID)
+		p.words(r.Roles...)
+		for _, secret := range r.Secrets {
+			p.words(secret.Value)
+			p.times(secret.Expires)
+		}
+	}
+	for _, sp := range t.applications {
+		p.words(sp.ObjectID)
+		for _, list := range [][]string{sp.EntityIDs, sp.Owners, sp.Notified} {
+			p.words(list...)
+		}
+		for _, secret := range sp.secrets {
+			p.words(secret.Key, secret.Value)
+		}
+		p.times(sp.savedAt)
+		for _, certificate := range sp.Certificates {
+			p.words(certificate.VerifyKeyID)
+			p.times(certificate.notBefore, certificate.notAfter)
+			if certificate.Certificate == sp.Preferred {
+				p.number(1)
+			}
+		}
+		for _, j := range sp.jobs {
+			p.job(j)
+		}
+	}
+	p.number(int64(len(t.entries)), int64(len(t.audits)))
+	for _, e := range t.entries {
+		p.words(e.Action, e.Status, e.ErrorCode, e.JobID)
+		p.times(e.At)
+	}
+	for _, a := range t.audits {
+		p.words(a.TargetID)
+		p.times(a.At)
+	}
+}
+
+func (p *traits) job(j *job) {
+	p.words(j.id, string(j.status), string(j.schedule), string(j.stoppedBy))
+	p.number(j.failures)
+	p.times(j.seriesBegan, j.disables, j.nextCycle)
+	if q := j.quarantine; q != nil {
+		p.words(q.reason, q.code)
+		p.number(q.count)
+		p.times(q.began)
 	}
 	if j.running != nil {
 		p.times(j.running.began, j.running.ends)
 	}
 	if j.cached != nil {
-		p.text(j.cached.address, j.cached.value)
+		p.words(j.cached.address, j.cached.value)
+		p.times(j.cachedUntil)
 	}
 	for _, m := range j.scope {
-		p.text(m.UserName, m.todo, m.targetID)
+		p.words(m.UserName, m.todo, m.targetID)
 	}
 	if j.last != nil {
-		p.text(j.last.State, j.last.Exported)
+		p.words(string(j.last.State), j.last.ErrorCode)
+		p.number(j.last.Exported)
 		p.times(j.last.Began)
 	}
 }

@@ -106,7 +106,7 @@ func (w *World) Holding(objectID string) (Holding, bool) {
 func (w *World) observe(j *job) {
 	now := Holding{Moment: Moment{At: w.at}, ServicePrincipalID: j.application.ObjectID}
 	now.Saved = w.held(&j.application.saved)
-	if cached := w.cachedBy(j); cached != nil {
+	if cached := w.cachedBy(j); cached != nil && (cached.value != j.application.saved.value || cached.address != j.application.saved.address) {
 		now.Cached = w.held(cached)
 	}
 	if now.Saved == j.holding.Saved && now.Cached == j.holding.Cached && j.holding.ServicePrincipalID != "" {

@@ -40,6 +40,7 @@ func (w *World) save(actor Actor, tenantID, objectID, address, value string) err
 		sp.set(Secret{bridge.CredentialKeyBaseAddress, address})
 	}
 	sp.set(Secret{bridge.CredentialKeySecretToken, value})
+	sp.savedAt = w.at
 	w.audit(sp, actor)
 	w.recordSave(sp, actor, before)
 	w.resolve(sp, actor)

@@ -43,7 +43,8 @@ type ConnectionSpec struct {
 	Notified       []string      // mail addresses
 	Users          int           // in sync
 	QuarantinedFor time.Duration // 0: not in quarantine
-	NotConfigured  bool          // provisioning was never set up
+	NotConfigured  bool          // there is a job, but provisioning was never set up
+	NoJob          bool          // there is not even a job
 }
 
 // Connection tells where the parts of a connection are.
@@ -114,13 +115,13 @@ func (w *World) Add(spec ConnectionSpec) Connection {
 	i := w.addInstance(spec)
 	t := w.newProvisioningTenant(i)
 	sp := w.addApplication(spec, i)
-	j := w.addJob(spec, sp)
+	spec.NotConfigured = spec.NotConfigured || spec.NoJob
 	connection := Connection{
 		Name: spec.Name, Account: spec.Account, AppID: sp.AppID, DisplayName: sp.DisplayName, IdPID: i.idps[0].IdPID,
 		Binding: bridge.Binding{
 			AWSAccount: spec.Account, Region: spec.Region, IdentityStoreID: i.IdentityStoreID,
 			ProvisioningTenantID: t.TenantID, SCIMEndpoint: t.address(),
-			EntraTenantID: spec.TenantID, ServicePrincipalID: sp.ObjectID, JobID: j.id,
+			EntraTenantID: spec.TenantID, ServicePrincipalID: sp.ObjectID,
 		},
 	}
 	for _, one := range spec.Tokens {
@@ -130,14 +131,17 @@ func (w *World) Add(spec ConnectionSpec) Connection {
 		if one.Saved && !spec.NotConfigured {
 			sp.set(Secret{bridge.CredentialKeyBaseAddress, t.address()})
 			sp.set(Secret{bridge.CredentialKeySecretToken, token.Value})
-			sp.shaped = true
-			sp.reshape(w.quirks)
 			w.resolve(sp, ActorScene)
+			sp.reshape(w.quirks)
 			sp.saved.since = token.Created
 		}
 	}
 	i.Created = earlier(i.Created, t.Created)
-	w.addHistory(spec, j, i)
+	if !spec.NoJob {
+		j := w.addJob(spec, sp)
+		connection.JobID = j.id
+		w.addHistory(spec, j, i)
+	}
 	w.connections = append(w.connections, connection)
 	w.settle()
 	return connection

@@ -195,17 +195,19 @@ func notificationSettings(enabled bool, recipients string) string {
 	return string(text)
 }
 
-// reshape gives the collection the keys that the quirks want it to hold.
+// reshape gives the collection of a configured application the keys that the quirks
+// want it to hold.
 func (sp *servicePrincipal) reshape(q Quirks) {
-	if !sp.shaped {
+	if sp.saved.value == "" {
 		return
 	}
-	address, _, _ := strings.Cut(valueOf(sp.secrets, bridge.CredentialKeyBaseAddress), "?")
-	if q.BaseAddress == AddressQuery {
-		address += addressFlag
+	if address, _, _ := strings.Cut(sp.saved.address, "?"); address != "" {
+		if q.BaseAddress == AddressQuery {
+			address += addressFlag
+		}
+		sp.set(Secret{bridge.CredentialKeyBaseAddress, address})
+		sp.saved.address = address
 	}
-	sp.set(Secret{bridge.CredentialKeyBaseAddress, address})
-	sp.saved.address = address
 	if q.SettingsKeys == KeysAbsent {
 		sp.unset(bridge.CredentialKeyNotificationSettings, bridge.CredentialKeySyncAll)
 	} else if valueOf(sp.secrets, bridge.CredentialKeySyncAll) == "" {

@@ -118,6 +118,10 @@ func (w *World) SetSpeed(speed float64) error {
 	for _, job := range w.jobs {
 		scale(&job.nextCycle)
 		scale(&job.disables)
+		scale(&job.cachedUntil)
+		if job.quarantine != nil {
+			scale(&job.quarantine.nextAttempt)
+		}
 		if job.running != nil {
 			scale(&job.running.ends)
 		}
@@ -136,8 +140,10 @@ func (w *World) SetQuirk(name, value string) error {
 	if err := w.quirks.Set(name, value); err != nil {
 		return err
 	}
-	for _, job := range w.jobs {
-		job.application.reshape(w.quirks)
+	if name == "settings_keys" || name == "extra_keys" || name == "base_address" {
+		for _, job := range w.jobs {
+			job.application.reshape(w.quirks)
+		}
 	}
 	w.settle()
 	return nil

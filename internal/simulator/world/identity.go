@@ -1,0 +1,37 @@
+package world
+
+// MayGetWebIdentityToken checks the permission for STS's GetWebIdentityToken; the token
+// itself is a matter of the protocol.
+func (w *World) MayGetWebIdentityToken(c Caller) error {
+	w.Advance()
+	return w.allowAWS(c, ServiceSTS, GetWebIdentityTokenAction)
+}
+
+// MayDescribeStore checks the permission for the public Identity Store's
+// DescribeIdentityStore, and returns the instance.
+func (w *World) MayDescribeStore(c Caller, identityStoreID string) (Instance, error) {
+	w.Advance()
+	i, err := w.reach(c, ServiceTokens, DescribeIdentityStoreAction, identityStoreID)
+	if err != nil {
+		return Instance{}, err
+	}
+	return i.Instance, nil
+}
+
+// DescribeIdentityStoreAction is what MayDescribeStore checks.
+const DescribeIdentityStoreAction Action = "identitystore:DescribeIdentityStore"
+
+// Person finds a user of an Entra tenant by object id.
+func (w *World) Person(c Caller, tenantID, objectID string) (Person, error) {
+	w.Advance()
+	t, err := w.visit(c, ReadApplications, tenantID)
+	if err != nil {
+		return Person{}, err
+	}
+	for _, person := range t.people {
+		if person.ObjectID == objectID {
+			return *person, nil
+		}
+	}
+	return Person{}, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", objectID)
+}
