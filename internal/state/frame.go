@@ -43,7 +43,7 @@ func decode(kind string, raw []byte, header any) ([]byte, error) {
 	first, rest, found := bytes.Cut(raw, []byte{'\n'})
 	match := firstLine.FindSubmatch(first)
 	if !found || match == nil || string(match[1]) != kind {
-		return nil, fmt.Errorf("%w: foreign or corrupt: it is not a %s of this program", bridge.ErrUnreadable, kind)
+		return nil, fmt.Errorf("%w: foreign or corrupt: it is no %s of this program", bridge.ErrUnreadable, kind)
 	}
 	if version, _ := strconv.Atoi(string(match[2])); version != schema {
 		return nil, fmt.Errorf("%w: newer: it has schema %d, this program knows %d", bridge.ErrUnreadable, version, schema)

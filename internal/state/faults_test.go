@@ -1,0 +1,289 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// errKilled is what every call answers once the process is dead.
+var errKilled = errors.New("killed")
+
+// faultyDisk is a file system in memory with a cache that a power cut takes away: what
+// a file holds and what a directory lists is durable only once it was synced.
+type faultyDisk struct {
+	mu      sync.Mutex
+	visible map[string]*inode // by path; directories too
+	durable map[string]*inode
+	inodes  int
+	locked  map[string]bool
+
+	fault func(operation string) error // asked before each change; an error keeps it from happening
+	after func(operation string) error // asked after each change; an error hides that it happened
+	full  bool                         // no file may grow
+	lies  string                       // this kind of sync does nothing: "Sync" or "SyncDirectory"
+	on    ground
+}
+
+type inode struct {
+	number        int
+	directory     bool
+	data, durable []byte
+}
+
+func newFaultyDisk() *faultyDisk {
+	d := &faultyDisk{visible: map[string]*inode{}, durable: map[string]*inode{}, locked: map[string]bool{}}
+	root := &inode{directory: true}
+	d.visible["/"], d.durable["/"] = root, root
+	return d
+}
+
+// change does one thing to the disk, unless a fault prevents it.
+func (d *faultyDisk) change(operation, path string, do func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	wrap := func(err error) error {
+		if err == nil {
+			return nil
+		}
+		return &fs.PathError{Op: strings.ToLower(operation), Path: path, Err: err}
+	}
+	if d.fault != nil {
+		if err := d.fault(operation); err != nil {
+			return wrap(err)
+		}
+	}
+	if err := do(); err != nil {
+		return wrap(err)
+	}
+	if d.after != nil {
+		return wrap(d.after(operation))
+	}
+	return nil
+}
+
+// What a power cut may leave: of the directories what was synced, or all of it; of a
+// file what was synced, half of the rest, or all of it.
+type powerCut struct {
+	entries bool // what the directories listed survives
+	data    int  // 0: what was synced; 1: half of the rest too; 2: all
+}
+
+var powerCuts = []powerCut{{false, 0}, {false, 1}, {false, 2}, {true, 0}, {true, 1}, {true, 2}}
+
+// cut takes the power away and brings it back.
+func (d *faultyDisk) cut(how powerCut) {
+	entries := d.durable
+	if how.entries {
+		entries = d.visible
+	}
+	d.visible, d.durable = map[string]*inode{}, map[string]*inode{}
+	for path, node := range entries {
+		switch how.data {
+		case 0:
+			node.data = node.durable
+		case 1:
+			half := len(node.data) / 2
+			node.data = slices.Concat(node.data[:half], node.durable[min(half, len(node.durable)):])
+		}
+		node.data, node.durable = slices.Clone(node.data), slices.Clone(node.data)
+		d.visible[path], d.durable[path] = node, node
+	}
+	for path := range d.visible { // nothing is in a directory that is gone
+		if d.visible[filepath.Dir(path)] == nil {
+			delete(d.visible, path)
+			delete(d.durable, path)
+		}
+	}
+	d.fault, d.after, d.locked = nil, nil, map[string]bool{}
+}
+
+func (d *faultyDisk) Read(path string) ([]byte, string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	node := d.visible[path]
+	if node == nil {
+		return nil, "", &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return slices.Clone(node.data), fmt.Sprint(node.number), nil
+}
+
+func (d *faultyDisk) Create(path string) (file, error) {
+	var node *inode
+	return d.handle(path, &node), d.change("Create", path, func() error {
+		if d.visible[path] != nil {
+			return fs.ErrExist
+		}
+		if d.visible[filepath.Dir(path)] == nil {
+			return fs.ErrNotExist
+		}
+		if d.full {
+			return syscall.ENOSPC
+		}
+		d.inodes++
+		node = &inode{number: d.inodes}
+		d.visible[path] = node
+		return nil
+	})
+}
+
+func (d *faultyDisk) Overwrite(path string) (file, error) {
+	var node *inode
+	return d.handle(path, &node), d.change("Overwrite", path, func() error {
+		if node = d.visible[path]; node == nil {
+			return fs.ErrNotExist
+		}
+		return nil
+	})
+}
+
+func (d *faultyDisk) handle(path string, node **inode) file {
+	return &faultyFile{disk: d, path: path, node: node}
+}
+
+func (d *faultyDisk) Rename(from, to string) error {
+	return d.change("Rename", from, func() error {
+		if d.visible[from] == nil {
+			return fs.ErrNotExist
+		}
+		d.visible[to] = d.visible[from]
+		delete(d.visible, from)
+		return nil
+	})
+}
+
+func (d *faultyDisk) Remove(path string) error {
+	return d.change("Remove", path, func() error {
+		if d.visible[path] == nil {
+			return fs.ErrNotExist
+		}
+		delete(d.visible, path)
+		return nil
+	})
+}
+
+func (d *faultyDisk) List(directory string) ([]string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for path := range d.visible {
+		if filepath.Dir(path) == directory && path != "/" {
+			names = append(names, filepath.Base(path))
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func (d *faultyDisk) MakeDirectory(path string) error {
+	return d.change("MakeDirectory", path, func() error {
+		if d.visible[path] == nil {
+			d.visible[path] = &inode{directory: true}
+		}
+		return nil
+	})
+}
+
+func (d *faultyDisk) SyncDirectory(path string) error {
+	return d.change("SyncDirectory", path, func() error {
+		if d.lies == "SyncDirectory" {
+			return nil
+		}
+		for _, list := range []map[string]*inode{d.durable, d.visible} {
+			for entry := range list {
+				if filepath.Dir(entry) != path || entry == "/" {
+					continue
+				}
+				if node := d.visible[entry]; node != nil {
+					d.durable[entry] = node
+				} else {
+					delete(d.durable, entry)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (d *faultyDisk) Lock(ctx context.Context, path string) (func(), error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.locked[path] {
+		return nil, context.DeadlineExceeded
+	}
+	d.locked[path] = true
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.locked, path)
+	}, ctx.Err()
+}
+
+func (d *faultyDisk) Ground(string) (ground, error) { return d.on, nil }
+
+type faultyFile struct {
+	disk   *faultyDisk
+	path   string
+	node   **inode
+	offset int
+}
+
+func (f *faultyFile) Identity() (string, error) { return fmt.Sprint((*f.node).number), nil }
+
+func (f *faultyFile) Write(content []byte) (int, error) {
+	return len(content), f.disk.change("Write", f.path, func() error {
+		node := *f.node
+		end := f.offset + len(content)
+		if f.disk.full && end > len(node.data) {
+			return syscall.ENOSPC
+		}
+		tail := node.data[min(end, len(node.data)):]
+		node.data = slices.Concat(node.data[:f.offset], content, tail)
+		f.offset = end
+		return nil
+	})
+}
+
+func (f *faultyFile) Sync() error {
+	return f.disk.change("Sync", f.path, func() error {
+		if f.disk.lies != "Sync" {
+			(*f.node).durable = slices.Clone((*f.node).data)
+		}
+		return nil
+	})
+}
+
+func (f *faultyFile) Close() error { return nil }
+
+// killAt makes the process die at the n-th change from now: before it takes effect, or
+// right after. It returns a func that tells whether that has happened.
+func (d *faultyDisk) killAt(n int, afterEffect bool) (died func() bool) {
+	count, dead := 0, false
+	before := func(string) error {
+		if !dead && count == n && !afterEffect {
+			dead = true
+		}
+		if dead {
+			return errKilled
+		}
+		return nil
+	}
+	after := func(string) error {
+		if count == n && afterEffect {
+			dead = true
+		}
+		count++
+		if dead {
+			return errKilled
+		}
+		return nil
+	}
+	d.fault, d.after = before, after
+	return func() bool { return dead }
+}

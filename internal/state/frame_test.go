@@ -1,0 +1,60 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// FuzzDecode: foreign bytes never panic and are either refused as unreadable or framed
+// again to what can be read again.
+func FuzzDecode(f *testing.F) {
+	record, _ := encode("record", recordHeader{Key: "a", Number: 7, File: "1:2"}, []byte("content"), 0)
+	reservation, _ := encode("entry", entryHeader{Key: "a", Reserved: true}, nil, 400)
+	entry, _ := encode("entry", entryHeader{Key: "a", Length: 5}, []byte("value"), 400)
+	tooLong, _ := encode("entry", entryHeader{Key: "a", Length: 500}, []byte("value"), 400)
+	for _, seed := range [][]byte{nil, record, reservation, entry, tooLong, record[:40], []byte("entra-aws-exporter record 2 "), bytes.Replace(record, []byte("7"), []byte("-7"), 1)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var header recordHeader
+		content, err := decode("record", raw, &header)
+		if err != nil && !errors.Is(err, bridge.ErrUnreadable) {
+			t.Fatalf("neither read nor unreadable: %v", err)
+		}
+		if err == nil {
+			again, err := encode("record", header, content, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found, err := decode("record", again, &recordHeader{}); err != nil || !bytes.Equal(found, content) {
+				t.Fatalf("framed again: %v", err)
+			}
+		}
+		if found, err := decodeEntry(raw, "a"); (found == nil) != (err != nil) {
+			t.Fatalf("%v and %v", found, err)
+		}
+	})
+}
+
+// Every flipped bit is noticed.
+func TestFrameNoticesAnyDamage(t *testing.T) {
+	raw, err := encode("entry", entryHeader{Key: "a", Length: 5}, []byte("value"), 300)
+	if err != nil || len(raw) != 300 {
+		t.Fatalf("%d bytes, %v", len(raw), err)
+	}
+	for i := range raw {
+		for bit := range 8 {
+			damaged := bytes.Clone(raw)
+			damaged[i] ^= 1 << bit
+			if _, err := decodeEntry(damaged, "a"); !errors.Is(err, bridge.ErrUnreadable) {
+				t.Fatalf("bit %d of byte %d: %v", bit, i, err)
+			}
+		}
+		if _, err := decodeEntry(raw[:i], "a"); !errors.Is(err, bridge.ErrUnreadable) {
+			t.Fatalf("cut off at %d: %v", i, err)
+		}
+	}
+}
