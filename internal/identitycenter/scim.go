@@ -61,7 +61,7 @@ func (i *Instance) tokenAtHand(ctx context.Context) (string, bridge.Secret, erro
 		}
 	}
 	if i.options.SCIMTokenFile == "" {
-		none.Detail = "no token's value is known yet"
+		none.Err, none.Detail = bridge.ErrOff, "no token's value is known yet"
 		none.Advice = "set tokens.scim_token_file, until a rotation puts a value into the vault"
 		return "", bridge.Secret{}, none
 	}
