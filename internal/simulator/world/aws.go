@@ -186,18 +186,6 @@ func (w *World) instance(identityStoreID string) *instance {
 	return w.instances[at]
 }
 
-// provisioningTenant finds a tenant by id, the deleted ones too.
-func (w *World) provisioningTenant(id string) *provisioningTenant {
-	for _, i := range w.instances {
-		for _, t := range i.tenants {
-			if t.TenantID == id {
-				return t
-			}
-		}
-	}
-	return nil
-}
-
 // live finds a tenant of a store that is not deleted.
 func (i *instance) live(tenantID string) (*provisioningTenant, error) {
 	for _, t := range i.tenants {

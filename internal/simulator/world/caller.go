@@ -37,7 +37,7 @@ func By(actor Actor) Caller { return Caller{Actor: actor} }
 type Action string
 
 // The actions.
-const (
+const ( //nolint:revive // IdP is AWS's own spelling
 	ListInstancesAction           Action = "sso:ListInstances"
 	ListProvisioningTenantsAction Action = "sso-directory:ListProvisioningTenants"
 	ListBearerTokensAction        Action = "sso-directory:ListBearerTokens"

@@ -160,7 +160,7 @@ func TestAuditsShowForeignChanges(t *testing.T) {
 	s.mendToken()
 	audits, err := s.DirectoryAudits(By(ActorExporter), s.EntraTenantID, s.ServicePrincipalID, noon.Add(-1))
 	s.must(err)
-	var got []Actor
+	got := make([]Actor, 0, len(audits))
 	for _, audit := range audits {
 		if audit.Activity != "Update provisioning setting or credentials" || audit.TargetID != s.ServicePrincipalID {
 			t.Errorf("audit %+v", audit)
@@ -288,7 +288,7 @@ func TestScenes(t *testing.T) {
 				t.Errorf("%s: gap %s", name, gap)
 			}
 		}
-		if !s.Binding.Complete() {
+		if !s.Complete() {
 			t.Errorf("%s: binding %+v", name, s.Binding)
 		}
 	}

@@ -11,7 +11,8 @@ import (
 
 // Fingerprint hashes all that can still matter: two worlds with the same fingerprint
 // behave alike from here on, whatever led to them. Times count by their distance from
-// now, in seconds. The truth, and who did what, do not count.
+// now, in seconds. Who did something counts where it decides who is to blame for what
+// is still to come; the truth so far does not.
 func (w *World) Fingerprint() uint64 {
 	w.Advance()
 	p := &traits{now: w.at, text: make([]byte, 0, 4096)}
@@ -32,7 +33,7 @@ func (w *World) Fingerprint() uint64 {
 		p.words(appointment.label)
 		p.times(appointment.at)
 	}
-	var denials []string
+	denials := make([]string, 0, len(w.denials))
 	for key, how := range w.denials {
 		denials = append(denials, string(key.actor)+" "+string(key.action)+" "+string(how))
 	}
@@ -97,7 +98,7 @@ func (p *traits) instance(i *instance) {
 		p.times(t.deleted)
 		p.number(int64(len(t.tokens)))
 		for _, token := range t.tokens {
-			p.words(token.ID)
+			p.words(token.ID, string(token.createdBy), string(token.deletedBy), string(token.expiredBy))
 			p.times(token.Created, token.Expires, token.deleted)
 		}
 	}
@@ -129,6 +130,10 @@ func (p *traits) tenant(t *tenant) {
 		}
 		for _, secret := range sp.secrets {
 			p.words(secret.Key, secret.Value)
+		}
+		p.words(string(sp.saved.by))
+		if t := sp.saved.token; t != nil && t.deletion < sp.saved.order {
+			p.number(1) // whoever saved it saved a dead token
 		}
 		p.times(sp.savedAt)
 		for _, certificate := range sp.Certificates {

@@ -14,7 +14,7 @@ type Held struct {
 	Culprit  Actor // who made it so
 }
 
-// Holding: what an application's provisioning holds from now on: the saved token, and
+// Holding is what an application's provisioning holds from now on: the saved token, and
 // the one that its engine goes on using (empty if that is the saved one, read anew).
 // One is recorded at every transition.
 type Holding struct {
@@ -84,7 +84,7 @@ func (h Holding) String() string {
 // Gaps returns every gap so far, in the order of their beginnings.
 func (w *World) Gaps() []Gap {
 	w.Advance()
-	var list []Gap
+	list := make([]Gap, 0, len(w.gaps))
 	for _, gap := range w.gaps {
 		list = append(list, *gap)
 	}

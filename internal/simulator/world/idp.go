@@ -1,3 +1,4 @@
+//nolint:revive // IdP is AWS's own spelling, in the names of its operations.
 package world
 
 import (

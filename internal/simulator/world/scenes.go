@@ -3,6 +3,7 @@ package world
 import (
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ type Connection struct {
 	Account     string
 	AppID       string
 	DisplayName string
-	IdPID       string
+	IdPID       string   //nolint:revive // AWS's own spelling
 	TokenIDs    []string // in the order of the spec
 	bridge.Binding
 }
@@ -93,7 +94,7 @@ func Quarantined(name string) ConnectionSpec {
 // account and identity store of its own.
 func Fleet(n, tenants int) []ConnectionSpec {
 	regions := []string{"eu-central-1", "us-east-1", "ap-southeast-2"}
-	var list []ConnectionSpec
+	list := make([]ConnectionSpec, 0, n)
 	for i := range n {
 		spec := Healthy(fmt.Sprintf("connection-%03d", i+1))
 		spec.TenantID = fmt.Sprintf("%08d-1111-4111-8111-111111111111", i%max(tenants, 1)+1)
@@ -207,7 +208,7 @@ func (w *World) addHistory(spec ConnectionSpec, j *job, i *instance) {
 	}
 	for n := range spec.Users {
 		name := fmt.Sprintf("user-%d@%s.example.com", n+1, spec.Name)
-		person := &Person{ObjectID: w.newID(), UserName: name, DisplayName: "User " + fmt.Sprint(n+1), GivenName: "User", FamilyName: fmt.Sprint(n + 1)}
+		person := &Person{ObjectID: w.newID(), UserName: name, DisplayName: fmt.Sprint("User ", n+1), GivenName: "User", FamilyName: strconv.Itoa(n + 1)}
 		j.application.of.people = append(j.application.of.people, person)
 		user, err := w.createUser(&i.directory, User{
 			UserName: name, ExternalID: person.ObjectID, DisplayName: person.DisplayName, GivenName: person.GivenName, FamilyName: person.FamilyName, Email: name, Active: true,

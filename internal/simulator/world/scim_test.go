@@ -13,7 +13,7 @@ func (s *story) scimCall() SCIMCall {
 
 func TestSCIMDoor(t *testing.T) {
 	w := New(Options{Now: func() time.Time { return noon }})
-	var connections []Connection
+	connections := make([]Connection, 0, 6)
 	for _, spec := range Fleet(2, 1) {
 		connections = append(connections, w.Add(spec))
 	}

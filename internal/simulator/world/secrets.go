@@ -65,9 +65,9 @@ func (w *World) Secrets(c Caller, tenantID, objectID string) ([]Secret, error) {
 	}
 	list := slices.Clone(sp.secrets)
 	for i, secret := range list {
-		clear := secret.Key == bridge.CredentialKeyNotificationSettings || secret.Key == bridge.CredentialKeySyncAll ||
+		shown := secret.Key == bridge.CredentialKeyNotificationSettings || secret.Key == bridge.CredentialKeySyncAll ||
 			secret.Key == ExtraClearKey || secret.Key == bridge.CredentialKeyBaseAddress && w.quirks.BaseAddress != AddressMasked
-		if !clear {
+		if !shown {
 			list[i].Value = Masked
 		}
 	}

@@ -27,7 +27,7 @@ func (w *World) AddRegistration(tenantID string, actor Actor, expires time.Time,
 // ChangeRegistration lets a person edit a registration: consent, credentials.
 func (w *World) ChangeRegistration(tenantID, clientID string, change func(*AppRegistration)) error {
 	w.Advance()
-	_, r, err := w.find(tenantID, clientID)
+	r, err := w.find(tenantID, clientID)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (w *World) ChangeRegistration(tenantID, clientID string, change func(*AppRe
 // AADSTS errors.
 func (w *World) Registration(tenantID, clientID string) (AppRegistration, error) {
 	w.Advance()
-	_, r, err := w.find(tenantID, clientID)
+	r, err := w.find(tenantID, clientID)
 	if err != nil {
 		return AppRegistration{}, err
 	}
@@ -51,7 +51,7 @@ func (w *World) Registration(tenantID, clientID string) (AppRegistration, error)
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 func (w *World) SignIn(tenantID, clientID, secret string) (AppRegistration, error) {
 	w.Advance()
-	_, r, err := w.find(tenantID, clientID)
+	r, err := w.find(tenantID, clientID)
 	if err != nil {
 		return AppRegistration{}, err
 	}
@@ -84,16 +84,16 @@ func (w *World) OwnCredentials(c Caller, tenantID, clientID string) (AppRegistra
 	return view, nil
 }
 
-func (w *World) find(tenantID, clientID string) (*tenant, *AppRegistration, error) {
+func (w *World) find(tenantID, clientID string) (*AppRegistration, error) {
 	t := w.tenant(tenantID)
 	if t == nil {
-		return nil, nil, aadsts(http.StatusBadRequest, "AADSTS90002", "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.", tenantID)
+		return nil, aadsts(http.StatusBadRequest, "AADSTS90002", "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.", tenantID)
 	}
 	r := t.registration(clientID)
 	if r == nil {
-		return nil, nil, aadsts(http.StatusBadRequest, "AADSTS700016", "Application with identifier '%s' was not found in the directory '%s'.", clientID, tenantID)
+		return nil, aadsts(http.StatusBadRequest, "AADSTS700016", "Application with identifier '%s' was not found in the directory '%s'.", clientID, tenantID)
 	}
-	return t, r, nil
+	return r, nil
 }
 
 func aadsts(status int, code, format string, args ...any) *Error {

@@ -17,8 +17,9 @@ func (s *story) list() []BearerToken {
 
 func (s *story) listed() []string {
 	s.t.Helper()
-	var ids []string
-	for _, token := range s.list() {
+	list := s.list()
+	ids := make([]string, 0, len(list))
+	for _, token := range list {
 		ids = append(ids, token.ID)
 	}
 	return ids
@@ -219,7 +220,7 @@ func TestDeniedByAWS(t *testing.T) {
 
 func TestDiscovery(t *testing.T) {
 	w := New(Options{Now: func() time.Time { return noon }})
-	var connections []Connection
+	connections := make([]Connection, 0, 6)
 	for _, spec := range Fleet(6, 2) {
 		connections = append(connections, w.Add(spec))
 	}

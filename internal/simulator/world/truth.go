@@ -25,13 +25,13 @@ type Moment struct {
 // When implements Record.
 func (m Moment) When() Moment { return m }
 
-// Creation: a token was created.
+// Creation is a token that was created.
 type Creation struct {
 	Moment
 	Tenant, TokenID string
 }
 
-// Deletion: a token was deleted. WasSaved and WasCached name the applications that
+// Deletion is a token that was deleted. WasSaved and WasCached name the applications that
 // had it saved, or whose engine went on using it.
 type Deletion struct {
 	Moment
@@ -43,8 +43,8 @@ type Deletion struct {
 	Remaining       int // tokens of the tenant that stay and are not expired
 }
 
-// Save: PUT secrets was answered 204. That Before equals After may mean that the
-// save was silently dropped.
+// Save is credentials that were saved: PUT secrets was answered 204, or a person's
+// entry was. Before equal to After may mean that the save was silently dropped.
 type Save struct {
 	Moment
 	ServicePrincipalID string
@@ -55,7 +55,7 @@ type Save struct {
 	Overwritten        []string // keys whose value became Masked
 }
 
-// Start: a job was started or restarted, from this state.
+// Start is a job that was started or restarted, from this state.
 type Start struct {
 	Moment
 	ServicePrincipalID, JobID string
@@ -66,42 +66,42 @@ type Start struct {
 	Quarantine                *bridge.Quarantine
 }
 
-// Stop: a job was paused or disabled; by ActorTime after 28 days of quarantine.
+// Stop is a job that was paused or disabled; by ActorTime after 28 days of quarantine.
 type Stop struct {
 	Moment
 	ServicePrincipalID, JobID string
 	Schedule                  bridge.ScheduleState
 }
 
-// SCIMFailure: Entra was refused.
+// SCIMFailure is a refusal of Entra's call.
 type SCIMFailure struct {
 	Moment
 	ServicePrincipalID string
 	Code               string
 }
 
-// CycleEnded: a cycle of the engine ended.
+// CycleEnded is the end of a cycle of the engine.
 type CycleEnded struct {
 	Moment
 	ServicePrincipalID string
 	Cycle              bridge.Cycle
 }
 
-// Exported: a change reached AWS.
+// Exported is a change that reached AWS.
 type Exported struct {
 	Moment
 	ServicePrincipalID string
 	Action             string
 }
 
-// QuarantineBegan: a job was put into quarantine.
+// QuarantineBegan is a job that was put into quarantine.
 type QuarantineBegan struct {
 	Moment
 	ServicePrincipalID string
 	Reason, Code       string
 }
 
-// TenantRecreated: a provisioning tenant was replaced by another.
+// TenantRecreated is a provisioning tenant that was replaced by another.
 type TenantRecreated struct {
 	Moment
 	IdentityStoreID, Before, After string

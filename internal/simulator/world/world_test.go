@@ -212,11 +212,11 @@ func TestFingerprintSeesWhatMatters(t *testing.T) {
 	for name, change := range changes {
 		s := tell(t, Healthy("corp"))
 		change(s)
-		print := s.Fingerprint()
-		if other, taken := seen[print]; taken {
+		fingerprint := s.Fingerprint()
+		if other, taken := seen[fingerprint]; taken {
 			t.Errorf("%q and %q have the same fingerprint", name, other)
 		}
-		seen[print] = name
+		seen[fingerprint] = name
 	}
 }
 

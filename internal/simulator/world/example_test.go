@@ -1,0 +1,31 @@
+package world_test
+
+import (
+	"fmt"
+	"time"
+
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// A person deletes the token that is in use. The next cycle fails, and the truth says
+// who made the gap.
+func Example() {
+	now := time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)
+	w := world.New(world.Options{Now: func() time.Time { return now }, Seed: 1})
+	c := w.Add(world.Healthy("corp"))
+
+	person := world.By(world.ActorPerson)
+	if err := w.DeleteBearerToken(person, c.IdentityStoreID, c.ProvisioningTenantID, c.TokenIDs[0]); err != nil {
+		fmt.Println(err)
+	}
+	now = now.Add(time.Hour)
+
+	job, _ := w.Job(person, c.EntraTenantID, c.ServicePrincipalID, c.JobID)
+	fmt.Println(job.Status, job.Quarantine.Reason)
+	for _, gap := range w.Gaps() {
+		fmt.Println(gap.Cause, gap.Culprit, gap.Seconds(now))
+	}
+	// Output:
+	// quarantine EncounteredQuarantineException
+	// deleted person 3600
+}
