@@ -57,3 +57,13 @@ type Provisioning interface {
 	// Application reads what the plan checks of the application itself.
 	Application(ctx context.Context) (bridge.Application, error)
 }
+
+// Clouds are the two sides of one connection.
+type Clouds struct {
+	Tokens       TokenService
+	SCIM         SCIM
+	Calls        SCIMCalls // nil: AWS's log is not read
+	Provisioning Provisioning
+	// Resolve asks both clouds anew what the connection resolves to.
+	Resolve func(ctx context.Context) (bridge.Binding, error)
+}

@@ -1,0 +1,164 @@
+package rotate
+
+import (
+	"context"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+const (
+	settleFor    = time.Hour + 5*time.Minute // how long AWS's nodes may go on accepting a deleted token
+	settleOften  = 15 * time.Second          // between looks right after the deletion
+	settleWatch  = 2 * time.Minute           // how long "right after" is
+	settleRarely = time.Minute
+	settleLooks  = 5 // looks in a row at which every node asked refused the old token
+)
+
+// confirmPhase watches that Entra goes on working without the old token. That is the
+// only proof that leaves no doubt, and the moment in which a mistake shows: then the
+// rescue comes at once.
+func confirmPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+	if r.rotation().Proof.Settled.Local.IsZero() {
+		return r.settle(ctx)
+	}
+	list, err := r.agreedTokens(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(list.Tokens) != 1 || list.Tokens[0].ID != r.rotation().newID() {
+		return r.notAlone(ctx, list)
+	}
+	for try := range 2 {
+		if try > 0 {
+			if err := r.wait(ctx, testsApart, Settling); err != nil {
+				return "", err
+			}
+		}
+		if verdict, err := r.saved(ctx); err != nil {
+			return "", err
+		} else if verdict != bridge.VerdictGood {
+			return r.rescue(ctx)
+		}
+	}
+	job, err := r.job(ctx)
+	if err != nil {
+		return "", err
+	}
+	if standing, err := r.standing(ctx, job); standing || err != nil {
+		return bridge.PhaseConfirm, err
+	}
+	if r.mayStart(job) {
+		return bridge.PhaseResume, nil
+	}
+	if detail := r.failing(job); detail != "" {
+		return r.renew(ctx, SwitchReverted, detail)
+	}
+	used, err := r.used(ctx, job, r.rotation().Proof.Settled)
+	if err != nil {
+		return "", err
+	}
+	if !used {
+		return bridge.PhaseConfirm, r.wait(ctx, lookEvery, Settling)
+	}
+	return r.done(ctx)
+}
+
+// settle waits until the old token is refused everywhere, testing often meanwhile.
+func (r *run) settle(ctx context.Context) (bridge.Phase, error) {
+	refusals := 0
+	for {
+		verdict, err := r.saved(ctx)
+		if err != nil {
+			return "", err
+		}
+		if verdict != bridge.VerdictGood {
+			r.say("without the old token Entra's own test fails: rescue")
+			return r.rescue(ctx)
+		}
+		dead, err := r.oldAreRefused(ctx)
+		if err != nil {
+			return "", err
+		}
+		if refusals++; !dead {
+			refusals = 0
+		}
+		since := r.passed(r.rotation().goneSince())
+		if refusals >= settleLooks || since >= settleFor {
+			break
+		}
+		pause := settleRarely
+		if since < settleWatch {
+			pause = settleOften
+		}
+		if err := r.wait(ctx, pause, Settling); err != nil {
+			return "", err
+		}
+	}
+	if _, err := r.job(ctx); err != nil { // Graph's clock
+		return "", err
+	}
+	r.say("the old token is refused by now")
+	at := r.moment()
+	return bridge.PhaseConfirm, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Settled = at })
+}
+
+// goneSince is when the last old token was deleted, or found gone.
+func (r *rotation) goneSince() time.Time {
+	since := r.Proof.Gone.Local
+	for _, deletion := range r.Deletes {
+		if deletion.Intent.Local.After(since) {
+			since = deletion.Intent.Local
+		}
+	}
+	return since
+}
+
+// oldAreRefused asks AWS about every old value that the vault has; false if there is
+// one that it does not have.
+func (r *run) oldAreRefused(ctx context.Context) (bool, error) {
+	for _, old := range r.rotation().old() {
+		value, err := r.safe.of(ctx, old.ID)
+		if err != nil {
+			return false, err
+		}
+		if value.IsZero() || !r.rejectedTwice(ctx, value) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// notAlone handles tokens that should not be there, or one that should and is not.
+func (r *run) notAlone(ctx context.Context, list bridge.TokenList) (bridge.Phase, error) {
+	if gone, _, err := r.isGone(ctx, ids(r.rotation().old())...); !gone || err != nil {
+		return bridge.PhaseRetire, err
+	}
+	if _, listed := find(list.Tokens, r.rotation().newID()); !listed {
+		if verdict, err := r.saved(ctx); err != nil || verdict != bridge.VerdictGood {
+			if err != nil {
+				return "", err
+			}
+			return r.rescue(ctx)
+		}
+	}
+	return "", blocked(ForeignToken, "token %s should be the only one, but there is: %s", dated(*r.rotation().NewToken), datedAll(list.Tokens))
+}
+
+// done ends the rotation with its proof, and only now forgets the old value.
+func (r *run) done(ctx context.Context) (bridge.Phase, error) {
+	if err := r.safe.destroyAllBut(ctx, r.rotation().newID()); err != nil {
+		return "", err
+	}
+	r.say("only token %s is left, and Entra works with it: exclusive", dated(*r.rotation().NewToken))
+	at := r.moment()
+	return r.end(ctx, bridge.EndingDone, "", func(rec *record) {
+		rot := rec.Rotation
+		rot.Proof.Exclusive = at
+		rot.Proof.raise(bridge.ProofExclusive)
+		rec.account([]bridge.Token{*rot.NewToken})
+		rec.InUse, rec.Attempts, rec.ForeignChange = rot.NewToken.ID, 0, time.Time{}
+		rec.LastSuccess = at.Local
+		rec.Trust = &trust{At: at.Local, Keys: rot.Plan.Keys}
+	})
+}

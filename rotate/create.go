@@ -1,0 +1,223 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// createPhase asks AWS for one token and keeps its value before anything else happens.
+func createPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+	rot := r.rotation()
+	if rot.creating() {
+		return r.whatWasCreated(ctx)
+	}
+	if n := len(rot.Creates); n > 0 && rot.Creates[n-1].refused() {
+		return r.notCreated(ctx, "AWS refused to create a token: "+rot.Creates[n-1].Error)
+	}
+	list, err := r.agreedTokens(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := r.checkClock(); err != nil {
+		return "", err
+	}
+	if strangers := r.book.last().unaccounted(list.Tokens); len(strangers) > 0 {
+		return "", blocked(ForeignToken, "token %s appeared since the plan: %s", datedAll(strangers), datedAll(list.Tokens))
+	}
+	if spent := r.book.last().Budget.spent(r.aws.now()); spent != "" {
+		return "", blocked(BudgetExhausted, "%s; tokens at AWS: %s", spent, datedAll(list.Tokens))
+	}
+	name := fmt.Sprintf("%s-%d", rot.ID, len(rot.Creates)+1)
+	if err := r.safe.reserve(ctx, name); err != nil {
+		return "", blocked(VaultUnwritable, "%s", err)
+	}
+	return r.create(ctx, name)
+}
+
+// create is the act. The value goes into the vault before the outcome goes into the
+// journal: found there, it is proof of the creation.
+func (r *run) create(ctx context.Context, name string) (bridge.Phase, error) {
+	var issued bridge.IssuedToken
+	var kept error
+	a, err := r.carryOut(ctx, deed{
+		list: creates,
+		intend: func(rec *record) {
+			rec.Rotation.Entry = name
+			rec.Budget.forget(r.aws.now())
+			from := r.aws.now()
+			rec.Budget.Creates = append(rec.Budget.Creates, window{From: from, To: from.Add(callTimeout)})
+		},
+		call: func(ctx context.Context) error {
+			var err error
+			if issued, err = r.connection.Clouds.Tokens.CreateToken(ctx); err == nil {
+				issued.Token = plausible(issued.Token)
+				kept = r.keep(context.WithoutCancel(ctx), name, issued)
+			}
+			return err
+		},
+		settle: func(rec *record, outcome bridge.Outcome) {
+			if outcome == bridge.OutcomeDone {
+				rec.created(issued.Token)
+			}
+			rec.Budget.Creates[len(rec.Budget.Creates)-1].Known = outcome != bridge.OutcomeUnknown
+		},
+	})
+	if err != nil {
+		return "", err
+	}
+	if !a.done() {
+		r.say("creating a token: %s: %s", a.Outcome, a.Error)
+		return bridge.PhaseCreate, nil
+	}
+	r.say("created token %s", dated(issued.Token))
+	if kept != nil {
+		r.say("its value could not be kept: %s", kept)
+		return bridge.PhaseUndo, nil
+	}
+	return bridge.PhaseTest, nil
+}
+
+// notCreated ends a rotation that has no new token. Next time is soon enough, unless
+// Entra is without a valid one.
+func (r *run) notCreated(ctx context.Context, why string) (bridge.Phase, error) {
+	if r.rotation().putAttempted() {
+		return "", blocked(EntraHoldsDeadToken, "Entra's saved token is refused, and no other could be made: %s", why)
+	}
+	return r.end(ctx, bridge.EndingAborted, why, func(rec *record) { rec.Attempts++ })
+}
+
+// keepTries is how often the only copy of a value is tried to be kept.
+const keepTries = 5
+
+// keep puts a value into the vault. It tries other entries if one turns out to be bad.
+func (r *run) keep(ctx context.Context, name string, issued bridge.IssuedToken) error {
+	var err error
+	for try := range keepTries {
+		entry := name
+		if try > 0 {
+			entry = fmt.Sprintf("%s-%d", name, try)
+			if sleep(ctx, time.Second/r.pace) != nil || r.safe.reserve(ctx, entry) != nil {
+				continue
+			}
+		}
+		if err = r.safe.put(ctx, entry, issued.ID, issued.Value); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// created makes a token the rotation's new one.
+func (r *record) created(token bridge.Token) {
+	r.Rotation.NewToken = &token
+	r.Rotation.Silence = 0
+	r.Tokens[token.ID] = token
+	r.TokensCreated++
+	r.Budget.Creates[len(r.Budget.Creates)-1].Known = true
+}
+
+// created tells whether this rotation made the token.
+func (r *rotation) created(id string) bool {
+	return r.NewToken != nil && r.NewToken.ID == id && r.Offered != id && len(r.Creates) > 0
+}
+
+// listFor is how long a created token may take to show up in a list.
+const listFor = 2 * time.Minute
+
+// whatWasCreated finds out what became of a creation without an answer: a value in the
+// vault proves it; else AWS's lists must tell.
+func (r *run) whatWasCreated(ctx context.Context) (bridge.Phase, error) {
+	rot := r.rotation()
+	id, err := r.keptBy(ctx, rot.Entry)
+	if err != nil {
+		return "", err
+	}
+	first, err := r.listTokens(ctx)
+	if err != nil {
+		return "", err
+	}
+	for {
+		if token, listed := find(first.Tokens, id); listed {
+			r.say("the vault holds the value of token %s: it was created", dated(token))
+			err := r.resolve(ctx, creates, len(rot.Creates), bridge.OutcomeDone, func(rec *record) { rec.created(token) })
+			return bridge.PhaseTest, err
+		}
+		if waited := r.passed(rot.Creates[len(rot.Creates)-1].Intent.Local); waited > listFor && id == "" {
+			break
+		} else if id != "" && waited > orphanGrace {
+			return "", blocked(OrphanToken, "the vault holds the value of token %s, which AWS does not list: %s", id, datedAll(first.Tokens))
+		}
+		if err := r.wait(ctx, listApart*3, Settling); err != nil {
+			return "", err
+		}
+		if first, err = r.listTokens(ctx); err != nil {
+			return "", err
+		}
+	}
+	return r.nothingKept(ctx)
+}
+
+// keptBy returns the id of the token whose value an entry of this creation holds.
+func (r *run) keptBy(ctx context.Context, name string) (string, error) {
+	keys, err := r.safe.vault.List(ctx, r.safe.binding)
+	if err != nil {
+		return "", fmt.Errorf("listing the vault: %w", err)
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		entry := strings.TrimPrefix(key, r.safe.binding+"/")
+		if entry != name && !strings.HasPrefix(entry, name+"-") {
+			continue
+		}
+		id, _, err := r.safe.get(ctx, entry)
+		if err == nil {
+			return id, nil
+		}
+		if !errors.Is(err, errValueLost) {
+			return "", err
+		}
+	}
+	return "", nil
+}
+
+// nothingKept decides about a creation of which no value remains: nothing was created,
+// or what was is of no use to anybody and goes again by the orphan rule.
+func (r *run) nothingKept(ctx context.Context) (bridge.Phase, error) {
+	list, err := r.agreedTokens(ctx)
+	if err != nil {
+		return "", err
+	}
+	strangers := r.book.last().unaccounted(list.Tokens)
+	if len(strangers) == 0 {
+		return r.notCreated(ctx, "nothing was created")
+	}
+	orphan, ours := r.orphan(list.Tokens)
+	if !ours {
+		return "", blocked(OrphanToken, "a creation got no answer, and now there is %s, which does not fit it; tokens at AWS: %s", datedAll(strangers), datedAll(list.Tokens))
+	}
+	err = r.write(ctx, func(rec *record) {
+		if !slices.ContainsFunc(rec.Rotation.Plan.Tokens, func(p planned) bool { return p.ID == orphan.ID }) {
+			rec.Rotation.Plan.Tokens = append(rec.Rotation.Plan.Tokens, planned{Token: orphan, Role: bridge.RoleUnknown, Evidence: "its value was lost"})
+		}
+	})
+	if err != nil {
+		return "", err
+	}
+	leave, err := r.mayDelete(ctx, orphan.ID, deleteOrphan)
+	switch {
+	case errors.Is(err, errNotYet):
+		return bridge.PhaseCreate, r.wait(ctx, 5*time.Minute, Settling)
+	case errors.Is(err, errGone):
+		return bridge.PhaseCreate, nil
+	case err != nil:
+		return "", err
+	}
+	r.say("token %s was created but its value is lost: deleting it", dated(orphan))
+	return bridge.PhaseCreate, r.delete(ctx, leave)
+}

@@ -1,0 +1,250 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// deletion is why a token may be deleted.
+type deletion string
+
+// The reasons for a deletion, each with its own conditions.
+const (
+	deleteUndo    deletion = "undo"    // we made it and never tried to save it to Entra
+	deleteExpired deletion = "expired" // it has expired and occupies a slot
+	deleteOrphan  deletion = "orphan"  // we made it, and its value was lost before anybody had it
+	deleteRetire  deletion = "retire"  // it is the old one, proven or allowed to be unused
+	deleteNamed   deletion = "named"   // a person named it as unused
+)
+
+// permit is the leave to delete one token. Only mayDelete gives one, and the act that
+// deletes wants one.
+type permit struct {
+	token bridge.Token
+	why   deletion
+}
+
+// listFresh is how old the lists may be when the permit is given.
+const listFresh = time.Minute
+
+// orphanGrace is how old an orphan must be: whoever made it by hand in the same
+// seconds has entered it somewhere by then.
+const orphanGrace = time.Hour
+
+// windowSlack is how far outside of our create call an orphan may seem to have been made.
+const windowSlack = 5 * time.Second
+
+// mayDelete is the one door for every deletion (ROTATION: G1 to G8). It asks the clouds
+// anew, whatever was known before. G5 and G8, the lease and the durable intent, are
+// part of every act.
+func (r *run) mayDelete(ctx context.Context, id string, why deletion) (permit, error) {
+	list, err := r.agreedTokens(ctx) // G1
+	if err != nil {
+		return permit{}, err
+	}
+	listed := time.Now()
+	if list.Origin == bridge.OriginDeclared {
+		return permit{}, blocked(DeleteRefused, "the tokens are declared in the config, so %s must be deleted by hand", id)
+	}
+	if err := r.checkBinding(ctx); err != nil { // G2
+		return permit{}, err
+	}
+	token, err := r.asJournalled(list, id) // G3
+	if err != nil {
+		return permit{}, err
+	}
+	if why != deleteExpired {
+		if err := r.anotherStays(list, token); err != nil { // G4
+			return permit{}, err
+		}
+	}
+	if err := r.checkClock(); err != nil { // G6
+		return permit{}, err
+	}
+	switch why { // G7
+	case deleteUndo:
+		err = r.mayUndo(ctx, token)
+	case deleteExpired:
+		err = r.mayExpire(token)
+	case deleteOrphan:
+		err = r.mayDropOrphan(ctx, list, token)
+	case deleteNamed:
+		err = r.mayDropNamed(ctx, token)
+	case deleteRetire:
+		err = r.mayRetire(ctx, list, token)
+	}
+	if err == nil && time.Since(listed) > listFresh {
+		err = errNotYet
+	}
+	if err != nil {
+		return permit{}, err
+	}
+	return permit{token, why}, nil
+}
+
+// asJournalled is G3: the token is the one that was written down, not one that took its place.
+func (r *run) asJournalled(list bridge.TokenList, id string) (bridge.Token, error) {
+	listed, ok := find(list.Tokens, id)
+	if !ok {
+		return listed, errGone
+	}
+	rot := r.rotation()
+	journalled, ok := bridge.Token{}, false
+	for _, p := range rot.Plan.Tokens {
+		if p.ID == id {
+			journalled, ok = p.Token, true
+		}
+	}
+	if rot.NewToken != nil && rot.NewToken.ID == id {
+		journalled, ok = *rot.NewToken, true
+	}
+	if !ok || !journalled.Created.Equal(listed.Created) {
+		return listed, blocked(ForeignToken, "token %s is not the one that was written down", dated(listed))
+	}
+	return listed, nil
+}
+
+// errGone: the token that was to be deleted is not listed any more.
+var errGone = errors.New("the token is gone already")
+
+// anotherStays is G4: never take the last valid token away.
+func (r *run) anotherStays(list bridge.TokenList, leaving bridge.Token) error {
+	for _, token := range list.Tokens {
+		if token.ID != leaving.ID && !token.Expires.IsZero() && token.Expires.Sub(r.aws.now()) >= staysValid {
+			return nil
+		}
+	}
+	return blocked(LifetimeTooShort, "deleting %s would leave no token that is valid for another week: %s", dated(leaving), datedAll(list.Tokens))
+}
+
+func (r *run) mayUndo(ctx context.Context, token bridge.Token) error {
+	rot := r.rotation()
+	if rot.putAttempted() || !rot.created(token.ID) {
+		return blocked(SwitchFailed, "token %s may be in use: saving it to Entra was tried", dated(token))
+	}
+	return r.unbroken(token)
+}
+
+func (r *run) mayExpire(token bridge.Token) error {
+	if !r.expired(token) {
+		return blocked(TwoTokens, "token %s has not expired", dated(token))
+	}
+	return nil
+}
+
+// orphan finds the one unaccounted token that can only come from a create call of ours
+// whose answer was lost.
+func (r *run) orphan(tokens []bridge.Token) (bridge.Token, bool) {
+	rec := r.book.last()
+	strangers := rec.unaccounted(tokens)
+	if len(strangers) != 1 || strangers[0].Created.IsZero() {
+		return bridge.Token{}, false
+	}
+	for _, asked := range rec.Budget.Creates {
+		if !asked.Known && !strangers[0].Created.Before(asked.From.Add(-windowSlack)) && !strangers[0].Created.After(asked.To.Add(windowSlack)) {
+			return strangers[0], true
+		}
+	}
+	return bridge.Token{}, false
+}
+
+func (r *run) mayDropOrphan(ctx context.Context, list bridge.TokenList, token bridge.Token) error {
+	orphan, ok := r.orphan(list.Tokens)
+	if !ok || orphan.ID != token.ID {
+		return blocked(OrphanToken, "token %s was made by nobody we know: %s", dated(token), datedAll(list.Tokens))
+	}
+	if err := r.unbroken(token); err != nil {
+		return err
+	}
+	if r.passed(token.Created.Add(-r.aws.offset)) < orphanGrace {
+		return errNotYet
+	}
+	return r.savedIsGood(ctx)
+}
+
+func (r *run) mayDropNamed(ctx context.Context, token bridge.Token) error {
+	if r.rotation().Retire != token.ID {
+		return blocked(TwoTokens, "nobody named token %s as unused", dated(token))
+	}
+	return r.savedIsGood(ctx)
+}
+
+// unbroken demands a journal without gaps. What a gap could hide, in a copy that was
+// put back, is that the token was saved to Entra after all: that takes longer than a
+// silence that is passed over.
+func (r *run) unbroken(token bridge.Token) error {
+	if silence := r.rotation().Silence; silence >= silenceLimit {
+		return blocked(StateRestored, "the journal was silent for %s, so it may be older than token %s: an older copy put back would look the same",
+			silence.Round(time.Minute), dated(token))
+	}
+	return nil
+}
+
+// errNotYet: what is missing comes with time.
+var errNotYet = errors.New("not yet")
+
+func (r *run) savedIsGood(ctx context.Context) error {
+	verdict, err := r.saved(ctx)
+	if err == nil && verdict != bridge.VerdictGood {
+		err = errNotYet
+	}
+	return err
+}
+
+// mayRetire is the proof that the old token is unused, or a person's word for it.
+func (r *run) mayRetire(ctx context.Context, list bridge.TokenList, old bridge.Token) error {
+	rot, rec := r.rotation(), r.book.last()
+	if !rot.Proof.atLeast(bridge.ProofUsed) || r.passed(rot.Proof.Used.Local) < r.retireAfter() {
+		return errNotYet
+	}
+	if !r.approved(old.ID) {
+		return errNotYet
+	}
+	for _, token := range list.Tokens {
+		if _, known := rec.Tokens[token.ID]; !known && token.ID != rot.newID() {
+			return blocked(ForeignToken, "token %s appeared during the rotation, nobody knows who uses it; tokens at AWS: %s", dated(token), datedAll(list.Tokens))
+		}
+	}
+	if _, listed := find(list.Tokens, rot.newID()); !listed {
+		return blocked(ForeignToken, "the new token %s is not listed any more: %s", dated(*rot.NewToken), datedAll(list.Tokens))
+	}
+	put, _ := rot.lastPut()
+	if put.Why != putAgain || !put.done() || rot.Proof.Put != put.Number || r.passed(rot.Proof.Stored.Local) > storedFresh {
+		return errNotYet
+	}
+	if err := r.newIsAccepted(ctx); err != nil {
+		return err
+	}
+	job, err := r.job(ctx)
+	if err != nil {
+		return err
+	}
+	if cycleRunning(job, r.graphMoment()) {
+		return errNotYet
+	}
+	return nil
+}
+
+// storedFresh is how long the finding that the new token is stored is good for.
+const storedFresh = 30 * time.Minute
+
+// newIsAccepted demands that the new value is in the vault, and taken by AWS now.
+func (r *run) newIsAccepted(ctx context.Context) error {
+	value, err := r.newValue(ctx)
+	if err != nil {
+		return err
+	}
+	verdict, detail := r.probe(ctx, value)
+	if verdict == noVerdict || verdict == silent {
+		if verdict, err = r.inlineVerdict(ctx, value); err != nil {
+			return err
+		}
+	}
+	if verdict != accepted {
+		return blocked(NewTokenRejected, "the new token %s is not accepted now: %s", dated(*r.rotation().NewToken), detail)
+	}
+	return nil
+}

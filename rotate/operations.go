@@ -1,0 +1,278 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// StartOptions are how a person starts a rotation.
+type StartOptions struct {
+	Force  bool   // even though it is not due, or cooling down
+	Retire string // a token that the person names as unused, so that it may be deleted
+	// TokenID and Value are a token that the person made at AWS (issuer operator).
+	TokenID string
+	Value   bridge.Secret
+}
+
+// Start begins a rotation in the journal, as a person asks. Carry takes it to its end;
+// a server on the same journal would, too.
+func (e *Engine) Start(ctx context.Context, connection string, options StartOptions) error {
+	c, ok := e.connection(connection)
+	if !ok {
+		return fmt.Errorf("no connection %q is configured", connection)
+	}
+	if c.Policy.Issuer == bridge.IssuerOperator && options.TokenID == "" {
+		return fmt.Errorf("connection %s: rotation.issuer is operator: create a token at AWS and give it with --token-stdin --token-id", connection)
+	}
+	binding, err := e.bindingOf(ctx, c)
+	if err != nil {
+		return err
+	}
+	b := e.book(binding.Key())
+	rec, err := b.open(ctx, binding, c.Name)
+	if err != nil {
+		return err
+	}
+	snapshot, _ := e.options.Snapshot(connection)
+	err = e.mayBegin(c, rec, snapshot, time.Time{}, time.Now())
+	var down *standDown
+	if errors.As(err, &down) && down.decision == DecisionCooldown && options.Force {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("connection %s: %w", connection, err)
+	}
+	if options.TokenID != "" {
+		s, name := safe{e.options.Vault, b.key}, "offered-"+options.TokenID
+		if err := s.reserve(ctx, name); err != nil {
+			return err
+		}
+		if err := s.put(ctx, name, options.TokenID, options.Value); err != nil {
+			return err
+		}
+	}
+	return e.begin(ctx, c, b, binding, beginning{
+		trigger: TriggerOperator, forced: options.Force || options.TokenID != "", retire: options.Retire, offered: options.TokenID,
+	})
+}
+
+// Carry takes the open rotation of a connection to its end, and reports each step. It
+// returns what became of it, also when ctx ends before it does.
+func (e *Engine) Carry(ctx context.Context, connection string, progress Progress) (bridge.RotationRecord, error) {
+	b, err := e.find(ctx, connection)
+	if err != nil {
+		return bridge.RotationRecord{}, err
+	}
+	rec := b.last()
+	if rec.Rotation == nil {
+		return bridge.RotationRecord{}, fmt.Errorf("connection %s: no rotation is open", connection)
+	}
+	id := rec.Rotation.ID
+	c, found, _ := e.connectionOf(rec)
+	if !found {
+		return bridge.RotationRecord{}, fmt.Errorf("no connection %q is configured", connection)
+	}
+	err = e.carry(ctx, b, c, progress)
+	for _, shown := range e.Records() {
+		if shown.ID == id {
+			return shown, err
+		}
+	}
+	return bridge.RotationRecord{}, err
+}
+
+// find returns the book of a connection: by what the journal says, so that it works
+// without the clouds and for a connection that is not configured any more; else by its
+// binding.
+func (e *Engine) find(ctx context.Context, connection string) (*book, error) {
+	keys, err := e.options.Journal.Keys(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing the journal: %w", err)
+	}
+	var hits []*book
+	var unreadable error
+	for _, key := range keys {
+		b := e.book(key)
+		rec, err := b.load(ctx)
+		if err != nil && !errors.Is(err, errRestored) {
+			unreadable = err
+			continue
+		}
+		if rec = b.last(); rec != nil && rec.Connection == connection {
+			hits = append(hits, b)
+		}
+	}
+	if len(hits) == 1 {
+		return hits[0], nil
+	}
+	c, ok := e.connection(connection)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("no connection %q is configured, and the journal knows none", connection), unreadable)
+	}
+	binding, err := e.bindingOf(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	b := e.book(binding.Key())
+	_, err = b.open(ctx, binding, connection)
+	return b, err
+}
+
+// amend changes a record on a person's word, without the lease: whoever works on the
+// rotation reads it at its next entry.
+func (e *Engine) amend(ctx context.Context, connection string, edit func(*record) error) error {
+	b, err := e.find(ctx, connection)
+	if err != nil {
+		return err
+	}
+	if _, err := b.change(ctx, edit); err != nil {
+		return fmt.Errorf("connection %s: %w", connection, err)
+	}
+	e.wake(b.key)
+	return nil
+}
+
+var errNoRotation = errors.New("no rotation is open")
+
+// Approve allows the deletion of one old token.
+func (e *Engine) Approve(ctx context.Context, connection, tokenID string) error {
+	return e.amend(ctx, connection, func(rec *record) error {
+		if rec.Rotation == nil {
+			return errNoRotation
+		}
+		if !slices.Contains(ids(rec.Rotation.old()), tokenID) {
+			return fmt.Errorf("token %s is not one that this rotation wants to delete; those are: %s", tokenID, datedAll(tokensOf(rec.Rotation.old())))
+		}
+		rec.Rotation.Approval = &approval{TokenID: tokenID, At: time.Now().UTC()}
+		return nil
+	})
+}
+
+// Hold stops all acts for a connection until it is released; what is in flight is
+// finished and recorded.
+func (e *Engine) Hold(ctx context.Context, connection string, release bool) error {
+	return e.amend(ctx, connection, func(rec *record) error {
+		rec.Held = time.Now().UTC()
+		if release {
+			rec.Held = time.Time{}
+		}
+		return nil
+	})
+}
+
+// Abort gives a rotation up, which is possible until saving to Entra was first tried:
+// from then on there is no telling which token Entra holds.
+func (e *Engine) Abort(ctx context.Context, connection string) error {
+	return e.amend(ctx, connection, func(rec *record) error {
+		rot := rec.Rotation
+		switch {
+		case rot == nil:
+			return errNoRotation
+		case rot.putAttempted():
+			return fmt.Errorf("token %s may be in use already, so the rotation can only go on; hold stops it where it is", rot.newID())
+		}
+		rot.Abort, rot.Blocked = "a person aborted it", nil
+		return nil
+	})
+}
+
+// Reset lets a blocked rotation go on after a person has looked, and forgets failed
+// attempts. The budget stays spent.
+func (e *Engine) Reset(ctx context.Context, connection string) error {
+	return e.amend(ctx, connection, func(rec *record) error {
+		rec.Attempts = 0
+		switch rot := rec.Rotation; {
+		case rot == nil:
+		case rot.Blocked == nil:
+			return fmt.Errorf("its rotation is not blocked, it is in phase %s", rot.Phase)
+		case rot.NewToken == nil && !rot.creating() && !rot.putAttempted():
+			rec.remember(bridge.EndingBlocked, string(rot.Blocked.Reason), time.Now().UTC())
+		default:
+			rec.again()
+		}
+		return nil
+	})
+}
+
+// Adopt takes the clouds as they are for right: every listed token is known, and what
+// others changed is accepted. inUse names the token that Entra holds, if a person knows;
+// "": the only one, or the one that was being switched to.
+func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
+	c, ok := e.connection(connection)
+	if !ok {
+		return fmt.Errorf("no connection %q is configured", connection)
+	}
+	list, err := read(ctx, c.Clouds.Tokens.ListTokens)
+	if err != nil {
+		return err
+	}
+	app, err := read(ctx, c.Clouds.Provisioning.Application)
+	if err != nil {
+		return err
+	}
+	if _, listed := find(list.Tokens, inUse); inUse != "" && !listed {
+		return fmt.Errorf("token %s is not listed at AWS: %s", inUse, datedAll(list.Tokens))
+	}
+	return e.amend(ctx, connection, func(rec *record) error {
+		rec.account(list.Tokens)
+		rec.Restored, rec.ForeignChange, rec.Attempts = "", time.Time{}, 0
+		if !app.CredentialsChanged.IsZero() {
+			rec.SavedAt = append(rec.SavedAt, app.CredentialsChanged)
+		}
+		rec.adoptRotation(list.Tokens, inUse, time.Now().UTC())
+		switch _, listed := find(list.Tokens, rec.InUse); {
+		case inUse != "":
+			rec.InUse = inUse
+		case len(list.Tokens) == 1:
+			rec.InUse = list.Tokens[0].ID
+		case !listed:
+			rec.InUse = ""
+		}
+		return nil
+	})
+}
+
+// adoptRotation lets the rotation go on with its new token, or ends it if somebody has
+// decided otherwise meanwhile.
+func (r *record) adoptRotation(tokens []bridge.Token, inUse string, at time.Time) {
+	rot := r.Rotation
+	if rot == nil {
+		return
+	}
+	_, listed := find(tokens, rot.newID())
+	if !listed || (inUse != "" && inUse != rot.newID()) {
+		r.remember(bridge.EndingAborted, "adopted: a person decided otherwise", at)
+		r.count(bridge.EndingAborted)
+		return
+	}
+	rot.Silence = 0
+	for _, token := range tokens {
+		if token.ID != rot.newID() && !slices.Contains(ids(rot.Plan.Tokens), token.ID) {
+			rot.Plan.Tokens = append(rot.Plan.Tokens, planned{Token: token, Role: bridge.RoleUnknown, Evidence: "adopted"})
+		}
+	}
+	r.again()
+}
+
+// ShowToken returns the token in use and its value, for a person who must enter it by hand.
+func (e *Engine) ShowToken(ctx context.Context, connection string) (tokenID string, value bridge.Secret, err error) {
+	b, err := e.find(ctx, connection)
+	if err != nil {
+		return "", bridge.Secret{}, err
+	}
+	rec := b.last()
+	tokenID = rec.InUse
+	if rec.Rotation != nil && rec.Rotation.NewToken != nil {
+		tokenID = rec.Rotation.NewToken.ID
+	}
+	value, err = safe{e.options.Vault, b.key}.of(ctx, tokenID)
+	if err == nil && value.IsZero() {
+		err = fmt.Errorf("connection %s: the vault does not hold the value of token %q", connection, tokenID)
+	}
+	return tokenID, value, err
+}

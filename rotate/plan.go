@@ -1,0 +1,260 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// notDue is how a rotation ends whose plan found that there is nothing to do.
+const notDue = "not_due"
+
+// planPhase reads everything twice, changes nothing but an occupied slot, and decides
+// whether there is to be a rotation at all.
+func planPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+	if err := r.checkPlace(ctx); err != nil {
+		return "", err
+	}
+	job, err := r.job(ctx)
+	if err != nil {
+		return "", err
+	}
+	if standing, err := r.standing(ctx, job); standing || err != nil {
+		return bridge.PhasePlan, err
+	}
+	f, err := r.survey(ctx)
+	if err != nil {
+		return "", err
+	}
+	due := f.why(r.aws.now())
+	if r.rotation().Forced && due == "" {
+		due = "a person forced it"
+	}
+	if due == "" {
+		return r.end(ctx, bridge.EndingAborted, notDue, nil)
+	}
+	if settled, err := r.readTwice(ctx, f); !settled || err != nil {
+		return bridge.PhasePlan, err
+	}
+	token, err := r.reusable(ctx, f)
+	if err != nil {
+		return "", err
+	}
+	if token == nil {
+		if err := r.checkCreate(f); err != nil {
+			return "", err
+		}
+	}
+	if err := r.journalPlan(ctx, f, due, token); err != nil {
+		return "", err
+	}
+	following := bridge.PhaseTest
+	if token == nil {
+		following = bridge.PhaseCreate
+		if freed, err := r.freeSlot(ctx, f); freed || err != nil {
+			return bridge.PhasePlan, err
+		}
+	}
+	return following, r.write(ctx, func(rec *record) { rec.account(f.list.Tokens) })
+}
+
+// checkPlace proves that what is about to be created can be kept.
+func (r *run) checkPlace(ctx context.Context) error {
+	if err := r.write(ctx, func(*record) {}); err != nil {
+		return err
+	}
+	err := r.safe.roundTrip(ctx, r.rotation().ID+"-check")
+	switch {
+	case errors.Is(err, bridge.ErrUnsafe):
+		return blocked(StoreUnsafe, "%s", err)
+	case err != nil:
+		return blocked(VaultUnwritable, "%s", err)
+	}
+	if older := r.book.last().Restored; older != "" {
+		return blocked(StateRestored, "%s", older)
+	}
+	return nil
+}
+
+// readTwice returns true once the same need was read twice, some minutes apart.
+func (r *run) readTwice(ctx context.Context, f *findings) (bool, error) {
+	if f.saved == bridge.VerdictBad {
+		return r.failsTwice(ctx)
+	}
+	since, forced := r.rotation().Plan.DueSince, r.rotation().Forced
+	if since.IsZero() || !r.rotation().Plan.BadSince.IsZero() {
+		now := time.Now().UTC()
+		return forced, r.write(ctx, func(rec *record) { rec.Rotation.Plan.DueSince, rec.Rotation.Plan.BadSince = now, time.Time{} })
+	}
+	if left := readingsApart - r.passed(since); left > 0 && !forced {
+		return false, r.wait(ctx, left, notWaiting)
+	}
+	return true, nil
+}
+
+// badApart is how far apart two failures of Entra's test must be to count.
+const badApart = 5 * time.Minute
+
+// failsTwice returns true once Entra's own test has failed twice, and AWS's endpoint is
+// there to be reached: then, and only then, a new token can help.
+func (r *run) failsTwice(ctx context.Context) (bool, error) {
+	since := r.rotation().Plan.BadSince
+	if since.IsZero() {
+		r.say("Entra's own test of the saved credentials fails; looking again in %s", badApart)
+		since = time.Now().UTC()
+		return false, r.write(ctx, func(rec *record) { rec.Rotation.Plan.BadSince = since })
+	}
+	if left := badApart - r.passed(since); left > 0 {
+		return false, r.wait(ctx, left, notWaiting)
+	}
+	probe, err := read(ctx, func(ctx context.Context) (bridge.Probe, error) {
+		return r.connection.Clouds.SCIM.ProbeToken(ctx, bridge.NewSecret("is-anybody-there"))
+	})
+	if err != nil {
+		return false, err
+	}
+	if probe.StatusCode >= 500 {
+		return false, &bridge.Error{Reason: bridge.ReasonOther, Op: "probing the SCIM endpoint", Status: probe.StatusCode, Detail: fmt.Sprintf("it answers %d", probe.StatusCode)}
+	}
+	return true, nil
+}
+
+// reusable returns a token that need not be created: the one that an operator made, or,
+// when Entra holds a dead one, a listed one whose value the vault has and AWS accepts.
+func (r *run) reusable(ctx context.Context, f *findings) (*bridge.Token, error) {
+	rot := r.rotation()
+	if rot.Offered != "" {
+		token, listed := find(f.list.Tokens, rot.Offered)
+		if !listed {
+			return nil, blocked(NewTokenRejected, "token %s, which an operator gave, is not listed at AWS: %s", rot.Offered, datedAll(f.list.Tokens))
+		}
+		if others := len(f.list.Tokens) - 1; others > 1 || (f.inUse == "" && f.saved == bridge.VerdictGood && others > 0) {
+			return nil, blocked(TwoTokens, "beside the given token there are several: %s", datedAll(f.list.Tokens))
+		}
+		return &token, nil
+	}
+	if f.saved != bridge.VerdictBad {
+		return nil, nil
+	}
+	return r.usable(ctx, f.list)
+}
+
+// usable returns a listed, unexpired token whose value the vault has and AWS accepts.
+func (r *run) usable(ctx context.Context, list bridge.TokenList) (*bridge.Token, error) {
+	for _, token := range list.Tokens {
+		value, err := r.safe.of(ctx, token.ID)
+		if err != nil {
+			return nil, err
+		}
+		if value.IsZero() || r.expired(token) {
+			continue
+		}
+		verdict, detail := r.probe(ctx, value)
+		switch verdict {
+		case accepted:
+			return &token, nil
+		case silent: // an endpoint that is ill proves nothing against a token
+			return nil, &bridge.Error{Reason: bridge.ReasonOther, Op: "probing the SCIM endpoint with token " + token.ID, Detail: detail}
+		case noVerdict:
+			if verdict, err = r.inlineVerdict(ctx, value); err != nil {
+				return nil, err
+			}
+			if verdict == accepted {
+				return &token, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// checkCreate refuses a creation that the budget or the tokens' lifetime forbids.
+func (r *run) checkCreate(f *findings) error {
+	if spent := r.book.last().Budget.spent(r.aws.now()); spent != "" {
+		return blocked(BudgetExhausted, "%s; tokens at AWS: %s", spent, datedAll(f.list.Tokens))
+	}
+	if token := f.judged; !token.Expires.IsZero() && !token.Created.IsZero() {
+		if life, needed := token.Expires.Sub(token.Created), r.connection.Policy.shortestRotation(); life < needed {
+			return blocked(LifetimeTooShort, "token %s lives %s, a rotation needs %s", dated(token), life, needed)
+		}
+	}
+	return nil
+}
+
+// journalPlan accounts for every listed token.
+func (r *run) journalPlan(ctx context.Context, f *findings, due string, token *bridge.Token) error {
+	var tokens []planned
+	for _, listed := range f.list.Tokens {
+		p := planned{Token: listed, Role: bridge.RoleUnknown}
+		switch {
+		case token != nil && listed.ID == token.ID:
+			p.Role = bridge.RoleNew
+		case listed.ID == f.inUse:
+			p.Role, p.Evidence = bridge.RoleInUse, f.evidence
+		case r.expired(listed):
+			p.Role, p.Evidence = bridge.RolePrevious, "expired"
+		}
+		tokens = append(tokens, p)
+	}
+	rec := r.book.last()
+	trusted := rec.Trust != nil && slices.Equal(rec.Trust.Keys, f.keys)
+	foreign := rec.foreignChange(f.app)
+	if due != rec.Rotation.Plan.Due {
+		for _, line := range f.lines() {
+			r.say("%s", line)
+		}
+		r.say("due: %s", due)
+	}
+	return r.write(ctx, func(rec *record) {
+		rec.Rotation.Plan.Tokens, rec.Rotation.Plan.Keys = tokens, f.keys
+		rec.Rotation.Plan.Control, rec.Rotation.Plan.Trusted, rec.Rotation.Plan.Due = f.control, trusted, due
+		rec.Rotation.NewToken = token
+		rec.ForeignChange = foreign
+		if f.inUse != "" {
+			rec.InUse = f.inUse
+		}
+	})
+}
+
+// freeSlot deletes what occupies a slot that a new token needs. It returns true when it
+// deleted something, and an impasse when a person must decide.
+func (r *run) freeSlot(ctx context.Context, f *findings) (bool, error) {
+	if len(f.list.Tokens) < slotsOf(f.list) {
+		return false, nil
+	}
+	id, reason := r.clearable(f)
+	if id == "" {
+		return false, blocked(TwoTokens, "both slots are taken, by %s, and nothing proves which one Entra uses", datedAll(f.list.Tokens))
+	}
+	leave, err := r.mayDelete(ctx, id, reason)
+	switch {
+	case errors.Is(err, errGone):
+		return true, nil
+	case errors.Is(err, errNotYet):
+		return true, r.wait(ctx, 5*time.Minute, Settling)
+	case err != nil:
+		return false, err
+	}
+	return true, r.delete(ctx, leave)
+}
+
+// clearable names a token that may be in nobody's way, and why.
+func (r *run) clearable(f *findings) (string, deletion) {
+	if r.connection.Policy.DeleteExpiredToken {
+		for _, token := range f.list.Tokens {
+			if r.expired(token) {
+				return token.ID, deleteExpired
+			}
+		}
+	}
+	if named, listed := find(f.list.Tokens, r.rotation().Retire); listed {
+		return named.ID, deleteNamed
+	}
+	if orphan, ok := r.orphan(f.list.Tokens); ok {
+		return orphan.ID, deleteOrphan
+	}
+	return "", ""
+}

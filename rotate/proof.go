@@ -1,0 +1,255 @@
+package rotate
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// levels orders the proofs; each includes the ones before it.
+var levels = []bridge.ProofLevel{bridge.ProofNone, bridge.ProofStored, bridge.ProofUsed, bridge.ProofAttributed, bridge.ProofExclusive}
+
+func (p proof) atLeast(level bridge.ProofLevel) bool {
+	return slices.Index(levels, p.Level) >= slices.Index(levels, level)
+}
+
+func (p *proof) raise(level bridge.ProofLevel) {
+	if !p.atLeast(level) {
+		p.Level = level
+	}
+}
+
+// cycleAfter is how long after the moment in question a cycle must have begun to count.
+const cycleAfter = 2 * time.Minute
+
+// used is proof level two: a cycle that began well after the moment, on Graph's clock,
+// and ended without a credential error. That one user fails in every cycle says nothing
+// against the token.
+func (r *run) used(_ context.Context, job bridge.Job, since moment) (bool, error) {
+	cycle := job.LastCycle
+	if cycle == nil || since.Graph.IsZero() || job.Quarantine != nil || job.Status == bridge.JobQuarantine {
+		return false, nil
+	}
+	return cycle.Began.After(since.Graph.Add(cycleAfter)) && cycle.Ended.After(cycle.Began) &&
+		(cycle.State == bridge.CycleSucceeded || cycle.State == bridge.CycleEntryLevelErrors) &&
+		cycle.ErrorCode != bridge.QuarantineCodeBadCredentials, nil
+}
+
+// journalUsed notes level two, and whether the cycle really provisioned something.
+func (r *run) journalUsed(ctx context.Context, job bridge.Job) error {
+	strong := job.LastCycle.Exported > 0
+	if !strong {
+		exported, err := read(ctx, func(ctx context.Context) (int, error) {
+			return r.connection.Clouds.Provisioning.Exports(ctx, job.LastCycle.Began)
+		})
+		strong = err == nil && exported > 0 // the log is an extra: it needs a licence
+	}
+	if !strong {
+		var err error
+		if strong, err = r.canaryArrived(ctx); err != nil {
+			return err
+		}
+	}
+	r.say("the cycle that began %s ended %s: used%s", day(job.LastCycle.Began), job.LastCycle.State,
+		map[bool]string{true: ", and something was provisioned", false: ", though nothing was to be provisioned"}[strong])
+	at := r.moment()
+	return r.write(ctx, func(rec *record) {
+		rec.Rotation.Proof.Used, rec.Rotation.Proof.Strong = at, strong
+		rec.Rotation.Proof.raise(bridge.ProofUsed)
+	})
+}
+
+// canaryArrived provisions the canary user on demand, once, and looks for it at AWS. It
+// makes a proof stronger; alone it is none, for the call reads the saved token afresh.
+func (r *run) canaryArrived(ctx context.Context) (bool, error) {
+	user := r.connection.Policy.CanaryUserObjectID
+	if user == "" || len(r.rotation().Canary) > 0 {
+		return false, nil
+	}
+	var userName string
+	a, err := r.carryOut(ctx, deed{
+		list: canaries,
+		call: func(ctx context.Context) error {
+			var err error
+			userName, err = r.connection.Clouds.Provisioning.ProvisionUser(ctx, user)
+			return err
+		},
+	})
+	if err != nil || !a.done() {
+		return false, err
+	}
+	value, err := r.newValue(ctx)
+	if err != nil {
+		return false, err
+	}
+	arrived, err := read(ctx, func(ctx context.Context) (bool, error) {
+		return r.connection.Clouds.SCIM.HasUser(ctx, value, userName)
+	})
+	return arrived && err == nil, nil // AWS may refuse our address: then the canary tells nothing
+}
+
+// attribution is what AWS's log, or the circumstances, say about who uses what.
+type attribution int
+
+const (
+	unattributed attribution = iota // nothing can be said, or not yet
+	attributed                      // Entra uses the new token and no other
+	contradicted                    // Entra goes on using another one
+)
+
+// attribute gathers proof level three. It returns contradicted if Entra was seen to use
+// another token although it must have read the new one.
+func (r *run) attribute(ctx context.Context, job bridge.Job) (attribution, error) {
+	if r.rotation().Proof.atLeast(bridge.ProofAttributed) {
+		return attributed, nil
+	}
+	found, how := unattributed, "circumstance"
+	alone, err := r.onlyNewIsAlive(ctx)
+	if err != nil {
+		return unattributed, err
+	}
+	if alone {
+		found = attributed
+	} else if r.connection.Clouds.Calls != nil {
+		how = "log"
+		if found, err = r.readLog(ctx, job); err != nil {
+			return unattributed, err
+		}
+	}
+	if found != attributed {
+		return found, nil
+	}
+	r.say("Entra uses the new token (%s): attributed", how)
+	at := r.moment()
+	return attributed, r.write(ctx, func(rec *record) {
+		rec.Rotation.Proof.Attributed, rec.Rotation.Proof.How = at, how
+		rec.Rotation.Proof.raise(bridge.ProofAttributed)
+	})
+}
+
+// onlyNewIsAlive: every old token is listed and dead, expired or refused, and Entra's
+// own test passes after that. A token that was deleted does not count: some of AWS's
+// nodes may go on accepting it.
+func (r *run) onlyNewIsAlive(ctx context.Context) (bool, error) {
+	list, err := r.listTokens(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, old := range r.rotation().old() {
+		if _, listed := find(list.Tokens, old.ID); !listed {
+			return false, nil
+		}
+		if r.expired(old.Token) {
+			continue
+		}
+		value, err := r.safe.of(ctx, old.ID)
+		if err != nil {
+			return false, err
+		}
+		if value.IsZero() || !r.rejectedTwice(ctx, value) {
+			return false, nil
+		}
+	}
+	if len(r.rotation().old()) == 0 || len(list.Tokens) != len(r.rotation().old())+1 {
+		return false, nil
+	}
+	verdict, err := r.saved(ctx)
+	return verdict == bridge.VerdictGood, err
+}
+
+// rejectedTwice asks twice in a row: two nodes of AWS may answer differently.
+func (r *run) rejectedTwice(ctx context.Context, value bridge.Secret) bool {
+	first, _ := r.probe(ctx, value)
+	second, _ := r.probe(ctx, value)
+	return first == rejected && second == rejected
+}
+
+const (
+	ownUserAgent = "entra-aws-exporter/" // of our own calls in AWS's log
+	logDelay     = 15 * time.Minute      // how late AWS's log may be
+	logSlack     = 3 * time.Second       // between our note of a call and AWS's
+	logBefore    = 24 * time.Hour        // how far before the creation the log is read
+)
+
+// readLog learns from AWS's log of SCIM calls which access key id stands for the new
+// token, by two calls of our own, and then who calls with which. An id that was seen
+// before the token existed, or that changes with every call, tells nothing.
+func (r *run) readLog(ctx context.Context, job bridge.Job) (attribution, error) {
+	rot := r.rotation()
+	if len(rot.Proof.Probes) < 2 {
+		value, err := r.newValue(ctx)
+		if err != nil {
+			return unattributed, err
+		}
+		r.probe(ctx, value)
+		at := r.moment()
+		return unattributed, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Probes = append(rec.Rotation.Proof.Probes, at) })
+	}
+	created := rot.NewToken.Created
+	calls, err := read(ctx, func(ctx context.Context) ([]bridge.SCIMCall, error) {
+		return r.connection.Clouds.Calls.CallsSince(ctx, created.Add(-logBefore))
+	})
+	if err != nil {
+		return unattributed, nil // the log is an extra
+	}
+	id := calibrate(calls, rot.Proof.Probes, created)
+	if id == "" {
+		return unattributed, nil
+	}
+	until := r.aws.now().Add(-logDelay)
+	from := until.Add(-interval(job) - logDelay)
+	if stored := rot.Proof.Stored.AWS; from.Before(stored) {
+		return unattributed, nil
+	}
+	var ours, others int
+	for _, call := range calls {
+		switch {
+		case strings.HasPrefix(call.UserAgent, ownUserAgent) || call.At.Before(from) || call.At.After(until):
+		case call.AccessKeyID == id:
+			ours++
+		default:
+			others++
+		}
+	}
+	switch {
+	case ours > 0 && others == 0:
+		return attributed, nil
+	case others > 0 && ours == 0 && !from.Before(rot.Proof.Stored.AWS.Add(engineCache)):
+		return contradicted, nil
+	default:
+		return unattributed, nil
+	}
+}
+
+// calibrate returns the access key id by which the log knows the new token; "" when it
+// cannot tell tokens apart.
+func calibrate(calls []bridge.SCIMCall, probes []moment, created time.Time) string {
+	id, seen := "", 0
+	for _, probe := range probes {
+		for _, call := range calls {
+			if strings.HasPrefix(call.UserAgent, ownUserAgent) && call.At.Sub(probe.AWS).Abs() <= logSlack {
+				if id != "" && call.AccessKeyID != id {
+					return ""
+				}
+				id = call.AccessKeyID
+				seen++
+			}
+		}
+	}
+	before := 0
+	for _, call := range calls {
+		if call.At.Before(created) {
+			before++
+			if call.AccessKeyID == id {
+				return ""
+			}
+		}
+	}
+	if seen < len(probes) || before == 0 {
+		return ""
+	}
+	return id
+}

@@ -1,0 +1,233 @@
+package rotate
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// testTimeout leaves Entra the time to call AWS.
+const testTimeout = time.Minute
+
+// clock is how far another clock is from ours.
+type clock struct {
+	offset time.Duration
+	known  bool
+}
+
+func (c *clock) set(date time.Time) {
+	if !date.IsZero() {
+		c.offset, c.known = time.Until(date), true
+	}
+}
+
+func (c *clock) now() time.Time {
+	if !c.known {
+		return time.Time{}
+	}
+	return time.Now().Add(c.offset).UTC()
+}
+
+// moment is now, on all clocks that are known.
+func (r *run) moment() moment {
+	return moment{Local: time.Now().UTC(), AWS: r.aws.now(), Graph: r.graph.now()}
+}
+
+// read makes one reading call.
+func read[T any](ctx context.Context, call func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return call(ctx)
+}
+
+// The life that a token can plausibly have; other dates are taken as unknown.
+const (
+	shortestLife = 24 * time.Hour
+	longestLife  = 400 * 24 * time.Hour
+)
+
+// listTokens reads the tokens once, and AWS's clock with them.
+func (r *run) listTokens(ctx context.Context) (bridge.TokenList, error) {
+	list, err := read(ctx, r.connection.Clouds.Tokens.ListTokens)
+	if err != nil {
+		return list, err
+	}
+	r.aws.set(list.Date)
+	list.Tokens = slices.Clone(list.Tokens)
+	for i := range list.Tokens {
+		list.Tokens[i] = plausible(list.Tokens[i])
+	}
+	slices.SortFunc(list.Tokens, func(a, b bridge.Token) int { return strings.Compare(a.ID, b.ID) })
+	return list, nil
+}
+
+func plausible(token bridge.Token) bridge.Token {
+	if life := token.Expires.Sub(token.Created); token.Created.IsZero() || life < shortestLife || life > longestLife {
+		token.Expires = time.Time{}
+	}
+	return token
+}
+
+// listApart is how far apart two lists must be to count as two.
+const listApart = 10 * time.Second
+
+// agreedTokens reads the tokens until two lists in a row, some seconds apart, are equal.
+func (r *run) agreedTokens(ctx context.Context) (bridge.TokenList, error) {
+	first, err := r.listTokens(ctx)
+	if err != nil {
+		return first, err
+	}
+	for range 6 {
+		if err := r.wait(ctx, listApart, r.rotation().Waiting); err != nil {
+			return first, err
+		}
+		second, err := r.listTokens(ctx)
+		if err != nil {
+			return second, err
+		}
+		if sameTokens(first.Tokens, second.Tokens) {
+			return second, nil
+		}
+		first = second
+	}
+	return first, &bridge.Error{Reason: bridge.ReasonOther, Op: "listing SCIM tokens", Detail: "no two lists in a row agree"}
+}
+
+func sameTokens(a, b []bridge.Token) bool {
+	return slices.EqualFunc(a, b, func(x, y bridge.Token) bool {
+		return x.ID == y.ID && x.Created.Equal(y.Created) && x.Expires.Equal(y.Expires)
+	})
+}
+
+func find(tokens []bridge.Token, id string) (bridge.Token, bool) {
+	for _, token := range tokens {
+		if token.ID == id {
+			return token, true
+		}
+	}
+	return bridge.Token{}, false
+}
+
+// expiryGrace is how long after its expiry a token is still taken for valid.
+const expiryGrace = time.Hour
+
+// expired judges by AWS's clock, generously.
+func (r *run) expired(token bridge.Token) bool {
+	return r.aws.known && token.Expired(r.aws.now().Add(-expiryGrace))
+}
+
+// clockLimit is how far our clock may be from AWS's.
+const clockLimit = 5 * time.Minute
+
+// checkClock is G6: without a common notion of time no window and no expiry means anything.
+func (r *run) checkClock() error {
+	if !r.aws.known {
+		return &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: "listing SCIM tokens", Detail: "AWS's answer carried no date"}
+	}
+	if r.aws.offset.Abs() > clockLimit {
+		return blocked(Clock, "this machine's clock is %s away from AWS's", r.aws.offset.Abs().Round(time.Second))
+	}
+	return nil
+}
+
+// checkBinding asks both clouds whether the connection is still what the record is about.
+func (r *run) checkBinding(ctx context.Context) error {
+	now, err := read(ctx, r.connection.Clouds.Resolve)
+	if err != nil {
+		return err
+	}
+	if bound := r.book.last().Binding; now.Key() != bound.Key() || !sameEndpoint(now.SCIMEndpoint, bound.SCIMEndpoint) {
+		return blocked(BindingChanged, "the connection now resolves to job %s and provisioning tenant %s, the rotation began with job %s and provisioning tenant %s",
+			now.JobID, now.ProvisioningTenantID, bound.JobID, bound.ProvisioningTenantID)
+	}
+	return nil
+}
+
+// job reads the provisioning job, and Graph's clock with it.
+func (r *run) job(ctx context.Context) (bridge.Job, error) {
+	job, err := read(ctx, r.connection.Clouds.Provisioning.Job)
+	if err == nil {
+		r.graph.set(job.Date)
+	}
+	return job, err
+}
+
+// defaultInterval is Entra's usual time between two cycles.
+const defaultInterval = 40 * time.Minute
+
+func interval(job bridge.Job) time.Duration {
+	if job.Interval > 0 {
+		return job.Interval
+	}
+	return defaultInterval
+}
+
+// cycleRunning tells whether the job may be in the middle of a cycle at this time of
+// Graph's clock. Entra shows a cycle only when it is over, so the next one counts as
+// running from when it is expected until it shows, for as long as a cycle may take.
+func cycleRunning(job bridge.Job, now time.Time) bool {
+	if job.LastCycle == nil || !runs(job) || job.Quarantine != nil {
+		return false
+	}
+	expected := job.LastCycle.Began.Add(interval(job))
+	return now.After(expected.Add(-cycleMargin)) && now.Before(expected.Add(interval(job)))
+}
+
+// cycleMargin is how much sooner than expected a cycle may begin.
+const cycleMargin = time.Minute
+
+// saved asks Entra to test what it has saved.
+func (r *run) saved(ctx context.Context) (bridge.Verdict, error) {
+	return r.verdict(ctx, nil)
+}
+
+// verdict makes Entra test these credentials, or the saved ones (nil). An error means
+// that the test itself did not take place.
+func (r *run) verdict(ctx context.Context, inline []bridge.Credential) (bridge.Verdict, error) {
+	ctx, cancel := context.WithTimeout(ctx, testTimeout)
+	defer cancel()
+	verdict, err := r.connection.Clouds.Provisioning.TestConnection(ctx, inline)
+	switch {
+	case verdict == bridge.VerdictGood && err == nil:
+		return verdict, nil
+	case verdict == bridge.VerdictBad:
+		return verdict, nil
+	case err == nil:
+		err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: "testing the connection", Detail: "no verdict"}
+	}
+	return bridge.VerdictUndecided, err
+}
+
+// answer is what AWS says to a token's value.
+type answer string
+
+const (
+	accepted  answer = "accepted"
+	rejected  answer = "rejected"   // 401: this value is not a valid token
+	noVerdict answer = "no verdict" // our address may be refused
+	silent    answer = "silent"     // the endpoint is ill or out of reach
+)
+
+// probe asks AWS itself whether it takes a value.
+func (r *run) probe(ctx context.Context, value bridge.Secret) (answer, string) {
+	probe, err := read(ctx, func(ctx context.Context) (bridge.Probe, error) {
+		return r.connection.Clouds.SCIM.ProbeToken(ctx, value)
+	})
+	switch {
+	case err != nil:
+		return silent, err.Error()
+	case probe.Accepted():
+		return accepted, ""
+	case probe.StatusCode == http.StatusUnauthorized:
+		return rejected, "AWS answers 401"
+	case probe.StatusCode == http.StatusTooManyRequests || probe.StatusCode >= http.StatusInternalServerError:
+		return silent, fmt.Sprintf("AWS answers %d", probe.StatusCode)
+	default:
+		return noVerdict, fmt.Sprintf("AWS answers %d", probe.StatusCode)
+	}
+}

@@ -1,0 +1,106 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// rescue gives Entra a token that works when its own test of what it has saved fails
+// although AWS answers: the new one again, else another listed one whose value we have,
+// else one more. It ignores the cooldown, not the budget.
+func (r *run) rescue(ctx context.Context) (bridge.Phase, error) {
+	list, err := r.agreedTokens(ctx) // AWS answers
+	if err != nil {
+		return "", err
+	}
+	rot, rec := r.rotation(), r.book.last()
+	usable, err := r.usableFirst(ctx, list, rot.newID())
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case rec.Budget.rescuesSpent(r.aws.now()):
+		reason := EntraHoldsDeadToken
+		if usable != nil {
+			reason = SwitchReverted
+		}
+		return "", blocked(reason, "Entra's own test of the saved credentials fails although they were mended %d times; tokens at AWS: %s", rot.Rescues, datedAll(list.Tokens))
+	case usable != nil && usable.ID == rot.newID():
+		r.say("rescue: saving token %s to Entra once more", usable.ID)
+		return bridge.PhaseSwitch, r.beginRescue(ctx, func(rec *record) { rec.Rotation.Want = putRescue })
+	case usable != nil:
+		if err := r.put(ctx, usable.ID, putBack); err != nil {
+			return "", err
+		}
+		return "", blocked(NewTokenRejected, "the new token %s is not accepted any more, so token %s was put back", dated(*rot.NewToken), dated(*usable))
+	case len(list.Tokens) < slotsOf(list) && rec.Budget.spent(r.aws.now()) == "" && rot.Issuer == bridge.IssuerConsoleAPI:
+		r.say("rescue: no token that Entra could use is left, creating another")
+		return bridge.PhaseCreate, r.beginRescue(ctx, func(rec *record) {
+			rec.Rotation.Plan.Tokens = append(rec.Rotation.Plan.Tokens, planned{Token: *rec.Rotation.NewToken, Role: bridge.RolePrevious, Evidence: "not accepted any more"})
+			rec.Rotation.NewToken, rec.Rotation.Entry, rec.Rotation.Offered, rec.Rotation.Tests = nil, "", "", tests{}
+			rec.Rotation.Want = putRescue
+		})
+	default:
+		return "", blocked(EntraHoldsDeadToken, "Entra's own test of the saved credentials fails, and no token is left whose value is known; tokens at AWS: %s", datedAll(list.Tokens))
+	}
+}
+
+func (r *run) beginRescue(ctx context.Context, edit func(*record)) error {
+	at := r.aws.now()
+	return r.write(ctx, func(rec *record) {
+		rec.Budget.Rescues = append(rec.Budget.Rescues, at)
+		rec.Rotation.Rescues++
+		rec.Rotation.Proof = proof{}
+		edit(rec)
+	})
+}
+
+// usableFirst is usable, with one token looked at before the others.
+func (r *run) usableFirst(ctx context.Context, list bridge.TokenList, first string) (*bridge.Token, error) {
+	if token, listed := find(list.Tokens, first); listed {
+		alone := list
+		alone.Tokens = []bridge.Token{token}
+		if usable, err := r.usable(ctx, alone); usable != nil || err != nil {
+			return usable, err
+		}
+	}
+	return r.usable(ctx, list)
+}
+
+// undoPhase takes a new token back that nobody but us has ever had.
+func undoPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+	rot := r.rotation()
+	why := rot.Abort
+	if why == "" {
+		why = "the new token did not work: " + rot.Tests.Last
+	}
+	if rot.created(rot.newID()) {
+		gone, _, err := r.isGone(ctx, rot.newID())
+		if err != nil {
+			return "", err
+		}
+		if !gone {
+			leave, err := r.mayDelete(ctx, rot.newID(), deleteUndo)
+			if err != nil {
+				if errors.Is(err, errGone) {
+					err = nil
+				}
+				return bridge.PhaseUndo, err
+			}
+			return bridge.PhaseUndo, r.delete(ctx, leave)
+		}
+		if deletion, asked := rot.deleted(rot.newID()); asked && r.passed(deletion.Intent.Local) < time.Minute {
+			return bridge.PhaseUndo, r.wait(ctx, time.Minute, Settling)
+		}
+		if err := r.safe.destroy(ctx, rot.newID()); err != nil {
+			return "", err
+		}
+	}
+	return r.end(ctx, bridge.EndingAborted, why, func(rec *record) {
+		rec.Attempts++
+		delete(rec.Tokens, rec.Rotation.newID())
+	})
+}

@@ -1,0 +1,112 @@
+package rotate
+
+import (
+	"context"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+const (
+	standLimit  = 24 * time.Hour   // how long a rotation waits for a job that stands still
+	startBefore = 45 * time.Minute // an automatic attempt that is nearer than this is waited for
+	maxStarts   = 2
+)
+
+// resumePhase ends a quarantine that the old token caused, if waiting would be long.
+func resumePhase(ctx context.Context, r *run) (bridge.Phase, error) {
+	job, err := r.job(ctx)
+	if err != nil {
+		return "", err
+	}
+	if standing, err := r.standing(ctx, job); standing || err != nil {
+		return bridge.PhaseResume, err
+	}
+	if r.mayStart(job) {
+		if err := r.start(ctx, job); err != nil {
+			return "", err
+		}
+	}
+	return bridge.PhaseVerify, nil
+}
+
+// standing waits a while if the job does not run because somebody stopped it, and
+// returns true if it waited. Neither a person's stop nor a quarantine that asks for a
+// decision is for us to end.
+func (r *run) standing(ctx context.Context, job bridge.Job) (bool, error) {
+	if q := job.Quarantine; q != nil && !q.Credentials() {
+		return false, blocked(QuarantineOther, "the provisioning job is in quarantine for %s %s since %s; new token: %s",
+			q.Reason, q.ErrorCode, day(q.CurrentBegan), r.newDated())
+	}
+	since := r.rotation().Standing
+	if runs(job) {
+		if since.IsZero() {
+			return false, nil
+		}
+		return false, r.write(ctx, func(rec *record) { rec.Rotation.Standing = time.Time{} })
+	}
+	if since.IsZero() {
+		r.say("the provisioning job stands still (%s, schedule %s); waiting for whoever stopped it", job.Status, job.Schedule)
+		since = time.Now().UTC()
+		if err := r.write(ctx, func(rec *record) { rec.Rotation.Standing = since }); err != nil {
+			return false, err
+		}
+	}
+	if r.passed(since) >= standLimit {
+		return false, blocked(JobStopped, "the provisioning job stands still since %s (%s, schedule %s), so nothing can be proven; new token: %s",
+			day(since), job.Status, job.Schedule, r.newDated())
+	}
+	return true, r.wait(ctx, lookEvery, JobStoppedBriefly)
+}
+
+// runs tells whether Entra runs the job by itself.
+func runs(job bridge.Job) bool {
+	return job.Status != bridge.JobPaused && job.Status != bridge.JobNotConfigured &&
+		job.Schedule != bridge.SchedulePaused && job.Schedule != bridge.ScheduleDisabled
+}
+
+func (r *run) newDated() string {
+	if token := r.rotation().NewToken; token != nil {
+		return dated(*token)
+	}
+	return "none yet"
+}
+
+// mayStart is the start rule. One start per quarantine, whatever its answer was.
+func (r *run) mayStart(job bridge.Job) bool {
+	q := job.Quarantine
+	if q == nil || !q.Credentials() || job.Schedule != bridge.ScheduleActive || q.NextAttempt.Sub(r.graphMoment()) <= startBefore {
+		return false
+	}
+	tried := 0
+	for _, start := range r.rotation().Starts {
+		if start.refused() {
+			continue
+		}
+		tried++
+		if start.Mark.Equal(q.CurrentBegan) {
+			return false
+		}
+	}
+	return tried < maxStarts
+}
+
+// start is the act: only if a reading right before it shows the same quarantine.
+func (r *run) start(ctx context.Context, seen bridge.Job) error {
+	job, err := r.job(ctx)
+	if err != nil {
+		return err
+	}
+	if !r.mayStart(job) || !job.Quarantine.CurrentBegan.Equal(seen.Quarantine.CurrentBegan) {
+		return nil
+	}
+	a, err := r.carryOut(ctx, deed{
+		list: starts,
+		act:  act{Mark: job.Quarantine.CurrentBegan},
+		call: r.connection.Clouds.Provisioning.StartJob,
+	})
+	if err == nil {
+		r.say("started the job to end its quarantine: %s", outcomeText(a))
+	}
+	return err
+}

@@ -1,0 +1,155 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// retirePhase keeps the old token for a while, then deletes it, if the proof or a
+// person allows.
+func retirePhase(ctx context.Context, r *run) (bridge.Phase, error) {
+	rot := r.rotation()
+	gone, list, err := r.isGone(ctx, ids(rot.old())...)
+	if err != nil {
+		return "", err
+	}
+	if gone {
+		at := r.moment()
+		return bridge.PhaseConfirm, r.write(ctx, func(rec *record) {
+			rec.Rotation.Proof.Gone, rec.Rotation.Proof.Settled = at, moment{}
+		})
+	}
+	job, err := r.job(ctx)
+	if err != nil {
+		return "", err
+	}
+	if standing, err := r.standing(ctx, job); standing || err != nil {
+		return bridge.PhaseRetire, err
+	}
+	if following, err := r.takeCare(ctx, job); following != "" || err != nil {
+		return following, err
+	}
+	found, err := r.attribute(ctx, job)
+	if err != nil {
+		return "", err
+	}
+	if found == contradicted {
+		return r.renew(ctx, ProofContradicted, "AWS's log shows Entra using another token")
+	}
+	if left := r.retireAfter() - r.passed(r.rotation().Proof.Used.Local); left > 0 {
+		return bridge.PhaseRetire, r.wait(ctx, min(left, careEvery), RetireWait)
+	}
+	old := firstListed(rot.old(), list)
+	if !r.approved(old.ID) && !r.expired(old.Token) {
+		if rot.Waiting != ApprovalNeeded {
+			r.say("%s", r.approvalSentence(old))
+		}
+		return bridge.PhaseRetire, r.wait(ctx, careEvery, ApprovalNeeded)
+	}
+	return r.retire(ctx, job, old)
+}
+
+// retire saves the new token once more, so that it is certainly the one that Entra
+// holds, and deletes the old one.
+func (r *run) retire(ctx context.Context, job bridge.Job, old planned) (bridge.Phase, error) {
+	put, _ := r.rotation().lastPut()
+	if put.Why != putAgain || !put.done() || r.passed(put.Answered.Local) > storedFresh {
+		if put.Why == putAgain && !put.done() && len(r.rotation().failedPuts(putAgain)) >= savePuts {
+			return "", blocked(refusal(put), "token %s could not be saved once more before the old one goes: %s", dated(*r.rotation().NewToken), put.Error)
+		}
+		if err := r.put(ctx, r.rotation().newID(), putAgain); err != nil {
+			return "", err
+		}
+		if put, _ = r.rotation().lastPut(); !put.done() {
+			return bridge.PhaseRetire, nil
+		}
+	}
+	if r.rotation().Proof.Put != put.Number {
+		if stored, err := r.stored(ctx); err != nil {
+			return "", err
+		} else if !stored {
+			return bridge.PhaseSwitch, nil
+		}
+	}
+	if cycleRunning(job, r.graphMoment()) {
+		return bridge.PhaseRetire, r.wait(ctx, time.Minute, Settling)
+	}
+	why := deleteRetire
+	if r.expired(old.Token) {
+		why = deleteExpired
+	}
+	leave, err := r.mayDelete(ctx, old.ID, why)
+	switch {
+	case errors.Is(err, errGone):
+		return bridge.PhaseRetire, nil
+	case errors.Is(err, errNotYet):
+		return bridge.PhaseRetire, r.wait(ctx, time.Minute, Settling)
+	case err != nil:
+		return "", err
+	}
+	return bridge.PhaseRetire, r.delete(ctx, leave)
+}
+
+// retireAfter is how long the old token stays after the proof.
+func (r *run) retireAfter() time.Duration { return max(r.connection.Policy.RetireAfter, retireFloor) }
+
+// approved tells whether the old token may go: by proof, by trust, by a person's word
+// for this very token, or because the policy takes the risk.
+func (r *run) approved(id string) bool {
+	rot := r.rotation()
+	if rot.Approval != nil && rot.Approval.TokenID == id {
+		return true
+	}
+	switch r.connection.Policy.Approval {
+	case ApproveNever:
+		return true
+	case ApproveAlways:
+		return false
+	default:
+		return rot.Proof.atLeast(bridge.ProofAttributed) || rot.Plan.Trusted
+	}
+}
+
+func firstListed(old []planned, list bridge.TokenList) planned {
+	for _, p := range old {
+		if _, listed := find(list.Tokens, p.ID); listed {
+			return p
+		}
+	}
+	return planned{}
+}
+
+func ids(list []planned) []string {
+	names := make([]string, len(list))
+	for i, p := range list {
+		names[i] = p.ID
+	}
+	return names
+}
+
+func (r *rotation) failedPuts(why string) []act {
+	var failed []act
+	for _, put := range r.Puts {
+		if put.Why == why && !put.done() && put.Round == r.Round {
+			failed = append(failed, put)
+		}
+	}
+	return failed
+}
+
+func (r *run) approvalSentence(old planned) string {
+	return approvalSentence(r.connection.Name, r.rotation(), old.Token)
+}
+
+// approvalSentence asks a person for leave to delete.
+func approvalSentence(connection string, rot *rotation, old bridge.Token) string {
+	strength := "a provisioning cycle passed, though nothing was provisioned in it"
+	if rot.Proof.Strong {
+		strength = "users were provisioned with what is saved now"
+	}
+	return connection + " waits in phase retire for a person's leave to delete token " + dated(old) + "; the new token is " +
+		dated(*rot.NewToken) + ", and " + strength + "; next: rotation approve " + connection + " " + old.ID + "."
+}

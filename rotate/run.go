@@ -1,0 +1,298 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+var (
+	// errGivenUp: a person ended a rotation that had saved nothing to Entra yet.
+	errGivenUp = errors.New("given up")
+	// errHeld: a person said: stop acting.
+	errHeld = errors.New("held")
+)
+
+// Progress hears of every step as it is taken.
+type Progress interface {
+	Step(connection string, step bridge.RotationStep)
+}
+
+// run carries one rotation from wherever its record stands to its end. It is the same
+// whether the rotation has just been set off or was left by a process that died.
+type run struct {
+	connection Connection
+	book       *book
+	grip       *grip
+	safe       safe
+	pace       time.Duration // what every wait is divided by
+	log        *slog.Logger
+	progress   Progress
+	wake       <-chan struct{} // somebody changed the record: look
+
+	aws, graph clock
+	unwritten  []bridge.RotationStep
+	cared      time.Time // when takeCare last looked
+	doubt      doubt
+}
+
+// phases is the story. A phase reads where things stand, does what is still to be
+// done, and names the next one; it may be entered any number of times. An error that
+// is no impasse is waited out, and the phase entered again.
+var phases = map[bridge.Phase]func(context.Context, *run) (bridge.Phase, error){
+	bridge.PhasePlan:    planPhase,
+	bridge.PhaseCreate:  createPhase,
+	bridge.PhaseTest:    testPhase,
+	bridge.PhaseSwitch:  switchPhase,
+	bridge.PhaseResume:  resumePhase,
+	bridge.PhaseVerify:  verifyPhase,
+	bridge.PhaseRetire:  retirePhase,
+	bridge.PhaseConfirm: confirmPhase,
+	bridge.PhaseUndo:    undoPhase,
+}
+
+// toItsEnd runs until the rotation has ended or is blocked. An error means that it has
+// not, and that somebody else, or this process later, goes on from the journal.
+func (r *run) toItsEnd(ctx context.Context) error {
+	for {
+		rot := r.rotation()
+		if rot == nil || rot.Blocked != nil {
+			return nil
+		}
+		err := r.mayGoOn(ctx)
+		if err == nil {
+			var following bridge.Phase
+			if following, err = phases[rot.Phase](ctx, r); err == nil {
+				err = r.enter(ctx, following)
+			}
+		}
+		if err == nil {
+			r.doubt = doubt{}
+			continue
+		}
+		if err := r.cope(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+// rotation returns the open rotation as last journalled; nil if there is none.
+func (r *run) rotation() *rotation {
+	if rec := r.book.last(); rec != nil {
+		return rec.Rotation
+	}
+	return nil
+}
+
+// enter moves on to the next phase; idle means that the phase has ended the rotation.
+func (r *run) enter(ctx context.Context, following bridge.Phase) error {
+	if following == bridge.PhaseIdle || following == r.rotation().Phase {
+		return nil
+	}
+	at := r.moment()
+	return r.write(ctx, func(rec *record) {
+		rec.Rotation.Phase, rec.Rotation.Waiting = following, notWaiting
+		rec.Rotation.Phases = append(rec.Rotation.Phases, passage{following, at})
+	})
+}
+
+// end closes the rotation.
+func (r *run) end(ctx context.Context, ending bridge.Ending, reason string, edit func(*record)) (bridge.Phase, error) {
+	if reason == "" {
+		r.say("ended: %s", ending)
+	} else {
+		r.say("ended: %s: %s", ending, reason)
+	}
+	at := time.Now().UTC()
+	err := r.write(ctx, func(rec *record) {
+		if edit != nil {
+			edit(rec)
+		}
+		r.flush(rec)
+		rec.close(ending, reason, at)
+	})
+	return bridge.PhaseIdle, err
+}
+
+// say tells the person who follows; it is journalled with the next entry.
+func (r *run) say(format string, args ...any) {
+	step := bridge.RotationStep{At: time.Now().UTC(), Text: fmt.Sprintf(format, args...)}
+	if rot := r.rotation(); rot != nil {
+		step.Phase = rot.Phase
+	}
+	r.unwritten = append(r.unwritten, step)
+	r.log.Info(step.Text, "connection", r.connection.Name, "phase", step.Phase)
+	if r.progress != nil {
+		r.progress.Step(r.connection.Name, step)
+	}
+}
+
+// stepsKept bounds the story of one rotation in its record.
+const stepsKept = 200
+
+func (r *run) flush(rec *record) {
+	if rec.Rotation != nil {
+		steps := append(rec.Rotation.Steps, r.unwritten...)
+		rec.Rotation.Steps = steps[max(0, len(steps)-stepsKept):]
+	}
+}
+
+// write changes the record under the lease. As long as the store cannot be written it
+// waits: without a journal nothing is done.
+func (r *run) write(ctx context.Context, edit func(*record)) error {
+	return r.writeIf(ctx, func(rec *record) error { edit(rec); return nil })
+}
+
+// writeIf is write with an edit that may refuse, by an error that is then returned.
+func (r *run) writeIf(ctx context.Context, edit func(*record) error) error {
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+		var refused error
+		_, err := r.grip.write(ctx, func(rec *record) error {
+			if rec.Rotation == nil {
+				return fmt.Errorf("%w: the rotation was ended elsewhere", errLeaseLost)
+			}
+			r.flush(rec)
+			refused = edit(rec)
+			return refused
+		})
+		if err == nil {
+			r.unwritten = nil
+			return nil
+		}
+		if refused != nil || lasting(err) || ctx.Err() != nil {
+			return err
+		}
+		r.log.Warn("the journal cannot be written, waiting", "connection", r.connection.Name, "err", err)
+		if sleep(ctx, pause/r.pace) != nil {
+			return err
+		}
+	}
+}
+
+// lasting tells whether an error of the journal will not pass by waiting.
+func lasting(err error) bool {
+	return errors.Is(err, errLeaseLost) || errors.Is(err, errUnreadable) || errors.Is(err, errRestored) || errors.Is(err, bridge.ErrUnsafe)
+}
+
+// recordTimeout is how long a stop waits for the outcome of an act to be journalled.
+const recordTimeout = 10 * time.Second
+
+// writeOutcome is write for what has already happened: a stop must not lose it.
+func (r *run) writeOutcome(ctx context.Context, edit func(*record)) error {
+	err := r.write(ctx, edit)
+	if err == nil || ctx.Err() == nil || lasting(err) {
+		return err
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	return r.write(last, edit)
+}
+
+// ensureLease returns once the lease will outlast an act.
+func (r *run) ensureLease(ctx context.Context) error {
+	if r.grip.left() >= leaseMargin {
+		return nil
+	}
+	if err := r.write(ctx, func(*record) {}); err != nil {
+		return err
+	}
+	if r.grip.left() < leaseMargin {
+		return errLeaseLost
+	}
+	return nil
+}
+
+// mayAct tells whether a person has forbidden the rotation to go on.
+func (r *record) mayAct() error {
+	switch rot := r.Rotation; {
+	case !r.Held.IsZero():
+		return errHeld
+	case rot.Abort != "" && !rot.putAttempted() && !rot.creating() && rot.Phase != bridge.PhaseUndo:
+		return fmt.Errorf("%w: %s", errGivenUp, rot.Abort)
+	default:
+		return nil
+	}
+}
+
+// mayGoOn returns once nobody holds the rotation, and errGivenUp if it is to be given up.
+func (r *run) mayGoOn(ctx context.Context) error {
+	for {
+		rec := r.book.last()
+		if rec == nil || rec.Rotation == nil {
+			return errLeaseLost
+		}
+		err := rec.mayAct()
+		if !errors.Is(err, errHeld) {
+			return err
+		}
+		if err := r.pause(ctx, heartbeat, Held); err != nil {
+			return err
+		}
+	}
+}
+
+// passed is how much of a wait is over since then, so divided waits need no other rule.
+func (r *run) passed(since time.Time) time.Duration { return time.Since(since) * r.pace }
+
+// wait is the one place where a rotation waits for its world. The wait is divided by
+// the pace; the lease is renewed and the record looked at meanwhile.
+func (r *run) wait(ctx context.Context, d time.Duration, why Waiting) error {
+	if err := r.pause(ctx, d, why); err != nil {
+		return err
+	}
+	return r.mayGoOn(ctx)
+}
+
+func (r *run) pause(ctx context.Context, d time.Duration, why Waiting) error {
+	if r.rotation().Waiting != why {
+		if err := r.write(ctx, func(rec *record) { rec.Rotation.Waiting = why }); err != nil {
+			return err
+		}
+	}
+	end := time.Now().Add(d / r.pace)
+	for {
+		left := time.Until(end)
+		if left <= 0 {
+			return nil
+		}
+		timer := time.NewTimer(min(left, heartbeat))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-r.wake:
+			timer.Stop()
+			if _, err := r.book.load(ctx); err != nil && lasting(err) {
+				return err
+			}
+			if r.grip.left() == 0 || r.rotation() == nil {
+				return errLeaseLost
+			}
+			if why == Held || why == ApprovalNeeded || r.rotation().Abort != "" {
+				return nil
+			}
+		case <-timer.C:
+		}
+		if r.grip.left() <= leaseLength-heartbeat {
+			if err := r.write(ctx, func(*record) {}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// sleep waits without a record.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,137 @@
+package rotate
+
+import (
+	"context"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+const (
+	lookEvery = 5 * time.Minute  // at the job
+	careEvery = 15 * time.Minute // at what Entra has saved, and who changed it
+
+	// engineCache is how long Entra's engine may go on using what it read before a PUT;
+	// what fails sooner does not speak against the new token.
+	engineCache = 65 * time.Minute
+)
+
+// verifyPhase waits until Entra has used what is saved. Its clock stops while the job
+// stands still, or waits out a quarantine.
+func verifyPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+	job, err := r.job(ctx)
+	if err != nil {
+		return "", err
+	}
+	if standing, err := r.standing(ctx, job); standing || err != nil {
+		return bridge.PhaseVerify, err
+	}
+	if r.mayStart(job) {
+		return bridge.PhaseResume, nil
+	}
+	if following, err := r.takeCare(ctx, job); following != "" || err != nil {
+		return following, err
+	}
+	used, err := r.used(ctx, job, r.rotation().Proof.Stored)
+	if err != nil {
+		return "", err
+	}
+	if used {
+		return bridge.PhaseRetire, r.journalUsed(ctx, job)
+	}
+	if job.Quarantine != nil {
+		return bridge.PhaseVerify, r.wait(ctx, lookEvery, QuarantineRetry)
+	}
+	if ran := r.rotation().Proof.Ran; ran >= r.connection.Policy.VerifyTimeout {
+		return "", blocked(ProofTimeout, "for %s no provisioning cycle has shown that token %s is used; beside it there is %s",
+			ran, dated(*r.rotation().NewToken), datedAll(tokensOf(r.rotation().old())))
+	}
+	if err := r.wait(ctx, lookEvery, ProofPending); err != nil {
+		return "", err
+	}
+	return bridge.PhaseVerify, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Ran += lookEvery })
+}
+
+// takeCare looks whether what was saved still holds. It returns the phase that mends
+// it, or "" when there is nothing to mend.
+func (r *run) takeCare(ctx context.Context, job bridge.Job) (bridge.Phase, error) {
+	if detail := r.failing(job); detail != "" {
+		return r.renew(ctx, SwitchReverted, detail)
+	}
+	if time.Since(r.cared)*r.pace < careEvery {
+		return "", nil
+	}
+	if err := r.checkForeignChange(ctx); err != nil {
+		return "", err
+	}
+	if following, err := r.checkSaved(ctx); following != "" || err != nil {
+		return following, err
+	}
+	r.cared = time.Now()
+	return "", nil
+}
+
+// failing tells whether Entra's engine, with what it must have read since, is refused.
+func (r *run) failing(job bridge.Job) string {
+	since := r.rotation().Proof.Stored.Graph.Add(engineCache)
+	switch cycle, q := job.LastCycle, job.Quarantine; {
+	case cycle != nil && cycle.State == bridge.CycleFailed && cycle.Began.After(since) && cycle.ErrorCode == bridge.QuarantineCodeBadCredentials:
+		return "the provisioning cycle of " + day(cycle.Began) + " was refused by AWS"
+	case q != nil && q.CurrentBegan.After(since):
+		return "the provisioning job went into quarantine for its credentials on " + day(q.CurrentBegan)
+	default:
+		return ""
+	}
+}
+
+// checkForeignChange looks into Entra's audit for a change of the credentials that was
+// not ours. Fighting with whoever made it would be worse than asking.
+func (r *run) checkForeignChange(ctx context.Context) error {
+	app, err := read(ctx, r.connection.Clouds.Provisioning.Application)
+	if err != nil {
+		if bridge.ReasonOf(err) == bridge.ReasonPermission { // the audit is an extra
+			return nil
+		}
+		return err
+	}
+	changed := r.book.last().foreignChange(app)
+	if changed.IsZero() {
+		return nil
+	}
+	if err := r.write(ctx, func(rec *record) { rec.ForeignChange = changed }); err != nil {
+		return err
+	}
+	return blocked(CredentialsOverwritten, "somebody else changed the application's credentials at %s, after token %s was saved; beside it there is %s",
+		day(changed), dated(*r.rotation().NewToken), datedAll(tokensOf(r.rotation().old())))
+}
+
+// checkSaved asks Entra to test what it has saved. Two failures some minutes apart call
+// for the rescue.
+func (r *run) checkSaved(ctx context.Context) (bridge.Phase, error) {
+	for try := range 2 {
+		if try > 0 {
+			if err := r.wait(ctx, badApart, r.rotation().Waiting); err != nil {
+				return "", err
+			}
+		}
+		verdict, err := r.saved(ctx)
+		if verdict == bridge.VerdictGood || err != nil {
+			return "", err
+		}
+	}
+	return r.rescue(ctx)
+}
+
+// renew saves the new token once more and begins the proof anew; the second time a
+// person must look.
+func (r *run) renew(ctx context.Context, reason Blocked, detail string) (bridge.Phase, error) {
+	rot := r.rotation()
+	if rot.Renewed > 0 {
+		return "", blocked(reason, "%s, although token %s was saved again; beside it there is %s", detail, dated(*rot.NewToken), datedAll(tokensOf(rot.old())))
+	}
+	r.say("%s; saving the new token once more", detail)
+	return bridge.PhaseSwitch, r.write(ctx, func(rec *record) {
+		rec.Rotation.Renewed++
+		rec.Rotation.Want, rec.Rotation.Proof = putSwitch, proof{}
+	})
+}

@@ -1,0 +1,272 @@
+package rotate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// payloadLimit is the largest payload that is read.
+const payloadLimit = 1 << 20
+
+// payloadVersion is the version of Alertmanager's webhook payload.
+// https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+const payloadVersion = "4"
+
+// payload is what matters of Alertmanager's message.
+type payload struct {
+	Version   string  `json:"version"`
+	Receiver  string  `json:"receiver"`
+	Truncated int     `json:"truncatedAlerts"`
+	Alerts    []alert `json:"alerts"`
+}
+
+type alert struct {
+	Status string            `json:"status"`
+	Labels map[string]string `json:"labels"`
+}
+
+// Decider decides about an alert for a connection; an error means that the decision
+// could not be written down.
+type Decider interface {
+	Alert(ctx context.Context, connection string) (Decision, string, error)
+}
+
+// WebhookOptions are what the webhook demands of its callers.
+type WebhookOptions struct {
+	// Bearer returns the token that callers must show; nil: something in front
+	// authenticates. It is called for every request.
+	Bearer func() (bridge.Secret, error)
+	// MatchLabels must all be on an alert for it to mean us.
+	MatchLabels map[string]string
+	Logger      *slog.Logger
+}
+
+// Webhook answers Alertmanager. It keeps no memory of alerts: that a rotation is due is
+// decided anew each time, so a repeated, late or forged alert can do no more than
+// choose the moment at which a rotation begins that is due anyway.
+type Webhook struct {
+	decider  Decider
+	options  WebhookOptions
+	requests *prometheus.CounterVec
+	alerts   *prometheus.CounterVec
+}
+
+// NewWebhook makes the handler; it is also the collector of its own counters.
+func NewWebhook(decider Decider, options WebhookOptions) *Webhook {
+	w := &Webhook{
+		decider: decider, options: options,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "entra_aws_webhook_requests_total", Help: "Requests to the Alertmanager webhook, by HTTP status code of the answer.",
+		}, []string{"code"}),
+		alerts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "entra_aws_webhook_alerts_total", Help: "Alerts received by the webhook, by what was decided about them.",
+		}, []string{"decision"}),
+	}
+	for _, code := range []int{200, 202, 400, 401, 405, 413, 415, 500, 503} {
+		w.requests.WithLabelValues(strconv.Itoa(code))
+	}
+	for _, decision := range Decisions() {
+		w.alerts.WithLabelValues(string(decision))
+	}
+	return w
+}
+
+// Describe implements prometheus.Collector.
+func (w *Webhook) Describe(descriptions chan<- *prometheus.Desc) {
+	w.requests.Describe(descriptions)
+	w.alerts.Describe(descriptions)
+}
+
+// Collect implements prometheus.Collector.
+func (w *Webhook) Collect(metrics chan<- prometheus.Metric) {
+	w.requests.Collect(metrics)
+	w.alerts.Collect(metrics)
+}
+
+// rejection is a request that is not decided about.
+type rejection struct {
+	code int
+	text string
+}
+
+func (e *rejection) Error() string { return e.text }
+
+// ServeHTTP implements http.Handler.
+func (w *Webhook) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
+	counts, err := w.serve(answer, request)
+	code, body := http.StatusOK, ""
+	var rejected *rejection
+	switch {
+	case errors.As(err, &rejected):
+		code, body = rejected.code, rejected.text
+		w.options.Logger.Warn("webhook request rejected", "code", code, "reason", rejected.text, "remote", request.RemoteAddr)
+	case err != nil:
+		code, body = http.StatusServiceUnavailable, "the journal cannot be written, come again"
+		w.options.Logger.Error("webhook: the journal cannot be written", "err", err)
+	case counts[DecisionStarted]+counts[DecisionAlreadyRunning] > 0:
+		code = http.StatusAccepted
+	}
+	w.requests.WithLabelValues(strconv.Itoa(code)).Inc()
+	if body == "" {
+		answer.Header().Set("Content-Type", "application/json")
+		answer.WriteHeader(code)
+		_ = json.NewEncoder(answer).Encode(map[string]any{"decisions": counts}) // the caller may be gone
+		return
+	}
+	http.Error(answer, body, code)
+}
+
+// serve reads a request and decides about its alerts.
+func (w *Webhook) serve(answer http.ResponseWriter, request *http.Request) (map[Decision]int, error) {
+	if request.Method != http.MethodPost {
+		answer.Header().Set("Allow", http.MethodPost)
+		return nil, &rejection{http.StatusMethodNotAllowed, "POST only"}
+	}
+	if err := w.authenticate(answer, request); err != nil {
+		return nil, err
+	}
+	if kind, _, err := mime.ParseMediaType(request.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, &rejection{http.StatusUnsupportedMediaType, "Content-Type must be application/json"}
+	}
+	content, err := io.ReadAll(http.MaxBytesReader(answer, request.Body, payloadLimit))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, &rejection{http.StatusRequestEntityTooLarge, "the payload is larger than 1 MiB; use max_alerts or a narrower route"}
+	case err != nil:
+		return nil, &rejection{http.StatusBadRequest, "the request could not be read"}
+	}
+	p, err := decodePayload(content)
+	if err != nil {
+		return nil, err
+	}
+	if p.Truncated > 0 {
+		w.options.Logger.Warn("Alertmanager truncated its payload; what is missing comes again", "truncated", p.Truncated, "receiver", p.Receiver)
+	}
+	return w.decideAll(request.Context(), p.Alerts)
+}
+
+// authenticate compares the bearer token in constant time.
+func (w *Webhook) authenticate(answer http.ResponseWriter, request *http.Request) error {
+	if w.options.Bearer == nil {
+		return nil
+	}
+	wanted, err := w.options.Bearer()
+	if err != nil {
+		w.options.Logger.Error("the webhook's bearer token cannot be read", "err", err)
+		return &rejection{http.StatusInternalServerError, "the bearer token cannot be read"}
+	}
+	scheme, shown, _ := strings.Cut(request.Header.Get("Authorization"), " ")
+	given := bridge.NewSecret(strings.TrimSpace(shown))
+	if equal := given.Equal(wanted); !equal || wanted.IsZero() || !strings.EqualFold(scheme, "Bearer") {
+		answer.Header().Set("WWW-Authenticate", "Bearer")
+		return &rejection{http.StatusUnauthorized, "a bearer token is required"}
+	}
+	return nil
+}
+
+// decodePayload accepts Alertmanager's payload and nothing else.
+func decodePayload(content []byte) (payload, error) {
+	var p payload
+	if err := json.Unmarshal(content, &p); err != nil {
+		return p, &rejection{http.StatusBadRequest, "not Alertmanager's JSON: " + jsonProblem(err)}
+	}
+	if p.Version != payloadVersion {
+		return p, &rejection{http.StatusBadRequest, fmt.Sprintf("payload version %q, want %q (a custom payload is not understood)", clip(p.Version), payloadVersion)}
+	}
+	return p, nil
+}
+
+// jsonProblem says what is wrong without repeating the content.
+func jsonProblem(err error) string {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("syntax error at byte %d", syntax.Offset)
+	case errors.As(err, &kind):
+		return fmt.Sprintf("wrong type at byte %d", kind.Offset)
+	default:
+		return "malformed"
+	}
+}
+
+func clip(s string) string { return s[:min(len(s), 20)] }
+
+// decideTimeout bounds the journal entry that a decision may need.
+const decideTimeout = 10 * time.Second
+
+// decideAll makes one decision per alert and counts them. Alerts for the same connection
+// are decided about once: the first may start a rotation, the others find it running.
+func (w *Webhook) decideAll(ctx context.Context, alerts []alert) (map[Decision]int, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), decideTimeout)
+	defer cancel()
+	counts := map[Decision]int{}
+	wanted := map[string]int{}
+	for _, a := range alerts {
+		connection, decision := w.read(a)
+		if decision != "" {
+			counts[decision]++
+			continue
+		}
+		wanted[connection]++
+	}
+	for decision, count := range counts {
+		w.note(decision, "", "", count)
+	}
+	var failed error
+	for _, connection := range slices.Sorted(maps.Keys(wanted)) {
+		decision, why, err := w.decider.Alert(ctx, connection)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("connection %s: %w", connection, err))
+			continue
+		}
+		count := wanted[connection]
+		if decision == DecisionStarted && count > 1 {
+			w.note(DecisionAlreadyRunning, connection, "the same payload began it", count-1)
+			counts[DecisionAlreadyRunning] += count - 1
+			count = 1
+		}
+		w.note(decision, connection, why, count)
+		counts[decision] += count
+	}
+	return counts, failed
+}
+
+// read tells which connection an alert means, or the decision that needs no engine.
+func (w *Webhook) read(a alert) (connection string, decision Decision) {
+	for name, value := range w.options.MatchLabels {
+		if a.Labels[name] != value {
+			return "", DecisionUnmatched
+		}
+	}
+	connection = a.Labels["connection"]
+	switch {
+	case connection == "":
+		return "", DecisionUnmatched
+	case a.Status == "resolved":
+		return "", DecisionResolved
+	default:
+		return connection, ""
+	}
+}
+
+func (w *Webhook) note(decision Decision, connection, why string, count int) {
+	w.alerts.WithLabelValues(string(decision)).Add(float64(count))
+	w.options.Logger.Info("alert decided", "decision", string(decision), "connection", connection, "reason", why, "alerts", count)
+}
