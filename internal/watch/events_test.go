@@ -582,7 +582,7 @@ func TestTenantsAreCountedApart(t *testing.T) {
 			options.Connections = append(options.Connections, watch.Connection{Name: name, Tenant: name, Binding: bridge.Binding{ServicePrincipalID: "sp"}})
 			options.Tenants = append(options.Tenants, watch.Tenant{Name: name, Sources: []watch.Source{eventSource(log, &store{})}})
 			for n := range 3 * (i + 1) {
-				log.add(fmt.Sprint(n), "sp", 0)
+				log.add(strconv.Itoa(n), "sp", 0)
 			}
 		}
 		w, stop := start(t, options, nil)

@@ -3,8 +3,8 @@ package watch_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -92,7 +92,7 @@ func (j *jobs) times() []time.Time {
 func (j *jobs) read(ctx context.Context) (bridge.Job, error) {
 	j.mu.Lock()
 	j.looks = append(j.looks, time.Now())
-	answer, err, hang, cause := bridge.Job{ID: fmt.Sprint(len(j.looks)), Date: j.date}, j.err, j.hang, j.panic
+	answer, err, hang, cause := bridge.Job{ID: strconv.Itoa(len(j.looks)), Date: j.date}, j.err, j.hang, j.panic
 	j.mu.Unlock()
 	if cause != nil {
 		panic(cause)

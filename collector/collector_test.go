@@ -1,0 +1,240 @@
+package collector_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+
+	"entra-aws-exporter/collector"
+	"entra-aws-exporter/internal/bridge"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// show is a Collector over one connection.
+func show(snapshot bridge.Snapshot, status bridge.RotationStatus) *collector.Collector {
+	return collector.New(collector.Inputs{
+		Snapshots: func() []bridge.Snapshot { return []bridge.Snapshot{snapshot} },
+		Rotation:  func(string) bridge.RotationStatus { return status },
+		Reload:    func() collector.Reload { return collector.Reload{Successful: true, LastSuccess: time.Now()} },
+	})
+}
+
+// TestGolden holds the whole page for a connection in each state, in a bubble whose
+// clock stands at 2000-01-01T00:00:00Z.
+func TestGolden(t *testing.T) {
+	for name, fixture := range map[string]func(now time.Time) (bridge.Snapshot, bridge.RotationStatus){
+		"healthy": func(now time.Time) (bridge.Snapshot, bridge.RotationStatus) { return healthy("corp", now) },
+		"broken":  func(now time.Time) (bridge.Snapshot, bridge.RotationStatus) { return broken("corp", now) },
+		"strange": func(now time.Time) (bridge.Snapshot, bridge.RotationStatus) { return strange("corp", now) },
+		"dark": func(now time.Time) (bridge.Snapshot, bridge.RotationStatus) {
+			return dark("corp", now, 20*time.Minute)
+		},
+		"started": func(time.Time) (bridge.Snapshot, bridge.RotationStatus) {
+			return bridge.Snapshot{
+				Connection: "corp", Binding: bridge.Binding{Region: "eu-central-1"},
+				Sources: []bridge.SourceStatus{{Source: bridge.SourceTokens, Interval: time.Minute}},
+			}, bridge.RotationStatus{Mode: bridge.RotationDisabled, Issuer: bridge.IssuerConsoleAPI}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				shown := show(fixture(time.Now()))
+				golden := filepath.Join("testdata", name+".prom")
+				if *update {
+					if err := os.WriteFile(golden, page(t, shown), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(golden)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := testutil.CollectAndCompare(shown, bytes.NewReader(want)); err != nil {
+					t.Error(err)
+				}
+				problems, err := testutil.CollectAndLint(shown)
+				if err != nil {
+					t.Error(err)
+				}
+				for _, problem := range problems {
+					t.Errorf("promlint: %s: %s", problem.Metric, problem.Text)
+				}
+			})
+		})
+	}
+}
+
+func gather(t testing.TB, collectors ...prometheus.Collector) []*dto.MetricFamily {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	for _, c := range collectors {
+		if err := registry.Register(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families
+}
+
+// page is the exposition text.
+func page(t testing.TB, collectors ...prometheus.Collector) []byte {
+	t.Helper()
+	var text bytes.Buffer
+	for _, family := range gather(t, collectors...) {
+		if _, err := expfmt.MetricFamilyToText(&text, family); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return text.Bytes()
+}
+
+// seriesOf counts a connection's series by family.
+func seriesOf(families []*dto.MetricFamily, connection string) (total int, byFamily map[string]int) {
+	byFamily = make(map[string]int)
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				if label.GetName() == "connection" && label.GetValue() == connection {
+					byFamily[family.GetName()]++
+					total++
+				}
+			}
+		}
+	}
+	return total, byFamily
+}
+
+func TestAHealthyConnectionHasAtMostAHundredSeries(t *testing.T) {
+	snapshot, status := healthy("corp", time.Now())
+	total, byFamily := seriesOf(gather(t, show(snapshot, status)), "corp")
+	if total > 100 || len(byFamily) < 40 {
+		t.Errorf("%d series in %d families: %v", total, len(byFamily), byFamily)
+	}
+	t.Logf("%d series in %d families with every source and the rotation on", total, len(byFamily))
+}
+
+// TestWhatSurvivesAFailure: what says when something expires stays for good, what
+// misleads when it is old goes after three intervals, an answer that did not come at once.
+func TestWhatSurvivesAFailure(t *testing.T) {
+	stay := []string{
+		"scim_token_expiry_timestamp_seconds", "scim_token_created_timestamp_seconds", "scim_token_age_seconds", "scim_token_info",
+		"scim_active_token_expiry_timestamp_seconds", "saml_certificate_expiry_timestamp_seconds", "saml_certificate_not_before_timestamp_seconds",
+		"saml_active_certificate_expiry_timestamp_seconds", "provisioning_events_total", "source_last_success_timestamp_seconds",
+		"source_errors_total", "scim_token_last_used_timestamp_seconds", "provisioning_last_event_timestamp_seconds",
+	}
+	job := []string{
+		"provisioning_job_status", "provisioning_schedule_state", "provisioning_interval_seconds", "provisioning_last_cycle_state",
+		"provisioning_last_cycle_end_timestamp_seconds", "provisioning_last_success_timestamp_seconds", "provisioning_consecutive_failures",
+		"provisioning_synchronized_entries", "provisioning_notification_enabled",
+	}
+	probe := []string{"scim_probe_success", "scim_probe_http_status_code", "scim_probe_duration_seconds"}
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		for _, test := range []struct {
+			dark time.Duration
+			job  bool
+		}{
+			{14 * time.Minute, true}, // three intervals of five minutes after a reading one minute earlier
+			{14*time.Minute + time.Second, false},
+			{300 * day, false},
+		} {
+			_, families := seriesOf(gather(t, show(dark("corp", now, test.dark))), "corp")
+			check := func(names []string, want bool) {
+				for _, name := range names {
+					if (families["entra_aws_"+name] > 0) != want {
+						t.Errorf("dark for %s: %s is there: %t", test.dark, name, !want)
+					}
+				}
+			}
+			check(stay, true)
+			check(job, test.job)
+			check(probe, false)
+		}
+	})
+}
+
+func TestADeletedTokenTakesItsSeriesAway(t *testing.T) {
+	snapshot, status := broken("corp", time.Now())
+	var current bridge.Snapshot
+	c := collector.New(collector.Inputs{
+		Snapshots: func() []bridge.Snapshot { return []bridge.Snapshot{current} },
+		Rotation:  func(string) bridge.RotationStatus { return status },
+	})
+	current = snapshot
+	if text := string(page(t, c)); !strings.Contains(text, `token_id="older"`) || strings.Contains(text, "deleted long ago") {
+		t.Errorf("before:\n%s", text)
+	}
+	remaining := *snapshot.Tokens
+	remaining.Tokens = remaining.Tokens[1:]
+	current.Tokens = &remaining
+	if text := string(page(t, c)); strings.Contains(text, `token_id="older"`) || !strings.Contains(text, `token_id="newer"`) {
+		t.Errorf("after:\n%s", text)
+	}
+}
+
+func TestATenantsCredentialsAreShownOnce(t *testing.T) {
+	snapshots, _ := fleet(3, time.Now())
+	snapshots[2].EntraTenant = "another"
+	c := collector.New(collector.Inputs{Snapshots: func() []bridge.Snapshot { return snapshots }})
+	if n := testutil.CollectAndCount(c, "entra_aws_app_credential_expiry_timestamp_seconds"); n != 2 {
+		t.Errorf("%d series for two tenants", n)
+	}
+	for _, absent := range []string{"entra_aws_rotation_info", "entra_aws_config_last_reload_successful"} {
+		if n := testutil.CollectAndCount(c, absent); n != 0 {
+			t.Errorf("%s is shown although nobody tells it", absent)
+		}
+	}
+}
+
+func TestCounters(t *testing.T) {
+	requests, webhook := collector.NewRequests(), collector.NewWebhook()
+	requests.Observe("graph", "200")
+	requests.Observe("graph", "200")
+	requests.Observe("identitystore", "error")
+	webhook.Request(202)
+	webhook.Alert("started")
+	const want = `# HELP entra_aws_api_requests_total Requests to the two clouds by service and HTTP status; without an answer the code is error.
+# TYPE entra_aws_api_requests_total counter
+entra_aws_api_requests_total{code="200",service="graph"} 2
+entra_aws_api_requests_total{code="error",service="identitystore"} 1
+# HELP entra_aws_webhook_alerts_total Alerts that the webhook received by what it decided.
+# TYPE entra_aws_webhook_alerts_total counter
+entra_aws_webhook_alerts_total{decision="already_running"} 0
+entra_aws_webhook_alerts_total{decision="blocked"} 0
+entra_aws_webhook_alerts_total{decision="cooldown"} 0
+entra_aws_webhook_alerts_total{decision="disabled"} 0
+entra_aws_webhook_alerts_total{decision="dry_run"} 0
+entra_aws_webhook_alerts_total{decision="not_due"} 0
+entra_aws_webhook_alerts_total{decision="resolved"} 0
+entra_aws_webhook_alerts_total{decision="started"} 1
+entra_aws_webhook_alerts_total{decision="unknown_connection"} 0
+entra_aws_webhook_alerts_total{decision="unmatched"} 0
+# HELP entra_aws_webhook_requests_total Requests to the webhook by the HTTP status they were answered with.
+# TYPE entra_aws_webhook_requests_total counter
+entra_aws_webhook_requests_total{code="200"} 0
+entra_aws_webhook_requests_total{code="202"} 1
+entra_aws_webhook_requests_total{code="400"} 0
+entra_aws_webhook_requests_total{code="401"} 0
+entra_aws_webhook_requests_total{code="405"} 0
+entra_aws_webhook_requests_total{code="413"} 0
+entra_aws_webhook_requests_total{code="415"} 0
+entra_aws_webhook_requests_total{code="503"} 0
+`
+	if got := string(page(t, requests, webhook)); got != want {
+		t.Errorf("got\n%s", got)
+	}
+}
