@@ -1,0 +1,323 @@
+package simulator
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// logPage is how many entries come on a page of a log at most, and by default.
+const logPage, logPageDefault = 1000, 100
+
+// position is where a page ends: the last entry that was sent. Pages go on behind it,
+// so entries that appear in the meantime shift nothing.
+type position struct {
+	At time.Time `json:"at"`
+	ID string    `json:"id"`
+}
+
+func (p position) token() string {
+	content, _ := json.Marshal(p) // a time within the years of RFC 3339
+	return base64.RawURLEncoding.EncodeToString(content)
+}
+
+func parsePosition(token string) (position, error) {
+	var p position
+	if token == "" {
+		return p, nil
+	}
+	content, err := base64.RawURLEncoding.DecodeString(token)
+	if err == nil {
+		err = json.Unmarshal(content, &p)
+	}
+	if err != nil {
+		return p, badRequest("The skip token is not valid.")
+	}
+	return p, nil
+}
+
+// logOrder reads $orderby of a log.
+func (o options) descending() (bool, error) {
+	switch strings.Join(strings.Fields(o.order), " ") {
+	case "", "activityDateTime desc":
+		return true, nil
+	case "activityDateTime", "activityDateTime asc":
+		return false, nil
+	default:
+		return false, badRequest("The query parameter '$orderby' supports activityDateTime only.")
+	}
+}
+
+// listProvisioning is the provisioning log, which is streamed: a page has up to 1,000
+// entries, and a log a million.
+// https://learn.microsoft.com/graph/api/provisioningobjectsummary-list
+func listProvisioning(c *call) (answer, error) {
+	return c.limited("reports", func() (answer, error) {
+		options, err := c.queryOptions(map[string][]string{
+			"activityDateTime": {"eq", "gt", "lt"}, "servicePrincipal/id": {"eq"}, "jobId": {"eq"},
+			"provisioningStatusInfo/status": {"eq"}, "cycleId": {"eq"}, "id": {"eq"},
+		}, logPageDefault, logPage)
+		if err != nil {
+			return answer{}, err
+		}
+		descending, err := options.descending()
+		if err != nil {
+			return answer{}, err
+		}
+		from, err := parsePosition(options.skipToken)
+		if err != nil {
+			return answer{}, err
+		}
+		filter, matches, err := logFilter(options.filter)
+		if err != nil {
+			return answer{}, err
+		}
+		page, err := c.logEntries(filter, matches, from, descending, options.top+1)
+		if err != nil {
+			return answer{}, err
+		}
+		next := ""
+		if len(page) > options.top {
+			page = page[:options.top]
+			last := page[len(page)-1]
+			next = c.nextLink(position{last.At, last.ID}.token())
+		}
+		return c.streamedCollection("auditLogs/provisioning", len(page), next, func(i int) map[string]any {
+			return options.selectFrom(c.logEntity(page[i]))
+		}), nil
+	})
+}
+
+// logFilter splits the conditions into what the world filters by and the rest.
+func logFilter(conditions []condition) (world.LogFilter, func(world.LogEntry) bool, error) {
+	var (
+		filter world.LogFilter
+		rest   []func(world.LogEntry) bool
+	)
+	for _, condition := range conditions {
+		switch condition.field {
+		case "activityDateTime":
+			at, err := condition.time()
+			if err != nil {
+				return filter, nil, err
+			}
+			switch condition.operator {
+			case "gt":
+				filter.After = at
+			case "lt":
+				filter.Before = at
+			default:
+				rest = append(rest, func(e world.LogEntry) bool { return e.At.Equal(at) })
+			}
+		case "servicePrincipal/id":
+			filter.ServicePrincipalID = condition.value
+		case "jobId":
+			filter.JobID = condition.value
+		case "provisioningStatusInfo/status":
+			filter.Status = condition.value
+		case "cycleId":
+			rest = append(rest, func(e world.LogEntry) bool { return e.CycleID == condition.value })
+		case "id":
+			rest = append(rest, func(e world.LogEntry) bool { return e.ID == condition.value })
+		}
+	}
+	return filter, func(e world.LogEntry) bool {
+		return !slices.ContainsFunc(rest, func(matches func(world.LogEntry) bool) bool { return !matches(e) })
+	}, nil
+}
+
+// logEntries returns at most limit entries behind a position, of the world's log and of
+// the floods, in order.
+func (c *call) logEntries(filter world.LogFilter, matches func(world.LogEntry) bool, from position, descending bool, limit int) ([]world.LogEntry, error) {
+	own, err := read(c, func(w *world.World) ([]world.LogEntry, error) { return w.ProvisioningLog(c.caller, c.tenant(), filter) })
+	if err != nil {
+		return nil, err
+	}
+	compare := func(a, b world.LogEntry) int { return compareEntries(a, b, descending) }
+	behind := func(e world.LogEntry) bool {
+		return matches(e) && (from.ID == "" || compare(e, world.LogEntry{At: from.At, ID: from.ID}) > 0)
+	}
+	list := slices.DeleteFunc(own, func(e world.LogEntry) bool { return !behind(e) })
+	slices.SortFunc(list, compare)
+	list = list[:min(len(list), limit)]
+	if now := c.now(); filter.Before.IsZero() || filter.Before.After(now) {
+		filter.Before = now // what a flood holds for later has not happened yet
+	}
+	for _, flood := range c.sim.floodsOf(c.tenant()) {
+		if !flood.concerns(filter) {
+			continue
+		}
+		found := 0
+		for entry := range flood.entries(filter, from, descending) {
+			if behind(entry) && (filter.Status == "" || filter.Status == entry.Status) {
+				list = append(list, entry)
+				if found++; found >= limit {
+					break
+				}
+			}
+		}
+		slices.SortFunc(list, compare)
+		list = list[:min(len(list), limit)]
+	}
+	return list, nil
+}
+
+func compareEntries(a, b world.LogEntry, descending bool) int {
+	order := a.At.Compare(b.At)
+	if order == 0 {
+		order = strings.Compare(a.ID, b.ID)
+	}
+	if descending {
+		return -order
+	}
+	return order
+}
+
+// logEntity words an entry; the personal data in it must never leave the client.
+func (c *call) logEntity(e world.LogEntry) map[string]any {
+	var failure any
+	if e.ErrorCode != "" {
+		failure = map[string]any{
+			"errorCode": e.ErrorCode, "errorCategory": e.ErrorCategory, "reason": e.Reason,
+			"additionalDetails": nil, "recommendedAction": "https://learn.microsoft.com/entra/identity/app-provisioning/",
+		}
+	}
+	return map[string]any{
+		"id": e.ID, "activityDateTime": graphTime(e.At), "tenantId": c.tenant(), "jobId": e.JobID, "cycleId": e.CycleID, "changeId": e.ChangeID,
+		"provisioningAction": e.Action, "durationInMilliseconds": e.Duration.Milliseconds(),
+		"provisioningStatusInfo": map[string]any{"status": e.Status, "errorInformation": failure},
+		"servicePrincipal":       map[string]any{"id": e.ServicePrincipalID, "displayName": "AWS IAM Identity Center"},
+		"sourceSystem":           map[string]any{"id": nil, "displayName": "Microsoft Entra ID", "details": map[string]any{}},
+		"targetSystem":           map[string]any{"id": nil, "displayName": "customappsso", "details": map[string]any{}},
+		"initiatedBy":            map[string]any{"id": "", "displayName": "Azure AD Provisioning Service", "initiatorType": "system"},
+		"sourceIdentity":         map[string]any{"id": e.SourceID, "displayName": e.SourceName, "identityType": "User", "details": map[string]any{"odatatype": "User", "UserPrincipalName": e.SourceName}},
+		"targetIdentity":         map[string]any{"id": e.TargetID, "displayName": e.SourceName, "identityType": "User", "details": map[string]any{}},
+		"modifiedProperties":     []map[string]any{{"displayName": "displayName", "oldValue": nil, "newValue": e.SourceName}},
+		"provisioningSteps":      []map[string]any{{"name": "EntryExport", "provisioningStepType": "export", "status": e.Status, "description": "", "details": map[string]any{}}},
+	}
+}
+
+// streamedCollection writes a page entity by entity, so that it is never in memory whole.
+func (c *call) streamedCollection(kind string, n int, nextLink string, entity func(int) map[string]any) answer {
+	result := answer{status: http.StatusOK, header: http.Header{"Content-Type": {graphContentType}}}
+	head, _ := json.Marshal(map[string]any{"@odata.context": c.context(kind)}) // strings always encode
+	if nextLink != "" {
+		head, _ = json.Marshal(map[string]any{"@odata.context": c.context(kind), "@odata.nextLink": nextLink})
+	}
+	result.stream = func(w io.Writer) error {
+		buffer := bytes.NewBuffer(bytes.TrimSuffix(head, []byte("}")))
+		buffer.WriteString(`,"value":[`)
+		for i := range n {
+			if i > 0 {
+				buffer.WriteByte(',')
+			}
+			content, err := json.Marshal(entity(i))
+			if err != nil {
+				return err
+			}
+			buffer.Write(content)
+			if buffer.Len() > 32<<10 {
+				if _, err := buffer.WriteTo(w); err != nil {
+					return err
+				}
+			}
+		}
+		buffer.WriteString("]}")
+		_, err := buffer.WriteTo(w)
+		return err
+	}
+	return result
+}
+
+// listDirectoryAudits is the directory audit log, as far as it tells of changed
+// provisioning credentials.
+// https://learn.microsoft.com/graph/api/directoryaudit-list
+func listDirectoryAudits(c *call) (answer, error) {
+	return c.limited("reports", func() (answer, error) {
+		options, err := c.queryOptions(map[string][]string{
+			"activityDateTime": {"eq", "ge", "le"}, "activityDisplayName": {"eq"}, "loggedByService": {"eq"}, "category": {"eq"},
+			"targetResources/any/id": {"eq"},
+		}, logPageDefault, logPage)
+		if err != nil {
+			return answer{}, err
+		}
+		descending, err := options.descending()
+		if err != nil {
+			return answer{}, err
+		}
+		all, err := read(c, func(w *world.World) ([]world.Audit, error) {
+			return w.DirectoryAudits(c.caller, c.tenant(), "", time.Time{})
+		})
+		if err != nil {
+			return answer{}, err
+		}
+		slices.SortStableFunc(all, func(a, b world.Audit) int {
+			if descending {
+				return b.At.Compare(a.At)
+			}
+			return a.At.Compare(b.At)
+		})
+		var found []map[string]any
+		for _, audit := range all {
+			matches, err := auditMatches(audit, options.filter)
+			if err != nil {
+				return answer{}, err
+			}
+			if matches {
+				found = append(found, options.selectFrom(auditEntity(audit)))
+			}
+		}
+		return c.offsetPage("auditLogs/directoryAudits", found, options)
+	})
+}
+
+const (
+	auditService  = "Account Provisioning"
+	auditCategory = "ProvisioningManagement"
+)
+
+func auditMatches(audit world.Audit, conditions []condition) (bool, error) {
+	for _, condition := range conditions {
+		values := map[string]string{
+			"activityDisplayName": audit.Activity, "loggedByService": auditService, "category": auditCategory, "targetResources/any/id": audit.TargetID,
+		}
+		if condition.field != "activityDateTime" {
+			if values[condition.field] != condition.value {
+				return false, nil
+			}
+			continue
+		}
+		at, err := condition.time()
+		if err != nil {
+			return false, err
+		}
+		order := audit.At.Compare(at)
+		if (condition.operator == "ge" && order < 0) || (condition.operator == "le" && order > 0) || (condition.operator == "eq" && order != 0) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func auditEntity(audit world.Audit) map[string]any {
+	var user, app any
+	if audit.Initiator == world.ActorPerson {
+		user = map[string]any{"id": "00000000-0000-4000-8000-00000000a0a0", "displayName": nil, "userPrincipalName": "admin@example.com", "ipAddress": ""}
+	} else {
+		app = map[string]any{"appId": nil, "displayName": string(audit.Initiator), "servicePrincipalId": nil, "servicePrincipalName": nil}
+	}
+	return map[string]any{
+		"id": audit.ID, "activityDateTime": graphTime(audit.At), "activityDisplayName": audit.Activity, "category": auditCategory,
+		"correlationId": audit.ID, "loggedByService": auditService, "operationType": "", "result": "success", "resultReason": "",
+		"initiatedBy":       map[string]any{"user": user, "app": app},
+		"targetResources":   []map[string]any{{"id": audit.TargetID, "displayName": nil, "type": "ServicePrincipal", "userPrincipalName": nil, "groupType": nil, "modifiedProperties": []any{}}},
+		"additionalDetails": []any{},
+	}
+}

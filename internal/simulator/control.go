@@ -1,0 +1,5 @@
+package simulator
+
+import "net/http"
+
+func (s *Simulator) addControl(mux *http.ServeMux) {}

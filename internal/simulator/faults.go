@@ -1,0 +1,169 @@
+package simulator
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Effect is what goes wrong with a call.
+type Effect string
+
+// The effects.
+const (
+	EffectAnswer   Effect = "answer"   // an answer of the fault's own: Status, and Code or Body
+	EffectDelay    Effect = "delay"    // the true answer, Delay later
+	EffectHang     Effect = "hang"     // no answer until the client gives up; nothing happens
+	EffectTrickle  Effect = "trickle"  // the true answer, one byte every Delay (a second)
+	EffectHuge     Effect = "huge"     // an answer of Size bytes (100 MB)
+	EffectLost     Effect = "lost"     // the call takes effect, then the connection dies
+	EffectLate     Effect = "late"     // the connection dies, the call takes effect Delay later
+	EffectStale    Effect = "stale"    // a read gets the answer that the last such read got
+	EffectReset    Effect = "reset"    // the connection dies before anything happens
+	EffectHTML     Effect = "html"     // a page of HTML, with Status (200)
+	EffectRedirect Effect = "redirect" // 302 to Location
+	EffectEdit     Effect = "edit"     // the true answer, with the values of Set put in
+)
+
+// Effects lists them all.
+func Effects() []Effect {
+	return []Effect{
+		EffectAnswer, EffectDelay, EffectHang, EffectTrickle, EffectHuge, EffectLost, EffectLate,
+		EffectStale, EffectReset, EffectHTML, EffectRedirect, EffectEdit,
+	}
+}
+
+// Duration is a time.Duration that reads as text in JSON, "90s".
+type Duration time.Duration
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if err != nil || parsed < 0 {
+		return fmt.Errorf("%q is not a duration such as 90s", text)
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+// Fault lies in wait for calls of an operation. Signatures and access tokens are
+// checked before it strikes, permissions after.
+type Fault struct {
+	ID        int    `json:"id,omitempty"`
+	Operation string `json:"operation"`          // "GET jobs", "ListBearerTokens", "*" for every one
+	Path      string `json:"path,omitempty"`     // only calls whose path contains this
+	Effect    Effect `json:"effect"`             // default: answer
+	Status    int    `json:"status,omitempty"`   // of answer and html
+	Code      string `json:"code,omitempty"`     // of answer: an error in the words of the service's protocol
+	Message   string `json:"message,omitempty"`  // its message
+	Body      string `json:"body,omitempty"`     // of answer: instead of Code
+	Location  string `json:"location,omitempty"` // of redirect
+
+	Header         map[string]string          `json:"header,omitempty"`           // of answer
+	RetryAfter     string                     `json:"retry_after,omitempty"`      // of answer: seconds, verbatim
+	RetryAfterDate Duration                   `json:"retry_after_date,omitempty"` // of answer: so much later, as a date
+	Set            map[string]json.RawMessage `json:"set,omitempty"`              // of edit: by JSON pointer, "/value/0"
+
+	Delay       Duration `json:"delay,omitempty"`
+	Size        int64    `json:"size,omitempty"`        // of huge
+	Times       int      `json:"times,omitempty"`       // how often it strikes; 0: until cleared
+	Probability float64  `json:"probability,omitempty"` // with which it strikes; 0: always
+}
+
+func (f *Fault) validate() error {
+	if f.Effect == "" {
+		f.Effect = EffectAnswer
+	}
+	switch {
+	case f.Operation == "":
+		return errors.New("fault: operation is missing, such as ListBearerTokens, \"GET jobs\" or *")
+	case !slices.Contains(Effects(), f.Effect):
+		return fmt.Errorf("fault: unknown effect %q: known are %v", f.Effect, Effects())
+	case f.Effect == EffectAnswer && (f.Status < 100 || f.Status > 599):
+		return errors.New("fault: an answer needs a status between 100 and 599")
+	case f.Effect == EffectLate && f.Delay == 0, f.Effect == EffectDelay && f.Delay == 0:
+		return fmt.Errorf("fault: %s needs a delay", f.Effect)
+	case f.Effect == EffectEdit && len(f.Set) == 0:
+		return errors.New("fault: edit needs set, values by JSON pointer")
+	case f.Probability < 0 || f.Probability > 1 || f.Times < 0:
+		return errors.New("fault: probability is between 0 and 1, times at least 0")
+	}
+	return nil
+}
+
+// faults are those in wait.
+type faults struct {
+	chance func(float64) bool
+
+	mu      sync.Mutex
+	waiting []Fault
+	lastID  int
+}
+
+// AddFault lets a fault lie in wait and returns its id. Of several that fit a call the
+// one added first strikes.
+func (s *Simulator) AddFault(fault Fault) (int, error) {
+	if err := fault.validate(); err != nil {
+		return 0, err
+	}
+	f := s.faults
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastID++
+	fault.ID = f.lastID
+	f.waiting = append(f.waiting, fault)
+	return fault.ID, nil
+}
+
+// ClearFaults removes the faults with these ids; without any, all.
+func (s *Simulator) ClearFaults(ids ...int) {
+	f := s.faults
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting = slices.DeleteFunc(f.waiting, func(fault Fault) bool { return len(ids) == 0 || slices.Contains(ids, fault.ID) })
+}
+
+// Faults lists those in wait.
+func (s *Simulator) Faults() []Fault {
+	f := s.faults
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.waiting)
+}
+
+// next returns the fault that strikes this call.
+func (f *faults) next(c *call) (Fault, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, fault := range f.waiting {
+		if fault.Operation != "*" && fault.Operation != c.name || !strings.Contains(c.r.URL.Path, fault.Path) {
+			continue
+		}
+		if fault.Probability > 0 && !f.chance(fault.Probability) {
+			continue
+		}
+		if fault.Times > 0 {
+			if f.waiting[i].Times--; f.waiting[i].Times == 0 {
+				f.waiting = slices.Delete(f.waiting, i, i+1)
+			}
+		}
+		return fault, true
+	}
+	return Fault{}, false
+}
+
+// retryAfter words how long to wait, in the manner of the moment.
+func (c *call) retryAfter(d time.Duration) string {
+	if c.sim.mannersNow().retryAfter == RetryAfterDate {
+		return c.now().Add(d).UTC().Format(http.TimeFormat)
+	}
+	return fmt.Sprintf("%d", (d+time.Second-1)/time.Second)
+}

@@ -1,0 +1,169 @@
+package simulator_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/contract"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// lab is a simulator over one connection, with a client in memory whose every exchange
+// is held to the published shapes, if they are at hand.
+type lab struct {
+	t *testing.T
+	*simulator.Simulator
+	access     simulator.Access
+	connection world.Connection
+	transport  http.RoundTripper
+	client     *http.Client
+}
+
+func newLab(t *testing.T, specs ...world.ConnectionSpec) *lab {
+	t.Helper()
+	if len(specs) == 0 {
+		specs = []world.ConnectionSpec{world.Healthy("corp")}
+	}
+	w := world.New(world.Options{Seed: 1})
+	for _, spec := range specs {
+		w.Add(spec)
+	}
+	access, err := simulator.Admit(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{t: t, Simulator: simulator.New(w, simulator.Options{Seed: 1}), access: access, connection: access.Connections[0]}
+	inMemory := simulator.Transport(l)
+	l.transport = inMemory
+	t.Cleanup(inMemory.Wait)
+	l.client = &http.Client{Transport: l.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return l
+}
+
+// held lets the contract watch every exchange until the test ends.
+func (l *lab) held() *lab {
+	l.t.Helper()
+	dir := os.Getenv("CONTRACTS_DIR")
+	if dir == "" {
+		l.t.Log("CONTRACTS_DIR is not set: the exchanges are not held to the published shapes")
+		return l
+	}
+	shapes, err := contract.Load(dir)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	recorder := contract.NewRecorder(shapes, l.transport)
+	l.client.Transport, l.transport = recorder, recorder
+	l.t.Cleanup(func() {
+		if _, err := recorder.Result(); err != nil {
+			l.t.Errorf("not as published:\n%v", err)
+		}
+	})
+	return l
+}
+
+// reply is an answer that was read to its end.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+	json   map[string]any
+}
+
+// at digs into the JSON: at("value", 0, "id").
+func (r reply) at(steps ...any) any {
+	var node any = r.json
+	for _, step := range steps {
+		switch step := step.(type) {
+		case string:
+			object, _ := node.(map[string]any)
+			node = object[step]
+		case int:
+			list, _ := node.([]any)
+			if step >= len(list) {
+				return nil
+			}
+			node = list[step]
+		}
+	}
+	return node
+}
+
+func (l *lab) do(request *http.Request) reply {
+	l.t.Helper()
+	response, err := l.client.Do(request)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	answer := reply{status: response.StatusCode, header: response.Header, body: string(body)}
+	if strings.Contains(response.Header.Get("Content-Type"), "json") {
+		if err := json.Unmarshal(body, &answer.json); err != nil {
+			l.t.Fatalf("%s: %v", body, err)
+		}
+	}
+	return answer
+}
+
+func (l *lab) request(method, target, body string) *http.Request {
+	l.t.Helper()
+	request, err := http.NewRequestWithContext(l.t.Context(), method, target, strings.NewReader(body))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return request
+}
+
+// signInForm is a good sign-in of the exporter.
+func (l *lab) signInForm() url.Values {
+	registration := l.access.Tenants[0].Registration
+	return url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {registration.ClientID}, "client_secret": {registration.Secrets[0].Value},
+		"scope": {"https://graph.microsoft.com/.default"},
+	}
+}
+
+func (l *lab) signIn(tenant string, form url.Values) reply {
+	l.t.Helper()
+	request := l.request(http.MethodPost, "https://login.microsoftonline.com/"+tenant+"/oauth2/v2.0/token", form.Encode())
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return l.do(request)
+}
+
+func (l *lab) accessToken() string {
+	l.t.Helper()
+	answer := l.signIn(l.connection.EntraTenantID, l.signInForm())
+	token, _ := answer.at("access_token").(string)
+	if token == "" {
+		l.t.Fatalf("no access token: %s", answer.body)
+	}
+	return token
+}
+
+// graph asks Microsoft Graph as the exporter.
+func (l *lab) graph(method, path, body string) reply {
+	l.t.Helper()
+	request := l.request(method, "https://graph.microsoft.com/v1.0"+path, body)
+	request.Header.Set("Authorization", "Bearer "+l.accessToken())
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	return l.do(request)
+}
+
+// jobs is the path of the connection's synchronization.
+func (l *lab) synchronization() string {
+	return "/servicePrincipals/" + l.connection.ServicePrincipalID + "/synchronization"
+}
+
+func (l *lab) job() string { return l.synchronization() + "/jobs/" + l.connection.JobID }

@@ -1,0 +1,152 @@
+package simulator
+
+import (
+	"encoding/xml"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+func stsOperations() map[string]operation {
+	return map[string]operation{
+		"AssumeRole":          {name: "AssumeRole", serve: assumeRole},
+		"GetCallerIdentity":   {name: "GetCallerIdentity", serve: getCallerIdentity},
+		"GetWebIdentityToken": {name: "GetWebIdentityToken", serve: getWebIdentityToken},
+	}
+}
+
+// stsResponse wraps a result as the query protocol does.
+func (c *call) stsResponse(action string, result any) answer {
+	type metadata struct {
+		RequestID string `xml:"RequestId"`
+	}
+	return asXML(http.StatusOK, struct {
+		XMLName  xml.Name
+		Result   any
+		Metadata metadata `xml:"ResponseMetadata"`
+	}{
+		XMLName: xml.Name{Space: "https://sts.amazonaws.com/doc/2011-06-15/", Local: action + "Response"},
+		Result:  result, Metadata: metadata{c.id},
+	})
+}
+
+func (c *call) form() url.Values {
+	form, err := url.ParseQuery(string(c.body))
+	if err != nil {
+		return url.Values{}
+	}
+	return form
+}
+
+func assumeRole(c *call) (answer, error) {
+	form := c.form()
+	arn, session := form.Get("RoleArn"), form.Get("RoleSessionName")
+	if arn == "" || session == "" {
+		return answer{}, &world.Error{Status: http.StatusBadRequest, Code: "ValidationError", Message: "RoleArn and RoleSessionName are required."}
+	}
+	principal, err := act(c, func(w *world.World) (world.Principal, error) {
+		return w.AssumeRole(c.caller, arn, form.Get("ExternalId"))
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	type (
+		credentials struct {
+			AccessKeyID     string `xml:"AccessKeyId"`
+			SecretAccessKey string
+			SessionToken    string
+			Expiration      string
+		}
+		user struct {
+			AssumedRoleID string `xml:"AssumedRoleId"`
+			Arn           string
+		}
+	)
+	return c.stsResponse("AssumeRole", struct {
+		XMLName         xml.Name `xml:"AssumeRoleResult"`
+		Credentials     credentials
+		AssumedRoleUser user
+	}{
+		Credentials: credentials{
+			AccessKeyID: principal.AccessKeyID, SecretAccessKey: principal.SecretAccessKey, SessionToken: principal.SessionToken,
+			// By the service's own clock, as every time it tells.
+			Expiration: c.now().Add(time.Hour).UTC().Format(time.RFC3339),
+		},
+		AssumedRoleUser: user{AssumedRoleID: "AROA" + principal.AccessKeyID[4:] + ":" + session, Arn: principal.ARN},
+	}), nil
+}
+
+func getCallerIdentity(c *call) (answer, error) {
+	return c.stsResponse("GetCallerIdentity", struct {
+		XMLName xml.Name `xml:"GetCallerIdentityResult"`
+		Arn     string
+		UserID  string `xml:"UserId"`
+		Account string
+	}{Arn: c.principal.ARN, UserID: c.principal.AccessKeyID, Account: c.principal.Account}), nil
+}
+
+// WebIdentityIssuer is the issuer of an account's web identity tokens. The real one has
+// an id of its own per account.
+func WebIdentityIssuer(account string) string {
+	return "https://" + account + ".tokens.sts.global.api.aws"
+}
+
+// getWebIdentityToken makes a token by which an AWS identity signs in elsewhere.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_GetWebIdentityToken.html
+func getWebIdentityToken(c *call) (answer, error) {
+	form := c.form()
+	invalid := func(message string) (answer, error) {
+		return answer{}, &world.Error{Status: http.StatusBadRequest, Code: "ValidationError", Message: message}
+	}
+	var audiences audience
+	for n := 1; form.Get("Audience.member."+strconv.Itoa(n)) != ""; n++ {
+		audiences = append(audiences, form.Get("Audience.member."+strconv.Itoa(n)))
+	}
+	life := 5 * time.Minute
+	if text := form.Get("DurationSeconds"); text != "" {
+		seconds, err := strconv.Atoi(text)
+		if err != nil || seconds < 60 || seconds > 3600 {
+			return invalid("DurationSeconds must be between 60 and 3600.")
+		}
+		life = time.Duration(seconds) * time.Second
+	}
+	switch {
+	case len(audiences) == 0:
+		return invalid("Audience is required.")
+	case form.Get("SigningAlgorithm") != "RS256":
+		return invalid("SigningAlgorithm must be RS256 here; AWS has ES384, too.")
+	case c.r.Host == "sts.amazonaws.com":
+		return invalid("GetWebIdentityToken is not available on the global endpoint.")
+	}
+	if _, err := read(c, func(w *world.World) (struct{}, error) { return nothing(w.MayGetWebIdentityToken(c.caller)) }); err != nil {
+		return answer{}, err
+	}
+	now := c.now()
+	token, err := c.sim.keys.webIdentityToken(claims{
+		Audience: audiences, Issuer: WebIdentityIssuer(c.principal.Account), Subject: webIdentitySubject(c.principal), ID: c.id,
+		IssuedAt: now.Unix(), Expires: now.Add(life).Unix(),
+		AWS: map[string]any{"aws_account": c.principal.Account, "source_region": c.caller.Region, "principal_id": c.principal.ARN},
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	return c.stsResponse("GetWebIdentityToken", struct {
+		XMLName          xml.Name `xml:"GetWebIdentityTokenResult"`
+		Expiration       string
+		WebIdentityToken string
+	}{Expiration: now.Add(life).UTC().Format(time.RFC3339), WebIdentityToken: token}), nil
+}
+
+// webIdentitySubject is the identity's ARN: of a session, that of its role.
+func webIdentitySubject(p world.Principal) string {
+	role, isSession := strings.CutPrefix(p.ARN, "arn:aws:sts::"+p.Account+":assumed-role/")
+	if !isSession {
+		return p.ARN
+	}
+	name, _, _ := strings.Cut(role, "/")
+	return "arn:aws:iam::" + p.Account + ":role/" + name
+}

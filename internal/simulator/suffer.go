@@ -1,0 +1,218 @@
+package simulator
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// signInPage is what a proxy or a moved service answers instead of JSON.
+const signInPage = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Sign in to continue</h1></body></html>\n"
+
+// suffer answers a call as its fault demands.
+func (s *Simulator) suffer(w http.ResponseWriter, c *call, fault Fault) {
+	switch fault.Effect {
+	case EffectAnswer:
+		if fault.Delay > 0 && !wait(c.r.Context(), time.Duration(fault.Delay)) {
+			return
+		}
+		c.send(w, c.faultAnswer(fault))
+	case EffectDelay:
+		// The effect comes with the answer, not before.
+		if wait(c.r.Context(), time.Duration(fault.Delay)) {
+			c.send(w, c.trueAnswer())
+		}
+	case EffectHang:
+		<-c.r.Context().Done()
+	case EffectTrickle:
+		c.trickle(w, c.trueAnswer(), time.Duration(fault.Delay))
+	case EffectHuge:
+		c.send(w, hugeAnswer(fault.Size))
+	case EffectLost:
+		c.trueAnswer()
+		panic(http.ErrAbortHandler)
+	case EffectLate:
+		c.late = time.Duration(fault.Delay)
+		_, _ = c.perform()
+		panic(http.ErrAbortHandler)
+	case EffectReset:
+		panic(http.ErrAbortHandler)
+	case EffectStale:
+		c.send(w, c.staleAnswer())
+	case EffectHTML:
+		status := fault.Status
+		if status == 0 {
+			status = http.StatusOK
+		}
+		c.send(w, answer{status: status, header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, body: []byte(signInPage)})
+	case EffectRedirect:
+		location := fault.Location
+		if location == "" {
+			location = "https://signin.example/"
+		}
+		c.send(w, answer{status: http.StatusFound, header: http.Header{"Location": {location}}})
+	case EffectEdit:
+		c.send(w, c.editedAnswer(fault.Set))
+	}
+}
+
+func (c *call) trueAnswer() answer {
+	result, _ := c.perform() // no effect is late here
+	return result
+}
+
+// faultAnswer words the fault's own answer, in the protocol of the operation if it
+// has a code.
+func (c *call) faultAnswer(fault Fault) answer {
+	result := answer{status: fault.Status, header: http.Header{}, body: []byte(fault.Body)}
+	switch {
+	case fault.Code != "":
+		result = c.refuse(c, &world.Error{Status: fault.Status, Code: fault.Code, Message: fault.Message})
+	case fault.Body != "":
+		result.header.Set("Content-Type", "application/json")
+	}
+	if fault.RetryAfter != "" {
+		result.header.Set("Retry-After", fault.RetryAfter)
+	}
+	if fault.RetryAfterDate > 0 {
+		result.header.Set("Retry-After", c.now().Add(time.Duration(fault.RetryAfterDate)).UTC().Format(http.TimeFormat))
+	}
+	for name, value := range fault.Header {
+		result.header.Set(name, value)
+	}
+	return result
+}
+
+// trickle sends the header at once and then a byte at a time.
+func (c *call) trickle(w http.ResponseWriter, result answer, every time.Duration) {
+	if every == 0 {
+		every = time.Second
+	}
+	body := result.whole()
+	c.sendHeader(w, result)
+	for i := range body {
+		if !wait(c.r.Context(), every) {
+			return
+		}
+		if _, err := w.Write(body[i : i+1]); err != nil {
+			return
+		}
+		if flusher, can := w.(http.Flusher); can {
+			flusher.Flush()
+		}
+	}
+}
+
+// hugeAnswer is valid JSON that nobody wants in memory.
+func hugeAnswer(size int64) answer {
+	if size == 0 {
+		size = 100 << 20
+	}
+	return answer{
+		status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}},
+		stream: func(w io.Writer) error {
+			if _, err := io.WriteString(w, `{"value":"`); err != nil {
+				return err
+			}
+			chunk := bytes.Repeat([]byte("x"), 64<<10)
+			for left := size; left > 0; left -= int64(len(chunk)) {
+				if _, err := w.Write(chunk[:min(left, int64(len(chunk)))]); err != nil {
+					return err
+				}
+			}
+			_, err := io.WriteString(w, `"}`)
+			return err
+		},
+	}
+}
+
+// readKey names reads that ask the same.
+func (c *call) readKey() string { return c.name + " " + c.r.URL.RequestURI() + " " + string(c.body) }
+
+// maxRemembered bounds what is kept for stale reads.
+const maxRemembered = 64 << 10
+
+// remember keeps an answer for a stale read to come.
+func (s *Simulator) remember(c *call, result answer) {
+	isRead := strings.HasPrefix(c.name, "GET ") || strings.HasPrefix(c.name, "List") || strings.HasPrefix(c.name, "Lookup") || strings.HasPrefix(c.name, "SCIM GET ")
+	if !isRead || result.status != http.StatusOK || result.stream != nil || len(result.body) > maxRemembered {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.previous) > 1000 {
+		clear(s.previous)
+	}
+	s.previous[c.readKey()] = result
+}
+
+// staleAnswer is what the same read was answered last; the truth if it never was.
+func (c *call) staleAnswer() answer {
+	c.sim.mu.Lock()
+	result, found := c.sim.previous[c.readKey()]
+	c.sim.mu.Unlock()
+	if found {
+		return result
+	}
+	return c.trueAnswer()
+}
+
+// editedAnswer puts values into the true answer. What is not there, or no JSON, stays.
+func (c *call) editedAnswer(set map[string]json.RawMessage) answer {
+	result := c.trueAnswer()
+	var document any
+	decoder := json.NewDecoder(bytes.NewReader(result.whole()))
+	decoder.UseNumber() // serial numbers are larger than a float64
+	if err := decoder.Decode(&document); err != nil {
+		return result
+	}
+	for pointer, value := range set {
+		document = put(document, strings.Split(strings.TrimPrefix(pointer, "/"), "/"), value)
+	}
+	content, err := json.Marshal(document)
+	if err != nil {
+		return answer{status: http.StatusInternalServerError, body: fmt.Appendf(nil, "the edited answer is no JSON: %v", err)}
+	}
+	result.body, result.stream = content, nil
+	return result
+}
+
+// put sets a value by the steps of a JSON pointer; "*" is every element of an array.
+func put(document any, steps []string, value json.RawMessage) any {
+	if len(steps) == 0 || steps[0] == "" {
+		return value
+	}
+	switch node := document.(type) {
+	case map[string]any:
+		node[steps[0]] = put(node[steps[0]], steps[1:], value)
+	case []any:
+		for i := range node {
+			if steps[0] == "*" || steps[0] == strconv.Itoa(i) {
+				node[i] = put(node[i], steps[1:], value)
+			}
+		}
+		if steps[0] == "-" {
+			return append(node, put(nil, steps[1:], value))
+		}
+	case nil:
+		return map[string]any{steps[0]: put(nil, steps[1:], value)}
+	}
+	return document
+}
+
+// whole is an answer's body, streamed or not.
+func (a answer) whole() []byte {
+	if a.stream == nil {
+		return a.body
+	}
+	var content bytes.Buffer
+	_ = a.stream(&content) // a buffer never fails
+	return content.Bytes()
+}

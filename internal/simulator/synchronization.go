@@ -1,0 +1,357 @@
+package simulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// disabledInterval is TimeSpan.MaxValue, what Graph shows as the interval of a job that
+// is disabled.
+const disabledInterval = "P10675199DT2H48M5.4775807S"
+
+func listJobs(c *call) (answer, error) {
+	jobs, err := read(c, func(w *world.World) ([]world.Job, error) {
+		return w.Jobs(c.caller, c.tenant(), c.path.PathValue("id"))
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	var page []map[string]any
+	for _, job := range jobs {
+		page = append(page, jobEntity(job))
+	}
+	return c.collection("servicePrincipals('"+c.path.PathValue("id")+"')/synchronization/jobs", page, "")
+}
+
+func getJob(c *call) (answer, error) {
+	job, err := c.job()
+	if err != nil {
+		return answer{}, err
+	}
+	return c.entity("servicePrincipals('"+c.path.PathValue("id")+"')/synchronization/jobs/$entity", jobEntity(job))
+}
+
+func (c *call) job() (world.Job, error) {
+	return read(c, func(w *world.World) (world.Job, error) {
+		return w.Job(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job"))
+	})
+}
+
+func jobEntity(job world.Job) map[string]any {
+	entries := []map[string]any{}
+	for _, kind := range []string{"User", "Group"} {
+		if count, known := job.Synchronized[kind]; known {
+			entries = append(entries, map[string]any{"key": kind + " to " + kind, "value": count})
+		}
+	}
+	var failures int64
+	if job.ConsecutiveFailures != nil {
+		failures = *job.ConsecutiveFailures
+	}
+	return map[string]any{
+		"id": job.ID, "templateId": job.TemplateID,
+		"schedule": map[string]any{"expiration": nil, "interval": interval(job), "state": scheduleState(job.Schedule)},
+		"status": map[string]any{
+			"code": statusCode(job.Status), "countSuccessiveCompleteFailures": failures, "escrowsPruned": false,
+			"lastExecution":                      execution(job.LastCycle),
+			"lastSuccessfulExecution":            execution(job.LastSuccess),
+			"lastSuccessfulExecutionWithExports": execution(job.LastExport),
+			"progress":                           []any{},
+			"quarantine":                         quarantineEntity(job),
+			"steadyStateFirstAchievedTime":       graphTime(job.SteadyFirst),
+			"steadyStateLastAchievedTime":        graphTime(job.SteadyLast),
+			"synchronizedEntryCountByType":       entries,
+			"troubleshootingUrl":                 "",
+		},
+		"synchronizationJobSettings": []map[string]string{
+			{"name": "QuarantineTooManyDeletesThreshold", "value": "500"},
+			{"name": "AzureIngestionAttributeOptimization", "value": "False"},
+		},
+	}
+}
+
+func statusCode(status bridge.JobStatus) string {
+	switch status {
+	case bridge.JobNotConfigured:
+		return "NotConfigured"
+	case bridge.JobNotRun:
+		return "NotRun"
+	case bridge.JobActive:
+		return "Active"
+	case bridge.JobPaused:
+		return "Paused"
+	case bridge.JobQuarantine:
+		return "Quarantine"
+	default:
+		return "Unknown"
+	}
+}
+
+func scheduleState(state bridge.ScheduleState) string {
+	switch state {
+	case bridge.ScheduleActive:
+		return "Active"
+	case bridge.SchedulePaused:
+		return "Paused"
+	default:
+		return "Disabled"
+	}
+}
+
+func interval(job world.Job) string {
+	switch {
+	case job.Schedule == bridge.ScheduleDisabled:
+		return disabledInterval
+	case job.Interval > 0:
+		return fmt.Sprintf("PT%dM", job.Interval/time.Minute)
+	default:
+		return fmt.Sprintf("PT%dM", world.CyclePeriod/time.Minute)
+	}
+}
+
+func execution(cycle *bridge.Cycle) any {
+	if cycle == nil {
+		return nil
+	}
+	var failure any
+	if cycle.ErrorCode != "" {
+		failure = map[string]any{"code": cycle.ErrorCode, "message": "The operation failed.", "tenantActionable": true}
+	}
+	state := map[bridge.CycleState]string{
+		bridge.CycleSucceeded: "Succeeded", bridge.CycleFailed: "Failed", bridge.CycleEntryLevelErrors: "EntryLevelErrors",
+	}[cycle.State]
+	return map[string]any{
+		"activityIdentifier": nil, "state": state, "error": failure,
+		"timeBegan": graphTime(cycle.Began), "timeEnded": graphTime(cycle.Ended),
+		"countEntitled": cycle.Entitled, "countEntitledForProvisioning": cycle.Entitled,
+		"countEscrowed": cycle.Escrowed, "countEscrowedRaw": cycle.Escrowed,
+		"countExported": cycle.Exported, "countExports": cycle.Exported,
+		"countImported": cycle.Imported, "countImportedDeltas": cycle.Imported, "countImportedReferenceDeltas": 0,
+	}
+}
+
+func quarantineEntity(job world.Job) any {
+	q := job.Quarantine
+	if q == nil {
+		return nil
+	}
+	var failure any
+	if q.ErrorCode != "" || job.QuarantineMessage != "" {
+		failure = map[string]any{"code": q.ErrorCode, "message": job.QuarantineMessage, "tenantActionable": true}
+	}
+	return map[string]any{
+		"currentBegan": graphTime(q.CurrentBegan), "seriesBegan": graphTime(q.SeriesBegan), "nextAttempt": graphTime(q.NextAttempt),
+		"reason": q.Reason, "seriesCount": job.QuarantineCount, "error": failure,
+	}
+}
+
+// getSchema shows the rules of a job: one for users, one for groups.
+func getSchema(c *call) (answer, error) {
+	job, err := c.job()
+	if err != nil {
+		return answer{}, err
+	}
+	rule := func(id, kind string, priority int) map[string]any {
+		return map[string]any{
+			"id": id, "name": strings.ToUpper(kind) + "_OUTBOUND_" + strings.ToUpper(kind), "priority": priority, "editable": true, "groupFilter": nil,
+			"sourceDirectoryName": "Microsoft Entra ID", "targetDirectoryName": "customappsso", "containerFilter": nil, "metadata": []any{},
+			"objectMappings": []map[string]any{{
+				"enabled": true, "flowTypes": "Add, Update, Delete", "name": "Provision Microsoft Entra ID " + kind + "s", "scope": nil,
+				"sourceObjectName": kind, "targetObjectName": kind, "attributeMappings": []any{}, "metadata": []any{},
+			}},
+		}
+	}
+	return c.entity("servicePrincipals('"+c.path.PathValue("id")+"')/synchronization/jobs('"+job.ID+"')/schema/$entity", map[string]any{
+		"id": job.ID, "version": "1", "directories": []any{},
+		// The rule for groups comes first: which one is for users must be read.
+		"synchronizationRules": []map[string]any{rule("03f7d90d-bf71-41b1-bda6-aaf0ddbee5d8", "Group", 1), rule(job.RuleID, "User", 2)},
+	})
+}
+
+func startJob(c *call) (answer, error) {
+	return done(act(c, func(w *world.World) (struct{}, error) {
+		return nothing(w.StartJob(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job")))
+	}))
+}
+
+func pauseJob(c *call) (answer, error) {
+	return done(act(c, func(w *world.World) (struct{}, error) {
+		return nothing(w.PauseJob(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job")))
+	}))
+}
+
+func restartJob(c *call) (answer, error) {
+	var body struct {
+		Criteria struct {
+			ResetScope string `json:"resetScope"`
+		} `json:"criteria"`
+	}
+	if err := c.decode(&body); err != nil {
+		return answer{}, err
+	}
+	return done(act(c, func(w *world.World) (struct{}, error) {
+		return nothing(w.RestartJob(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job"), body.Criteria.ResetScope))
+	}))
+}
+
+// pair is a synchronizationSecretKeyStringValuePair.
+type pair struct {
+	Key   string  `json:"key"`
+	Value *string `json:"value"`
+}
+
+func getSecrets(c *call) (answer, error) {
+	secrets, err := read(c, func(w *world.World) ([]world.Secret, error) {
+		return w.Secrets(c.caller, c.tenant(), c.path.PathValue("id"))
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	pairs := make([]pair, len(secrets))
+	for i, secret := range secrets {
+		value := secret.Value
+		if secret.Key == bridge.CredentialKeyBaseAddress {
+			value = c.sim.shown(value)
+		}
+		pairs[i] = pair{secret.Key, &value}
+	}
+	return asJSON(http.StatusOK, graphContentType, map[string]any{
+		"@odata.context": c.context("Collection(microsoft.graph.synchronizationSecretKeyStringValuePair)"), "value": pairs,
+	}), nil
+}
+
+// secrets turns pairs from the wire into the world's.
+func (c *call) secrets(pairs []pair) []world.Secret {
+	list := make([]world.Secret, 0, len(pairs))
+	for _, p := range pairs {
+		value := ""
+		if p.Value != nil {
+			value = *p.Value
+		}
+		if p.Key == bridge.CredentialKeyBaseAddress {
+			value = c.sim.meant(value)
+		}
+		list = append(list, world.Secret{Key: p.Key, Value: value})
+	}
+	return list
+}
+
+func putSecrets(c *call) (answer, error) {
+	var body struct {
+		Value []pair `json:"value"`
+	}
+	if err := c.decode(&body); err != nil {
+		return answer{}, err
+	}
+	secrets := c.secrets(body.Value)
+	return done(act(c, func(w *world.World) (struct{}, error) {
+		return nothing(w.PutSecrets(c.caller, c.tenant(), c.path.PathValue("id"), secrets))
+	}))
+}
+
+// validateCredentials is the portal's "Test connection". Without a job in the path, the
+// application's only job is meant.
+func validateCredentials(c *call) (answer, error) {
+	var body struct {
+		UseSaved    bool   `json:"useSavedCredentials"`
+		Credentials []pair `json:"credentials"`
+	}
+	if err := c.decode(&body); err != nil {
+		return answer{}, err
+	}
+	inline := c.secrets(body.Credentials)
+	if body.UseSaved {
+		inline = nil
+	}
+	jobID, id := c.path.PathValue("job"), c.path.PathValue("id")
+	return done(act(c, func(w *world.World) (struct{}, error) {
+		if jobID == "" {
+			jobs, err := w.Jobs(c.caller, c.tenant(), id)
+			if err != nil || len(jobs) == 0 {
+				return struct{}{}, err
+			}
+			jobID = jobs[0].ID
+		}
+		return nothing(w.TestConnection(c.caller, c.tenant(), id, jobID, inline))
+	}))
+}
+
+func provisionOnDemand(c *call) (answer, error) {
+	return c.limited("provisionOnDemand", func() (answer, error) {
+		var body struct {
+			Parameters []struct {
+				RuleID   string `json:"ruleId"`
+				Subjects []struct {
+					ObjectID string `json:"objectId"`
+					Type     string `json:"objectTypeName"`
+				} `json:"subjects"`
+			} `json:"parameters"`
+		}
+		if err := c.decode(&body); err != nil {
+			return answer{}, err
+		}
+		if len(body.Parameters) != 1 || len(body.Parameters[0].Subjects) != 1 {
+			return answer{}, badRequest("Exactly one rule and one subject can be provisioned on demand.")
+		}
+		rule, subject := body.Parameters[0].RuleID, body.Parameters[0].Subjects[0]
+		outcome, err := act(c, func(w *world.World) (world.OnDemand, error) {
+			return w.ProvisionOnDemand(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job"), rule, subject.ObjectID)
+		})
+		if err != nil {
+			return answer{}, err
+		}
+		return c.entity("microsoft.graph.stringKeyStringValuePair", onDemandResult(c, subject.ObjectID, outcome))
+	})
+}
+
+// onDemandResult packs the outcome as Graph does: two strings of JSON.
+// https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-provisionondemand
+func onDemandResult(c *call, objectID string, outcome world.OnDemand) map[string]any {
+	result, details := "Success", map[string]any{}
+	if outcome.Status != "success" {
+		result, details = "Failure", map[string]any{"errorCode": outcome.ErrorCode, "errorMessage": outcome.Reason}
+	}
+	at := graphTime(c.now())
+	step := func(name, kind, status, description string, details map[string]any) map[string]any {
+		return map[string]any{"name": name, "type": kind, "status": status, "description": description, "timestamp": at, "details": details}
+	}
+	key, _ := json.Marshal(map[string]any{"result": result, "details": details}) // strings always encode
+	value, _ := json.Marshal(map[string]any{
+		"action": outcome.Action, "changeId": c.id, "startTime": at, "endTime": at, "reportableIdentifier": outcome.UserName,
+		"provisioningSteps": []map[string]any{
+			step("EntryImport", "Import", "Success", "Retrieved User '"+outcome.UserName+"' from Microsoft Entra ID",
+				map[string]any{"objectId": objectID, "accountEnabled": "True", "userPrincipalName": outcome.UserName, "IsSoftDeleted": "False"}),
+			step("EntrySynchronizationScoping", "Scoping", "Success", "Determine if User in scope by evaluating against each scoping filter",
+				map[string]any{"Active": "True", "Assigned": "True", "IsEffectivelyEntitledForProvisioning": "True"}),
+			step("EntryExport", "Export", result, "User '"+outcome.UserName+"' was processed in customappsso",
+				map[string]any{"userName": outcome.UserName, "id": outcome.TargetID, "ErrorCode": outcome.ErrorCode}),
+		},
+		"sourceIdentity": map[string]any{"id": objectID, "type": "User", "displayName": nil},
+		"targetIdentity": map[string]any{"id": outcome.TargetID, "type": "User", "displayName": nil},
+		"statusInfo":     map[string]any{"status": result, "errorCode": outcome.ErrorCode, "reason": outcome.Reason},
+	})
+	return map[string]any{"key": string(key), "value": string(value)}
+}
+
+func getUser(c *call) (answer, error) {
+	options, err := c.queryOptions(nil, 0, 0)
+	if err != nil {
+		return answer{}, err
+	}
+	person, err := read(c, func(w *world.World) (world.Person, error) {
+		return w.Person(c.caller, c.tenant(), c.path.PathValue("id"))
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	return c.entity("users/$entity", options.selectFrom(map[string]any{
+		"id": person.ObjectID, "userPrincipalName": person.UserName, "displayName": person.DisplayName,
+		"givenName": person.GivenName, "surname": person.FamilyName, "mail": person.UserName,
+	}))
+}
