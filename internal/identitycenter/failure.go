@@ -180,6 +180,7 @@ func (o operation) notSignedIn(failure *bridge.Error, signIn *signInError) {
 		failure.Code = clip(refusal.ErrorCode())
 		failure.Detail = fmt.Sprintf("no AWS credentials: %s: %s", failure.Code, clip(refusal.ErrorMessage()))
 	case isUnanswered(signIn.err):
+		failure.Advice = ""
 		o.unanswered(failure)
 		failure.Unsent = true
 		failure.Detail = "no AWS credentials: " + failure.Detail

@@ -123,6 +123,9 @@ func (i *Instance) bound(ctx context.Context) (*clients, bridge.Binding, error) 
 		}
 	}
 	clients, err := i.access.clients(ctx)
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return nil, bridge.Binding{}, i.failed(operation{doing: "signing in to AWS for " + i.options.Connection}, err)
 	}

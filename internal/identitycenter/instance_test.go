@@ -213,6 +213,48 @@ func TestNothingIsSentWhenWhatComesBeforeAnActFails(t *testing.T) {
 	}
 }
 
+// Credentials that run out right before an act, and cannot be renewed: it was not sent.
+func TestAnActWithoutCredentialsWasNotSent(t *testing.T) {
+	cloud := newCloud(t)
+	renewable := true
+	cloud.answers["AssumeRole"] = func(call) answer {
+		if !renewable {
+			return answer{err: errors.New("read: connection reset by peer")}
+		}
+		return answer{body: `<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>` + assumedKey + `</AccessKeyId><SecretAccessKey>` + secretKey +
+			`</SecretAccessKey><SessionToken>session</SessionToken><Expiration>2000-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		instance := cloud.instance(func(o *identitycenter.Options) { o.RoleARN = "arn:aws:iam::111122223333:role/rotator" })
+		if _, err := instance.ListTokens(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		renewable = false
+		_, err := instance.CreateToken(t.Context())
+		wantError(t, err, "creating a SCIM token for corp: network: no AWS credentials: read: connection reset by peer")
+		if bridge.OutcomeOf(err) != bridge.OutcomeRefused {
+			t.Errorf("outcome %s", bridge.OutcomeOf(err))
+		}
+	})
+	if cloud.called("CreateBearerToken") != 0 {
+		t.Error("it was sent")
+	}
+}
+
+func TestAnActAfterTheEndWasNotSent(t *testing.T) {
+	cloud := newCloud(t)
+	instance := cloud.instance(nil)
+	if _, err := instance.ListTokens(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := instance.DeleteToken(ctx, "old")
+	if bridge.OutcomeOf(err) != bridge.OutcomeRefused || !errors.Is(err, context.Canceled) || cloud.called("DeleteBearerToken") != 0 {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAnActEndsWithinTwentySeconds(t *testing.T) {
 	cloud := newCloud(t)
 	cloud.answers["CreateBearerToken"] = hang

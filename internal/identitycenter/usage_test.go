@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -130,6 +132,7 @@ func TestUsage(t *testing.T) {
 		"two tokens, one id only":              {keyOf: perToken, tokens: []string{"a", "b"}, entra: "a", probed: "a"},
 		"constant id, two tokens":              {keyOf: func(string, int) string { return "SAME" }, tokens: []string{"a", "b"}, entra: "b", probed: "a"},
 		"id of its own for each call":          {keyOf: func(_ string, n int) string { return fmt.Sprint("KEY", n) }, tokens: []string{"a"}, entra: "a", probed: "a"},
+		"id of its own for each day":           {keyOf: func(_ string, n int) string { return fmt.Sprint("DAY", n/4) }, tokens: []string{"a", "b"}, entra: "b", probed: "a"},
 		"no logs":                              {tokens: []string{"a"}, entra: "a", probed: "a"},
 		"logs without ids":                     {keyOf: func(string, int) string { return "" }, tokens: []string{"a"}, entra: "a", probed: "a"},
 		"the probed token's id is not known":   {keyOf: perToken, tokens: []string{"a", "b"}, entra: "a", probed: "a", unknown: true},
@@ -245,4 +248,59 @@ func TestUsageReadsOn(t *testing.T) {
 			t.Errorf("it asks for the same again: %s", later)
 		}
 	})
+}
+
+// One id for two tokens that we know is no evidence, whatever else is in the log; and
+// what was called before a token existed was not called with it.
+func TestUsageContradictions(t *testing.T) {
+	for name, test := range map[string]struct {
+		constant bool
+		created  time.Duration // of token b, from the beginning
+		want     []string
+	}{
+		"told apart":       {want: []string{"a", "b"}},
+		"constant":         {constant: true, want: nil},
+		"called too early": {created: time.Hour, want: []string{"a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud(t)
+			synctest.Test(t, func(t *testing.T) {
+				var log trailLog
+				probed := "a"
+				key := func(token string) string {
+					if test.constant {
+						return "SAME"
+					}
+					return "KEY-" + token
+				}
+				cloud.json("ListBearerTokens", fmt.Sprintf(`{"BearerTokens":[{"TokenId":"a","CreationTime":1},{"TokenId":"b","CreationTime":%d}]}`,
+					time.Now().Add(test.created).Unix()))
+				cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
+					log.add(time.Now(), key(probed), "entra-aws-exporter/1.2.3", tenant)
+					return answer{}
+				}
+				instance := cloud.instance(func(o *identitycenter.Options) {
+					o.TokenValue = func(context.Context) (string, bridge.Secret, error) { return probed, secret(), nil }
+				})
+				time.Sleep(time.Minute)
+				log.add(time.Now(), key("a"), azure, tenant)
+				log.add(time.Now(), key("b"), azure, tenant)
+				log.add(time.Now(), "STRAY", "curl/8", tenant)
+				for _, probed = range []string{"a", "b"} {
+					if _, err := instance.Probe(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(time.Minute)
+				}
+				log.serve(cloud)
+				usage, err := instance.Usage(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := slices.Sorted(maps.Keys(usage.LastUsed)); !slices.Equal(got, test.want) {
+					t.Errorf("got %v, want %v", got, test.want)
+				}
+			})
+		})
+	}
 }
