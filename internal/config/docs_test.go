@@ -78,6 +78,7 @@ func list(node *yaml.Node, at string, into map[string]string) {
 		for _, item := range node.Content {
 			list(item, at+"[]", into)
 		}
+	default: // a scalar, recorded by its key
 	}
 }
 

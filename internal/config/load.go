@@ -20,7 +20,7 @@ import (
 // once. Nothing is asked over the network, and no secret file is opened: they are read
 // at every use, see Warnings.
 func Load(path string) (*Config, error) {
-	content, err := os.ReadFile(path)
+	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}

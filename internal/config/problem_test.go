@@ -44,7 +44,7 @@ c.yml:1: tenants: is empty; at least one is needed
 c.yml:2: connections: is empty; at least one is needed`},
 
 	// keys
-	{"a mistyped key", tenant + connection + "    intervalls: {}\n", `c.yml:8: connections[0].intervalls: unknown key; did you mean intervals?`},
+	{"a mistyped key", tenant + connection + "    intervalss: {}\n", `c.yml:8: connections[0].intervalss: unknown key; did you mean intervals?`},
 	{"a key at the wrong place", tenant + "connections:\n  - name: corp\n    region: eu-central-1\n    aws: {region: eu-central-1}\n",
 		`c.yml:7: connections[0].region: unknown key at this place; it belongs to connections[].aws.region`},
 	{"an invented key", tenant + connection + "state: {verbosity: 3}\n", `c.yml:8: state.verbosity: unknown key; known here: directory, age_identity_file`},

@@ -45,7 +45,7 @@ func (c *Config) fileWarnings() Problems {
 		if key == "state.directory" { // the state itself checks it, by writing
 			return
 		}
-		content, err := os.ReadFile(path)
+		content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 		switch {
 		case err != nil:
 			warnings = append(warnings, c.source.problem(key, "cannot be read now: %v", err))
@@ -75,5 +75,6 @@ func eachFile(value reflect.Value, at string, visit func(key, path string)) {
 		if kind := value.Type(); value.Len() > 0 && (kind == reflect.TypeFor[Path]() || kind == reflect.TypeFor[SecretFile]()) {
 			visit(at, value.String())
 		}
+	default: // holds no path
 	}
 }

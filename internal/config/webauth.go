@@ -20,7 +20,7 @@ func ReadWebAuthentication(path string) (WebAuthentication, error) {
 	if path == "" {
 		return WebAuthentication{}, nil
 	}
-	content, err := os.ReadFile(path)
+	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return WebAuthentication{}, fmt.Errorf("reading the web config: %w", err)
 	}

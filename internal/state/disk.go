@@ -59,7 +59,7 @@ type osDisk struct{}
 
 func (osDisk) Read(path string) ([]byte, string, error) {
 	// Not to wait for a pipe, nor to follow a link out of the directory.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0) //nolint:gosec // the path is from Directory.file
 	if errors.Is(err, syscall.ELOOP) {
 		return nil, "", nil // a link: nothing of ours
 	}
@@ -83,7 +83,7 @@ func (osDisk) Read(path string) ([]byte, string, error) {
 }
 
 func (osDisk) Create(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the path is from Directory.file
 	if err != nil {
 		return nil, err
 	}
@@ -94,14 +94,16 @@ func (osDisk) Create(path string) (file, error) {
 }
 
 func (osDisk) Overwrite(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0) //nolint:gosec // the path is from Directory.file
 	if err != nil {
 		return nil, err
 	}
 	return osFile{f}, nil
 }
 
-func (osDisk) Rename(from, to string) error { return os.Rename(from, to) }
+func (osDisk) Rename(from, to string) error {
+	return os.Rename(from, to) //nolint:gosec // both come from Directory.file
+}
 
 func (osDisk) Remove(path string) error { return os.Remove(path) }
 

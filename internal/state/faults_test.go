@@ -3,10 +3,10 @@ package state
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -111,7 +111,7 @@ func (d *faultyDisk) Read(path string) ([]byte, string, error) {
 	if node == nil {
 		return nil, "", &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	}
-	return slices.Clone(node.data), fmt.Sprint(node.number), nil
+	return slices.Clone(node.data), strconv.Itoa(node.number), nil
 }
 
 func (d *faultyDisk) Create(path string) (file, error) {
@@ -234,7 +234,7 @@ type faultyFile struct {
 	offset int
 }
 
-func (f *faultyFile) Identity() (string, error) { return fmt.Sprint((*f.node).number), nil }
+func (f *faultyFile) Identity() (string, error) { return strconv.Itoa((*f.node).number), nil }
 
 func (f *faultyFile) Write(content []byte) (int, error) {
 	return len(content), f.disk.change("Write", f.path, func() error {

@@ -9,7 +9,7 @@ import (
 
 // The file systems that need a word, by their magic number (statfs(2)). FUSE may be
 // anything, and is a network more often than not.
-var grounds = map[uint32]ground{
+var grounds = map[uint32]ground{ //nolint:gochecknoglobals // a table that never changes
 	unix.NFS_SUPER_MAGIC:       {name: "a network file system (NFS)", unsafe: true},
 	unix.SMB_SUPER_MAGIC:       {name: "a network file system (SMB)", unsafe: true},
 	unix.SMB2_SUPER_MAGIC:      {name: "a network file system (SMB)", unsafe: true},
