@@ -89,8 +89,8 @@ func listProvisioning(c *call) (answer, error) {
 			last := page[len(page)-1]
 			next = c.nextLink(position{last.At, last.ID}.token())
 		}
-		return c.streamedCollection("auditLogs/provisioning", len(page), next, func(i int) map[string]any {
-			return options.selectFrom(c.logEntity(page[i]))
+		return c.streamedCollection("auditLogs/provisioning", len(page), next, func(i int) ([]byte, error) {
+			return options.selectJSON(c.logEntity(page[i]))
 		}), nil
 	})
 }
@@ -180,32 +180,83 @@ func compareEntries(a, b world.LogEntry, descending bool) int {
 	return order
 }
 
+// The parts of a provisioningObjectSummary. They are structs, not maps: there may be a
+// million.
+type (
+	logItem struct {
+		ID          string      `json:"id"`
+		At          string      `json:"activityDateTime"`
+		TenantID    string      `json:"tenantId"`
+		JobID       string      `json:"jobId"`
+		CycleID     string      `json:"cycleId"`
+		ChangeID    string      `json:"changeId"`
+		Action      string      `json:"provisioningAction"`
+		Duration    int64       `json:"durationInMilliseconds"`
+		Status      logStatus   `json:"provisioningStatusInfo"`
+		Principal   logIdentity `json:"servicePrincipal"`
+		From        logIdentity `json:"sourceSystem"`
+		To          logIdentity `json:"targetSystem"`
+		InitiatedBy logIdentity `json:"initiatedBy"`
+		Source      logIdentity `json:"sourceIdentity"`
+		Target      logIdentity `json:"targetIdentity"`
+		Modified    []logChange `json:"modifiedProperties"`
+		Steps       []logStep   `json:"provisioningSteps"`
+	}
+	logStatus struct {
+		Status string    `json:"status"`
+		Error  *logError `json:"errorInformation"`
+	}
+	logError struct {
+		Code       string  `json:"errorCode"`
+		Category   string  `json:"errorCategory"`
+		Reason     string  `json:"reason"`
+		Additional *string `json:"additionalDetails"`
+		Action     string  `json:"recommendedAction"`
+	}
+	logIdentity struct {
+		ID      *string           `json:"id"`
+		Name    string            `json:"displayName"`
+		Type    string            `json:"identityType,omitempty"`
+		By      string            `json:"initiatorType,omitempty"`
+		Details map[string]string `json:"details,omitempty"`
+	}
+	logChange struct {
+		Name string  `json:"displayName"`
+		Old  *string `json:"oldValue"`
+		New  string  `json:"newValue"`
+	}
+	logStep struct {
+		Name        string `json:"name"`
+		Type        string `json:"provisioningStepType"`
+		Status      string `json:"status"`
+		Description string `json:"description"`
+	}
+)
+
 // logEntity words an entry; the personal data in it must never leave the client.
-func (c *call) logEntity(e world.LogEntry) map[string]any {
-	var failure any
+func (c *call) logEntity(e world.LogEntry) logItem {
+	item := logItem{
+		ID: e.ID, At: graphTime(e.At), TenantID: c.tenant(), JobID: e.JobID, CycleID: e.CycleID, ChangeID: e.ChangeID,
+		Action: e.Action, Duration: e.Duration.Milliseconds(), Status: logStatus{Status: e.Status},
+		Principal: logIdentity{ID: &e.ServicePrincipalID, Name: "AWS IAM Identity Center"},
+		From:      logIdentity{Name: "Microsoft Entra ID"}, To: logIdentity{Name: "customappsso"},
+		InitiatedBy: logIdentity{Name: "Azure AD Provisioning Service", By: "system"},
+		Source:      logIdentity{ID: &e.SourceID, Name: e.SourceName, Type: "User", Details: map[string]string{"UserPrincipalName": e.SourceName}},
+		Target:      logIdentity{ID: &e.TargetID, Name: e.SourceName, Type: "User"},
+		Modified:    []logChange{{Name: "displayName", New: e.SourceName}},
+		Steps:       []logStep{{Name: "EntryExport", Type: "export", Status: e.Status}},
+	}
 	if e.ErrorCode != "" {
-		failure = map[string]any{
-			"errorCode": e.ErrorCode, "errorCategory": e.ErrorCategory, "reason": e.Reason,
-			"additionalDetails": nil, "recommendedAction": "https://learn.microsoft.com/entra/identity/app-provisioning/",
+		item.Status.Error = &logError{
+			Code: e.ErrorCode, Category: e.ErrorCategory, Reason: e.Reason,
+			Action: "https://learn.microsoft.com/entra/identity/app-provisioning/",
 		}
 	}
-	return map[string]any{
-		"id": e.ID, "activityDateTime": graphTime(e.At), "tenantId": c.tenant(), "jobId": e.JobID, "cycleId": e.CycleID, "changeId": e.ChangeID,
-		"provisioningAction": e.Action, "durationInMilliseconds": e.Duration.Milliseconds(),
-		"provisioningStatusInfo": map[string]any{"status": e.Status, "errorInformation": failure},
-		"servicePrincipal":       map[string]any{"id": e.ServicePrincipalID, "displayName": "AWS IAM Identity Center"},
-		"sourceSystem":           map[string]any{"id": nil, "displayName": "Microsoft Entra ID", "details": map[string]any{}},
-		"targetSystem":           map[string]any{"id": nil, "displayName": "customappsso", "details": map[string]any{}},
-		"initiatedBy":            map[string]any{"id": "", "displayName": "Azure AD Provisioning Service", "initiatorType": "system"},
-		"sourceIdentity":         map[string]any{"id": e.SourceID, "displayName": e.SourceName, "identityType": "User", "details": map[string]any{"odatatype": "User", "UserPrincipalName": e.SourceName}},
-		"targetIdentity":         map[string]any{"id": e.TargetID, "displayName": e.SourceName, "identityType": "User", "details": map[string]any{}},
-		"modifiedProperties":     []map[string]any{{"displayName": "displayName", "oldValue": nil, "newValue": e.SourceName}},
-		"provisioningSteps":      []map[string]any{{"name": "EntryExport", "provisioningStepType": "export", "status": e.Status, "description": "", "details": map[string]any{}}},
-	}
+	return item
 }
 
 // streamedCollection writes a page entity by entity, so that it is never in memory whole.
-func (c *call) streamedCollection(kind string, n int, nextLink string, entity func(int) map[string]any) answer {
+func (c *call) streamedCollection(kind string, n int, nextLink string, entity func(int) ([]byte, error)) answer {
 	result := answer{status: http.StatusOK, header: http.Header{"Content-Type": {graphContentType}}}
 	head, _ := json.Marshal(map[string]any{"@odata.context": c.context(kind)}) // strings always encode
 	if nextLink != "" {
@@ -218,7 +269,7 @@ func (c *call) streamedCollection(kind string, n int, nextLink string, entity fu
 			if i > 0 {
 				buffer.WriteByte(',')
 			}
-			content, err := json.Marshal(entity(i))
+			content, err := entity(i)
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -123,6 +124,19 @@ func (o options) selectFrom(entity map[string]any) map[string]any {
 		}
 	}
 	return kept
+}
+
+// selectJSON encodes what was asked for of an entity that is a struct.
+func (o options) selectJSON(entity any) ([]byte, error) {
+	content, err := json.Marshal(entity)
+	if err != nil || len(o.selected) == 0 {
+		return content, err
+	}
+	var members map[string]any
+	if err := json.Unmarshal(content, &members); err != nil {
+		return nil, err
+	}
+	return json.Marshal(o.selectFrom(members))
 }
 
 // nextLink is the address of the next page.
