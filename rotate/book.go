@@ -81,6 +81,9 @@ func (b *book) ail(err error) {
 // load reads the record; nil without an error if there is none.
 func (b *book) load(ctx context.Context) (*record, error) {
 	content, revision, err := b.journal.Load(ctx, b.key)
+	if known := b.asBefore(content, revision); known != nil && err == nil {
+		return known, nil
+	}
 	if err == nil && content != nil {
 		var r *record
 		if r, err = decodeRecord(content, b.key); err == nil {
@@ -99,6 +102,17 @@ func (b *book) load(ctx context.Context) (*record, error) {
 	}
 	b.ail(nil)
 	return b.last(), nil
+}
+
+// asBefore returns the record if these are the bytes that it was read from.
+func (b *book) asBefore(content []byte, revision string) *record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if content == nil || revision != b.revision || !bytes.Equal(content, b.content) {
+		return nil
+	}
+	b.trouble = nil
+	return b.record
 }
 
 // take makes what was read or written the last known state.
@@ -138,13 +152,7 @@ func (b *book) silence() time.Duration {
 // or unknown; the next load tells.
 func (b *book) change(ctx context.Context, edit func(*record) error) (*record, error) {
 	for range 10 {
-		b.mu.Lock()
-		current, revision := b.record, b.revision
-		b.mu.Unlock()
-		if current == nil {
-			return nil, fmt.Errorf("%w: it is gone", errUnreadable)
-		}
-		next, err := current.clone()
+		next, revision, err := b.copy()
 		if err != nil {
 			return nil, err
 		}
@@ -178,6 +186,22 @@ func (b *book) change(ctx context.Context, edit func(*record) error) (*record, e
 		}
 	}
 	return nil, fmt.Errorf("writing the journal %s: %w", b.key, bridge.ErrConflict)
+}
+
+// copy returns the record as last known, to be changed.
+func (b *book) copy() (*record, string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.record == nil:
+		return nil, "", fmt.Errorf("%w: it is gone", errUnreadable)
+	case b.content == nil: // just begun
+		next, err := b.record.clone()
+		return next, b.revision, err
+	default:
+		next, err := decodeRecord(b.content, b.key)
+		return next, b.revision, err
+	}
 }
 
 func (b *book) holds(content []byte) bool {

@@ -159,7 +159,7 @@ func (e *Engine) carry(ctx context.Context, b *book, c Connection, progress Prog
 	e.mu.Lock()
 	if _, busy := e.running[b.key]; busy {
 		e.mu.Unlock()
-		return errHeldElsewhere
+		return nil
 	}
 	e.running[b.key] = wake
 	e.mu.Unlock()

@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -229,24 +230,14 @@ func (r *record) encode() ([]byte, error) {
 // decodeRecord reads what encode wrote for this key; anything else is errUnreadable,
 // and left as it is.
 func decodeRecord(content []byte, key string) (*record, error) {
-	var head struct {
-		Kind   string `json:"kind"`
-		Schema int    `json:"schema"`
-	}
-	if err := json.Unmarshal(content, &head); err != nil {
-		return nil, fmt.Errorf("%w: corrupt: %w", errUnreadable, err)
-	}
-	if head.Kind != recordKind {
-		return nil, fmt.Errorf("%w: foreign: its kind is %q, not %q", errUnreadable, head.Kind, recordKind)
-	}
-	if head.Schema != recordSchema {
-		return nil, fmt.Errorf("%w: its schema is %d, this program knows %d", errUnreadable, head.Schema, recordSchema)
-	}
 	var r record
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&r); err != nil {
-		return nil, fmt.Errorf("%w: corrupt: %w", errUnreadable, err)
+		return nil, fmt.Errorf("%w: %w", errUnreadable, cmp.Or(foreign(content), fmt.Errorf("corrupt: %w", err)))
+	}
+	if r.Kind != recordKind || r.Schema != recordSchema {
+		return nil, fmt.Errorf("%w: %w", errUnreadable, foreign(content))
 	}
 	if r.Binding.Key() != key {
 		return nil, fmt.Errorf("%w: foreign: it belongs to the binding %s, not to %s", errUnreadable, r.Binding.Key(), key)
@@ -257,6 +248,24 @@ func decodeRecord(content []byte, key string) (*record, error) {
 		}
 	}
 	return &r, nil
+}
+
+// foreign tells what else the content is, if it says so; nil otherwise.
+func foreign(content []byte) error {
+	var head struct {
+		Kind   string `json:"kind"`
+		Schema int    `json:"schema"`
+	}
+	switch err := json.Unmarshal(content, &head); {
+	case err != nil:
+		return nil
+	case head.Kind != recordKind:
+		return fmt.Errorf("foreign: its kind is %q, not %q", head.Kind, recordKind)
+	case head.Schema != recordSchema:
+		return fmt.Errorf("its schema is %d, this program knows %d", head.Schema, recordSchema)
+	default:
+		return nil
+	}
 }
 
 // check refuses what no version of this program writes.

@@ -1,0 +1,315 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// fault is what goes wrong with one call.
+type fault string
+
+const (
+	none         fault = ""
+	refused      fault = "refused"       // the service says no; nothing happened
+	answerLost   fault = "answer lost"   // it happened, nobody heard
+	killedBefore fault = "killed before" // the process dies before the call
+	killedAfter  fault = "killed after"  // … after it took effect
+	effectLater  fault = "effect later"  // no answer, and it happens a minute and a half later
+	unparsable   fault = "unparsable"    // it happened, the 2xx cannot be read
+	throttled    fault = "throttled"     // 429 until the deadline; nothing happened
+	staleRead    fault = "stale read"    // the answer is the one before the last
+	suspended    fault = "suspended"     // the process sleeps past its lease, then makes the call
+	sleptAfter   fault = "slept after"   // the process sleeps past its lease after the call
+	tornWrite    fault = "torn write"    // half of the bytes are there, and the process dies
+)
+
+// errKilled is what the ports of a dead process answer.
+var errKilled = errors.New("killed")
+
+// lab is one play: both clouds, one store, and the processes that come and go.
+type lab struct {
+	mu      sync.Mutex
+	world   *world.World
+	at      world.Connection
+	memory  *memory
+	policy  Policy
+	faults  map[int]fault
+	hands   map[int]func(*lab) // who interferes before a call
+	every   func(*lab, int)    // looks at each call
+	trace   []string
+	session *session
+	number  int
+	life    context.Context
+	dead    chan *session
+	log     *slog.Logger
+	steps   []string
+	started sync.WaitGroup
+}
+
+// session is one process with its engine.
+type session struct {
+	lab    *lab
+	engine *Engine
+	stop   context.CancelFunc
+	over   chan struct{}
+	dead   bool
+	before map[string]any // answers, for stale reads
+}
+
+// defaultPolicy is a policy with short waits.
+func defaultPolicy() Policy {
+	return Policy{
+		Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Before: 60 * 24 * time.Hour, Approval: ApproveFirst,
+		DeleteExpiredToken: true, VerifyTimeout: 24 * time.Hour, RetireAfter: 2 * time.Hour, Cooldown: 24 * time.Hour, MaxAttempts: 3,
+	}
+}
+
+// dueSpec is a connection with one token, which expires in twenty days.
+func dueSpec() world.ConnectionSpec {
+	spec := world.Healthy("corp")
+	spec.Tokens = []world.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}
+	return spec
+}
+
+// newLab builds a play. It must be called in a bubble.
+func newLab(quirks world.Quirks, spec world.ConnectionSpec, policy Policy) *lab {
+	l := &lab{
+		world: world.New(world.Options{Seed: 7, Quirks: &quirks}), memory: newMemory(), policy: policy,
+		faults: map[int]fault{}, hands: map[int]func(*lab){}, dead: make(chan *session, 8),
+		log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
+	l.at = l.world.Add(spec)
+	return l
+}
+
+// locked does something to the world.
+func (l *lab) locked(do func(*world.World)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	do(l.world)
+}
+
+// open starts a process on the lab's store.
+func (l *lab) open() *session {
+	l.number++
+	s := &session{lab: l, over: make(chan struct{}), before: map[string]any{}}
+	s.engine = New(Options{
+		Journal: s, Vault: s, Holder: fmt.Sprintf("process-%d", l.number), Logger: l.log, Snapshot: l.snapshot,
+	}, []Connection{s.connection()})
+	return s
+}
+
+func (s *session) connection() Connection {
+	return Connection{Name: s.lab.at.Name, Policy: s.lab.policy, Clouds: Clouds{
+		Tokens: s, SCIM: s, Calls: s, Provisioning: s, Resolve: s.resolve,
+	}}
+}
+
+// serve lets the process take up rotations until it is stopped or killed.
+func (l *lab) serve(ctx context.Context) *session {
+	s := l.open()
+	ctx, s.stop = context.WithCancel(ctx)
+	go func() {
+		defer close(s.over)
+		_ = s.engine.Run(ctx)
+	}()
+	return s
+}
+
+// kill ends a process: from now on nothing that it does has any effect.
+func (s *session) kill() {
+	s.dead = true
+	s.lab.dead <- s
+}
+
+// access is one call to the store, where a fault may lie in wait.
+func (s *session) access(ctx context.Context, name string, do func(fault) error) error {
+	return s.call(ctx, name, func(f fault) error { return do(f) }, func() error {
+		return fmt.Errorf("%s: no space left on device", name)
+	})
+}
+
+// quietly is an access that is no occurrence of its own.
+func (s *session) quietly(do func() error) error {
+	s.lab.mu.Lock()
+	dead := s.dead
+	s.lab.mu.Unlock()
+	if dead {
+		return errKilled
+	}
+	return do()
+}
+
+// suspension is how long a suspended process sleeps.
+const suspension = 20 * time.Minute
+
+// call is the one way through which an engine touches anything. Every call is an
+// occurrence, counted over all processes; faults and other people's hands are bound to
+// its number.
+func (s *session) call(ctx context.Context, name string, do func(fault) error, refuse func() error) error {
+	l := s.lab
+	l.mu.Lock()
+	if s.dead {
+		l.mu.Unlock()
+		return errKilled
+	}
+	number := len(l.trace)
+	l.trace = append(l.trace, name)
+	f := l.faults[number]
+	hand := l.hands[number]
+	every := l.every
+	l.mu.Unlock()
+	if every != nil {
+		every(l, number)
+	}
+	if hand != nil {
+		hand(l)
+	}
+	if f != none {
+		l.note("FAULT %s at %s (call %d)", f, name, number)
+	}
+	perform := func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return do(f)
+	}
+	lost := &bridge.Error{Reason: bridge.ReasonTimeout, Op: name, Detail: "no answer"}
+	switch f {
+	case refused:
+		return refuse()
+	case answerLost:
+		if err := perform(); err != nil {
+			return err
+		}
+		time.Sleep(5 * time.Second)
+		return lost
+	case killedBefore:
+		l.mu.Lock()
+		s.kill()
+		l.mu.Unlock()
+		return errKilled
+	case killedAfter, tornWrite:
+		_ = perform()
+		l.mu.Lock()
+		s.kill()
+		l.mu.Unlock()
+		return errKilled
+	case effectLater:
+		time.AfterFunc(90*time.Second, func() { _ = perform() })
+		time.Sleep(5 * time.Second)
+		return lost
+	case unparsable:
+		if err := perform(); err != nil {
+			return err
+		}
+		return &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: name, Status: 200, Detail: "an answer that cannot be read"}
+	case throttled:
+		if deadline, ok := ctx.Deadline(); ok {
+			time.Sleep(time.Until(deadline))
+		}
+		return &bridge.Error{Reason: bridge.ReasonThrottled, Op: name, Status: 429, Detail: "429 until the deadline"}
+	case suspended:
+		time.Sleep(suspension)
+	case sleptAfter:
+		err := perform()
+		time.Sleep(suspension)
+		return err
+	}
+	if ctx.Err() != nil {
+		return &bridge.Error{Reason: bridge.ReasonTimeout, Op: name, Detail: ctx.Err().Error(), Unsent: true}
+	}
+	return perform()
+}
+
+// reading is a call whose answer may be an older one.
+func reading[T any](ctx context.Context, s *session, name string, do func() (T, error)) (T, error) {
+	var answer T
+	err := s.call(ctx, name, func(f fault) error {
+		fresh, err := do()
+		if err != nil {
+			return err
+		}
+		answer = fresh
+		if older, ok := s.before[name].(T); ok && f == staleRead {
+			answer = older
+		}
+		s.before[name] = fresh
+		return nil
+	}, func() error {
+		return &bridge.Error{Reason: bridge.ReasonOther, Op: name, Status: 400, Detail: "400 BadRequest"}
+	})
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return answer, nil
+}
+
+// acting is a call that changes something.
+func acting(ctx context.Context, s *session, name string, do func() error) error {
+	return s.call(ctx, name, func(fault) error { return do() }, func() error {
+		return &bridge.Error{Reason: bridge.ReasonOther, Op: name, Status: 400, Detail: "400 BadRequest"}
+	})
+}
+
+func (l *lab) note(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.world.Mark("play", format, args...)
+}
+
+// Step implements Progress; the log handler tells the same.
+func (l *lab) Step(_ string, step bridge.RotationStep) {
+	l.note("engine: %s: %s", step.Phase, step.Text)
+}
+
+// story is what happened, on one page.
+func (l *lab) story() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var b strings.Builder
+	_ = l.world.Story(&b)
+	return b.String()
+}
+
+// snapshot is what watch would have read: without faults, and in no way a rotation's call.
+func (l *lab) snapshot(string) (bridge.Snapshot, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	by := world.By("watch")
+	tokens, err := l.world.ListBearerTokens(by, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
+	if err != nil {
+		return bridge.Snapshot{}, false
+	}
+	job, err := l.world.Job(by, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+	if err != nil {
+		return bridge.Snapshot{}, false
+	}
+	list := bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Date: l.world.AWSNow()}
+	for _, token := range tokens {
+		list.Tokens = append(list.Tokens, token.Token)
+	}
+	now := time.Now()
+	return bridge.Snapshot{
+		Connection: l.at.Name, Binding: l.at.Binding, Tokens: &list, Job: &job.Job,
+		Sources: []bridge.SourceStatus{{Source: bridge.SourceTokens, Interval: 15 * time.Minute, LastAttempt: now, LastSuccess: now}},
+	}, true
+}
+
+var _ interface {
+	TokenService
+	SCIM
+	SCIMCalls
+	Provisioning
+	Journal
+	Vault
+} = (*session)(nil)

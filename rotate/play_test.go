@@ -1,0 +1,175 @@
+package rotate
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// storyLog writes what the engine logs into the truth, so that a failure reads as one story.
+type storyLog struct {
+	slog.Handler
+	lab *lab
+}
+
+func (s storyLog) Enabled(context.Context, slog.Level) bool { return true }
+func (s storyLog) WithAttrs([]slog.Attr) slog.Handler       { return s }
+func (s storyLog) WithGroup(string) slog.Handler            { return s }
+
+func (s storyLog) Handle(_ context.Context, record slog.Record) error {
+	text := record.Message
+	record.Attrs(func(a slog.Attr) bool {
+		if a.Key != "connection" {
+			text += fmt.Sprintf(" %s=%v", a.Key, a.Value)
+		}
+		return true
+	})
+	s.lab.note("engine: %s", text)
+	return nil
+}
+
+// scenario is one play.
+type scenario struct {
+	quirks   world.Quirks
+	spec     world.ConnectionSpec
+	policy   Policy
+	approves bool          // a person approves when asked
+	limit    time.Duration // how long at most
+	prepare  func(*lab)
+	begin    func(*lab, *session) // default: an alert
+	faults   map[int]fault
+	hands    map[int]func(*lab)
+	every    func(*lab, int)
+	quiet    bool // no story
+}
+
+// usual is the scenario that the others vary.
+func usual() scenario {
+	return scenario{quirks: world.DefaultQuirks(), spec: dueSpec(), policy: defaultPolicy(), approves: true, limit: 12 * 24 * time.Hour}
+}
+
+// outcome is how a play ended.
+type outcome struct {
+	lab    *lab
+	status bridge.RotationStatus
+	last   *bridge.RotationRecord // the first rotation; nil: none was begun
+	ending string                 // done | aborted | blocked <reason> | waiting <reason> | none
+}
+
+// play carries a scenario to its end: the rotation has ended, is blocked, or the time
+// is up; a killed process is followed by another.
+func play(t *testing.T, s scenario, check func(*testing.T, outcome)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(s.quirks, s.spec, s.policy)
+		l.faults, l.hands, l.every = s.faults, s.hands, s.every
+		if !s.quiet {
+			l.log = slog.New(storyLog{lab: l})
+		}
+		if s.prepare != nil {
+			s.prepare(l)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		o := l.run(ctx, s)
+		cancel()
+		check(t, o)
+	})
+}
+
+// run plays until there is an ending.
+func (l *lab) run(ctx context.Context, s scenario) outcome {
+	current := l.serve(ctx)
+	if s.begin != nil {
+		s.begin(l, current)
+	} else {
+		l.alert(ctx, current)
+	}
+	deadline := time.Now().Add(s.limit)
+	for time.Now().Before(deadline) {
+		select {
+		case dead := <-l.dead:
+			dead.stop()
+			<-dead.over
+			time.Sleep(20 * time.Second)
+			if dead == current {
+				current = l.serve(ctx)
+			}
+			if s.begin == nil {
+				l.alert(ctx, current) // Alertmanager comes again
+			}
+			continue
+		case <-time.After(10 * time.Minute):
+		}
+		status := current.engine.Status(l.at.Name)
+		if s.approves && status.Waiting == string(ApprovalNeeded) {
+			l.approve(ctx, current)
+		}
+		if l.isOver(current) {
+			break
+		}
+	}
+	time.Sleep(3 * time.Hour) // what comes after
+	o := l.outcome(current)
+	current.stop()
+	<-current.over
+	return o
+}
+
+// alert does what Alertmanager does; a dead process is tried again later.
+func (l *lab) alert(ctx context.Context, s *session) Decision {
+	decision, why, err := s.engine.Alert(ctx, l.at.Name)
+	l.note("alert: %s: %s %v", decision, why, err)
+	return decision
+}
+
+// approve does what the waiting sentence asks for.
+func (l *lab) approve(ctx context.Context, s *session) {
+	rec := s.engine.bookFor(l.at.Name).last()
+	if rec == nil || rec.Rotation == nil {
+		return
+	}
+	for _, old := range rec.Rotation.old() {
+		err := s.engine.Approve(ctx, l.at.Name, old.ID)
+		l.note("a person approves the deletion of %s: %v", old.ID, err)
+	}
+}
+
+// isOver tells whether the rotation has ended or is blocked.
+func (l *lab) isOver(s *session) bool {
+	b := s.engine.bookFor(l.at.Name)
+	if b == nil || b.last() == nil || l.isDead(s) {
+		return false
+	}
+	rec := b.last()
+	return (rec.Rotation == nil && len(rec.History) > 0) || (rec.Rotation != nil && rec.Rotation.Blocked != nil)
+}
+
+func (l *lab) isDead(s *session) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return s.dead
+}
+
+func (l *lab) outcome(s *session) outcome {
+	o := outcome{lab: l, status: s.engine.Status(l.at.Name), ending: "none"}
+	records := s.engine.Records()
+	if len(records) > 0 {
+		o.last = &records[len(records)-1]
+		o.ending = string(o.last.Ending)
+	}
+	switch {
+	case o.status.Blocked != "":
+		o.ending = "blocked " + o.status.Blocked
+	case o.status.Waiting != "":
+		o.ending = "waiting " + o.status.Waiting
+	case o.ending == "":
+		o.ending = "running " + string(o.status.Phase)
+	}
+	return o
+}

@@ -1,0 +1,256 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// The session implements the engine's ports on the world: what the real clients do over
+// the wire, without the wire.
+
+var exporter = world.By(world.ActorExporter)
+
+// classified is a world's refusal as the clients would classify it.
+func classified(op string, err error) error {
+	var failed *world.Error
+	if !errors.As(err, &failed) {
+		return err
+	}
+	e := &bridge.Error{Op: op, Reason: bridge.ReasonOther, Status: failed.Status, Code: failed.Code, Detail: failed.Code}
+	switch {
+	case failed.Code == "AccessDeniedException", failed.Status == http.StatusForbidden:
+		e.Reason = bridge.ReasonPermission
+	case failed.Service == world.ServiceGraph && failed.Status == http.StatusNotFound && strings.Contains(failed.Message, "segment"):
+		e.Reason = bridge.ReasonAPIChanged
+	case failed.Status == http.StatusNotFound, strings.Contains(failed.Code, "NotFound"):
+		e.Reason = bridge.ReasonNotFound
+	}
+	return e
+}
+
+func (s *session) resolve(ctx context.Context) (bridge.Binding, error) {
+	l := s.lab
+	return reading(ctx, s, "resolve", func() (bridge.Binding, error) {
+		tenants, err := l.world.ListProvisioningTenants(exporter, l.at.IdentityStoreID)
+		if err != nil {
+			return bridge.Binding{}, classified("resolving", err)
+		}
+		binding := l.at.Binding
+		binding.ProvisioningTenantID, binding.SCIMEndpoint = tenants[0].TenantID, strings.TrimSuffix(tenants[0].SCIMEndpoint, "/")
+		return binding, nil
+	})
+}
+
+// ListTokens implements TokenService.
+func (s *session) ListTokens(ctx context.Context) (bridge.TokenList, error) {
+	l := s.lab
+	return reading(ctx, s, "aws.list", func() (bridge.TokenList, error) {
+		tokens, err := l.world.ListBearerTokens(exporter, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
+		if err != nil {
+			return bridge.TokenList{}, classified("listing SCIM tokens", err)
+		}
+		list := bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Date: l.world.AWSNow()}
+		for _, token := range tokens {
+			list.Tokens = append(list.Tokens, token.Token)
+		}
+		return list, nil
+	})
+}
+
+// CreateToken implements TokenService.
+func (s *session) CreateToken(ctx context.Context) (issued bridge.IssuedToken, err error) {
+	l := s.lab
+	err = acting(ctx, s, "aws.create", func() error {
+		token, err := l.world.CreateBearerToken(exporter, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
+		if err != nil {
+			return classified("creating a SCIM token", err)
+		}
+		issued = bridge.IssuedToken{Token: token.Token, Value: bridge.NewSecret(token.Value), Date: l.world.AWSNow()}
+		return nil
+	})
+	if err != nil {
+		return bridge.IssuedToken{}, err
+	}
+	return issued, nil
+}
+
+// DeleteToken implements TokenService.
+func (s *session) DeleteToken(ctx context.Context, tokenID string) error {
+	l := s.lab
+	return acting(ctx, s, "aws.delete", func() error {
+		return classified("deleting a SCIM token", l.world.DeleteBearerToken(exporter, l.at.IdentityStoreID, l.at.ProvisioningTenantID, tokenID))
+	})
+}
+
+func (s *session) scimCall(value bridge.Secret) world.SCIMCall {
+	return world.SCIMCall{Tenant: s.lab.at.ProvisioningTenantID, Token: value.Reveal(), SourceIP: world.ExporterAddress, UserAgent: "entra-aws-exporter/test"}
+}
+
+// ProbeToken implements SCIM.
+func (s *session) ProbeToken(ctx context.Context, value bridge.Secret) (bridge.Probe, error) {
+	return reading(ctx, s, "scim.probe", func() (bridge.Probe, error) {
+		err := s.lab.world.ServiceProviderConfig(s.scimCall(value))
+		var failed *world.Error
+		switch {
+		case err == nil:
+			return bridge.Probe{StatusCode: http.StatusOK, Date: s.lab.world.AWSNow()}, nil
+		case errors.As(err, &failed) && failed.Status != 0:
+			return bridge.Probe{StatusCode: failed.Status, Date: s.lab.world.AWSNow()}, nil
+		default:
+			return bridge.Probe{}, classified("probing", err)
+		}
+	})
+}
+
+// HasUser implements SCIM.
+func (s *session) HasUser(ctx context.Context, value bridge.Secret, userName string) (bool, error) {
+	return reading(ctx, s, "scim.user", func() (bool, error) {
+		_, total, err := s.lab.world.ListUsers(s.scimCall(value), []world.Match{{Attribute: "userName", Value: userName}}, 1, 1)
+		return total > 0, classified("looking a user up", err)
+	})
+}
+
+// CallsSince implements SCIMCalls.
+func (s *session) CallsSince(ctx context.Context, since time.Time) ([]bridge.SCIMCall, error) {
+	return reading(ctx, s, "trail.calls", func() ([]bridge.SCIMCall, error) {
+		events, err := s.lab.world.LookupEvents(exporter, world.TrailFilter{After: since, EventSource: world.SCIMEventSource, TenantID: s.lab.at.ProvisioningTenantID})
+		if err != nil {
+			return nil, classified("looking events up", err)
+		}
+		var calls []bridge.SCIMCall
+		for _, event := range slices.Backward(events) {
+			calls = append(calls, event.SCIMCall)
+		}
+		return calls, nil
+	})
+}
+
+// Job implements Provisioning.
+func (s *session) Job(ctx context.Context) (bridge.Job, error) {
+	l := s.lab
+	return reading(ctx, s, "graph.job", func() (bridge.Job, error) {
+		job, err := l.world.Job(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+		return job.Job, classified("reading the job", err)
+	})
+}
+
+// Credentials implements Provisioning.
+func (s *session) Credentials(ctx context.Context) ([]bridge.Credential, error) {
+	l := s.lab
+	return reading(ctx, s, "graph.secrets", func() ([]bridge.Credential, error) {
+		secrets, err := l.world.Secrets(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID)
+		if err != nil {
+			return nil, classified("reading the provisioning credentials", err)
+		}
+		var list []bridge.Credential
+		for _, secret := range secrets {
+			list = append(list, bridge.Credential{Key: secret.Key, Value: bridge.NewSecret(secret.Value)})
+		}
+		return list, nil
+	})
+}
+
+func secretsOf(credentials []bridge.Credential) []world.Secret {
+	var list []world.Secret
+	for _, c := range credentials {
+		list = append(list, world.Secret{Key: c.Key, Value: c.Value.Reveal()})
+	}
+	return list
+}
+
+// SaveCredentials implements Provisioning.
+func (s *session) SaveCredentials(ctx context.Context, credentials []bridge.Credential) error {
+	l := s.lab
+	return acting(ctx, s, "graph.put", func() error {
+		return classified("saving the provisioning credentials", l.world.PutSecrets(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, secretsOf(credentials)))
+	})
+}
+
+// TestConnection implements Provisioning.
+func (s *session) TestConnection(ctx context.Context, inline []bridge.Credential) (bridge.Verdict, error) {
+	l, name := s.lab, "graph.test"
+	if inline != nil {
+		name = "graph.inline"
+	}
+	verdict, err := reading(ctx, s, name, func() (bridge.Verdict, error) {
+		err := l.world.TestConnection(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID, secretsOf(inline))
+		var failed *world.Error
+		switch {
+		case err == nil:
+			return bridge.VerdictGood, nil
+		case errors.As(err, &failed) && strings.Contains(failed.Code, "CredentialValidation"):
+			return bridge.VerdictBad, nil
+		default:
+			return bridge.VerdictUndecided, classified("testing the connection", err)
+		}
+	})
+	switch {
+	case err != nil:
+		return bridge.VerdictUndecided, err
+	case verdict == bridge.VerdictBad:
+		return verdict, &bridge.Error{Reason: bridge.ReasonOther, Op: "testing the connection", Status: http.StatusBadRequest, Detail: "CredentialValidation"}
+	default:
+		return verdict, nil
+	}
+}
+
+// StartJob implements Provisioning.
+func (s *session) StartJob(ctx context.Context) error {
+	l := s.lab
+	return acting(ctx, s, "graph.start", func() error {
+		return classified("starting the job", l.world.StartJob(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID))
+	})
+}
+
+// Exports implements Provisioning.
+func (s *session) Exports(ctx context.Context, since time.Time) (int, error) {
+	l := s.lab
+	return reading(ctx, s, "graph.log", func() (int, error) {
+		entries, err := l.world.ProvisioningLog(exporter, l.at.EntraTenantID, world.LogFilter{After: since, JobID: l.at.JobID, Status: "success"})
+		return len(entries), classified("reading the provisioning log", err)
+	})
+}
+
+// ProvisionUser implements Provisioning.
+func (s *session) ProvisionUser(ctx context.Context, userObjectID string) (userName string, err error) {
+	l := s.lab
+	err = acting(ctx, s, "graph.canary", func() error {
+		job, err := l.world.Job(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+		if err != nil {
+			return classified("provisioning on demand", err)
+		}
+		outcome, err := l.world.ProvisionOnDemand(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID, job.RuleID, userObjectID)
+		userName = outcome.UserName
+		return classified("provisioning on demand", err)
+	})
+	return userName, err
+}
+
+// Application implements Provisioning.
+func (s *session) Application(ctx context.Context) (bridge.Application, error) {
+	l := s.lab
+	return reading(ctx, s, "graph.app", func() (bridge.Application, error) {
+		sp, err := l.world.ServicePrincipal(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID)
+		if err != nil {
+			return bridge.Application{}, classified("reading the application", err)
+		}
+		app := bridge.Application{EntityIDs: sp.EntityIDs}
+		audits, err := l.world.DirectoryAudits(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, time.Time{})
+		if err == nil {
+			app.CredentialsReadable = true
+			for _, audit := range audits {
+				if audit.At.After(app.CredentialsChanged) {
+					app.CredentialsChanged = audit.At
+				}
+			}
+		}
+		return app, nil
+	})
+}

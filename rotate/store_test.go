@@ -1,0 +1,230 @@
+package rotate
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// memory is a journal and a vault that survive the death of the engines that use them.
+type memory struct {
+	mu       sync.Mutex
+	records  map[string]stored
+	entries  map[string]vaultEntry
+	revision int
+	past     []memory // after every write, for whoever puts an old backup back
+	keepPast bool
+}
+
+type stored struct {
+	content  []byte
+	revision string
+}
+
+type vaultEntry struct {
+	content string
+	filled  bool
+	torn    bool
+}
+
+func newMemory() *memory {
+	return &memory{records: map[string]stored{}, entries: map[string]vaultEntry{}}
+}
+
+func (m *memory) remember() {
+	if m.keepPast {
+		m.past = append(m.past, memory{records: maps.Clone(m.records), entries: maps.Clone(m.entries)})
+	}
+}
+
+// putBack restores the state as it was after its n-th write.
+func (m *memory) putBack(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n >= len(m.past) {
+		return
+	}
+	m.revision++
+	m.records, m.entries = maps.Clone(m.past[n].records), maps.Clone(m.past[n].entries)
+	for key, r := range m.records { // a file that was copied back is another file
+		r.revision = "restored-" + strconv.Itoa(m.revision)
+		m.records[key] = r
+	}
+}
+
+func (m *memory) load(key string) ([]byte, string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.records[key]
+	return bytes.Clone(r.content), r.revision, nil
+}
+
+func (m *memory) save(key string, content []byte, revision string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.records[key].revision != revision {
+		return "", fmt.Errorf("saving %s: %w", key, bridge.ErrConflict)
+	}
+	m.revision++
+	r := stored{bytes.Clone(content), strconv.Itoa(m.revision)}
+	m.records[key] = r
+	m.remember()
+	return r.revision, nil
+}
+
+func (m *memory) keys() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.records))
+}
+
+func (m *memory) reserve(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.entries[key]; !ok {
+		m.entries[key] = vaultEntry{}
+	}
+}
+
+func (m *memory) write(key string, entry bridge.Secret, torn bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.entries[key].filled {
+		return fmt.Errorf("writing %s: %w", key, bridge.ErrExists)
+	}
+	content := entry.Reveal()
+	if torn {
+		content = content[:len(content)/2]
+	}
+	m.entries[key] = vaultEntry{content: content, filled: true, torn: torn}
+	m.remember()
+	return nil
+}
+
+func (m *memory) read(key string) (bridge.Secret, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entries[key]
+	if e.torn {
+		return bridge.Secret{}, fmt.Errorf("reading %s: %w", key, bridge.ErrUnreadable)
+	}
+	if !e.filled {
+		return bridge.Secret{}, nil
+	}
+	return bridge.NewSecret(e.content), nil
+}
+
+func (m *memory) list(binding string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var keys []string
+	for key := range m.entries {
+		if strings.HasPrefix(key, binding+"/") {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (m *memory) destroy(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.entries, key)
+	m.remember()
+}
+
+// values returns every token value that the vault holds.
+func (m *memory) values() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []string
+	for key, e := range m.entries {
+		binding, _, _ := strings.Cut(key, "/")
+		if _, value, err := decodeEntry(bridge.NewSecret(e.content), binding); err == nil && e.filled && !e.torn {
+			list = append(list, value.Reveal())
+		}
+	}
+	return list
+}
+
+// The session's view of the memory is the store that an engine gets: each access goes
+// through the session, which may be dead, and where faults lie in wait.
+
+// Load implements Journal.
+func (s *session) Load(ctx context.Context, key string) (content []byte, revision string, err error) {
+	err = s.quietly(func() error {
+		content, revision, err = s.lab.memory.load(key)
+		return err
+	})
+	return content, revision, err
+}
+
+// Save implements Journal.
+func (s *session) Save(ctx context.Context, key string, content []byte, revision string) (written string, err error) {
+	err = s.access(ctx, "journal.save", func(fault) error {
+		written, err = s.lab.memory.save(key, content, revision)
+		return err
+	})
+	if err != nil {
+		written = ""
+	}
+	return written, err
+}
+
+// Keys implements Journal.
+func (s *session) Keys(context.Context) (keys []string, err error) {
+	err = s.quietly(func() error {
+		keys = s.lab.memory.keys()
+		return nil
+	})
+	return keys, err
+}
+
+// Reserve implements Vault.
+func (s *session) Reserve(ctx context.Context, key string) error {
+	return s.access(ctx, "vault.reserve", func(fault) error {
+		s.lab.memory.reserve(key)
+		return nil
+	})
+}
+
+// Write implements Vault.
+func (s *session) Write(ctx context.Context, key string, entry bridge.Secret) error {
+	return s.access(ctx, "vault.write", func(f fault) error {
+		return s.lab.memory.write(key, entry, f == tornWrite)
+	})
+}
+
+// Read implements Vault.
+func (s *session) Read(ctx context.Context, key string) (entry bridge.Secret, err error) {
+	err = s.quietly(func() error {
+		entry, err = s.lab.memory.read(key)
+		return err
+	})
+	return entry, err
+}
+
+// List implements Vault.
+func (s *session) List(ctx context.Context, binding string) (keys []string, err error) {
+	err = s.quietly(func() error {
+		keys = s.lab.memory.list(binding)
+		return nil
+	})
+	return keys, err
+}
+
+// Destroy implements Vault.
+func (s *session) Destroy(ctx context.Context, key string) error {
+	return s.access(ctx, "vault.destroy", func(fault) error {
+		s.lab.memory.destroy(key)
+		return nil
+	})
+}
