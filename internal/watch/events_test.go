@@ -448,6 +448,26 @@ func TestAReadingThatFailsCountsNothing(t *testing.T) {
 	})
 }
 
+func TestAnEntryOfTheFutureDoesNotEndTheReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, disk := &provisioningLog{}, &store{}
+		source := eventSource(log, disk)
+		log.add("ahead", "sp-1", 0)
+		log.entries[0].At = time.Now().Add(3 * 24 * time.Hour)
+		for i := range 10 {
+			log.add(strconv.Itoa(i), "sp-1", 0)
+			time.Sleep(5 * time.Minute)
+			if counts := look(t, source, bound("corp", "sp-1")); total(counts["corp"]) != uint64(i+2) {
+				t.Errorf("look %d: %v", i, counts["corp"])
+			}
+		}
+		time.Sleep(4 * 24 * time.Hour)
+		if counts := look(t, source, bound("corp", "sp-1")); total(counts["corp"]) != 11 {
+			t.Errorf("when its time has come: %v", counts["corp"])
+		}
+	})
+}
+
 func TestPublishedCountersNeverChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &provisioningLog{}

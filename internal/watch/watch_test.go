@@ -148,6 +148,23 @@ func TestAHangingServiceIsCutOff(t *testing.T) {
 	})
 }
 
+func TestStoppingIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, log := &jobs{}, &logbook{}
+		options := one(watch.Job(5*time.Minute, client.read))
+		options.Logger = log.logger(slog.LevelDebug)
+		w, stop := start(t, options, nil)
+		after(time.Minute)
+		client.set(func(j *jobs) { j.hang = true })
+		w.Refresh("corp")
+		after(time.Second)
+		stop()
+		if s := status(t, w, 0, bridge.SourceJob); len(client.times()) != 2 || !s.Up() || log.String() != "" {
+			t.Errorf("after %d looks: %+v\n%s", len(client.times()), s, log)
+		}
+	})
+}
+
 func TestAfterTheNetworkFailedItLooksSooner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, test := range []struct {
@@ -253,6 +270,7 @@ func TestSnapshotsNeverChange(t *testing.T) {
 		after(2 * time.Minute)
 		held := w.Snapshots()[0]
 		shown := fmt.Sprintf("%+v %+v", held, *held.Job)
+		after(time.Hour)
 		client.set(func(j *jobs) { j.err = nil })
 		after(time.Hour)
 		if now := fmt.Sprintf("%+v %+v", held, *held.Job); now != shown {
