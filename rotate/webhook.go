@@ -46,13 +46,14 @@ type Decider interface {
 	Alert(ctx context.Context, connection string) (Decision, string, error)
 }
 
-// WebhookOptions are what the webhook demands of its callers.
+// WebhookOptions are what the webhook demands of its callers. The functions are asked
+// at every request, so that a reload needs no other webhook.
 type WebhookOptions struct {
-	// Bearer returns the token that callers must show; nil: something in front
-	// authenticates. It is called for every request.
-	Bearer func() (bridge.Secret, error)
-	// MatchLabels must all be on an alert for it to mean us.
-	MatchLabels map[string]string
+	// Bearer returns the token that callers must show; required is false if something
+	// in front authenticates them. Optional.
+	Bearer func() (value bridge.Secret, required bool, err error)
+	// MatchLabels returns what must all be on an alert for it to mean us. Optional.
+	MatchLabels func() map[string]string
 	Logger      *slog.Logger
 }
 
@@ -68,6 +69,9 @@ type Webhook struct {
 
 // NewWebhook makes the handler; it is also the collector of its own counters.
 func NewWebhook(decider Decider, options WebhookOptions) *Webhook {
+	if options.MatchLabels == nil {
+		options.MatchLabels = func() map[string]string { return nil }
+	}
 	w := &Webhook{
 		decider: decider, options: options,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -166,7 +170,10 @@ func (w *Webhook) authenticate(answer http.ResponseWriter, request *http.Request
 	if w.options.Bearer == nil {
 		return nil
 	}
-	wanted, err := w.options.Bearer()
+	wanted, required, err := w.options.Bearer()
+	if err == nil && !required {
+		return nil
+	}
 	if err != nil {
 		w.options.Logger.Error("the webhook's bearer token cannot be read", "err", err)
 		return &rejection{http.StatusInternalServerError, "the bearer token cannot be read"}
@@ -250,7 +257,7 @@ func (w *Webhook) decideAll(ctx context.Context, alerts []alert) (map[Decision]i
 
 // read tells which connection an alert means, or the decision that needs no engine.
 func (w *Webhook) read(a alert) (connection string, decision Decision) {
-	for name, value := range w.options.MatchLabels {
+	for name, value := range w.options.MatchLabels() {
 		if a.Labels[name] != value {
 			return "", DecisionUnmatched
 		}
