@@ -73,7 +73,7 @@ type window struct {
 	newest        time.Time
 	seen          idSet
 	tallies       map[string]tally    // those that changed
-	connections   map[string][]string // by service principal
+	connections   map[string][]string // by service principal, in lower case
 }
 
 func (s *eventState) window(after, before time.Time) *window {
@@ -82,13 +82,15 @@ func (s *eventState) window(after, before time.Time) *window {
 		seen: make(idSet), tallies: make(map[string]tally), connections: make(map[string][]string),
 	}
 	for connection, tally := range s.tallies {
-		w.connections[tally.servicePrincipalID] = append(w.connections[tally.servicePrincipalID], connection)
+		id := strings.ToLower(tally.servicePrincipalID)
+		w.connections[id] = append(w.connections[id], connection)
 	}
 	return w
 }
 
 // visit counts an entry unless it was counted before. An entry of an application that
-// no connection resolves to yet is left for later.
+// no connection resolves to yet is left for later. The log does not keep to the
+// letter case of ids.
 func (w *window) visit(event bridge.Event) error {
 	if event.ID == "" || !event.At.After(w.after) || !event.At.Before(w.before) {
 		return nil
@@ -100,12 +102,12 @@ func (w *window) visit(event bridge.Event) error {
 	if w.state.seen.has(event.At, id) || w.seen.has(event.At, id) {
 		return nil
 	}
-	for _, connection := range w.connections[event.ServicePrincipalID] {
+	for _, connection := range w.connections[strings.ToLower(event.ServicePrincipalID)] {
 		current, changed := w.tallies[connection]
 		if !changed {
 			current = w.state.tallies[connection]
 		}
-		if current.jobID != "" && event.JobID != "" && current.jobID != event.JobID {
+		if current.jobID != "" && event.JobID != "" && !strings.EqualFold(current.jobID, event.JobID) {
 			continue
 		}
 		if !changed {

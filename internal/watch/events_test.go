@@ -325,7 +325,8 @@ func TestWhoseEntryItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, disk := &provisioningLog{}, &store{}
 		source := eventSource(log, disk)
-		log.add("1", "sp-1", 0)
+		log.add("1", "SP-1", 0)
+		log.entries[0].JobID = "Job"
 		log.add("2", "sp-2", 0)
 		log.entries[1].JobID = "another job"
 		time.Sleep(time.Minute)
