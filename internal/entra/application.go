@@ -74,6 +74,13 @@ func (a *Application) Binding(ctx context.Context) (bridge.Binding, error) {
 	return bridge.Binding{EntraTenantID: a.tenant.id, ServicePrincipalID: servicePrincipal, JobID: job}, nil
 }
 
+// Rediscover forgets what was discovered and returns the Entra half of what the
+// connection resolves to now.
+func (a *Application) Rediscover(ctx context.Context) (bridge.Binding, error) {
+	a.learn(func(found *discovered) { *found = discovered{} })
+	return a.Binding(ctx)
+}
+
 // resolve returns service principal and job.
 func (a *Application) resolve(ctx context.Context) (servicePrincipal, job string, err error) {
 	if servicePrincipal, err = a.servicePrincipal(ctx); err != nil {

@@ -83,8 +83,7 @@ func guard(send func() error) (err error) {
 	return send()
 }
 
-// raw sends what the SDK has no method or no words for, through the same adapter. It
-// returns the body of the answer, nil if it has none.
+// raw sends what the SDK has no method or no words for, through the same adapter.
 func (t *Tenant) raw(ctx context.Context, method kiota.HttpMethod, template string, parameters map[string]string, query map[string]string, body any) ([]byte, error) {
 	request := kiota.NewRequestInformation()
 	request.Method, request.UrlTemplate = method, "{+baseurl}"+template
@@ -103,6 +102,11 @@ func (t *Tenant) raw(ctx context.Context, method kiota.HttpMethod, template stri
 		}
 		request.SetStreamContentAndContentType(content, "application/json")
 	}
+	return t.send(ctx, request)
+}
+
+// send returns the body of the answer, nil if it has none.
+func (t *Tenant) send(ctx context.Context, request *kiota.RequestInformation) ([]byte, error) {
 	answer, err := t.adapter.SendPrimitive(ctx, request, "[]byte", nil)
 	if err != nil {
 		return nil, err

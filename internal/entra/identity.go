@@ -54,7 +54,7 @@ func newIdentity(t *Tenant, ownEndpoint bool, w *web) *identity {
 		options: azcore.ClientOptions{
 			Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: t.login + "/", Services: map[cloud.ServiceName]cloud.ServiceConfiguration{}},
 			Transport: w.client("login", signInSize, nil),
-			Retry:     policy.RetryOptions{MaxRetries: 2, RetryDelay: time.Second, MaxRetryDelay: 5 * time.Second},
+			Retry:     policy.RetryOptions{MaxRetries: 1, RetryDelay: time.Second, MaxRetryDelay: 5 * time.Second},
 		},
 		noInstanceLookup: ownEndpoint,
 		nextDoor:         direct.client("managed_identity", signInSize, nil),

@@ -1,0 +1,243 @@
+package entra
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// inBubble runs a test on virtual time.
+func inBubble(t *testing.T, test func(*testing.T)) { t.Helper(); synctest.Test(t, test) }
+
+// TestFailures holds what a person reads to what happens on the wire.
+func TestFailures(t *testing.T) {
+	const op = "reading the provisioning job: "
+	const permission = " (grant the application permission Synchronization.Read.All with admin consent, see deploy/permissions/entra.md)"
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		want   string
+		unsent bool
+	}{
+		"403": {
+			answer: always(403, `{"error":{"code":"Authorization_RequestDenied","message":"Insufficient privileges to complete the operation.","innerError":{"date":"x"}}}`),
+			want:   op + "permission: 403 Authorization_RequestDenied: Insufficient privileges to complete the operation." + permission,
+		},
+		"403 without a body": {answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, want: op + "permission: answered 403 without a type" + permission},
+		"licence": {
+			answer: always(403, `{"error":{"code":"Authentication_RequestFromNonPremiumTenantOrB2CTenant","message":"Neither tenant is B2C or tenant doesn't have premium license"}}`),
+			want: op + "licence: 403 Authentication_RequestFromNonPremiumTenantOrB2CTenant: Neither tenant is B2C or tenant doesn't have premium license " +
+				"(the tenant needs Microsoft Entra ID P1 or P2 for this)",
+		},
+		"401": {
+			answer: always(401, `{"error":{"code":"InvalidAuthenticationToken","message":"Access token has expired or is not yet valid."}}`),
+			want: op + "auth: 401 InvalidAuthenticationToken: Access token has expired or is not yet valid. " +
+				"(check the tenant's cloud and endpoints, and the clock)",
+		},
+		"404": {
+			answer: always(404, `{"error":{"code":"Request_ResourceNotFound","message":"Resource 'x' does not exist or one of its queried reference-property objects are not present."}}`),
+			want: op + "not_found: 404 Request_ResourceNotFound: Resource 'x' does not exist or one of its queried reference-property objects are not present. " +
+				"(the application or its job was deleted; check service_principal_id and job_id)",
+		},
+		"{} as error body":     {answer: always(500, `{}`), want: op + "other: answered 500 with application/json"},
+		"{error:{}}":           {answer: always(500, `{"error":{}}`), want: op + "other: answered 500 with application/json"},
+		"{error:null}":         {answer: always(500, `{"error":null}`), want: op + "other: answered 500 with application/json"},
+		"error of odd types":   {answer: always(500, `{"error":{"code":7,"message":["x"]}}`), want: op + "other: answered 500 with application/json"},
+		"null":                 {answer: always(500, `null`), want: op + "other: answered 500 with application/json"},
+		"an empty error body":  {answer: always(500, ``), want: op + "other: answered 500 with application/json"},
+		"null message":         {answer: always(500, `{"error":{"code":"InternalError","message":null}}`), want: op + "other: 500 InternalError"},
+		"error inside message": {answer: always(400, `{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"JobNotReady\",\"message\":\"Try later.\"}}"}}`), want: op + "other: 400 JobNotReady: Try later."},
+		"error inside message, capital, message null": {
+			answer: always(400, `{"error":{"code":"UnknownError","message":"{\"Code\":\"JobNotReady\",\"Message\":null}"}}`), want: op + "other: 400 JobNotReady",
+		},
+		"mail address and token in the message": {
+			answer: always(400, `{"error":{"code":"BadRequest","message":"User ann.lee@example.com\nhas `+strings.Repeat("A1", 40)+`."}}`),
+			want:   op + "other: 400 BadRequest: User (address) has (value)",
+		},
+		"503 with HTML": {answer: html(503), want: op + "other: answered 503 with text/html"},
+		"200 with HTML": {answer: html(200), want: op + "invalid_response: answered 200 with text/html that cannot be read: contentType is not valid"},
+		"200 empty":     {answer: always(200, ``), want: op + "invalid_response: answered 200 with application/json that cannot be read: the answer is empty"},
+		"200 null":      {answer: always(200, `null`), want: op + "invalid_response: answered 200 with application/json that cannot be read: the answer is empty"},
+		"200 {}":        {answer: always(200, `{}`), want: op + "invalid_response: a job without its status"},
+		"200 torn":      {answer: always(200, healthyJob[:200]), want: op + "invalid_response: answered 200 with application/json that cannot be read: invalid json type"},
+		"a list for a job": {
+			answer: always(200, `[]`), want: op + "invalid_response: a job without its status",
+		},
+		"a word for a time": {
+			answer: always(200, `{"status":{"lastExecution":{"timeBegan":"yesterday"}}}`),
+			want:   op + "invalid_response: answered 200 with application/json that cannot be read: parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\"",
+		},
+		"302": {
+			answer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://proxy.test/", 302) },
+			want:   op + "invalid_response: a redirect elsewhere: answered 302 with text/html (check the tenant's endpoints, and what stands between)",
+		},
+		"504": {answer: always(504, `{}`), want: op + "timeout: answered 504 with application/json"},
+		"DNS": {
+			answer: failing(&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "graph.test", IsNotFound: true}}),
+			want:   op + "network: the name graph.test cannot be resolved", unsent: true,
+		},
+		"connection refused": {
+			answer: failing(&net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 443}, Err: syscall.ECONNREFUSED}),
+			want:   op + "network: dial tcp 192.0.2.1:443: connection refused", unsent: true,
+		},
+		"dial timeout": {
+			answer: failing(&net.OpError{Op: "dial", Net: "tcp", Err: timeoutError{}}), want: op + "timeout: dial tcp: i/o timeout", unsent: true,
+		},
+		"connection reset": {
+			answer: failing(&net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}), want: op + "network: read tcp: connection reset by peer",
+		},
+		"TLS": {
+			answer: failing(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}),
+			want: op + "network: tls: failed to verify certificate: x509: certificate signed by unknown authority " +
+				"(if a proxy inspects TLS, set http_client.tls_config.ca_file)", unsent: true,
+		},
+		"hang":    {answer: hanging, want: op + "timeout: no answer within 30s"},
+		"trickle": {answer: streaming(trickle{}), want: op + "timeout: no answer within 30s"},
+		"100 MB":  {answer: streaming(io.LimitReader(endless{}, 100<<20)), want: op + "invalid_response: the answer is too large"},
+		"body cut off": {
+			answer: streaming(io.MultiReader(strings.NewReader(`{"status":`), broken{})), want: op + "network: unexpected EOF",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				m := newMicrosoft(t)
+				m.serve["GET "+jobURL] = test.answer
+				_, err := m.application().Job(t.Context())
+				if got := wantError(t, err, test.want); got.Unsent != test.unsent {
+					t.Errorf("unsent %v, want %v", got.Unsent, test.unsent)
+				}
+			})
+		})
+	}
+}
+
+func TestEveryStatusAndBodyIsClassified(t *testing.T) {
+	for _, body := range []string{``, `{}`, `[]`, `null`, `"x"`, `7`, `{"error":"x"}`, `<html>`} {
+		m := newMicrosoft(t)
+		application := m.application()
+		for status := 200; status < 600; status++ {
+			if status == http.StatusTooManyRequests {
+				continue // it would pause the rest
+			}
+			m.serve["GET "+jobURL] = func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", "3600")
+				answerJSON(w, status, body)
+			}
+			_, err := application.Job(t.Context())
+			reason := bridge.ReasonOf(err)
+			if reason == "" || (reason == bridge.ReasonPermission) != (status == 403) || (reason == bridge.ReasonAuth) != (status == 401) {
+				t.Fatalf("%d %s: %v", status, body, err)
+			}
+		}
+	}
+}
+
+func TestGivingUpIsNoTimeout(t *testing.T) {
+	m := newMicrosoft(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	m.serve["GET "+jobURL] = func(_ http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done() }
+	_, err := m.application().Job(ctx)
+	wantError(t, err, "reading the provisioning job: other: given up: the exporter no longer waits for it")
+}
+
+func TestAnOddChallengeDoesNotCrash(t *testing.T) {
+	m := newMicrosoft(t)
+	m.serve["GET "+jobURL] = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer claims=unquoted`)
+		answerJSON(w, 401, `{}`)
+	}
+	_, err := m.application().Job(t.Context())
+	wantError(t, err, "reading the provisioning job: auth: answered 401 with application/json (check the tenant's cloud and endpoints, and the clock)")
+}
+
+// TestRealSockets is the one test over TCP: what Go's own transport makes of trouble.
+func TestRealSockets(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1.0") {
+			connection, _, _ := http.NewResponseController(w).Hijack()
+			_ = connection.(*tls.Conn).NetConn().(*net.TCPConn).SetLinger(0)
+			_ = connection.(*tls.Conn).NetConn().Close()
+			return
+		}
+		answerJSON(w, 200, fmt.Sprintf(`{"token_endpoint":"https://%[1]s/t/token","issuer":"https://%[1]s/t/v2.0","authorization_endpoint":"https://%[1]s/t/a",
+			"token_type":"Bearer","expires_in":3599,"access_token":"x"}`, r.Host))
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	m := newMicrosoft(t)
+	at := func(transport http.RoundTripper) func(*TenantOptions) {
+		return func(o *TenantOptions) {
+			o.LoginEndpoint, o.GraphEndpoint, o.Transport = server.URL, server.URL, transport
+		}
+	}
+	_, err := m.application(at(&http.Transport{DisableKeepAlives: true})).Job(within(t, 10*time.Second))
+	wantError(t, err, "reading the provisioning job: network: the sign-in to Entra: tls: failed to verify certificate: x509: certificate signed by unknown authority "+
+		"(if a proxy inspects TLS, set http_client.tls_config.ca_file)")
+	_, err = m.application(at(server.Client().Transport)).Job(within(t, 10*time.Second))
+	if bridge.ReasonOf(err) != bridge.ReasonNetwork || bridge.OutcomeOf(err) != bridge.OutcomeUnknown {
+		t.Errorf("a reset: %v", err)
+	}
+}
+
+func html(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, "<html><body>Sign in to the Wi-Fi</body></html>")
+	}
+}
+
+func streaming(body io.Reader) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if _, slow := body.(trickle); slow {
+			body = trickle{r.Context()}
+		}
+		w.(*answer).body = body
+	}
+}
+
+// trickle sends a space every second, until the request's context ends.
+type trickle struct{ ctx context.Context }
+
+func (b trickle) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(time.Second):
+		p[0] = ' '
+		return 1, nil
+	case <-b.ctx.Done():
+		return 0, b.ctx.Err()
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+type timeoutError struct{}
+
+func (timeoutError) Error() string   { return "i/o timeout" }
+func (timeoutError) Timeout() bool   { return true }
+func (timeoutError) Temporary() bool { return true }

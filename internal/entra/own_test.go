@@ -1,0 +1,74 @@
+package entra
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+func TestAppCredentials(t *testing.T) {
+	const applications = "GET /v1.0/applications"
+	m := newMicrosoft(t)
+	m.serve[applications] = always(200, `{"value":[{"passwordCredentials":[{"keyId":"s1","endDateTime":"2027-01-01T00:00:00.1234567Z","hint":"abc","secretText":null},null,{"keyId":"s2","endDateTime":null}],
+		"keyCredentials":[{"keyId":"c1","endDateTime":"2026-06-01T00:00:00Z","key":null},{"keyId":"c2","endDateTime":"0001-01-01T00:00:00Z"}]}]}`)
+	got, err := m.tenant().AppCredentials(t.Context())
+	want := []bridge.AppCredential{
+		{Kind: "secret", KeyID: "s1", Expires: at("2027-01-01T00:00:00.1234567Z")},
+		{Kind: "certificate", KeyID: "c1", Expires: at("2026-06-01T00:00:00Z")},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	if query := m.seen[0].URL.Query(); query.Get("$filter") != "appId eq '"+clientID+"'" || query.Get("$select") != "passwordCredentials,keyCredentials" {
+		t.Errorf("asked %s", m.seen[0].URL.RawQuery)
+	}
+	const op = "reading the exporter's own credentials: "
+	for want, answer := range map[string]http.HandlerFunc{
+		op + "not_found: tenant corp has no app registration with client id " + clientID + " (if it is registered in another tenant, switch this source off)": always(200, `{"value":[]}`),
+		op + "invalid_response: a list without its value":                                                                                         always(200, `{}`),
+		op + "invalid_response: answered 200 with application/json that cannot be read: unexpected end of JSON input":                             always(200, `{"value":[{"pass`),
+		op + "permission: 403 Denied (grant the application permission Application.Read.All with admin consent, see deploy/permissions/entra.md)": always(403, `{"error":{"code":"Denied"}}`),
+	} {
+		m.serve[applications] = answer
+		_, err := m.tenant().AppCredentials(t.Context())
+		wantError(t, err, want)
+	}
+}
+
+func TestApplicationForARotation(t *testing.T) { inBubble(t, testApplicationForARotation) }
+
+func testApplicationForARotation(t *testing.T) {
+	const entity = "https://eu-central-1.signin.aws.amazon.com/platform/saml/d-1234567890"
+	soon := time.Now().Add(48 * time.Hour).UTC().Truncate(time.Second)
+	m := newMicrosoft(t)
+	m.serve["GET "+principalURL] = selecting(map[string]string{"appId,servicePrincipalNames": `{"appId":"` + samlAppID + `","servicePrincipalNames":["` + strings.ToUpper(samlAppID) + `","` + entity + `"]}`})
+	m.serve["GET /v1.0/applications"] = always(200, `{"value":[{"passwordCredentials":[{"keyId":"gone","endDateTime":"1999-01-01T00:00:00Z"},
+		{"keyId":"later","endDateTime":"2099-01-01T00:00:00Z"},{"keyId":"soon","endDateTime":"`+soon.Format(time.RFC3339)+`"}],
+		"keyCredentials":[{"keyId":"unused","endDateTime":"`+soon.Add(-time.Hour).Format(time.RFC3339)+`"}]}]}`)
+	audit := func(when, activity, target string) string {
+		return `{"activityDateTime":"` + when + `","activityDisplayName":"` + activity + `","targetResources":[null,{"id":"` + target + `"}],"initiatedBy":{"user":{"userPrincipalName":"ann@example.com"}}}`
+	}
+	m.serve["GET /v1.0/auditLogs/directoryAudits"] = always(200, `{"value":[null,`+audit("2026-02-01T00:00:00Z", credentialActivity, strings.ToUpper(principal))+
+		`,`+audit("2026-02-02T00:00:00Z", "Update application", principal)+`,`+audit("2026-02-03T00:00:00Z", credentialActivity, "another")+`,`+audit("2026-01-01T00:00:00Z", credentialActivity, principal)+`]}`)
+	application := m.application()
+	got, err := application.Application(t.Context())
+	want := bridge.Application{EntityIDs: []string{entity}, CredentialExpires: soon, CredentialsChanged: at("2026-02-01T00:00:00Z"), CredentialsReadable: true}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	delete(m.serve, "GET /v1.0/auditLogs/directoryAudits")
+	delete(m.serve, "GET /v1.0/applications")
+	got, err = application.Application(t.Context())
+	if diff := cmp.Diff(bridge.Application{EntityIDs: []string{entity}}, got); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	delete(m.serve, "GET "+principalURL)
+	if _, err = application.Application(t.Context()); bridge.ReasonOf(err) != bridge.ReasonNotFound {
+		t.Errorf("got %v", err)
+	}
+}

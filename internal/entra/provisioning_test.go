@@ -1,0 +1,286 @@
+package entra
+
+import (
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+func credential(key, value string) bridge.Credential {
+	return bridge.Credential{Key: key, Value: bridge.NewSecret(value)}
+}
+
+func TestCredentials(t *testing.T) {
+	m := newMicrosoft(t)
+	m.serve["GET "+secretsURL] = always(200, `{"value":[{"key":"BaseAddress","value":"https://scim.test/?aadOptscim062020"},null,
+		{"key":"SecretToken","value":"*"},{"key":"SomethingNew","value":"x"},{"key":"SyncAll","value":null},{"value":"keyless"}]}`)
+	got, err := m.application().Credentials(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, c := range got {
+		keys = append(keys, c.Key+"="+c.Value.Reveal())
+	}
+	want := []string{"BaseAddress=https://scim.test/?aadOptscim062020", "SecretToken=*", "SomethingNew=x", "SyncAll="}
+	if !reflect.DeepEqual(keys, want) || !got[1].Masked() || got[0].Masked() {
+		t.Errorf("got %v", keys)
+	}
+}
+
+func TestCredentialsWhenTheUndocumentedAPIChanges(t *testing.T) {
+	const op = "reading the provisioning credentials: "
+	const advice = " (this API is undocumented; see whether a newer release of the exporter knows its successor)"
+	for want, answer := range map[string]http.HandlerFunc{
+		op + "api_changed: 404 UnknownError" + advice:                               always(404, `{"error":{"code":"UnknownError","message":"Resource not found for the segment 'secrets'."}}`),
+		op + "api_changed: 405 MethodNotAllowed" + advice:                           always(405, `{"error":{"code":"MethodNotAllowed","message":"m"}}`),
+		op + "api_changed: answered 200 with text/html that cannot be read":         html(200),
+		op + "api_changed: answered 200 with application/json that cannot be read":  always(200, `{"value":{"a":1}}`),
+		op + "api_changed: a list without its value":                                always(200, `{"secrets":[]}`),
+		op + "not_found: 404 Request_ResourceNotFound (check service_principal_id)": always(404, `{"error":{"code":"Request_ResourceNotFound","message":"ann@example.com"}}`),
+	} {
+		m := newMicrosoft(t)
+		m.serve["GET "+secretsURL] = answer
+		_, err := m.application().Credentials(t.Context())
+		wantError(t, err, want)
+	}
+}
+
+func TestSaveCredentials(t *testing.T) {
+	m := newMicrosoft(t)
+	m.serve["PUT "+secretsURL] = always204
+	err := m.application().SaveCredentials(t.Context(), []bridge.Credential{
+		credential("BaseAddress", "https://scim.test/x/scim/v2?aadOptscim062020"), credential("SecretToken", `a"<&>b`), credential("NewKey", ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"value": []any{
+		map[string]any{"key": "BaseAddress", "value": "https://scim.test/x/scim/v2?aadOptscim062020"},
+		map[string]any{"key": "SecretToken", "value": `a"<&>b`},
+		map[string]any{"key": "NewKey", "value": ""},
+	}}
+	if got := m.lastBody(); !reflect.DeepEqual(got, want) {
+		t.Errorf("sent %v", got)
+	}
+	if kind := m.seen[0].Header.Get("Content-Type"); kind != "application/json" || m.seen[0].Header.Get("Content-Encoding") != "" {
+		t.Errorf("sent as %s, %s", kind, m.seen[0].Header.Get("Content-Encoding"))
+	}
+}
+
+func TestAMaskIsNeverSaved(t *testing.T) {
+	m := newMicrosoft(t)
+	err := m.application().SaveCredentials(t.Context(), []bridge.Credential{credential("SecretToken", "*")})
+	got := wantError(t, err, "saving the provisioning credentials: other: the value of SecretToken is masked and would be overwritten with the mask")
+	if !got.Unsent || len(m.calls()) != 0 {
+		t.Errorf("asked %v", m.calls())
+	}
+}
+
+// TestActsGoOnce looks at every act under every trouble: sent once, and its outcome
+// told as what is known of it.
+func TestActsGoOnce(t *testing.T) {
+	acts := map[string]struct {
+		request string
+		act     func(*testing.T, *Application) error
+	}{
+		"save":  {"PUT " + secretsURL, func(t *testing.T, a *Application) error { return a.SaveCredentials(t.Context(), nil) }},
+		"start": {"POST " + jobURL + "/start", func(t *testing.T, a *Application) error { return a.StartJob(t.Context()) }},
+		"provision": {"POST " + jobURL + "/provisionOnDemand", func(t *testing.T, a *Application) error {
+			_, err := a.ProvisionUser(t.Context(), "user")
+			return err
+		}},
+	}
+	for what, test := range map[string]struct {
+		answer http.HandlerFunc
+		want   bridge.Outcome
+	}{
+		"429": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "1"); w.WriteHeader(429) }, bridge.OutcomeRefused},
+		"503": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "1"); w.WriteHeader(503) }, bridge.OutcomeUnknown},
+		"504": {always(504, ``), bridge.OutcomeUnknown},
+		"409": {always(409, `{}`), bridge.OutcomeRefused},
+		"401, a challenge": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("WWW-Authenticate", `Bearer claims="e30="`)
+			w.WriteHeader(401)
+		}, bridge.OutcomeRefused},
+		"302":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", 302) }, bridge.OutcomeUnknown},
+		"200 with HTML": {html(200), bridge.OutcomeUnknown},
+		"lost answer":   {failing(errNetwork), bridge.OutcomeUnknown},
+		"hang":          {hanging, bridge.OutcomeUnknown},
+		"no connection": {failing(errDial), bridge.OutcomeRefused},
+	} {
+		for name, act := range acts {
+			t.Run(name+" "+what, func(t *testing.T) {
+				inBubble(t, func(t *testing.T) {
+					m := newMicrosoft(t)
+					m.serve["GET "+jobURL+"/schema"] = always(200, userSchema)
+					m.serve[act.request] = test.answer
+					began := time.Now()
+					err := act.act(t, m.application())
+					if got := bridge.OutcomeOf(err); got != test.want {
+						t.Errorf("outcome %s of %v, want %s", got, err, test.want)
+					}
+					times := 0
+					for _, asked := range m.calls() {
+						if asked == act.request {
+							times++
+						}
+					}
+					if times != 1 {
+						t.Errorf("asked %d times", times)
+					}
+					if took := time.Since(began); took > testLimit {
+						t.Errorf("took %s", took)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAnActIsUnsentWithoutSignIn(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMicrosoft(t)
+		m.signIn = always(401, `{"error":"invalid_client","error_description":"AADSTS7000222: expired"}`)
+		if err := m.application().SaveCredentials(t.Context(), nil); bridge.OutcomeOf(err) != bridge.OutcomeRefused || len(m.calls()) != 0 {
+			t.Errorf("%v, asked %v", err, m.calls())
+		}
+		m.signIn = hanging
+		if err := m.application().StartJob(t.Context()); bridge.OutcomeOf(err) != bridge.OutcomeRefused || len(m.calls()) != 0 {
+			t.Errorf("%v, asked %v", err, m.calls())
+		}
+	})
+}
+
+func TestTestConnection(t *testing.T) {
+	const saved = "testing the saved provisioning credentials: "
+	for name, test := range map[string]struct {
+		answer  http.HandlerFunc
+		verdict bridge.Verdict
+		want    string
+	}{
+		"good": {always204, bridge.VerdictGood, ""},
+		"bad": {
+			always(400, `{"error":{"code":"SystemForCrossDomainIdentityManagementCredentialValidationUnavailable","message":"We received this unexpected response for ann@example.com: 401"}}`),
+			bridge.VerdictBad, saved + "other: 400 SystemForCrossDomainIdentityManagementCredentialValidationUnavailable",
+		},
+		"bad, wrapped": {
+			always(400, `{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"CredentialValidationFailure\",\"message\":null}}"}}`),
+			bridge.VerdictBad, saved + "other: 400 CredentialValidationFailure",
+		},
+		"bad, wrapping": {
+			always(400, `{"error":{"code":"CredentialValidationFailure","message":"{\"error\":{\"code\":\"Unauthorized\"}}"}}`),
+			bridge.VerdictBad, saved + "other: 400 Unauthorized",
+		},
+		"another 400":           {always(400, `{"error":{"code":"RequestMissingRequiredParameter"}}`), bridge.VerdictUndecided, saved + "other: 400 RequestMissingRequiredParameter"},
+		"the code, another 5xx": {always(500, `{"error":{"code":"CredentialValidationFailure"}}`), bridge.VerdictUndecided, saved + "other: 500 CredentialValidationFailure"},
+		"not allowed": {
+			always(403, `{}`), bridge.VerdictUndecided, saved + "permission: answered 403 with application/json " +
+				"(grant the application permission Application.ReadWrite.OwnedBy as an owner of the application, or Synchronization.ReadWrite.All, with admin consent, see deploy/permissions/entra.md)",
+		},
+		"a page of a proxy": {html(200), bridge.VerdictUndecided, saved + "invalid_response: answered 200 with text/html that cannot be read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMicrosoft(t)
+			m.serve["POST "+jobURL+"/validateCredentials"] = test.answer
+			verdict, err := m.application().TestConnection(t.Context(), nil)
+			if verdict != test.verdict {
+				t.Errorf("verdict %s", verdict)
+			}
+			if test.want != "" {
+				wantError(t, err, test.want)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestTestConnectionAsks(t *testing.T) {
+	m := newMicrosoft(t)
+	m.serve["POST "+jobURL+"/validateCredentials"] = always204
+	application := m.application()
+	if _, err := application.TestConnection(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.lastBody(); !reflect.DeepEqual(got, map[string]any{"useSavedCredentials": true, "templateId": "aWSSingleSignon"}) {
+		t.Errorf("sent %v", got)
+	}
+	if _, err := application.TestConnection(t.Context(), []bridge.Credential{credential("SecretToken", "t")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.lastBody(); !reflect.DeepEqual(got, map[string]any{
+		"useSavedCredentials": false, "templateId": "aWSSingleSignon",
+		"credentials": []any{map[string]any{"key": "SecretToken", "value": "t"}},
+	}) {
+		t.Errorf("sent %v", got)
+	}
+}
+
+const userSchema = `{"synchronizationRules":[null,{"id":"groups","objectMappings":[{"enabled":true,"sourceObjectName":"Group"}]},
+	{"id":"off","objectMappings":[{"enabled":false,"sourceObjectName":"User"}]},{"id":"users","objectMappings":[null,{"enabled":true,"sourceObjectName":"User"}]}]}`
+
+func TestProvisionUser(t *testing.T) {
+	// The shape of Microsoft's documentation, shortened.
+	const documented = `{"action":"Other","modifiedProperties":[{"displayName":"userPrincipalName","oldValue":null,"newValue":"ann@upn.test"}],
+		"provisioningSteps":[{"name":"EntryImport","details":{"userPrincipalName":"ann@upn.test"}},null,{"name":"EntryImport","details":{"userName":"ann@aws.test","active":"True"}}],
+		"statusInfo":{"status":"Skipped","errorCode":null}}`
+	for name, test := range map[string]struct{ value, want, err string }{
+		"as documented": {documented, "ann@aws.test", ""},
+		"in a list":     {"[null," + documented + "]", "ann@aws.test", ""},
+		"changed":       {`{"modifiedProperties":[null,{"displayName":"userName","newValue":"\"new@aws.test\""}],"statusInfo":{"status":"Success"}}`, "new@aws.test", ""},
+		"only the source's name": {
+			`{"provisioningSteps":[{"details":{"userPrincipalName":"ann@upn.test"}},{"details":null}],"statusInfo":{"status":"Success"}}`, "ann@upn.test", "",
+		},
+		"without a name": {`{"statusInfo":null}`, "ann@graph.test", ""},
+		"failed": {
+			`{"statusInfo":{"status":"Failure","errorCode":"SystemForCrossDomainIdentityManagementBadResponse","reason":"ann@upn.test"}}`, "",
+			"provisioning the canary user: other: Entra could not provision the user: SystemForCrossDomainIdentityManagementBadResponse (see the user in the application's provisioning logs)",
+		},
+		"not JSON": {`ann@upn.test`, "", "provisioning the canary user: invalid_response: an outcome that cannot be read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var lines logLines
+			m := newMicrosoft(t)
+			m.serve["GET "+jobURL+"/schema"] = always(200, userSchema)
+			m.serve["GET /v1.0/users/user"] = always(200, `{"userPrincipalName":"ann@graph.test"}`)
+			m.serve["POST "+jobURL+"/provisionOnDemand"] = func(w http.ResponseWriter, _ *http.Request) {
+				answerJSON(w, 200, `{"key":"Microsoft.Identity.Health.CPP.Common.DataContracts.SyncFabric.StatusInfo","value":`+quoted(test.value)+`}`)
+			}
+			got, err := m.application(logTo(&lines)).ProvisionUser(t.Context(), "user")
+			if got != test.want {
+				t.Errorf("got %q", got)
+			}
+			if test.err != "" {
+				wantError(t, err, test.err)
+			} else if err != nil {
+				t.Error(err)
+			}
+			if lines.count("ann@") > 0 {
+				t.Error("a name was logged")
+			}
+		})
+	}
+}
+
+func TestProvisionUserAsks(t *testing.T) {
+	m := newMicrosoft(t)
+	m.serve["GET "+jobURL+"/schema"] = always(200, userSchema)
+	m.serve["POST "+jobURL+"/provisionOnDemand"] = always(200, `{"value":"{\"modifiedProperties\":[{\"displayName\":\"userName\",\"newValue\":\"x\"}]}"}`)
+	if _, err := m.application().ProvisionUser(t.Context(), "user"); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"parameters": []any{map[string]any{
+		"ruleId": "users", "subjects": []any{map[string]any{"objectId": "user", "objectTypeName": "User"}},
+	}}}
+	if got := m.lastBody(); !reflect.DeepEqual(got, want) {
+		t.Errorf("sent %v", got)
+	}
+	m.serve["GET "+jobURL+"/schema"] = always(200, strings.ReplaceAll(userSchema, `"User"`, `"Group"`))
+	_, err := m.application().ProvisionUser(t.Context(), "user")
+	wantError(t, err, "reading the job's mapping: not_found: no rule of the job maps users (enable the mapping of users in Entra, or remove rotation.canary_user_object_id)")
+}

@@ -1,0 +1,157 @@
+package entra
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// retryAfter refuses the first times, then serves a job.
+func retryAfter(times int, value func() string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if times--; times >= 0 {
+			w.Header().Set("Retry-After", value())
+			answerJSON(w, 429, `{"error":{"code":"TooManyRequests","message":"Too many requests"}}`)
+			return
+		}
+		answerJSON(w, 200, healthyJob)
+	}
+}
+
+func saying(value string) func() string { return func() string { return value } }
+
+func TestRetryAfter(t *testing.T) {
+	inHalfAMinute := func() string { return time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat) }
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		took   time.Duration
+		calls  int
+		want   string // "": it is read in the end
+	}{
+		"30 seconds":        {retryAfter(1, saying("30")), 30 * time.Second, 2, ""},
+		"30 seconds, twice": {retryAfter(2, saying("30")), 60 * time.Second, 3, ""},
+		"a date":            {retryAfter(1, inHalfAMinute), 30 * time.Second, 2, ""},
+		"a fraction":        {retryAfter(1, saying("0.2")), time.Second, 2, ""},
+		"a date gone by":    {retryAfter(1, saying("Thu, 01 Jan 1998 00:00:00 GMT")), time.Second, 2, ""},
+		"nonsense":          {retryAfter(1, saying("soon")), time.Second, 2, ""},
+		"NaN":               {retryAfter(1, saying("NaN")), time.Second, 2, ""},
+		"3600 seconds": {
+			retryAfter(9, saying("3600")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, to be asked again in 1h0m0s",
+		},
+		"for ever": {
+			retryAfter(99, saying("1")), 3 * time.Second, 4, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, to be asked again in 1s",
+		},
+		"an eternity": {
+			retryAfter(9, saying("1e300")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, to be asked again in 8760h0m0s",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				m := newMicrosoft(t)
+				m.serve["GET "+jobURL] = test.answer
+				m.serve["GET "+secretsURL] = always(403, `{}`)
+				began := time.Now()
+				_, err := m.application().Job(t.Context())
+				if took := time.Since(began); took != test.took {
+					t.Errorf("took %s, want %s", took, test.took)
+				}
+				if calls := strings.Count(strings.Join(m.calls(), " "), jobURL); calls != test.calls {
+					t.Errorf("asked %d times, want %d", calls, test.calls)
+				}
+				if test.want != "" {
+					wantError(t, err, test.want)
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestADateIsTakenByTheServicesClock lets the clouds' clock be two days ahead.
+func TestADateIsTakenByTheServicesClock(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMicrosoft(t)
+		cloud := func() time.Time { return time.Now().Add(48 * time.Hour).UTC() }
+		answer := retryAfter(1, func() string { return cloud().Add(20 * time.Second).Format(http.TimeFormat) })
+		m.serve["GET "+jobURL] = func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Date", cloud().Format(http.TimeFormat))
+			answer(w, r)
+		}
+		began := time.Now()
+		if _, err := m.application().Job(t.Context()); err != nil || time.Since(began) != 20*time.Second {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	})
+}
+
+// TestA429PausesTheTenant: whoever comes next does not ask until the time is over,
+// and what belongs to the other service goes on.
+func TestA429PausesTheTenant(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMicrosoft(t)
+		m.serve["GET /v1.0/auditLogs/provisioning"] = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "600")
+			answerJSON(w, 429, `{}`)
+		}
+		m.serve["GET "+jobURL] = always(200, healthyJob)
+		a := m.application()
+		read := func() error {
+			return a.tenant.Events(within(t, time.Minute), time.Time{}, time.Time{}, func(bridge.Event) error { return nil })
+		}
+		if err := read(); bridge.ReasonOf(err) != bridge.ReasonThrottled {
+			t.Fatalf("got %v", err)
+		}
+		time.Sleep(100 * time.Second)
+		before := len(m.calls())
+		got := wantError(t, read(), "reading the provisioning log: throttled: Graph asked all of this tenant's requests to wait another 8m20s")
+		if _, err := a.Exports(within(t, time.Minute), time.Now()); bridge.ReasonOf(err) != bridge.ReasonThrottled {
+			t.Errorf("got %v", err)
+		}
+		if !got.Unsent || len(m.calls()) != before {
+			t.Error("Graph was asked in the pause")
+		}
+		if _, err := a.Job(t.Context()); err != nil {
+			t.Errorf("the job's reading fails with the log's: %v", err)
+		}
+		m.serve["GET /v1.0/auditLogs/provisioning"] = always(200, `{"value":[]}`)
+		time.Sleep(450 * time.Second)
+		if err := read(); err != nil { // fifty seconds to wait, within its minute
+			t.Error(err)
+		}
+	})
+}
+
+// TestTheLogsRate asks at once from many sides and looks at every ten seconds.
+func TestTheLogsRate(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMicrosoft(t)
+		var times []time.Time
+		m.serve["GET /v1.0/auditLogs/provisioning"] = func(w http.ResponseWriter, _ *http.Request) {
+			times = append(times, time.Now())
+			answerJSON(w, 200, `{"value":[]}`)
+		}
+		tenant := m.tenant()
+		var readings sync.WaitGroup
+		for range 40 {
+			readings.Go(func() {
+				if err := tenant.Events(t.Context(), time.Time{}, time.Time{}, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		readings.Wait()
+		for i := 5; i < len(times); i++ {
+			if window := times[i].Sub(times[i-5]); window <= 10*time.Second {
+				t.Errorf("six requests in %s", window)
+			}
+		}
+		if len(times) != 40 {
+			t.Errorf("%d requests", len(times))
+		}
+	})
+}
