@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/watch"
@@ -332,106 +329,6 @@ func TestOneSideOfTheCertificatesIsKept(t *testing.T) {
 		s = w.Snapshots()[0]
 		if s.Signing == nil || s.Trusted == nil || status(t, w, 0, bridge.SourceCertificates).Errors[bridge.ReasonTimeout] != 1 {
 			t.Errorf("Entra hung: %+v", s)
-		}
-	})
-}
-
-func TestResolvingComesFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		missing := variable[error]{value: &bridge.Error{Reason: bridge.ReasonNotFound, Op: "finding the application", Detail: "there is none"}}
-		client := &jobs{err: errors.New("down")}
-		resolve := func(context.Context) (bridge.Binding, error) {
-			return bridge.Binding{ServicePrincipalID: "sp"}, missing.get()
-		}
-		options := one(watch.Resolving(resolve, watch.Job(time.Minute, client.read)))
-		options.Connections[0].Binding = bridge.Binding{Region: "eu-central-1"}
-		w, stop := start(t, options, nil)
-		defer stop()
-		after(time.Second)
-		if s := status(t, w, 0, bridge.SourceJob); s.Errors[bridge.ReasonNotFound] != 1 || len(client.times()) != 0 {
-			t.Errorf("not resolved: %+v after %d reads", s, len(client.times()))
-		}
-		missing.set(nil)
-		after(2 * time.Minute) // the binding is known although the reading fails
-		want := bridge.Binding{Region: "eu-central-1", ServicePrincipalID: "sp"}
-		if difference := cmp.Diff(want, w.Snapshots()[0].Binding); difference != "" {
-			t.Error(difference)
-		}
-	})
-}
-
-func TestConnectionsThatResolveToTheSameAreAmbiguous(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		bindings := variable[map[string]bridge.Binding]{value: map[string]bridge.Binding{
-			"a": {ServicePrincipalID: "sp-1", IdentityStoreID: "d-1"},
-			"b": {ServicePrincipalID: "sp-1", IdentityStoreID: "d-2"},
-			"c": {ServicePrincipalID: "sp-2", IdentityStoreID: "d-1"},
-			"d": {ServicePrincipalID: "sp-3", IdentityStoreID: "d-3"},
-			"e": {},
-			"f": {},
-		}}
-		var options watch.Options
-		client := &jobs{}
-		for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
-			options.Connections = append(options.Connections, watch.Connection{Name: name, Sources: []watch.Source{
-				watch.Resolving(func(context.Context) (bridge.Binding, error) { return bindings.get()[name], nil }, watch.Job(time.Minute, client.read)),
-			}})
-		}
-		w, stop := start(t, options, nil)
-		defer stop()
-		after(time.Second)
-		const application = `connections "a" and "b" resolve to the same Entra application sp-1: none of them is rotated until the others are removed or name their own (service_principal_id)`
-		const store = `connections "a" and "c" resolve to the same identity store d-1: none of them is rotated until the others are removed or name their own (aws.identity_store_id, or the AWS account)`
-		want := map[string]string{"a": application + "; " + store, "b": application, "c": store, "d": "", "e": "", "f": ""}
-		for _, snapshot := range w.Snapshots() {
-			if snapshot.Ambiguous != want[snapshot.Connection] {
-				t.Errorf("%s: %q", snapshot.Connection, snapshot.Ambiguous)
-			}
-			if snapshot.Job == nil {
-				t.Errorf("%s is not read any more", snapshot.Connection)
-			}
-		}
-		mended := maps.Clone(bindings.get())
-		mended["a"] = bridge.Binding{ServicePrincipalID: "sp-4", IdentityStoreID: "d-4"}
-		bindings.set(mended)
-		after(2 * time.Minute)
-		for _, snapshot := range w.Snapshots() {
-			if snapshot.Ambiguous != "" {
-				t.Errorf("%s after it was mended: %q", snapshot.Connection, snapshot.Ambiguous)
-			}
-		}
-	})
-}
-
-func TestATenantIsReadOnceAndAfterItsConnections(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		slow, tenants, lonely := &jobs{hang: true}, &jobs{}, &jobs{}
-		begin := time.Now()
-		w, stop := start(t, watch.Options{
-			Connections: []watch.Connection{
-				{Name: "a", Tenant: "t", Sources: []watch.Source{watch.Job(time.Hour, slow.read)}},
-				{Name: "b", Tenant: "t"},
-				{Name: "c", Tenant: "u"},
-			},
-			Tenants: []watch.Tenant{
-				{Name: "t", Sources: []watch.Source{credentials(tenants)}},
-				{Name: "nobody's", Sources: []watch.Source{credentials(lonely)}},
-			},
-		}, nil)
-		defer stop()
-		after(30 * time.Second)
-		if looks := tenants.times(); len(looks) != 1 || looks[0].Sub(begin) < 10*time.Second {
-			t.Errorf("the tenant was read at %v, want once and ten seconds after %v", looks, begin)
-		}
-		if len(lonely.times()) != 0 {
-			t.Error("a tenant without connections was read")
-		}
-		snapshots := w.Snapshots()
-		if len(snapshots[0].AppCredentials) != 1 || len(snapshots[1].AppCredentials) != 1 || snapshots[2].AppCredentials != nil {
-			t.Errorf("the tenant's reading went to %+v", snapshots)
-		}
-		if _, found := snapshots[2].Status(bridge.SourceAppCredentials); found {
-			t.Error("another tenant's connection has the source")
 		}
 	})
 }
