@@ -116,7 +116,7 @@ func TestLongLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
 		c := l.connection
-		const count = 200_000
+		const count = 100_000
 		flood := simulator.Flood{
 			TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID,
 			Count: count, From: time.Now().Add(-20 * 24 * time.Hour), Every: simulator.Duration(time.Second),
@@ -164,7 +164,7 @@ func TestLongLog(t *testing.T) {
 					failures++
 				}
 			}
-			if read%50_000 == 0 {
+			if read%25_000 == 0 {
 				var memory runtime.MemStats
 				runtime.GC()
 				runtime.ReadMemStats(&memory)

@@ -27,6 +27,12 @@ type lab struct {
 
 func newLab(t *testing.T, specs ...world.ConnectionSpec) *lab {
 	t.Helper()
+	return newLabAt(t, "", specs...)
+}
+
+// newLabAt is a lab that shows addresses below a URL of its own.
+func newLabAt(t *testing.T, url string, specs ...world.ConnectionSpec) *lab {
+	t.Helper()
 	if len(specs) == 0 {
 		specs = []world.ConnectionSpec{world.Healthy("corp")}
 	}
@@ -38,7 +44,7 @@ func newLab(t *testing.T, specs ...world.ConnectionSpec) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, Simulator: simulator.New(w, simulator.Options{Seed: 1}), access: access, connection: access.Connections[0]}
+	l := &lab{t: t, Simulator: simulator.New(w, simulator.Options{URL: url, Seed: 1}), access: access, connection: access.Connections[0]}
 	inMemory := simulator.Transport(l)
 	l.transport = inMemory
 	t.Cleanup(inMemory.Wait)

@@ -1,0 +1,217 @@
+package simulator_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// amz calls an operation of one of AWS's JSON services, signed by the SDK's own signer.
+func (l *lab) amz(endpoint, service, target, version, body string) reply {
+	l.t.Helper()
+	request := l.request(http.MethodPost, endpoint, body)
+	request.Header.Set("X-Amz-Target", target)
+	request.Header.Set("Content-Type", "application/x-amz-json-"+version)
+	keys, hash := l.access.Accounts[0].Keys, sha256.Sum256([]byte(body))
+	err := v4.NewSigner().SignHTTP(l.t.Context(), aws.Credentials{AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.SecretAccessKey},
+		request, hex.EncodeToString(hash[:]), service, l.connection.Region, time.Now())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return l.do(request)
+}
+
+// tokens calls the token service with the store and the tenant of the connection.
+func (l *lab) tokens(operation string, more ...string) reply {
+	l.t.Helper()
+	members := map[string]string{"IdentityStoreId": l.connection.IdentityStoreID}
+	if operation != "ListProvisioningTenants" {
+		members["TenantId"] = l.connection.ProvisioningTenantID
+	}
+	for i := 0; i < len(more); i += 2 {
+		members[more[i]] = more[i+1]
+	}
+	body, _ := json.Marshal(members)
+	return l.amz("https://up.sso.eu-central-1.amazonaws.com/identitystore/", "identitystore", "AWSIdentityStoreService."+operation, "1.1", string(body))
+}
+
+func (l *lab) quirk(name, value string) {
+	l.t.Helper()
+	if err := l.SetQuirk(name, value); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func TestTokenService(t *testing.T) {
+	l := newLab(t).held()
+	answer := l.tokens("ListProvisioningTenants")
+	if answer.at("ProvisioningTenants", 0, "TenantId") != l.connection.ProvisioningTenantID || answer.at("ProvisioningTenants", 0, "ScimEndpoint") != l.connection.SCIMEndpoint+"/" {
+		t.Errorf("tenants: %s", answer.body)
+	}
+	answer = l.tokens("CreateBearerToken")
+	id, _ := answer.at("BearerToken", "TokenId").(string)
+	value, _ := answer.at("BearerToken", "Token").(string)
+	if id == "" || value == "" {
+		t.Fatalf("create: %s", answer.body)
+	}
+	if _, isNumber := answer.at("BearerToken", "ExpirationTime").(float64); !isNumber {
+		t.Errorf("timestamps are numbers: %s", answer.body)
+	}
+	if third := l.tokens("CreateBearerToken"); third.status != http.StatusPaymentRequired || third.header.Get("X-Amzn-Errortype") == "" ||
+		third.at("__type") != "com.amazonaws.identitystore#ServiceQuotaExceededException" {
+		t.Errorf("a third: %d %s", third.status, third.body)
+	}
+	list := l.tokens("ListBearerTokens")
+	if list.at("BearerTokens", 1) == nil || strings.Contains(list.body, value) {
+		t.Errorf("list: %s", list.body)
+	}
+	if probe := l.scimWith(value, http.MethodGet, "/ServiceProviderConfig", ""); probe.status != http.StatusOK {
+		t.Errorf("the new token: %d %s", probe.status, probe.body)
+	}
+	l.quirk("token_times", world.TimesStrings)
+	l.quirk("list_values", world.ValuesCarried)
+	list = l.tokens("ListBearerTokens")
+	if _, err := time.Parse(time.RFC3339, list.at("BearerTokens", 0, "CreationTime").(string)); err != nil || !strings.Contains(list.body, value) {
+		t.Errorf("quirks: %v in %s", err, list.body)
+	}
+	if gone := l.tokens("DeleteBearerToken", "TokenId", id); gone.status != http.StatusOK || gone.body != "{}" {
+		t.Errorf("delete: %d %s", gone.status, gone.body)
+	}
+	if again := l.tokens("DeleteBearerToken", "TokenId", id); again.at("__type") != "com.amazonaws.identitystore#ResourceNotFoundException" {
+		t.Errorf("delete again: %d %s", again.status, again.body)
+	}
+	if probe := l.scimWith(value, http.MethodGet, "/ServiceProviderConfig", ""); probe.status != http.StatusUnauthorized {
+		t.Errorf("the deleted token: %d %s", probe.status, probe.body)
+	}
+}
+
+func TestTokenServiceRefusals(t *testing.T) {
+	l := newLab(t)
+	const endpoint = "https://up.sso.eu-central-1.amazonaws.com/identitystore/"
+	good := `{"IdentityStoreId":"` + l.connection.IdentityStoreID + `"}`
+	list := "AWSIdentityStoreService.ListProvisioningTenants"
+	for _, test := range []struct {
+		name                           string
+		service, target, version, body string
+		prepare                        func()
+		status                         int
+		kind, message                  string
+	}{
+		{name: "another signing name", service: "sso", message: "Credential should be scoped to correct service: 'identitystore'.", kind: "InvalidSignatureException"},
+		{name: "the public SDK's prefix", target: "AWSIdentityStore.ListProvisioningTenants", status: 404, kind: "UnknownOperationException"},
+		{name: "the other JSON version", version: "1.0", status: 404, kind: "UnknownOperationException", message: "application/x-amz-json-1.1, not"},
+		{name: "no identity store", body: "{}", kind: "ValidationException", message: "'identityStoreId' failed to satisfy constraint: Member must not be null"},
+		{name: "an unknown identity store", body: `{"IdentityStoreId":"d-0000000000"}`, kind: "ResourceNotFoundException"},
+		{name: "no JSON", body: "IdentityStoreId", kind: "SerializationException"},
+		{
+			name: "a service control policy", kind: "AccessDeniedException", message: "sso-directory:ListProvisioningTenants with an explicit deny in a service control policy",
+			prepare: func() {
+				l.With(func(w *world.World) { w.Deny(world.ActorExporter, world.ListProvisioningTenantsAction, world.DenySCP) })
+			},
+		},
+		{
+			name: "a customer managed key", kind: "AccessDeniedException", message: "not authorized to perform: kms:Decrypt",
+			prepare: func() {
+				l.With(func(w *world.World) { w.Deny(world.ActorExporter, world.ListProvisioningTenantsAction, world.DenyKMS) })
+			},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for field, value := range map[*string]string{&test.service: "identitystore", &test.target: list, &test.version: "1.1", &test.body: good} {
+				if *field == "" {
+					*field = value
+				}
+			}
+			if test.status == 0 {
+				test.status = http.StatusBadRequest
+			}
+			if test.prepare != nil {
+				test.prepare()
+			}
+			answer := l.amz(endpoint, test.service, test.target, test.version, test.body)
+			kind, _ := answer.at("__type").(string)
+			message, _ := answer.at("Message").(string)
+			if answer.status != test.status || !strings.HasSuffix(kind, "#"+test.kind) || !strings.Contains(message, test.message) {
+				t.Errorf("%d %s", answer.status, answer.body)
+			}
+		})
+	}
+	l.quirk("json_version", world.JSON10)
+	l.With(func(w *world.World) { w.Allow(world.ActorExporter, world.ListProvisioningTenantsAction) })
+	if answer := l.amz(endpoint, "identitystore", list, "1.0", good); answer.status != http.StatusOK || answer.header.Get("Content-Type") != "application/x-amz-json-1.0" {
+		t.Errorf("JSON 1.0: %d %s", answer.status, answer.body)
+	}
+}
+
+func TestIdentityProviderCertificates(t *testing.T) {
+	l := newLab(t, world.Quarantined("corp")).held()
+	call := func(operation, body string) reply {
+		return l.amz("https://auth-control.eu-central-1.prod.apps-auth.aws.a2z.com/", "appsauth", "AppsAuthControlPlaneService."+operation, "1.0", body)
+	}
+	store := l.connection.IdentityStoreID
+	answer := call("ListExternalIdPConfigurationsForDirectory", `{"directoryId":"`+store+`"}`)
+	idp, _ := answer.at("associations", 0, "idpId").(string)
+	if answer.at("associations", 0, "idpSAMLAssociationValue", "idpCertificateIds", 0, "status") != "ACTIVE" {
+		t.Fatalf("configurations: %s", answer.body)
+	}
+	both := `"idpId":"` + idp + `","directoryId":"` + store + `"`
+	answer = call("ListExternalIdPCertificates", "{"+both+"}")
+	text, _ := answer.at("idPCertificates", 0, "x509CertificateInPEM").(string)
+	if !strings.HasPrefix(text, "-----BEGIN CERTIFICATE-----") || !strings.Contains(answer.body, `"serialNumber":`+answer.at("idPCertificates", 0, "serialNumberString").(string)) {
+		t.Errorf("certificates: %s", answer.body)
+	}
+	encoded, _ := json.Marshal(text)
+	answer = call("ImportExternalIdPCertificate", "{"+both+`,"certificateUse":"SIGNING","x509CertificateInPEM":`+string(encoded)+"}")
+	added, _ := answer.at("certificateId").(string)
+	if answer = call("DeleteExternalIdPCertificate", "{"+both+`,"certificateId":"`+added+`"}`); answer.status != http.StatusOK {
+		t.Errorf("import and delete of %s: %d %s", added, answer.status, answer.body)
+	}
+	if answer = l.amz("https://auth-control.eu-central-1.prod.apps-auth.aws.a2z.com/", "appsauth", "AppsAuthControlPlaneService.ListExternalIdPCertificates", "1.1", "{"+both+"}"); answer.status != http.StatusNotFound {
+		t.Errorf("JSON 1.1: %d %s", answer.status, answer.body)
+	}
+}
+
+func TestDescribeIdentityStore(t *testing.T) {
+	l := newLab(t)
+	answer := l.amz("https://identitystore.eu-central-1.amazonaws.com/", "identitystore", "AWSIdentityStore.DescribeIdentityStore", "1.1", `{"IdentityStoreId":"`+l.connection.IdentityStoreID+`"}`)
+	if answer.at("IdentityStoreId") != l.connection.IdentityStoreID {
+		t.Errorf("%d %s", answer.status, answer.body)
+	}
+}
+
+// TestPublicAddresses holds that a simulator with an address of its own shows SCIM
+// endpoints below it, and understands them.
+func TestPublicAddresses(t *testing.T) {
+	l := newLabAt(t, "https://127.0.0.1:10198", world.Healthy("corp"))
+	endpoint := "https://127.0.0.1:10198/scim/" + l.connection.ProvisioningTenantID + "/scim/v2"
+	if answer := l.tokens("ListProvisioningTenants"); answer.at("ProvisioningTenants", 0, "ScimEndpoint") != endpoint+"/" {
+		t.Errorf("tenants: %s", answer.body)
+	}
+	answer := l.graph(http.MethodGet, l.synchronization()+"/secrets", "")
+	if !strings.Contains(answer.body, `"value":"`+endpoint+`"`) {
+		t.Errorf("secrets: %s", answer.body)
+	}
+	for address, good := range map[string]bool{endpoint: true, endpoint + "?aadOptscim062020": true, "https://127.0.0.1:10198/scim/nobody/scim/v2": false} {
+		body, _ := json.Marshal(map[string]any{"credentials": []map[string]string{
+			{"key": bridge.CredentialKeyBaseAddress, "value": address}, {"key": bridge.CredentialKeySecretToken, "value": l.access.Values["corp"]},
+		}})
+		if answer := l.graph(http.MethodPost, l.job()+"/validateCredentials", string(body)); (answer.status == http.StatusNoContent) != good {
+			t.Errorf("%s: %d %s", address, answer.status, answer.body)
+		}
+	}
+	probe := l.request(http.MethodGet, endpoint+"/ServiceProviderConfig", "")
+	probe.Header.Set("Authorization", "Bearer "+l.access.Values["corp"])
+	if answer := l.do(probe); answer.status != http.StatusOK {
+		t.Errorf("SCIM: %d %s", answer.status, answer.body)
+	}
+}
