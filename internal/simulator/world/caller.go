@@ -37,16 +37,16 @@ func By(actor Actor) Caller { return Caller{Actor: actor} }
 type Action string
 
 // The actions.
-const ( //nolint:revive // IdP is AWS's own spelling
+const (
 	ListInstancesAction           Action = "sso:ListInstances"
 	ListProvisioningTenantsAction Action = "sso-directory:ListProvisioningTenants"
 	ListBearerTokensAction        Action = "sso-directory:ListBearerTokens"
 	CreateBearerTokenAction       Action = "sso-directory:CreateBearerToken"
 	DeleteBearerTokenAction       Action = "sso-directory:DeleteBearerToken"
-	ListIdPConfigurationsAction   Action = "sso-directory:ListExternalIdPConfigurationsForDirectory"
-	ListIdPCertificatesAction     Action = "sso-directory:ListExternalIdPCertificates"
-	ImportIdPCertificateAction    Action = "sso-directory:ImportExternalIdPCertificate"
-	DeleteIdPCertificateAction    Action = "sso-directory:DeleteExternalIdPCertificate"
+	ListIdPConfigurationsAction   Action = "sso-directory:ListExternalIdPConfigurationsForDirectory" //nolint:revive // IdP is AWS's own spelling
+	ListIdPCertificatesAction     Action = "sso-directory:ListExternalIdPCertificates"               //nolint:revive // IdP is AWS's own spelling
+	ImportIdPCertificateAction    Action = "sso-directory:ImportExternalIdPCertificate"              //nolint:revive // IdP is AWS's own spelling
+	DeleteIdPCertificateAction    Action = "sso-directory:DeleteExternalIdPCertificate"              //nolint:revive // IdP is AWS's own spelling
 	LookupEventsAction            Action = "cloudtrail:LookupEvents"
 	AssumeRoleAction              Action = "sts:AssumeRole"
 	GetWebIdentityTokenAction     Action = "sts:GetWebIdentityToken"

@@ -390,3 +390,42 @@ func TestProvisionOnDemand(t *testing.T) {
 		t.Errorf("wrong rule: %v", err)
 	}
 }
+
+func TestStartEndsTheSeries(t *testing.T) {
+	s := tell(t, Healthy("corp"))
+	s.breakToken()
+	s.nextCycle()
+	first := s.job().Quarantine.SeriesBegan
+	s.time = first.Add(27 * 24 * time.Hour)
+	s.mendToken()
+	s.start()
+	s.time = first.Add(29 * 24 * time.Hour) // the 28 days would be over
+	if job := s.job(); job.Schedule != bridge.ScheduleActive || job.Status != bridge.JobActive {
+		t.Errorf("after a good start: %s %s", job.Status, job.Schedule)
+	}
+	s.breakToken()
+	s.nextCycle()
+	if q := s.job().Quarantine; !q.SeriesBegan.Equal(q.CurrentBegan) || !q.SeriesBegan.After(first) {
+		t.Errorf("a recovery lies between, yet the series continues: %+v", q)
+	}
+}
+
+func TestRetriesAreNeverSilent(t *testing.T) {
+	s := tell(t, Quarantined("corp"), "empty_cycles=silent")
+	s.nextCycle()
+	if job := s.job(); job.Status != bridge.JobQuarantine || job.LastCycle.State != bridge.CycleFailed {
+		t.Errorf("a retry with a dead token: %s, %s", job.Status, job.LastCycle.State)
+	}
+}
+
+func TestSwitchingEngineReads(t *testing.T) {
+	s := tell(t, Healthy("corp"), "engine_reads=hourly", "deleted_lag=0s")
+	s.nextCycle()
+	token := s.create(ActorPerson)
+	s.must(s.put(ActorPerson, token.Value))
+	s.must(s.SetQuirk("engine_reads", ReadsPerCall))
+	s.nextCycle()
+	if holding, _ := s.Holding(s.ServicePrincipalID); holding.Cached != (Held{}) {
+		t.Errorf("the engine reads per call and still holds %+v", holding.Cached)
+	}
+}

@@ -303,6 +303,11 @@ func TestSpeed(t *testing.T) {
 	if cycles < 88 || cycles > 90 {
 		t.Errorf("%d cycles in an hour at 60 times the speed, want 89 or 90 (40 minutes are 40 seconds)", cycles)
 	}
+	s.must(s.AddLogEntry(s.EntraTenantID, s.ServicePrincipalID, s.JobID, LogEntry{Action: "delete", Status: "warning"}))
+	s.pass(5 * time.Second) // the default of log_delay, 60 times as fast
+	if entries, _ := s.ProvisioningLog(By(ActorExporter), s.EntraTenantID, LogFilter{Status: "warning"}); len(entries) != 1 {
+		t.Errorf("%d entries in the log after its delay", len(entries))
+	}
 	for _, speed := range []float64{0.5, 0, -1} {
 		if s.SetSpeed(speed) == nil {
 			t.Errorf("speed %v was taken", speed)
