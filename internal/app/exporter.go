@@ -1,0 +1,132 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	exporterweb "github.com/prometheus/exporter-toolkit/web"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/state"
+)
+
+// Exporter is a running exporter: what outlives a reload, and the generation in force.
+type Exporter struct {
+	configFile     string
+	webFlags       *exporterweb.FlagConfig
+	listeners      []net.Listener
+	lifecycle      bool
+	authentication config.WebAuthentication
+	log            *slog.Logger
+	transport      http.RoundTripper // nil: made from the configuration
+
+	registry *prometheus.Registry
+	requests *requests
+	reloads  reloads
+	pace     int
+	rotation *rotations
+	state    *state.Directory // nil: nothing is kept
+	keeps    config.State     // where the state was opened
+
+	started   time.Time
+	reloading sync.Mutex
+	current   atomic.Pointer[generation]
+}
+
+func newExporter(common Options, options ServeOptions) (*Exporter, error) {
+	var webConfig string
+	if options.Web != nil && options.Web.WebConfigFile != nil {
+		webConfig = *options.Web.WebConfigFile
+	}
+	authentication, err := config.ReadWebAuthentication(webConfig)
+	if err != nil {
+		return nil, err
+	}
+	e := &Exporter{
+		configFile:     common.ConfigFile,
+		webFlags:       options.Web,
+		listeners:      options.Listeners,
+		lifecycle:      options.Lifecycle,
+		authentication: authentication,
+		log:            common.Logger,
+		registry:       prometheus.NewRegistry(),
+		requests:       newRequests(),
+		pace:           options.Pace,
+	}
+	return e, nil
+}
+
+// open opens the state directory. Without rotation an exporter needs none: then a
+// directory that cannot be written is worth a warning and no more.
+func (e *Exporter) open(c *config.Config) error {
+	e.keeps = c.State
+	if c.State.Directory == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	directory, err := state.Open(string(c.State.Directory), state.Options{AgeIdentityFile: string(c.State.AgeIdentityFile)})
+	if err == nil {
+		err = directory.Check(ctx)
+	}
+	switch {
+	case err != nil && rotates(c):
+		return fmt.Errorf("a rotation needs a state directory that keeps what is written: %w", err)
+	case err != nil:
+		e.log.Warn("event counters will not survive a restart", "err", err)
+		return nil
+	}
+	if warning := directory.Warning(); warning != "" {
+		e.log.Warn(warning)
+	}
+	e.state = directory
+	return nil
+}
+
+// sameState refuses a reload that would move the state under a running rotation.
+func (e *Exporter) sameState(next *config.Config) error {
+	if next.State != e.keeps {
+		return fmt.Errorf("state cannot be changed by a reload: restart the exporter to move it from %q to %q",
+			e.keeps.Directory, next.State.Directory)
+	}
+	if rotates(next) && e.state == nil {
+		return fmt.Errorf("a rotation needs a state directory that keeps what is written: restart the exporter with one")
+	}
+	return nil
+}
+
+func (e *Exporter) events() *state.Records {
+	if e.state == nil {
+		return nil
+	}
+	return e.state.Events()
+}
+
+// rotates reports whether any connection may be rotated.
+func rotates(c *config.Config) bool {
+	for _, connection := range c.Connections {
+		if connection.Rotation.Mode != bridge.RotationDisabled {
+			return true
+		}
+	}
+	return false
+}
+
+// checkPace refuses to hurry a rotation in the real clouds: its waits are their times.
+func checkPace(pace int, c *config.Config) error {
+	if pace < 1 {
+		return fmt.Errorf("--rotation.pace: %d is not a whole number from 1", pace)
+	}
+	if endpoint := c.CloudEndpoint(); pace > 1 && endpoint != "" {
+		return fmt.Errorf("--rotation.pace=%d is for simulated clouds only, and %s is a real one", pace, endpoint)
+	}
+	return nil
+}

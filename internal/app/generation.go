@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/watch"
+)
+
+// generation is what one version of the configuration built. A reload builds the next
+// one whole before it touches the running one.
+type generation struct {
+	config *config.Config
+	clouds *clouds
+	watch  *watch.Watch
+	stop   context.CancelFunc
+	done   chan struct{} // closed when the watch has returned
+}
+
+// prepare builds the clients; it makes no call, so that a bad file changes nothing.
+func (e *Exporter) prepare(path string) (*generation, error) {
+	c, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.CheckWebhook(e.authentication); err != nil {
+		return nil, err
+	}
+	transport := e.transport
+	if transport == nil {
+		if transport, err = newTransport(c.HTTPClient); err != nil {
+			return nil, err
+		}
+	}
+	built, err := newClouds(c, transport, e.requests.Observe, e.tokenValue, e.log)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &generation{config: c, clouds: built, done: make(chan struct{})}, nil
+}
+
+// replace stops the running generation and starts the next, which goes on with what
+// the other has read.
+func (e *Exporter) replace(ctx context.Context, next *generation) {
+	var before *watch.Watch
+	if running := e.current.Load(); running != nil {
+		running.stop()
+		<-running.done
+		before = running.watch
+	}
+	next.watch = watch.New(readings(next.config, next.clouds, e.events(), e.log), before)
+	ctx, next.stop = context.WithCancel(ctx)
+	go func() {
+		defer close(next.done)
+		next.watch.Run(ctx)
+	}()
+	e.current.Store(next)
+	e.rotation.configure(next.config, next.clouds)
+}
+
+func warn(log *slog.Logger, c *config.Config) {
+	for _, problem := range c.Warnings() {
+		log.Warn("the configuration is valid, but", "problem", problem.String())
+	}
+}

@@ -1,0 +1,79 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+
+	"entra-aws-exporter/collector"
+	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/watch"
+)
+
+// metricsTimeout bounds the one round of readings that the metrics command makes.
+const metricsTimeout = 90 * time.Second
+
+// Metrics reads both clouds once and prints what /metrics would show. It keeps no
+// state, so event counters are those of the last minutes.
+func Metrics(ctx context.Context, options Options) error {
+	c, err := config.Load(options.ConfigFile)
+	if err != nil {
+		return err
+	}
+	transport, err := newTransport(c.HTTPClient)
+	if err != nil {
+		return err
+	}
+	requests := newRequests()
+	built, err := newClouds(c, transport, requests.Observe, noValue, options.Logger)
+	if err != nil {
+		return fmt.Errorf("%s: %w", options.ConfigFile, err)
+	}
+	w := watch.New(readings(c, built, nil, options.Logger), nil)
+	if err := once(ctx, w); err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector.New(collector.Inputs{Snapshots: w.Snapshots}), requests.counter)
+	families, err := registry.Gather()
+	if err != nil {
+		return fmt.Errorf("gathering the metrics: %w", err)
+	}
+	for _, family := range families {
+		if _, err := expfmt.MetricFamilyToText(options.Stdout, family); err != nil {
+			return fmt.Errorf("printing the metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+// once lets a watch run until every source was tried.
+func once(ctx context.Context, w *watch.Watch) error {
+	ctx, cancel := context.WithTimeout(ctx, metricsTimeout)
+	defer cancel()
+	done := make(chan struct{})
+	running, stop := context.WithCancel(ctx)
+	go func() {
+		defer close(done)
+		w.Run(running)
+	}()
+	defer func() {
+		stop()
+		<-done
+	}()
+	for !w.Ready() {
+		select {
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil // what has come is printed; what has not is not there
+			}
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
+}

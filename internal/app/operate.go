@@ -1,0 +1,281 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/term"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/state"
+	"entra-aws-exporter/internal/watch"
+	"entra-aws-exporter/rotate"
+)
+
+// StartOptions are the flags of rotation start.
+type StartOptions struct {
+	Connection  string
+	DryRun      bool
+	Force       bool
+	TokenStdin  bool
+	TokenID     string
+	RetireToken string
+	Pace        int
+}
+
+// RotationAct is a command on one connection's rotation.
+type RotationAct func(ctx context.Context, options Options, connection string) error
+
+// desk is what a person works at: an engine on the server's own journal and vault, so
+// that both see the same and neither acts while the other does.
+type desk struct {
+	engine *rotate.Engine
+	watch  *watch.Watch
+	out    io.Writer
+}
+
+// openDesk builds the engine of a command. Nothing is called yet.
+func openDesk(options Options, pace int) (*desk, error) {
+	c, err := config.Load(options.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPace(pace, c); err != nil {
+		return nil, err
+	}
+	if c.State.Directory == "" {
+		return nil, errNoState
+	}
+	directory, err := state.Open(string(c.State.Directory), state.Options{AgeIdentityFile: string(c.State.AgeIdentityFile)})
+	if err != nil {
+		return nil, err
+	}
+	transport, err := newTransport(c.HTTPClient)
+	if err != nil {
+		return nil, err
+	}
+	built, err := newClouds(c, transport, newRequests().Observe, noValue, options.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", options.ConfigFile, err)
+	}
+	d := &desk{out: options.Stdout, watch: watch.New(readings(c, built, nil, options.Logger), nil)}
+	r := newRotations(directory, pace, d.snapshot, nil, options.Logger)
+	r.configure(c, built)
+	d.engine = r.engine
+	return d, nil
+}
+
+func (d *desk) snapshot(connection string) (bridge.Snapshot, bool) {
+	for _, snapshot := range d.watch.Snapshots() {
+		if snapshot.Connection == connection {
+			return snapshot, true
+		}
+	}
+	return bridge.Snapshot{}, false
+}
+
+// Step prints a step of a rotation as it is taken.
+func (d *desk) Step(connection string, step bridge.RotationStep) {
+	fmt.Fprintf(d.out, "%s  %-8s %-8s %s\n", step.At.Local().Format(time.TimeOnly), connection, step.Phase, step.Text)
+}
+
+// RotationStart rotates a token now, or prints what a rotation would do.
+func RotationStart(ctx context.Context, options Options, start StartOptions) error {
+	how := rotate.StartOptions{Force: start.Force, Retire: start.RetireToken, TokenID: start.TokenID}
+	switch {
+	case start.TokenStdin != (start.TokenID != ""):
+		return errors.New("--token-stdin and --token-id belong together: the value on standard input, and the id that AWS shows for it")
+	case start.TokenStdin:
+		value, err := readSecret(options.Stdin)
+		if err != nil {
+			return err
+		}
+		how.Value = value
+	}
+	d, err := openDesk(options, start.Pace)
+	if err != nil {
+		return err
+	}
+	if err := once(ctx, d.watch); err != nil {
+		return err
+	}
+	if start.DryRun {
+		return d.engine.DryRun(ctx, start.Connection, how, d)
+	}
+	if err := d.engine.Start(ctx, start.Connection, how); err != nil {
+		return err
+	}
+	record, err := d.engine.Carry(ctx, start.Connection, d)
+	if ctx.Err() != nil {
+		return fmt.Errorf("rotation %s stands at %s and is not lost: a running server takes it up, or run rotation start %s again",
+			record.ID, record.Phase, start.Connection)
+	}
+	if err != nil {
+		return err
+	}
+	return d.conclude(record)
+}
+
+// conclude prints how a rotation ended.
+func (d *desk) conclude(record bridge.RotationRecord) error {
+	if record.Ending == bridge.EndingDone {
+		fmt.Fprintf(d.out, "done: token %s is in use, proof %s\n", record.NewTokenID, record.Proof)
+		return nil
+	}
+	status := d.engine.Status(record.Connection)
+	if status.Sentence != "" {
+		return errors.New(status.Sentence)
+	}
+	return fmt.Errorf("rotation %s of %s: %s %s", record.ID, record.Connection, record.Ending, record.Reason)
+}
+
+// readSecret reads one line.
+func readSecret(in io.Reader) (bridge.Secret, error) {
+	line, err := bufio.NewReader(io.LimitReader(in, 1<<16)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return bridge.Secret{}, fmt.Errorf("reading the token from standard input: %w", err)
+	}
+	if line = strings.TrimSpace(line); line == "" {
+		return bridge.Secret{}, errors.New("reading the token from standard input: it is empty")
+	}
+	return bridge.NewSecret(line), nil
+}
+
+// RotationList prints one line per rotation, newest first.
+func RotationList(ctx context.Context, options Options) error {
+	d, err := openDesk(options, 1)
+	if err != nil {
+		return err
+	}
+	failed := d.engine.Look(ctx)
+	table := tabwriter.NewWriter(options.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "STARTED\tCONNECTION\tROTATION\tTRIGGER\tSTATE\tOLD TOKEN\tNEW TOKEN\tPROOF")
+	for _, record := range d.engine.Records() {
+		stands := string(record.Ending)
+		if record.Ending == "" {
+			stands = "in " + string(record.Phase)
+		}
+		if record.Reason != "" {
+			stands += ": " + record.Reason
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", record.Started.Local().Format(time.DateTime), record.Connection,
+			record.ID, record.Trigger, stands, orNone(record.OldTokenID), orNone(record.NewTokenID), orNone(string(record.Proof)))
+	}
+	return errors.Join(table.Flush(), failed)
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// RotationShow prints the story of a connection's rotations, oldest first.
+func RotationShow(ctx context.Context, options Options, connection string) error {
+	d, err := openDesk(options, 1)
+	if err != nil {
+		return err
+	}
+	failed := d.engine.Look(ctx)
+	records := d.engine.Records()
+	shown := false
+	for i := len(records) - 1; i >= 0; i-- {
+		record := records[i]
+		if record.Connection != connection {
+			continue
+		}
+		shown = true
+		fmt.Fprintf(options.Stdout, "rotation %s, begun %s by %s\n", record.ID, record.Started.Local().Format(time.DateTime), record.Trigger)
+		for _, step := range record.Steps {
+			fmt.Fprintf(options.Stdout, "  %s  %-8s %s\n", step.At.Local().Format(time.DateTime), step.Phase, step.Text)
+		}
+		if record.Ending != "" {
+			fmt.Fprintf(options.Stdout, "  ended %s: %s %s\n", record.Ended.Local().Format(time.DateTime), record.Ending, record.Reason)
+		}
+	}
+	if !shown {
+		fmt.Fprintf(options.Stdout, "no rotation of %s is recorded\n", connection)
+	}
+	if sentence := d.engine.Status(connection).Sentence; sentence != "" {
+		fmt.Fprintln(options.Stdout, sentence)
+	}
+	return failed
+}
+
+// operate runs one act of a person and says that it was done.
+func operate(options Options, done string, act func(*desk) error) error {
+	d, err := openDesk(options, 1)
+	if err != nil {
+		return err
+	}
+	if err := act(d); err != nil {
+		return err
+	}
+	fmt.Fprintln(options.Stdout, done)
+	return nil
+}
+
+// RotationApprove allows the deletion of one old token.
+func RotationApprove(ctx context.Context, options Options, connection, tokenID string) error {
+	return operate(options, "approved: token "+tokenID+" may be deleted once it is proven unused", func(d *desk) error {
+		return d.engine.Approve(ctx, connection, tokenID)
+	})
+}
+
+// RotationAdopt takes what the clouds hold for right.
+func RotationAdopt(ctx context.Context, options Options, connection, inUse string) error {
+	return operate(options, "adopted: the tokens that AWS lists are known now", func(d *desk) error {
+		return d.engine.Adopt(ctx, connection, inUse)
+	})
+}
+
+// RotationReset lets a blocked rotation go on.
+func RotationReset(ctx context.Context, options Options, connection string) error {
+	return operate(options, "reset: the rotation goes on where it stood; the budget stays spent", func(d *desk) error {
+		return d.engine.Reset(ctx, connection)
+	})
+}
+
+// RotationAbort gives up a rotation that has saved nothing to Entra yet.
+func RotationAbort(ctx context.Context, options Options, connection string) error {
+	return operate(options, "aborting: the new token is deleted again, if there is one", func(d *desk) error {
+		return d.engine.Abort(ctx, connection)
+	})
+}
+
+// RotationHold stops every act for a connection, or with release lets them go on.
+func RotationHold(ctx context.Context, options Options, connection string, release bool) error {
+	done := "held: nothing is done until rotation hold --release"
+	if release {
+		done = "released"
+	}
+	return operate(options, done, func(d *desk) error { return d.engine.Hold(ctx, connection, release) })
+}
+
+// RotationShowToken prints the value of the token in use, to a terminal only: so it
+// ends in no log and no pipe.
+func RotationShowToken(ctx context.Context, options Options, connection string) error {
+	terminal, is := options.Stdout.(*os.File)
+	if !is || !term.IsTerminal(int(terminal.Fd())) {
+		return errors.New("show-token prints to a terminal only")
+	}
+	d, err := openDesk(options, 1)
+	if err != nil {
+		return err
+	}
+	id, value, err := d.engine.ShowToken(ctx, connection)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(terminal, "token %s:\n%s\n", id, value.Reveal())
+	return nil
+}

@@ -1,0 +1,111 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/state"
+	"entra-aws-exporter/internal/watch"
+)
+
+// readings says what is read: the sources of every tenant and connection, from the
+// clients that can read them.
+func readings(c *config.Config, clouds *clouds, events *state.Records, log *slog.Logger) watch.Options {
+	options := watch.Options{Logger: log}
+	for _, connection := range c.Connections {
+		options.Connections = append(options.Connections, watch.Connection{
+			Name:     connection.Name,
+			Tenant:   connection.Tenant,
+			Binding:  configured(c, connection),
+			Sources:  connectionSources(connection, clouds.readers[connection.Name]),
+			Identity: identity(withoutPolicy(connection), c.Tenant(connection.Tenant), c.HTTPClient),
+		})
+	}
+	for _, tenant := range c.Tenants {
+		options.Tenants = append(options.Tenants, watch.Tenant{
+			Name:     tenant.Name,
+			Sources:  tenantSources(c, tenant, clouds, events, log),
+			Identity: identity(tenant, c.HTTPClient),
+		})
+	}
+	return options
+}
+
+func connectionSources(connection config.Connection, ends clients) []watch.Source {
+	every := connection.Intervals.Every
+	aws := func(source watch.Source) watch.Source { return watch.Resolving(ends.instance.Binding, source) }
+	entra := func(source watch.Source) watch.Source { return watch.Resolving(ends.application.Binding, source) }
+
+	sources := []watch.Source{
+		aws(watch.Tokens(every(bridge.SourceTokens), ends.instance.ListTokens)),
+		aws(watch.SCIM(every(bridge.SourceSCIM), ends.instance.Probe)),
+		entra(watch.Job(every(bridge.SourceJob), ends.application.Job)),
+	}
+	if connection.Tokens.Usage == config.UsageCloudTrail {
+		sources = append(sources, aws(watch.Usage(every(bridge.SourceUsage), ends.instance.Usage)))
+	}
+	var trusted func(context.Context) ([]bridge.Certificate, error)
+	if connection.SAML.AWSCertificates != config.AWSCertificatesNone {
+		trusted = ends.instance.TrustedCertificates
+	}
+	return append(sources, watch.Certificates(every(bridge.SourceCertificates), ends.application.SigningCertificates, trusted))
+}
+
+// tenantSources are read once per tenant, as often as its most impatient connection wants.
+func tenantSources(c *config.Config, tenant config.Tenant, clouds *clouds, events *state.Records, log *slog.Logger) []watch.Source {
+	every := func(source bridge.Source) (shortest time.Duration) {
+		for _, connection := range c.Connections {
+			interval := connection.Intervals.Every(source)
+			if connection.Tenant == tenant.Name && (shortest == 0 || interval < shortest) {
+				shortest = interval
+			}
+		}
+		return shortest
+	}
+	client := clouds.tenants[tenant.Name]
+	var store watch.EventStore
+	if events != nil {
+		store = events
+	}
+	sources := []watch.Source{
+		watch.AppCredentials(every(bridge.SourceAppCredentials), client.AppCredentials),
+	}
+	if tenant.Cloud != config.CloudChina { // that cloud has no provisioning log
+		sources = append(sources, watch.Events(every(bridge.SourceEvents), client.Events, store, tenant.Name,
+			log.With("entra_tenant", tenant.Name)))
+	}
+	return sources
+}
+
+// configured is what the configuration says of a binding; the rest is discovered.
+func configured(c *config.Config, connection config.Connection) bridge.Binding {
+	return bridge.Binding{
+		Region:               connection.AWS.Region,
+		IdentityStoreID:      connection.AWS.IdentityStoreID,
+		ProvisioningTenantID: connection.AWS.ProvisioningTenantID,
+		EntraTenantID:        c.Tenant(connection.Tenant).TenantID,
+		ServicePrincipalID:   connection.ServicePrincipalID,
+		JobID:                connection.JobID,
+	}
+}
+
+// identity tells whether anything that a reading depends on was edited: it is the
+// configuration's own text of the parts.
+func identity(parts ...any) string {
+	text, err := yaml.Marshal(parts)
+	if err != nil {
+		panic(err) // they came out of YAML
+	}
+	return string(text)
+}
+
+// withoutPolicy leaves out what may change without making a reading another one.
+func withoutPolicy(connection config.Connection) config.Connection {
+	connection.Rotation, connection.Intervals = config.Rotation{}, config.Intervals{}
+	return connection
+}

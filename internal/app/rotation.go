@@ -1,0 +1,164 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/state"
+	"entra-aws-exporter/rotate"
+)
+
+// rotations joins the rotation's engine with the configuration, the clients, the state
+// and the readings.
+type rotations struct {
+	engine  *rotate.Engine
+	hook    *rotate.Webhook
+	config  atomic.Pointer[config.Config]
+	log     *slog.Logger
+	enabled atomic.Bool // a webhook is configured
+}
+
+// newRotations builds the engine. snapshot is the last reading of a connection, changed
+// is told when a rotation has changed something.
+func newRotations(directory *state.Directory, pace int,
+	snapshot func(string) (bridge.Snapshot, bool), changed func(string), log *slog.Logger,
+) *rotations {
+	options := rotate.Options{
+		Journal: noState{}, Vault: noState{},
+		Holder: holder(), Gone: gone, Pace: pace,
+		Snapshot: snapshot, Changed: changed, Logger: log,
+	}
+	if directory != nil {
+		options.Journal, options.Vault = directory.Journal(), directory.Vault()
+	}
+	r := &rotations{engine: rotate.New(options, nil), log: log}
+	r.hook = rotate.NewWebhook(r.engine, rotate.WebhookOptions{Bearer: r.bearer, MatchLabels: r.matchLabels, Logger: log})
+	return r
+}
+
+// configure puts a configuration into force. What runs ends as it began.
+func (r *rotations) configure(c *config.Config, clouds *clouds) {
+	connections := make([]rotate.Connection, 0, len(c.Connections))
+	for _, connection := range c.Connections {
+		connections = append(connections, rotated(connection, clouds.rotators[connection.Name]))
+	}
+	r.config.Store(c)
+	r.engine.Configure(connections)
+}
+
+// rotated is a connection as the rotation sees it.
+func rotated(connection config.Connection, ends clients) rotate.Connection {
+	policy := connection.Rotation
+	c := rotate.Connection{
+		Name:      connection.Name,
+		TenantURL: connection.TenantURL,
+		Policy: rotate.Policy{
+			Mode:               policy.Mode,
+			Issuer:             policy.Issuer,
+			Before:             time.Duration(policy.Before),
+			MaxAge:             time.Duration(policy.MaxAge),
+			Approval:           rotate.Approval(policy.Approval),
+			DeleteExpiredToken: policy.DeleteExpiredToken,
+			VerifyTimeout:      time.Duration(policy.VerifyTimeout),
+			CanaryUserObjectID: policy.CanaryUserObjectID,
+			RetireAfter:        time.Duration(policy.RetireAfter),
+			Cooldown:           time.Duration(policy.Cooldown),
+			MaxAttempts:        policy.MaxAttempts,
+		},
+		Clouds: rotate.Clouds{
+			Tokens:       ends.instance,
+			SCIM:         ends.instance,
+			Provisioning: ends.application,
+			Resolve: func(ctx context.Context) (bridge.Binding, error) {
+				ends.instance.Forget()
+				aws, err := ends.instance.Binding(ctx)
+				if err != nil {
+					return bridge.Binding{}, err
+				}
+				binding, err := ends.application.Rediscover(ctx)
+				binding.AWSAccount, binding.Region, binding.IdentityStoreID = aws.AWSAccount, aws.Region, aws.IdentityStoreID
+				binding.ProvisioningTenantID, binding.SCIMEndpoint = aws.ProvisioningTenantID, aws.SCIMEndpoint
+				return binding, err
+			},
+		},
+	}
+	if connection.Tokens.Usage == config.UsageCloudTrail {
+		c.Clouds.Calls = ends.instance
+	}
+	return c
+}
+
+// tokenValue is what a probe may be made with: the value of the token in use, if a
+// rotation has put it into the vault.
+func (r *rotations) tokenValue(ctx context.Context, connection string) (string, bridge.Secret, error) {
+	c := r.config.Load()
+	if c == nil || c.Connection(connection) == nil || c.Connection(connection).Rotation.Mode == bridge.RotationDisabled {
+		return "", bridge.Secret{}, nil
+	}
+	id, value, err := r.engine.ShowToken(ctx, connection)
+	if errors.Is(err, bridge.ErrUnreadable) {
+		return "", bridge.Secret{}, err
+	}
+	if err != nil {
+		return "", bridge.Secret{}, nil //nolint:nilerr // no rotation has put a value there yet
+	}
+	return id, value, nil
+}
+
+// webhook is the endpoint that Alertmanager calls; it exists while it is configured.
+func (r *rotations) webhook() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if c := r.config.Load(); c == nil || c.Webhook == nil {
+			http.Error(w, "the configuration has no webhook section", http.StatusNotFound)
+			return
+		}
+		r.hook.ServeHTTP(w, request)
+	})
+}
+
+// bearer is the token that callers of the webhook must show; false: something in front
+// authenticates them.
+func (r *rotations) bearer() (value bridge.Secret, required bool, err error) {
+	webhook := r.config.Load().Webhook
+	if webhook == nil || webhook.BearerTokenFile == "" {
+		return bridge.Secret{}, false, nil
+	}
+	value, err = webhook.BearerTokenFile.Read()
+	return value, true, err
+}
+
+func (r *rotations) matchLabels() map[string]string {
+	if webhook := r.config.Load().Webhook; webhook != nil {
+		return webhook.MatchLabels
+	}
+	return nil
+}
+
+// noState is the journal and vault of an exporter without a state directory: nothing
+// was ever rotated, and nothing can be.
+type noState struct{}
+
+var errNoState = fmt.Errorf("a rotation needs state.directory: %w", bridge.ErrUnsafe)
+
+func (noState) Load(context.Context, string) ([]byte, string, error) { return nil, "", nil }
+func (noState) Save(context.Context, string, []byte, string) (string, error) {
+	return "", errNoState
+}
+func (noState) Keys(context.Context) ([]string, error)              { return nil, nil }
+func (noState) Reserve(context.Context, string) error               { return errNoState }
+func (noState) Write(context.Context, string, bridge.Secret) error  { return errNoState }
+func (noState) Read(context.Context, string) (bridge.Secret, error) { return bridge.Secret{}, nil }
+func (noState) List(context.Context, string) ([]string, error)      { return nil, nil }
+func (noState) Destroy(context.Context, string) error               { return nil }
+
+// register adds the webhook's own counters.
+func (r *rotations) register(registry prometheus.Registerer) error { return registry.Register(r.hook) }
