@@ -114,6 +114,9 @@ func (s *Simulator) AddFault(fault Fault) (int, error) {
 	if err := fault.validate(); err != nil {
 		return 0, err
 	}
+	if fault.Operation != "*" && !s.operations[fault.Operation] {
+		return 0, fmt.Errorf("fault: unknown operation %q: known are %s", fault.Operation, strings.Join(s.Operations(), ", "))
+	}
 	f := s.faults
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,6 +1,7 @@
 package simulator_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -113,7 +114,7 @@ func (l *lab) do(request *http.Request) reply {
 		l.t.Fatal(err)
 	}
 	answer := reply{status: response.StatusCode, header: response.Header, body: string(body)}
-	if strings.Contains(response.Header.Get("Content-Type"), "json") {
+	if strings.Contains(response.Header.Get("Content-Type"), "json") && bytes.HasPrefix(body, []byte("{")) {
 		if err := json.Unmarshal(body, &answer.json); err != nil {
 			l.t.Fatalf("%s: %v", body, err)
 		}

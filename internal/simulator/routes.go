@@ -21,6 +21,7 @@ func (s *Simulator) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	add := func(prefix string, operations map[string]operation, refuse func(*call, *world.Error) answer, authenticate func(*call) *world.Error) {
 		for pattern, op := range operations {
+			s.operations[op.name] = true
 			op.refuse = refuse
 			if prefix == scimPrefix {
 				op.cloud = aws
@@ -38,6 +39,9 @@ func (s *Simulator) routes() *http.ServeMux {
 	add("", map[string]operation{"GET /metadata/identity/oauth2/token": {name: "GET managed identity", serve: managedIdentity}}, metadataServiceError, nil)
 
 	for name, service := range s.awsServices() {
+		for _, op := range service.operations {
+			s.operations[op.name] = true
+		}
 		mux.HandleFunc(awsPrefix+"/"+name+"/", func(w http.ResponseWriter, r *http.Request) {
 			s.serveAWS(w, sent(r), r, service)
 		})

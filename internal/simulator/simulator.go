@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,11 +25,12 @@ type Options struct {
 
 // Simulator is both clouds as an http.Handler.
 type Simulator struct {
-	url    string
-	logger *slog.Logger
-	mux    *http.ServeMux
-	keys   *signingKeys
-	faults *faults
+	url        string
+	logger     *slog.Logger
+	mux        *http.ServeMux
+	operations map[string]bool // by name, all that are served
+	keys       *signingKeys
+	faults     *faults
 
 	lock  chan struct{} // of the world: a channel, so that waiting for it is durable in a bubble
 	world *world.World
@@ -47,11 +49,12 @@ type Simulator struct {
 func New(w *world.World, options Options) *Simulator {
 	s := &Simulator{
 		url: options.URL, logger: options.Logger, world: w,
-		lock:     make(chan struct{}, 1),
-		random:   rand.New(rand.NewPCG(options.Seed, 0x51c1)),
-		calls:    map[string]int{},
-		windows:  map[string][]time.Time{},
-		previous: map[string]answer{},
+		lock:       make(chan struct{}, 1),
+		random:     rand.New(rand.NewPCG(options.Seed, 0x51c1)),
+		operations: map[string]bool{},
+		calls:      map[string]int{},
+		windows:    map[string][]time.Time{},
+		previous:   map[string]answer{},
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
@@ -83,6 +86,9 @@ func (s *Simulator) ResetCalls() {
 	defer s.mu.Unlock()
 	clear(s.calls)
 }
+
+// Operations lists what is served, by the names that faults and counts use.
+func (s *Simulator) Operations() []string { return slices.Sorted(maps.Keys(s.operations)) }
 
 func (s *Simulator) count(operation string) {
 	s.mu.Lock()

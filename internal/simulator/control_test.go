@@ -1,0 +1,204 @@
+package simulator_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// control asks the control API.
+func (l *lab) control(method, path, body string) reply {
+	l.t.Helper()
+	return l.do(l.request(method, "https://127.0.0.1:10198/control/"+path, body))
+}
+
+// must asks the control API for something that it has to do.
+func (l *lab) must(method, path, body string) reply {
+	l.t.Helper()
+	answer := l.control(method, path, body)
+	if answer.status >= http.StatusBadRequest {
+		l.t.Fatalf("%s %s %s: %d %s", method, path, body, answer.status, answer.body)
+	}
+	return answer
+}
+
+func TestControl(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		expires := func() time.Time {
+			at, err := time.Parse(time.RFC3339Nano, l.must("GET", "state", "").at("connections", 0, "tokens", 0, "expires").(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return at
+		}
+		before := expires()
+		l.must("POST", "age", `{"by":"300d"}`)
+		if moved := before.Sub(expires()); moved != 300*24*time.Hour {
+			t.Errorf("aged by %v", moved)
+		}
+		if state := l.must("GET", "state", ""); state.at("connections", 0, "tokens", 0, "accepted") != "none" || state.at("connections", 0, "refused") != "expired by time" {
+			t.Errorf("an expired token: %s", state.body)
+		}
+		l.must("POST", "speed", `{"speed":40}`)
+		time.Sleep(2 * time.Minute)
+		if state := l.must("GET", "state", ""); state.at("connections", 0, "status") != "quarantine" || state.at("speed") != 40.0 {
+			t.Errorf("after a cycle: %s", state.body)
+		}
+
+		token := l.must("POST", "hands", `{"do":"create_token"}`)
+		id, value := token.at("token_id").(string), token.at("value").(string)
+		l.must("POST", "hands", `{"do":"save_token","connection":"corp","actor":"terraform","token_id":"`+id+`"}`)
+		if state := l.must("GET", "state", ""); state.at("connections", 0, "saved_token_id") != id || strings.Contains(state.body, value) {
+			t.Errorf("saved: %s", state.body)
+		}
+		if got := l.must("GET", "tokens/"+id, ""); got.at("value") != value {
+			t.Errorf("value: %s", got.body)
+		}
+		l.must("POST", "hands", `{"do":"start"}`)
+		l.must("POST", "hands", `{"do":"add_user","user_name":"new@example.com"}`)
+		time.Sleep(3 * time.Minute)
+		truth := l.must("GET", "truth", "")
+		var kinds []string
+		for _, record := range truth.at("records").([]any) {
+			kinds = append(kinds, fmt.Sprint(record.(map[string]any)["kind"]))
+		}
+		for _, kind := range []string{"Creation", "Save", "Start", "CycleEnded", "Exported", "Holding", "SCIMFailure"} {
+			if !strings.Contains(strings.Join(kinds, " "), kind) {
+				t.Errorf("no %s among %v", kind, kinds)
+			}
+		}
+		if truth.at("gaps", 0, "Cause") != "expired" || strings.Contains(truth.body, value) {
+			t.Errorf("truth: %s", truth.body)
+		}
+		if story := l.must("GET", "story", ""); !strings.Contains(story.body, "terraform") || strings.Contains(story.body, value) {
+			t.Errorf("story: %s", story.body)
+		}
+
+		l.must("POST", "skew", `{"aws":"2d","entra":"-5m"}`)
+		date, err := http.ParseTime(l.graph(http.MethodGet, l.job(), "").header.Get("Date"))
+		if ahead := time.Until(date).Round(time.Minute); err != nil || ahead != -5*time.Minute {
+			t.Errorf("Entra's clock is %v ahead, %v", ahead, err)
+		}
+		l.must("POST", "skew", `{}`)
+
+		l.must("PUT", "quirks", `{"token_times":"strings","retry_after":"date"}`)
+		quirks := l.control("GET", "quirks", "").body
+		if !strings.Contains(quirks, `"value": "strings"`) || !strings.Contains(quirks, `"value": "date"`) {
+			t.Errorf("quirks: %s", quirks)
+		}
+		fault := l.must("POST", "faults", `{"operation":"GET job","status":500,"code":"InternalError","delay":"1s"}`)
+		if answer := l.graph(http.MethodGet, l.job(), ""); answer.status != http.StatusInternalServerError {
+			t.Errorf("fault: %d", answer.status)
+		}
+		l.must("DELETE", "faults?id="+fmt.Sprint(fault.at("id")), "")
+		if len(l.Faults()) != 0 {
+			t.Errorf("left: %v", l.Faults())
+		}
+		l.must("POST", "floods", `{"connection":"corp","count":100}`)
+		if ids, _ := l.readLog(query("/auditLogs/provisioning", "$filter", "jobId eq '"+l.connection.JobID+"'")); len(ids) < 100 {
+			t.Errorf("%d entries", len(ids))
+		}
+		if calls := l.must("GET", "calls", ""); calls.at("GET job") != 2.0 {
+			t.Errorf("calls: %s", calls.body)
+		}
+		l.must("DELETE", "calls", "")
+		if len(l.Calls()) != 0 {
+			t.Errorf("calls: %v", l.Calls())
+		}
+		if added := l.must("POST", "connections", `{"name":"second","kind":"expiring"}`); added.at("binding", "entra_tenant_id") != l.connection.EntraTenantID {
+			t.Errorf("added: %s", added.body)
+		}
+		if list := l.graph(http.MethodGet, "/servicePrincipals", ""); list.at("value", 1) == nil {
+			t.Errorf("two applications: %s", list.body)
+		}
+	})
+}
+
+func TestHands(t *testing.T) {
+	l := newLab(t)
+	job := func() reply { return l.graph(http.MethodGet, l.job(), "") }
+	l.must("POST", "hands", `{"do":"pause"}`)
+	if job().at("status", "code") != "Paused" {
+		t.Error("not paused")
+	}
+	l.must("POST", "hands", `{"do":"restart","reset_scope":"Full"}`)
+	l.must("POST", "hands", `{"do":"quarantine_deletes"}`)
+	if job().at("status", "quarantine", "reason") != "TooManyDeletes" {
+		t.Error("no quarantine")
+	}
+	l.must("POST", "hands", `{"do":"disable"}`)
+	l.must("POST", "hands", `{"do":"take_licence"}`)
+	if l.graph(http.MethodGet, "/auditLogs/provisioning", "").status != http.StatusForbidden {
+		t.Error("the log is there without a licence")
+	}
+	l.must("POST", "hands", `{"do":"give_licence"}`)
+	l.must("POST", "hands", `{"do":"log_entry","entry":{"Action":"create","Status":"success"}}`)
+	l.must("POST", "hands", `{"do":"deny","action":"sso-directory:ListBearerTokens","how":"scp"}`)
+	if answer := l.tokens("ListBearerTokens"); !strings.Contains(answer.body, "explicit deny") {
+		t.Errorf("denied: %s", answer.body)
+	}
+	l.must("POST", "hands", `{"do":"allow","action":"sso-directory:ListBearerTokens"}`)
+	l.must("POST", "hands", `{"do":"allow_sources","sources":["203.0.113.0/24"]}`)
+	if l.scim(http.MethodGet, "/ServiceProviderConfig", "").status != http.StatusForbidden {
+		t.Error("the exporter's address is allowed")
+	}
+	thumbprint := l.must("POST", "hands", `{"do":"add_certificate"}`).at("thumbprint").(string)
+	l.must("POST", "hands", `{"do":"activate_certificate","thumbprint":"`+thumbprint+`"}`)
+	if answer := l.graph(http.MethodGet, "/servicePrincipals/"+l.connection.ServicePrincipalID, ""); answer.at("preferredTokenSigningKeyThumbprint") != thumbprint {
+		t.Errorf("active: %s", answer.body)
+	}
+	old := l.connection.ProvisioningTenantID
+	l.must("POST", "hands", `{"do":"recreate_tenant"}`)
+	state := l.must("GET", "state", "")
+	if now := state.at("connections", 0, "binding", "provisioning_tenant_id"); now == old || state.at("connections", 0, "tokens") != nil {
+		t.Errorf("recreated: %s", state.body)
+	}
+	id := l.must("POST", "hands", `{"do":"create_token"}`).at("token_id").(string)
+	l.must("POST", "hands", `{"do":"save_value","value":"mistyped"}`)
+	l.must("POST", "hands", `{"do":"expire_token","token_id":"`+id+`"}`)
+	l.must("POST", "hands", `{"do":"delete_token","token_id":"`+id+`"}`)
+	l.must("POST", "hands", `{"do":"change_user","user_name":"user-1@corp.example.com","display_name":"X"}`)
+	l.must("POST", "hands", `{"do":"remove_user","user_name":"user-1@corp.example.com"}`)
+	l.must("POST", "hands", `{"do":"second_application"}`)
+	l.With(func(w *world.World) {
+		for deletion := range world.RecordsOf[world.Deletion](w) {
+			if deletion.Actor != world.ActorPerson {
+				t.Errorf("deleted by %s", deletion.Actor)
+			}
+		}
+	})
+}
+
+func TestControlRefusals(t *testing.T) {
+	l := newLab(t, world.Healthy("one"), world.Healthy("two"))
+	for _, test := range []struct{ request, body, want string }{
+		{"POST age", `{"by":"soon"}`, `"soon" is not a duration such as 300d or 36h`},
+		{"POST age", `{"days":1}`, `unknown field "days"`},
+		{"POST age", `nonsense`, "reading the request: "},
+		{"POST speed", `{"speed":0.5}`, "speed 0.5: want a number of at least 1"},
+		{"POST skew", `{"aws":"x"}`, `"x" is not a duration`},
+		{"PUT quirks", `{"colour":"red"}`, `unknown quirk "colour": known are put_secrets`},
+		{"PUT quirks", `{"error_bodies":"none"}`, "quirk error_bodies=none: want one of full, empty, null_message"},
+		{"POST faults", `{"operation":"ListTokens","status":500}`, `fault: unknown operation "ListTokens": known are AssumeRole, `},
+		{"POST faults", `{"operation":"*","effect":"delay","delay":"soon"}`, `"soon" is not a duration such as 90s`},
+		{"DELETE faults?id=x", "", `id "x" is no number`},
+		{"POST hands", `{"do":"pause"}`, `pause: no connection "": there are one, two`},
+		{"POST hands", `{"do":"delete_token","connection":"one","token_id":"x"}`, "delete_token: identitystore: 400 ResourceNotFoundException: "},
+		{"POST hands", `{"do":"log_entry","connection":"one"}`, "log_entry needs an entry"},
+		{"POST floods", `{"connection":"one"}`, "flood: count must be positive"},
+		{"POST connections", `{"name":"x","kind":"odd"}`, "its kind is healthy, expiring or quarantined"},
+		{"GET tokens/x", "", `there is no token "x"`},
+	} {
+		method, path, _ := strings.Cut(test.request, " ")
+		answer := l.control(method, path, test.body)
+		if text, _ := answer.at("error").(string); answer.status != http.StatusBadRequest || !strings.Contains(text, test.want) {
+			t.Errorf("%s %s: %d %s", test.request, test.body, answer.status, answer.body)
+		}
+	}
+}
