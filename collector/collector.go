@@ -74,7 +74,7 @@ func (c *Collector) Describe(descriptions chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(samples chan<- prometheus.Metric) {
-	out := &output{samples: samples, now: time.Now()}
+	out := newOutput(samples)
 	snapshots := c.inputs.Snapshots()
 	for i := range snapshots {
 		s := &subject{Snapshot: snapshots[i]}

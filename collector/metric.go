@@ -62,6 +62,7 @@ type sample struct {
 	*metric
 	value float64
 	pairs []*dto.LabelPair
+	few   [3]*dto.LabelPair // room for the pairs of nearly every metric
 }
 
 // Desc implements prometheus.Metric.
@@ -96,24 +97,51 @@ type output struct {
 	samples    chan<- prometheus.Metric
 	now        time.Time
 	connection *dto.LabelPair // of every sample; nil: they belong to no connection
+	known      map[knownPair]*dto.LabelPair
+}
+
+// knownPair is a label pair that many samples of a scrape share, such as the values
+// of a state set.
+type knownPair struct{ name, value string }
+
+// mostKnown bounds them: the values of the closed sets are all known after the first
+// connection, those of its tokens and certificates need no sharing.
+const mostKnown = 256
+
+func newOutput(samples chan<- prometheus.Metric) *output {
+	return &output{samples: samples, now: time.Now(), known: make(map[knownPair]*dto.LabelPair, mostKnown)}
 }
 
 // of returns an output for the samples of one connection.
 func (o *output) of(connection string) *output {
-	name := connectionLabel
-	return &output{samples: o.samples, now: o.now, connection: newPair(&name, connection)}
+	name, one := connectionLabel, *o
+	one.connection = newPair(&name, connection)
+	return &one
+}
+
+func (o *output) pair(name *string, value string) *dto.LabelPair {
+	key := knownPair{*name, value}
+	pair, found := o.known[key]
+	if !found {
+		pair = newPair(name, value)
+		if len(o.known) < mostKnown {
+			o.known[key] = pair
+		}
+	}
+	return pair
 }
 
 // value adds a sample. The labels are in the order of the declaration, without connection.
 func (o *output) value(m *metric, value float64, labels ...string) {
-	s := &sample{metric: m, value: value, pairs: make([]*dto.LabelPair, len(m.labels))}
+	s := &sample{metric: m, value: value}
+	s.pairs = slices.Grow(s.few[:0], len(m.labels))[:len(m.labels)]
 	places := m.places
 	if o.connection != nil {
 		s.pairs[places[0]] = o.connection
 		places = places[1:]
 	}
 	for i, label := range labels {
-		s.pairs[places[i]] = newPair(&m.labels[places[i]], label)
+		s.pairs[places[i]] = o.pair(&m.labels[places[i]], label)
 	}
 	o.samples <- s
 }
