@@ -1,15 +1,17 @@
 package identitycenter_test
 
 import (
+	"net/http"
 	"os"
 	"testing"
 
 	"entra-aws-exporter/internal/identitycenter"
 	"entra-aws-exporter/internal/simulator/contract"
+	"entra-aws-exporter/internal/simulator/world"
 )
 
-// TestContract holds every request to an undocumented API, and the answers that these
-// tests rest on, to the console's own client models.
+// TestContract holds every request to an undocumented API, and the simulator's
+// answers that these tests rest on, to the console's own client models.
 func TestContract(t *testing.T) {
 	directory := os.Getenv("CONTRACTS_DIR")
 	if directory == "" {
@@ -19,25 +21,27 @@ func TestContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cloud := newCloud(t)
-	cloud.json("ListExternalIdPConfigurationsForDirectory",
-		`{"associations":[{"idpId":"idp-1","isEnabled":true,"idpSAMLAssociationValue":{"idpSAMLConfig":{"entityId":"e","loginURL":"l"},"idpCertificateIds":[]}}]}`)
-	cloud.json("ListExternalIdPCertificates", idpAnswer(asPEM(certificate(t, date("2027-01-01T00:00:00Z")))))
-	recorder := contract.NewRecorder(shapes, cloud)
-	instance := cloud.instance(func(o *identitycenter.Options) {
-		o.Transport, o.Certificates = recorder, identitycenter.CertificatesConsoleAPI
+	newCloud(t) // for the environment
+	var recorder *contract.Recorder
+	s := simulate(t, world.Healthy("corp"), nil, func(o *identitycenter.Options) {
+		recorder = contract.NewRecorder(shapes, o.Transport)
+		o.Transport = recorder
 	})
-	if _, err := instance.ListTokens(t.Context()); err != nil {
+	ctx := t.Context()
+	if _, err := s.ListTokens(ctx); err != nil {
 		t.Error(err)
 	}
-	if _, err := instance.CreateToken(t.Context()); err != nil {
+	if _, err := s.CreateToken(ctx); err != nil {
 		t.Error(err)
 	}
-	if err := instance.DeleteToken(t.Context(), "old"); err != nil {
+	if err := s.DeleteToken(ctx, s.connection.TokenIDs[0]); err != nil {
 		t.Error(err)
 	}
-	if _, err := instance.TrustedCertificates(t.Context()); err != nil {
+	if _, err := s.TrustedCertificates(ctx); err != nil {
 		t.Error(err)
+	}
+	if probe, err := s.Probe(ctx); err != nil || probe.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the deleted token: %+v, %v", probe, err)
 	}
 	checked, err := recorder.Result()
 	if err != nil {

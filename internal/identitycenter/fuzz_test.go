@@ -72,7 +72,7 @@ func FuzzTrailEvent(f *testing.F) {
 	f.Add(``)
 	f.Fuzz(func(t *testing.T, record string) {
 		for _, at := range []*time.Time{nil, aws.Time(time.Unix(1772323200, 0))} {
-			call, _, err := parseTrailEvent(types.Event{CloudTrailEvent: &record, EventTime: at})
+			call, err := parseTrailEvent(types.Event{CloudTrailEvent: &record, EventTime: at})
 			if err != nil {
 				continue
 			}

@@ -1,6 +1,7 @@
 package identitycenter
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,7 +38,7 @@ func newTrail() *trail { return &trail{limit: rate.NewLimiter(rate.Every(600*tim
 // with an empty one.
 func (i *Instance) CallsSince(ctx context.Context, since time.Time) ([]bridge.SCIMCall, error) {
 	var calls []bridge.SCIMCall
-	complete, err := i.visitCalls(ctx, since, trailPages, func(call bridge.SCIMCall) { calls = append(calls, call) })
+	complete, err := i.visitCalls(ctx, since, trailPages, func(call trailCall) { calls = append(calls, call.SCIMCall) })
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func (i *Instance) trailOperation() operation {
 
 // visitCalls visits the logged calls, newest first, up to so many pages; complete says
 // whether that was all of them.
-func (i *Instance) visitCalls(ctx context.Context, since time.Time, pages int, visit func(bridge.SCIMCall)) (complete bool, err error) {
+func (i *Instance) visitCalls(ctx context.Context, since time.Time, pages int, visit func(trailCall)) (complete bool, err error) {
 	reading := i.trailOperation()
 	binding, err := i.Binding(ctx)
 	if err != nil {
@@ -86,12 +87,12 @@ func (i *Instance) visitCalls(ctx context.Context, since time.Time, pages int, v
 			return false, i.failed(reading, err)
 		}
 		for _, event := range page.Events {
-			call, tenant, err := parseTrailEvent(event)
+			call, err := parseTrailEvent(event)
 			if err != nil {
 				i.web.logger.Debug("skipped a CloudTrail event", "connection", i.options.Connection, "err", err)
 				continue
 			}
-			if tenant == "" || tenant == binding.ProvisioningTenantID || binding.ProvisioningTenantID == "" {
+			if call.tenant == "" || call.tenant == binding.ProvisioningTenantID || binding.ProvisioningTenantID == "" {
 				visit(call)
 			}
 		}
@@ -104,6 +105,13 @@ func (i *Instance) visitCalls(ctx context.Context, since time.Time, pages int, v
 	return false, nil
 }
 
+// trailCall is a logged call with what its readers choose by.
+type trailCall struct {
+	bridge.SCIMCall
+	tenant  string // "": the event does not tell
+	refused bool   // AWS did not do what was asked
+}
+
 // trailRecord is the little of an event's record that is looked at: no person's name,
 // no group, none of the objects called for.
 type trailRecord struct {
@@ -111,6 +119,7 @@ type trailRecord struct {
 	EventSource  string `json:"eventSource"`
 	UserAgent    string `json:"userAgent"`
 	SourceIP     string `json:"sourceIPAddress"`
+	ErrorCode    string `json:"errorCode"`
 	UserIdentity struct {
 		AccessKeyID string `json:"accessKeyId"`
 	} `json:"userIdentity"`
@@ -119,43 +128,36 @@ type trailRecord struct {
 	} `json:"requestParameters"`
 }
 
-// parseTrailEvent reads one event; the tenant is empty when the event does not tell.
-func parseTrailEvent(event types.Event) (call bridge.SCIMCall, tenant string, err error) {
+func parseTrailEvent(event types.Event) (trailCall, error) {
 	raw := aws.ToString(event.CloudTrailEvent)
 	if len(raw) > trailEventLimit {
-		return call, "", errors.New("its record is larger than CloudTrail allows")
+		return trailCall{}, errors.New("its record is larger than CloudTrail allows")
 	}
 	var record trailRecord
 	if err := json.Unmarshal([]byte(raw), &record); err != nil && raw != "" {
 		var odd *json.UnmarshalTypeError
 		if !errors.As(err, &odd) { // a field of another type is left empty, the rest is read
-			return call, "", errors.New("its record is not JSON")
+			return trailCall{}, errors.New("its record is not JSON")
 		}
 	}
-	call = bridge.SCIMCall{
-		At:          aws.ToTime(event.EventTime).UTC(),
-		AccessKeyID: first(record.UserIdentity.AccessKeyID, aws.ToString(event.AccessKeyId)),
-		UserAgent:   clip(record.UserAgent),
-		SourceIP:    clip(record.SourceIP),
+	if cmp.Or(record.EventSource, aws.ToString(event.EventSource)) != scimEventSource {
+		return trailCall{}, errors.New("it is not of the SCIM endpoint")
 	}
-	if event.EventTime == nil || event.EventTime.IsZero() {
-		if call.At, err = time.Parse(time.RFC3339, record.EventTime); err != nil {
-			return bridge.SCIMCall{}, "", errors.New("it has no time")
-		}
-		call.At = call.At.UTC()
-	}
-	if source := first(record.EventSource, aws.ToString(event.EventSource)); source != scimEventSource {
-		return bridge.SCIMCall{}, "", errors.New("it is not of the SCIM endpoint")
-	}
-	call.AccessKeyID = clip(call.AccessKeyID)
-	return call, record.RequestParameters.TenantID, nil
-}
-
-func first(values ...string) string {
-	for _, value := range values {
-		if value != "" {
-			return value
+	at := aws.ToTime(event.EventTime)
+	if at.IsZero() {
+		var err error
+		if at, err = time.Parse(time.RFC3339, record.EventTime); err != nil {
+			return trailCall{}, errors.New("it has no time")
 		}
 	}
-	return ""
+	return trailCall{
+		SCIMCall: bridge.SCIMCall{
+			At:          at.UTC(),
+			AccessKeyID: clip(cmp.Or(record.UserIdentity.AccessKeyID, aws.ToString(event.AccessKeyId))),
+			UserAgent:   clip(record.UserAgent),
+			SourceIP:    clip(record.SourceIP),
+		},
+		tenant:  record.RequestParameters.TenantID,
+		refused: record.ErrorCode != "",
+	}, nil
 }

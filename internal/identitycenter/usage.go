@@ -67,12 +67,12 @@ func (i *Instance) Usage(ctx context.Context) (bridge.Usage, error) {
 		tokens = list.Tokens
 	}
 	now := i.web.now()
-	var calls []bridge.SCIMCall
-	if _, err := i.visitCalls(ctx, i.usage.since(now), usagePages, func(call bridge.SCIMCall) { calls = append(calls, call) }); err != nil {
+	var calls []trailCall
+	if _, err := i.visitCalls(ctx, i.usage.since(now), usagePages, func(call trailCall) { calls = append(calls, call) }); err != nil {
 		return bridge.Usage{}, err
 	}
 	i.usage.learn(calls, i.web.userAgent, now)
-	return bridge.Usage{LastUsed: i.usage.lastUsed(tokens)}, nil
+	return bridge.Usage{LastUsed: i.usage.lastUsed(tokens, now)}, nil
 }
 
 func (u *usage) since(now time.Time) time.Time {
@@ -85,7 +85,7 @@ func (u *usage) since(now time.Time) time.Time {
 }
 
 // learn takes in what the log has since the last reading.
-func (u *usage) learn(calls []bridge.SCIMCall, ownUserAgent string, now time.Time) {
+func (u *usage) learn(calls []trailCall, ownUserAgent string, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.read = now
@@ -100,8 +100,9 @@ func (u *usage) learn(calls []bridge.SCIMCall, ownUserAgent string, now time.Tim
 				u.lastSeen[call.AccessKeyID] = time.Time{} // there is such an id
 			}
 			if call.UserAgent == ownUserAgent {
-				u.match(call)
+				u.match(call.SCIMCall)
 			}
+		case call.refused: // somebody tried, and did not use the token
 		default:
 			if seen, known := u.lastSeen[call.AccessKeyID]; (known || len(u.lastSeen) <= keysKept) && call.At.After(seen) {
 				u.lastSeen[call.AccessKeyID] = call.At
@@ -125,7 +126,7 @@ func (u *usage) match(call bridge.SCIMCall) {
 }
 
 // lastUsed draws the conclusion, or none.
-func (u *usage) lastUsed(tokens []bridge.Token) map[string]time.Time {
+func (u *usage) lastUsed(tokens []bridge.Token, now time.Time) map[string]time.Time {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	used := make(map[string]time.Time)
@@ -133,8 +134,14 @@ func (u *usage) lastUsed(tokens []bridge.Token) map[string]time.Time {
 	if !consistent || len(u.lastSeen) > keysKept {
 		return used
 	}
-	// Two tokens and one id: either it is constant, or only one of them is in use.
-	if len(tokens) > 1 && len(u.lastSeen) < 2 {
+	// Two valid tokens and one id: either it is constant, or only one of them is in use.
+	valid := 0
+	for _, token := range tokens {
+		if !token.Expired(now) {
+			valid++
+		}
+	}
+	if valid > 1 && len(u.lastSeen) < 2 {
 		return used
 	}
 	for _, token := range tokens {

@@ -236,6 +236,8 @@ func TestUsageReadsOn(t *testing.T) {
 		used := time.Now().Truncate(time.Second).UTC()
 		log.add(used, "KEYA", azure, tenant)
 		log.add(time.Now(), "KEYB", "entra-aws-exporter/9.9.9", tenant)
+		log.add(time.Now().Add(time.Minute), "KEYA", azure, tenant) // refused: tried, not used
+		log.events[0] = strings.Replace(log.events[0], `{\"event`, `{\"errorCode\":\"UnauthorizedException\",\"event`, 1)
 		time.Sleep(10 * time.Minute)
 		for range 2 {
 			if diff := cmp.Diff(map[string]time.Time{"a": used}, usage()); diff != "" {

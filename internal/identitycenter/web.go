@@ -88,6 +88,9 @@ func (e *exchange) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, bodyLimit+1))
+	if err == nil && ctx.Err() != nil {
+		err = ctx.Err() // a transport may end the body instead of failing it
+	}
 	if err != nil {
 		e.observe(e.service, "error")
 		return nil, explain(request.Context(), ctx, limit, err)

@@ -1,0 +1,315 @@
+package identitycenter_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/identitycenter"
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// simulated is the client under test before a simulated AWS with one connection, in
+// memory; build it inside a bubble.
+type simulated struct {
+	*simulator.Simulator
+	*identitycenter.Instance
+	connection world.Connection
+}
+
+func simulate(t *testing.T, spec world.ConnectionSpec, quirks *world.Quirks, change func(*identitycenter.Options)) *simulated {
+	t.Helper()
+	w := world.New(world.Options{Seed: 1, Quirks: quirks})
+	w.Add(spec)
+	access, err := simulator.Admit(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", access.Accounts[0].Keys.AccessKeyID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", access.Accounts[0].Keys.SecretAccessKey)
+	s := &simulated{Simulator: simulator.New(w, simulator.Options{Seed: 1}), connection: access.Connections[0]}
+	transport := simulator.Transport(s.Simulator)
+	t.Cleanup(transport.Wait)
+	options := identitycenter.Options{
+		Connection: "corp", Region: world.DefaultRegion, Version: "1.2.3", Transport: transport,
+		TokenServiceJSONVersion: w.Quirks().JSONVersion,
+		Certificates:            identitycenter.CertificatesConsoleAPI,
+		TokenValue: func(context.Context) (string, bridge.Secret, error) {
+			var id, value string
+			s.With(func(w *world.World) {
+				id = w.SavedToken(s.connection.ServicePrincipalID)
+				value = w.TokenValue(id)
+			})
+			return id, bridge.NewSecret(value), nil
+		},
+	}
+	if change != nil {
+		change(&options)
+	}
+	if s.Instance, err = identitycenter.New(options); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func ids(tokens []bridge.Token) []string {
+	var list []string
+	for _, token := range tokens {
+		list = append(list, token.ID)
+	}
+	return list
+}
+
+// TestReadingsUnderEveryQuirk reads everything under every combination of the
+// behaviours of AWS that nobody could confirm. What is read is right, or absent.
+func TestReadingsUnderEveryQuirk(t *testing.T) {
+	newCloud(t) // for the environment
+	twoValid := world.Expiring("corp")
+	twoValid.Tokens[1] = world.TokenSpec{Age: 350 * 24 * time.Hour, Left: 15 * 24 * time.Hour}
+	inTrail := world.QuirksNamed("source_address", "cloudtrail", "cloudtrail_delay")
+	everywhere := append(world.QuirksNamed("list_values", "list_order", "token_times", "json_version"), inTrail...)
+	for name, test := range map[string]struct {
+		spec   world.ConnectionSpec
+		quirks []world.Quirk
+		learns bool
+	}{
+		"one valid token":  {world.Expiring("corp"), everywhere, true},
+		"two valid tokens": {twoValid, inTrail, false}, // one access key id does not tell them apart
+	} {
+		combinations, learnt := 0, 0
+		for combination := range world.Product(world.DefaultQuirks(), test.quirks) {
+			combinations++
+			synctest.Test(t, func(t *testing.T) {
+				s := simulate(t, test.spec, &combination, nil)
+				if readsRightly(t, s, combination) {
+					learnt++
+				}
+			})
+			if t.Failed() {
+				t.Fatalf("with %s, under %s", name, combination)
+			}
+		}
+		t.Logf("%s: %d combinations, in %d of them a last use was learnt", name, combinations, learnt)
+		if test.learns != (learnt > 0) {
+			t.Errorf("with %s a last use was learnt %d times", name, learnt)
+		}
+	}
+}
+
+// readsRightly checks all readings and reports whether a token's last use is known.
+func readsRightly(t *testing.T, s *simulated, quirks world.Quirks) bool {
+	t.Helper()
+	ctx := t.Context()
+	// The spec's tokens are the one in use, and an older one.
+	inUse, older := s.connection.TokenIDs[0], s.connection.TokenIDs[1]
+	list, err := s.ListTokens(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{older, inUse}; !slices.Equal(ids(list.Tokens), want) {
+		t.Errorf("tokens %v, want %v", ids(list.Tokens), want)
+	}
+	if list.Tokens[1].Expired(list.Date.Add(19*24*time.Hour)) || !list.Tokens[1].Expired(list.Date.Add(21*24*time.Hour)) {
+		t.Errorf("wrong dates: %+v", list.Tokens)
+	}
+	certificates, err := s.TrustedCertificates(ctx)
+	if err != nil || len(certificates) != 1 {
+		t.Errorf("certificates %v, %v", certificates, err)
+	}
+	allowed := quirks.SourceAddress == world.SourceOpen
+	for range 3 { // hours, in which Entra's engine works
+		probe, err := s.Probe(ctx)
+		if err != nil || probe.Accepted() != allowed {
+			t.Errorf("probe %+v, %v", probe, err)
+		}
+		time.Sleep(time.Hour)
+	}
+	usage, err := s.Usage(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, at := range usage.LastUsed {
+		if id != inUse || time.Since(at) > 2*time.Hour || at.After(time.Now()) {
+			t.Errorf("%s is said to be used at %s", id, at)
+		}
+	}
+	if len(usage.LastUsed) > 0 && (!allowed || quirks.CloudTrail == world.TrailEphemeral) {
+		t.Errorf("a last use is claimed on no evidence: %v", usage.LastUsed)
+	}
+	return len(usage.LastUsed) > 0
+}
+
+// TestEveryFaultHasItsReason lets every call to AWS go wrong in every way.
+func TestEveryFaultHasItsReason(t *testing.T) {
+	newCloud(t) // for the environment
+	reads := map[string]func(context.Context, *simulated) error{
+		"ListInstances":           func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
+		"ListProvisioningTenants": func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
+		"ListBearerTokens":        func(ctx context.Context, s *simulated) error { _, err := s.ListTokens(ctx); return err },
+		"ListExternalIdPConfigurationsForDirectory": func(ctx context.Context, s *simulated) error {
+			_, err := s.TrustedCertificates(ctx)
+			return err
+		},
+		"ListExternalIdPCertificates": func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
+		"LookupEvents": func(ctx context.Context, s *simulated) error {
+			_, err := s.CallsSince(ctx, time.Now().Add(-time.Hour))
+			return err
+		},
+	}
+	for name, test := range map[string]struct {
+		fault        simulator.Fault
+		reason       bridge.Reason
+		undocumented bridge.Reason // "": the same
+	}{
+		"web page":          {simulator.Fault{Effect: simulator.EffectHTML}, bridge.ReasonInvalidResponse, bridge.ReasonAPIChanged},
+		"redirect":          {simulator.Fault{Effect: simulator.EffectRedirect, Location: "https://elsewhere.example/"}, bridge.ReasonInvalidResponse, bridge.ReasonAPIChanged},
+		"hang":              {simulator.Fault{Effect: simulator.EffectHang}, bridge.ReasonTimeout, ""},
+		"trickle":           {simulator.Fault{Effect: simulator.EffectTrickle, Delay: simulator.Duration(5 * time.Second)}, bridge.ReasonTimeout, ""},
+		"flood":             {simulator.Fault{Effect: simulator.EffectHuge}, bridge.ReasonInvalidResponse, ""},
+		"reset":             {simulator.Fault{Effect: simulator.EffectReset}, bridge.ReasonNetwork, ""},
+		"lost":              {simulator.Fault{Effect: simulator.EffectLost}, bridge.ReasonNetwork, ""},
+		"throttled":         {simulator.Fault{Status: 400, Code: "ThrottlingException"}, bridge.ReasonThrottled, ""},
+		"come back later":   {simulator.Fault{Status: 429, Code: "ThrottlingException", RetryAfter: "3600"}, bridge.ReasonThrottled, ""},
+		"internal":          {simulator.Fault{Status: 500, Code: "InternalServerException"}, bridge.ReasonOther, ""},
+		"unknown operation": {simulator.Fault{Status: 404, Code: "UnknownOperationException"}, bridge.ReasonOther, bridge.ReasonAPIChanged},
+		"nothing in it":     {simulator.Fault{Status: 200, Body: `[]`}, bridge.ReasonInvalidResponse, bridge.ReasonAPIChanged},
+		"empty error":       {simulator.Fault{Status: 400, Body: `{}`}, bridge.ReasonOther, ""},
+		"expired keys":      {simulator.Fault{Status: 403, Code: "ExpiredTokenException"}, bridge.ReasonAuth, ""},
+	} {
+		for operation, reading := range reads {
+			t.Run(name+"/"+operation, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := simulate(t, world.Healthy("corp"), nil, nil)
+					fault := test.fault
+					fault.Operation = operation
+					if _, err := s.AddFault(fault); err != nil {
+						t.Fatal(err)
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+					defer cancel()
+					err := reading(ctx, s)
+					want := test.reason
+					if isConsole := operation != "ListInstances" && operation != "LookupEvents"; isConsole && test.undocumented != "" {
+						want = test.undocumented
+						if want == bridge.ReasonAPIChanged && !strings.Contains(fmt.Sprint(err), "tokens.read_from: declared") &&
+							!strings.Contains(fmt.Sprint(err), "saml.aws_certificates: files") {
+							t.Errorf("the documented way is not named: %v", err)
+						}
+					}
+					if got := bridge.ReasonOf(err); got != want {
+						t.Errorf("reason %s, want %s: %v", got, want, err)
+					}
+					if calls := s.Calls()[operation]; calls > 3 {
+						t.Errorf("%d calls are a storm", calls)
+					}
+					s.ClearFaults() // and it heals without anybody's help
+					if err := reading(ctx, s); err != nil && ctx.Err() == nil {
+						t.Errorf("afterwards: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestDenialsNameTheAction(t *testing.T) {
+	newCloud(t) // for the environment
+	for how, want := range map[world.Denial]string{
+		world.DenyMissing: "allow %s, see deploy/permissions/aws.md",
+		world.DenySCP:     "an explicit deny, such as a service control policy, forbids %s: except this identity there, see deploy/permissions/aws.md",
+		world.DenyKMS:     "allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md",
+	} {
+		for action, call := range map[world.Action]func(context.Context, *simulated) error{
+			world.ListInstancesAction:           func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
+			world.ListProvisioningTenantsAction: func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
+			world.ListBearerTokensAction:        func(ctx context.Context, s *simulated) error { _, err := s.ListTokens(ctx); return err },
+			world.CreateBearerTokenAction:       func(ctx context.Context, s *simulated) error { _, err := s.CreateToken(ctx); return err },
+			world.DeleteBearerTokenAction: func(ctx context.Context, s *simulated) error {
+				return s.DeleteToken(ctx, s.connection.TokenIDs[0])
+			},
+			world.ListIdPConfigurationsAction: func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
+			world.ListIdPCertificatesAction:   func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
+			world.LookupEventsAction: func(ctx context.Context, s *simulated) error {
+				_, err := s.CallsSince(ctx, time.Now())
+				return err
+			},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				s := simulate(t, world.Healthy("corp"), nil, nil)
+				s.With(func(w *world.World) { w.Deny(world.ActorExporter, action, how) })
+				err := call(t.Context(), s)
+				advice := want
+				if strings.Contains(want, "%s") {
+					advice = fmt.Sprintf(want, action)
+				}
+				if bridge.ReasonOf(err) != bridge.ReasonPermission || !strings.Contains(fmt.Sprint(err), advice) || bridge.OutcomeOf(err) != bridge.OutcomeRefused {
+					t.Errorf("%s %s: %v", action, how, err)
+				}
+			})
+		}
+	}
+}
+
+// The acts do in the world what they say, and a lost answer is not taken for a refusal.
+func TestActsInTheWorld(t *testing.T) {
+	newCloud(t) // for the environment
+	synctest.Test(t, func(t *testing.T) {
+		s := simulate(t, world.Healthy("corp"), nil, nil)
+		old := s.connection.TokenIDs[0]
+		made, err := s.CreateToken(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life := made.Expires.Sub(made.Created); life < 364*24*time.Hour || life > 367*24*time.Hour {
+			t.Errorf("it lives for %s", life)
+		}
+		if probe, err := s.ProbeToken(t.Context(), made.Value); err != nil || !probe.Accepted() {
+			t.Errorf("the new value: %+v, %v", probe, err)
+		}
+		_, err = s.CreateToken(t.Context())
+		if bridge.OutcomeOf(err) != bridge.OutcomeRefused || bridge.ReasonOf(err) != bridge.ReasonOther {
+			t.Errorf("a third token: %v", err)
+		}
+		if _, err := s.AddFault(simulator.Fault{Operation: "DeleteBearerToken", Effect: simulator.EffectLost}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.DeleteToken(t.Context(), old); bridge.OutcomeOf(err) != bridge.OutcomeUnknown {
+			t.Errorf("a lost answer: %v", err)
+		}
+		s.ClearFaults()
+		list, err := s.ListTokens(t.Context())
+		if err != nil || !slices.Equal(ids(list.Tokens), []string{made.ID}) {
+			t.Errorf("left are %v, %v", ids(list.Tokens), err)
+		}
+		if err := s.DeleteToken(t.Context(), old); bridge.ReasonOf(err) != bridge.ReasonNotFound || bridge.OutcomeOf(err) != bridge.OutcomeRefused {
+			t.Errorf("deleting it again: %v", err)
+		}
+	})
+}
+
+func TestRecreatedProvisioningTenant(t *testing.T) {
+	newCloud(t) // for the environment
+	synctest.Test(t, func(t *testing.T) {
+		s := simulate(t, world.Healthy("corp"), nil, nil)
+		before, err := s.Binding(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.With(func(w *world.World) {
+			if _, err := w.RecreateProvisioningTenant(world.ActorScene, before.IdentityStoreID); err != nil {
+				t.Error(err)
+			}
+		})
+		_, _ = s.ListTokens(t.Context()) // the one reading that finds the old tenant gone
+		after, err := s.Binding(t.Context())
+		if err != nil || after.ProvisioningTenantID == before.ProvisioningTenantID || after.SCIMEndpoint == before.SCIMEndpoint {
+			t.Errorf("got %+v, %v", after, err)
+		}
+	})
+}
