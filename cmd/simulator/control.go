@@ -83,7 +83,7 @@ type adder func(*kingpin.CmdClause, func(context.Context, *remote, io.Writer) er
 func addFaults(cli *kingpin.Application, add adder) {
 	fault := cli.Command("fault", "Let things go wrong.")
 	var f simulator.Fault
-	var set map[string]string
+	set := map[string]string{}
 	var delay time.Duration
 	one := fault.Command("add", "Let calls of an operation fail.")
 	one.Arg("operation", `Such as ListBearerTokens, "GET jobs" or "*".`).Required().StringVar(&f.Operation)

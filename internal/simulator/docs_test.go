@@ -1,0 +1,67 @@
+package simulator_test
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"entra-aws-exporter/internal/simulator"
+)
+
+// TestDocumentation holds docs/simulator.md to the code: every operation, effect,
+// quirk, scene and endpoint is in it, and no other operation or quirk.
+func TestDocumentation(t *testing.T) {
+	content, err := os.ReadFile("../../docs/simulator.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(content)
+	l := newLab(t)
+	var documented []string
+	for _, line := range strings.Split(text, "\n") {
+		if strings.HasPrefix(line, "- ") {
+			for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(line, -1) {
+				documented = append(documented, name[1])
+			}
+		}
+	}
+	slices.Sort(documented)
+	if operations := l.Operations(); !slices.Equal(documented, operations) {
+		t.Errorf("documented operations:\n%v\nserved:\n%v", documented, operations)
+	}
+	for _, effect := range simulator.Effects() {
+		if !strings.Contains(text, "| `"+string(effect)+"`") {
+			t.Errorf("the effect %s is not documented", effect)
+		}
+	}
+	for _, scene := range simulator.Scenes() {
+		if !strings.Contains(text, "| `"+scene+"`") {
+			t.Errorf("the scene %s is not documented", scene)
+		}
+	}
+	for _, endpoint := range simulator.Endpoints("https://127.0.0.1:10198") {
+		if line := fmt.Sprintf("| `connections[].aws.endpoints.%s` | `%s` |", endpoint.Key, endpoint.URL); !strings.Contains(text, line) {
+			t.Errorf("missing: %s", line)
+		}
+	}
+	_, table, _ := strings.Cut(text, "## Quirks")
+	_, rows, _ := strings.Cut(table, "|---|---|---|\n")
+	var want strings.Builder
+	quirks, _ := l.Quirks()
+	for _, quirk := range quirks {
+		fmt.Fprintf(&want, "| `%s` | %s | %s |\n", quirk.Name, quirk.Doc, strings.Join(quirk.Values, ", "))
+	}
+	if rows != want.String() {
+		t.Errorf("the table of quirks should be:\n%s", want.String())
+	}
+	_, err = l.Act(simulator.Hand{Do: "?"})
+	_, known, _ := strings.Cut(err.Error(), "known are ")
+	for hand := range strings.SplitSeq(known, ", ") {
+		if !strings.Contains(text, "`"+hand+"`") {
+			t.Errorf("the hand %s is not documented", hand)
+		}
+	}
+}
