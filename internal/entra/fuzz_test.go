@@ -11,64 +11,74 @@ import (
 	"entra-aws-exporter/internal/bridge"
 )
 
-// FuzzGraph sends any answer to every reading: whatever it is, a reading ends with a
+// readings are all that asks Graph, the acts included.
+var readings = []struct {
+	name string
+	ask  func(context.Context, *Application) error
+}{
+	{"binding", func(ctx context.Context, a *Application) error {
+		_, err := a.tenant.Application(ApplicationOptions{}).Binding(ctx)
+		return err
+	}},
+	{"job", func(ctx context.Context, a *Application) error { _, err := a.Job(ctx); return err }},
+	{"secrets", func(ctx context.Context, a *Application) error { _, err := a.Credentials(ctx); return err }},
+	{"certificates", func(ctx context.Context, a *Application) error { _, err := a.SigningCertificates(ctx); return err }},
+	{"application", func(ctx context.Context, a *Application) error { _, err := a.Application(ctx); return err }},
+	{"own credentials", func(ctx context.Context, a *Application) error { _, err := a.tenant.AppCredentials(ctx); return err }},
+	{"log", func(ctx context.Context, a *Application) error { _, err := a.Exports(ctx, time.Time{}); return err }},
+	{"canary", func(ctx context.Context, a *Application) error { _, err := a.ProvisionUser(ctx, "user"); return err }},
+	{"test", func(ctx context.Context, a *Application) error { _, err := a.TestConnection(ctx, nil); return err }},
+	{"start", func(ctx context.Context, a *Application) error { return a.StartJob(ctx) }},
+	{"save", func(ctx context.Context, a *Application) error { return a.SaveCredentials(ctx, nil) }},
+}
+
+// FuzzGraph sends any answer to any reading: whatever it is, the reading ends with a
 // result or with a classified error, and does not crash.
 func FuzzGraph(f *testing.F) {
-	f.Add(200, "application/json", []byte(healthyJob))
-	f.Add(200, "application/json", []byte(`{"value":[null,{"id":"1","activityDateTime":"2026-03-01T10:00:00Z","provisioningStatusInfo":{"status":"failure","errorInformation":{"errorCode":"x"}}}]}`))
-	f.Add(200, "application/json", []byte(`{"value":[{"id":"j","templateId":"aWSSingleSignon"}],"@odata.nextLink":"https://graph.test/v1.0/x"}`))
-	f.Add(200, "application/json", []byte(`{"keyCredentials":[{"usage":"Sign","customKeyIdentifier":"AAAA"},{"usage":"Verify","customKeyIdentifier":"AAAA","key":"AAAA"}]}`))
-	f.Add(200, "application/json", []byte(`{"synchronizationRules":[{"id":"x","objectMappings":[{"sourceObjectName":"User"}]}],"key":"k","value":"{\"statusInfo\":{\"status\":\"Failure\"}}"}`))
-	f.Add(400, "application/json", []byte(`{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"CredentialValidation\",\"message\":null}}"}}`))
-	f.Add(403, "text/html", []byte(`<html>`))
-	f.Add(500, "application/json", []byte(`{"error":null}`))
-	f.Fuzz(func(t *testing.T, status int, kind string, body []byte) {
+	for i, body := range []string{
+		`{"value":[{"id":"j","templateId":"aWSSingleSignon"}],"@odata.nextLink":"https://graph.test/v1.0/x"}`,
+		healthyJob,
+		`{"value":[null,{"key":"SyncNotificationSettings","value":"{\"Enabled\":true}"}]}`,
+		`{"keyCredentials":[{"usage":"Sign","customKeyIdentifier":"AAAA"},{"usage":"Verify","customKeyIdentifier":"AAAA","key":"AAAA"}]}`,
+		`{"appId":"x","servicePrincipalNames":["x",null]}`,
+		`{"value":[{"passwordCredentials":[null,{"keyId":"x","endDateTime":"2027-01-01T00:00:00Z"}]}]}`,
+		`{"value":[null,{"id":"1","activityDateTime":"2026-03-01T10:00:00Z","provisioningStatusInfo":{"status":"failure","errorInformation":{"errorCode":"x"}}}]}`,
+		`{"synchronizationRules":[{"id":"x","objectMappings":[{"sourceObjectName":"User"}]}],"key":"k","value":"{\"statusInfo\":{\"status\":\"Failure\"}}"}`,
+		`{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"CredentialValidation\",\"message\":null}}"}}`,
+		`<html>`,
+		`{"error":null}`,
+	} {
+		f.Add(byte(i), uint16(200), "application/json", []byte(body))
+		f.Add(byte(i), uint16(400), "application/json", []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, which byte, status uint16, kind string, body []byte) {
 		if status < 200 || status > 599 || status == http.StatusTooManyRequests {
 			return
 		}
+		reading := readings[int(which)%len(readings)]
 		synctest.Test(t, func(t *testing.T) {
 			m := newMicrosoft(t)
-			any := func(w http.ResponseWriter, _ *http.Request) {
+			answer := func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", kind)
-				w.WriteHeader(status)
+				w.WriteHeader(int(status))
 				_, _ = w.Write(body)
 			}
 			for _, path := range []string{
 				principalsURL, jobsURL, jobURL, secretsURL, principalURL, "/v1.0/auditLogs/provisioning",
-				"/v1.0/auditLogs/directoryAudits", "/v1.0/applications", jobURL + "/schema", "/v1.0/users/user", metadataURL,
+				"/v1.0/auditLogs/directoryAudits", "/v1.0/applications", jobURL + "/schema", "/v1.0/users/user",
 			} {
-				m.serve["GET "+path] = any
+				m.serve["GET "+path] = answer
 			}
-			m.serve["POST "+jobURL+"/provisionOnDemand"] = any
-			m.serve["POST "+jobURL+"/validateCredentials"] = any
-			m.serve["POST "+jobURL+"/start"] = any
-			m.serve["PUT "+secretsURL] = any
-			a := m.application()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-			defer cancel()
-			for name, read := range map[string]func() error{
-				"binding":      func() error { _, err := a.tenant.Application(ApplicationOptions{}).Binding(ctx); return err },
-				"job":          func() error { _, err := a.Job(ctx); return err },
-				"secrets":      func() error { _, err := a.Credentials(ctx); return err },
-				"certificates": func() error { _, err := a.SigningCertificates(ctx); return err },
-				"application":  func() error { _, err := a.Application(ctx); return err },
-				"credentials":  func() error { _, err := a.tenant.AppCredentials(ctx); return err },
-				"exports":      func() error { _, err := a.Exports(ctx, time.Time{}); return err },
-				"canary":       func() error { _, err := a.ProvisionUser(ctx, "user"); return err },
-				"test":         func() error { _, err := a.TestConnection(ctx, nil); return err },
-				"start":        func() error { return a.StartJob(ctx) },
-				"save":         func() error { return a.SaveCredentials(ctx, nil) },
-			} {
-				err := read()
-				if err == nil && status > 299 {
-					t.Errorf("%s: %d taken for an answer", name, status)
-				}
-				if err != nil && (bridge.ReasonOf(err) == "" || !classified(err)) {
-					t.Errorf("%s: not classified: %v", name, err)
-				}
-				if err != nil && strings.Contains(err.Error(), "panicked") {
-					t.Errorf("%s: %v", name, err)
-				}
+			m.serve["POST "+jobURL+"/provisionOnDemand"] = answer
+			m.serve["POST "+jobURL+"/validateCredentials"] = answer
+			m.serve["POST "+jobURL+"/start"] = answer
+			m.serve["PUT "+secretsURL] = answer
+			err := reading.ask(within(t, time.Hour), m.application())
+			if err == nil && status > 299 {
+				t.Errorf("%s: %d taken for an answer", reading.name, status)
+			}
+			if err != nil && (!classified(err) || strings.Contains(err.Error(), "panicked")) {
+				t.Errorf("%s: %v", reading.name, err)
 			}
 		})
 	})

@@ -3,10 +3,10 @@ package entra
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -309,18 +309,16 @@ func TestManagedIdentity(t *testing.T) {
 	}
 }
 
-// selfSigned returns a certificate that began a year ago.
+// selfSigned returns a certificate that began a year before its end, the same for the
+// same name.
 func selfSigned(t testing.TB, name string, expires time.Time, key crypto.Signer) []byte {
 	t.Helper()
+	seed := sha256.Sum256([]byte(name))
 	if key == nil {
-		generated, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		key = generated
+		key = ed25519.NewKeyFromSeed(seed[:])
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+		SerialNumber: new(big.Int).SetBytes(seed[:8]), Subject: pkix.Name{CommonName: name},
 		NotBefore: expires.AddDate(-1, 0, 0), NotAfter: expires,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
