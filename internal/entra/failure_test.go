@@ -10,6 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -241,3 +244,28 @@ type timeoutError struct{}
 func (timeoutError) Error() string   { return "i/o timeout" }
 func (timeoutError) Timeout() bool   { return true }
 func (timeoutError) Temporary() bool { return true }
+
+// TestPermissionsAreDocumented holds the page that errors point to to the permissions
+// that they name.
+func TestPermissionsAreDocumented(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(permissionsPage)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile(filepath.Join("..", "..", "deploy", "permissions", "grant-entra.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, needs := range []string{readApplications, readJobs, readLog, readAudits, readUsers, writeJobs} {
+		for _, permission := range regexp.MustCompile(`[A-Z]\w+\.Read\w*\.\w+`).FindAllString(needs, -1) {
+			if !strings.Contains(string(content), "`"+permission+"`") {
+				t.Errorf("%s does not explain %s", permissionsPage, permission)
+			}
+		}
+	}
+	for _, permission := range []string{readApplications, readJobs, readAudits, "ProvisioningLog.Read.All", "Application.ReadWrite.OwnedBy"} {
+		if !strings.Contains(string(script), "grant "+permission+"\n") {
+			t.Errorf("grant-entra.sh does not grant %s", permission)
+		}
+	}
+}
