@@ -206,7 +206,7 @@ func TestCounters(t *testing.T) {
 	requests.Observe("graph", "200")
 	requests.Observe("identitystore", "error")
 	webhook.Request(202)
-	webhook.Alert("started")
+	webhook.Alerts("started", 1)
 	const want = `# HELP entra_aws_api_requests_total Requests to the two clouds by service and HTTP status; without an answer the code is error.
 # TYPE entra_aws_api_requests_total counter
 entra_aws_api_requests_total{code="200",service="graph"} 2
@@ -232,6 +232,7 @@ entra_aws_webhook_requests_total{code="401"} 0
 entra_aws_webhook_requests_total{code="405"} 0
 entra_aws_webhook_requests_total{code="413"} 0
 entra_aws_webhook_requests_total{code="415"} 0
+entra_aws_webhook_requests_total{code="500"} 0
 entra_aws_webhook_requests_total{code="503"} 0
 `
 	if got := string(page(t, requests, webhook)); got != want {

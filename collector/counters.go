@@ -37,7 +37,7 @@ func NewWebhook() *Webhook {
 			Help: "Alerts that the webhook received by what it decided.",
 		}, []string{"decision"}),
 	}
-	for _, code := range []string{"200", "202", "400", "401", "405", "413", "415", "503"} {
+	for _, code := range []string{"200", "202", "400", "401", "405", "413", "415", "500", "503"} {
 		w.requests.WithLabelValues(code)
 	}
 	for _, decision := range []string{
@@ -51,8 +51,10 @@ func NewWebhook() *Webhook {
 // Request counts a request by the HTTP status of its answer.
 func (w *Webhook) Request(code int) { w.requests.WithLabelValues(strconv.Itoa(code)).Inc() }
 
-// Alert counts an alert by the decision about it.
-func (w *Webhook) Alert(decision string) { w.alerts.WithLabelValues(decision).Inc() }
+// Alerts counts alerts by the decision about them.
+func (w *Webhook) Alerts(decision string, count int) {
+	w.alerts.WithLabelValues(decision).Add(float64(count))
+}
 
 // Describe implements prometheus.Collector.
 func (w *Webhook) Describe(descriptions chan<- *prometheus.Desc) {

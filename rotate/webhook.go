@@ -11,11 +11,8 @@ import (
 	"mime"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"entra-aws-exporter/internal/bridge"
 )
@@ -57,49 +54,27 @@ type WebhookOptions struct {
 	Logger      *slog.Logger
 }
 
+// Counters hear of every request and of what was decided about its alerts.
+type Counters interface {
+	Request(code int)
+	Alerts(decision string, count int)
+}
+
 // Webhook answers Alertmanager. It keeps no memory of alerts: that a rotation is due is
 // decided anew each time, so a repeated, late or forged alert can do no more than
 // choose the moment at which a rotation begins that is due anyway.
 type Webhook struct {
 	decider  Decider
+	counters Counters
 	options  WebhookOptions
-	requests *prometheus.CounterVec
-	alerts   *prometheus.CounterVec
 }
 
-// NewWebhook makes the handler; it is also the collector of its own counters.
-func NewWebhook(decider Decider, options WebhookOptions) *Webhook {
+// NewWebhook makes the handler.
+func NewWebhook(decider Decider, counters Counters, options WebhookOptions) *Webhook {
 	if options.MatchLabels == nil {
 		options.MatchLabels = func() map[string]string { return nil }
 	}
-	w := &Webhook{
-		decider: decider, options: options,
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "entra_aws_webhook_requests_total", Help: "Requests to the Alertmanager webhook, by HTTP status code of the answer.",
-		}, []string{"code"}),
-		alerts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "entra_aws_webhook_alerts_total", Help: "Alerts received by the webhook, by what was decided about them.",
-		}, []string{"decision"}),
-	}
-	for _, code := range []int{200, 202, 400, 401, 405, 413, 415, 500, 503} {
-		w.requests.WithLabelValues(strconv.Itoa(code))
-	}
-	for _, decision := range Decisions() {
-		w.alerts.WithLabelValues(string(decision))
-	}
-	return w
-}
-
-// Describe implements prometheus.Collector.
-func (w *Webhook) Describe(descriptions chan<- *prometheus.Desc) {
-	w.requests.Describe(descriptions)
-	w.alerts.Describe(descriptions)
-}
-
-// Collect implements prometheus.Collector.
-func (w *Webhook) Collect(metrics chan<- prometheus.Metric) {
-	w.requests.Collect(metrics)
-	w.alerts.Collect(metrics)
+	return &Webhook{decider: decider, counters: counters, options: options}
 }
 
 // rejection is a request that is not decided about.
@@ -125,7 +100,7 @@ func (w *Webhook) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
 	case counts[DecisionStarted]+counts[DecisionAlreadyRunning] > 0:
 		code = http.StatusAccepted
 	}
-	w.requests.WithLabelValues(strconv.Itoa(code)).Inc()
+	w.counters.Request(code)
 	if body == "" {
 		answer.Header().Set("Content-Type", "application/json")
 		answer.WriteHeader(code)
@@ -274,6 +249,6 @@ func (w *Webhook) read(a alert) (connection string, decision Decision) {
 }
 
 func (w *Webhook) note(decision Decision, connection, why string, count int) {
-	w.alerts.WithLabelValues(string(decision)).Add(float64(count))
+	w.counters.Alerts(string(decision), count)
 	w.options.Logger.Info("alert decided", "decision", string(decision), "connection", connection, "reason", why, "alerts", count)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
 )
@@ -31,7 +32,7 @@ func Doctor(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	built, err := newClouds(c, transport, newRequests().Observe, noValue, options.Logger)
+	built, err := newClouds(c, transport, collector.NewRequests().Observe, noValue, options.Logger)
 	if err != nil {
 		return fmt.Errorf("%s: %w", options.ConfigFile, err)
 	}

@@ -13,9 +13,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
+	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/state"
+	"entra-aws-exporter/internal/watch"
 )
 
 // Exporter is a running exporter: what outlives a reload, and the generation in force.
@@ -29,7 +31,7 @@ type Exporter struct {
 	transport      http.RoundTripper // nil: made from the configuration
 
 	registry *prometheus.Registry
-	requests *requests
+	requests *collector.Requests
 	reloads  reloads
 	pace     int
 	rotation *rotations
@@ -58,7 +60,7 @@ func newExporter(common Options, options ServeOptions) (*Exporter, error) {
 		authentication: authentication,
 		log:            common.Logger,
 		registry:       prometheus.NewRegistry(),
-		requests:       newRequests(),
+		requests:       collector.NewRequests(),
 		pace:           options.Pace,
 	}
 	return e, nil
@@ -103,7 +105,7 @@ func (e *Exporter) sameState(next *config.Config) error {
 	return nil
 }
 
-func (e *Exporter) events() *state.Records {
+func (e *Exporter) events() watch.EventStore {
 	if e.state == nil {
 		return nil
 	}

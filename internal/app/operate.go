@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/term"
 
+	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/state"
@@ -62,11 +63,11 @@ func openDesk(options Options, pace int) (*desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	built, err := newClouds(c, transport, newRequests().Observe, noValue, options.Logger)
+	built, err := newClouds(c, transport, collector.NewRequests().Observe, noValue, options.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", options.ConfigFile, err)
 	}
-	d := &desk{out: options.Stdout, watch: watch.New(readings(c, built, nil, options.Logger), nil)}
+	d := &desk{out: options.Stdout, watch: watch.New(readings(c, built, forgetful{}, options.Logger), nil)}
 	r := newRotations(directory, pace, d.snapshot, nil, options.Logger)
 	r.configure(c, built)
 	d.engine = r.engine

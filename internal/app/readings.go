@@ -9,13 +9,13 @@ import (
 
 	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
-	"entra-aws-exporter/internal/state"
 	"entra-aws-exporter/internal/watch"
 )
 
 // readings says what is read: the sources of every tenant and connection, from the
-// clients that can read them.
-func readings(c *config.Config, clouds *clouds, events *state.Records, log *slog.Logger) watch.Options {
+// clients that can read them. events is where the provisioning log's counters are kept;
+// nil: nowhere.
+func readings(c *config.Config, clouds *clouds, events watch.EventStore, log *slog.Logger) watch.Options {
 	options := watch.Options{Logger: log}
 	for _, connection := range c.Connections {
 		options.Connections = append(options.Connections, watch.Connection{
@@ -57,7 +57,7 @@ func connectionSources(connection config.Connection, ends clients) []watch.Sourc
 }
 
 // tenantSources are read once per tenant, as often as its most impatient connection wants.
-func tenantSources(c *config.Config, tenant config.Tenant, clouds *clouds, events *state.Records, log *slog.Logger) []watch.Source {
+func tenantSources(c *config.Config, tenant config.Tenant, clouds *clouds, events watch.EventStore, log *slog.Logger) []watch.Source {
 	every := func(source bridge.Source) (shortest time.Duration) {
 		for _, connection := range c.Connections {
 			interval := connection.Intervals.Every(source)
@@ -68,15 +68,11 @@ func tenantSources(c *config.Config, tenant config.Tenant, clouds *clouds, event
 		return shortest
 	}
 	client := clouds.tenants[tenant.Name]
-	var store watch.EventStore
-	if events != nil {
-		store = events
-	}
 	sources := []watch.Source{
 		watch.AppCredentials(every(bridge.SourceAppCredentials), client.AppCredentials),
 	}
 	if tenant.Cloud != config.CloudChina { // that cloud has no provisioning log
-		sources = append(sources, watch.Events(every(bridge.SourceEvents), client.Events, store, tenant.Name,
+		sources = append(sources, watch.Events(every(bridge.SourceEvents), client.Events, events, tenant.Name,
 			log.With("entra_tenant", tenant.Name)))
 	}
 	return sources

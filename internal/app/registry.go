@@ -12,7 +12,8 @@ import (
 func (e *Exporter) register() error {
 	for _, each := range []prometheus.Collector{
 		collector.New(collector.Inputs{Snapshots: e.snapshots, Rotation: e.rotation.engine.Status, Reload: e.reloads.last}),
-		e.requests.counter,
+		e.requests,
+		e.rotation.alerts,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		version.NewCollector("entra_aws_exporter"),
@@ -21,5 +22,5 @@ func (e *Exporter) register() error {
 			return err
 		}
 	}
-	return e.rotation.register(e.registry)
+	return nil
 }

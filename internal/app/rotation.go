@@ -9,8 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/state"
@@ -20,11 +19,11 @@ import (
 // rotations joins the rotation's engine with the configuration, the clients, the state
 // and the readings.
 type rotations struct {
-	engine  *rotate.Engine
-	hook    *rotate.Webhook
-	config  atomic.Pointer[config.Config]
-	log     *slog.Logger
-	enabled atomic.Bool // a webhook is configured
+	engine *rotate.Engine
+	hook   *rotate.Webhook
+	alerts *collector.Webhook
+	config atomic.Pointer[config.Config]
+	log    *slog.Logger
 }
 
 // newRotations builds the engine. snapshot is the last reading of a connection, changed
@@ -40,8 +39,8 @@ func newRotations(directory *state.Directory, pace int,
 	if directory != nil {
 		options.Journal, options.Vault = directory.Journal(), directory.Vault()
 	}
-	r := &rotations{engine: rotate.New(options, nil), log: log}
-	r.hook = rotate.NewWebhook(r.engine, rotate.WebhookOptions{Bearer: r.bearer, MatchLabels: r.matchLabels, Logger: log})
+	r := &rotations{engine: rotate.New(options, nil), alerts: collector.NewWebhook(), log: log}
+	r.hook = rotate.NewWebhook(r.engine, r.alerts, rotate.WebhookOptions{Bearer: r.bearer, MatchLabels: r.matchLabels, Logger: log})
 	return r
 }
 
@@ -159,6 +158,3 @@ func (noState) Write(context.Context, string, bridge.Secret) error  { return err
 func (noState) Read(context.Context, string) (bridge.Secret, error) { return bridge.Secret{}, nil }
 func (noState) List(context.Context, string) ([]string, error)      { return nil, nil }
 func (noState) Destroy(context.Context, string) error               { return nil }
-
-// register adds the webhook's own counters.
-func (r *rotations) register(registry prometheus.Registerer) error { return registry.Register(r.hook) }

@@ -35,15 +35,22 @@ func newTransport(client config.HTTPClient) (*http.Transport, error) {
 		transport.Proxy = http.ProxyURL(proxy)
 	}
 	if file := string(client.TLSConfig.CAFile); file != "" {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("http_client.tls_config.ca_file: %w", err)
-		}
 		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(content) {
-			return nil, fmt.Errorf("http_client.tls_config.ca_file: %s holds no PEM certificate", file)
+		if err := addRoots(roots, file); err != nil {
+			return nil, fmt.Errorf("http_client.tls_config.ca_file: %w", err)
 		}
 		transport.TLSClientConfig.RootCAs = roots
 	}
 	return transport, nil
+}
+
+func addRoots(roots *x509.CertPool, file string) error {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if !roots.AppendCertsFromPEM(content) {
+		return fmt.Errorf("%s holds no PEM certificate", file)
+	}
+	return nil
 }
