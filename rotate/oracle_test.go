@@ -1,0 +1,189 @@
+package rotate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// judge reads the truth of the world, never what the tool says of itself, and returns
+// what was violated of the invariants (ROTATION §9).
+func judge(o outcome) []string {
+	l := o.lab
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	j := &verdicts{o: o, world: l.world}
+	j.gaps()
+	j.deletions()
+	j.saves()
+	j.starts()
+	j.budget()
+	j.endings()
+	j.values()
+	if l.together > 1 {
+		j.say("I5: %d acts were in flight at once", l.together)
+	}
+	return j.list
+}
+
+type verdicts struct {
+	o     outcome
+	world *world.World
+	list  []string
+}
+
+func (j *verdicts) say(format string, args ...any) { j.list = append(j.list, fmt.Sprintf(format, args...)) }
+
+// gaps is I1: nothing that we did made the token that Entra holds invalid. The one
+// admitted exception must have been ended by the rescue.
+func (j *verdicts) gaps() {
+	for _, gap := range j.world.Gaps() {
+		if gap.Culprit != world.ActorExporter {
+			continue
+		}
+		if j.o.lab.dropped && gap.Cause == world.CauseDeleted && !gap.Ended.IsZero() {
+			continue
+		}
+		j.say("I1: %s", gap)
+	}
+}
+
+// deletions is I2: each has an intent in the journal, and leaves a valid token.
+func (j *verdicts) deletions() {
+	for d := range world.RecordsOf[world.Deletion](j.world) {
+		if d.Actor != world.ActorExporter {
+			continue
+		}
+		if !slices.Contains(j.o.lab.intended, d.TokenID) {
+			j.say("I2: token %s was deleted without an intent", d.TokenID)
+		}
+		if d.Remaining == 0 && !d.Expired {
+			j.say("I2: token %s was the last valid one", d.TokenID)
+		}
+		if len(d.WasSaved)+len(d.WasCached) > 0 && !j.o.lab.dropped {
+			j.say("I1: %s", d)
+		}
+	}
+}
+
+// saves: the Tenant URL stays, no key comes or goes, and no dead token is saved.
+func (j *verdicts) saves() {
+	for s := range world.RecordsOf[world.Save](j.world) {
+		if s.Actor != world.ActorExporter {
+			continue
+		}
+		if address, _, _ := strings.Cut(s.AddressAfter, "?"); s.AddressAfter != s.AddressBefore && j.world.Quirks().BaseAddress != world.AddressMasked || address != j.o.lab.at.SCIMEndpoint {
+			j.say("I7: the Tenant URL was changed from %q to %q", s.AddressBefore, s.AddressAfter)
+		}
+		if len(s.Added)+len(s.Overwritten) > 0 || (len(s.Lost) > 0) {
+			j.say("I7: saving added %v, lost %v, masked %v", s.Added, s.Lost, s.Overwritten)
+		}
+	}
+}
+
+// starts is I7: a job is started only out of a quarantine for its credentials.
+func (j *verdicts) starts() {
+	count := 0
+	for s := range world.RecordsOf[world.Start](j.world) {
+		if s.Actor != world.ActorExporter {
+			continue
+		}
+		count++
+		if s.StoppedBy != "" || s.Schedule != bridge.ScheduleActive || s.Quarantine == nil || s.Quarantine.Reason != bridge.QuarantineReasonException || s.ResetScope != "" {
+			j.say("I7: %s", s)
+		}
+	}
+	if count > 2 {
+		j.say("I7: the job was started %d times", count)
+	}
+}
+
+// budget is I6.
+func (j *verdicts) budget() {
+	var at []time.Time
+	for c := range world.RecordsOf[world.Creation](j.world) {
+		if c.Actor == world.ActorExporter {
+			at = append(at, c.At)
+		}
+	}
+	for i, first := range at {
+		day, week := 0, 0
+		for _, other := range at[i:] {
+			if other.Sub(first) < 24*time.Hour {
+				day++
+			}
+			if other.Sub(first) < 7*24*time.Hour {
+				week++
+			}
+		}
+		if day > createsPerDay || week > createsPerWeek {
+			j.say("I6: %d tokens were created within a day, %d within a week", day, week)
+		}
+	}
+}
+
+// endings is I3.
+func (j *verdicts) endings() {
+	l := j.o.lab
+	listed := l.listed()
+	saved := j.world.SavedToken(l.at.ServicePrincipalID)
+	switch {
+	case j.o.ending == "done":
+		if len(listed) != 1 || listed[0] != saved || j.world.TokenAccepted(saved) != world.AcceptedByAll {
+			j.say("I3: done, but tokens %v are listed and Entra holds %q (accepted by %s)", listed, saved, j.world.TokenAccepted(saved))
+		}
+	case j.o.ending == "aborted":
+		if len(listed) > l.atStart {
+			j.say("I3: aborted with %d tokens, there were %d", len(listed), l.atStart)
+		}
+	case strings.HasPrefix(j.o.ending, "blocked"), strings.HasPrefix(j.o.ending, "waiting"):
+		if new := j.o.newToken(); new != "" && !j.o.lab.valueLost && slices.Contains(listed, new) && !slices.Contains(l.memory.values(), j.world.TokenValue(new)) {
+			j.say("I3: %s, and the value of token %s is lost", j.o.ending, new)
+		}
+	default:
+		j.say("I3: it never ended: %s", j.o.ending)
+	}
+}
+
+func (o outcome) newToken() string {
+	if o.last == nil {
+		return ""
+	}
+	return o.last.NewTokenID
+}
+
+// listed are the tokens that AWS would list to somebody without any lag.
+func (l *lab) listed() []string {
+	deleted := map[string]bool{}
+	for d := range world.RecordsOf[world.Deletion](l.world) {
+		deleted[d.TokenID] = true
+	}
+	ids := slices.Clone(l.at.TokenIDs)
+	for c := range world.RecordsOf[world.Creation](l.world) {
+		if c.Tenant == l.at.ProvisioningTenantID {
+			ids = append(ids, c.TokenID)
+		}
+	}
+	return slices.DeleteFunc(ids, func(id string) bool { return deleted[id] })
+}
+
+// values is I4: no value outside of the vault.
+func (j *verdicts) values() {
+	l := j.o.lab
+	places := map[string]string{"the log or story": l.storyLocked()}
+	for key, r := range l.memory.records {
+		places["the journal "+key] = string(r.content)
+	}
+	for _, id := range append(l.listed(), l.at.TokenIDs...) {
+		value := j.world.TokenValue(id)
+		for place, text := range places {
+			if value != "" && strings.Contains(text, value) {
+				j.say("I4: the value of token %s is in %s", id, place)
+			}
+		}
+	}
+}
