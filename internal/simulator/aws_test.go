@@ -183,8 +183,9 @@ func TestIdentityProviderCertificates(t *testing.T) {
 
 func TestDescribeIdentityStore(t *testing.T) {
 	l := newLab(t)
+	l.must("POST", "hands", `{"do":"allow_sources","sources":["203.0.113.0/24"]}`)
 	answer := l.amz("https://identitystore.eu-central-1.amazonaws.com/", "identitystore", "AWSIdentityStore.DescribeIdentityStore", "1.1", `{"IdentityStoreId":"`+l.connection.IdentityStoreID+`"}`)
-	if answer.at("IdentityStoreId") != l.connection.IdentityStoreID {
+	if answer.at("IdentityStoreId") != l.connection.IdentityStoreID || answer.at("NetworkConfiguration", "ScimAllowSourceIps", 0) != "203.0.113.0/24" {
 		t.Errorf("%d %s", answer.status, answer.body)
 	}
 }

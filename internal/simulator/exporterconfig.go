@@ -24,7 +24,8 @@ func (a Access) WriteConfig(o ConfigOptions) error {
 		filepath.Base(o.File): a.config(o),
 		"aws-credentials":     a.awsCredentials(),
 		"webhook-token":       "simulated-webhook-token\n",
-		"environment": fmt.Sprintf("AWS_SHARED_CREDENTIALS_FILE=%s\nAWS_CONFIG_FILE=%s\nAWS_EC2_METADATA_DISABLED=true\n",
+		// A CA bundle of the surroundings would not trust the simulator.
+		"environment": fmt.Sprintf("AWS_SHARED_CREDENTIALS_FILE=%s\nAWS_CONFIG_FILE=%s\nAWS_EC2_METADATA_DISABLED=true\nAWS_CA_BUNDLE=\n",
 			filepath.Join(dir, "aws-credentials"), os.DevNull),
 	}
 	for _, tenant := range a.Tenants {

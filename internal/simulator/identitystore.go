@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -169,15 +170,21 @@ func describeIdentityStore(c *call) (answer, error) {
 	if err := c.decode(&request); err != nil {
 		return answer{}, err
 	}
-	instance, err := read(c, func(w *world.World) (world.Instance, error) {
-		return w.MayDescribeStore(c.caller, request.IdentityStoreID)
+	var sources []netip.Prefix
+	instance, err := read(c, func(w *world.World) (found world.Instance, err error) {
+		found, sources, err = w.DescribeStore(c.caller, request.IdentityStoreID)
+		return found, err
 	})
 	if err != nil {
 		return answer{}, err
 	}
+	if sources == nil {
+		sources = []netip.Prefix{}
+	}
 	return c.asAWS(map[string]any{
-		"IdentityStoreId":  instance.IdentityStoreID,
-		"IdentityStoreArn": "arn:aws:identitystore::" + instance.OwnerAccountID + ":identitystore/" + instance.IdentityStoreID,
+		"IdentityStoreId":      instance.IdentityStoreID,
+		"IdentityStoreArn":     "arn:aws:identitystore::" + instance.OwnerAccountID + ":identitystore/" + instance.IdentityStoreID,
+		"NetworkConfiguration": map[string]any{"ScimAllowSourceIps": sources, "VpceAccessRequired": false},
 	}), nil
 }
 

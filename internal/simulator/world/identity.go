@@ -1,5 +1,10 @@
 package world
 
+import (
+	"net/netip"
+	"slices"
+)
+
 // MayGetWebIdentityToken checks the permission for STS's GetWebIdentityToken; the token
 // itself is a matter of the protocol.
 func (w *World) MayGetWebIdentityToken(c Caller) error {
@@ -7,18 +12,18 @@ func (w *World) MayGetWebIdentityToken(c Caller) error {
 	return w.allowAWS(c, ServiceSTS, GetWebIdentityTokenAction)
 }
 
-// MayDescribeStore checks the permission for the public Identity Store's
-// DescribeIdentityStore, and returns the instance.
-func (w *World) MayDescribeStore(c Caller, identityStoreID string) (Instance, error) {
+// DescribeStore is the public Identity Store's DescribeIdentityStore: the instance, and
+// the source addresses that SCIM is restricted to (none: all).
+func (w *World) DescribeStore(c Caller, identityStoreID string) (Instance, []netip.Prefix, error) {
 	w.Advance()
 	i, err := w.reach(c, ServiceTokens, DescribeIdentityStoreAction, identityStoreID)
 	if err != nil {
-		return Instance{}, err
+		return Instance{}, nil, err
 	}
-	return i.Instance, nil
+	return i.Instance, slices.Clone(i.allowed), nil
 }
 
-// DescribeIdentityStoreAction is what MayDescribeStore checks.
+// DescribeIdentityStoreAction is what DescribeStore checks.
 const DescribeIdentityStoreAction Action = "identitystore:DescribeIdentityStore"
 
 // Person finds a user of an Entra tenant by object id.
