@@ -1,0 +1,171 @@
+package web
+
+import (
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// Connections is the answer of GET /api/v1/connections.
+type Connections struct {
+	Connections []Connection `json:"connections"`
+}
+
+// Rotations is the answer of GET /api/v1/rotations, newest first.
+type Rotations struct {
+	Rotations []bridge.RotationRecord `json:"rotations"`
+}
+
+// Connection is everything that is known of one connection. Times are RFC 3339 in
+// UTC; what is not known is left out. It holds no secret.
+type Connection struct {
+	Name           string          `json:"name"`
+	EntraTenant    string          `json:"entra_tenant"`
+	Binding        bridge.Binding  `json:"binding"`
+	Ambiguous      string          `json:"ambiguous,omitempty"` // why no rotation may touch it
+	Tokens         *Tokens         `json:"tokens,omitempty"`
+	Probe          *Probe          `json:"probe,omitempty"`
+	Job            *Job            `json:"job,omitempty"` // as the probe: absent when the last reading is more than three intervals old
+	Events         *Events         `json:"events,omitempty"`
+	Certificates   *Certificates   `json:"certificates,omitempty"`
+	AppCredentials []AppCredential `json:"app_credentials,omitempty"`
+	Sources        []Source        `json:"sources"`
+	Rotation       Rotation        `json:"rotation"`
+	Advice         []Advice        `json:"advice"` // most urgent first; empty: nothing needs doing
+}
+
+// Tokens are the SCIM access tokens.
+type Tokens struct {
+	Origin        bridge.TokenOrigin `json:"origin"`
+	Slots         int                `json:"slots,omitempty"`
+	ActiveTokenID string             `json:"active_token_id,omitempty"` // the one whose expiry matters
+	ActiveExpires time.Time          `json:"active_expires,omitzero"`
+	Tokens        []Token            `json:"tokens"` // oldest first
+}
+
+// Token is one SCIM access token, without its value.
+type Token struct {
+	bridge.Token
+	Role     bridge.TokenRole `json:"role"`
+	LastUsed time.Time        `json:"last_used,omitzero"`
+}
+
+// Probe is the SCIM endpoint's last answer to a live call.
+type Probe struct {
+	Accepted        bool    `json:"accepted"`
+	StatusCode      int     `json:"status_code"`
+	DurationSeconds float64 `json:"duration_seconds"`
+}
+
+// Job is the provisioning job.
+type Job struct {
+	ID                  string               `json:"id"`
+	Status              bridge.JobStatus     `json:"status"`
+	Schedule            bridge.ScheduleState `json:"schedule"`
+	IntervalSeconds     float64              `json:"interval_seconds,omitempty"`
+	Quarantine          *Quarantine          `json:"quarantine,omitempty"`
+	LastCycle           *Cycle               `json:"last_cycle,omitempty"`
+	LastSuccess         *Cycle               `json:"last_success,omitempty"`
+	LastExport          *Cycle               `json:"last_export,omitempty"`
+	ConsecutiveFailures *int64               `json:"consecutive_failures,omitempty"`
+	Synchronized        map[string]int64     `json:"synchronized,omitempty"` // entries by kind
+	NotificationEnabled *bool                `json:"notification_enabled,omitempty"`
+}
+
+// Quarantine is why and since when Entra has slowed the job down.
+type Quarantine struct {
+	Reason      string    `json:"reason"`
+	ErrorCode   string    `json:"error_code,omitempty"`
+	Began       time.Time `json:"began,omitzero"`
+	SeriesBegan time.Time `json:"series_began,omitzero"`
+	DisablesAt  time.Time `json:"disables_at,omitzero"` // when Entra gives the job up
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+}
+
+// Cycle is one execution of the job.
+type Cycle struct {
+	Began     time.Time         `json:"began,omitzero"`
+	Ended     time.Time         `json:"ended,omitzero"`
+	State     bridge.CycleState `json:"state"`
+	ErrorCode string            `json:"error_code,omitempty"`
+	Imported  int64             `json:"imported"`
+	Exported  int64             `json:"exported"`
+	Escrowed  int64             `json:"escrowed"`
+	Entitled  int64             `json:"entitled"`
+}
+
+// Events are the counters over the provisioning log.
+type Events struct {
+	Counts []EventCount         `json:"counts"`
+	Errors []EventError         `json:"errors"`
+	Last   map[string]time.Time `json:"last,omitempty"` // by status
+}
+
+// EventCount counts events by what was done and how it ended.
+type EventCount struct {
+	Action string `json:"action"`
+	Status string `json:"status"`
+	Count  uint64 `json:"count"`
+}
+
+// EventError counts failed events by Entra's category and code.
+type EventError struct {
+	Category string `json:"category"`
+	Code     string `json:"code"`
+	Count    uint64 `json:"count"`
+}
+
+// Certificates are the SAML signing certificates of both sides.
+type Certificates struct {
+	ActiveThumbprint      string        `json:"active_thumbprint,omitempty"`
+	ActiveExpires         time.Time     `json:"active_expires,omitzero"`
+	UnexpectedSigner      string        `json:"unexpected_signer,omitempty"` // thumbprint
+	NotificationAddresses *int          `json:"notification_addresses,omitempty"`
+	Entra                 []Certificate `json:"entra"`
+	AWS                   []Certificate `json:"aws,omitempty"`
+}
+
+// Certificate is one certificate.
+type Certificate struct {
+	Thumbprint string    `json:"thumbprint"`
+	NotBefore  time.Time `json:"not_before,omitzero"`
+	NotAfter   time.Time `json:"not_after,omitzero"`
+	Active     bool      `json:"active"`
+	Trusted    *bool     `json:"trusted,omitempty"` // does AWS hold it; absent: not known
+}
+
+// AppCredential is a credential by which the exporter signs in to Entra.
+type AppCredential struct {
+	Kind    string    `json:"kind"`
+	KeyID   string    `json:"key_id"`
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// Source is how the reading of one thing goes.
+type Source struct {
+	Source          bridge.Source            `json:"source"`
+	Up              *bool                    `json:"up,omitempty"` // absent: not tried yet
+	Fresh           bool                     `json:"fresh"`        // the last success is at most three intervals old
+	IntervalSeconds float64                  `json:"interval_seconds"`
+	LastAttempt     time.Time                `json:"last_attempt,omitzero"`
+	LastSuccess     time.Time                `json:"last_success,omitzero"`
+	Reason          bridge.Reason            `json:"reason,omitempty"`
+	Error           string                   `json:"error,omitempty"`
+	Errors          map[bridge.Reason]uint64 `json:"errors,omitempty"` // since the start, by reason
+}
+
+// Rotation is where the rotation of the connection stands.
+type Rotation struct {
+	Mode          bridge.RotationMode      `json:"mode"`
+	Issuer        bridge.Issuer            `json:"issuer,omitempty"`
+	Phase         bridge.Phase             `json:"phase"`
+	Due           time.Time                `json:"due,omitzero"`
+	Started       time.Time                `json:"started,omitzero"`
+	LastSuccess   time.Time                `json:"last_success,omitzero"`
+	Proof         bridge.ProofLevel        `json:"proof,omitempty"`
+	Blocked       string                   `json:"blocked,omitempty"`
+	Waiting       string                   `json:"waiting,omitempty"`
+	Sentence      string                   `json:"sentence,omitempty"`
+	Outcomes      map[bridge.Ending]uint64 `json:"outcomes,omitempty"`
+	TokensCreated uint64                   `json:"tokens_created"`
+}

@@ -1,0 +1,211 @@
+package web_test
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/web"
+	"entra-aws-exporter/internal/web/webtest"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// options are those of a server with the example connections; in a synctest bubble
+// its clock stands still.
+func options() web.Options {
+	clouds := webtest.New(time.Now())
+	return web.Options{
+		Snapshots: clouds.Snapshots,
+		Rotation:  clouds.Rotation,
+		Records:   clouds.Records,
+		Ready:     func() error { return nil },
+		Config:    func() ([]byte, error) { return []byte("tenants: []\n"), nil },
+		Build:     web.Build{Version: "1.2.3", Revision: "abcdef"},
+		Logger:    slog.New(slog.DiscardHandler),
+	}
+}
+
+func ask(t *testing.T, o web.Options, method, path string) *http.Response {
+	t.Helper()
+	handler, err := web.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, httptest.NewRequest(method, path, nil))
+	return recorder.Result()
+}
+
+func body(t *testing.T, response *http.Response) string {
+	t.Helper()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func TestRoutes(t *testing.T) {
+	answer := func(text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
+	}
+	for _, test := range []struct {
+		name         string
+		method, path string
+		change       func(*web.Options)
+		code         int
+		contentType  string
+		want         string // part of the body
+	}{
+		{"status page", "GET", "/", nil, 200, "text/html; charset=utf-8", "<h1>Status</h1>"},
+		{"status page, HEAD", "HEAD", "/", nil, 200, "text/html; charset=utf-8", ""},
+		{"status page, POST", "POST", "/", nil, 405, "text/plain; charset=utf-8", "Method Not Allowed"},
+		{"unknown path", "GET", "/nothing", nil, 404, "text/plain; charset=utf-8", "404 page not found"},
+		{"healthy", "GET", "/-/healthy", nil, 200, "text/plain; charset=utf-8", "healthy\n"},
+		{"ready", "GET", "/-/ready", nil, 200, "text/plain; charset=utf-8", "ready\n"},
+		{"not ready", "GET", "/-/ready", func(o *web.Options) { o.Ready = func() error { return errors.New("the first round is not over") } },
+			503, "text/plain; charset=utf-8", "not ready: the first round is not over\n"},
+		{"reload not enabled", "POST", "/-/reload", nil, 403, "text/plain; charset=utf-8",
+			"reloading over HTTP is not enabled: start the exporter with --web.enable-lifecycle, or send it SIGHUP\n"},
+		{"reload", "POST", "/-/reload", func(o *web.Options) { o.Reload = func() error { return nil } }, 200, "text/plain; charset=utf-8", "reloaded\n"},
+		{"reload of a bad file", "POST", "/-/reload", func(o *web.Options) { o.Reload = func() error { return errors.New("c.yaml:3: connections: none") } },
+			500, "text/plain; charset=utf-8", "the config was not reloaded, the old one stays in force: c.yaml:3: connections: none\n"},
+		{"reload by GET", "GET", "/-/reload", func(o *web.Options) { o.Reload = func() error { return nil } }, 405, "text/plain; charset=utf-8", "Method Not Allowed"},
+		{"config", "GET", "/config", nil, 200, "text/plain; charset=utf-8", "tenants: []\n"},
+		{"config fails", "GET", "/config", func(o *web.Options) { o.Config = func() ([]byte, error) { return nil, errors.New("no") } },
+			500, "text/plain; charset=utf-8", "writing the config as YAML: no\n"},
+		{"connections", "GET", "/api/v1/connections", nil, 200, "application/json", `"name": "corp"`},
+		{"connections, POST", "POST", "/api/v1/connections", nil, 405, "text/plain; charset=utf-8", "Method Not Allowed"},
+		{"rotations", "GET", "/api/v1/rotations", nil, 200, "application/json", `"id": "r-0004"`},
+		{"no rotations", "GET", "/api/v1/rotations", func(o *web.Options) { o.Records = func() []bridge.RotationRecord { return nil } },
+			200, "application/json", "{\n  \"rotations\": []\n}\n"},
+		{"runbooks", "GET", "/runbooks/", nil, 200, "text/html; charset=utf-8", `<a href="EntraAwsRotationBlocked">`},
+		{"runbook", "GET", "/runbooks/EntraAwsRotationBlocked", nil, 200, "text/html; charset=utf-8", "<h1>EntraAwsRotationBlocked</h1>"},
+		{"runbook by its file's name", "GET", "/runbooks/EntraAwsRotationBlocked.md", nil, 200, "text/html; charset=utf-8", "<h1>EntraAwsRotationBlocked</h1>"},
+		{"runbook by the alert's link", "GET", "/docs/runbooks/EntraAwsRotationBlocked.md", nil, 200, "text/html; charset=utf-8", `href="../../style.css"`},
+		{"no such runbook", "GET", "/runbooks/EntraAwsNothing", nil, 404, "text/plain; charset=utf-8", "there is no runbook of this name; /runbooks/ lists them\n"},
+		{"runbook out of the directory", "GET", "/runbooks/..%2F..%2Fgo", nil, 404, "text/plain; charset=utf-8", "there is no runbook"},
+		{"stylesheet", "GET", "/style.css", nil, 200, "text/css; charset=utf-8", "prefers-color-scheme: dark"},
+		{"icon", "GET", "/icon.svg", nil, 200, "image/svg+xml", "<svg"},
+		{"a template is no page", "GET", "/status.html", nil, 404, "text/plain; charset=utf-8", ""},
+		{"metrics", "GET", "/metrics", func(o *web.Options) { o.Metrics = answer("up 1\n") }, 200, "text/plain; charset=utf-8", "up 1\n"},
+		{"webhook", "POST", "/webhook/alertmanager", func(o *web.Options) { o.Webhook = answer("posted") }, 200, "text/plain; charset=utf-8", "posted"},
+		{"webhook answers other methods itself", "GET", "/webhook/alertmanager", func(o *web.Options) { o.Webhook = answer("got") }, 200, "text/plain; charset=utf-8", "got"},
+		{"no webhook", "POST", "/webhook/alertmanager", nil, 404, "text/plain; charset=utf-8", "404 page not found"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o := options()
+			if test.change != nil {
+				test.change(&o)
+			}
+			response := ask(t, o, test.method, test.path)
+			got := body(t, response)
+			if response.StatusCode != test.code || !strings.Contains(got, test.want) {
+				t.Errorf("%s %s = %d %q, want %d with %q", test.method, test.path, response.StatusCode, got, test.code, test.want)
+			}
+			if contentType := response.Header.Get("Content-Type"); contentType != test.contentType {
+				t.Errorf("Content-Type = %q, want %q", contentType, test.contentType)
+			}
+		})
+	}
+}
+
+func TestAnotherSiteCannotPost(t *testing.T) {
+	o := options()
+	o.Reload = func() error { t.Error("reloaded"); return nil }
+	handler, err := web.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := httptest.NewRequest(http.MethodPost, "/-/reload", nil)
+	request.Header.Set("Sec-Fetch-Site", "cross-site")
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, request)
+	if recorder.Code != http.StatusForbidden {
+		t.Errorf("a browser's request from another site = %d, want 403", recorder.Code)
+	}
+}
+
+// TestGolden compares what the example connections look like with testdata; run with
+// -update after a wanted change and read the difference.
+func TestGolden(t *testing.T) {
+	for path, file := range map[string]string{
+		"/":                   "status.html",
+		"/api/v1/connections": "connections.json",
+		"/api/v1/rotations":   "rotations.json",
+	} {
+		t.Run(file, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				golden(t, file, body(t, ask(t, options(), "GET", path)))
+			})
+		})
+	}
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", file)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s differs (-want +got):\n%s", path, diff)
+	}
+}
+
+// TestOldStatesAreNotShown: what misleads when it is old vanishes, expiry stays.
+func TestOldStatesAreNotShown(t *testing.T) {
+	o := options()
+	snapshot := o.Snapshots()[0]
+	for i := range snapshot.Sources {
+		snapshot.Sources[i].LastSuccess = time.Now().Add(-46 * time.Minute) // of 15m each
+	}
+	o.Snapshots = func() []bridge.Snapshot { return []bridge.Snapshot{snapshot} }
+	var answer web.Connections
+	if err := json.Unmarshal([]byte(body(t, ask(t, o, "GET", "/api/v1/connections"))), &answer); err != nil {
+		t.Fatal(err)
+	}
+	got := answer.Connections[0]
+	if got.Job != nil || got.Probe != nil {
+		t.Errorf("an old job or probe is shown: %+v, %+v", got.Job, got.Probe)
+	}
+	if got.Tokens == nil || got.Tokens.ActiveExpires.IsZero() || got.Certificates == nil || got.Certificates.ActiveExpires.IsZero() {
+		t.Error("an expiry vanished with its source")
+	}
+	if page := body(t, ask(t, o, "GET", "/")); !strings.Contains(page, "Not known: last read 46 minutes ago.") {
+		t.Error("the page does not say since when the job's state is unknown")
+	}
+}
+
+// TestEmpty: no connection and nil lists are no null in JSON and no panic on the page.
+func TestEmpty(t *testing.T) {
+	o := options()
+	o.Snapshots = func() []bridge.Snapshot { return nil }
+	o.Records = func() []bridge.RotationRecord { return nil }
+	if got, want := body(t, ask(t, o, "GET", "/api/v1/connections")), "{\n  \"connections\": []\n}\n"; got != want {
+		t.Errorf("connections = %q, want %q", got, want)
+	}
+	if page := body(t, ask(t, o, "GET", "/")); !strings.Contains(page, "No connection is configured.") {
+		t.Error("the page does not say that no connection is configured")
+	}
+}

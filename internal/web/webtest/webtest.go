@@ -1,0 +1,200 @@
+// Package webtest has example connections in every state that the pages know, for
+// tests and for looking at the pages without any cloud.
+package webtest
+
+import (
+	"net/http"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+const day = 24 * time.Hour
+
+// Clouds are example readings as of one moment.
+type Clouds struct{ now time.Time }
+
+// New returns examples as of now.
+func New(now time.Time) Clouds { return Clouds{now.UTC().Truncate(time.Second)} }
+
+func (c Clouds) in(d time.Duration) time.Time { return c.now.Add(d) }
+
+// Snapshots returns one connection for each state.
+func (c Clouds) Snapshots() []bridge.Snapshot {
+	return []bridge.Snapshot{c.healthy("corp"), c.expiring("emea"), c.quarantined("labs"), c.rotating("apac"), c.blocked("retail"), c.unread("new")}
+}
+
+func (c Clouds) healthy(name string) bridge.Snapshot {
+	active := bridge.Certificate{Thumbprint: "5D8A1F0C3B7E92446A1D0F5C8E27B9034D61AA10", NotBefore: c.in(-300 * day), NotAfter: c.in(795 * day)}
+	trusted := []bridge.Certificate{active}
+	failures, notified := int64(0), true
+	return bridge.Snapshot{
+		Connection:  name,
+		EntraTenant: "contoso",
+		Binding: bridge.Binding{
+			AWSAccount: "111122223333", Region: "eu-central-1", IdentityStoreID: "d-9967750000", ProvisioningTenantID: "abc1e370acb0-97b3-4383-8d96-example",
+			SCIMEndpoint: "https://scim.eu-central-1.amazonaws.com/abc1e370acb0/scim/v2", EntraTenantID: "11111111-1111-1111-1111-111111111111",
+			ServicePrincipalID: "33333333-3333-3333-3333-333333333333", JobID: "aWSSingleSignon.example.44444444",
+		},
+		Sources: c.sources(nil),
+		Tokens: &bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Tokens: []bridge.Token{
+			{ID: "9067a1c0-0001-4000-8000-00000000000a", Created: c.in(-100 * day), Expires: c.in(265 * day)},
+		}},
+		Probe: &bridge.Probe{StatusCode: http.StatusOK, Duration: 120 * time.Millisecond},
+		Usage: &bridge.Usage{LastUsed: map[string]time.Time{"9067a1c0-0001-4000-8000-00000000000a": c.in(-12 * time.Minute)}},
+		Job: &bridge.Job{
+			ID: "aWSSingleSignon.example.44444444", Status: bridge.JobActive, Schedule: bridge.ScheduleActive, Interval: 40 * time.Minute,
+			LastCycle:   &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Imported: 12, Exported: 3},
+			LastSuccess: &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Imported: 12, Exported: 3},
+			LastExport:  &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Imported: 12, Exported: 3},
+
+			ConsecutiveFailures: &failures, Synchronized: map[string]int64{"User": 1204, "Group": 86}, NotificationEnabled: &notified,
+		},
+		Events: &bridge.EventCounts{
+			Events: map[bridge.EventKey]uint64{{Action: "create", Status: "success"}: 41, {Action: "update", Status: "failure"}: 2},
+			Errors: map[bridge.EventErrorKey]uint64{{Category: "Failure", Code: "DuplicateTargetEntries"}: 2},
+			Last:   map[string]time.Time{"success": c.in(-12 * time.Minute), "failure": c.in(-3 * day)},
+		},
+		Signing: &bridge.SigningCertificates{Certificates: []bridge.Certificate{active}, ActiveThumbprint: active.Thumbprint, ActiveKnown: true, NotificationAddresses: 2},
+		Trusted: &trusted,
+		AppCredentials: []bridge.AppCredential{
+			{Kind: bridge.CredentialSecret, KeyID: "77777777-0000-4000-8000-000000000001", Expires: c.in(140 * day)},
+		},
+	}
+}
+
+// sources all succeeded a minute ago, but for those in failing.
+func (c Clouds) sources(failing map[bridge.Source]error) []bridge.SourceStatus {
+	all := make([]bridge.SourceStatus, 0, len(bridge.Sources()))
+	for _, source := range bridge.Sources() {
+		status := bridge.SourceStatus{Source: source, Interval: 15 * time.Minute, LastAttempt: c.in(-time.Minute), LastSuccess: c.in(-time.Minute)}
+		if err := failing[source]; err != nil {
+			status.Err, status.LastSuccess = err, c.in(-5*time.Hour)
+			status.Errors = map[bridge.Reason]uint64{bridge.ReasonOf(err): 20}
+		}
+		all = append(all, status)
+	}
+	return all
+}
+
+// expiring has an expired token in its second slot, and nobody is told of its certificate.
+func (c Clouds) expiring(name string) bridge.Snapshot {
+	s := c.healthy(name)
+	s.Tokens = &bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Tokens: []bridge.Token{
+		{ID: "9067a1c0-0002-4000-8000-00000000000a", Created: c.in(-380 * day), Expires: c.in(-15 * day)},
+		{ID: "9067a1c0-0002-4000-8000-00000000000b", Created: c.in(-345 * day), Expires: c.in(20*day + time.Hour)},
+	}}
+	s.Usage = nil
+	s.Signing.NotificationAddresses = 0
+	s.Job.LastCycle.State = bridge.CycleEntryLevelErrors
+	return s
+}
+
+// quarantined has a dead token, and Entra signs with a certificate that AWS does not hold.
+func (c Clouds) quarantined(name string) bridge.Snapshot {
+	s := c.healthy(name)
+	s.Sources = c.sources(map[bridge.Source]error{bridge.SourceEvents: &bridge.Error{
+		Reason: bridge.ReasonLicence, Op: "reading the provisioning log", Detail: "the tenant has no Entra ID P1 licence", Advice: "buy it, or set intervals.events to 0",
+	}})
+	s.Tokens = &bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Tokens: []bridge.Token{
+		{ID: "9067a1c0-0003-4000-8000-00000000000a", Created: c.in(-368 * day), Expires: c.in(-3*day - time.Hour)},
+	}}
+	s.Probe = &bridge.Probe{StatusCode: http.StatusUnauthorized, Duration: 90 * time.Millisecond}
+	failures := int64(9)
+	s.Job.Status, s.Job.ConsecutiveFailures = bridge.JobQuarantine, &failures
+	s.Job.Quarantine = &bridge.Quarantine{
+		Reason: bridge.QuarantineReasonException, ErrorCode: bridge.QuarantineCodeBadCredentials,
+		CurrentBegan: c.in(-2 * day), SeriesBegan: c.in(-23*day + time.Hour), NextAttempt: c.in(5 * time.Hour),
+	}
+	s.Job.LastCycle = &bridge.Cycle{Began: c.in(-7 * time.Hour), Ended: c.in(-7 * time.Hour), State: bridge.CycleFailed, ErrorCode: bridge.QuarantineCodeBadCredentials}
+	old := bridge.Certificate{Thumbprint: "0A1B2C3D4E5F60718293A4B5C6D7E8F901234567", NotBefore: c.in(-1096 * day), NotAfter: c.in(-day - time.Hour)}
+	next := bridge.Certificate{Thumbprint: "FEDCBA98765432100123456789ABCDEF01234567", NotBefore: c.in(-20 * day), NotAfter: c.in(1075 * day)}
+	s.Signing = &bridge.SigningCertificates{Certificates: []bridge.Certificate{old, next}, ActiveThumbprint: old.Thumbprint, ActiveKnown: true, NotificationAddresses: 1}
+	s.Trusted = &[]bridge.Certificate{old}
+	s.AppCredentials = []bridge.AppCredential{{Kind: bridge.CredentialSecret, KeyID: "77777777-0000-4000-8000-000000000001", Expires: c.in(5*day + time.Hour)}}
+	return s
+}
+
+func (c Clouds) rotating(name string) bridge.Snapshot {
+	s := c.healthy(name)
+	s.Tokens.Tokens = []bridge.Token{
+		{ID: "9067a1c0-0004-4000-8000-00000000000a", Created: c.in(-306 * day), Expires: c.in(59*day + time.Hour)},
+		{ID: "9067a1c0-0004-4000-8000-00000000000b", Created: c.in(-3 * time.Hour), Expires: c.in(365 * day)},
+	}
+	s.Usage = nil
+	return s
+}
+
+func (c Clouds) blocked(name string) bridge.Snapshot {
+	s := c.healthy(name)
+	s.Tokens.Tokens = []bridge.Token{
+		{ID: "9067a1c0-0005-4000-8000-00000000000a", Created: c.in(-320 * day), Expires: c.in(45*day + time.Hour)},
+		{ID: "9067a1c0-0005-4000-8000-00000000000b", Created: c.in(-30 * day), Expires: c.in(335 * day)},
+	}
+	s.Usage = nil
+	s.Ambiguous = ""
+	return s
+}
+
+func (c Clouds) unread(name string) bridge.Snapshot {
+	s := bridge.Snapshot{Connection: name, EntraTenant: "contoso"}
+	for _, source := range bridge.Sources() {
+		s.Sources = append(s.Sources, bridge.SourceStatus{Source: source, Interval: 15 * time.Minute})
+	}
+	return s
+}
+
+// Rotation returns where the connection's rotation stands.
+func (c Clouds) Rotation(connection string) bridge.RotationStatus {
+	idle := bridge.RotationStatus{Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Phase: bridge.PhaseIdle, Due: c.in(205 * day), LastSuccess: c.in(-100 * day)}
+	switch connection {
+	case "corp":
+		idle.Roles = map[string]bridge.TokenRole{"9067a1c0-0001-4000-8000-00000000000a": bridge.RoleInUse}
+		idle.Endings = map[bridge.Ending]uint64{bridge.EndingDone: 3}
+		return idle
+	case "apac":
+		return bridge.RotationStatus{
+			Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Phase: bridge.PhaseVerify, Proof: bridge.ProofStored,
+			Due: c.in(-3 * time.Hour), Started: c.in(-3 * time.Hour), Waiting: "proof_pending", TokensCreated: 1,
+			Sentence: "Entra has stored the new token; a provisioning cycle that uses it has not ended yet. Nothing to do.",
+			Roles: map[string]bridge.TokenRole{
+				"9067a1c0-0004-4000-8000-00000000000a": bridge.RolePrevious, "9067a1c0-0004-4000-8000-00000000000b": bridge.RoleNew,
+			},
+		}
+	case "retail":
+		return bridge.RotationStatus{
+			Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Phase: bridge.PhaseBlocked, Due: c.in(-15 * day), Blocked: "two_tokens",
+			Sentence: "AWS lists two tokens and nothing shows which one Entra uses. Find out, then run: entra-aws-exporter rotation adopt retail",
+		}
+	default:
+		return bridge.RotationStatus{Mode: bridge.RotationDisabled, Phase: bridge.PhaseIdle}
+	}
+}
+
+// Records returns the rotations of the past and the one under way, newest first.
+//
+//nolint:gosec // ids of tokens, not their values
+func (c Clouds) Records() []bridge.RotationRecord {
+	return []bridge.RotationRecord{
+		{
+			Connection: "apac", ID: "r-0004", Trigger: "alert", Started: c.in(-3 * time.Hour), Phase: bridge.PhaseVerify, Proof: bridge.ProofStored,
+			OldTokenID: "9067a1c0-0004-4000-8000-00000000000a", NewTokenID: "9067a1c0-0004-4000-8000-00000000000b",
+			Steps: []bridge.RotationStep{
+				{At: c.in(-3 * time.Hour), Phase: bridge.PhasePlan, Text: "The token in use expires in 59 days; one slot is free."},
+				{At: c.in(-179 * time.Minute), Phase: bridge.PhaseCreate, Text: "Created token 9067a1c0-0004-4000-8000-00000000000b and kept its value in the vault."},
+				{At: c.in(-178 * time.Minute), Phase: bridge.PhaseTest, Text: "AWS accepts the new token; Entra's inline test passed twice."},
+				{At: c.in(-175 * time.Minute), Phase: bridge.PhaseSwitch, Text: "Entra stored the new token; its saved-credentials test passed twice."},
+			},
+		},
+		{
+			Connection: "retail", ID: "r-0003", Trigger: "alert", Started: c.in(-15 * day), Ended: c.in(-15 * day).Add(time.Minute), Phase: bridge.PhaseBlocked, Ending: bridge.EndingBlocked, Reason: "two_tokens",
+			OldTokenID: "9067a1c0-0005-4000-8000-00000000000a",
+			Steps:      []bridge.RotationStep{{At: c.in(-15 * day), Phase: bridge.PhasePlan, Text: "Two tokens are listed and one is not provably unused."}},
+		},
+		{
+			Connection: "corp", ID: "r-0002", Trigger: "alert", Started: c.in(-102 * day), Ended: c.in(-100 * day), Phase: bridge.PhaseConfirm, Ending: bridge.EndingDone, Proof: bridge.ProofExclusive,
+			OldTokenID: "9067a1c0-0001-4000-8000-000000000009", NewTokenID: "9067a1c0-0001-4000-8000-00000000000a",
+			Steps: []bridge.RotationStep{{At: c.in(-100 * day), Phase: bridge.PhaseConfirm, Text: "Entra provisions with the new token alone."}},
+		},
+	}
+}
