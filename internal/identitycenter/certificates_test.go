@@ -46,7 +46,7 @@ func asPEM(der []byte) string {
 
 // idpAnswer is an answer of ListExternalIdPCertificates, with a serial number that no integer holds.
 func idpAnswer(certificates ...string) string {
-	var list []string
+	list := make([]string, 0, len(certificates))
 	for n, certificate := range certificates {
 		text, _ := json.Marshal(certificate)
 		list = append(list, fmt.Sprintf(`{"certificateId":"c-%d","serialNumber":340282366920938463463374607431768211455,"subjectName":"s",
@@ -59,7 +59,7 @@ const oneProvider = `{"associations":[{"idpId":"idp-1","isEnabled":true,"idpSAML
 	{"idpId":"idp-off","isEnabled":false},{"idpId":"idp-oidc","isEnabled":true,"idpOIDCAssociationValue":{"idpOIDCConfig":{}}},null]}`
 
 func thumbprints(certificates []bridge.Certificate) []string {
-	var list []string
+	list := make([]string, 0, len(certificates))
 	for _, certificate := range certificates {
 		list = append(list, certificate.Thumbprint)
 	}

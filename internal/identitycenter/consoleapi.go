@@ -92,7 +92,7 @@ func (c *consoleAPI) call(
 	if err != nil {
 		return time.Time{}, err
 	}
-	_, metadata, err := middleware.DecorateHandler(smithyhttp.NewClientHandler(c.http), stack).Handle(ctx, nil)
+	_, metadata, err := middleware.DecorateHandler(smithyhttp.NewClientHandlerWithOptions(c.http), stack).Handle(ctx, nil)
 	date, _ := awsmiddleware.GetServerTime(metadata)
 	return date, err
 }

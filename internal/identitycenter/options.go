@@ -26,7 +26,7 @@ const (
 // is derived from the region.
 type Endpoints struct {
 	TokenService    string
-	IdPCertificates string
+	IdPCertificates string //nolint:revive // IdP is the usual spelling
 	SSOAdmin        string
 	STS             string
 	CloudTrail      string

@@ -3,7 +3,6 @@ package identitycenter_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,7 +20,7 @@ import (
 
 func TestProbeToken(t *testing.T) {
 	for _, status := range []int{200, 401, 403, 429, 500, 302} {
-		t.Run(fmt.Sprint(status), func(t *testing.T) {
+		t.Run(http.StatusText(status), func(t *testing.T) {
 			cloud := newCloud(t)
 			cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
 				time.Sleep(250 * time.Millisecond)

@@ -59,7 +59,7 @@ func simulate(t *testing.T, spec world.ConnectionSpec, quirks *world.Quirks, cha
 }
 
 func ids(tokens []bridge.Token) []string {
-	var list []string
+	list := make([]string, 0, len(tokens))
 	for _, token := range tokens {
 		list = append(list, token.ID)
 	}

@@ -156,7 +156,7 @@ func TestUsage(t *testing.T) {
 					n++
 				}
 				created := time.Now().Add(-30 * 24 * time.Hour).Unix()
-				var listed []string
+				listed := make([]string, 0, len(test.tokens))
 				for _, id := range test.tokens {
 					listed = append(listed, fmt.Sprintf(`{"TokenId":%q,"CreationTime":%d,"ExpirationTime":%d}`, id, created, created+31536000))
 				}

@@ -130,7 +130,7 @@ func (e *exchange) compareClocks(response *http.Response) {
 	if date.IsZero() || response.Header.Get("Age") != "" {
 		return
 	}
-	skew := date.Sub(time.Now()).Round(time.Second)
+	skew := time.Until(date).Round(time.Second)
 	large := skew.Abs() >= skewWorthNote
 	if !large {
 		skew = 0
