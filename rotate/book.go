@@ -42,10 +42,12 @@ type lease struct {
 }
 
 // book is one binding's record as this process last knew it. It is safe for several
-// goroutines: the rotation writes under its lease, operators and webhooks without.
+// goroutines: the rotation writes under its lease, operators and webhooks without. They
+// pass the door one after the other, so that no older answer overtakes a newer one.
 type book struct {
 	journal Journal
 	key     string
+	door    chan struct{}
 
 	mu       sync.Mutex // of the fields; never held over I/O
 	content  []byte
@@ -56,7 +58,19 @@ type book struct {
 	trouble  error // why the journal could not be read or written last; nil: it could
 }
 
-func newBook(journal Journal, key string) *book { return &book{journal: journal, key: key} }
+func newBook(journal Journal, key string) *book {
+	return &book{journal: journal, key: key, door: make(chan struct{}, 1)}
+}
+
+// enter waits for the door; the caller leaves it by the function returned.
+func (b *book) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case b.door <- struct{}{}:
+		return func() { <-b.door }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
 
 // last returns the record as last read or written; nil if there is none.
 func (b *book) last() *record {
@@ -80,6 +94,15 @@ func (b *book) ail(err error) {
 
 // load reads the record; nil without an error if there is none.
 func (b *book) load(ctx context.Context) (*record, error) {
+	leave, err := b.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return b.fetch(ctx)
+}
+
+func (b *book) fetch(ctx context.Context) (*record, error) {
 	content, revision, err := b.journal.Load(ctx, b.key)
 	if known := b.asBefore(content, revision); known != nil && err == nil {
 		return known, nil
@@ -151,6 +174,11 @@ func (b *book) silence() time.Duration {
 // nothing. Any error but the edit's own and errUnreadable leaves the record as it was
 // or unknown; the next load tells.
 func (b *book) change(ctx context.Context, edit func(*record) error) (*record, error) {
+	leave, err := b.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	for range 10 {
 		next, revision, err := b.copy()
 		if err != nil {
@@ -173,7 +201,7 @@ func (b *book) change(ctx context.Context, edit func(*record) error) (*record, e
 			b.ail(nil)
 			return next, nil
 		}
-		if _, loadErr := b.load(ctx); loadErr != nil {
+		if _, loadErr := b.fetch(ctx); loadErr != nil {
 			return nil, loadErr
 		}
 		if b.holds(content) {

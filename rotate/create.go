@@ -14,6 +14,9 @@ import (
 // createPhase asks AWS for one token and keeps its value before anything else happens.
 func createPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	rot := r.rotation()
+	if rot.NewToken != nil {
+		return bridge.PhaseTest, nil
+	}
 	if rot.creating() {
 		return r.whatWasCreated(ctx)
 	}

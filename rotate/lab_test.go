@@ -46,13 +46,17 @@ type lab struct {
 	hands   map[int]func(*lab) // who interferes before a call
 	every   func(*lab, int)    // looks at each call
 	trace   []string
-	session *session
 	number  int
-	life    context.Context
 	dead    chan *session
 	log     *slog.Logger
-	steps   []string
-	started sync.WaitGroup
+
+	// for the oracle
+	atStart   int      // tokens
+	intended  []string // tokens for whose deletion there was a durable intent
+	flying    int      // acts
+	together  int      // the most acts at once
+	dropped   bool     // a save may be dropped silently: then a deletion may be the rescue's case
+	valueLost bool     // somebody else destroyed the vault
 }
 
 // session is one process with its engine.
@@ -88,6 +92,7 @@ func newLab(quirks world.Quirks, spec world.ConnectionSpec, policy Policy) *lab 
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	l.at = l.world.Add(spec)
+	l.atStart = len(l.at.TokenIDs)
 	return l
 }
 
@@ -256,6 +261,8 @@ func reading[T any](ctx context.Context, s *session, name string, do func() (T, 
 
 // acting is a call that changes something.
 func acting(ctx context.Context, s *session, name string, do func() error) error {
+	s.lab.fly(1)
+	defer s.lab.fly(-1)
 	return s.call(ctx, name, func(fault) error { return do() }, func() error {
 		return &bridge.Error{Reason: bridge.ReasonOther, Op: name, Status: 400, Detail: "400 BadRequest"}
 	})
@@ -272,10 +279,22 @@ func (l *lab) Step(_ string, step bridge.RotationStep) {
 	l.note("engine: %s: %s", step.Phase, step.Text)
 }
 
+// fly counts the acts in flight.
+func (l *lab) fly(by int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flying += by
+	l.together = max(l.together, l.flying)
+}
+
 // story is what happened, on one page.
 func (l *lab) story() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.storyLocked()
+}
+
+func (l *lab) storyLocked() string {
 	var b strings.Builder
 	_ = l.world.Story(&b)
 	return b.String()

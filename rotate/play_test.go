@@ -88,7 +88,9 @@ func (l *lab) run(ctx context.Context, s scenario) outcome {
 	if s.begin != nil {
 		s.begin(l, current)
 	} else {
-		l.alert(ctx, current)
+		for l.alert(ctx, current) == "" {
+			time.Sleep(5 * time.Minute) // 503: Alertmanager comes again
+		}
 	}
 	deadline := time.Now().Add(s.limit)
 	for time.Now().Before(deadline) {

@@ -44,6 +44,15 @@ func (r *record) foreignChange(app bridge.Application) time.Time {
 	return app.CredentialsChanged
 }
 
+// savedAt notes that a change of Entra's credentials at this time is ours.
+func (r *record) savedAt(at time.Time) {
+	r.SavedAt = append(r.SavedAt, at)
+	r.SavedAt = r.SavedAt[max(0, len(r.SavedAt)-savesKept):]
+}
+
+// savesKept bounds how many of our own changes are remembered.
+const savesKept = 20
+
 // roles says what each listed token is for, as far as it is known without asking anybody.
 func (r *record) roles(tokens []bridge.Token, expired func(bridge.Token) bool, working bool) map[string]bridge.TokenRole {
 	roles := map[string]bridge.TokenRole{}

@@ -168,16 +168,16 @@ func (r *run) put(ctx context.Context, tokenID, why string) error {
 	a, err := r.carryOut(ctx, deed{
 		list:   puts,
 		act:    act{TokenID: tokenID, Why: why},
-		intend: func(rec *record) { rec.Rotation.Want = "" },
+		intend: func(rec *record) {
+			rec.Rotation.Want = ""
+			rec.savedAt(r.graphMoment())
+		},
 		call:   func(ctx context.Context) error { return r.connection.Clouds.Provisioning.SaveCredentials(ctx, payload) },
 		settle: func(rec *record, outcome bridge.Outcome) {
-			if outcome == bridge.OutcomeRefused {
-				return
+			if outcome == bridge.OutcomeDone {
+				rec.savedAt(r.graphMoment())
+				rec.ForeignChange = time.Time{}
 			}
-			at := r.graphMoment()
-			rec.SavedAt = append(rec.SavedAt, at)
-			rec.SavedAt = rec.SavedAt[max(0, len(rec.SavedAt)-10):]
-			rec.ForeignChange = time.Time{}
 		},
 	})
 	if err != nil {
