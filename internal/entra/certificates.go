@@ -41,7 +41,11 @@ func (a *Application) graphCertificates(ctx context.Context, id string) (bridge.
 	if err != nil {
 		return bridge.SigningCertificates{}, err
 	}
-	keys, err := a.selectOf(ctx, "reading the signing certificates", id, "keyCredentials")
+	const doing = "reading the signing certificates"
+	keys, err := a.selectOf(ctx, doing, id, "keyCredentials")
+	if err == nil && keys.GetKeyCredentials() == nil {
+		err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: doing, Detail: "an application without keyCredentials"}
+	}
 	if err != nil {
 		return bridge.SigningCertificates{}, err
 	}

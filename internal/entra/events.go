@@ -53,6 +53,9 @@ func (a *Application) Exports(ctx context.Context, since time.Time) (int, error)
 
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
+// logPageSize is the most that Graph puts on a page of a log.
+const logPageSize = 1000
+
 // logPage is what is read of a page. The SDK's models would decode a person's every
 // property, at ten times the memory, and its page iterator panics on a null entry.
 type logPage struct {
@@ -83,7 +86,8 @@ func (t *Tenant) readLog(ctx context.Context, filter string, visit func(bridge.E
 			Detail: "Microsoft Graph in China has no provisioning log", Advice: "switch this source off",
 		}
 	}
-	query := &auditlogs.ProvisioningRequestBuilderGetQueryParameters{Orderby: []string{"activityDateTime"}}
+	pageSize := int32(logPageSize)
+	query := &auditlogs.ProvisioningRequestBuilderGetQueryParameters{Orderby: []string{"activityDateTime"}, Top: &pageSize}
 	if filter != "" {
 		query.Filter = &filter
 	}

@@ -69,6 +69,7 @@ func unreadable(c call, x *exchange, cause error) *bridge.Error {
 // refused classifies an answer of 400 and above.
 func refused(c call, x *exchange) *bridge.Error {
 	code, message := graphFailure(x.failure)
+	gone := c.undocumented && isGone(x.status, code, message)
 	if c.sensitive {
 		message = ""
 	}
@@ -89,7 +90,7 @@ func refused(c call, x *exchange) *bridge.Error {
 	case x.status == http.StatusForbidden:
 		failed.Reason = bridge.ReasonPermission
 		failed.Advice = "grant the application permission " + c.needs + " with admin consent, see " + permissionsPage
-	case c.undocumented && isGone(x.status, code):
+	case gone:
 		failed.Reason, failed.Advice = bridge.ReasonAPIChanged, "this API is undocumented; see whether a newer release of the exporter knows its successor"
 	case x.status == http.StatusNotFound:
 		failed.Reason, failed.Advice = bridge.ReasonNotFound, c.missing
@@ -110,8 +111,9 @@ func isLicence(code, message string) bool {
 }
 
 // isGone tells an address that Graph no longer knows from an object that is not there.
-func isGone(status int, code string) bool {
+func isGone(status int, code, message string) bool {
 	return status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented ||
+		strings.Contains(message, "not found for the segment") ||
 		(status == http.StatusNotFound && !strings.Contains(code, "ResourceNotFound"))
 }
 

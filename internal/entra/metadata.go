@@ -22,7 +22,11 @@ import (
 func (a *Application) metadataCertificates(ctx context.Context, servicePrincipal string) (bridge.SigningCertificates, error) {
 	appID := a.known().samlAppID
 	if appID == "" {
-		application, err := a.selectOf(ctx, "reading the application's id", servicePrincipal, "appId")
+		const doing = "reading the application's id"
+		application, err := a.selectOf(ctx, doing, servicePrincipal, "appId")
+		if err == nil && text(application.GetAppId()) == "" {
+			err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
+		}
 		if err != nil {
 			return bridge.SigningCertificates{}, err
 		}

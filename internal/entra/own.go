@@ -105,7 +105,11 @@ func (a *Application) Application(ctx context.Context) (bridge.Application, erro
 	if err != nil {
 		return bridge.Application{}, err
 	}
-	answer, err := a.selectOf(ctx, "reading the application", id, "appId", "servicePrincipalNames")
+	const doing = "reading the application"
+	answer, err := a.selectOf(ctx, doing, id, "appId", "servicePrincipalNames")
+	if err == nil && answer.GetAppId() == nil {
+		err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
+	}
 	if err != nil {
 		return bridge.Application{}, a.notFound(err)
 	}

@@ -37,6 +37,7 @@ func TestCredentialsWhenTheUndocumentedAPIChanges(t *testing.T) {
 	const advice = " (this API is undocumented; see whether a newer release of the exporter knows its successor)"
 	for want, answer := range map[string]http.HandlerFunc{
 		op + "api_changed: 404 UnknownError" + advice:                               always(404, `{"error":{"code":"UnknownError","message":"Resource not found for the segment 'secrets'."}}`),
+		op + "api_changed: 400 BadRequest" + advice:                                 always(400, `{"error":{"code":"BadRequest","message":"Resource not found for the segment 'secrets'."}}`),
 		op + "api_changed: 405 MethodNotAllowed" + advice:                           always(405, `{"error":{"code":"MethodNotAllowed","message":"m"}}`),
 		op + "api_changed: answered 200 with text/html that cannot be read":         html(200),
 		op + "api_changed: answered 200 with application/json that cannot be read":  always(200, `{"value":{"a":1}}`),

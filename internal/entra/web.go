@@ -148,6 +148,9 @@ func (w *wire) send(request *http.Request) (*http.Response, []byte, error) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, w.size+1))
+	if err == nil {
+		err = request.Context().Err() // what arrived until then may be torn
+	}
 	return response, body, err
 }
 

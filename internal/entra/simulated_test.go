@@ -1,0 +1,520 @@
+package entra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/contract"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// simulated is the client under test before a simulated Entra with one connection, in
+// memory; build it inside a bubble.
+type simulated struct {
+	*simulator.Simulator
+	*Application
+	connection world.Connection
+}
+
+func simulate(t *testing.T, spec world.ConnectionSpec, quirks *world.Quirks, mod ...func(*TenantOptions)) *simulated {
+	t.Helper()
+	w := world.New(world.Options{Seed: 1, Quirks: quirks})
+	w.Add(spec)
+	access, err := simulator.Admit(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &simulated{Simulator: simulator.New(w, simulator.Options{Seed: 1}), connection: access.Connections[0]}
+	transport := simulator.Transport(s.Simulator)
+	t.Cleanup(transport.Wait)
+	registration := access.Tenants[0].Registration
+	options := TenantOptions{
+		Name: "corp", TenantID: access.Tenants[0].TenantID, ClientID: registration.ClientID, Transport: transport,
+		Credential: Credential{SecretFile: bridge.SecretFile(newMicrosoft(t).file("secret", registration.Secrets[0].Value))},
+	}
+	for _, change := range mod {
+		change(&options)
+	}
+	tenant, err := NewTenant(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Application = tenant.Application(ApplicationOptions{Connection: spec.Name})
+	return s
+}
+
+// do lets a person or a cloud do something.
+func (s *simulated) do(t *testing.T, act func(*world.World) error) {
+	t.Helper()
+	var err error
+	s.With(func(w *world.World) { err = act(w) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// events counts the log's entries by action and status.
+func (s *simulated) events(t *testing.T, after time.Time) map[bridge.EventKey]int {
+	t.Helper()
+	counted := map[bridge.EventKey]int{}
+	err := s.tenant.Events(t.Context(), after, time.Now(), func(e bridge.Event) error {
+		if e.ServicePrincipalID != s.connection.ServicePrincipalID || !strings.EqualFold(e.JobID, s.connection.JobID) {
+			t.Errorf("an entry of something else: %+v", e)
+		}
+		counted[bridge.EventKey{Action: e.Action, Status: e.Status}]++
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return counted
+}
+
+// TestReadingsUnderEveryQuirk reads everything under every combination of the
+// behaviours of Entra that nobody could confirm. What is read is right, or absent.
+func TestReadingsUnderEveryQuirk(t *testing.T) {
+	quirks := world.QuirksNamed("settings_keys", "extra_keys", "base_address", "secrets_get", "graph_errors", "failing_user", "log_delay")
+	combinations := 0
+	for combination := range world.Product(world.DefaultQuirks(), quirks) {
+		combinations++
+		inBubble(t, func(t *testing.T) { readsRightly(t, simulate(t, world.Healthy("corp"), &combination), combination) })
+		if t.Failed() {
+			t.Fatalf("under %s", combination)
+		}
+	}
+	t.Logf("%d combinations", combinations)
+}
+
+func readsRightly(t *testing.T, s *simulated, quirks world.Quirks) {
+	ctx, began := t.Context(), time.Now()
+	want := s.connection.Binding
+	binding, err := s.Binding(ctx)
+	if err != nil || binding != (bridge.Binding{EntraTenantID: want.EntraTenantID, ServicePrincipalID: want.ServicePrincipalID, JobID: want.JobID}) {
+		t.Errorf("binding %+v, %v", binding, err)
+	}
+	s.do(t, func(w *world.World) error {
+		_, err := w.AddUser(world.ActorPerson, want.EntraTenantID, want.ServicePrincipalID, "ann@example.com")
+		return err
+	})
+	time.Sleep(2 * time.Hour)
+
+	job, err := s.Job(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := bridge.CycleSucceeded
+	if quirks.FailingUser == world.OneUserFails {
+		ended = bridge.CycleEntryLevelErrors
+	}
+	if job.Status != bridge.JobActive || job.Schedule != bridge.ScheduleActive || job.Interval != world.CyclePeriod || job.Quarantine != nil ||
+		job.LastCycle.State != ended || !job.LastExport.Began.After(began) || job.Synchronized["User to User"] != 4 || job.Date.Sub(time.Now()).Abs() > time.Second {
+		t.Errorf("job %+v, last cycle %+v, last export %+v", job, job.LastCycle, job.LastExport)
+	}
+	notified := ptr(quirks.SettingsKeys == world.KeysPresent)
+	if quirks.SecretsGet == world.Gone {
+		notified = nil
+	}
+	if (notified == nil) != (job.NotificationEnabled == nil) || notified != nil && *notified != *job.NotificationEnabled {
+		t.Errorf("notification %v, want %v", job.NotificationEnabled, notified)
+	}
+	credentials, err := s.Credentials(ctx)
+	if gone := quirks.SecretsGet == world.Gone; gone != (bridge.ReasonOf(err) == bridge.ReasonAPIChanged) || gone != (err != nil) {
+		t.Errorf("credentials %v, %v", credentials, err)
+	}
+	signing, err := s.SigningCertificates(ctx)
+	if active, known := signing.Active(); err != nil || len(signing.Certificates) != 1 || !known || signing.NotificationAddresses != 1 ||
+		active.NotAfter.Sub(began).Round(time.Hour) != 895*24*time.Hour {
+		t.Errorf("signing %+v, %v", signing, err)
+	}
+	own, err := s.tenant.AppCredentials(ctx)
+	if err != nil || len(own) != 1 || own[0].Kind != bridge.CredentialSecret || own[0].Expires.Sub(began).Round(time.Hour) != 180*24*time.Hour {
+		t.Errorf("own credentials %+v, %v", own, err)
+	}
+	counted := s.events(t, began)
+	if failures := counted[bridge.EventKey{Action: "create", Status: "failure"}]; counted[bridge.EventKey{Action: "create", Status: "success"}] != 1 ||
+		(failures > 0) != (quirks.FailingUser == world.OneUserFails) {
+		t.Errorf("events %v", counted)
+	}
+	if exports, err := s.Exports(ctx, began); exports != 1 || err != nil {
+		t.Errorf("%d exports, %v", exports, err)
+	}
+}
+
+func TestAQuarantinedJob(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := simulate(t, world.Quarantined("corp"), nil)
+		job, err := s.Job(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if job.Status != bridge.JobQuarantine || !job.Quarantine.Credentials() || job.Quarantine.ErrorCode == "" ||
+			time.Since(job.Quarantine.SeriesBegan).Round(time.Hour) != 71*time.Hour || !job.Quarantine.NextAttempt.After(time.Now()) ||
+			*job.ConsecutiveFailures == 0 || job.LastCycle.State != bridge.CycleFailed {
+			t.Errorf("job %+v, quarantine %+v", job, job.Quarantine)
+		}
+		signing, err := s.SigningCertificates(t.Context())
+		active, known := signing.Active()
+		if err != nil || !known || len(signing.Certificates) != 2 || !active.NotAfter.Before(time.Now()) {
+			t.Errorf("signing %+v, %v", signing, err)
+		}
+	})
+}
+
+func TestFederationMetadataOfTheSimulator(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := simulate(t, world.Quarantined("corp"), nil)
+		public := s.tenant.Application(ApplicationOptions{Certificates: CertificatesMetadata})
+		got, err := public.SigningCertificates(t.Context())
+		want, graphErr := s.SigningCertificates(t.Context())
+		if err != nil || graphErr != nil || got.ActiveKnown || len(got.Certificates) != 2 ||
+			got.Certificates[0].Thumbprint != want.Certificates[0].Thumbprint || got.Certificates[1].Thumbprint != want.Certificates[1].Thumbprint {
+			t.Errorf("%+v, %v, %v", got, err, graphErr)
+		}
+	})
+}
+
+// TestActs makes a rotation's calls under every behaviour of the credentials' store,
+// and looks into the world for what they did.
+func TestActs(t *testing.T) {
+	combinations := 0
+	for combination := range world.Product(world.DefaultQuirks(), world.QuirksNamed("put_secrets", "settings_keys", "extra_keys", "graph_errors", "inline_test")) {
+		combinations++
+		inBubble(t, func(t *testing.T) { actsRightly(t, combination) })
+		if t.Failed() {
+			t.Fatalf("under %s", combination)
+		}
+	}
+	t.Logf("%d combinations", combinations)
+}
+
+func actsRightly(t *testing.T, quirks world.Quirks) {
+	spec := world.Healthy("corp")
+	spec.Certificates = append(spec.Certificates, world.CertificateSpec{Left: 1000 * 24 * time.Hour}) // the storage is shared with them
+	s, ctx := simulate(t, spec, &quirks), t.Context()
+	var issued world.BearerToken
+	s.do(t, func(w *world.World) (err error) {
+		issued, err = w.CreateBearerToken(world.By(world.ActorPerson), s.connection.IdentityStoreID, s.connection.ProvisioningTenantID)
+		return err
+	})
+	with := func(value string) []bridge.Credential {
+		credentials, err := s.Credentials(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		credentials = slices.DeleteFunc(credentials, func(c bridge.Credential) bool { return c.Masked() && c.Key != bridge.CredentialKeySecretToken })
+		for i := range credentials {
+			if credentials[i].Key == bridge.CredentialKeySecretToken {
+				credentials[i].Value = bridge.NewSecret(value)
+			}
+		}
+		return credentials
+	}
+	if verdict, err := s.TestConnection(ctx, with(issued.Value)); verdict != bridge.VerdictGood || err != nil {
+		t.Errorf("inline: %s, %v", verdict, err)
+	}
+	wrong := bridge.VerdictBad
+	if quirks.InlineTest == world.InlineIgnored {
+		wrong = bridge.VerdictGood
+	}
+	if verdict, err := s.TestConnection(ctx, with("wrong")); verdict != wrong {
+		t.Errorf("the control: %s, %v", verdict, err)
+	}
+	err := s.SaveCredentials(ctx, with(issued.Value))
+	if outcome, limited := bridge.OutcomeOf(err), quirks.PutSecrets == world.PutLimited; limited != (outcome == bridge.OutcomeRefused) || limited != (err != nil) {
+		t.Errorf("saved: %s, %v", outcome, err)
+	}
+	if err != nil && strings.Contains(err.Error(), issued.Value) {
+		t.Error("the error shows the token")
+	}
+	saved := issued.ID
+	switch {
+	case quirks.PutSecrets == world.PutLimited, quirks.PutSecrets == world.PutKeepsToken,
+		quirks.PutSecrets == world.PutNeedsAll && quirks.SettingsKeys == world.KeysAbsent:
+		saved = s.connection.TokenIDs[0]
+	}
+	s.With(func(w *world.World) {
+		if got := w.SavedToken(s.connection.ServicePrincipalID); got != saved {
+			t.Errorf("saved is %s, want %s", got, saved)
+		}
+	})
+	time.Sleep(2 * time.Minute)
+	if verdict, err := s.TestConnection(ctx, nil); verdict != bridge.VerdictGood || err != nil {
+		t.Errorf("saved: %s, %v", verdict, err)
+	}
+	if err := s.StartJob(ctx); err != nil {
+		t.Errorf("start: %v", err)
+	}
+	var user string
+	s.do(t, func(w *world.World) (err error) {
+		user, err = w.AddUser(world.ActorPerson, s.connection.EntraTenantID, s.connection.ServicePrincipalID, "ann@example.com")
+		return err
+	})
+	if name, err := s.ProvisionUser(ctx, user); name != "ann@example.com" || err != nil {
+		t.Errorf("canary: %q, %v", name, err)
+	}
+	time.Sleep(10 * time.Minute) // the audit's delay
+	application, err := s.Application.Application(ctx)
+	if err != nil || !application.CredentialsReadable || application.CredentialsChanged.IsZero() != (quirks.PutSecrets == world.PutLimited) ||
+		len(application.EntityIDs) != 1 || !strings.HasSuffix(application.EntityIDs[0], "/"+s.connection.IdentityStoreID) || application.CredentialExpires.IsZero() {
+		t.Errorf("application %+v, %v", application, err)
+	}
+}
+
+// asks are all calls, by the operation that a fault meets.
+var asks = map[string]func(context.Context, *simulated) error{
+	"GET servicePrincipals": func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
+	"GET jobs":              func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
+	"GET job":               func(ctx context.Context, s *simulated) error { _, err := s.Job(ctx); return err },
+	"GET secrets":           func(ctx context.Context, s *simulated) error { _, err := s.Credentials(ctx); return err },
+	"GET servicePrincipal":  func(ctx context.Context, s *simulated) error { _, err := s.SigningCertificates(ctx); return err },
+	"GET applications":      func(ctx context.Context, s *simulated) error { _, err := s.tenant.AppCredentials(ctx); return err },
+	"GET provisioning": func(ctx context.Context, s *simulated) error {
+		return s.tenant.Events(ctx, time.Now().Add(-time.Hour), time.Now(), func(bridge.Event) error { return nil })
+	},
+	"GET federationmetadata": func(ctx context.Context, s *simulated) error {
+		_, err := s.tenant.Application(ApplicationOptions{Certificates: CertificatesMetadata}).SigningCertificates(ctx)
+		return err
+	},
+	"POST token": func(ctx context.Context, s *simulated) error { _, err := s.Job(ctx); return err },
+}
+
+// TestEveryFaultHasItsReason lets every reading go wrong in every way, then right again.
+func TestEveryFaultHasItsReason(t *testing.T) {
+	for name, test := range map[string]struct {
+		fault  simulator.Fault
+		reason bridge.Reason
+		also   []bridge.Reason // where the sign-in or an undocumented API sees it otherwise
+	}{
+		"web page":     {simulator.Fault{Effect: simulator.EffectHTML}, bridge.ReasonInvalidResponse, []bridge.Reason{bridge.ReasonAPIChanged}},
+		"redirect":     {simulator.Fault{Effect: simulator.EffectRedirect, Location: "https://elsewhere.example/"}, bridge.ReasonInvalidResponse, []bridge.Reason{bridge.ReasonAuth}},
+		"hang":         {simulator.Fault{Effect: simulator.EffectHang}, bridge.ReasonTimeout, nil},
+		"trickle":      {simulator.Fault{Effect: simulator.EffectTrickle, Delay: simulator.Duration(5 * time.Second)}, bridge.ReasonTimeout, nil},
+		"flood":        {simulator.Fault{Effect: simulator.EffectHuge}, bridge.ReasonInvalidResponse, nil},
+		"reset":        {simulator.Fault{Effect: simulator.EffectReset}, bridge.ReasonNetwork, nil},
+		"lost":         {simulator.Fault{Effect: simulator.EffectLost}, bridge.ReasonNetwork, nil},
+		"throttled":    {simulator.Fault{Status: 429, Code: "TooManyRequests", RetryAfter: "3600"}, bridge.ReasonThrottled, nil},
+		"by a date":    {simulator.Fault{Status: 429, Code: "TooManyRequests", RetryAfterDate: simulator.Duration(time.Hour)}, bridge.ReasonThrottled, nil},
+		"denied":       {simulator.Fault{Status: 403, Code: "Authorization_RequestDenied"}, bridge.ReasonPermission, []bridge.Reason{bridge.ReasonAuth}},
+		"not licensed": {simulator.Fault{Status: 403, Code: "Authentication_RequestFromNonPremiumTenantOrB2CTenant"}, bridge.ReasonLicence, []bridge.Reason{bridge.ReasonAuth, bridge.ReasonPermission}},
+		"internal":     {simulator.Fault{Status: 500, Code: "InternalServerError"}, bridge.ReasonOther, nil},
+		"empty error":  {simulator.Fault{Status: 400, Body: `{}`}, bridge.ReasonOther, []bridge.Reason{bridge.ReasonAuth}},
+		"a list":       {simulator.Fault{Status: 200, Body: `[]`}, bridge.ReasonInvalidResponse, []bridge.Reason{bridge.ReasonAPIChanged}},
+	} {
+		for operation, ask := range asks {
+			t.Run(name+"/"+operation, func(t *testing.T) {
+				inBubble(t, func(t *testing.T) {
+					s := simulate(t, world.Healthy("corp"), nil)
+					fault := test.fault
+					fault.Operation = operation
+					if _, err := s.AddFault(fault); err != nil {
+						t.Fatal(err)
+					}
+					err := ask(within(t, 2*time.Minute), s)
+					if reason := bridge.ReasonOf(err); reason != test.reason && !slices.Contains(test.also, reason) {
+						t.Errorf("reason %q of %v", reason, err)
+					}
+					if operation == "POST token" == (bridge.ReasonOf(err) == bridge.ReasonPermission) && name == "denied" {
+						t.Errorf("reason of %v", err)
+					}
+					s.ClearFaults()
+					time.Sleep(2 * time.Hour)
+					if err := ask(within(t, 2*time.Minute), s); err != nil {
+						t.Errorf("does not heal: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestErrorBodies reads every way in which Graph words a refusal.
+func TestErrorBodies(t *testing.T) {
+	for body, want := range map[string]string{
+		simulator.ErrorBodiesFull:        "403 Authorization_RequestDenied: Insufficient privileges to complete the operation. ",
+		simulator.ErrorBodiesEmpty:       "answered 403 with application/json ",
+		simulator.ErrorBodiesNullMessage: "403 Authorization_RequestDenied ",
+	} {
+		inBubble(t, func(t *testing.T) {
+			s := simulate(t, world.Healthy("corp"), nil)
+			if err := s.SetQuirk("error_bodies", body); err != nil {
+				t.Fatal(err)
+			}
+			s.do(t, func(w *world.World) error {
+				return w.ChangeRegistration(s.connection.EntraTenantID, s.tenant.clientID, func(r *world.AppRegistration) { r.Roles = nil })
+			})
+			_, err := s.Binding(t.Context())
+			wantError(t, err, "looking for the AWS application: permission: "+want+
+				"(grant the application permission Application.Read.All with admin consent, see deploy/permissions/entra.md)")
+		})
+	}
+}
+
+// TestOnePermissionLessTakesOneReadingAway takes each away in turn.
+func TestOnePermissionLessTakesOneReadingAway(t *testing.T) {
+	all := []string{world.RoleApplicationRead, world.RoleSynchronizationRead, world.RoleProvisioningLog}
+	for _, taken := range all {
+		inBubble(t, func(t *testing.T) {
+			s := simulate(t, world.Healthy("corp"), nil)
+			s.Application = s.tenant.Application(ApplicationOptions{ServicePrincipalID: s.connection.ServicePrincipalID, JobID: s.connection.JobID})
+			s.do(t, func(w *world.World) error {
+				return w.ChangeRegistration(s.connection.EntraTenantID, s.tenant.clientID, func(r *world.AppRegistration) {
+					r.Roles = slices.DeleteFunc(slices.Clone(all), func(role string) bool { return role == taken })
+				})
+			})
+			for operation, permission := range map[string]string{
+				"GET job": world.RoleSynchronizationRead, "GET servicePrincipal": world.RoleApplicationRead,
+				"GET applications": world.RoleApplicationRead, "GET provisioning": world.RoleProvisioningLog,
+			} {
+				err := asks[operation](t.Context(), s)
+				if permission != taken && err != nil {
+					t.Errorf("%s without %s: %v", operation, taken, err)
+				}
+				if permission == taken && (bridge.ReasonOf(err) != bridge.ReasonPermission || !strings.Contains(fmt.Sprint(err), taken)) {
+					t.Errorf("%s without %s: %v", operation, taken, err)
+				}
+			}
+		})
+	}
+}
+
+func TestWithoutALicence(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := simulate(t, world.Healthy("corp"), nil)
+		s.do(t, func(w *world.World) error { return w.SetLicence(s.connection.EntraTenantID, false) })
+		if err := asks["GET provisioning"](t.Context(), s); bridge.ReasonOf(err) != bridge.ReasonLicence {
+			t.Errorf("got %v", err)
+		}
+		if _, err := s.Job(t.Context()); err != nil {
+			t.Errorf("the job's reading fails with the log's: %v", err)
+		}
+	})
+}
+
+func TestSignInAtTheSimulator(t *testing.T) {
+	for code, change := range map[string]func(*TenantOptions){
+		"AADSTS7000215": func(o *TenantOptions) { o.Credential.SecretFile = "testdata/client.pfx" },
+		"AADSTS90002":   func(o *TenantOptions) { o.TenantID = "99999999-9999-9999-9999-999999999999" },
+		"AADSTS700016":  func(o *TenantOptions) { o.ClientID = clientID },
+	} {
+		inBubble(t, func(t *testing.T) {
+			_, err := simulate(t, world.Healthy("corp"), nil, change).Job(t.Context())
+			var classified *bridge.Error
+			if !errors.As(err, &classified) || classified.Reason != bridge.ReasonAuth || classified.Code != code || classified.Advice == "" {
+				t.Errorf("%s: %v", code, err)
+			}
+		})
+	}
+	inBubble(t, func(t *testing.T) {
+		s := simulate(t, world.Healthy("corp"), nil)
+		time.Sleep(181 * 24 * time.Hour)
+		if _, err := s.Job(t.Context()); !strings.Contains(fmt.Sprint(err), "AADSTS7000222: the client secret has expired") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestTwoDaysApart lets Entra's clock be wrong: readings go on, and carry its time.
+func TestTwoDaysApart(t *testing.T) {
+	for _, skew := range []time.Duration{-48 * time.Hour, -5 * time.Minute, 5 * time.Minute, 48 * time.Hour} {
+		inBubble(t, func(t *testing.T) {
+			s := simulate(t, world.Healthy("corp"), nil)
+			s.With(func(w *world.World) { w.SetSkew(world.Skew{Entra: skew}) })
+			job, err := s.Job(t.Context())
+			if err != nil || (job.Date.Sub(time.Now())-skew).Abs() > time.Second {
+				t.Errorf("skewed by %s: %s, %v", skew, job.Date, err)
+			}
+		})
+	}
+}
+
+func TestAFloodInTheLog(t *testing.T) {
+	const entries = 25_000
+	inBubble(t, func(t *testing.T) {
+		s := simulate(t, world.Healthy("corp"), nil)
+		began := time.Now()
+		if err := s.AddFlood(simulator.Flood{
+			TenantID: s.connection.EntraTenantID, ServicePrincipalID: s.connection.ServicePrincipalID, JobID: s.connection.JobID,
+			Count: entries, From: began, Every: simulator.Duration(100 * time.Millisecond),
+		}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(entries * 100 * time.Millisecond)
+		sum := 0
+		for _, count := range s.events(t, began.Add(-time.Second)) {
+			sum += count
+		}
+		if sum < entries {
+			t.Errorf("%d entries of %d", sum, entries)
+		}
+		if calls := s.Calls()["GET provisioning"]; calls > entries/logPageSize+2 {
+			t.Errorf("%d calls", calls)
+		}
+	})
+}
+
+// TestContract holds every exchange with Graph to its published shapes.
+func TestContract(t *testing.T) {
+	directory := os.Getenv("CONTRACTS_DIR")
+	if directory == "" {
+		t.Skip("CONTRACTS_DIR does not name the directory of the published shapes")
+	}
+	shapes, err := contract.Load(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inBubble(t, func(t *testing.T) {
+		var recorder *contract.Recorder
+		s := simulate(t, world.Quarantined("corp"), nil, func(o *TenantOptions) {
+			recorder = contract.NewRecorder(shapes, o.Transport)
+			o.Transport = recorder
+		})
+		ctx := t.Context()
+		for operation, ask := range asks {
+			if err := ask(ctx, s); err != nil {
+				t.Errorf("%s: %v", operation, err)
+			}
+		}
+		credentials, err := s.Credentials(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range credentials {
+			if credentials[i].Masked() {
+				credentials[i].Value = bridge.NewSecret("wrong")
+			}
+		}
+		if verdict, _ := s.TestConnection(ctx, credentials); verdict != bridge.VerdictBad {
+			t.Errorf("verdict %s", verdict)
+		}
+		if verdict, _ := s.TestConnection(ctx, nil); verdict != bridge.VerdictBad {
+			t.Errorf("verdict %s", verdict)
+		}
+		if err := s.SaveCredentials(ctx, credentials); err != nil {
+			t.Error(err)
+		}
+		if err := s.StartJob(ctx); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Application.Application(ctx); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.ProvisionUser(ctx, principal); bridge.ReasonOf(err) != bridge.ReasonNotFound {
+			t.Error(err)
+		}
+		checked, err := recorder.Result()
+		if err != nil {
+			t.Error(err)
+		}
+		if t.Logf("%d exchanges", checked); checked < 15 {
+			t.Errorf("only %d exchanges were checked", checked)
+		}
+	})
+}
