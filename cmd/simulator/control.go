@@ -124,8 +124,9 @@ func addFaults(cli *kingpin.Application, add adder) {
 }
 
 func effects() []string {
-	var names []string
-	for _, effect := range simulator.Effects() {
+	all := simulator.Effects()
+	names := make([]string, 0, len(all))
+	for _, effect := range all {
 		names = append(names, string(effect))
 	}
 	return names

@@ -59,11 +59,11 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int 
 	case terminated:
 		return exitOK
 	case err != nil:
-		fmt.Fprintf(stderr, "entra-aws-simulator: %v, try --help\n", err)
+		_, _ = fmt.Fprintf(stderr, "entra-aws-simulator: %v, try --help\n", err)
 		return exitUsage
 	}
 	if err := commands[name](ctx, promslog.New(&logging), stdout); err != nil {
-		fmt.Fprintf(stderr, "entra-aws-simulator: %v\n", err)
+		_, _ = fmt.Fprintf(stderr, "entra-aws-simulator: %v\n", err)
 		return exitFailed
 	}
 	return exitOK
@@ -151,7 +151,7 @@ func writeConfig(access simulator.Access, o serveOptions, stdout io.Writer) erro
 	if err := access.WriteConfig(simulator.ConfigOptions{File: file, URL: strings.TrimSuffix(o.url, "/"), CAFile: ca}); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "config:      %s\nenvironment: %s\n", file, filepath.Join(filepath.Dir(file), "environment"))
+	_, _ = fmt.Fprintf(stdout, "config:      %s\nenvironment: %s\n", file, filepath.Join(filepath.Dir(file), "environment"))
 	return nil
 }
 

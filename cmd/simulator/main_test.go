@@ -23,7 +23,9 @@ func started(t *testing.T, arguments ...string) (url, dir string) {
 		t.Fatal(err)
 	}
 	address := listener.Addr().String()
-	listener.Close()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
 	dir = t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	var output bytes.Buffer

@@ -139,7 +139,7 @@ func TestLongLog(t *testing.T) {
 			}
 			if response.StatusCode == http.StatusTooManyRequests {
 				_, _ = io.Copy(io.Discard, response.Body)
-				response.Body.Close()
+				_ = response.Body.Close()
 				time.Sleep(2 * time.Second)
 				continue
 			}
@@ -153,7 +153,7 @@ func TestLongLog(t *testing.T) {
 			if err := json.NewDecoder(response.Body).Decode(&page); err != nil {
 				t.Fatal(err)
 			}
-			response.Body.Close()
+			_ = response.Body.Close()
 			for _, entry := range page.Value {
 				if entry.ID <= last {
 					t.Fatalf("%s after %s", entry.ID, last)

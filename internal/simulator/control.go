@@ -76,7 +76,7 @@ func ask(r *http.Request, into any) error {
 
 func (s *Simulator) quirkList() []map[string]any {
 	quirks, values := s.Quirks()
-	var list []map[string]any
+	list := make([]map[string]any, 0, len(quirks))
 	for _, quirk := range quirks {
 		list = append(list, map[string]any{"name": quirk.Name, "value": values[quirk.Name], "values": quirk.Values, "doc": quirk.Doc})
 	}

@@ -216,7 +216,7 @@ func (c *call) registration(appID string) (world.AppRegistration, error) {
 }
 
 func application(r world.AppRegistration) map[string]any {
-	passwords, keys := []map[string]any{}, []map[string]any{}
+	passwords, keys := make([]map[string]any, 0, len(r.Secrets)), make([]map[string]any, 0, len(r.Certificates))
 	for _, secret := range r.Secrets {
 		passwords = append(passwords, map[string]any{
 			"keyId": secret.KeyID, "displayName": secret.DisplayName, "hint": secret.Hint, "secretText": nil, "customKeyIdentifier": nil,

@@ -37,7 +37,7 @@ func (l *lab) try(request *http.Request) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	return string(body), err
 }
@@ -88,33 +88,33 @@ func TestFaultsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
 		token := l.accessToken()
-		ask := func(limit time.Duration) (string, error, time.Duration) {
+		ask := func(limit time.Duration) (string, time.Duration, error) {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			request, _ := http.NewRequestWithContext(ctx, http.MethodGet, "https://graph.microsoft.com/v1.0"+l.job(), nil)
 			request.Header.Set("Authorization", "Bearer "+token)
 			begin := time.Now()
 			body, err := l.try(request)
-			return body, err, time.Since(begin)
+			return body, time.Since(begin), err
 		}
 		l.fault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectHang, Times: 1})
-		if _, err, after := ask(time.Minute); !errors.Is(err, context.DeadlineExceeded) || after != time.Minute {
+		if _, after, err := ask(time.Minute); !errors.Is(err, context.DeadlineExceeded) || after != time.Minute {
 			t.Errorf("hang: %v after %v", err, after)
 		}
 		l.fault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectDelay, Delay: simulator.Duration(20 * time.Second), Times: 1})
-		if body, err, after := ask(time.Minute); err != nil || !strings.Contains(body, "Active") || after != 20*time.Second {
+		if body, after, err := ask(time.Minute); err != nil || !strings.Contains(body, "Active") || after != 20*time.Second {
 			t.Errorf("delay: %v after %v", err, after)
 		}
 		l.fault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectTrickle, Times: 1})
-		if body, err, _ := ask(time.Minute + time.Millisecond); !errors.Is(err, context.DeadlineExceeded) || len(body) != 60 {
+		if body, _, err := ask(time.Minute + time.Millisecond); !errors.Is(err, context.DeadlineExceeded) || len(body) != 60 {
 			t.Errorf("trickle: %v with %q", err, body)
 		}
 		l.fault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectReset, Times: 1})
-		if _, err, _ := ask(time.Minute); !errors.Is(err, syscall.ECONNRESET) {
+		if _, _, err := ask(time.Minute); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("reset: %v", err)
 		}
 		l.fault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectHuge, Size: 5 << 20, Times: 1})
-		if body, err, _ := ask(time.Minute); err != nil || len(body) < 5<<20 || !json.Valid([]byte(body)) {
+		if body, _, err := ask(time.Minute); err != nil || len(body) < 5<<20 || !json.Valid([]byte(body)) {
 			t.Errorf("huge: %v with %d bytes", err, len(body))
 		}
 		if len(l.Faults()) != 0 {
@@ -129,10 +129,9 @@ func (l *lab) create() error {
 	var refused error
 	inner := l.client.Transport
 	l.client.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
-		response, err := inner.RoundTrip(r)
-		if err != nil {
-			refused = err
-			return &http.Response{StatusCode: 599, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(nil))}, nil
+		var response *http.Response
+		if response, refused = inner.RoundTrip(r); refused != nil {
+			response = &http.Response{StatusCode: 599, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(nil))}
 		}
 		return response, nil
 	})

@@ -88,28 +88,7 @@ func (f Flood) concerns(filter world.LogFilter) bool {
 // entries yields those that a filter's times admit, beginning near a position. The
 // caller holds every entry to the exact condition.
 func (f Flood) entries(filter world.LogFilter, from position, descending bool) iter.Seq[world.LogEntry] {
-	first, last := 0, f.Count-1
-	if f.Every > 0 {
-		index := func(at time.Time) int { return int(at.Sub(f.From) / time.Duration(f.Every)) }
-		if !filter.After.IsZero() {
-			first = max(first, index(filter.After)-1)
-		}
-		if !filter.Before.IsZero() {
-			last = min(last, index(filter.Before)+1)
-		}
-		if from.ID != "" && descending {
-			last = min(last, index(from.At)+1)
-		}
-		if from.ID != "" && !descending {
-			first = max(first, index(from.At)-1)
-		}
-	} else if rest, ours := strings.CutPrefix(from.ID, f.idPrefix()); ours {
-		if index, err := strconv.ParseInt(rest, 16, 64); err == nil && descending {
-			last = min(last, int(index))
-		} else if err == nil {
-			first = max(first, int(index))
-		}
-	}
+	first, last := f.bounds(filter, from, descending)
 	return func(yield func(world.LogEntry) bool) {
 		for n := range max(last-first+1, 0) {
 			i := first + n
@@ -123,5 +102,35 @@ func (f Flood) entries(filter world.LogFilter, from position, descending bool) i
 				return
 			}
 		}
+	}
+}
+
+// bounds finds the entries that can matter without computing the others.
+func (f Flood) bounds(filter world.LogFilter, from position, descending bool) (first, last int) {
+	first, last = 0, f.Count-1
+	reached := -1 // the index near which the page before ended
+	if f.Every > 0 {
+		index := func(at time.Time) int { return int(at.Sub(f.From) / time.Duration(f.Every)) }
+		if !filter.After.IsZero() {
+			first = max(first, index(filter.After)-1)
+		}
+		if !filter.Before.IsZero() {
+			last = min(last, index(filter.Before)+1)
+		}
+		if from.ID != "" {
+			reached = index(from.At)
+		}
+	} else if rest, ours := strings.CutPrefix(from.ID, f.idPrefix()); ours {
+		if index, err := strconv.ParseInt(rest, 16, 64); err == nil {
+			reached = int(index)
+		}
+	}
+	switch {
+	case reached < 0:
+		return first, last
+	case descending:
+		return first, min(last, reached+1)
+	default:
+		return max(first, reached-1), last
 	}
 }

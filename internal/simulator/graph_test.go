@@ -258,7 +258,7 @@ func TestSynchronizationSchemaAndOnDemand(t *testing.T) {
 		t.Errorf("the user at Entra: %s", answer.body)
 	}
 	for range 4 {
-		answer = l.graph(http.MethodPost, l.job()+"/provisionOnDemand", body)
+		l.graph(http.MethodPost, l.job()+"/provisionOnDemand", body)
 	}
 	if answer = l.graph(http.MethodPost, l.job()+"/provisionOnDemand", body); answer.status != http.StatusTooManyRequests || answer.header.Get("Retry-After") == "" {
 		t.Errorf("the sixth within ten seconds: %d %s", answer.status, answer.body)

@@ -16,16 +16,16 @@ const idpTarget = "AppsAuthControlPlaneService."
 // idpOperations are those of the console's service for the external identity provider.
 func idpOperations() map[string]operation {
 	return map[string]operation{
-		idpTarget + "ListExternalIdPConfigurationsForDirectory": {name: "ListExternalIdPConfigurationsForDirectory", serve: listIdPConfigurations},
-		idpTarget + "ListExternalIdPCertificates":               {name: "ListExternalIdPCertificates", serve: listIdPCertificates},
-		idpTarget + "ImportExternalIdPCertificate":              {name: "ImportExternalIdPCertificate", serve: importIdPCertificate},
-		idpTarget + "DeleteExternalIdPCertificate":              {name: "DeleteExternalIdPCertificate", serve: deleteIdPCertificate},
+		idpTarget + "ListExternalIdPConfigurationsForDirectory": {name: "ListExternalIdPConfigurationsForDirectory", serve: listIDPConfigurations},
+		idpTarget + "ListExternalIdPCertificates":               {name: "ListExternalIdPCertificates", serve: listIDPCertificates},
+		idpTarget + "ImportExternalIdPCertificate":              {name: "ImportExternalIdPCertificate", serve: importIDPCertificate},
+		idpTarget + "DeleteExternalIdPCertificate":              {name: "DeleteExternalIdPCertificate", serve: deleteIDPCertificate},
 	}
 }
 
 // idpRequest is what the service's requests hold.
 type idpRequest struct {
-	IdPID          string `json:"idpId"`
+	IDPID          string `json:"idpId"`
 	DirectoryID    string `json:"directoryId"`
 	CertificateID  string `json:"certificateId"`
 	CertificateUse string `json:"certificateUse"`
@@ -43,7 +43,7 @@ func (c *call) idpRequest() (idpRequest, error) {
 	return request, c.decode(&request)
 }
 
-func listIdPConfigurations(c *call) (answer, error) {
+func listIDPConfigurations(c *call) (answer, error) {
 	request, err := c.idpRequest()
 	if err != nil {
 		return answer{}, err
@@ -71,13 +71,13 @@ func listIdPConfigurations(c *call) (answer, error) {
 	return c.asAWS(map[string]any{"associations": list}), nil
 }
 
-func listIdPCertificates(c *call) (answer, error) {
+func listIDPCertificates(c *call) (answer, error) {
 	request, err := c.idpRequest()
 	if err != nil {
 		return answer{}, err
 	}
 	certificates, err := read(c, func(w *world.World) ([]world.IdPCertificate, error) {
-		return w.IdPCertificates(c.caller, request.IdPID, request.DirectoryID)
+		return w.IdPCertificates(c.caller, request.IDPID, request.DirectoryID)
 	})
 	if err != nil {
 		return answer{}, err
@@ -108,13 +108,13 @@ func idpCertificateEntity(certificate world.IdPCertificate) map[string]any {
 	return entity
 }
 
-func importIdPCertificate(c *call) (answer, error) {
+func importIDPCertificate(c *call) (answer, error) {
 	request, err := c.idpRequest()
 	if err != nil {
 		return answer{}, err
 	}
 	id, err := act(c, func(w *world.World) (string, error) {
-		return w.ImportIdPCertificate(c.caller, request.IdPID, request.DirectoryID, request.PEM)
+		return w.ImportIdPCertificate(c.caller, request.IDPID, request.DirectoryID, request.PEM)
 	})
 	if err != nil {
 		return answer{}, err
@@ -122,13 +122,13 @@ func importIdPCertificate(c *call) (answer, error) {
 	return c.asAWS(map[string]string{"certificateId": id}), nil
 }
 
-func deleteIdPCertificate(c *call) (answer, error) {
+func deleteIDPCertificate(c *call) (answer, error) {
 	request, err := c.idpRequest()
 	if err != nil {
 		return answer{}, err
 	}
 	_, err = act(c, func(w *world.World) (struct{}, error) {
-		return nothing(w.DeleteIdPCertificate(c.caller, request.IdPID, request.DirectoryID, request.CertificateID))
+		return nothing(w.DeleteIdPCertificate(c.caller, request.IDPID, request.DirectoryID, request.CertificateID))
 	})
 	if err != nil {
 		return answer{}, err

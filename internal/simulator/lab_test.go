@@ -34,10 +34,15 @@ func newLab(t *testing.T, specs ...world.ConnectionSpec) *lab {
 // newLabAt is a lab that shows addresses below a URL of its own.
 func newLabAt(t *testing.T, url string, specs ...world.ConnectionSpec) *lab {
 	t.Helper()
+	return newLabSeeded(t, 1, url, specs...)
+}
+
+func newLabSeeded(t *testing.T, seed uint64, url string, specs ...world.ConnectionSpec) *lab {
+	t.Helper()
 	if len(specs) == 0 {
 		specs = []world.ConnectionSpec{world.Healthy("corp")}
 	}
-	w := world.New(world.Options{Seed: 1})
+	w := world.New(world.Options{Seed: seed})
 	for _, spec := range specs {
 		w.Add(spec)
 	}
@@ -45,7 +50,7 @@ func newLabAt(t *testing.T, url string, specs ...world.ConnectionSpec) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, Simulator: simulator.New(w, simulator.Options{URL: url, Seed: 1}), access: access, connection: access.Connections[0]}
+	l := &lab{t: t, Simulator: simulator.New(w, simulator.Options{URL: url, Seed: seed}), access: access, connection: access.Connections[0]}
 	inMemory := simulator.Transport(l)
 	l.transport = inMemory
 	t.Cleanup(inMemory.Wait)
@@ -108,7 +113,7 @@ func (l *lab) do(request *http.Request) reply {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		l.t.Fatal(err)

@@ -163,3 +163,21 @@ func TestOpenIDConfiguration(t *testing.T) {
 		t.Errorf("an unknown tenant: %d %s", answer.status, answer.body)
 	}
 }
+
+// TestRestart holds that a simulator started again with the same seed is the same one
+// to its clients: ids, secrets and access tokens stay good.
+func TestRestart(t *testing.T) {
+	token := newLab(t).accessToken()
+	again := newLab(t)
+	request := again.request(http.MethodGet, "https://graph.microsoft.com/v1.0"+again.job(), "")
+	request.Header.Set("Authorization", "Bearer "+token)
+	if answer := again.do(request); answer.status != http.StatusOK {
+		t.Errorf("%d %s", answer.status, answer.body)
+	}
+	other := newLabSeeded(t, 2, "", world.Healthy("corp"))
+	request = other.request(http.MethodGet, "https://graph.microsoft.com/v1.0"+other.job(), "")
+	request.Header.Set("Authorization", "Bearer "+token)
+	if answer := other.do(request); answer.status != http.StatusUnauthorized {
+		t.Errorf("with another seed: %d", answer.status)
+	}
+}

@@ -18,7 +18,7 @@ type (
 		ID       string           `xml:"ID,attr"`
 		EntityID string           `xml:"entityID,attr"`
 		Roles    []roleDescriptor `xml:"RoleDescriptor"`
-		IdP      roleDescriptor   `xml:"IDPSSODescriptor"`
+		IDP      roleDescriptor   `xml:"IDPSSODescriptor"`
 	}
 	roleDescriptor struct {
 		Type      string          `xml:"http://www.w3.org/2001/XMLSchema-instance type,attr,omitempty"`
@@ -66,7 +66,7 @@ func federationMetadata(c *call) (answer, error) {
 	content, err := xml.Marshal(entityDescriptor{
 		ID: "_" + c.id, EntityID: "https://sts.windows.net/" + tenant + "/",
 		Roles: []roleDescriptor{{Type: "fed:SecurityTokenServiceType", Protocols: "http://docs.oasis-open.org/wsfed/federation/200706", Keys: keys}},
-		IdP: roleDescriptor{
+		IDP: roleDescriptor{
 			Protocols: "urn:oasis:names:tc:SAML:2.0:protocol", Keys: keys,
 			SignOn: []signOnService{{"urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect", signOn}},
 		},

@@ -214,7 +214,7 @@ func scimChange(op, path string, raw json.RawMessage) (world.Change, error) {
 	return change, nil
 }
 
-func (c *call) meta(kind, id string, created, modified time.Time) map[string]any {
+func scimMeta(kind string, created, modified time.Time) map[string]any {
 	return map[string]any{
 		"resourceType": kind, "created": created.UTC().Format(time.RFC3339), "lastModified": modified.UTC().Format(time.RFC3339),
 	}

@@ -36,7 +36,7 @@ func (c *call) userEntity(u world.User) map[string]any {
 	entity := map[string]any{
 		"schemas": []string{userSchema}, "id": u.ID, "userName": u.UserName, "displayName": u.DisplayName, "active": u.Active,
 		"name": map[string]any{"givenName": u.GivenName, "familyName": u.FamilyName},
-		"meta": c.meta("User", u.ID, u.Created, u.Modified),
+		"meta": scimMeta("User", u.Created, u.Modified),
 	}
 	if u.ExternalID != "" {
 		entity["externalId"] = u.ExternalID
@@ -127,13 +127,13 @@ func deleteUser(c *call) (answer, error) {
 }
 
 func (c *call) groupEntity(g world.Group) map[string]any {
-	members := []map[string]any{}
+	members := make([]map[string]any, 0, len(g.Members))
 	for _, member := range g.Members {
 		members = append(members, map[string]any{"value": member, "$ref": "../Users/" + member, "type": "User"})
 	}
 	entity := map[string]any{
 		"schemas": []string{groupSchema}, "id": g.ID, "displayName": g.DisplayName, "members": members,
-		"meta": c.meta("Group", g.ID, g.Created, g.Modified),
+		"meta": scimMeta("Group", g.Created, g.Modified),
 	}
 	if g.ExternalID != "" {
 		entity["externalId"] = g.ExternalID

@@ -54,7 +54,7 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
+	_ = response.Body.Close()
 	if _, err := http.Get(url); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a client that does not trust the CA: %v", err)
 	}
@@ -75,7 +75,7 @@ func TestServe(t *testing.T) {
 	go func() {
 		response, err := client.Get(url + "/11111111-1111-1111-1111-111111111111/v2.0/.well-known/openid-configuration")
 		if err == nil {
-			response.Body.Close()
+			_ = response.Body.Close()
 		}
 		hanging <- err
 	}()
@@ -102,7 +102,7 @@ func TestManyConnections(t *testing.T) {
 				return
 			}
 			_, _ = io.Copy(io.Discard, response.Body)
-			response.Body.Close()
+			_ = response.Body.Close()
 		})
 	}
 	group.Wait()
@@ -120,7 +120,7 @@ func TestWireFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		if response, err := client.Get(path); err == nil {
-			response.Body.Close()
+			_ = response.Body.Close()
 			t.Errorf("%s: answered %s", effect, response.Status)
 		}
 		s.ClearFaults()
@@ -132,7 +132,7 @@ func TestWireFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if n, err := io.Copy(io.Discard, response.Body); err != nil || n < 100<<20 {
 		t.Errorf("huge: %d bytes, %v", n, err)
 	}

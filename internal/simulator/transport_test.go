@@ -15,7 +15,7 @@ import (
 	"entra-aws-exporter/internal/simulator"
 )
 
-func get(t *testing.T, transport http.RoundTripper, ctx context.Context) (*http.Response, error) {
+func get(ctx context.Context, t *testing.T, transport http.RoundTripper) (*http.Response, error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://cloud.example/path?q=1", strings.NewReader("question"))
 	if err != nil {
@@ -30,9 +30,9 @@ func TestTransportAnswers(t *testing.T) {
 		w.Header().Set("Date", "now")
 		w.WriteHeader(http.StatusAccepted)
 		w.Header().Set("Date", "too late")
-		fmt.Fprintf(w, "%s %s %s %s %d %s", r.Method, r.Host, r.RequestURI, body, r.ContentLength, r.Header.Get("Content-Length"))
+		_, _ = fmt.Fprintf(w, "%s %s %s %s %d %s", r.Method, r.Host, r.RequestURI, body, r.ContentLength, r.Header.Get("Content-Length"))
 	}))
-	response, err := get(t, transport, t.Context())
+	response, err := get(t.Context(), t, transport)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestTransportAnswers(t *testing.T) {
 }
 
 func TestTransportEmptyAnswer(t *testing.T) {
-	response, err := get(t, simulator.Transport(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), t.Context())
+	response, err := get(t.Context(), t, simulator.Transport(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestTransportDeadlines(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		begin := time.Now()
-		if _, err := get(t, transport, ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := get(ctx, t, transport); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
 		if waited := time.Since(begin); waited != time.Minute {
@@ -92,7 +92,7 @@ func TestTransportSlowBody(t *testing.T) {
 		}))
 		ctx, cancel := context.WithTimeout(t.Context(), 10500*time.Millisecond)
 		defer cancel()
-		response, err := get(t, transport, ctx)
+		response, err := get(ctx, t, transport)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,14 +112,14 @@ func TestTransportClosedBody(t *testing.T) {
 			}
 		}
 	}))
-	response, err := get(t, transport, t.Context())
+	response, err := get(t.Context(), t, transport)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.CopyN(io.Discard, response.Body, 5<<20); err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
+	_ = response.Body.Close()
 	transport.Wait()
 }
 
@@ -131,7 +131,7 @@ func TestTransportReset(t *testing.T) {
 			}
 			panic(http.ErrAbortHandler)
 		}))
-		response, err := get(t, transport, t.Context())
+		response, err := get(t.Context(), t, transport)
 		if written == "" {
 			if !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("got %v, want a reset", err)

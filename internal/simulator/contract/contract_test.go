@@ -130,7 +130,7 @@ func TestNotCovered(t *testing.T) {
 	for _, request := range []*http.Request{
 		graph("GET", "/groups"),
 		graph("DELETE", "/servicePrincipals/1"),
-		httptest.NewRequest("GET", "https://login.example/tenant", nil),
+		httptest.NewRequest(http.MethodGet, "https://login.example/tenant", nil),
 		aws("AWSIdentityStore.ListUsers", "identitystore"),
 	} {
 		if err := shapes.Check(request, nil, 200, nil); !errors.Is(err, contract.ErrNotCovered) {
