@@ -88,7 +88,7 @@ func (l *lab) run(ctx context.Context, s scenario) outcome {
 	if s.begin != nil {
 		s.begin(l, current)
 	} else {
-		for l.alert(ctx, current) == "" {
+		for l.alert(ctx, current) == "" && !l.isDead(current) {
 			time.Sleep(5 * time.Minute) // 503: Alertmanager comes again
 		}
 	}
