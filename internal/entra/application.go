@@ -46,9 +46,9 @@ type Application struct {
 	options ApplicationOptions
 	logger  *slog.Logger
 
-	mu     sync.Mutex // never held during a call
-	found  discovered
-	warned map[string]bool // certificates that a log line was written about
+	mu      sync.Mutex // never held during a call
+	found   discovered
+	leftOut map[string]bool // certificates that a log line was written about
 }
 
 // discovered is what the config leaves open.
@@ -60,7 +60,7 @@ func (t *Tenant) Application(options ApplicationOptions) *Application {
 		options.Certificates = CertificatesGraph
 	}
 	return &Application{
-		tenant: t, options: options, warned: map[string]bool{},
+		tenant: t, options: options, leftOut: map[string]bool{},
 		logger: t.logger.With("connection", options.Connection),
 	}
 }

@@ -89,7 +89,7 @@ func (a *Application) pair(keys []models.KeyCredentialable) []bridge.Certificate
 			keyID = id.String()
 		}
 		if !slices.ContainsFunc(signers, func(signer []byte) bool { return bytes.Equal(signer, identifier) }) {
-			a.warnOnce(keyID, "a certificate of the application does not sign, it is left out")
+			a.leaveOut(keyID, "it does not sign")
 			continue
 		}
 		certificate, ok := certificateOf(key.GetKey())
@@ -100,7 +100,7 @@ func (a *Application) pair(keys []models.KeyCredentialable) []bridge.Certificate
 			}, key.GetEndDateTime() != nil
 		}
 		if !ok {
-			a.warnOnce(keyID, "a signing certificate cannot be read, it is left out")
+			a.leaveOut(keyID, "it cannot be read")
 			continue
 		}
 		certificates = append(certificates, certificate)
@@ -108,14 +108,14 @@ func (a *Application) pair(keys []models.KeyCredentialable) []bridge.Certificate
 	return certificates
 }
 
-// warnOnce writes one line per certificate, not one per reading.
-func (a *Application) warnOnce(keyID, message string) {
+// leaveOut writes one line per certificate, not one per reading.
+func (a *Application) leaveOut(keyID, why string) {
 	a.mu.Lock()
-	again := a.warned[keyID+message]
-	a.warned[keyID+message] = true
+	again := a.leftOut[keyID+why]
+	a.leftOut[keyID+why] = true
 	a.mu.Unlock()
 	if !again {
-		a.logger.Warn(message, "key_id", keyID)
+		a.logger.Warn("a certificate of the application is left out", "key_id", keyID, "why", why)
 	}
 }
 

@@ -177,16 +177,26 @@ func failing(err error) http.HandlerFunc {
 func hanging(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
 // wantError compares the exact text that a person reads.
-func wantError(t *testing.T, err error, want string) *bridge.Error {
+func wantError(t *testing.T, err error, want string) {
 	t.Helper()
-	var classified *bridge.Error
-	if !errors.As(err, &classified) {
+	if !classified(err) {
 		t.Fatalf("got %v, want a classified error", err)
 	}
 	if err.Error() != want {
 		t.Errorf("got  %s\nwant %s", err, want)
 	}
-	return classified
+}
+
+// classified reports whether an error is one that the client decided on.
+func classified(err error) bool {
+	_, ok := err.(*bridge.Error) //nolint:errorlint // that it is one itself is the point
+	return ok
+}
+
+// isUnsent reports whether an error tells that nothing was sent.
+func isUnsent(err error) bool {
+	var failed *bridge.Error
+	return errors.As(err, &failed) && failed.Unsent
 }
 
 func within(t *testing.T, limit time.Duration) context.Context {

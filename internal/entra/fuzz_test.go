@@ -84,11 +84,6 @@ func FuzzGraph(f *testing.F) {
 	})
 }
 
-func classified(err error) bool {
-	_, ok := err.(*bridge.Error) //nolint:errorlint // that it is one itself is the point
-	return ok
-}
-
 // FuzzMetadata reads any document as federation metadata.
 func FuzzMetadata(f *testing.F) {
 	f.Add([]byte(metadata(selfSigned(f, "x", at("2027-05-01T00:00:00Z"), nil))))

@@ -58,7 +58,8 @@ func TestSignInRefused(t *testing.T) {
 				m.signIn = test.answer
 				m.serve["GET "+jobURL] = always(200, healthyJob)
 				_, err := m.application().Job(t.Context())
-				if got := wantError(t, err, test.want); !got.Unsent {
+				wantError(t, err, test.want)
+				if !isUnsent(err) {
 					t.Error("nothing was sent, but that is not said")
 				}
 				if strings.Contains(fmt.Sprintf("%+v", err), "planted-secret") {
@@ -74,7 +75,7 @@ func TestRefusedByTheTenant(t *testing.T) {
 	m := newMicrosoft(t)
 	unknown := roundTrip(func(r *http.Request) (*http.Response, error) {
 		if strings.HasSuffix(r.URL.Path, "openid-configuration") {
-			return &http.Response{StatusCode: 400, Header: http.Header{"Content-Type": {"application/json"}}, Request: r, Body: io.NopCloser(strings.NewReader(
+			return &http.Response{StatusCode: http.StatusBadRequest, Header: http.Header{"Content-Type": {"application/json"}}, Request: r, Body: io.NopCloser(strings.NewReader(
 				`{"error":"invalid_tenant","error_description":"AADSTS90002: Tenant '` + tenantID + `' not found."}`))}, nil
 		}
 		return m.RoundTrip(r)

@@ -50,7 +50,7 @@ func (a *Application) metadataCertificates(ctx context.Context, servicePrincipal
 		return bridge.SigningCertificates{}, err
 	}
 	if skipped > 0 {
-		a.warnOnce("metadata", "a certificate in the federation metadata cannot be read, it is left out")
+		a.leaveOut("in the federation metadata", "it cannot be read")
 	}
 	return bridge.SigningCertificates{Certificates: ordered(found), NotificationAddresses: -1}, nil
 }

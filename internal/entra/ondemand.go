@@ -114,56 +114,62 @@ type onDemand struct {
 	failed         bool
 }
 
+// onDemandEntry has the shape of the provisioning log's beginnings.
+type onDemandEntry struct {
+	ModifiedProperties []*struct{ DisplayName, NewValue string }
+	ProvisioningSteps  []*struct{ Details map[string]any }
+	StatusInfo         struct{ Status, ErrorCode string }
+}
+
 // onDemandOf reads the outcome, which is JSON inside of the answer's JSON: one entry,
-// or a list of them, in the shape of the provisioning log's beginnings.
+// or a list of them.
 func onDemandOf(value string) (onDemand, error) {
-	type entry struct {
-		ModifiedProperties []*struct{ DisplayName, NewValue string }
-		ProvisioningSteps  []*struct{ Details map[string]any }
-		StatusInfo         *struct{ Status, ErrorCode string }
-	}
 	content := bytes.TrimSpace([]byte(value))
-	var entries []*entry
-	if bytes.HasPrefix(content, []byte("[")) {
-		if err := json.Unmarshal(content, &entries); err != nil {
-			return onDemand{}, err
-		}
-	} else {
-		entries = []*entry{{}}
-		if err := json.Unmarshal(content, entries[0]); err != nil {
-			return onDemand{}, err
-		}
+	if !bytes.HasPrefix(content, []byte("[")) {
+		content = append(append([]byte("["), content...), ']')
+	}
+	var entries []onDemandEntry
+	if err := json.Unmarshal(content, &entries); err != nil {
+		return onDemand{}, err
 	}
 	var outcome onDemand
-	name := func(candidate any) {
-		if found, ok := candidate.(string); ok && outcome.userName == "" {
-			outcome.userName = strings.Trim(found, `"`)
+	for _, entry := range entries {
+		if strings.EqualFold(entry.StatusInfo.Status, "Failure") {
+			outcome.failed, outcome.code = true, label(entry.StatusInfo.ErrorCode)
 		}
 	}
-	for _, e := range entries {
-		if e == nil {
-			continue
-		}
-		if e.StatusInfo != nil && strings.EqualFold(e.StatusInfo.Status, "Failure") {
-			outcome.failed, outcome.code = true, label(e.StatusInfo.ErrorCode)
-		}
-		for _, property := range e.ModifiedProperties {
-			if property != nil && property.DisplayName == "userName" {
-				name(property.NewValue)
-			}
-		}
-	}
-	for _, key := range []string{"userName", "userPrincipalName"} {
-		for _, e := range entries {
-			if e == nil {
-				continue
-			}
-			for _, step := range e.ProvisioningSteps {
-				if step != nil {
-					name(step.Details[key])
-				}
+	for _, find := range []func(onDemandEntry) string{
+		changedUserName,
+		func(e onDemandEntry) string { return e.detail("userName") },
+		func(e onDemandEntry) string { return e.detail("userPrincipalName") }, // what the gallery's mapping makes the userName
+	} {
+		for _, entry := range entries {
+			if outcome.userName == "" {
+				outcome.userName = strings.Trim(find(entry), `"`)
 			}
 		}
 	}
 	return outcome, nil
+}
+
+func changedUserName(e onDemandEntry) string {
+	for _, property := range e.ModifiedProperties {
+		if property != nil && property.DisplayName == "userName" && property.NewValue != "" {
+			return property.NewValue
+		}
+	}
+	return ""
+}
+
+// detail returns the first text by this name that a step tells.
+func (e onDemandEntry) detail(name string) string {
+	for _, step := range e.ProvisioningSteps {
+		if step == nil {
+			continue
+		}
+		if found, ok := step.Details[name].(string); ok && found != "" {
+			return found
+		}
+	}
+	return ""
 }

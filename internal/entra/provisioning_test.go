@@ -22,7 +22,7 @@ func TestCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var keys []string
+	keys := make([]string, 0, len(got))
 	for _, c := range got {
 		keys = append(keys, c.Key+"="+c.Value.Reveal())
 	}
@@ -76,8 +76,8 @@ func TestSaveCredentials(t *testing.T) {
 func TestAMaskIsNeverSaved(t *testing.T) {
 	m := newMicrosoft(t)
 	err := m.application().SaveCredentials(t.Context(), []bridge.Credential{credential("SecretToken", "*")})
-	got := wantError(t, err, "saving the provisioning credentials: other: the value of SecretToken is masked and would be overwritten with the mask")
-	if !got.Unsent || len(m.calls()) != 0 {
+	wantError(t, err, "saving the provisioning credentials: other: the value of SecretToken is masked and would be overwritten with the mask")
+	if !isUnsent(err) || len(m.calls()) != 0 {
 		t.Errorf("asked %v", m.calls())
 	}
 }
@@ -100,15 +100,21 @@ func TestActsGoOnce(t *testing.T) {
 		answer http.HandlerFunc
 		want   bridge.Outcome
 	}{
-		"429": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "1"); w.WriteHeader(429) }, bridge.OutcomeRefused},
-		"503": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "1"); w.WriteHeader(503) }, bridge.OutcomeUnknown},
+		"429": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, bridge.OutcomeRefused},
+		"503": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}, bridge.OutcomeUnknown},
 		"504": {always(504, ``), bridge.OutcomeUnknown},
 		"409": {always(409, `{}`), bridge.OutcomeRefused},
 		"401, a challenge": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Bearer claims="e30="`)
-			w.WriteHeader(401)
+			w.WriteHeader(http.StatusUnauthorized)
 		}, bridge.OutcomeRefused},
-		"302":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", 302) }, bridge.OutcomeUnknown},
+		"302":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) }, bridge.OutcomeUnknown},
 		"200 with HTML": {html(200), bridge.OutcomeUnknown},
 		"lost answer":   {failing(errNetwork), bridge.OutcomeUnknown},
 		"hang":          {hanging, bridge.OutcomeUnknown},

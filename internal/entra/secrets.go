@@ -15,7 +15,7 @@ import (
 // secretsPath is read with GET, which Microsoft does not document, and written with
 // PUT. The SDK has no method for the one and knows a closed set of keys for the other.
 // https://learn.microsoft.com/graph/api/synchronization-serviceprincipal-put-synchronization
-const secretsPath = "/servicePrincipals/{id}/synchronization/secrets"
+const secretsPath = "/servicePrincipals/{id}/synchronization/secrets" //nolint:gosec // a path, not a secret
 
 // glanceLimit is for what is nice to have beside a reading.
 const glanceLimit = 10 * time.Second

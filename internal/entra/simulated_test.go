@@ -115,7 +115,7 @@ func readsRightly(t *testing.T, s *simulated, quirks world.Quirks) {
 		ended = bridge.CycleEntryLevelErrors
 	}
 	if job.Status != bridge.JobActive || job.Schedule != bridge.ScheduleActive || job.Interval != world.CyclePeriod || job.Quarantine != nil ||
-		job.LastCycle.State != ended || !job.LastExport.Began.After(began) || job.Synchronized["User to User"] != 4 || job.Date.Sub(time.Now()).Abs() > time.Second {
+		job.LastCycle.State != ended || !job.LastExport.Began.After(began) || job.Synchronized["User to User"] != 4 || time.Until(job.Date).Abs() > time.Second {
 		t.Errorf("job %+v, last cycle %+v, last export %+v", job, job.LastCycle, job.LastExport)
 	}
 	notified := ptr(quirks.SettingsKeys == world.KeysPresent)
@@ -428,7 +428,7 @@ func TestTwoDaysApart(t *testing.T) {
 			s := simulate(t, world.Healthy("corp"), nil)
 			s.With(func(w *world.World) { w.SetSkew(world.Skew{Entra: skew}) })
 			job, err := s.Job(t.Context())
-			if err != nil || (job.Date.Sub(time.Now())-skew).Abs() > time.Second {
+			if err != nil || (time.Until(job.Date)-skew).Abs() > time.Second {
 				t.Errorf("skewed by %s: %s, %v", skew, job.Date, err)
 			}
 		})

@@ -60,13 +60,22 @@ type Credential struct {
 	Assertion func(context.Context) (string, error)
 }
 
-// clouds are Microsoft's national clouds.
+// endpointsOf returns the sign-in endpoint and the root of Graph in one of Microsoft's
+// national clouds.
 // https://learn.microsoft.com/graph/deployments
-var clouds = map[string]struct{ login, graph string }{
-	"public":    {"https://login.microsoftonline.com", "https://graph.microsoft.com"},
-	"usgov":     {"https://login.microsoftonline.us", "https://graph.microsoft.us"},
-	"usgov_dod": {"https://login.microsoftonline.us", "https://dod-graph.microsoft.us"},
-	"china":     {"https://login.chinacloudapi.cn", "https://microsoftgraph.chinacloudapi.cn"},
+func endpointsOf(cloud string) (login, graph string, known bool) {
+	switch cloud {
+	case "", "public":
+		return "https://login.microsoftonline.com", "https://graph.microsoft.com", true
+	case "usgov":
+		return "https://login.microsoftonline.us", "https://graph.microsoft.us", true
+	case "usgov_dod":
+		return "https://login.microsoftonline.us", "https://dod-graph.microsoft.us", true
+	case "china":
+		return "https://login.chinacloudapi.cn", "https://microsoftgraph.chinacloudapi.cn", true
+	default:
+		return "", "", false
+	}
 }
 
 // Tenant is one identity of the exporter in one Entra tenant. It is safe for use by
@@ -98,24 +107,21 @@ func newTenant(o TenantOptions) (*Tenant, error) {
 	if o.TenantID == "" {
 		return nil, errors.New("tenant_id is missing")
 	}
-	if o.Cloud == "" {
-		o.Cloud = "public"
-	}
-	cloud, known := clouds[o.Cloud]
+	loginRoot, graphRoot, known := endpointsOf(o.Cloud)
 	if !known {
 		return nil, fmt.Errorf("cloud: %q is none of public, usgov, usgov_dod, china", o.Cloud)
 	}
 	if o.LoginEndpoint != "" {
-		cloud.login = strings.TrimRight(o.LoginEndpoint, "/")
+		loginRoot = strings.TrimRight(o.LoginEndpoint, "/")
 	}
 	if o.GraphEndpoint != "" {
-		cloud.graph = strings.TrimRight(o.GraphEndpoint, "/")
+		graphRoot = strings.TrimRight(o.GraphEndpoint, "/")
 	}
 	// The sign-in library takes the first element of the path for the tenant.
-	if login, err := url.Parse(cloud.login); err != nil || login.Scheme != "https" || login.Host == "" || login.Path != "" {
+	if login, err := url.Parse(loginRoot); err != nil || login.Scheme != "https" || login.Host == "" || login.Path != "" {
 		return nil, fmt.Errorf("endpoints.login: %q is not a URL like https://host", o.LoginEndpoint)
 	}
-	graph, err := url.Parse(cloud.graph)
+	graph, err := url.Parse(graphRoot)
 	if err != nil || graph.Scheme != "https" || graph.Host == "" {
 		return nil, fmt.Errorf("endpoints.graph: %q is not a URL like https://host", o.GraphEndpoint)
 	}
@@ -127,7 +133,7 @@ func newTenant(o TenantOptions) (*Tenant, error) {
 	}
 	t := &Tenant{
 		name: o.Name, id: o.TenantID, clientID: o.ClientID, cloud: o.Cloud,
-		login: cloud.login, graph: graph, credential: o.Credential,
+		login: loginRoot, graph: graph, credential: o.Credential,
 		logger: o.Logger.With("tenant", o.Name),
 	}
 	web := newWeb(o)
