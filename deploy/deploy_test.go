@@ -1,0 +1,345 @@
+package deploy
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+
+	"entra-aws-exporter/deploy/grafana"
+)
+
+var update = flag.Bool("update", false, "write kubernetes/prometheusrule.yaml")
+
+// alerts are the contract: all of them, and no other.
+const alerts = `ScimTokenRotationDue ScimTokenExpiringSoon ScimTokenExpiringCritical ScimTokenSlotsFull ScimTokenRefused
+	ProvisioningQuarantined ProvisioningDisableImminent ProvisioningStopped ProvisioningStale ProvisioningFailing
+	SamlCertificateExpiringSoon SamlCertificateExpiringCritical SamlUnexpectedSigner SamlCertificateNotTrusted SamlNobodyNotified
+	AppCredentialExpiringSoon AppCredentialExpiringCritical SourceFailing SourceStale ExporterAbsent ConfigReloadFailed
+	RotationBlocked RotationNeedsApproval RotationOverdue RotationSucceeded`
+
+func alertNames() []string {
+	names := strings.Fields(alerts)
+	for i := range names {
+		names[i] = "EntraAws" + names[i]
+	}
+	return names
+}
+
+type rule struct {
+	Record      string            `yaml:"record"`
+	Alert       string            `yaml:"alert"`
+	Expr        string            `yaml:"expr"`
+	For         string            `yaml:"for"`
+	KeepFiring  string            `yaml:"keep_firing_for"`
+	Labels      map[string]string `yaml:"labels"`
+	Annotations map[string]string `yaml:"annotations"`
+}
+
+type ruleFile struct {
+	Groups []struct {
+		Name  string `yaml:"name"`
+		Rules []rule `yaml:"rules"`
+	} `yaml:"groups"`
+}
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s: no such file: %v", pattern, err)
+	}
+	return files
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func rules(t *testing.T) []rule {
+	t.Helper()
+	var all []rule
+	for _, path := range glob(t, "prometheus/rules/*.yml") {
+		var file ruleFile
+		decoder := yaml.NewDecoder(strings.NewReader(read(t, path)))
+		decoder.KnownFields(true)
+		if err := decoder.Decode(&file); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		for _, group := range file.Groups {
+			all = append(all, group.Rules...)
+		}
+	}
+	return all
+}
+
+// TestAlerts holds every alert to the conventions: name, severity, sentences, links,
+// aggregation, and a runbook page.
+func TestAlerts(t *testing.T) {
+	var found []string
+	for _, rule := range rules(t) {
+		if rule.Alert == "" {
+			continue
+		}
+		found = append(found, rule.Alert)
+		for _, fault := range alertFaults(rule) {
+			t.Errorf("%s: %s", rule.Alert, fault)
+		}
+		if _, err := os.Stat("../docs/runbooks/" + rule.Alert + ".md"); err != nil {
+			t.Errorf("%s: %v", rule.Alert, err)
+		}
+	}
+	slices.Sort(found)
+	want := alertNames()
+	slices.Sort(want)
+	if diff := cmp.Diff(want, slices.Compact(found)); diff != "" {
+		t.Errorf("alerts (-want +in the rules):\n%s", diff)
+	}
+}
+
+func alertFaults(r rule) []string {
+	var faults []string
+	fault := func(bad bool, text string) {
+		if bad {
+			faults = append(faults, text)
+		}
+	}
+	// These three are about no connection.
+	global := r.Alert == "EntraAwsExporterAbsent" || r.Alert == "EntraAwsConfigReloadFailed" || strings.HasPrefix(r.Alert, "EntraAwsAppCredential")
+	fault(!slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]), "severity is none of critical, warning, info")
+	fault((r.Labels["rotate"] == "scim-token") != (r.Alert == "EntraAwsScimTokenRotationDue"), "the label rotate is for EntraAwsScimTokenRotationDue alone")
+	summary := r.Annotations["summary"]
+	fault(!strings.HasSuffix(summary, ".") || strings.Contains(summary, "{{"), "summary is no fixed sentence with a full stop")
+	fault(!strings.HasSuffix(r.Annotations["description"], "."), "description has no full stop")
+	fault(r.Annotations["runbook_url"] != grafana.Base+"/docs/runbooks/"+r.Alert+".md", "runbook_url is not that of the alert")
+	if global {
+		fault(r.Annotations["dashboard_url"] != grafana.Base+"/d/"+grafana.OverviewUID, "dashboard_url is not the overview")
+		return faults
+	}
+	fault(r.Annotations["dashboard_url"] != grafana.Base+"/d/"+grafana.ConnectionUID+"?var-connection={{ $labels.connection }}", "dashboard_url is not the connection's")
+	fault(!strings.Contains(r.Annotations["description"], "{{ $labels.connection }}"), "description does not name the connection")
+	fault(aggregation.MatchString(notByConnection.ReplaceAllString(r.Expr, "")), "aggregates without by (connection)")
+	fault(!strings.Contains(r.Expr, "connection:entra_aws_") && !strings.Contains(r.Expr, "by (connection"), "does not aggregate by (connection)")
+	return faults
+}
+
+var (
+	notByConnection = regexp.MustCompile(`\b(max|min|sum|count) by \(connection(, [a-z_]+)*\)`)
+	aggregation     = regexp.MustCompile(`\b(max|min|sum|count|avg|group|topk|bottomk) ?(by|without)? ?\(`)
+)
+
+// TestAlertFaultsAreFound spoils a good alert in every way.
+func TestAlertFaultsAreFound(t *testing.T) {
+	good := func() rule {
+		for _, rule := range rules(t) {
+			if rule.Alert == "EntraAwsProvisioningQuarantined" {
+				return rule
+			}
+		}
+		t.Fatal("EntraAwsProvisioningQuarantined is missing")
+		return rule{}
+	}
+	for want, spoil := range map[string]func(*rule){
+		"severity is none of critical, warning, info":                func(r *rule) { r.Labels["severity"] = "page" },
+		"the label rotate is for EntraAwsScimTokenRotationDue alone": func(r *rule) { r.Labels["rotate"] = "scim-token" },
+		"summary is no fixed sentence with a full stop":              func(r *rule) { r.Annotations["summary"] = "x {{ $value }}." },
+		"description has no full stop":                               func(r *rule) { r.Annotations["description"] = "{{ $labels.connection }}" },
+		"runbook_url is not that of the alert":                       func(r *rule) { r.Annotations["runbook_url"] = "https://example.com/x" },
+		"dashboard_url is not the connection's":                      func(r *rule) { r.Annotations["dashboard_url"] = "" },
+		"description does not name the connection":                   func(r *rule) { r.Annotations["description"] = "Broken." },
+		"aggregates without by (connection)":                         func(r *rule) { r.Expr = "max by (instance) (x) + max by (connection) (y)" },
+		"does not aggregate by (connection)":                         func(r *rule) { r.Expr = "entra_aws_provisioning_job_status == 1" },
+	} {
+		r := good()
+		spoil(&r)
+		if got := alertFaults(r); !slices.Equal(got, []string{want}) {
+			t.Errorf("found %q, want %q alone", got, want)
+		}
+	}
+	if got := alertFaults(good()); len(got) > 0 {
+		t.Errorf("a good alert has %q", got)
+	}
+}
+
+var (
+	metricName = regexp.MustCompile(`\bentra_aws_[a-z_]+[a-z]\b`)
+	documented = regexp.MustCompile("`(entra_aws_[a-z_]+)`")
+)
+
+// TestMetricsAreDocumented: rules, dashboards and runbooks speak of no metric that
+// docs/metrics.md does not know.
+func TestMetricsAreDocumented(t *testing.T) {
+	known := map[string]bool{}
+	for _, match := range documented.FindAllStringSubmatch(read(t, "../docs/metrics.md"), -1) {
+		known[match[1]] = true
+	}
+	if len(known) < 50 {
+		t.Fatalf("only %d metrics found in docs/metrics.md", len(known))
+	}
+	files := slices.Concat(glob(t, "prometheus/rules/*.yml"), glob(t, "prometheus/tests/*.yml"), glob(t, "grafana/dashboards/*.json"), glob(t, "../docs/runbooks/*.md"))
+	for _, path := range files {
+		for _, name := range metricName.FindAllString(read(t, path), -1) {
+			if !known[name] && !isGroup(name, known) {
+				t.Errorf("%s: docs/metrics.md does not know %s", path, name)
+			}
+		}
+	}
+}
+
+// isGroup allows what stands for several metrics in a pattern, as entra_aws_webhook in a grep.
+func isGroup(name string, known map[string]bool) bool {
+	for metric := range known {
+		if strings.HasPrefix(metric, name+"_") && name == "entra_aws_webhook" {
+			return true
+		}
+	}
+	return false
+}
+
+// TestRecordedSeriesAreUsed: a rule that refers to a recorded series refers to one that exists.
+func TestRecordedSeriesAreUsed(t *testing.T) {
+	recorded, used := map[string]bool{}, map[string]bool{}
+	all := rules(t)
+	for _, rule := range all {
+		if rule.Record != "" {
+			recorded[rule.Record] = true
+		}
+	}
+	for _, rule := range all {
+		for _, name := range regexp.MustCompile(`\b[a-z_]+:entra_aws_[a-z_]+:[a-z]+\b`).FindAllString(rule.Expr, -1) {
+			used[name] = true
+		}
+	}
+	if diff := cmp.Diff(recorded, used); diff != "" {
+		t.Errorf("series (-recorded +used):\n%s", diff)
+	}
+}
+
+// TestRunbooks: a page for every alert and for nothing else, each with the same sections
+// and a command to confirm it; links lead to pages that exist.
+func TestRunbooks(t *testing.T) {
+	var pages []string
+	for _, path := range glob(t, "../docs/runbooks/*.md") {
+		name := strings.TrimSuffix(filepath.Base(path), ".md")
+		pages = append(pages, name)
+		text := read(t, path)
+		if !strings.HasPrefix(text, "# "+name+"\n") {
+			t.Errorf("%s does not begin with its name", name)
+		}
+		rest := text
+		for _, section := range []string{"Meaning", "Impact", "How to confirm", "What to do", "When waiting is safe"} {
+			before, after, found := strings.Cut(rest, "\n## "+section+"\n")
+			if !found {
+				t.Errorf("%s has no section %q in its place", name, section)
+			}
+			if section == "What to do" && !strings.Contains(before, "```sh\n") {
+				t.Errorf("%s gives no command to confirm it", name)
+			}
+			rest = after
+		}
+		for _, match := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join("../docs/runbooks", match[1])); err != nil {
+				t.Errorf("%s: dead link: %v", name, err)
+			}
+		}
+	}
+	want := alertNames()
+	slices.Sort(want)
+	slices.Sort(pages)
+	if diff := cmp.Diff(want, pages); diff != "" {
+		t.Errorf("runbooks (-alerts +pages):\n%s", diff)
+	}
+}
+
+// TestAlertmanagerNamesAlerts: no route or inhibition is about an alert that does not exist.
+func TestAlertmanagerNamesAlerts(t *testing.T) {
+	named := regexp.MustCompile(`EntraAws[A-Z][A-Za-z]+`).FindAllString(read(t, "alertmanager/alertmanager.yml"), -1)
+	if len(named) < 5 {
+		t.Fatalf("only %d alerts are named", len(named))
+	}
+	for _, name := range named {
+		if !slices.Contains(alertNames(), name) {
+			t.Errorf("there is no alert %s", name)
+		}
+	}
+}
+
+// TestEveryAlertIsTested: each name stands in a test of promtool's.
+func TestEveryAlertIsTested(t *testing.T) {
+	var tests strings.Builder
+	for _, path := range glob(t, "prometheus/tests/*.yml") {
+		tests.WriteString(read(t, path))
+	}
+	for _, name := range alertNames() {
+		if !strings.Contains(tests.String(), name) {
+			t.Errorf("%s stands in no test", name)
+		}
+	}
+}
+
+// TestPrometheusRuleIsCurrent: the manifest is the rule files, word for word.
+func TestPrometheusRuleIsCurrent(t *testing.T) {
+	const path = "kubernetes/prometheusrule.yaml"
+	want := prometheusRule(t)
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(want, read(t, path)); diff != "" {
+		t.Errorf("%s is not current; run go test ./deploy -update (-generated +committed):\n%s", path, diff)
+	}
+	var manifest struct {
+		Kind string   `yaml:"kind"`
+		Spec ruleFile `yaml:"spec"`
+	}
+	if err := yaml.Unmarshal([]byte(want), &manifest); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	count := 0
+	for _, group := range manifest.Spec.Groups {
+		count += len(group.Rules)
+	}
+	if manifest.Kind != "PrometheusRule" || count != len(rules(t)) {
+		t.Errorf("%s is a %s of %d rules, want a PrometheusRule of %d", path, manifest.Kind, count, len(rules(t)))
+	}
+}
+
+func prometheusRule(t *testing.T) string {
+	t.Helper()
+	var manifest strings.Builder
+	manifest.WriteString(`# Generated from deploy/prometheus/rules by go test ./deploy -update
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: entra-aws-exporter
+  labels:
+    app.kubernetes.io/name: entra-aws-exporter
+spec:
+  groups:
+`)
+	for _, path := range glob(t, "prometheus/rules/*.yml") {
+		_, groups, found := strings.Cut(read(t, path), "\ngroups:\n")
+		if !found {
+			t.Fatalf("%s has no groups", path)
+		}
+		for line := range strings.Lines(groups) {
+			if strings.TrimSpace(line) != "" {
+				line = "  " + line
+			}
+			manifest.WriteString(line)
+		}
+	}
+	return manifest.String()
+}
