@@ -3,7 +3,7 @@
 # make help     the rest
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo demo-stack test race check format vet lint vulnerabilities rules dashboards fuzz e2e bench matrix mutants soak clean
+.PHONY: help build demo demo-alert demo-stack test race check format vet lint vulnerabilities rules dashboards fuzz e2e bench matrix mutants soak clean
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -26,6 +26,9 @@ build: ## bin/entra-aws-exporter and bin/entra-aws-simulator
 
 demo: build ## run the exporter against simulated clouds until Ctrl-C
 	@./deploy/demo/demo.sh
+
+demo-alert: ## what Alertmanager would post to the demo, and the rotation that follows
+	@./deploy/demo/alert.sh
 
 demo-stack: build ## the whole loop on real Prometheus and Alertmanager
 	@.ci/tools prometheus alertmanager
