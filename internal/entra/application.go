@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/microsoftgraph/msgraph-sdk-go/models"
-	"github.com/microsoftgraph/msgraph-sdk-go/serviceprincipals"
 
 	"entra-aws-exporter/internal/bridge"
 )
@@ -154,26 +153,21 @@ func (a *Application) notFound(err error) error {
 func (t *Tenant) discoverApplication(ctx context.Context) (string, error) {
 	c := call{doing: "looking for the AWS application", needs: readApplications}
 	filter := "applicationTemplateId eq '" + galleryTemplate + "'"
-	list, x, err := ask(ctx, t, c, func(ctx context.Context) (models.ServicePrincipalCollectionResponseable, error) {
-		return t.servicePrincipals().Get(ctx, &serviceprincipals.ServicePrincipalsRequestBuilderGetRequestConfiguration{
-			QueryParameters: &serviceprincipals.ServicePrincipalsRequestBuilderGetQueryParameters{
-				Filter: &filter, Select: []string{"id", "displayName"},
-			},
-		})
-	})
+	list, x, err := ask(ctx, t, c, func(ctx context.Context) (*principalList, error) { return t.principalsWhere(ctx, filter) })
 	if err != nil {
 		return "", err
 	}
-	if list.GetValue() == nil {
+	if list.value == nil {
 		return "", invalid(c, x, "a list without its value")
 	}
 	var ids, names []string
-	for _, application := range list.GetValue() {
-		if application == nil || text(application.GetId()) == "" {
+	for _, found := range list.value {
+		application, is := found.(*principal)
+		if !is || application == nil || application.id == "" {
 			continue
 		}
-		ids = append(ids, text(application.GetId()))
-		names = append(names, fmt.Sprintf("%q (%s)", text(application.GetDisplayName()), text(application.GetId())))
+		ids = append(ids, application.id)
+		names = append(names, fmt.Sprintf("%q (%s)", application.displayName, application.id))
 	}
 	return one(c, ids, names,
 		"tenant "+t.name+" has no application made from the gallery's AWS IAM Identity Center", "applications made from the gallery's AWS IAM Identity Center",

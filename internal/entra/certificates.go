@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/microsoftgraph/msgraph-sdk-go/models"
-	"github.com/microsoftgraph/msgraph-sdk-go/serviceprincipals"
 
 	"entra-aws-exporter/internal/bridge"
 )
@@ -43,27 +42,25 @@ func (a *Application) graphCertificates(ctx context.Context, id string) (bridge.
 	}
 	const doing = "reading the signing certificates"
 	keys, err := a.selectOf(ctx, doing, id, "keyCredentials")
-	if err == nil && keys.GetKeyCredentials() == nil {
+	if err == nil && keys.keys == nil {
 		err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: doing, Detail: "an application without keyCredentials"}
 	}
 	if err != nil {
 		return bridge.SigningCertificates{}, err
 	}
 	return bridge.SigningCertificates{
-		Certificates:          ordered(a.pair(keys.GetKeyCredentials())),
-		ActiveThumbprint:      strings.ToUpper(text(application.GetPreferredTokenSigningKeyThumbprint())),
+		Certificates:          ordered(a.pair(keys.keys)),
+		ActiveThumbprint:      strings.ToUpper(application.activeThumbprint),
 		ActiveKnown:           true,
-		NotificationAddresses: len(application.GetNotificationEmailAddresses()),
+		NotificationAddresses: len(application.notified),
 	}, nil
 }
 
 // selectOf reads some properties of a service principal.
-func (a *Application) selectOf(ctx context.Context, doing, id string, properties ...string) (models.ServicePrincipalable, error) {
+func (a *Application) selectOf(ctx context.Context, doing, id string, properties ...string) (*principal, error) {
 	c := call{doing: doing, needs: readApplications, missing: "check service_principal_id and saml.service_principal_id"}
-	application, _, err := ask(ctx, a.tenant, c, func(ctx context.Context) (models.ServicePrincipalable, error) {
-		return a.tenant.servicePrincipals().ByServicePrincipalId(id).Get(ctx, &serviceprincipals.ServicePrincipalItemRequestBuilderGetRequestConfiguration{
-			QueryParameters: &serviceprincipals.ServicePrincipalItemRequestBuilderGetQueryParameters{Select: properties},
-		})
+	application, _, err := ask(ctx, a.tenant, c, func(ctx context.Context) (*principal, error) {
+		return a.tenant.principalWith(ctx, id, properties...)
 	})
 	return application, err
 }

@@ -84,8 +84,8 @@ func (i *identity) GetToken(ctx context.Context, request policy.TokenRequestOpti
 			i.token, i.acquired, i.refusal = token, time.Now(), nil
 			return token, nil
 		}
-		if refusal.Reason == bridge.ReasonTimeout {
-			return azcore.AccessToken{}, refusal // perhaps only this caller's deadline
+		if ctx.Err() != nil || refusal.Reason == bridge.ReasonTimeout {
+			return azcore.AccessToken{}, refusal // this caller's haste is nobody else's refusal
 		}
 		i.refusal, i.refused = refusal, time.Now()
 	}

@@ -218,6 +218,24 @@ func TestWaitingForASignInEndsWithItsDeadline(t *testing.T) {
 	})
 }
 
+func TestGivingUpASignInRefusesNobodyElse(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMicrosoft(t)
+		m.serve["GET "+jobURL] = always(200, healthyJob)
+		a, works := m.application(), m.signIn
+		m.signIn = hanging
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		if _, err := a.Job(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		m.signIn = works
+		if _, err := a.Job(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestCertificateCredential(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

@@ -107,15 +107,15 @@ func (a *Application) Application(ctx context.Context) (bridge.Application, erro
 	}
 	const doing = "reading the application"
 	answer, err := a.selectOf(ctx, doing, id, "appId", "servicePrincipalNames")
-	if err == nil && answer.GetAppId() == nil {
+	if err == nil && answer.appID == "" {
 		err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
 	}
 	if err != nil {
 		return bridge.Application{}, a.notFound(err)
 	}
 	var application bridge.Application
-	for _, name := range answer.GetServicePrincipalNames() {
-		if !strings.EqualFold(name, text(answer.GetAppId())) {
+	for _, name := range answer.names {
+		if !strings.EqualFold(name, answer.appID) {
 			application.EntityIDs = append(application.EntityIDs, name)
 		}
 	}
