@@ -153,7 +153,7 @@ func (a *Application) notFound(err error) error {
 func (t *Tenant) discoverApplication(ctx context.Context) (string, error) {
 	c := call{doing: "looking for the AWS application", needs: readApplications}
 	filter := "applicationTemplateId eq '" + galleryTemplate + "'"
-	list, x, err := ask(ctx, t, c, func(ctx context.Context) (*principalList, error) { return t.principalsWhere(ctx, filter) })
+	list, x, err := ask(ctx, t, c, func(ctx context.Context) (*applicationModels, error) { return t.applicationsWhere(ctx, filter) })
 	if err != nil {
 		return "", err
 	}
@@ -162,7 +162,7 @@ func (t *Tenant) discoverApplication(ctx context.Context) (string, error) {
 	}
 	var ids, names []string
 	for _, found := range list.value {
-		application, is := found.(*principal)
+		application, is := found.(*applicationModel)
 		if !is || application == nil || application.id == "" {
 			continue
 		}

@@ -57,10 +57,10 @@ func (a *Application) graphCertificates(ctx context.Context, id string) (bridge.
 }
 
 // selectOf reads some properties of a service principal.
-func (a *Application) selectOf(ctx context.Context, doing, id string, properties ...string) (*principal, error) {
+func (a *Application) selectOf(ctx context.Context, doing, id string, properties ...string) (*applicationModel, error) {
 	c := call{doing: doing, needs: readApplications, missing: "check service_principal_id and saml.service_principal_id"}
-	application, _, err := ask(ctx, a.tenant, c, func(ctx context.Context) (*principal, error) {
-		return a.tenant.principalWith(ctx, id, properties...)
+	application, _, err := ask(ctx, a.tenant, c, func(ctx context.Context) (*applicationModel, error) {
+		return a.tenant.applicationWith(ctx, id, properties...)
 	})
 	return application, err
 }

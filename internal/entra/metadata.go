@@ -24,13 +24,13 @@ func (a *Application) metadataCertificates(ctx context.Context, servicePrincipal
 	if appID == "" {
 		const doing = "reading the application's id"
 		application, err := a.selectOf(ctx, doing, servicePrincipal, "appId")
-		if err == nil && text(application.GetAppId()) == "" {
+		if err == nil && application.appID == "" {
 			err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
 		}
 		if err != nil {
 			return bridge.SigningCertificates{}, err
 		}
-		appID = text(application.GetAppId())
+		appID = application.appID
 		a.learn(func(found *discovered) { found.samlAppID = appID })
 	}
 	c := call{doing: "reading the federation metadata", missing: "check tenant_id and saml.service_principal_id"}

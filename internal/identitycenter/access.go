@@ -34,12 +34,28 @@ type access struct {
 	open *clients // nil: not yet, or forgotten
 }
 
-// clients are the SDK's clients of one sign-in.
+// clients are the calls that one sign-in allows. They are functions, not the SDK's
+// clients: a client that a type leads to brings every operation of its service into the
+// binary, three megabytes in all.
 type clients struct {
-	credentials aws.CredentialsProvider
-	sso         *ssoadmin.Client
-	trail       *cloudtrail.Client
-	sts         *sts.Client
+	credentials         aws.CredentialsProvider
+	listInstances       listInstances
+	lookupEvents        func(context.Context, *cloudtrail.LookupEventsInput, ...func(*cloudtrail.Options)) (*cloudtrail.LookupEventsOutput, error)
+	getWebIdentityToken func(context.Context, *sts.GetWebIdentityTokenInput, ...func(*sts.Options)) (*sts.GetWebIdentityTokenOutput, error)
+}
+
+// listInstances implements ssoadmin.ListInstancesAPIClient.
+type listInstances func(context.Context, *ssoadmin.ListInstancesInput, ...func(*ssoadmin.Options)) (*ssoadmin.ListInstancesOutput, error)
+
+func (f listInstances) ListInstances(ctx context.Context, in *ssoadmin.ListInstancesInput, options ...func(*ssoadmin.Options)) (*ssoadmin.ListInstancesOutput, error) {
+	return f(ctx, in, options...)
+}
+
+// assumeRole implements stscreds.AssumeRoleAPIClient.
+type assumeRole func(context.Context, *sts.AssumeRoleInput, ...func(*sts.Options)) (*sts.AssumeRoleOutput, error)
+
+func (f assumeRole) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+	return f(ctx, in, options...)
 }
 
 func (a *access) clients(ctx context.Context) (*clients, error) {
@@ -65,7 +81,7 @@ func (a *access) clients(ctx context.Context) (*clients, error) {
 		return nil, &signInError{err: err}
 	}
 	if a.roleARN != "" {
-		loaded.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(a.stsClient(loaded), a.roleARN,
+		loaded.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(assumeRole(a.stsClient(loaded).AssumeRole), a.roleARN,
 			func(o *stscreds.AssumeRoleOptions) {
 				o.RoleSessionName = applicationName
 				if a.externalID != "" {
@@ -76,15 +92,15 @@ func (a *access) clients(ctx context.Context) (*clients, error) {
 	loaded.Credentials = &chain{provider: loaded.Credentials, role: a.roleARN}
 	a.open = &clients{
 		credentials: loaded.Credentials,
-		sso: ssoadmin.NewFromConfig(loaded, func(o *ssoadmin.Options) {
+		listInstances: ssoadmin.NewFromConfig(loaded, func(o *ssoadmin.Options) {
 			o.HTTPClient = a.web.client("sso_admin")
 			o.BaseEndpoint = override(a.endpoints.SSOAdmin, o.BaseEndpoint)
-		}),
-		trail: cloudtrail.NewFromConfig(loaded, func(o *cloudtrail.Options) {
+		}).ListInstances,
+		lookupEvents: cloudtrail.NewFromConfig(loaded, func(o *cloudtrail.Options) {
 			o.HTTPClient = a.web.client("cloudtrail")
 			o.BaseEndpoint = override(a.endpoints.CloudTrail, o.BaseEndpoint)
-		}),
-		sts: a.stsClient(loaded),
+		}).LookupEvents,
+		getWebIdentityToken: a.stsClient(loaded).GetWebIdentityToken,
 	}
 	return a.open, nil
 }

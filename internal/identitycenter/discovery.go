@@ -69,7 +69,7 @@ func (i *Instance) findStore(ctx context.Context, binding *bridge.Binding) error
 		return i.failed(looking, err)
 	}
 	var instances []types.InstanceMetadata
-	pages := ssoadmin.NewListInstancesPaginator(clients.sso, &ssoadmin.ListInstancesInput{RegionScope: types.RegionScopeAllRegions},
+	pages := ssoadmin.NewListInstancesPaginator(clients.listInstances, &ssoadmin.ListInstancesInput{RegionScope: types.RegionScopeAllRegions},
 		func(o *ssoadmin.ListInstancesPaginatorOptions) { o.StopOnDuplicateToken = true })
 	for pages.HasMorePages() && len(instances) < 1000 {
 		page, err := pages.NextPage(ctx)

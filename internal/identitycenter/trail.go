@@ -82,7 +82,7 @@ func (i *Instance) visitCalls(ctx context.Context, since time.Time, pages int, v
 			}
 			return false, i.failed(reading, err)
 		}
-		page, err := clients.trail.LookupEvents(ctx, input)
+		page, err := clients.lookupEvents(ctx, input)
 		if err != nil {
 			return false, i.failed(reading, err)
 		}

@@ -59,7 +59,7 @@ func (w *WebIdentity) WebIdentityToken(ctx context.Context, audience string) (br
 	if err != nil {
 		return bridge.Secret{}, asking.failed(err)
 	}
-	answer, err := clients.sts.GetWebIdentityToken(ctx, &sts.GetWebIdentityTokenInput{
+	answer, err := clients.getWebIdentityToken(ctx, &sts.GetWebIdentityTokenInput{
 		Audience:         []string{audience},
 		SigningAlgorithm: aws.String("RS256"), // the one that Entra accepts
 		DurationSeconds:  aws.Int32(300),
