@@ -229,8 +229,9 @@ func TestRecordedSeriesAreUsed(t *testing.T) {
 // TestRunbooks: a page for every alert and for nothing else, each with the same sections
 // and a command to confirm it; links lead to pages that exist.
 func TestRunbooks(t *testing.T) {
-	var pages []string
-	for _, path := range glob(t, "../docs/runbooks/*.md") {
+	files := glob(t, "../docs/runbooks/*.md")
+	pages := make([]string, 0, len(files))
+	for _, path := range files {
 		name := strings.TrimSuffix(filepath.Base(path), ".md")
 		pages = append(pages, name)
 		text := read(t, path)
@@ -259,6 +260,27 @@ func TestRunbooks(t *testing.T) {
 	slices.Sort(pages)
 	if diff := cmp.Diff(want, pages); diff != "" {
 		t.Errorf("runbooks (-alerts +pages):\n%s", diff)
+	}
+}
+
+// TestRunbookCommandsExist: whoever follows a runbook or the status page at night types no
+// unknown command.
+func TestRunbookCommandsExist(t *testing.T) {
+	var source strings.Builder
+	for _, path := range glob(t, "../cmd/exporter/*.go") {
+		source.WriteString(read(t, path))
+	}
+	seen := 0
+	for _, path := range append(glob(t, "../docs/runbooks/*.md"), "../internal/web/advice.go") {
+		for _, match := range regexp.MustCompile("entra-aws-exporter (rotation )?([a-z-]+)").FindAllStringSubmatch(read(t, path), -1) {
+			seen++
+			if !regexp.MustCompile(`(Command|steer)\("` + match[2] + `"`).MatchString(source.String()) {
+				t.Errorf("%s: there is no command %q", path, match[0])
+			}
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d commands found in the runbooks", seen)
 	}
 }
 

@@ -239,9 +239,7 @@ func (a *adviser) aboutCertificates() {
 		a.add(severity, alert, "", "The SAML signing certificate %s (%s). Import its successor into AWS first, then make it active in Entra, then remove the old one.",
 			due(left), date(c.ActiveExpires))
 	}
-	if c.UnexpectedSigner != "" {
-		a.add(Critical, "EntraAwsSamlUnexpectedSigner", "", "The active SAML certificate has expired and Entra signs with %s by itself. Check that AWS trusts that one, then make it active.", c.UnexpectedSigner)
-	}
+	a.aboutUnexpectedSigner()
 	for _, certificate := range c.Entra {
 		if certificate.Active && certificate.Trusted != nil && !*certificate.Trusted {
 			a.add(Critical, "EntraAwsSamlCertificateNotTrusted", "", "AWS does not hold the certificate that Entra signs with (%s), so nobody can sign in: import it into IAM Identity Center.", certificate.Thumbprint)
@@ -249,6 +247,21 @@ func (a *adviser) aboutCertificates() {
 	}
 	if c.NotificationAddresses != nil && *c.NotificationAddresses == 0 {
 		a.add(Info, "EntraAwsSamlNobodyNotified", "", "Entra mails nobody before the SAML certificate expires: enter a notification address.")
+	}
+}
+
+func (a *adviser) aboutUnexpectedSigner() {
+	for _, signer := range a.Certificates.Entra {
+		if a.Certificates.UnexpectedSigner == "" || signer.Thumbprint != a.Certificates.UnexpectedSigner {
+			continue
+		}
+		severity, next := Critical, "Check that AWS trusts that one, then make it active."
+		if signer.Trusted != nil && *signer.Trusted {
+			severity, next = Warning, "AWS trusts that one, so sign-in goes on: make it active."
+		} else if signer.Trusted != nil {
+			next = "AWS does not hold that one, so nobody can sign in: import it into IAM Identity Center, then make it active."
+		}
+		a.add(severity, "EntraAwsSamlUnexpectedSigner", "", "The active SAML certificate has expired and Entra signs with %s by itself. %s", signer.Thumbprint, next)
 	}
 }
 

@@ -84,9 +84,13 @@ func TestAdvice(t *testing.T) {
 			ActiveExpires: in(-1), UnexpectedSigner: "NEXT", NotificationAddresses: &none, Entra: []Certificate{{Thumbprint: "OLD", Active: true, Trusted: &no}, {Thumbprint: "NEXT", Trusted: &no}},
 		}}, []string{
 			"critical: The SAML signing certificate expired 23 hours ago (23 November 2026). Import its successor into AWS first, then make it active in Entra, then remove the old one. [] (EntraAwsSamlCertificateExpiringCritical)",
-			"critical: The active SAML certificate has expired and Entra signs with NEXT by itself. Check that AWS trusts that one, then make it active. [] (EntraAwsSamlUnexpectedSigner)",
+			"critical: The active SAML certificate has expired and Entra signs with NEXT by itself. AWS does not hold that one, so nobody can sign in: import it into IAM Identity Center, then make it active. [] (EntraAwsSamlUnexpectedSigner)",
 			"critical: AWS does not hold the certificate that Entra signs with (OLD), so nobody can sign in: import it into IAM Identity Center. [] (EntraAwsSamlCertificateNotTrusted)",
 			"info: Entra mails nobody before the SAML certificate expires: enter a notification address. [] (EntraAwsSamlNobodyNotified)"}},
+		{"unexpected signer that AWS trusts", Connection{Certificates: &Certificates{UnexpectedSigner: "NEXT", Entra: []Certificate{{Thumbprint: "NEXT", Trusted: &yes}}}}, []string{
+			"warning: The active SAML certificate has expired and Entra signs with NEXT by itself. AWS trusts that one, so sign-in goes on: make it active. [] (EntraAwsSamlUnexpectedSigner)"}},
+		{"unexpected signer, trust not known", Connection{Certificates: &Certificates{UnexpectedSigner: "NEXT", Entra: []Certificate{{Thumbprint: "NEXT"}}}}, []string{
+			"critical: The active SAML certificate has expired and Entra signs with NEXT by itself. Check that AWS trusts that one, then make it active. [] (EntraAwsSamlUnexpectedSigner)"}},
 		{"own credential", Connection{EntraTenant: "contoso", AppCredentials: []AppCredential{{Kind: "secret", KeyID: "k", Expires: in(6)}, {Kind: "certificate", KeyID: "l", Expires: in(29)}}}, []string{
 			"critical: The exporter's own Entra secret k of tenant contoso expires in 6 days (30 November 2026): give the exporter a new one, then delete this one. [] (EntraAwsAppCredentialExpiringCritical)",
 			"warning: The exporter's own Entra certificate l of tenant contoso expires in 29 days (23 December 2026): give the exporter a new one, then delete this one. [] (EntraAwsAppCredentialExpiringSoon)"}},

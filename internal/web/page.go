@@ -12,12 +12,14 @@ import (
 
 func pageFunctions() template.FuncMap {
 	return template.FuncMap{
-		"ago":    ago,
-		"date":   date,
-		"moment": moment,
-		"badge":  badge,
-		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"words":  func(v any) string { return strings.ReplaceAll(fmt.Sprint(v), "_", " ") },
+		"ago":     ago,
+		"date":    date,
+		"span":    span,
+		"moment":  moment,
+		"badge":   badge,
+		"waiting": waiting,
+		"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"words":   func(v any) string { return strings.ReplaceAll(fmt.Sprint(v), "_", " ") },
 	}
 }
 
