@@ -98,9 +98,9 @@ func BlockedReasons() []Blocked {
 }
 
 // sentence is what the person on call reads.
-func sentence(connection string, phase bridge.Phase, reason Blocked, detail string) string {
-	return fmt.Sprintf("%s is blocked in phase %s (%s): %s; next: %s.",
-		connection, phase, reason, detail, strings.ReplaceAll(next[reason], "CONNECTION", connection))
+func sentence(connection string, phase bridge.Phase, reason Blocked, detail string, tokens []bridge.Token) string {
+	return fmt.Sprintf("%s is blocked in phase %s (%s): %s; tokens: %s; next: %s.",
+		connection, phase, reason, detail, datedAll(tokens), strings.ReplaceAll(next[reason], "CONNECTION", connection))
 }
 
 // impasse is the error by which a phase says that it needs a person. The engine asks
@@ -113,7 +113,8 @@ type impasse struct {
 
 func (e *impasse) Error() string { return string(e.reason) + ": " + e.detail }
 
-// blocked is the impasse for a reason; the detail names tokens with their dates.
+// blocked is the impasse for a reason. The sentence lists the tokens with their dates, so
+// the detail names them by their ids.
 func blocked(reason Blocked, format string, args ...any) error {
 	return &impasse{reason: reason, detail: fmt.Sprintf(format, args...)}
 }
@@ -173,6 +174,14 @@ func WaitingReasons() []Waiting {
 // dated names a token with its dates, as every sentence does.
 func dated(token bridge.Token) string {
 	return fmt.Sprintf("%s (created %s, expires %s)", token.ID, day(token.Created), day(token.Expires))
+}
+
+func idsOf(tokens []bridge.Token) string {
+	names := make([]string, len(tokens))
+	for i, token := range tokens {
+		names[i] = "token " + token.ID
+	}
+	return strings.Join(names, " and ")
 }
 
 func datedAll(tokens []bridge.Token) string {

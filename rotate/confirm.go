@@ -142,7 +142,7 @@ func (r *run) notAlone(ctx context.Context, list bridge.TokenList) (bridge.Phase
 			return r.rescue(ctx)
 		}
 	}
-	return "", blocked(ForeignToken, "token %s should be the only one, but there is: %s", dated(*r.rotation().NewToken), datedAll(list.Tokens))
+	return "", blocked(ForeignToken, "token %s should be the only one", r.rotation().newID())
 }
 
 // done ends the rotation with its proof, and only now forgets the old value.

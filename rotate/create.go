@@ -31,10 +31,10 @@ func createPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		return "", err
 	}
 	if strangers := r.book.last().unaccounted(list.Tokens); len(strangers) > 0 {
-		return "", blocked(ForeignToken, "token %s appeared since the plan: %s", datedAll(strangers), datedAll(list.Tokens))
+		return "", blocked(ForeignToken, "since the plan somebody created %s", idsOf(strangers))
 	}
 	if spent := r.book.last().Budget.spent(r.aws.now()); spent != "" {
-		return "", blocked(BudgetExhausted, "%s; tokens at AWS: %s", spent, datedAll(list.Tokens))
+		return "", blocked(BudgetExhausted, "%s", spent)
 	}
 	name := fmt.Sprintf("%s-%d", rot.ID, len(rot.Creates)+1)
 	if err := r.safe.reserve(ctx, name); err != nil {
@@ -154,7 +154,7 @@ func (r *run) whatWasCreated(ctx context.Context) (bridge.Phase, error) {
 		if waited := r.passed(rot.Creates[len(rot.Creates)-1].Intent.Local); waited > listFor && id == "" {
 			break
 		} else if id != "" && waited > orphanGrace {
-			return "", blocked(OrphanToken, "the vault holds the value of token %s, which AWS does not list: %s", id, datedAll(first.Tokens))
+			return "", blocked(OrphanToken, "the vault holds the value of token %s, which AWS does not list", id)
 		}
 		if err := r.wait(ctx, listApart*3, Settling); err != nil {
 			return "", err
@@ -202,7 +202,7 @@ func (r *run) nothingKept(ctx context.Context) (bridge.Phase, error) {
 	}
 	orphan, ours := r.orphan(list.Tokens)
 	if !ours {
-		return "", blocked(OrphanToken, "a creation got no answer, and now there is %s, which does not fit it; tokens at AWS: %s", datedAll(strangers), datedAll(list.Tokens))
+		return "", blocked(OrphanToken, "a creation got no answer, and now there is %s, which it does not explain", idsOf(strangers))
 	}
 	err = r.write(ctx, func(rec *record) {
 		if !slices.ContainsFunc(rec.Rotation.Plan.Tokens, func(p planned) bool { return p.ID == orphan.ID }) {

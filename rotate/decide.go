@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,7 +110,7 @@ func (e *Engine) decide(ctx context.Context, c Connection) error {
 	}
 	now := time.Now()
 	since := e.dueSince(c, snapshot, rec, now)
-	if err := e.mayBegin(c, rec, snapshot, since, now); err != nil {
+	if err := e.mayBegin(c, rec, snapshot, now); err != nil {
 		return err
 	}
 	if since.IsZero() || since.After(now) {
@@ -135,21 +136,21 @@ func (e *Engine) unusable(b *book, err error) error {
 }
 
 // mayBegin says why no rotation may begin by this record, whoever asks.
-func (e *Engine) mayBegin(c Connection, rec *record, snapshot bridge.Snapshot, since, now time.Time) error {
+func (e *Engine) mayBegin(c Connection, rec *record, snapshot bridge.Snapshot, now time.Time) error {
 	switch {
 	case rec.Rotation != nil && rec.Rotation.Blocked != nil:
 		return stand(DecisionBlocked, "%s", rec.Rotation.Blocked.Sentence)
 	case rec.Rotation != nil:
 		return stand(DecisionAlreadyRunning, "rotation %s is in phase %s", rec.Rotation.ID, rec.Rotation.Phase)
 	case rec.Restored != "":
-		return stand(DecisionBlocked, "%s", sentence(c.Name, bridge.PhaseIdle, StateRestored, rec.Restored))
+		return stand(DecisionBlocked, "%s", sentence(c.Name, bridge.PhaseIdle, StateRestored, rec.Restored, listed(snapshot, rec)))
 	case !rec.Held.IsZero():
 		return stand(DecisionBlocked, "a person holds its rotations since %s", day(rec.Held))
 	case snapshot.Ambiguous != "":
 		return stand(DecisionBlocked, "ambiguous: %s", snapshot.Ambiguous)
 	}
 	if reason, detail := e.halted(c, rec); reason != "" {
-		return stand(DecisionBlocked, "%s", sentence(c.Name, bridge.PhaseIdle, reason, detail))
+		return stand(DecisionBlocked, "%s", sentence(c.Name, bridge.PhaseIdle, reason, detail, listed(snapshot, rec)))
 	}
 	if other := e.busyWith(); other != "" {
 		return stand(DecisionAlreadyRunning, "this process rotates %s first", other)
@@ -167,10 +168,10 @@ func (e *Engine) halted(c Connection, rec *record) (Blocked, string) {
 		if n := len(rec.History); n > 0 {
 			last = "; the last one ended: " + rec.History[n-1].Reason
 		}
-		return AttemptsExhausted, fmt.Sprintf("%d rotations in a row did not succeed%s; tokens: %s", rec.Attempts, last, datedAll(known(rec)))
+		return AttemptsExhausted, fmt.Sprintf("%d rotations in a row did not succeed%s", rec.Attempts, last)
 	}
 	if failed := e.failed(); len(failed) >= fleetLimit {
-		return FleetHalt, fmt.Sprintf("the rotations of %s are blocked, so no other one starts; tokens: %s", strings.Join(failed, " and "), datedAll(known(rec)))
+		return FleetHalt, fmt.Sprintf("the rotations of %s are blocked, so no other one starts", strings.Join(failed, " and "))
 	}
 	return "", ""
 }
@@ -266,6 +267,7 @@ func (e *Engine) failed() []string {
 			names = append(names, rec.Connection)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 

@@ -15,7 +15,7 @@ const deleteTries = 5
 // phases go by those, not by the answer.
 func (r *run) delete(ctx context.Context, leave permit) error {
 	if failed := r.rotation().failedDeletes(leave.token.ID); len(failed) >= deleteTries {
-		return blocked(DeleteRefused, "AWS did not delete token %s in %d attempts, the last answer was: %s", dated(leave.token), len(failed), failed[len(failed)-1].Error)
+		return blocked(DeleteRefused, "AWS did not delete token %s in %d attempts, the last answer was: %s", leave.token.ID, len(failed), failed[len(failed)-1].Error)
 	}
 	a, err := r.carryOut(ctx, deed{
 		list: deletes,

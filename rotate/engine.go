@@ -194,7 +194,7 @@ func (e *Engine) markRestored(ctx context.Context, b *book) error {
 	_, err := b.change(ctx, func(rec *record) error {
 		rec.Restored = errRestored.Error()
 		if rot := rec.Rotation; rot != nil && rot.Blocked == nil {
-			text := sentence(rec.Connection, rot.Phase, StateRestored, fmt.Sprintf("%s; tokens it knows of: %s", errRestored, datedAll(known(rec))))
+			text := sentence(rec.Connection, rot.Phase, StateRestored, errRestored.Error(), known(rec))
 			rot.Blocked = &block{Reason: StateRestored, Sentence: text, At: time.Now().UTC()}
 			rec.count(bridge.EndingBlocked)
 		}
@@ -206,7 +206,7 @@ func (e *Engine) markRestored(ctx context.Context, b *book) error {
 // markRemoved blocks an open rotation whose connection is not configured any more.
 func (e *Engine) markRemoved(ctx context.Context, b *book, seen *record) {
 	text := sentence(seen.Connection, seen.Rotation.Phase, ConnectionRemoved,
-		fmt.Sprintf("its rotation is open and its connection is not in the config any more; tokens: %s", datedAll(known(seen))))
+		"its rotation is open, and its connection is not in the config any more", known(seen))
 	_, err := b.change(ctx, func(rec *record) error {
 		if rec.Rotation == nil || rec.Rotation.Blocked != nil || e.leased(rec) {
 			return errHeldElsewhere
@@ -294,11 +294,19 @@ func (e *Engine) book(key string) *book {
 	return b
 }
 
-// bookFor returns the book of a connection whose binding is known; nil otherwise.
+// bookFor returns the book of a connection as far as it is known without asking; else nil.
 func (e *Engine) bookFor(connection string) *book {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.books[e.keys[connection]]
+	if b := e.books[e.keys[connection]]; b != nil {
+		return b
+	}
+	for _, b := range e.books { // not configured any more
+		if rec := b.last(); rec != nil && rec.Connection == connection {
+			return b
+		}
+	}
+	return nil
 }
 
 func (e *Engine) isRunning(key string) bool {

@@ -102,7 +102,7 @@ func (r *run) asJournalled(list bridge.TokenList, id string) (bridge.Token, erro
 		journalled, ok = *rot.NewToken, true
 	}
 	if !ok || !journalled.Created.Equal(listed.Created) {
-		return listed, blocked(ForeignToken, "token %s is not the one that was written down", dated(listed))
+		return listed, blocked(ForeignToken, "token %s is not the one that was written down", listed.ID)
 	}
 	return listed, nil
 }
@@ -117,20 +117,20 @@ func (r *run) anotherStays(list bridge.TokenList, leaving bridge.Token) error {
 			return nil
 		}
 	}
-	return blocked(LifetimeTooShort, "deleting %s would leave no token that is valid for another week: %s", dated(leaving), datedAll(list.Tokens))
+	return blocked(LifetimeTooShort, "deleting token %s would leave none that is valid for another week", leaving.ID)
 }
 
 func (r *run) mayUndo(ctx context.Context, token bridge.Token) error {
 	rot := r.rotation()
 	if rot.putAttempted() || !rot.created(token.ID) {
-		return blocked(SwitchFailed, "token %s may be in use: saving it to Entra was tried", dated(token))
+		return blocked(SwitchFailed, "token %s may be in use: saving it to Entra was tried", token.ID)
 	}
 	return r.unbroken(token)
 }
 
 func (r *run) mayExpire(token bridge.Token) error {
 	if !r.expired(token) {
-		return blocked(TwoTokens, "token %s has not expired", dated(token))
+		return blocked(TwoTokens, "token %s has not expired", token.ID)
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func (r *run) orphan(tokens []bridge.Token) (bridge.Token, bool) {
 func (r *run) mayDropOrphan(ctx context.Context, list bridge.TokenList, token bridge.Token) error {
 	orphan, ok := r.orphan(list.Tokens)
 	if !ok || orphan.ID != token.ID {
-		return blocked(OrphanToken, "token %s was made by nobody we know: %s", dated(token), datedAll(list.Tokens))
+		return blocked(OrphanToken, "token %s was made by nobody we know", token.ID)
 	}
 	if err := r.unbroken(token); err != nil {
 		return err
@@ -167,7 +167,7 @@ func (r *run) mayDropOrphan(ctx context.Context, list bridge.TokenList, token br
 
 func (r *run) mayDropNamed(ctx context.Context, token bridge.Token) error {
 	if r.rotation().Retire != token.ID {
-		return blocked(TwoTokens, "nobody named token %s as unused", dated(token))
+		return blocked(TwoTokens, "nobody named token %s as unused", token.ID)
 	}
 	return r.savedIsGood(ctx)
 }
@@ -178,7 +178,7 @@ func (r *run) mayDropNamed(ctx context.Context, token bridge.Token) error {
 func (r *run) unbroken(token bridge.Token) error {
 	if silence := r.rotation().Silence; silence >= silenceLimit {
 		return blocked(StateRestored, "the journal was silent for %s, so it may be older than token %s: an older copy put back would look the same",
-			silence.Round(time.Minute), dated(token))
+			silence.Round(time.Minute), token.ID)
 	}
 	return nil
 }
@@ -205,11 +205,11 @@ func (r *run) mayRetire(ctx context.Context, list bridge.TokenList, old bridge.T
 	}
 	for _, token := range list.Tokens {
 		if _, known := rec.Tokens[token.ID]; !known && token.ID != rot.newID() {
-			return blocked(ForeignToken, "token %s appeared during the rotation, nobody knows who uses it; tokens at AWS: %s", dated(token), datedAll(list.Tokens))
+			return blocked(ForeignToken, "token %s appeared during the rotation, and nobody knows who uses it", token.ID)
 		}
 	}
 	if _, listed := find(list.Tokens, rot.newID()); !listed {
-		return blocked(ForeignToken, "the new token %s is not listed any more: %s", dated(*rot.NewToken), datedAll(list.Tokens))
+		return blocked(ForeignToken, "the new token %s is not listed any more", rot.newID())
 	}
 	put, _ := rot.lastPut()
 	if put.Why != putAgain || !put.done() || rot.Proof.Put != put.Number || r.passed(rot.Proof.Stored.Local) > storedFresh {
@@ -244,7 +244,7 @@ func (r *run) newIsAccepted(ctx context.Context) error {
 		}
 	}
 	if verdict != accepted {
-		return blocked(NewTokenRejected, "the new token %s is not accepted now: %s", dated(*r.rotation().NewToken), detail)
+		return blocked(NewTokenRejected, "the new token %s is not accepted now: %s", r.rotation().newID(), detail)
 	}
 	return nil
 }

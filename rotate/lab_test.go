@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ const (
 	suspended    fault = "suspended"     // the process sleeps past its lease, then makes the call
 	sleptAfter   fault = "slept after"   // the process sleeps past its lease after the call
 	tornWrite    fault = "torn write"    // half of the bytes are there, and the process dies
+	unsafePlace  fault = "unsafe place"  // the store is not where it can keep its promises
 )
 
 // errKilled is what the ports of a dead process answer.
@@ -37,18 +39,20 @@ var errKilled = errors.New("killed")
 
 // lab is one play: both clouds, one store, and the processes that come and go.
 type lab struct {
-	mu      sync.Mutex
-	world   *world.World
-	at      world.Connection
-	memory  *memory
-	policy  Policy
-	faults  map[int]fault
-	hands   map[int]func(*lab) // who interferes before a call
-	every   func(*lab, int)    // looks at each call
-	trace   []string
-	number  int
-	dead    chan *session
-	log     *slog.Logger
+	mu     sync.Mutex
+	world  *world.World
+	at     world.Connection
+	memory *memory
+	policy Policy
+	faults map[int]fault         // by the number of the call
+	named  map[string]fault      // by its name: "aws.create#1" is the first, "aws.create" every one
+	hands  map[string]func(*lab) // who interferes before a call, by the same names and "#17", the 17th of all calls
+	every  func(*lab, string)    // looks at each call
+	trace  []string
+	counts map[string]int
+	number int
+	dead   chan *session
+	log    *slog.Logger
 
 	// for the oracle
 	atStart   int      // tokens
@@ -57,6 +61,16 @@ type lab struct {
 	together  int      // the most acts at once
 	dropped   bool     // a save may be dropped silently: then a deletion may be the rescue's case
 	valueLost bool     // somebody else destroyed the vault
+
+	dates   map[string]bridge.Token // of the tokens that were there, by id
+	trusted bool                    // this binding's rotation was proven before
+	extra   []*session              // processes beside the one
+	ctx     context.Context         // ends with the play
+	current *session                // the process that was started last
+	witness func(*session, string)  // sees every act before it is made
+
+	ownCredential time.Time                     // when the exporter's own Entra credential expires
+	connections   func(Connection) []Connection // what is configured; nil: the one
 }
 
 // session is one process with its engine.
@@ -88,11 +102,16 @@ func dueSpec() world.ConnectionSpec {
 func newLab(quirks world.Quirks, spec world.ConnectionSpec, policy Policy) *lab {
 	l := &lab{
 		world: world.New(world.Options{Seed: 7, Quirks: &quirks}), memory: newMemory(), policy: policy,
-		faults: map[int]fault{}, hands: map[int]func(*lab){}, dead: make(chan *session, 8),
+		counts: map[string]int{}, dead: make(chan *session, 8),
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	l.at = l.world.Add(spec)
 	l.atStart = len(l.at.TokenIDs)
+	l.dates = map[string]bridge.Token{}
+	for i, token := range spec.Tokens {
+		now := l.world.Now()
+		l.dates[l.at.TokenIDs[i]] = bridge.Token{ID: l.at.TokenIDs[i], Created: now.Add(-token.Age), Expires: now.Add(token.Left)}
+	}
 	return l
 }
 
@@ -107,10 +126,18 @@ func (l *lab) locked(do func(*world.World)) {
 func (l *lab) open() *session {
 	l.number++
 	s := &session{lab: l, over: make(chan struct{}), before: map[string]any{}}
+	l.current = s
 	s.engine = New(Options{
 		Journal: s, Vault: s, Holder: fmt.Sprintf("process-%d", l.number), Logger: l.log, Snapshot: l.snapshot,
-	}, []Connection{s.connection()})
+	}, configured(l, s.connection()))
 	return s
+}
+
+func configured(l *lab, c Connection) []Connection {
+	if l.connections == nil {
+		return []Connection{c}
+	}
+	return l.connections(c)
 }
 
 func (s *session) connection() Connection {
@@ -169,15 +196,18 @@ func (s *session) call(ctx context.Context, name string, do func(fault) error, r
 	}
 	number := len(l.trace)
 	l.trace = append(l.trace, name)
-	f := l.faults[number]
-	hand := l.hands[number]
-	every := l.every
+	l.counts[name]++
+	nth := fmt.Sprintf("%s#%d", name, l.counts[name])
+	f := cmp.Or(l.faults[number], l.named[nth], l.named[name])
+	every, hands := l.every, []func(*lab){l.hands[nth], l.hands[fmt.Sprintf("#%d", number)]}
 	l.mu.Unlock()
 	if every != nil {
-		every(l, number)
+		every(l, name)
 	}
-	if hand != nil {
-		hand(l)
+	for _, hand := range hands {
+		if hand != nil {
+			hand(l)
+		}
 	}
 	if f != none {
 		l.note("FAULT %s at %s (call %d)", f, name, number)
@@ -217,6 +247,8 @@ func (s *session) call(ctx context.Context, name string, do func(fault) error, r
 			return err
 		}
 		return &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: name, Status: 200, Detail: "an answer that cannot be read"}
+	case unsafePlace:
+		return fmt.Errorf("%s: nfs: %w", name, bridge.ErrUnsafe)
 	case throttled:
 		if deadline, ok := ctx.Deadline(); ok {
 			time.Sleep(time.Until(deadline))
@@ -263,6 +295,9 @@ func reading[T any](ctx context.Context, s *session, name string, do func() (T, 
 func acting(ctx context.Context, s *session, name string, do func() error) error {
 	s.lab.fly(1)
 	defer s.lab.fly(-1)
+	if s.lab.witness != nil && !s.lab.isDead(s) {
+		s.lab.witness(s, name)
+	}
 	return s.call(ctx, name, func(fault) error { return do() }, func() error {
 		return &bridge.Error{Reason: bridge.ReasonOther, Op: name, Status: 400, Detail: "400 BadRequest"}
 	})
@@ -301,7 +336,10 @@ func (l *lab) storyLocked() string {
 }
 
 // snapshot is what watch would have read: without faults, and in no way a rotation's call.
-func (l *lab) snapshot(string) (bridge.Snapshot, bool) {
+func (l *lab) snapshot(connection string) (bridge.Snapshot, bool) {
+	if connection != l.at.Name {
+		return bridge.Snapshot{}, false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	by := world.By("watch")

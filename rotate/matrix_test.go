@@ -1,22 +1,18 @@
 package rotate
 
+// The matrix: see the package's proof documentation (docs/rotation-proof.md).
+
 import (
-	"flag"
 	"fmt"
-	"maps"
-	"runtime"
+	"hash/fnv"
+	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
 )
-
-var everything = flag.Bool("everything", false, "play the whole matrix, which takes long")
-
-var only = flag.String("scenario", "", "play only the scenario of the matrix with this name, and tell its story")
 
 // kinds are the faults that can befall a call of this name.
 func kinds(name string) []fault {
@@ -33,6 +29,9 @@ func kinds(name string) []fault {
 		return []fault{refused, killedBefore, throttled, unparsable, staleRead, suspended}
 	}
 }
+
+// full is true if everything is to be played, not what fits into a minute or two.
+func full() bool { return os.Getenv("MATRIX") == "full" }
 
 // short is the scenario of the crash matrix: a rotation in which every wait is as short
 // as it can be. The old token's value is in the vault, as after an earlier rotation.
@@ -58,130 +57,134 @@ func rememberOld(l *lab) {
 	}
 }
 
-// single is one scenario of the matrix.
-type single struct {
-	name string
-	fault
-	call     string
-	creating bool // the call is one of those around the creation
-	scenario
-}
-
-// result is what came of it.
-type result struct {
-	single
-	ending   string
-	wrong    []string
-	story    string
-	took     time.Duration
-	statuses []string
+// repair is the scenario of a token that has expired: the job is in quarantine, both
+// slots are taken by the dead, so that a token is deleted first, and the job started.
+func repair() scenario {
+	s := short()
+	s.spec.Tokens[0].Age, s.spec.Tokens[0].Left = 368*day1, -3*day1
+	s.spec.QuarantinedFor = 3*day1 - time.Hour
+	return s
 }
 
 // TestCrashMatrix plays the rotation once to record its calls, and then once for each
-// thing that can go wrong at each of them.
+// thing that can go wrong at each of them; then with two things, and with other people's
+// hands. It ends by demanding that everything there is was reached.
 func TestCrashMatrix(t *testing.T) {
-	var trace []string
-	play(t, short(), func(t *testing.T, o outcome) {
+	reached := &coverage{}
+	trace := undisturbed(t, short)
+	if *only != "" && strings.Contains(*only, "+") {
+		reached.play(t, []trial{pairNamed(*only)})
+		return
+	}
+	singles := reached.play(t, slices.Concat(singlesOf("", trace, short), singlesOf("repair ", undisturbed(t, repair), repair)))
+	reached.play(t, pairsOf(singles))
+	reached.play(t, replicas(trace))
+	reached.play(t, actorsAt(trace))
+	reached.play(t, situations())
+	if *only == "" {
+		reached.demand(t)
+	}
+	reached.report(t)
+}
+
+// undisturbed records the calls of a rotation that nothing happens to.
+func undisturbed(t *testing.T, base func() scenario) (trace []string) {
+	play(t, base(), func(t *testing.T, o outcome) {
 		if o.ending != "done" {
 			t.Fatalf("without any fault it ended %s\n%s", o.ending, o.lab.story())
 		}
 		trace = slices.Clone(o.lab.trace)
 	})
-	var singles []single
-	for _, number := range occurrences(trace) {
-		call := trace[number]
+	return trace
+}
+
+// singlesOf are all single faults of a rotation with these calls.
+func singlesOf(prefix string, trace []string, base func() scenario) []trial {
+	var trials []trial
+	for number, call := range trace {
 		for _, f := range kinds(call) {
-			s := short()
-			s.faults = map[int]fault{number: f}
-			around := trace[max(0, number-2):min(len(trace), number+2)]
-			name := fmt.Sprintf("%s:%s:%d", call, strings.ReplaceAll(string(f), " ", "_"), number)
-			singles = append(singles, single{name, f, call, slices.Contains(around, "aws.create"), s})
+			trials = append(trials, faulty(base, prefix, []strike{{number, call, f}}))
 		}
 	}
-	results := playAll(t, singles)
-	report(t, results)
+	return trials
 }
 
-// occurrences are the calls of a trace at which faults are tried: all of them, or,
-// unless everything is wanted, those whose neighbours did not look the same three times.
-func occurrences(trace []string) []int {
-	met := map[string]int{}
-	var numbers []int
-	for number := range trace {
-		around := strings.Join(trace[max(0, number-2):min(len(trace), number+2)], " ")
-		if met[around]++; met[around] <= 3 || *everything {
-			numbers = append(numbers, number)
+// strike is one fault at one call.
+type strike struct {
+	number int
+	call   string
+	fault  fault
+}
+
+func (s strike) String() string {
+	return fmt.Sprintf("%s:%s:%d", s.call, strings.ReplaceAll(string(s.fault), " ", "_"), s.number)
+}
+
+// faulty is the trial of a rotation with these faults.
+func faulty(base func() scenario, prefix string, strikes []strike) trial {
+	tr := trial{scenario: base(), base: base, prefix: prefix, strikes: strikes}
+	tr.faults = map[int]fault{}
+	names := make([]string, len(strikes))
+	for i, s := range strikes {
+		names[i] = s.String()
+		tr.faults[s.number] = s.fault
+		tr.allowed = append(tr.allowed, endingsAfter(s)...)
+	}
+	tr.name = prefix + strings.Join(names, "+")
+	if len(strikes) > 1 {
+		tr.allowed = append(tr.allowed, endingsAfterTwo...)
+	}
+	return tr
+}
+
+// pairsOf puts a second fault at the calls that followed the first one: all of them, or
+// a sample that is always the same. Where the world and the rotation stand as they did
+// in another run before the same call, only the first such run is taken.
+func pairsOf(singles []result) []trial {
+	const sample = 400
+	var trials []trial
+	seen := map[uint64]bool{}
+	for _, r := range singles {
+		if r.prefix != "" || len(r.strikes) != 1 {
+			continue
 		}
-	}
-	return numbers
-}
-
-// playAll plays scenarios on all processors.
-func playAll(t *testing.T, singles []single) []result {
-	if *only != "" {
-		singles = slices.DeleteFunc(singles, func(s single) bool { return s.name != *only })
-	}
-	var mu sync.Mutex
-	var results []result
-	t.Run("plays", func(t *testing.T) {
-		workers := runtime.GOMAXPROCS(0)
-		for worker := range workers {
-			t.Run(fmt.Sprint(worker), func(t *testing.T) {
-				t.Parallel()
-				for i := worker; i < len(singles); i += workers {
-					r := result{single: singles[i]}
-					r.scenario.quiet = *only == ""
-					began := time.Now()
-					play(t, r.scenario, func(_ *testing.T, o outcome) {
-						r.ending, r.wrong = o.ending, judge(o)
-						if *only != "" {
-							r.story = o.lab.story()
-						}
-					})
-					if !slices.Contains(allowed(r.single), r.ending) {
-						r.wrong = append(r.wrong, "ending not allowed: "+r.ending)
-					}
-					r.took = time.Since(began)
-					mu.Lock()
-					results = append(results, r)
-					mu.Unlock()
+		first := r.strikes[0]
+		for number := first.number + 1; number < len(r.trace); number++ {
+			call := r.trace[number]
+			for _, f := range kinds(call) {
+				state := fnv.New64a()
+				_, _ = fmt.Fprint(state, r.states[number], call, f)
+				if seen[state.Sum64()] {
+					continue
 				}
-			})
-		}
-	})
-	return results
-}
-
-// allowed lists the endings that a single fault may lead to.
-func allowed(s single) []string {
-	endings := []string{"done"}
-	switch {
-	case s.creating: // refused, or the only copy of the value was lost and the orphan deleted
-		endings = append(endings, "aborted")
-		if s.fault == effectLater {
-			endings = append(endings, "blocked orphan_token") // too late to be recognised as ours
-		}
-	}
-	return endings
-}
-
-// report prints the table of endings, and fails for each violation.
-func report(t *testing.T, results []result) {
-	endings := map[string]int{}
-	violations := 0
-	for _, r := range results {
-		endings[r.ending]++
-		if len(r.wrong) > 0 {
-			violations++
-			if violations <= 40 {
-				t.Errorf("%s: %s\n  %s\n%s", r.name, r.ending, strings.Join(r.wrong, "\n  "), r.story)
+				seen[state.Sum64()] = true
+				trials = append(trials, faulty(r.base, r.prefix, []strike{first, {number, call, f}}))
 			}
-		} else if *only != "" {
-			t.Logf("%s: %s\n%s", r.name, r.ending, r.story)
 		}
 	}
-	t.Logf("%d scenarios, %d violations", len(results), violations)
-	for _, ending := range slices.Sorted(maps.Keys(endings)) {
-		t.Logf("%6d %s", endings[ending], ending)
+	if full() {
+		return trials
 	}
+	slices.SortFunc(trials, func(a, b trial) int { return strings.Compare(hashed(a.name), hashed(b.name)) })
+	return trials[:min(sample, len(trials))]
+}
+
+func hashed(name string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name))
+	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+// pairNamed is the trial of two faults with this name.
+func pairNamed(name string) trial {
+	var strikes []strike
+	for _, part := range strings.Split(name, "+") {
+		fields := strings.Split(part, ":")
+		var number int
+		if _, err := fmt.Sscan(fields[len(fields)-1], &number); err != nil || len(fields) != 3 {
+			panic("no such scenario: " + name)
+		}
+		strikes = append(strikes, strike{number, fields[0], fault(strings.ReplaceAll(fields[1], "_", " "))})
+	}
+	return faulty(short, "", strikes)
 }

@@ -39,7 +39,7 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 		return err
 	}
 	snapshot, _ := e.options.Snapshot(connection)
-	err = e.mayBegin(c, rec, snapshot, time.Time{}, time.Now())
+	err = e.mayBegin(c, rec, snapshot, time.Now())
 	var down *standDown
 	if errors.As(err, &down) && down.decision == DecisionCooldown && options.Force {
 		err = nil

@@ -36,7 +36,9 @@ type verdicts struct {
 	list  []string
 }
 
-func (j *verdicts) say(format string, args ...any) { j.list = append(j.list, fmt.Sprintf(format, args...)) }
+func (j *verdicts) say(format string, args ...any) {
+	j.list = append(j.list, fmt.Sprintf(format, args...))
+}
 
 // gaps is I1: nothing that we did made the token that Entra holds invalid. The one
 // admitted exception must have been ended by the rescue.
@@ -45,7 +47,7 @@ func (j *verdicts) gaps() {
 		if gap.Culprit != world.ActorExporter {
 			continue
 		}
-		if j.o.lab.dropped && gap.Cause == world.CauseDeleted && !gap.Ended.IsZero() {
+		if j.o.lab.dropped && gap.Cause == world.CauseDeleted && (!gap.Ended.IsZero() || j.o.ending == "blocked entra_holds_dead_token") {
 			continue
 		}
 		j.say("I1: %s", gap)
@@ -141,12 +143,22 @@ func (j *verdicts) endings() {
 			j.say("I3: aborted with %d tokens, there were %d", len(listed), l.atStart)
 		}
 	case strings.HasPrefix(j.o.ending, "blocked"), strings.HasPrefix(j.o.ending, "waiting"):
-		if new := j.o.newToken(); new != "" && !j.o.lab.valueLost && slices.Contains(listed, new) && !slices.Contains(l.memory.values(), j.world.TokenValue(new)) {
+		if new := j.o.newToken(); j.ours(new) && !j.o.lab.valueLost && slices.Contains(listed, new) && !slices.Contains(l.memory.values(), j.world.TokenValue(new)) {
 			j.say("I3: %s, and the value of token %s is lost", j.o.ending, new)
 		}
 	default:
 		j.say("I3: it never ended: %s", j.o.ending)
 	}
+}
+
+// ours tells whether the exporter created a token.
+func (j *verdicts) ours(id string) bool {
+	for c := range world.RecordsOf[world.Creation](j.world) {
+		if c.TokenID == id && c.Actor == world.ActorExporter {
+			return true
+		}
+	}
+	return false
 }
 
 func (o outcome) newToken() string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
@@ -83,10 +84,23 @@ func (r *run) giveUp(ctx context.Context, why string) error {
 	}
 }
 
+// tokens are those that AWS listed last, or that the journal knows of, and the new one.
+func (r *run) tokens() []bridge.Token {
+	tokens := slices.Clone(r.listed)
+	if tokens == nil {
+		tokens = known(r.book.last())
+	}
+	if token := r.rotation().NewToken; token != nil && !slices.ContainsFunc(tokens, func(t bridge.Token) bool { return t.ID == token.ID }) {
+		tokens = append(tokens, *token)
+	}
+	slices.SortFunc(tokens, func(a, b bridge.Token) int { return a.Created.Compare(b.Created) })
+	return tokens
+}
+
 // block stops the rotation until a person acts. What it holds, it keeps.
 func (r *run) block(ctx context.Context, stuck *impasse) error {
 	rot := r.rotation()
-	text := sentence(r.connection.Name, rot.Phase, stuck.reason, stuck.detail)
+	text := sentence(r.connection.Name, rot.Phase, stuck.reason, stuck.detail, r.tokens())
 	r.say("blocked: %s", text)
 	r.log.Error(text, "connection", r.connection.Name, "phase", rot.Phase, "reason", string(stuck.reason))
 	at := time.Now().UTC()

@@ -16,6 +16,9 @@ const notDue = "not_due"
 // planPhase reads everything twice, changes nothing but an occupied slot, and decides
 // whether there is to be a rotation at all.
 func planPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+	if _, err := r.listTokens(ctx); err != nil { // whatever else is found, a person wants to know these
+		return "", err
+	}
 	if err := r.checkPlace(ctx); err != nil {
 		return "", err
 	}
@@ -130,10 +133,10 @@ func (r *run) reusable(ctx context.Context, f *findings) (*bridge.Token, error) 
 	if rot.Offered != "" {
 		token, listed := find(f.list.Tokens, rot.Offered)
 		if !listed {
-			return nil, blocked(NewTokenRejected, "token %s, which an operator gave, is not listed at AWS: %s", rot.Offered, datedAll(f.list.Tokens))
+			return nil, blocked(NewTokenRejected, "token %s, which an operator gave, is not listed at AWS", rot.Offered)
 		}
 		if others := len(f.list.Tokens) - 1; others > 1 || (f.inUse == "" && f.saved == bridge.VerdictGood && others > 0) {
-			return nil, blocked(TwoTokens, "beside the given token there are several: %s", datedAll(f.list.Tokens))
+			return nil, blocked(TwoTokens, "beside the given token there are several")
 		}
 		return &token, nil
 	}
@@ -174,11 +177,11 @@ func (r *run) usable(ctx context.Context, list bridge.TokenList) (*bridge.Token,
 // checkCreate refuses a creation that the budget or the tokens' lifetime forbids.
 func (r *run) checkCreate(f *findings) error {
 	if spent := r.book.last().Budget.spent(r.aws.now()); spent != "" {
-		return blocked(BudgetExhausted, "%s; tokens at AWS: %s", spent, datedAll(f.list.Tokens))
+		return blocked(BudgetExhausted, "%s", spent)
 	}
 	if token := f.judged; !token.Expires.IsZero() && !token.Created.IsZero() {
 		if life, needed := token.Expires.Sub(token.Created), r.connection.Policy.shortestRotation(); life < needed {
-			return blocked(LifetimeTooShort, "token %s lives %s, a rotation needs %s", dated(token), life, needed)
+			return blocked(LifetimeTooShort, "token %s lives %s, a rotation needs %s", token.ID, life, needed)
 		}
 	}
 	return nil
@@ -227,7 +230,7 @@ func (r *run) freeSlot(ctx context.Context, f *findings) (bool, error) {
 	}
 	id, reason := r.clearable(f)
 	if id == "" {
-		return false, blocked(TwoTokens, "both slots are taken, by %s, and nothing proves which one Entra uses", datedAll(f.list.Tokens))
+		return false, blocked(TwoTokens, "both slots are taken, and nothing proves which token Entra uses")
 	}
 	leave, err := r.mayDelete(ctx, id, reason)
 	switch {

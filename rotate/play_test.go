@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -44,9 +45,13 @@ type scenario struct {
 	prepare  func(*lab)
 	begin    func(*lab, *session) // default: an alert
 	faults   map[int]fault
-	hands    map[int]func(*lab)
-	every    func(*lab, int)
-	quiet    bool // no story
+	named    map[string]fault
+	hands    map[string]func(*lab)
+	every    func(*lab, string)
+	alerts   time.Duration             // how often Alertmanager comes again; 0: only when it must
+	until    func(*lab, *session) bool // default: the rotation has ended or is blocked
+	after    time.Duration             // how long the world is watched afterwards; default 3 h
+	quiet    bool                      // no story
 }
 
 // usual is the scenario that the others vary.
@@ -68,7 +73,7 @@ func play(t *testing.T, s scenario, check func(*testing.T, outcome)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(s.quirks, s.spec, s.policy)
-		l.faults, l.hands, l.every = s.faults, s.hands, s.every
+		l.faults, l.named, l.hands, l.every = s.faults, s.named, s.hands, s.every
 		if !s.quiet {
 			l.log = slog.New(storyLog{lab: l})
 		}
@@ -84,6 +89,7 @@ func play(t *testing.T, s scenario, check func(*testing.T, outcome)) {
 
 // run plays until there is an ending.
 func (l *lab) run(ctx context.Context, s scenario) outcome {
+	l.ctx = ctx
 	current := l.serve(ctx)
 	if s.begin != nil {
 		s.begin(l, current)
@@ -92,7 +98,10 @@ func (l *lab) run(ctx context.Context, s scenario) outcome {
 			time.Sleep(5 * time.Minute) // 503: Alertmanager comes again
 		}
 	}
-	deadline := time.Now().Add(s.limit)
+	if s.until == nil {
+		s.until = (*lab).isOver
+	}
+	alerted, deadline := time.Now(), time.Now().Add(s.limit)
 	for time.Now().Before(deadline) {
 		select {
 		case dead := <-l.dead:
@@ -112,11 +121,15 @@ func (l *lab) run(ctx context.Context, s scenario) outcome {
 		if s.approves && status.Waiting == string(ApprovalNeeded) {
 			l.approve(ctx, current)
 		}
-		if l.isOver(current) {
+		if s.until(l, current) {
 			break
 		}
+		if s.alerts > 0 && time.Since(alerted) >= s.alerts {
+			l.alert(ctx, current)
+			alerted = time.Now()
+		}
 	}
-	time.Sleep(3 * time.Hour) // what comes after
+	time.Sleep(cmp.Or(s.after, 3*time.Hour))
 	o := l.outcome(current)
 	current.stop()
 	<-current.over

@@ -241,7 +241,7 @@ func (s *session) Application(ctx context.Context) (bridge.Application, error) {
 		if err != nil {
 			return bridge.Application{}, classified("reading the application", err)
 		}
-		app := bridge.Application{EntityIDs: sp.EntityIDs}
+		app := bridge.Application{EntityIDs: sp.EntityIDs, CredentialExpires: l.ownCredential}
 		audits, err := l.world.DirectoryAudits(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, time.Time{})
 		if err == nil {
 			app.CredentialsReadable = true

@@ -33,7 +33,7 @@ func (r *run) used(_ context.Context, job bridge.Job, since moment) (bool, error
 	if cycle == nil || since.Graph.IsZero() || job.Quarantine != nil || job.Status == bridge.JobQuarantine {
 		return false, nil
 	}
-	return cycle.Began.After(since.Graph.Add(cycleAfter / r.pace)) && cycle.Ended.After(cycle.Began) &&
+	return cycle.Began.After(since.Graph.Add(cycleAfter/r.pace)) && cycle.Ended.After(cycle.Began) &&
 		(cycle.State == bridge.CycleSucceeded || cycle.State == bridge.CycleEntryLevelErrors) &&
 		cycle.ErrorCode != bridge.QuarantineCodeBadCredentials, nil
 }

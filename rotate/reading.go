@@ -63,6 +63,7 @@ func (r *run) listTokens(ctx context.Context) (bridge.TokenList, error) {
 		list.Tokens[i] = plausible(list.Tokens[i])
 	}
 	slices.SortFunc(list.Tokens, func(a, b bridge.Token) int { return strings.Compare(a.ID, b.ID) })
+	r.listed = list.Tokens
 	return list, nil
 }
 

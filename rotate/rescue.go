@@ -27,7 +27,7 @@ func (r *run) rescue(ctx context.Context) (bridge.Phase, error) {
 		if usable != nil {
 			reason = SwitchReverted
 		}
-		return "", blocked(reason, "Entra's own test of the saved credentials fails although they were mended %d times; tokens at AWS: %s", rot.Rescues, datedAll(list.Tokens))
+		return "", blocked(reason, "Entra's own test of the saved credentials fails although they were mended %d times", rot.Rescues)
 	case usable != nil && usable.ID == rot.newID():
 		r.say("rescue: saving token %s to Entra once more", usable.ID)
 		return bridge.PhaseSwitch, r.beginRescue(ctx, func(rec *record) { rec.Rotation.Want = putRescue })
@@ -35,7 +35,7 @@ func (r *run) rescue(ctx context.Context) (bridge.Phase, error) {
 		if err := r.put(ctx, usable.ID, putBack); err != nil {
 			return "", err
 		}
-		return "", blocked(NewTokenRejected, "the new token %s is not accepted any more, so token %s was put back", dated(*rot.NewToken), dated(*usable))
+		return "", blocked(NewTokenRejected, "the new token %s is not accepted any more, so token %s was put back", rot.newID(), usable.ID)
 	case len(list.Tokens) < slotsOf(list) && rec.Budget.spent(r.aws.now()) == "" && rot.Issuer == bridge.IssuerConsoleAPI:
 		r.say("rescue: no token that Entra could use is left, creating another")
 		return bridge.PhaseCreate, r.beginRescue(ctx, func(rec *record) {
@@ -44,7 +44,7 @@ func (r *run) rescue(ctx context.Context) (bridge.Phase, error) {
 			rec.Rotation.Want = putRescue
 		})
 	default:
-		return "", blocked(EntraHoldsDeadToken, "Entra's own test of the saved credentials fails, and no token is left whose value is known; tokens at AWS: %s", datedAll(list.Tokens))
+		return "", blocked(EntraHoldsDeadToken, "Entra's own test of the saved credentials fails, and no token is left whose value is known")
 	}
 }
 

@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
@@ -35,8 +36,7 @@ func resumePhase(ctx context.Context, r *run) (bridge.Phase, error) {
 // decision is for us to end.
 func (r *run) standing(ctx context.Context, job bridge.Job) (bool, error) {
 	if q := job.Quarantine; q != nil && !q.Credentials() {
-		return false, blocked(QuarantineOther, "the provisioning job is in quarantine for %s %s since %s; new token: %s",
-			q.Reason, q.ErrorCode, day(q.CurrentBegan), r.newDated())
+		return false, blocked(QuarantineOther, "the provisioning job is in quarantine for %s since %s", strings.TrimSpace(q.Reason+" "+q.ErrorCode), day(q.CurrentBegan))
 	}
 	since := r.rotation().Standing
 	if runs(job) {
@@ -53,8 +53,8 @@ func (r *run) standing(ctx context.Context, job bridge.Job) (bool, error) {
 		}
 	}
 	if r.passed(since) >= standLimit {
-		return false, blocked(JobStopped, "the provisioning job stands still since %s (%s, schedule %s), so nothing can be proven; new token: %s",
-			day(since), job.Status, job.Schedule, r.newDated())
+		return false, blocked(JobStopped, "the provisioning job stands still since %s (%s, schedule %s), so nothing can be proven",
+			day(since), job.Status, job.Schedule)
 	}
 	return true, r.wait(ctx, lookEvery, JobStoppedBriefly)
 }
@@ -63,13 +63,6 @@ func (r *run) standing(ctx context.Context, job bridge.Job) (bool, error) {
 func runs(job bridge.Job) bool {
 	return job.Status != bridge.JobPaused && job.Status != bridge.JobNotConfigured &&
 		job.Schedule != bridge.SchedulePaused && job.Schedule != bridge.ScheduleDisabled
-}
-
-func (r *run) newDated() string {
-	if token := r.rotation().NewToken; token != nil {
-		return dated(*token)
-	}
-	return "none yet"
 }
 
 // mayStart is the start rule. One start per quarantine, whatever its answer was.

@@ -58,7 +58,7 @@ func (r *run) retire(ctx context.Context, job bridge.Job, old planned) (bridge.P
 	put, _ := r.rotation().lastPut()
 	if put.Why != putAgain || !put.done() || r.passed(put.Answered.Local) > storedFresh {
 		if put.Why == putAgain && !put.done() && len(r.rotation().failedPuts(putAgain)) >= savePuts {
-			return "", blocked(refusal(put), "token %s could not be saved once more before the old one goes: %s", dated(*r.rotation().NewToken), put.Error)
+			return "", blocked(refusal(put), "token %s could not be saved once more before the old one goes: %s", r.rotation().newID(), put.Error)
 		}
 		if err := r.put(ctx, r.rotation().newID(), putAgain); err != nil {
 			return "", err

@@ -36,7 +36,8 @@ type run struct {
 
 	aws, graph clock
 	unwritten  []bridge.RotationStep
-	cared      time.Time // when takeCare last looked
+	cared      time.Time      // when takeCare last looked
+	listed     []bridge.Token // what AWS listed last
 	doubt      doubt
 }
 

@@ -29,26 +29,26 @@ func (e *Engine) Status(connection string) bridge.RotationStatus {
 	status.Roles = roles(snapshot, rec, now)
 	if rec != nil {
 		status.LastSuccess, status.Endings, status.TokensCreated = rec.LastSuccess, rec.endings(), rec.TokensCreated
-		e.showRotation(&status, c, rec)
+		e.showRotation(&status, c, rec, listed(snapshot, rec))
 	}
 	if b != nil {
-		showTrouble(&status, connection, b.ailment())
+		showTrouble(&status, connection, b.ailment(), listed(snapshot, rec))
 	}
 	return status
 }
 
 // showRotation fills in where the rotation stands, and what a person should read.
-func (e *Engine) showRotation(status *bridge.RotationStatus, c Connection, rec *record) {
+func (e *Engine) showRotation(status *bridge.RotationStatus, c Connection, rec *record, tokens []bridge.Token) {
 	rot := rec.Rotation
 	if rot == nil {
 		due := !status.Due.IsZero() && !status.Due.After(time.Now())
 		if reason, detail := e.halted(c, rec); reason != "" && (due || reason == AttemptsExhausted) && status.Mode != bridge.RotationDisabled {
 			status.Phase, status.Blocked = bridge.PhaseBlocked, string(reason)
-			status.Sentence = sentence(c.Name, bridge.PhaseIdle, reason, detail)
+			status.Sentence = sentence(c.Name, bridge.PhaseIdle, reason, detail, tokens)
 		}
 		if rec.Restored != "" {
 			status.Phase, status.Blocked = bridge.PhaseBlocked, string(StateRestored)
-			status.Sentence = sentence(c.Name, bridge.PhaseIdle, StateRestored, rec.Restored)
+			status.Sentence = sentence(c.Name, bridge.PhaseIdle, StateRestored, rec.Restored, tokens)
 		}
 		if !rec.Held.IsZero() {
 			status.Waiting = string(Held)
@@ -71,7 +71,7 @@ func (e *Engine) showRotation(status *bridge.RotationStatus, c Connection, rec *
 }
 
 // showTrouble tells of a journal that cannot be used.
-func showTrouble(status *bridge.RotationStatus, connection string, trouble error) {
+func showTrouble(status *bridge.RotationStatus, connection string, trouble error, tokens []bridge.Token) {
 	reason := JournalUnreadable
 	switch {
 	case trouble == nil:
@@ -84,7 +84,7 @@ func showTrouble(status *bridge.RotationStatus, connection string, trouble error
 		status.Waiting, status.Sentence = string(StoreUnavailable), connection+": "+trouble.Error()
 		return
 	}
-	status.Sentence = sentence(connection, status.Phase, reason, trouble.Error())
+	status.Sentence = sentence(connection, status.Phase, reason, trouble.Error(), tokens)
 	status.Phase, status.Blocked, status.Waiting = bridge.PhaseBlocked, string(reason), ""
 }
 
@@ -99,6 +99,18 @@ func roles(snapshot bridge.Snapshot, rec *record, now time.Time) map[string]brid
 	}
 	expired := func(t bridge.Token) bool { return t.Expired(now.Add(-expiryGrace)) }
 	return rec.roles(snapshot.Tokens.Tokens, expired, works(snapshot.Job))
+}
+
+// listed are the tokens of the last reading, or those that the journal knows of.
+func listed(snapshot bridge.Snapshot, rec *record) []bridge.Token {
+	switch {
+	case snapshot.Tokens != nil:
+		return snapshot.Tokens.Tokens
+	case rec != nil:
+		return known(rec)
+	default:
+		return nil
+	}
 }
 
 // works tells whether the last cycle got through to AWS.

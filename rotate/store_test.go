@@ -171,7 +171,10 @@ func (s *session) Load(ctx context.Context, key string) (content []byte, revisio
 func (s *session) Save(ctx context.Context, key string, content []byte, revision string) (written string, err error) {
 	err = s.access(ctx, "journal.save", func(fault) error {
 		written, err = s.lab.memory.save(key, content, revision)
-		if rec, unreadable := decodeRecord(content, key); err == nil && unreadable == nil && rec.Rotation != nil {
+		if err != nil || !bytes.Contains(content, []byte(`"deletes":`)) {
+			return err
+		}
+		if rec, unreadable := decodeRecord(content, key); unreadable == nil && rec.Rotation != nil {
 			for _, deletion := range rec.Rotation.Deletes {
 				s.lab.intended = append(s.lab.intended, deletion.TokenID)
 			}

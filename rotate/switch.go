@@ -75,7 +75,7 @@ func (r *run) maySaveAgain(ctx context.Context) error {
 		return nil
 	}
 	if answered+unanswered == 0 {
-		return blocked(refusal(last), "token %s could not be saved to Entra, where %s stays: %s", dated(*rot.NewToken), datedAll(tokensOf(rot.old())), last.Error)
+		return blocked(refusal(last), "token %s could not be saved to Entra, which keeps what it has: %s", rot.newID(), last.Error)
 	}
 	back, err := r.putOldBack(ctx)
 	if err != nil {
@@ -85,8 +85,8 @@ func (r *run) maySaveAgain(ctx context.Context) error {
 	if rot.Rescues > 0 {
 		reason = EntraHoldsDeadToken
 	}
-	return blocked(reason, "token %s was saved to Entra %d times and Entra's own test of it stays bad, beside it there is %s; %s",
-		dated(*rot.NewToken), answered+unanswered, datedAll(tokensOf(rot.old())), back)
+	return blocked(reason, "token %s was saved to Entra %d times and Entra's own test of it stays bad; %s",
+		rot.newID(), answered+unanswered, back)
 }
 
 // refusal tells why saving was refused every time. The size limit has no documented
@@ -166,13 +166,13 @@ func (r *run) put(ctx context.Context, tokenID, why string) error {
 	}
 	payload := r.payload(current, value)
 	a, err := r.carryOut(ctx, deed{
-		list:   puts,
-		act:    act{TokenID: tokenID, Why: why},
+		list: puts,
+		act:  act{TokenID: tokenID, Why: why},
 		intend: func(rec *record) {
 			rec.Rotation.Want = ""
 			rec.savedAt(r.graphMoment())
 		},
-		call:   func(ctx context.Context) error { return r.connection.Clouds.Provisioning.SaveCredentials(ctx, payload) },
+		call: func(ctx context.Context) error { return r.connection.Clouds.Provisioning.SaveCredentials(ctx, payload) },
 		settle: func(rec *record, outcome bridge.Outcome) {
 			if outcome == bridge.OutcomeDone {
 				rec.savedAt(r.graphMoment())

@@ -36,7 +36,7 @@ func testPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		return "", err
 	}
 	if life := rot.NewToken.Expires.Sub(rot.NewToken.Created); rot.created(rot.newID()) && life < r.connection.Policy.shortestRotation() {
-		return r.testFailed(LifetimeTooShort, "the new token "+dated(*rot.NewToken)+" would not outlive the rotation")
+		return r.testFailed(LifetimeTooShort, "it would not outlive the rotation")
 	}
 	passed, finding, err := r.tryTwice(ctx, value)
 	if err != nil {
@@ -66,7 +66,7 @@ func (r *run) testFailed(reason Blocked, detail string) (bridge.Phase, error) {
 		r.say("giving up: %s", detail)
 		return bridge.PhaseUndo, nil
 	}
-	return "", blocked(reason, "token %s: %s", dated(*rot.NewToken), detail)
+	return "", blocked(reason, "token %s: %s", rot.newID(), detail)
 }
 
 // finding is why a trial was not good.

@@ -43,8 +43,7 @@ func verifyPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		return bridge.PhaseVerify, r.wait(ctx, lookEvery, QuarantineRetry)
 	}
 	if ran := r.rotation().Proof.Ran; ran >= r.connection.Policy.VerifyTimeout {
-		return "", blocked(ProofTimeout, "for %s no provisioning cycle has shown that token %s is used; beside it there is %s",
-			ran, dated(*r.rotation().NewToken), datedAll(tokensOf(r.rotation().old())))
+		return "", blocked(ProofTimeout, "for %s no provisioning cycle has shown that token %s is used", ran, r.rotation().newID())
 	}
 	if err := r.wait(ctx, lookEvery, ProofPending); err != nil {
 		return "", err
@@ -101,8 +100,7 @@ func (r *run) checkForeignChange(ctx context.Context) error {
 	if err := r.write(ctx, func(rec *record) { rec.ForeignChange = changed }); err != nil {
 		return err
 	}
-	return blocked(CredentialsOverwritten, "somebody else changed the application's credentials at %s, after token %s was saved; beside it there is %s",
-		day(changed), dated(*r.rotation().NewToken), datedAll(tokensOf(r.rotation().old())))
+	return blocked(CredentialsOverwritten, "somebody else changed the application's credentials at %s, after token %s was saved", day(changed), r.rotation().newID())
 }
 
 // checkSaved asks Entra to test what it has saved. Two failures some minutes apart call
@@ -127,7 +125,7 @@ func (r *run) checkSaved(ctx context.Context) (bridge.Phase, error) {
 func (r *run) renew(ctx context.Context, reason Blocked, detail string) (bridge.Phase, error) {
 	rot := r.rotation()
 	if rot.Renewed > 0 {
-		return "", blocked(reason, "%s, although token %s was saved again; beside it there is %s", detail, dated(*rot.NewToken), datedAll(tokensOf(rot.old())))
+		return "", blocked(reason, "%s, although token %s was saved again", detail, rot.newID())
 	}
 	r.say("%s; saving the new token once more", detail)
 	return bridge.PhaseSwitch, r.write(ctx, func(rec *record) {

@@ -1,0 +1,309 @@
+package rotate
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// The acts of other people.
+
+func (l *lab) person(do func(*world.World) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := do(l.world); err != nil {
+		l.world.Mark("play", "a person failed: %v", err)
+	}
+}
+
+func (l *lab) createByHand() (id string) {
+	l.person(func(w *world.World) error {
+		token, err := w.CreateBearerToken(world.By(world.ActorPerson), l.at.IdentityStoreID, l.at.ProvisioningTenantID)
+		id = token.ID
+		return err
+	})
+	return id
+}
+
+func (l *lab) saveByHand(actor world.Actor, tokenID string) {
+	l.person(func(w *world.World) error {
+		return w.SaveToken(actor, l.at.EntraTenantID, l.at.ServicePrincipalID, tokenID)
+	})
+}
+
+func (l *lab) saveGarbage() {
+	l.person(func(w *world.World) error {
+		return w.SaveValue(world.ActorPerson, l.at.EntraTenantID, l.at.ServicePrincipalID, "mistyped")
+	})
+}
+
+func (l *lab) pause() {
+	l.person(func(w *world.World) error {
+		return w.PauseJob(world.By(world.ActorPerson), l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+	})
+}
+
+func (l *lab) startByHand() {
+	l.person(func(w *world.World) error {
+		return w.StartJob(world.By(world.ActorPerson), l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+	})
+}
+
+func (l *lab) deny(action world.Action) {
+	l.person(func(w *world.World) error {
+		w.Deny(world.ActorExporter, action, world.DenyMissing)
+		return nil
+	})
+}
+
+// onlyFrom lets SCIM be called from this address alone.
+func (l *lab) onlyFrom(address string) {
+	l.person(func(w *world.World) error {
+		return w.AllowSources(world.ActorPerson, l.at.IdentityStoreID, netip.MustParsePrefix(address+"/32"))
+	})
+}
+
+// offer begins a rotation with a token that a person made; value "" is the right one.
+func offer(value string) func(*lab, *session) {
+	return func(l *lab, s *session) {
+		id := l.createByHand()
+		if value == "" {
+			l.locked(func(w *world.World) { value = w.TokenValue(id) })
+		}
+		err := s.engine.Start(context.Background(), l.at.Name, StartOptions{TokenID: id, Value: bridge.NewSecret(value)})
+		l.note("a person starts a rotation with token %s: %v", id, err)
+	}
+}
+
+// blockedOther writes the record of another connection whose rotation is blocked.
+func (l *lab) blockedOther(name string) {
+	binding := l.at.Binding
+	binding.ServicePrincipalID = name
+	rec := newRecord(binding, name)
+	rec.Rotation = &rotation{ID: "earlier", Phase: bridge.PhasePlan, Blocked: &block{Reason: TwoTokens, Sentence: "…"}}
+	content, err := rec.encode()
+	if err == nil {
+		_, err = l.memory.save(binding.Key(), content, "")
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+func quirk(name, value string) world.Quirks {
+	quirks := world.DefaultQuirks()
+	if err := quirks.Set(name, value); err != nil {
+		panic(err)
+	}
+	return quirks
+}
+
+const day1 = 24 * time.Hour
+
+// stuck are the scenarios that end blocked, by their reasons. What a person then reads
+// is in testdata/blocked.txt.
+var stuck = map[Blocked]func(*scenario){
+	TwoTokens: func(s *scenario) {
+		s.spec.Tokens = append(s.spec.Tokens, world.TokenSpec{Age: 10 * day1, Left: 355 * day1})
+	},
+	OrphanToken: func(s *scenario) { s.named = map[string]fault{"aws.create#1": effectLater} },
+	ForeignToken: func(s *scenario) {
+		s.hands = map[string]func(*lab){"aws.list#7": func(l *lab) { l.createByHand() }}
+	},
+	NewTokenRejected: func(s *scenario) { s.begin = offer("not-the-value") },
+	EndpointRefusesEntra: func(s *scenario) {
+		s.begin = offer("")
+		s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) { l.onlyFrom(world.ExporterAddress) }}
+	},
+	SwitchFailed: func(s *scenario) {
+		s.every = func(l *lab, name string) { // somebody spoils what is saved before it is tested
+			if name == "graph.test" && l.counts["graph.put"] > 0 {
+				l.saveGarbage()
+			}
+		}
+	},
+	SwitchReverted: func(s *scenario) {
+		s.prepare = func(l *lab) { l.deny(world.ReadDirectoryAudits) }
+		s.every = func(l *lab, name string) { // somebody spoils it whenever it was stored
+			if name == "graph.job" && l.counts["graph.put"] > 0 {
+				l.saveGarbage()
+			}
+		}
+	},
+	StorageLimit:      func(s *scenario) { s.quirks = quirk("put_secrets", world.PutLimited) },
+	UnknownSecretKeys: func(s *scenario) { s.quirks = quirk("extra_keys", world.ExtraMasked) },
+	WrongTarget: func(s *scenario) {
+		s.prepare = func(l *lab) {
+			l.person(func(w *world.World) error {
+				return w.ChangeApplication(l.at.EntraTenantID, l.at.ServicePrincipalID, func(sp *world.ServicePrincipal) {
+					sp.EntityIDs = []string{"https://eu-central-1.signin.aws.amazon.com/platform/saml/d-9999999999"}
+				})
+			})
+		}
+	},
+	BindingChanged: func(s *scenario) {
+		s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) {
+			l.person(func(w *world.World) error {
+				_, err := w.RecreateProvisioningTenant(world.ActorPerson, l.at.IdentityStoreID)
+				return err
+			})
+		}}
+	},
+	JobStopped: func(s *scenario) {
+		s.hands = map[string]func(*lab){"graph.put#1": (*lab).pause}
+	},
+	QuarantineOther: func(s *scenario) {
+		s.hands = map[string]func(*lab){"graph.put#1": func(l *lab) {
+			l.person(func(w *world.World) error {
+				return w.QuarantineForDeletes(l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+			})
+		}}
+	},
+	ProofTimeout:      func(s *scenario) { s.policy.VerifyTimeout = 10 * time.Minute },
+	ProofContradicted: func(s *scenario) { s.quirks = quirk("put_secrets", world.PutKeepsToken) },
+	EntraHoldsDeadToken: func(s *scenario) {
+		s.quirks = quirk("put_secrets", world.PutKeepsToken)
+		s.quirks.CloudTrail = world.TrailAbsent
+		s.prepare = func(l *lab) { l.dropped = true }
+	},
+	CredentialsOverwritten: func(s *scenario) {
+		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) }}
+	},
+	DeleteRefused: func(s *scenario) {
+		s.prepare = func(l *lab) { l.deny(world.DeleteBearerTokenAction) }
+	},
+	Permission: func(s *scenario) { s.prepare = func(l *lab) { l.deny(world.WriteSynchronization) } },
+	OwnCredentialExpiring: func(s *scenario) {
+		s.prepare = func(l *lab) { l.ownCredential = time.Now().Add(36 * time.Hour) }
+	},
+	VaultUnwritable: func(s *scenario) { s.named = map[string]fault{"vault.reserve": refused} },
+	VaultValueLost: func(s *scenario) {
+		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
+			l.valueLost = true
+			for _, key := range l.memory.list(l.at.Binding.Key()) {
+				l.memory.destroy(key)
+			}
+		}}
+	},
+	JournalUnreadable: func(s *scenario) {
+		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
+			key := l.at.Binding.Key()
+			l.memory.records[key] = stored{[]byte(`{"kind":"entra-aws-exporter/rotation","sch`), "edited"}
+		}}
+	},
+	StateRestored: func(s *scenario) {
+		s.prepare = func(l *lab) { l.memory.keepPast = true }
+		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.memory.putBack(3) }}
+	},
+	StoreUnsafe: func(s *scenario) { s.named = map[string]fault{"vault.reserve": unsafePlace} },
+	Clock: func(s *scenario) {
+		s.prepare = func(l *lab) { l.world.SetSkew(world.Skew{AWS: 2 * day1}) }
+	},
+	APIChanged: func(s *scenario) { s.quirks = quirk("secrets_get", world.Gone) },
+	LifetimeTooShort: func(s *scenario) {
+		s.spec.Tokens = []world.TokenSpec{{Age: 4 * day1, Left: 2 * day1, Saved: true}}
+	},
+	AttemptsExhausted: func(s *scenario) {
+		s.named, s.alerts = map[string]fault{"aws.create": refused}, time.Hour
+		s.until = func(l *lab, ses *session) bool { return ses.engine.Status(l.at.Name).Blocked != "" }
+	},
+	BudgetExhausted: func(s *scenario) {
+		s.named, s.alerts = map[string]fault{"aws.create": refused}, time.Hour
+		s.policy.Cooldown = time.Hour
+		s.until = func(l *lab, ses *session) bool { return ses.engine.Status(l.at.Name).Blocked != "" }
+	},
+	ConnectionRemoved: func(s *scenario) {
+		s.named = map[string]fault{"graph.put#1": killedAfter}
+		s.hands = map[string]func(*lab){"graph.put#1": func(l *lab) {
+			l.connections = func(c Connection) []Connection {
+				c.Name, c.Clouds.Resolve = "elsewhere", func(context.Context) (bridge.Binding, error) {
+					binding := l.at.Binding
+					binding.ServicePrincipalID = "elsewhere"
+					return binding, nil
+				}
+				return []Connection{c}
+			}
+		}}
+	},
+	FleetHalt: func(s *scenario) {
+		s.prepare = func(l *lab) { l.blockedOther("first"); l.blockedOther("second") }
+		s.begin = func(l *lab, ses *session) {
+			time.Sleep(time.Minute)
+			l.alert(context.Background(), ses)
+		}
+		s.until = func(l *lab, ses *session) bool { return ses.engine.Status(l.at.Name).Blocked != "" }
+	},
+}
+
+func TestEveryBlockedReasonIsReachedAndSaysWhatToDo(t *testing.T) {
+	if missing := slices.DeleteFunc(BlockedReasons(), func(r Blocked) bool { _, ok := stuck[r]; return ok }); len(missing) > 0 {
+		t.Errorf("not reached: %v", missing)
+	}
+	var read strings.Builder
+	for _, reason := range BlockedReasons() {
+		t.Run(string(reason), func(t *testing.T) {
+			s := usual()
+			stuck[reason](&s)
+			play(t, s, func(t *testing.T, o outcome) {
+				if o.ending != "blocked "+string(reason) {
+					t.Errorf("ended %s\n%s", o.ending, o.lab.story())
+				}
+				for _, wrong := range judge(o) {
+					t.Errorf("%s\n%s", wrong, o.lab.story())
+				}
+				read.WriteString(o.lab.readable(o.status.Sentence) + "\n")
+			})
+		})
+	}
+	golden(t, "testdata/blocked.txt", read.String())
+}
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+// golden compares with a file that people have read.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+var rotationID = regexp.MustCompile(`20\d{6}T\d{6}-[a-z0-9]{6}`)
+
+// readable replaces ids by what they stand for.
+func (l *lab) readable(text string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, id := range l.at.TokenIDs {
+		text = strings.ReplaceAll(text, id, []string{"OLD", "OTHER"}[i])
+	}
+	created := 0
+	for c := range world.RecordsOf[world.Creation](l.world) {
+		created++
+		text = strings.ReplaceAll(text, c.TokenID, fmt.Sprintf("NEW%d", created))
+	}
+	text = strings.ReplaceAll(text, l.at.ProvisioningTenantID, "TENANT")
+	text = strings.ReplaceAll(text, l.at.JobID, "JOB")
+	return rotationID.ReplaceAllString(text, "ROTATION")
+}

@@ -1,0 +1,253 @@
+package rotate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// The matrix: see the package's proof documentation (docs/rotation-proof.md).
+
+// witness stands between the engine and the clouds: it sees every act before it is
+// made, and holds what is durable at that moment against the contract.
+type witness struct {
+	lab      *lab
+	verdicts []string
+	steps    map[string]bool
+	blocked  map[string]bool
+	waiting  map[string]bool
+	asked    []time.Time       // creations asked for
+	puts     map[string]int    // by token id
+	leaves   map[string]string // why a deletion was made, by token id
+}
+
+func watching(l *lab) *witness {
+	w := &witness{lab: l, steps: map[string]bool{}, blocked: map[string]bool{}, waiting: map[string]bool{}, puts: map[string]int{}, leaves: map[string]string{}}
+	l.witness = w.act
+	switch l.world.Quirks().PutSecrets {
+	case world.PutKeepsToken, world.PutNeedsAll:
+		l.dropped = true
+	}
+	every := l.every
+	l.every = func(l *lab, name string) {
+		w.look()
+		if every != nil {
+			every(l, name)
+		}
+	}
+	return w
+}
+
+func (w *witness) say(format string, args ...any) {
+	w.verdicts = append(w.verdicts, fmt.Sprintf(format, args...))
+}
+
+// look notes where the rotation stands, as its process knows it.
+func (w *witness) look() {
+	if b := w.lab.current.engine.bookFor(w.lab.at.Name); b != nil {
+		if rec := b.last(); rec != nil {
+			w.note(rec)
+		}
+	}
+}
+
+// act is I2 and I5 at the last moment: the intent is durable, the lease is ours and
+// lasts, and what is about to be deleted may be.
+func (w *witness) act(s *session, name string) {
+	content, _, _ := w.lab.memory.load(w.lab.at.Binding.Key())
+	rec, err := decodeRecord(content, w.lab.at.Binding.Key())
+	if err != nil || rec.Rotation == nil {
+		w.say("I5: %s without a rotation in the journal: %v", name, err)
+		return
+	}
+	list := map[string]func(*rotation) *[]act{
+		"aws.create": creates, "aws.delete": deletes, "graph.put": puts, "graph.start": starts, "graph.canary": canaries,
+	}[name]
+	intent := lastAct(*list(rec.Rotation))
+	if intent.Number == 0 || intent.Outcome != "" {
+		w.say("G8: %s, and the journal holds no intent of it", name)
+	}
+	if rec.Lease.Holder != s.engine.options.Holder || time.Until(rec.Lease.Expires) < leaseMargin {
+		w.say("G5: %s by %s, and the lease is %s's until %s", name, s.engine.options.Holder, rec.Lease.Holder, rec.Lease.Expires.Format(time.TimeOnly))
+	}
+	switch name {
+	case "aws.create":
+		w.create(rec)
+	case "graph.put":
+		w.puts[intent.TokenID]++
+		w.put(intent.TokenID)
+	case "aws.delete":
+		w.leaves[intent.TokenID] = intent.Why
+		w.remove(rec, intent)
+	}
+}
+
+// create is I6, by what was asked for, whatever was answered.
+func (w *witness) create(rec *record) {
+	w.asked = append(w.asked, time.Now())
+	day, week := 0, 0
+	for _, at := range w.asked {
+		if time.Since(at) < 24*time.Hour-time.Minute {
+			day++
+		}
+		if time.Since(at) < 7*24*time.Hour-time.Minute {
+			week++
+		}
+	}
+	if day > createsPerDay || week > createsPerWeek {
+		w.say("I6: the %d. token asked for within a day, the %d. within a week", day, week)
+	}
+	if name := rec.Rotation.Entry; !slices.Contains(w.lab.memory.list(rec.Binding.Key()), rec.Binding.Key()+"/"+name) {
+		w.say("I4: a token is created and no vault entry is reserved")
+	}
+}
+
+// put: what is saved to Entra must be in the vault, and alive.
+func (w *witness) put(tokenID string) {
+	w.lab.locked(func(world *world.World) {
+		if value := world.TokenValue(tokenID); value == "" || !slices.Contains(w.lab.memory.values(), value) {
+			w.say("I3: token %s is saved to Entra, and its value is not in the vault", tokenID)
+		}
+	})
+}
+
+// remove is I2: the conditions of the one door, on the world's truth.
+func (w *witness) remove(rec *record, intent act) {
+	w.lab.mu.Lock()
+	defer w.lab.mu.Unlock()
+	truth := truthOf(w.lab)
+	token, known := truth.tokens[intent.TokenID]
+	switch {
+	case !known || token.deleted:
+		return
+	case rec.Binding.ProvisioningTenantID != truth.tenant:
+		w.say("G2: a deletion for the binding to a tenant that is gone")
+	}
+	left := 0
+	for id, other := range truth.tokens {
+		if id != intent.TokenID && !other.deleted && other.expires.Sub(truth.now) >= staysValid {
+			left++
+		}
+	}
+	if left == 0 && truth.now.Before(token.expires) {
+		w.say("G4: deleting token %s leaves none that is valid for a week", intent.TokenID)
+	}
+	if truth.skew > clockLimit+time.Minute {
+		w.say("G6: a deletion with a clock that is %s away", truth.skew)
+	}
+	switch deletion(intent.Why) {
+	case deleteUndo:
+		if w.puts[intent.TokenID] > 0 || token.by != world.ActorExporter {
+			w.say("G7: token %s is undone after %d attempts to save it, made by %s", intent.TokenID, w.puts[intent.TokenID], token.by)
+		}
+	case deleteExpired:
+		if truth.now.Before(token.expires.Add(expiryGrace)) {
+			w.say("G7: token %s is deleted as expired, and is not", intent.TokenID)
+		}
+	case deleteOrphan:
+		if token.by != world.ActorExporter || truth.now.Sub(token.created) < orphanGrace {
+			w.say("G7: orphan %s, made by %s %s ago, is deleted", intent.TokenID, token.by, truth.now.Sub(token.created))
+		}
+	case deleteRetire:
+		w.retire(truth, intent.TokenID)
+	}
+}
+
+// retire: proof on the world's truth: the new token was saved long enough ago, and
+// again just now, a cycle passed since, none is running, nobody else's token is there,
+// and somebody or something allowed it.
+func (w *witness) retire(truth truth, old string) {
+	if len(truth.saves) == 0 {
+		w.say("G7: token %s is retired and nothing was ever saved", old)
+		return
+	}
+	first := truth.saves[0].At
+	if last := truth.saves[len(truth.saves)-1].At; truth.now.Sub(last) > storedFresh+storedFor+2*time.Hour {
+		w.say("G7: token %s is retired, the last save was %s ago", old, truth.now.Sub(last))
+	} else if truth.now.Sub(last) < storedAfter {
+		w.say("G7: token %s is retired %s after a save", old, truth.now.Sub(last))
+	}
+	if truth.now.Sub(first) < retireFloor {
+		w.say("G7: token %s is retired %s after the first save", old, truth.now.Sub(first))
+	}
+	proven := slices.ContainsFunc(truth.cycles, func(c bridge.Cycle) bool {
+		return c.Began.After(first.Add(storedAfter)) && (c.State == bridge.CycleSucceeded || c.State == bridge.CycleEntryLevelErrors)
+	})
+	if !proven {
+		w.say("G7: token %s is retired, and no good cycle began after the save", old)
+	}
+	for id, token := range truth.tokens {
+		if token.by != world.ActorExporter && token.by != world.ActorScene && !token.deleted && id != old {
+			w.say("G7: token %s is retired while %s's token %s is there", old, token.by, id)
+		}
+	}
+	policy := w.lab.policy.Approval
+	allowed := truth.approved[old] || policy == ApproveNever ||
+		policy == ApproveFirst && (truth.trusted || truth.tells || !truth.now.Before(truth.tokens[old].expires))
+	if !allowed {
+		w.say("G7: token %s is retired, which nobody approved and nothing attributed", old)
+	}
+}
+
+// truth is what the world knows of its tokens.
+type truth struct {
+	now      time.Time
+	tenant   string
+	skew     time.Duration
+	tokens   map[string]tokenTruth
+	saves    []world.Save // the exporter's
+	cycles   []bridge.Cycle
+	approved map[string]bool
+	trusted  bool // an earlier rotation of this binding was done
+	tells    bool // AWS's log tells tokens apart
+}
+
+type tokenTruth struct {
+	created, expires time.Time
+	by               world.Actor
+	deleted          bool
+}
+
+// truthOf reads the world without any lag. The lab is locked.
+func truthOf(l *lab) truth {
+	w := l.world
+	t := truth{now: w.Now(), tokens: map[string]tokenTruth{}, approved: map[string]bool{}, skew: w.AWSNow().Sub(w.Now()).Abs(), trusted: l.trusted}
+	t.tells = w.Quirks().CloudTrail == world.TrailPerToken
+	if tenants, err := w.ListProvisioningTenants(world.By("oracle"), l.at.IdentityStoreID); err == nil && len(tenants) > 0 {
+		t.tenant = tenants[0].TenantID
+	}
+	for id, dates := range l.dates {
+		t.tokens[id] = tokenTruth{created: dates.Created, expires: dates.Expires, by: world.ActorScene}
+	}
+	for _, record := range w.Records() {
+		switch r := record.(type) {
+		case world.Creation:
+			t.tokens[r.TokenID] = tokenTruth{created: r.At, expires: r.At.Add(world.TokenLifetime), by: r.Actor}
+		case world.Deletion:
+			token := t.tokens[r.TokenID]
+			token.deleted = true
+			t.tokens[r.TokenID] = token
+		case world.Save:
+			if r.Actor == world.ActorExporter {
+				t.saves = append(t.saves, r)
+			}
+		case world.CycleEnded:
+			t.cycles = append(t.cycles, r.Cycle)
+		case world.Note:
+			if rest, ok := strings.CutPrefix(r.Text, "a person approves the deletion of "); ok && strings.HasSuffix(rest, ": <nil>") {
+				t.approved[strings.TrimSuffix(rest, ": <nil>")] = true
+			}
+			if rest, ok := strings.CutPrefix(r.Text, "let token "); ok {
+				id := strings.TrimSuffix(rest, " expire")
+				token := t.tokens[id]
+				token.expires = r.At
+				t.tokens[id] = token
+			}
+		}
+	}
+	return t
+}
