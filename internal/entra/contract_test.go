@@ -1,0 +1,69 @@
+package entra
+
+import (
+	"os"
+	"testing"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/contract"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// TestContract holds every exchange with Graph to its published shapes.
+func TestContract(t *testing.T) {
+	directory := os.Getenv("CONTRACTS_DIR")
+	if directory == "" {
+		t.Skip("CONTRACTS_DIR does not name the directory of the published shapes")
+	}
+	shapes, err := contract.Load(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inBubble(t, func(t *testing.T) {
+		var recorder *contract.Recorder
+		s := simulate(t, world.Quarantined("corp"), nil, func(o *TenantOptions) {
+			recorder = contract.NewRecorder(shapes, o.Transport)
+			o.Transport = recorder
+		})
+		ctx := t.Context()
+		for operation, ask := range asks {
+			if err := ask(ctx, s); err != nil {
+				t.Errorf("%s: %v", operation, err)
+			}
+		}
+		credentials, err := s.Credentials(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range credentials {
+			if credentials[i].Masked() {
+				credentials[i].Value = bridge.NewSecret("wrong")
+			}
+		}
+		if verdict, _ := s.TestConnection(ctx, credentials); verdict != bridge.VerdictBad {
+			t.Errorf("verdict %s", verdict)
+		}
+		if verdict, _ := s.TestConnection(ctx, nil); verdict != bridge.VerdictBad {
+			t.Errorf("verdict %s", verdict)
+		}
+		if err := s.SaveCredentials(ctx, credentials); err != nil {
+			t.Error(err)
+		}
+		if err := s.StartJob(ctx); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Application.Application(ctx); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.ProvisionUser(ctx, principal); bridge.ReasonOf(err) != bridge.ReasonNotFound {
+			t.Error(err)
+		}
+		checked, err := recorder.Result()
+		if err != nil {
+			t.Error(err)
+		}
+		if t.Logf("%d exchanges", checked); checked < 15 {
+			t.Errorf("only %d exchanges were checked", checked)
+		}
+	})
+}

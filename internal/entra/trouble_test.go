@@ -1,0 +1,207 @@
+package entra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// asks are all calls, by the operation that a fault meets.
+var asks = map[string]func(context.Context, *simulated) error{
+	"GET servicePrincipals": func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
+	"GET jobs":              func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
+	"GET job":               func(ctx context.Context, s *simulated) error { _, err := s.Job(ctx); return err },
+	"GET secrets":           func(ctx context.Context, s *simulated) error { _, err := s.Credentials(ctx); return err },
+	"GET servicePrincipal":  func(ctx context.Context, s *simulated) error { _, err := s.SigningCertificates(ctx); return err },
+	"GET applications":      func(ctx context.Context, s *simulated) error { _, err := s.tenant.AppCredentials(ctx); return err },
+	"GET provisioning": func(ctx context.Context, s *simulated) error {
+		return s.tenant.Events(ctx, time.Now().Add(-time.Hour), time.Now(), func(bridge.Event) error { return nil })
+	},
+	"GET federationmetadata": func(ctx context.Context, s *simulated) error {
+		_, err := s.tenant.Application(ApplicationOptions{Certificates: CertificatesMetadata}).SigningCertificates(ctx)
+		return err
+	},
+	"POST token": func(ctx context.Context, s *simulated) error { _, err := s.Job(ctx); return err },
+}
+
+// TestEveryFaultHasItsReason lets every reading go wrong in every way, then right again.
+func TestEveryFaultHasItsReason(t *testing.T) {
+	for name, test := range map[string]struct {
+		fault  simulator.Fault
+		reason bridge.Reason
+		also   []bridge.Reason // where the sign-in or an undocumented API sees it otherwise
+	}{
+		"web page":     {simulator.Fault{Effect: simulator.EffectHTML}, bridge.ReasonInvalidResponse, []bridge.Reason{bridge.ReasonAPIChanged}},
+		"redirect":     {simulator.Fault{Effect: simulator.EffectRedirect, Location: "https://elsewhere.example/"}, bridge.ReasonInvalidResponse, []bridge.Reason{bridge.ReasonAuth}},
+		"hang":         {simulator.Fault{Effect: simulator.EffectHang}, bridge.ReasonTimeout, nil},
+		"trickle":      {simulator.Fault{Effect: simulator.EffectTrickle, Delay: simulator.Duration(5 * time.Second)}, bridge.ReasonTimeout, nil},
+		"flood":        {simulator.Fault{Effect: simulator.EffectHuge}, bridge.ReasonInvalidResponse, nil},
+		"reset":        {simulator.Fault{Effect: simulator.EffectReset}, bridge.ReasonNetwork, nil},
+		"lost":         {simulator.Fault{Effect: simulator.EffectLost}, bridge.ReasonNetwork, nil},
+		"throttled":    {simulator.Fault{Status: 429, Code: "TooManyRequests", RetryAfter: "3600"}, bridge.ReasonThrottled, nil},
+		"by a date":    {simulator.Fault{Status: 429, Code: "TooManyRequests", RetryAfterDate: simulator.Duration(time.Hour)}, bridge.ReasonThrottled, nil},
+		"denied":       {simulator.Fault{Status: 403, Code: "Authorization_RequestDenied"}, bridge.ReasonPermission, []bridge.Reason{bridge.ReasonAuth}},
+		"not licensed": {simulator.Fault{Status: 403, Code: "Authentication_RequestFromNonPremiumTenantOrB2CTenant"}, bridge.ReasonLicence, []bridge.Reason{bridge.ReasonAuth, bridge.ReasonPermission}},
+		"internal":     {simulator.Fault{Status: 500, Code: "InternalServerError"}, bridge.ReasonOther, nil},
+		"empty error":  {simulator.Fault{Status: 400, Body: `{}`}, bridge.ReasonOther, []bridge.Reason{bridge.ReasonAuth}},
+		"a list":       {simulator.Fault{Status: 200, Body: `[]`}, bridge.ReasonInvalidResponse, []bridge.Reason{bridge.ReasonAPIChanged}},
+	} {
+		for operation, ask := range asks {
+			t.Run(name+"/"+operation, func(t *testing.T) {
+				inBubble(t, func(t *testing.T) {
+					s := simulate(t, world.Healthy("corp"), nil)
+					fault := test.fault
+					fault.Operation = operation
+					if _, err := s.AddFault(fault); err != nil {
+						t.Fatal(err)
+					}
+					err := ask(within(t, 2*time.Minute), s)
+					if reason := bridge.ReasonOf(err); reason != test.reason && !slices.Contains(test.also, reason) {
+						t.Errorf("reason %q of %v", reason, err)
+					}
+					if operation == "POST token" == (bridge.ReasonOf(err) == bridge.ReasonPermission) && name == "denied" {
+						t.Errorf("reason of %v", err)
+					}
+					s.ClearFaults()
+					time.Sleep(2 * time.Hour)
+					if err := ask(within(t, 2*time.Minute), s); err != nil {
+						t.Errorf("does not heal: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestErrorBodies reads every way in which Graph words a refusal.
+func TestErrorBodies(t *testing.T) {
+	for body, want := range map[string]string{
+		simulator.ErrorBodiesFull:        "403 Authorization_RequestDenied: Insufficient privileges to complete the operation. ",
+		simulator.ErrorBodiesEmpty:       "answered 403 with application/json ",
+		simulator.ErrorBodiesNullMessage: "403 Authorization_RequestDenied ",
+	} {
+		inBubble(t, func(t *testing.T) {
+			s := simulate(t, world.Healthy("corp"), nil)
+			if err := s.SetQuirk("error_bodies", body); err != nil {
+				t.Fatal(err)
+			}
+			s.do(t, func(w *world.World) error {
+				return w.ChangeRegistration(s.connection.EntraTenantID, s.tenant.clientID, func(r *world.AppRegistration) { r.Roles = nil })
+			})
+			_, err := s.Binding(t.Context())
+			wantError(t, err, "looking for the AWS application: permission: "+want+
+				"(grant the application permission Application.Read.All with admin consent, see deploy/permissions/entra.md)")
+		})
+	}
+}
+
+// TestOnePermissionLessTakesOneReadingAway takes each away in turn.
+func TestOnePermissionLessTakesOneReadingAway(t *testing.T) {
+	all := []string{world.RoleApplicationRead, world.RoleSynchronizationRead, world.RoleProvisioningLog}
+	for _, taken := range all {
+		inBubble(t, func(t *testing.T) {
+			s := simulate(t, world.Healthy("corp"), nil)
+			s.Application = s.tenant.Application(ApplicationOptions{ServicePrincipalID: s.connection.ServicePrincipalID, JobID: s.connection.JobID})
+			s.do(t, func(w *world.World) error {
+				return w.ChangeRegistration(s.connection.EntraTenantID, s.tenant.clientID, func(r *world.AppRegistration) {
+					r.Roles = slices.DeleteFunc(slices.Clone(all), func(role string) bool { return role == taken })
+				})
+			})
+			for operation, permission := range map[string]string{
+				"GET job": world.RoleSynchronizationRead, "GET servicePrincipal": world.RoleApplicationRead,
+				"GET applications": world.RoleApplicationRead, "GET provisioning": world.RoleProvisioningLog,
+			} {
+				err := asks[operation](t.Context(), s)
+				if permission != taken && err != nil {
+					t.Errorf("%s without %s: %v", operation, taken, err)
+				}
+				if permission == taken && (bridge.ReasonOf(err) != bridge.ReasonPermission || !strings.Contains(fmt.Sprint(err), taken)) {
+					t.Errorf("%s without %s: %v", operation, taken, err)
+				}
+			}
+		})
+	}
+}
+
+func TestWithoutALicence(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := simulate(t, world.Healthy("corp"), nil)
+		s.do(t, func(w *world.World) error { return w.SetLicence(s.connection.EntraTenantID, false) })
+		if err := asks["GET provisioning"](t.Context(), s); bridge.ReasonOf(err) != bridge.ReasonLicence {
+			t.Errorf("got %v", err)
+		}
+		if _, err := s.Job(t.Context()); err != nil {
+			t.Errorf("the job's reading fails with the log's: %v", err)
+		}
+	})
+}
+
+func TestSignInAtTheSimulator(t *testing.T) {
+	for code, change := range map[string]func(*TenantOptions){
+		"AADSTS7000215": func(o *TenantOptions) { o.Credential.SecretFile = "testdata/client.pfx" },
+		"AADSTS90002":   func(o *TenantOptions) { o.TenantID = "99999999-9999-9999-9999-999999999999" },
+		"AADSTS700016":  func(o *TenantOptions) { o.ClientID = clientID },
+	} {
+		inBubble(t, func(t *testing.T) {
+			_, err := simulate(t, world.Healthy("corp"), nil, change).Job(t.Context())
+			var classified *bridge.Error
+			if !errors.As(err, &classified) || classified.Reason != bridge.ReasonAuth || classified.Code != code || classified.Advice == "" {
+				t.Errorf("%s: %v", code, err)
+			}
+		})
+	}
+	inBubble(t, func(t *testing.T) {
+		s := simulate(t, world.Healthy("corp"), nil)
+		time.Sleep(181 * 24 * time.Hour)
+		if _, err := s.Job(t.Context()); !strings.Contains(fmt.Sprint(err), "AADSTS7000222: the client secret has expired") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestTwoDaysApart lets Entra's clock be wrong: readings go on, and carry its time.
+func TestTwoDaysApart(t *testing.T) {
+	for _, skew := range []time.Duration{-48 * time.Hour, -5 * time.Minute, 5 * time.Minute, 48 * time.Hour} {
+		inBubble(t, func(t *testing.T) {
+			s := simulate(t, world.Healthy("corp"), nil)
+			s.With(func(w *world.World) { w.SetSkew(world.Skew{Entra: skew}) })
+			job, err := s.Job(t.Context())
+			if err != nil || (time.Until(job.Date)-skew).Abs() > time.Second {
+				t.Errorf("skewed by %s: %s, %v", skew, job.Date, err)
+			}
+		})
+	}
+}
+
+func TestAFloodInTheLog(t *testing.T) {
+	const entries = 25_000
+	inBubble(t, func(t *testing.T) {
+		s := simulate(t, world.Healthy("corp"), nil)
+		began := time.Now()
+		if err := s.AddFlood(simulator.Flood{
+			TenantID: s.connection.EntraTenantID, ServicePrincipalID: s.connection.ServicePrincipalID, JobID: s.connection.JobID,
+			Count: entries, From: began, Every: simulator.Duration(100 * time.Millisecond),
+		}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(entries * 100 * time.Millisecond)
+		sum := 0
+		for _, count := range s.events(t, began.Add(-time.Second)) {
+			sum += count
+		}
+		if sum < entries {
+			t.Errorf("%d entries of %d", sum, entries)
+		}
+		if calls := s.Calls()["GET provisioning"]; calls > entries/logPageSize+2 {
+			t.Errorf("%d calls", calls)
+		}
+	})
+}
