@@ -3,6 +3,7 @@ package rotate
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -76,7 +77,11 @@ func TestCrashMatrix(t *testing.T) {
 		reached.play(t, []trial{pairNamed(*only)})
 		return
 	}
-	singles := reached.play(t, slices.Concat(singlesOf("", trace, short), singlesOf("repair ", undisturbed(t, repair), repair)))
+	repairs := singlesOf("repair ", undisturbed(t, repair), repair)
+	if !full() {
+		repairs = slices.DeleteFunc(repairs, func(tr trial) bool { return number(tr.name)%8 != 0 })
+	}
+	singles := reached.play(t, slices.Concat(singlesOf("", trace, short), repairs))
 	reached.play(t, pairsOf(singles))
 	reached.play(t, replicas(trace))
 	reached.play(t, actorsAt(trace))
@@ -149,30 +154,31 @@ func pairsOf(singles []result) []trial {
 			continue
 		}
 		first := r.strikes[0]
-		for number := first.number + 1; number < len(r.trace); number++ {
-			call := r.trace[number]
+		for at := first.number + 1; at < len(r.trace); at++ {
+			call := r.trace[at]
 			for _, f := range kinds(call) {
 				state := fnv.New64a()
-				_, _ = fmt.Fprint(state, r.states[number], call, f)
+				_, _ = fmt.Fprint(state, r.states[at], call, f)
 				if seen[state.Sum64()] {
 					continue
 				}
 				seen[state.Sum64()] = true
-				trials = append(trials, faulty(r.base, r.prefix, []strike{first, {number, call, f}}))
+				trials = append(trials, faulty(r.base, r.prefix, []strike{first, {at, call, f}}))
 			}
 		}
 	}
 	if full() {
 		return trials
 	}
-	slices.SortFunc(trials, func(a, b trial) int { return strings.Compare(hashed(a.name), hashed(b.name)) })
+	slices.SortFunc(trials, func(a, b trial) int { return cmp.Compare(number(a.name), number(b.name)) })
 	return trials[:min(sample, len(trials))]
 }
 
-func hashed(name string) string {
+// number is an arbitrary number for a name, always the same.
+func number(name string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(name))
-	return fmt.Sprintf("%016x", h.Sum64())
+	return h.Sum64()
 }
 
 // pairNamed is the trial of two faults with this name.
