@@ -87,7 +87,7 @@ func (e *Exporter) open(c *config.Config) error {
 		return nil
 	}
 	if warning := directory.Warning(); warning != "" {
-		e.log.Warn(warning)
+		e.log.Warn("the state directory has a weakness", "weakness", warning)
 	}
 	e.state = directory
 	return nil

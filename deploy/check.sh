@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Checks what Prometheus and Alertmanager will read with their own tools: the rules, the
+# alerts' tests, the routing, and the metrics of the simulated clouds.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools=$PWD/.tools/bin
+
+echo "== rules"
+(cd deploy/prometheus && "$tools/promtool" check rules rules/*.yml && "$tools/promtool" test rules tests/*.yml)
+echo "== routing"
+"$tools/amtool" check-config deploy/alertmanager/alertmanager.yml
+
+echo "== metrics"
+directory=$(mktemp -d)
+bin/entra-aws-simulator --listen-address=127.0.0.1:0 --ca-file="$directory/ca.pem" --write-config="$directory/config.yaml" \
+	>"$directory/log" 2>&1 &
+simulator=$!
+trap 'kill $simulator 2>/dev/null; rm -rf "$directory"' EXIT
+for _ in $(seq 100); do [ -s "$directory/environment" ] && break; sleep 0.1; done
+set -a
+. "$directory/environment"
+set +a
+bin/entra-aws-exporter --config.file="$directory/config.yaml" metrics >"$directory/metrics"
+found=$("$tools/promtool" check metrics <"$directory/metrics")
+if [ -n "$found" ]; then
+	echo "$found"
+	exit 1
+fi
+failed=$(grep '^entra_aws_source_up.* 0$' "$directory/metrics" || true)
+if [ -n "$failed" ]; then
+	echo "these sources cannot be read:"
+	echo "$failed"
+	exit 1
+fi
+echo "$(grep -c '^entra_aws_' "$directory/metrics") series, nothing to complain about"
