@@ -30,7 +30,7 @@ var (
 	// errHeldElsewhere: another process works on this record.
 	errHeldElsewhere = errors.New("another process works on it")
 	// errRestored: the record has become older than it was.
-	errRestored = errors.New("the journal is older than it was: a backup was put back")
+	errRestored = errors.New("a copy of the journal was put back, which may be older than the clouds")
 )
 
 // lease is the right to change a record and to act on its binding. It is part of the
@@ -107,10 +107,17 @@ func (b *book) fetch(ctx context.Context) (*record, error) {
 	if known := b.asBefore(content, revision); known != nil && err == nil {
 		return known, nil
 	}
+	restored := false
+	if journal, able := b.journal.(Restorable); able && err == nil && content != nil {
+		restored, err = journal.Restored(ctx, b.key)
+	}
 	if err == nil && content != nil {
 		var r *record
 		if r, err = decodeRecord(content, b.key); err == nil {
 			err = b.take(r, content, revision)
+		}
+		if err == nil && restored && r.Restored == "" {
+			err = errRestored
 		}
 	} else if err == nil {
 		err = b.take(nil, nil, revision)
@@ -131,7 +138,7 @@ func (b *book) fetch(ctx context.Context) (*record, error) {
 func (b *book) asBefore(content []byte, revision string) *record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if content == nil || revision != b.revision || !bytes.Equal(content, b.content) {
+	if content == nil || revision != b.revision || !bytes.Equal(content, b.content) || errors.Is(b.trouble, errRestored) {
 		return nil
 	}
 	b.trouble = nil
@@ -153,6 +160,18 @@ func (b *book) take(r *record, content []byte, revision string) error {
 	b.content, b.revision, b.record, b.highest = content, revision, r, sequence
 	if older {
 		return errRestored
+	}
+	return nil
+}
+
+// accept tells the journal that a person has compared a restored record with the clouds.
+func (b *book) accept(ctx context.Context) error {
+	journal, able := b.journal.(Restorable)
+	if !able {
+		return nil
+	}
+	if err := journal.Accept(ctx, b.key); err != nil {
+		return fmt.Errorf("accepting the restored journal %s: %w", b.key, err)
 	}
 	return nil
 }

@@ -54,11 +54,7 @@ func confirmPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if detail := r.failing(job); detail != "" {
 		return r.renew(ctx, SwitchReverted, detail)
 	}
-	used, err := r.used(ctx, job, r.rotation().Proof.Settled)
-	if err != nil {
-		return "", err
-	}
-	if !used {
+	if !r.used(job, r.rotation().Proof.Settled) {
 		return bridge.PhaseConfirm, r.wait(ctx, lookEvery, Settling)
 	}
 	return r.done(ctx)

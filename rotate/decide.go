@@ -102,7 +102,7 @@ func (e *Engine) decide(ctx context.Context, c Connection) error {
 	}
 	b := e.book(snapshot.Binding.Key())
 	rec := b.last()
-	if rec == nil {
+	if rec == nil || b.ailment() != nil {
 		var err error
 		if rec, err = b.open(ctx, snapshot.Binding, c.Name); err != nil {
 			return e.unusable(b, err)
@@ -117,6 +117,7 @@ func (e *Engine) decide(ctx context.Context, c Connection) error {
 		return stand(DecisionNotDue, "due %s", day(since))
 	}
 	if c.Policy.Mode == bridge.RotationDryRun {
+		e.rehearse(c.Name)
 		return stand(DecisionDryRun, "rotation.mode is dry_run")
 	}
 	tokens, _ := snapshot.Status(bridge.SourceTokens)

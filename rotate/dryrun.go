@@ -42,6 +42,33 @@ func (e *Engine) DryRun(ctx context.Context, connection string, options StartOpt
 	return nil
 }
 
+// rehearseEvery is how often alerts may set off a dry run: the plan that it logs changes slowly.
+const rehearseEvery = time.Hour
+
+// rehearse has Run make a dry run, unless there was one lately.
+func (e *Engine) rehearse(connection string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if last, known := e.rehearsals[connection]; known && time.Since(last) < rehearseEvery {
+		return
+	}
+	e.rehearsals[connection] = time.Time{}
+	poke(e.kick)
+}
+
+// toRehearse takes the connections whose dry run is to be begun.
+func (e *Engine) toRehearse() (connections []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for connection, begun := range e.rehearsals {
+		if begun.IsZero() {
+			connections = append(connections, connection)
+			e.rehearsals[connection] = time.Now()
+		}
+	}
+	return connections
+}
+
 // pretend makes a run whose journal is a scrap of paper.
 func (e *Engine) pretend(ctx context.Context, c Connection, rec *record, options StartOptions, progress Progress) (*run, error) {
 	copied, err := rec.clone()

@@ -44,7 +44,7 @@ type Engine struct {
 	books       map[string]*book  // by binding key
 	running     map[string]chan struct{}
 	turns       map[string]chan struct{} // one decision at a time, by connection
-	trouble     error                    // why the journal's keys could not be listed
+	rehearsals  map[string]time.Time     // when a dry run was last begun, by connection; zero: to be begun
 }
 
 // tick is how often the journal is looked through for open rotations.
@@ -61,6 +61,7 @@ func New(options Options, connections []Connection) *Engine {
 	e := &Engine{
 		options: options, kick: make(chan struct{}, 1),
 		keys: map[string]string{}, books: map[string]*book{}, running: map[string]chan struct{}{}, turns: map[string]chan struct{}{},
+		rehearsals: map[string]time.Time{},
 	}
 	e.Configure(connections)
 	return e
@@ -93,6 +94,13 @@ func (e *Engine) Run(ctx context.Context) error {
 				}
 			})
 		}
+		for _, connection := range e.toRehearse() {
+			carried.Go(func() {
+				if err := e.DryRun(ctx, connection, StartOptions{}, nil); err != nil && ctx.Err() == nil {
+					e.options.Logger.Warn("dry run", "connection", connection, "err", err)
+				}
+			})
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -111,9 +119,6 @@ type open struct {
 // takeable looks through the journal.
 func (e *Engine) takeable(ctx context.Context) []open {
 	keys, err := e.options.Journal.Keys(ctx)
-	e.mu.Lock()
-	e.trouble = err
-	e.mu.Unlock()
 	if err != nil {
 		e.options.Logger.Error("the journal cannot be listed", "err", err)
 		return nil
@@ -194,7 +199,8 @@ func (e *Engine) markRestored(ctx context.Context, b *book) error {
 	_, err := b.change(ctx, func(rec *record) error {
 		rec.Restored = errRestored.Error()
 		if rot := rec.Rotation; rot != nil && rot.Blocked == nil {
-			text := sentence(rec.Connection, rot.Phase, StateRestored, errRestored.Error(), known(rec))
+			snapshot, _ := e.options.Snapshot(rec.Connection)
+			text := sentence(rec.Connection, rot.Phase, StateRestored, errRestored.Error(), listed(snapshot, rec))
 			rot.Blocked = &block{Reason: StateRestored, Sentence: text, At: time.Now().UTC()}
 			rec.count(bridge.EndingBlocked)
 		}

@@ -222,7 +222,7 @@ func (r *run) mayRetire(ctx context.Context, list bridge.TokenList, old bridge.T
 	if err != nil {
 		return err
 	}
-	if cycleRunning(job, r.graphMoment()) {
+	if r.cycleRunning(job) {
 		return errNotYet
 	}
 	return nil

@@ -218,6 +218,13 @@ func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 	if _, listed := find(list.Tokens, inUse); inUse != "" && !listed {
 		return fmt.Errorf("token %s is not listed at AWS: %s", inUse, datedAll(list.Tokens))
 	}
+	b, err := e.find(ctx, connection)
+	if err != nil {
+		return err
+	}
+	if err := b.accept(ctx); err != nil {
+		return err
+	}
 	return e.amend(ctx, connection, func(rec *record) error {
 		rec.account(list.Tokens)
 		rec.Restored, rec.ForeignChange, rec.Attempts = "", time.Time{}, 0

@@ -61,6 +61,11 @@ func (r *run) inline(current []bridge.Credential, value bridge.Secret) []bridge.
 	}
 }
 
+// hidesAddress tells whether Entra shows a mask in place of its Tenant URL.
+func hidesAddress(current []bridge.Credential) bool {
+	return slices.ContainsFunc(current, func(c bridge.Credential) bool { return c.Key == bridge.CredentialKeyBaseAddress && c.Masked() })
+}
+
 // tenantURL is the Tenant URL to write when Entra does not show its own.
 func (r *run) tenantURL() string {
 	if r.connection.TenantURL != "" {

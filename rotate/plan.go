@@ -91,6 +91,9 @@ func (r *run) readTwice(ctx context.Context, f *findings) (bool, error) {
 	since, forced := r.rotation().Plan.DueSince, r.rotation().Forced
 	if since.IsZero() || !r.rotation().Plan.BadSince.IsZero() {
 		now := time.Now().UTC()
+		if !forced {
+			r.say("due: %s; reading again in %s", f.why(r.aws.now()), readingsApart)
+		}
 		return forced, r.write(ctx, func(rec *record) { rec.Rotation.Plan.DueSince, rec.Rotation.Plan.BadSince = now, time.Time{} })
 	}
 	if left := readingsApart - r.passed(since); left > 0 && !forced {

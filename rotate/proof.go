@@ -28,14 +28,14 @@ const cycleAfter = 2 * time.Minute
 // used is proof level two: a cycle that began well after the moment, on Graph's clock,
 // and ended without a credential error. That one user fails in every cycle says nothing
 // against the token.
-func (r *run) used(_ context.Context, job bridge.Job, since moment) (bool, error) {
+func (r *run) used(job bridge.Job, since moment) bool {
 	cycle := job.LastCycle
 	if cycle == nil || since.Graph.IsZero() || job.Quarantine != nil || job.Status == bridge.JobQuarantine {
-		return false, nil
+		return false
 	}
 	return cycle.Began.After(since.Graph.Add(cycleAfter/r.pace)) && cycle.Ended.After(cycle.Began) &&
 		(cycle.State == bridge.CycleSucceeded || cycle.State == bridge.CycleEntryLevelErrors) &&
-		cycle.ErrorCode != bridge.QuarantineCodeBadCredentials, nil
+		cycle.ErrorCode != bridge.QuarantineCodeBadCredentials
 }
 
 // journalUsed notes level two, and whether the cycle really provisioned something.
@@ -199,8 +199,8 @@ func (r *run) readLog(ctx context.Context, job bridge.Job) (attribution, error) 
 	if id == "" {
 		return unattributed, nil
 	}
-	until := r.aws.now().Add(-logDelay)
-	from := until.Add(-interval(job) - logDelay)
+	until := r.aws.now().Add(-logDelay / r.pace)
+	from := until.Add(-r.interval(job) - logDelay/r.pace)
 	if stored := rot.Proof.Stored.AWS; from.Before(stored) {
 		return unattributed, nil
 	}
@@ -217,7 +217,7 @@ func (r *run) readLog(ctx context.Context, job bridge.Job) (attribution, error) 
 	switch {
 	case ours > 0 && others == 0:
 		return attributed, nil
-	case others > 0 && ours == 0 && !from.Before(rot.Proof.Stored.AWS.Add(engineCache)):
+	case others > 0 && ours == 0 && !from.Before(rot.Proof.Stored.AWS.Add(engineCache/r.pace)):
 		return contradicted, nil
 	default:
 		return unattributed, nil

@@ -161,22 +161,21 @@ func (r *run) job(ctx context.Context) (bridge.Job, error) {
 // defaultInterval is Entra's usual time between two cycles.
 const defaultInterval = 40 * time.Minute
 
-func interval(job bridge.Job) time.Duration {
+func (r *run) interval(job bridge.Job) time.Duration {
 	if job.Interval > 0 {
 		return job.Interval
 	}
-	return defaultInterval
+	return defaultInterval / r.pace
 }
 
-// cycleRunning tells whether the job may be in the middle of a cycle at this time of
-// Graph's clock. Entra shows a cycle only when it is over, so the next one counts as
+// cycleRunning tells whether the job may be in the middle of a cycle now. Entra shows a cycle only when it is over, so the next one counts as
 // running from when it is expected until it shows, for as long as a cycle may take.
-func cycleRunning(job bridge.Job, now time.Time) bool {
+func (r *run) cycleRunning(job bridge.Job) bool {
 	if job.LastCycle == nil || !runs(job) || job.Quarantine != nil {
 		return false
 	}
-	expected := job.LastCycle.Began.Add(interval(job))
-	return now.After(expected.Add(-cycleMargin)) && now.Before(expected.Add(interval(job)))
+	now, expected := r.graphMoment(), job.LastCycle.Began.Add(r.interval(job))
+	return now.After(expected.Add(-cycleMargin/r.pace)) && now.Before(expected.Add(r.interval(job)))
 }
 
 // cycleMargin is how much sooner than expected a cycle may begin.

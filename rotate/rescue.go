@@ -2,8 +2,6 @@ package rotate
 
 import (
 	"context"
-	"errors"
-	"time"
 
 	"entra-aws-exporter/internal/bridge"
 )
@@ -68,39 +66,4 @@ func (r *run) usableFirst(ctx context.Context, list bridge.TokenList, first stri
 		}
 	}
 	return r.usable(ctx, list)
-}
-
-// undoPhase takes a new token back that nobody but us has ever had.
-func undoPhase(ctx context.Context, r *run) (bridge.Phase, error) {
-	rot := r.rotation()
-	why := rot.Abort
-	if why == "" {
-		why = "the new token did not work: " + rot.Tests.Last
-	}
-	if rot.created(rot.newID()) {
-		gone, _, err := r.isGone(ctx, rot.newID())
-		if err != nil {
-			return "", err
-		}
-		if !gone {
-			leave, err := r.mayDelete(ctx, rot.newID(), deleteUndo)
-			if err != nil {
-				if errors.Is(err, errGone) {
-					err = nil
-				}
-				return bridge.PhaseUndo, err
-			}
-			return bridge.PhaseUndo, r.delete(ctx, leave)
-		}
-		if deletion, asked := rot.deleted(rot.newID()); asked && r.passed(deletion.Intent.Local) < time.Minute {
-			return bridge.PhaseUndo, r.wait(ctx, time.Minute, Settling)
-		}
-		if err := r.safe.destroy(ctx, rot.newID()); err != nil {
-			return "", err
-		}
-	}
-	return r.end(ctx, bridge.EndingAborted, why, func(rec *record) {
-		rec.Attempts++
-		delete(rec.Tokens, rec.Rotation.newID())
-	})
 }

@@ -68,7 +68,7 @@ func runs(job bridge.Job) bool {
 // mayStart is the start rule. One start per quarantine, whatever its answer was.
 func (r *run) mayStart(job bridge.Job) bool {
 	q := job.Quarantine
-	if q == nil || !q.Credentials() || job.Schedule != bridge.ScheduleActive || q.NextAttempt.Sub(r.graphMoment()) <= startBefore {
+	if q == nil || !q.Credentials() || job.Schedule != bridge.ScheduleActive || q.NextAttempt.Sub(r.graphMoment()) <= startBefore/r.pace {
 		return false
 	}
 	tried := 0

@@ -74,7 +74,7 @@ func (r *run) retire(ctx context.Context, job bridge.Job, old planned) (bridge.P
 			return bridge.PhaseSwitch, nil
 		}
 	}
-	if cycleRunning(job, r.graphMoment()) {
+	if r.cycleRunning(job) {
 		return bridge.PhaseRetire, r.wait(ctx, time.Minute, Settling)
 	}
 	why := deleteRetire

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
@@ -237,7 +238,12 @@ func (r *run) mayGoOn(ctx context.Context) error {
 }
 
 // passed is how much of a wait is over since then, so divided waits need no other rule.
-func (r *run) passed(since time.Time) time.Duration { return time.Since(since) * r.pace }
+func (r *run) passed(since time.Time) time.Duration {
+	if since.IsZero() {
+		return math.MaxInt64
+	}
+	return time.Since(since) * r.pace
+}
 
 // wait is the one place where a rotation waits for its world. The wait is divided by
 // the pace; the lease is renewed and the record looked at meanwhile.

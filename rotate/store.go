@@ -22,6 +22,15 @@ type Journal interface {
 	Keys(ctx context.Context) ([]string, error)
 }
 
+// Restorable is a Journal that can tell whether a record is a copy that somebody put
+// back, and so may be older than what the clouds have seen since.
+type Restorable interface {
+	// Restored reports whether the record is, or descends from, such a copy.
+	Restored(ctx context.Context, key string) (bool, error)
+	// Accept makes it a good one: a person has compared it with the clouds.
+	Accept(ctx context.Context, key string) error
+}
+
 // Vault keeps the values of tokens: entries that are written once, then read until
 // they are destroyed. A key is "<binding key>/<name>".
 type Vault interface {

@@ -1,29 +1,568 @@
 package rotate
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/simulator/world"
 )
 
+// must plays a scenario that has to end like this, with no invariant violated.
+func must(t *testing.T, s scenario, ending string, checks ...func(*testing.T, outcome)) {
+	t.Helper()
+	play(t, s, func(t *testing.T, o outcome) {
+		t.Helper()
+		if o.ending != ending {
+			t.Errorf("ended %s, want %s", o.ending, ending)
+		}
+		for _, wrong := range judge(o) {
+			t.Error(wrong)
+		}
+		for _, check := range checks {
+			check(t, o)
+		}
+		if t.Failed() {
+			t.Log("\n" + o.lab.story())
+		}
+	})
+}
+
+// told demands that the story contains these, in this order.
+func told(phrases ...string) func(*testing.T, outcome) {
+	return func(t *testing.T, o outcome) {
+		t.Helper()
+		story := o.lab.story()
+		for _, phrase := range phrases {
+			at := strings.Index(story, phrase)
+			if at < 0 {
+				t.Errorf("the story does not go on with %q", phrase)
+				return
+			}
+			story = story[at+len(phrase):]
+		}
+	}
+}
+
+// noGap demands that provisioning was never interrupted, by whomever.
+func noGap(t *testing.T, o outcome) {
+	t.Helper()
+	for _, gap := range o.lab.world.Gaps() {
+		t.Errorf("provisioning was interrupted: %s", gap)
+	}
+}
+
 func TestARotationFromAlertToProof(t *testing.T) {
-	play(t, usual(), func(t *testing.T, o outcome) {
-		if testing.Verbose() {
-			t.Log(o.lab.story())
-			t.Log(len(o.lab.trace), o.lab.trace)
+	must(t, usual(), "done", noGap, told(
+		"alert: started", "created token", "works at AWS, and from Entra", "saved in", "stored", "used", "attributed",
+		"(again): done", "deleted token", "the old token is refused by now", "exclusive", "ended: done",
+	), func(t *testing.T, o outcome) {
+		if o.status.Phase != bridge.PhaseIdle || o.status.LastSuccess.IsZero() || o.status.TokensCreated != 1 || o.status.Endings[bridge.EndingDone] != 1 {
+			t.Errorf("status %+v", o.status)
 		}
-		if o.ending != "done" {
-			t.Fatalf("ended %s, want done\n%s", o.ending, o.lab.story())
+		if id, ok := o.status.InUse(); !ok || id != o.last.NewTokenID || o.last.OldTokenID != o.lab.at.TokenIDs[0] || o.last.Proof != bridge.ProofExclusive {
+			t.Errorf("in use %q, record %+v", id, o.last)
 		}
-		var deletions []string
-		for d := range world.RecordsOf[world.Deletion](o.lab.world) {
-			deletions = append(deletions, d.TokenID)
+		if got := o.lab.memory.values(); len(got) != 1 || got[0] != o.lab.world.TokenValue(o.last.NewTokenID) {
+			t.Errorf("the vault holds %d values, want the new one alone", len(got))
 		}
-		if len(deletions) != 1 || deletions[0] != o.lab.at.TokenIDs[0] {
-			t.Errorf("deleted %v, want the old token %v alone", deletions, o.lab.at.TokenIDs)
+	})
+}
+
+// The four worlds in which naive rotators cause the outage they were to prevent.
+
+func TestTheSaveIsSilentlyDropped(t *testing.T) {
+	t.Run("AWS's log tells", func(t *testing.T) {
+		s := usual()
+		s.quirks = quirk("put_secrets", world.PutKeepsToken)
+		must(t, s, "blocked proof_contradicted", noGap, told("AWS's log shows Entra using another token; saving the new token once more"))
+	})
+	t.Run("once only, and nothing tells", func(t *testing.T) {
+		s := usual()
+		s.quirks.CloudTrail = world.TrailAbsent
+		s.policy.Approval = ApproveNever
+		s.prepare = func(l *lab) { _ = l.world.SetQuirk("put_secrets", world.PutKeepsToken) }
+		s.hands = map[string]func(*lab){"graph.put#2": func(l *lab) {
+			l.person(func(w *world.World) error { return w.SetQuirk("put_secrets", world.PutMerges) })
+		}}
+		must(t, s, "done", noGap, told("used", "(again): done", "deleted token"))
+	})
+	t.Run("every time but for the rescue", func(t *testing.T) {
+		s := usual()
+		s.quirks.CloudTrail = world.TrailAbsent
+		s.policy.Approval = ApproveNever
+		s.prepare = func(l *lab) {
+			l.dropped = true
+			_ = l.world.SetQuirk("put_secrets", world.PutKeepsToken)
 		}
-		if gaps := o.lab.world.Gaps(); len(gaps) > 0 {
-			t.Errorf("provisioning was interrupted: %v", gaps)
+		s.hands = map[string]func(*lab){"graph.put#3": func(l *lab) {
+			l.person(func(w *world.World) error { return w.SetQuirk("put_secrets", world.PutMerges) })
+		}}
+		must(t, s, "done", told("which was saved in", "without the old token Entra's own test fails: rescue", "(rescue): done", "exclusive"),
+			func(t *testing.T, o outcome) {
+				var seconds float64
+				for _, gap := range o.lab.world.Gaps() {
+					seconds += gap.Seconds(time.Now())
+				}
+				if seconds > 60 {
+					t.Errorf("the rescue took %v seconds", seconds)
+				}
+			})
+	})
+}
+
+func TestAPersonMadeAndSavedAnotherTokenMeanwhile(t *testing.T) {
+	t.Run("before ours is created", func(t *testing.T) {
+		s := usual()
+		s.hands = map[string]func(*lab){"aws.list#7": func(l *lab) { l.saveByHand(world.ActorPerson, l.createByHand()) }}
+		must(t, s, "blocked foreign_token", noGap)
+	})
+	t.Run("after ours was saved, in place of the old one", func(t *testing.T) {
+		s := usual()
+		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
+			l.person(func(w *world.World) error {
+				return w.DeleteBearerToken(world.By(world.ActorPerson), l.at.IdentityStoreID, l.at.ProvisioningTenantID, l.at.TokenIDs[0])
+			})
+			l.saveByHand(world.ActorPerson, l.createByHand())
+		}}
+		s.prepare = func(l *lab) { l.deny(world.ReadDirectoryAudits) }
+		must(t, s, "blocked foreign_token", noGap)
+	})
+}
+
+func TestTerraformWritesTheOldTokenBack(t *testing.T) {
+	overwrite := func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) }
+	t.Run("the audit tells", func(t *testing.T) {
+		s := usual()
+		s.hands = map[string]func(*lab){"graph.log#1": overwrite}
+		must(t, s, "blocked credentials_overwritten", noGap)
+	})
+	t.Run("AWS's log tells", func(t *testing.T) {
+		s := usual()
+		s.prepare = func(l *lab) { l.deny(world.ReadDirectoryAudits) }
+		s.hands = map[string]func(*lab){"graph.log#1": overwrite}
+		must(t, s, "done", noGap, told("terraform", "saving the new token once more", "attributed"))
+	})
+	t.Run("nothing tells, and nobody is asked", func(t *testing.T) {
+		s := usual()
+		s.quirks.CloudTrail = world.TrailAbsent
+		s.policy.Approval = ApproveNever
+		s.prepare = func(l *lab) { l.deny(world.ReadDirectoryAudits) }
+		s.hands = map[string]func(*lab){"graph.log#1": overwrite}
+		must(t, s, "done", noGap, told("terraform", "(again): done", "deleted token"))
+	})
+}
+
+func TestOneUserFailsInEveryCycle(t *testing.T) {
+	s := usual()
+	s.quirks = quirk("failing_user", world.OneUserFails)
+	must(t, s, "done", noGap, told("entry_level_errors: used"))
+}
+
+// What else happens.
+
+func TestAnExpiredTokenMakesRoom(t *testing.T) {
+	s := usual()
+	s.spec = world.Expiring("corp")
+	must(t, s, "done", noGap, told("(expired)", "created token", "ended: done"))
+	s.policy.DeleteExpiredToken = false
+	must(t, s, "blocked two_tokens", noGap)
+}
+
+func TestRepairOutOfQuarantine(t *testing.T) {
+	s := usual()
+	s.spec = world.Quarantined("corp")
+	must(t, s, "done", told("Entra's own test of the saved credentials fails; looking again", "created token", "saved in", "started the job", "attributed", "(expired)", "ended: done"))
+	t.Run("by itself, soon", func(t *testing.T) {
+		s.prepare = func(l *lab) { // the next automatic attempt is near
+			l.person(func(w *world.World) error {
+				job, err := w.Job(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+				time.Sleep(job.Quarantine.NextAttempt.Sub(w.EntraNow()) - 50*time.Minute)
+				return err
+			})
+		}
+		must(t, s, "done", func(t *testing.T, o outcome) {
+			for start := range world.RecordsOf[world.Start](o.lab.world) {
+				t.Errorf("it did not wait for the automatic attempt: %s", start)
+			}
+		})
+	})
+}
+
+func TestRepairWithTheTokenThatTheVaultHas(t *testing.T) {
+	s := short()
+	s.quiet = false
+	s.spec = world.Healthy("corp")
+	s.prepare = func(l *lab) { rememberOld(l); l.saveGarbage() }
+	s.begin = func(l *lab, ses *session) {
+		time.Sleep(2 * time.Hour) // until the next cycle fails
+		l.alert(context.Background(), ses)
+	}
+	must(t, s, "done", told("quarantine", "alert: started", "saved in", "exclusive"), func(t *testing.T, o outcome) {
+		if o.status.TokensCreated != 0 {
+			t.Error("a token was created although the vault had a good one")
+		}
+	})
+}
+
+func TestAnOperatorsToken(t *testing.T) {
+	s := usual()
+	s.policy.Issuer = bridge.IssuerOperator
+	s.begin = offer("")
+	must(t, s, "done", noGap, told("created token", "a person starts a rotation", "works at AWS", "deleted token", "ended: done"), func(t *testing.T, o outcome) {
+		if o.status.TokensCreated != 0 {
+			t.Error("the exporter created a token")
+		}
+	})
+	s.begin, s.limit = nil, time.Hour
+	play(t, s, told("alert: disabled: rotation.issuer is operator"))
+}
+
+func TestTheNewTokenNeverWorks(t *testing.T) {
+	s := usual()
+	s.quirks.NewLag = 3 * time.Hour
+	must(t, s, "aborted", noGap, told("AWS does not accept it", "giving up", "(undo)", "ended: aborted"), func(t *testing.T, o outcome) {
+		if got := o.lab.memory.values(); len(got) != 0 {
+			t.Errorf("the vault still holds %d values", len(got))
+		}
+	})
+}
+
+func TestWaitsThatNeedNobody(t *testing.T) {
+	seen := map[string]bool{}
+	look := func(s *scenario) {
+		s.until = func(l *lab, ses *session) bool {
+			seen[ses.engine.Status(l.at.Name).Waiting] = true
+			return l.isOver(ses)
+		}
+	}
+	s := usual()
+	s.quirks.CloudTrail = world.TrailAbsent
+	s.hands = map[string]func(*lab){
+		"graph.put#1": (*lab).pause,
+		"graph.job#8": func(l *lab) {
+			l.world.Schedule(time.Now().Add(3*time.Hour), "start", func(w *world.World) { go l.startByHand() })
+		},
+	}
+	look(&s)
+	must(t, s, "done", noGap)
+	s = usual()
+	s.spec = world.Quarantined("corp")
+	s.quirks.Recovery = world.NeedsStart
+	look(&s)
+	s.every = func(l *lab, name string) {
+		if name == "graph.start" { // whose effect is a cycle that fails for a while: the engine must retry by itself
+			l.onlyFrom(world.ExporterAddress)
+			l.world.Schedule(time.Now().Add(20*time.Minute), "open again", func(w *world.World) { go l.onlyFrom(world.EntraAddress) })
+		}
+	}
+	play(t, s, func(*testing.T, outcome) {})
+	s = usual()
+	s.hands = map[string]func(*lab){"graph.put#2": func(l *lab) { l.fail("journal.save", 40*time.Minute) }}
+	look(&s)
+	must(t, s, "done", noGap)
+	s = usual()
+	s.begin = func(l *lab, ses *session) {
+		ctx := context.Background()
+		l.alert(ctx, ses)
+		time.Sleep(2 * time.Hour)
+		if err := ses.engine.Hold(ctx, l.at.Name, false); err != nil {
+			t.Error(err)
+		}
+		time.AfterFunc(5*time.Hour, func() { _ = ses.engine.Hold(ctx, l.at.Name, true) })
+	}
+	look(&s)
+	must(t, s, "done", noGap)
+	for _, reason := range WaitingReasons() {
+		if !seen[string(reason)] {
+			t.Errorf("never waited for %s: %v", reason, seen)
+		}
+	}
+}
+
+// fail refuses every call of this name for a while.
+func (l *lab) fail(name string, during time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	named := map[string]fault{name: refused}
+	l.named, named = named, l.named
+	time.AfterFunc(during, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.named = named
+	})
+}
+
+// Each phase × {refused, answer lost, killed}.
+func TestEachPhaseSurvives(t *testing.T) {
+	quarantined := func(s *scenario) { s.spec = world.Quarantined("corp") }
+	rejected := func(s *scenario) { s.quirks.NewLag = 3 * time.Hour }
+	tests := []struct {
+		phase  bridge.Phase
+		call   string
+		change func(*scenario)
+		want   map[fault]string // default: done
+	}{
+		{bridge.PhasePlan, "aws.list#2", nil, nil},
+		{bridge.PhasePlan, "vault.reserve#1", nil, nil},
+		{bridge.PhaseCreate, "aws.create#1", nil, map[fault]string{none: "aborted"}},
+		{bridge.PhaseTest, "graph.inline#3", nil, nil},
+		{bridge.PhaseSwitch, "graph.put#1", nil, nil},
+		{bridge.PhaseResume, "graph.start#1", quarantined, nil},
+		{bridge.PhaseVerify, "graph.log#1", nil, nil},
+		{bridge.PhaseRetire, "aws.delete#1", nil, nil},
+		{bridge.PhaseConfirm, "graph.test#14", nil, nil},
+		{bridge.PhaseConfirm, "vault.destroy#5", func(s *scenario) { s.prepare = rememberOld }, nil},
+		{bridge.PhaseUndo, "aws.delete#1", rejected, map[fault]string{none: "aborted"}},
+	}
+	for _, test := range tests {
+		for _, f := range []fault{refused, answerLost, killedBefore, killedAfter} {
+			t.Run(fmt.Sprintf("%s %s %s", test.phase, test.call, f), func(t *testing.T) {
+				s := usual()
+				if test.change != nil {
+					test.change(&s)
+				}
+				s.named = map[string]fault{test.call: f}
+				want := "done"
+				for key, ending := range test.want {
+					if key == f || key == none {
+						want = ending
+					}
+				}
+				must(t, s, want, told("FAULT "+string(f)+" at "+strings.Split(test.call, "#")[0]))
+			})
+		}
+	}
+}
+
+// TestToldAtOnce: two servers and a command line on one store make one rotation.
+func TestToldAtOnce(t *testing.T) {
+	s := usual()
+	s.begin = func(l *lab, first *session) {
+		ctx := l.ctx
+		second := l.serve(ctx)
+		line := l.open()
+		decisions := make(chan string, 3)
+		go func() { decisions <- string(l.alert(ctx, first)) }()
+		go func() { decisions <- string(l.alert(ctx, second)) }()
+		go func() {
+			if err := line.engine.Start(ctx, l.at.Name, StartOptions{}); err != nil {
+				decisions <- "refused"
+				return
+			}
+			decisions <- "started"
+			_, _ = line.engine.Carry(ctx, l.at.Name, l)
+		}()
+		got := []string{<-decisions, <-decisions, <-decisions}
+		if n := len(slices.DeleteFunc(slices.Clone(got), func(d string) bool { return d != "started" })); n != 1 {
+			t.Errorf("%d of three started a rotation: %v", n, got)
+		}
+	}
+	must(t, s, "done", noGap, func(t *testing.T, o outcome) {
+		if o.lab.counts["aws.create"] != 1 || o.lab.counts["aws.delete"] != 1 {
+			t.Errorf("created %d times, deleted %d times", o.lab.counts["aws.create"], o.lab.counts["aws.delete"])
+		}
+	})
+}
+
+func TestDryRunTellsEverythingAndChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(world.DefaultQuirks(), world.Expiring("corp"), defaultPolicy())
+		ses := l.open()
+		if err := ses.engine.DryRun(t.Context(), "corp", StartOptions{}, l); err != nil {
+			t.Fatal(err)
+		}
+		o := outcome{lab: l}
+		told("tokens at AWS", "provisioning job: active", "in use", "a rotation would begin", "it would delete token", "(expired), then create one", "save it to Entra", "approval: first")(t, o)
+		for _, call := range l.trace {
+			if strings.HasPrefix(call, "journal.") || strings.HasPrefix(call, "vault.") || slices.Contains([]string{"aws.create", "aws.delete", "graph.put", "graph.start"}, call) {
+				t.Errorf("it called %s", call)
+			}
+		}
+		if t.Failed() {
+			t.Log(l.story())
+		}
+	})
+}
+
+func TestModeDryRunTellsItInTheLog(t *testing.T) {
+	s := usual()
+	s.policy.Mode, s.limit, s.alerts = bridge.RotationDryRun, 2*time.Hour, 10*time.Minute
+	play(t, s, func(t *testing.T, o outcome) {
+		told("alert: dry_run", "dry run: a rotation would begin", "alert: dry_run", "dry run: it would create a token")(t, o)
+		if n := strings.Count(o.lab.story(), "dry run: a rotation would begin"); n < 2 || n > 3 || o.lab.counts["journal.save"] > 0 {
+			t.Errorf("%d dry runs, %d journal entries", n, o.lab.counts["journal.save"])
+		}
+	})
+}
+
+// A person's operations.
+
+func TestAbort(t *testing.T) {
+	t.Run("before the point of no undo", func(t *testing.T) {
+		s := usual()
+		s.hands = map[string]func(*lab){"graph.inline#3": func(l *lab) { go l.operate(t, (*Engine).Abort) }}
+		must(t, s, "aborted", noGap, told("created token", "deleted token", "(undo)", "ended: aborted: a person aborted it"))
+	})
+	t.Run("after it", func(t *testing.T) {
+		s := usual()
+		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
+			go func() {
+				if err := l.current.engine.Abort(context.Background(), "corp"); err == nil {
+					t.Error("it can be aborted after a PUT")
+				}
+			}()
+		}}
+		must(t, s, "done", noGap)
+	})
+}
+
+// operate does what a person does at a command line, and demands that it works.
+func (l *lab) operate(t *testing.T, do func(*Engine, context.Context, string) error) {
+	if err := do(l.current.engine, context.Background(), l.at.Name); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestResetNeverGoesBackBeforeASave(t *testing.T) {
+	s := usual()
+	s.quirks = quirk("put_secrets", world.PutLimited)
+	reset := false
+	s.until = func(l *lab, ses *session) bool {
+		if !l.isOver(ses) || reset {
+			return l.isOver(ses)
+		}
+		reset = true
+		l.person(func(w *world.World) error { return w.SetQuirk("put_secrets", world.PutMerges) })
+		l.operate(t, (*Engine).Reset)
+		return false
+	}
+	must(t, s, "done", noGap, told("storage_limit", "works at AWS", "ended: done"), func(t *testing.T, o outcome) {
+		if o.lab.counts["aws.create"] != 1 {
+			t.Errorf("created %d tokens: the first was to be used again", o.lab.counts["aws.create"])
+		}
+	})
+}
+
+func TestRetireTokenSettlesTwoTokens(t *testing.T) {
+	s := usual()
+	stuck[TwoTokens](&s)
+	settled := false
+	s.until = func(l *lab, ses *session) bool {
+		if !l.isOver(ses) || settled {
+			return l.isOver(ses)
+		}
+		settled = true
+		l.operate(t, (*Engine).Reset)
+		if err := ses.engine.Start(context.Background(), l.at.Name, StartOptions{Force: true, Retire: l.at.TokenIDs[1]}); err != nil {
+			t.Error(err)
+		}
+		return false
+	}
+	must(t, s, "blocked") // the first one
+	settled = false
+	play(t, s, func(t *testing.T, o outcome) {
+		if o.status.Endings[bridge.EndingDone] != 1 {
+			t.Errorf("the second rotation did not get done\n%s", o.lab.story())
+		}
+	})
+}
+
+func TestAdoptLetsGoOn(t *testing.T) {
+	s := usual()
+	s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) }}
+	adopted := false
+	s.until = func(l *lab, ses *session) bool {
+		if !l.isOver(ses) || adopted {
+			return l.isOver(ses)
+		}
+		adopted = true
+		if err := ses.engine.Adopt(context.Background(), l.at.Name, ""); err != nil {
+			t.Error(err)
+		}
+		return false
+	}
+	must(t, s, "done", noGap, told("credentials_overwritten", "saved in", "ended: done"))
+}
+
+func TestOperationsSayWhatIsWrong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
+		e, ctx := l.open().engine, t.Context()
+		_, _, showErr := e.ShowToken(ctx, "corp")
+		for _, test := range []struct {
+			err  error
+			want string
+		}{
+			{e.Start(ctx, "nobody", StartOptions{}), `no connection "nobody" is configured`},
+			{e.Approve(ctx, "corp", "x"), "connection corp: no rotation is open"},
+			{e.Abort(ctx, "corp"), "connection corp: no rotation is open"},
+			{e.Adopt(ctx, "corp", "x"), "token x is not listed at AWS: " + l.at.TokenIDs[0] + " (created 1999-01-21 00:00, expires 2000-01-21 00:00)"},
+			{e.Reset(ctx, "nobody"), `no connection "nobody" is configured, and the journal knows none`},
+			{showErr, `connection corp: the vault does not hold the value of token ""`},
+		} {
+			if test.err == nil || test.err.Error() != test.want {
+				t.Errorf("got  %v\nwant %s", test.err, test.want)
+			}
+		}
+		if err := e.Start(ctx, "corp", StartOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct {
+			err  error
+			want string
+		}{
+			{e.Start(ctx, "corp", StartOptions{Force: true}), "is in phase plan"},
+			{e.Reset(ctx, "corp"), "connection corp: its rotation is not blocked, it is in phase plan"},
+			{e.Approve(ctx, "corp", "x"), "connection corp: token x is not one that this rotation wants to delete; those are: none"},
+		} {
+			if test.err == nil || !strings.Contains(test.err.Error(), test.want) {
+				t.Errorf("got  %v\nwant %s", test.err, test.want)
+			}
+		}
+	})
+}
+
+func TestAStopLetsTheActInFlightFinish(t *testing.T) {
+	s := usual()
+	s.limit = 2 * time.Hour
+	s.hands = map[string]func(*lab){"aws.create#1": func(l *lab) {
+		l.current.stop()
+		time.Sleep(2 * time.Second)
+	}}
+	s.after = time.Minute
+	play(t, s, func(t *testing.T, o outcome) {
+		rec, err := decodeRecord(o.lab.memory.records[o.lab.at.Binding.Key()].content, o.lab.at.Binding.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(rec.Rotation.Creates); n != 1 || !rec.Rotation.Creates[0].done() || rec.Lease.Holder != "" || len(o.lab.memory.values()) != 1 {
+			t.Errorf("creates %+v, lease %+v", rec.Rotation.Creates, rec.Lease)
+		}
+	})
+}
+
+func TestTheLeaseIsNotWaitedOutForAHolderThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
+		b := newBook(l.open(), l.at.Binding.Key())
+		if _, err := b.open(t.Context(), l.at.Binding, "corp"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := seize(t.Context(), b, "first", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := seize(t.Context(), b, "second", func(string) bool { return false }); !errors.Is(err, errHeldElsewhere) {
+			t.Errorf("two hold the lease: %v", err)
+		}
+		if _, err := seize(t.Context(), b, "second", func(holder string) bool { return holder == "first" }); err != nil {
+			t.Error(err)
 		}
 	})
 }

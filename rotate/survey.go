@@ -54,6 +54,9 @@ func (r *run) survey(ctx context.Context) (*findings, error) {
 		return nil, err
 	}
 	f.control = garbage == bridge.VerdictBad
+	if hidesAddress(current) && !f.control && r.connection.TenantURL == "" {
+		return nil, blocked(UnknownSecretKeys, "Entra hides its Tenant URL, and its inline test passes with anything, so no other one can be tried; set tenant_url")
+	}
 	if f.list, err = r.agreedTokens(ctx); err != nil {
 		return nil, err
 	}

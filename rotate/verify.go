@@ -32,11 +32,7 @@ func verifyPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if following, err := r.takeCare(ctx, job); following != "" || err != nil {
 		return following, err
 	}
-	used, err := r.used(ctx, job, r.rotation().Proof.Stored)
-	if err != nil {
-		return "", err
-	}
-	if used {
+	if r.used(job, r.rotation().Proof.Stored) {
 		return bridge.PhaseRetire, r.journalUsed(ctx, job)
 	}
 	if job.Quarantine != nil {
@@ -57,7 +53,7 @@ func (r *run) takeCare(ctx context.Context, job bridge.Job) (bridge.Phase, error
 	if detail := r.failing(job); detail != "" {
 		return r.renew(ctx, SwitchReverted, detail)
 	}
-	if time.Since(r.cared)*r.pace < careEvery {
+	if r.passed(r.cared) < careEvery {
 		return "", nil
 	}
 	if err := r.checkForeignChange(ctx); err != nil {
@@ -72,7 +68,7 @@ func (r *run) takeCare(ctx context.Context, job bridge.Job) (bridge.Phase, error
 
 // failing tells whether Entra's engine, with what it must have read since, is refused.
 func (r *run) failing(job bridge.Job) string {
-	since := r.rotation().Proof.Stored.Graph.Add(engineCache)
+	since := r.rotation().Proof.Stored.Graph.Add(engineCache / r.pace)
 	switch cycle, q := job.LastCycle, job.Quarantine; {
 	case cycle != nil && cycle.State == bridge.CycleFailed && cycle.Began.After(since) && cycle.ErrorCode == bridge.QuarantineCodeBadCredentials:
 		return "the provisioning cycle of " + day(cycle.Began) + " was refused by AWS"
