@@ -14,11 +14,11 @@ curl --silent --show-error --fail-with-body \
 	--header 'Content-Type: application/json' \
 	--data @deploy/demo/alert.json http://localhost:10199/webhook/alertmanager
 
-shown=0
+touch "$directory/shown"
 for _ in $(seq 600); do
 	exporter rotation show expiring 2>/dev/null >"$directory/story" || true
-	tail -n "+$((shown + 1))" "$directory/story"
-	shown=$(wc -l <"$directory/story")
+	grep -vxFf "$directory/shown" "$directory/story" || true # what is new
+	cp "$directory/story" "$directory/shown"
 	grep -q '^  ended' "$directory/story" && break
 	sleep 1
 done
