@@ -67,7 +67,7 @@ var next = map[Blocked]string{
 	QuarantineOther:        "resolve the quarantine in Entra, then rotation reset CONNECTION",
 	ProofTimeout:           "look at the provisioning log in Entra, then rotation reset CONNECTION",
 	ProofContradicted:      "enter the new token in Entra by hand (rotation show-token CONNECTION), then rotation reset CONNECTION",
-	EntraHoldsDeadToken:    "enter a valid token in Entra now (docs/rotation.md, by hand), then rotation adopt CONNECTION",
+	EntraHoldsDeadToken:    "enter the new token in Entra by hand now (rotation show-token CONNECTION), then rotation adopt CONNECTION",
 	CredentialsOverwritten: "stop whoever writes the old token (Terraform?), then rotation reset CONNECTION",
 	DeleteRefused:          "delete the old token at AWS by hand, then rotation reset CONNECTION",
 	Permission:             "doctor CONNECTION, grant what it names, then rotation reset CONNECTION",

@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
@@ -116,6 +117,9 @@ func (r *run) anotherStays(list bridge.TokenList, leaving bridge.Token) error {
 		if token.ID != leaving.ID && !token.Expires.IsZero() && token.Expires.Sub(r.aws.now()) >= staysValid {
 			return nil
 		}
+	}
+	if !slices.ContainsFunc(list.Tokens, func(t bridge.Token) bool { return t.ID != leaving.ID && !r.expired(t) }) {
+		return blocked(EntraHoldsDeadToken, "token %s is the only valid one, so it is kept although it could not be put to use", leaving.ID)
 	}
 	return blocked(LifetimeTooShort, "deleting token %s would leave none that is valid for another week", leaving.ID)
 }

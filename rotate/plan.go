@@ -217,6 +217,7 @@ func (r *run) journalPlan(ctx context.Context, f *findings, due string, token *b
 	return r.write(ctx, func(rec *record) {
 		rec.Rotation.Plan.Tokens, rec.Rotation.Plan.Keys = tokens, f.keys
 		rec.Rotation.Plan.Control, rec.Rotation.Plan.Trusted, rec.Rotation.Plan.Due = f.control, trusted, due
+		rec.Rotation.Plan.Dead = f.saved == bridge.VerdictBad
 		rec.Rotation.NewToken = token
 		rec.ForeignChange = foreign
 		if f.inUse != "" {

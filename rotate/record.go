@@ -73,151 +73,6 @@ type window struct {
 	Known bool      `json:"known,omitempty"` // what became of the call
 }
 
-// rotation is one rotation from its trigger to its end.
-type rotation struct {
-	ID      string        `json:"id"`
-	Trigger string        `json:"trigger"`
-	Forced  bool          `json:"forced,omitempty"` // start even though it is not due
-	Issuer  bridge.Issuer `json:"issuer"`
-	Retire  string        `json:"retire,omitempty"` // a person named this token as unused
-
-	Phase   bridge.Phase `json:"phase"`
-	Started moment       `json:"started"`
-	Phases  []passage    `json:"phases,omitempty"`
-
-	Plan     plan          `json:"plan"`
-	NewToken *bridge.Token `json:"new_token,omitempty"`
-	Entry    string        `json:"entry,omitempty"`   // the vault entry that holds, or will hold, its value
-	Offered  string        `json:"offered,omitempty"` // a token that an operator made, by id
-	Silence  time.Duration `json:"silence,omitempty"` // the longest time without a journal entry since the create
-
-	Creates []act  `json:"creates,omitempty"`
-	Tests   tests  `json:"tests,omitzero"`
-	Puts    []act  `json:"puts,omitempty"`
-	Starts  []act  `json:"starts,omitempty"`
-	Canary  []act  `json:"canary,omitempty"`
-	Deletes []act  `json:"deletes,omitempty"`
-	Round   int    `json:"round,omitempty"` // how often a person reset it; acts are counted per round
-	Want    string `json:"want,omitempty"`  // why the token is to be saved to Entra (again)
-	Rescues int    `json:"rescues,omitempty"`
-	Renewed int    `json:"renewed,omitempty"` // how often a failed proof was begun anew
-
-	Proof    proof     `json:"proof"`
-	Approval *approval `json:"approval,omitempty"`
-	Abort    string    `json:"abort,omitempty"` // why it is to be given up; "": it is not
-	Waiting  Waiting   `json:"waiting,omitempty"`
-	Standing time.Time `json:"standing,omitzero"` // since when the job stands still; zero: it runs
-	Blocked  *block    `json:"blocked,omitempty"`
-
-	Steps []bridge.RotationStep `json:"steps,omitempty"`
-}
-
-// moment is one point in time on the three clocks involved; zero: not known.
-type moment struct {
-	Local time.Time `json:"local"`
-	AWS   time.Time `json:"aws,omitzero"`
-	Graph time.Time `json:"graph,omitzero"`
-}
-
-// passage is when a phase was entered.
-type passage struct {
-	Phase bridge.Phase `json:"phase"`
-	At    moment       `json:"at"`
-}
-
-// plan is what was found before anything was changed.
-type plan struct {
-	Tokens   []planned `json:"tokens,omitempty"`
-	Keys     []string  `json:"keys,omitempty"`    // of Entra's provisioning credentials
-	Control  bool      `json:"control,omitempty"` // an inline test with garbage failed, so inline tests are evidence
-	Trusted  bool      `json:"trusted,omitempty"`
-	DueSince time.Time `json:"due_since,omitzero"` // the first reading that said so
-	Due      string    `json:"due,omitempty"`      // why it is due
-	BadSince time.Time `json:"bad_since,omitzero"` // Entra's own test fails
-}
-
-// planned is a token that was there before.
-type planned struct {
-	bridge.Token
-	Role     bridge.TokenRole `json:"role"`
-	Evidence string           `json:"evidence,omitempty"`
-}
-
-// tests are the trials of the new token before it is switched to.
-type tests struct {
-	Began  time.Time `json:"began,omitzero"`
-	Passed moment    `json:"passed,omitzero"`
-	Last   string    `json:"last,omitempty"` // the last finding that was not good
-}
-
-// proof is what speaks for the new token being the one in use.
-type proof struct {
-	Level      bridge.ProofLevel `json:"level,omitempty"`
-	Put        int               `json:"put,omitempty"` // the PUT that was found stored, by number
-	Stored     moment            `json:"stored,omitzero"`
-	Used       moment            `json:"used,omitzero"`
-	Strong     bool              `json:"strong,omitempty"` // something really was provisioned
-	Attributed moment            `json:"attributed,omitzero"`
-	How        string            `json:"how,omitempty"`    // log | circumstance
-	Probes     []moment          `json:"probes,omitempty"` // our own calls with the new value, to be found in AWS's log
-	Gone       moment            `json:"gone,omitzero"`    // every old token was missing in two lists
-	Settled    moment            `json:"settled,omitzero"` // and is refused everywhere
-	Exclusive  moment            `json:"exclusive,omitzero"`
-	Ran        time.Duration     `json:"ran,omitempty"` // how long was waited for it while the job ran
-}
-
-// approval is a person's leave to delete one token.
-type approval struct {
-	TokenID string    `json:"token_id"`
-	At      time.Time `json:"at"`
-}
-
-// block is why a rotation stopped until a person acts.
-type block struct {
-	Reason   Blocked   `json:"reason"`
-	Sentence string    `json:"sentence"`
-	At       time.Time `json:"at"`
-}
-
-// PUT attempted is the point of no undo.
-func (r *rotation) putAttempted() bool { return len(r.Puts) > 0 }
-
-// old lists the planned tokens that are to be gone at the end.
-func (r *rotation) old() []planned {
-	return slices.DeleteFunc(slices.Clone(r.Plan.Tokens), func(p planned) bool {
-		return r.NewToken != nil && p.ID == r.NewToken.ID
-	})
-}
-
-func tokensOf(list []planned) []bridge.Token {
-	tokens := make([]bridge.Token, len(list))
-	for i, p := range list {
-		tokens[i] = p.Token
-	}
-	return tokens
-}
-
-// newID returns the id of the new token; "" as long as there is none.
-func (r *rotation) newID() string {
-	if r.NewToken == nil {
-		return ""
-	}
-	return r.NewToken.ID
-}
-
-// creating tells whether a token was asked for and it is not known what came of it.
-func (r *rotation) creating() bool {
-	return len(r.Creates) > 0 && !r.Creates[len(r.Creates)-1].done() && !r.Creates[len(r.Creates)-1].refused()
-}
-
-// lastPut returns the latest attempt to save; false when there was none.
-func (r *rotation) lastPut() (act, bool) {
-	if len(r.Puts) == 0 {
-		return act{}, false
-	}
-	return r.Puts[len(r.Puts)-1], true
-}
-
 // encode writes the record as it is stored.
 func (r *record) encode() ([]byte, error) {
 	content, err := json.Marshal(r)
@@ -241,6 +96,9 @@ func decodeRecord(content []byte, key string) (*record, error) {
 	}
 	if r.Binding.Key() != key {
 		return nil, fmt.Errorf("%w: foreign: it belongs to the binding %s, not to %s", errUnreadable, r.Binding.Key(), key)
+	}
+	if r.Tokens == nil { // no token was listed
+		r.Tokens = map[string]bridge.Token{}
 	}
 	if r.Rotation != nil {
 		if err := r.Rotation.check(); err != nil {
@@ -266,24 +124,6 @@ func foreign(content []byte) error {
 	default:
 		return nil
 	}
-}
-
-// check refuses what no version of this program writes.
-func (r *rotation) check() error {
-	if r.ID == "" || !slices.Contains(bridge.Phases(), r.Phase) || r.Phase == bridge.PhaseIdle || r.Phase == bridge.PhaseBlocked {
-		return fmt.Errorf("rotation %q in phase %q", r.ID, r.Phase)
-	}
-	for _, list := range [][]act{r.Creates, r.Puts, r.Starts, r.Canary, r.Deletes} {
-		for i, a := range list {
-			if a.Number != i+1 {
-				return fmt.Errorf("act %d stands at place %d", a.Number, i+1)
-			}
-		}
-	}
-	if after := r.Phase != bridge.PhasePlan && r.Phase != bridge.PhaseCreate; after && r.NewToken == nil {
-		return fmt.Errorf("phase %s without a new token", r.Phase)
-	}
-	return nil
 }
 
 // newRecord is the record of a binding about which nothing is remembered.

@@ -82,7 +82,7 @@ func (r *run) maySaveAgain(ctx context.Context) error {
 		return err
 	}
 	reason := SwitchFailed
-	if rot.Rescues > 0 {
+	if rot.Rescues > 0 || rot.Plan.Dead {
 		reason = EntraHoldsDeadToken
 	}
 	return blocked(reason, "token %s was saved to Entra %d times and Entra's own test of it stays bad; %s",

@@ -114,6 +114,8 @@ func (r *run) try(ctx context.Context, value bridge.Secret) (bool, finding, erro
 	switch {
 	case err != nil:
 		return false, finding{EndpointRefusesEntra, "Entra's test did not take place: " + err.Error()}, nil
+	case inline == rejected && verdict == accepted && r.rotation().Plan.Dead:
+		return true, finding{}, nil // it may have tested what is saved; there is nothing to lose
 	case inline == rejected && verdict == accepted:
 		return false, finding{EndpointRefusesEntra, "AWS accepts it from here, but Entra's test of the endpoint with it fails"}, nil
 	case inline == rejected:
