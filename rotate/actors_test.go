@@ -92,7 +92,7 @@ func actors() []actor {
 	return []actor{
 		{"a person creates a token", func(l *lab) { l.createByHand() }, nil, []string{"done", "aborted", "blocked foreign_token", "blocked two_tokens", "blocked orphan_token"}},
 		{"a person deletes the old token", func(l *lab) { deleteByHand(l, l.at.TokenIDs[0]) }, nil, []string{"done", "aborted", "blocked *"}},
-		{"a person deletes the new token", func(l *lab) { deleteByHand(l, newest(l)) }, nil, []string{"done", "aborted", "blocked new_token_rejected", "blocked foreign_token", "blocked entra_holds_dead_token", "blocked credentials_overwritten", "blocked orphan_token", "blocked switch_failed"}},
+		{"a person deletes the new token", func(l *lab) { deleteByHand(l, newest(l)) }, nil, []string{"done", "aborted", "blocked new_token_rejected", "blocked foreign_token", "blocked entra_holds_dead_token", "blocked credentials_overwritten", "blocked orphan_token", "blocked switch_failed", "blocked lifetime_too_short"}},
 		{"a person saves another token", func(l *lab) { l.saveByHand(world.ActorPerson, l.createByHand()) }, nil, []string{"done", "aborted", "blocked foreign_token", "blocked two_tokens", "blocked credentials_overwritten", "blocked orphan_token"}},
 		{"terraform writes the old token back", func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) }, nil, []string{"done", "blocked credentials_overwritten", "blocked switch_reverted", "blocked entra_holds_dead_token"}},
 		{"a person pauses the job for three hours", func(l *lab) { byHand(pauseJob)(l); later(3*time.Hour, startJob)(l) }, nil, []string{"done"}},
@@ -181,7 +181,7 @@ func replicas(trace []string) []trial {
 				l.extra = append(l.extra, l.serveBeside(l.ctx))
 				l.alert(l.ctx, first)
 			}
-			trials = append(trials, trial{scenario: s, base: short, prefix: "replica ", name: fmt.Sprintf("replica:%s", strike{at, call, f}),
+			trials = append(trials, trial{scenario: s, base: short, prefix: "replica ", name: fmt.Sprintf("replica:%s", strike{at, call, f, ""}),
 				allowed: []string{"done", "aborted", "blocked state_restored", "blocked orphan_token"}})
 		}
 	}

@@ -206,6 +206,11 @@ func (b *book) change(ctx context.Context, edit func(*record) error) (*record, e
 		if err := edit(next); err != nil {
 			return nil, err
 		}
+		if next.Rotation != nil {
+			if err := next.Rotation.check(); err != nil { // what could not be read again is never written
+				return nil, fmt.Errorf("writing the journal %s: %w", b.key, err)
+			}
+		}
 		next.Sequence++
 		next.Updated = time.Now().UTC()
 		content, err := next.encode()

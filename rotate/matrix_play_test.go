@@ -56,12 +56,12 @@ type coverage struct {
 	began    time.Time
 }
 
+func newCoverage() *coverage {
+	return &coverage{endings: map[string]int{}, steps: map[string]int{}, blocked: map[string]int{}, waiting: map[string]int{}, began: time.Now()}
+}
+
 // play plays trials on all processors, each in a bubble of its own.
 func (c *coverage) play(t *testing.T, trials []trial) []result {
-	if c.began.IsZero() {
-		c.began = time.Now()
-		c.endings, c.steps, c.blocked, c.waiting = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
-	}
 	if *only != "" {
 		trials = slices.DeleteFunc(trials, func(tr trial) bool { return tr.name != *only })
 	}

@@ -71,7 +71,7 @@ func repair() scenario {
 // thing that can go wrong at each of them; then with two things, and with other people's
 // hands. It ends by demanding that everything there is was reached.
 func TestCrashMatrix(t *testing.T) {
-	reached := &coverage{}
+	reached := newCoverage()
 	trace := undisturbed(t, short)
 	if *only != "" && strings.Contains(*only, "+") {
 		reached.play(t, []trial{pairNamed(*only)})
@@ -85,7 +85,7 @@ func TestCrashMatrix(t *testing.T) {
 	reached.play(t, pairsOf(singles))
 	reached.play(t, replicas(trace))
 	reached.play(t, actorsAt(trace))
-	reached.play(t, situations())
+	reached.play(t, slices.Concat(situations(), traps()))
 	if *only == "" {
 		reached.demand(t)
 	}
@@ -108,10 +108,17 @@ func singlesOf(prefix string, trace []string, base func() scenario) []trial {
 	var trials []trial
 	for number, call := range trace {
 		for _, f := range kinds(call) {
-			trials = append(trials, faulty(base, prefix, []strike{{number, call, f}}))
+			trials = append(trials, faulty(base, prefix, []strike{{number, call, f, following(trace, number)}}))
 		}
 	}
 	return trials
+}
+
+func following(trace []string, number int) string {
+	if number+1 < len(trace) {
+		return trace[number+1]
+	}
+	return ""
 }
 
 // strike is one fault at one call.
@@ -119,6 +126,7 @@ type strike struct {
 	number int
 	call   string
 	fault  fault
+	next   string // the call after it, if nothing had happened
 }
 
 func (s strike) String() string {
@@ -163,7 +171,7 @@ func pairsOf(singles []result) []trial {
 					continue
 				}
 				seen[state.Sum64()] = true
-				trials = append(trials, faulty(r.base, r.prefix, []strike{first, {at, call, f}}))
+				trials = append(trials, faulty(r.base, r.prefix, []strike{first, {at, call, f, following(r.trace, at)}}))
 			}
 		}
 	}
@@ -190,7 +198,7 @@ func pairNamed(name string) trial {
 		if _, err := fmt.Sscan(fields[len(fields)-1], &number); err != nil || len(fields) != 3 {
 			panic("no such scenario: " + name)
 		}
-		strikes = append(strikes, strike{number, fields[0], fault(strings.ReplaceAll(fields[1], "_", " "))})
+		strikes = append(strikes, strike{number, fields[0], fault(strings.ReplaceAll(fields[1], "_", " ")), ""})
 	}
 	return faulty(short, "", strikes)
 }

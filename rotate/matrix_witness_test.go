@@ -23,10 +23,12 @@ type witness struct {
 	asked    []time.Time       // creations asked for
 	puts     map[string]int    // by token id
 	leaves   map[string]string // why a deletion was made, by token id
+	known    map[string]bool   // whose value was in the vault when it was deleted
+	used     bool
 }
 
 func watching(l *lab) *witness {
-	w := &witness{lab: l, steps: map[string]bool{}, blocked: map[string]bool{}, waiting: map[string]bool{}, puts: map[string]int{}, leaves: map[string]string{}}
+	w := &witness{lab: l, steps: map[string]bool{}, blocked: map[string]bool{}, waiting: map[string]bool{}, puts: map[string]int{}, leaves: map[string]string{}, known: map[string]bool{}}
 	l.witness = w.act
 	switch l.world.Quirks().PutSecrets {
 	case world.PutKeepsToken, world.PutNeedsAll:
@@ -51,6 +53,34 @@ func (w *witness) look() {
 	if b := w.lab.current.engine.bookFor(w.lab.at.Name); b != nil {
 		if rec := b.last(); rec != nil {
 			w.note(rec)
+			w.proof(rec)
+		}
+	}
+}
+
+// proof holds what the rotation believes to be proven against the truth.
+func (w *witness) proof(rec *record) {
+	rot := rec.Rotation
+	if rot == nil {
+		return
+	}
+	if used := rot.Proof.atLeast(bridge.ProofUsed); used && !w.used {
+		w.lab.mu.Lock()
+		truth := truthOf(w.lab)
+		w.lab.mu.Unlock()
+		if n := len(truth.saves); n == 0 || !truth.cycled(truth.saves[n-1].At.Add(storedAfter)) {
+			w.say("P2: used, and no good cycle began after the save")
+		}
+	}
+	w.used = rot.Proof.atLeast(bridge.ProofUsed)
+	if rot.Phase == bridge.PhaseConfirm && rot.Proof.Settled.Local.IsZero() {
+		w.lab.mu.Lock()
+		defer w.lab.mu.Unlock()
+		for _, old := range rot.old() {
+			value := w.lab.world.TokenValue(old.ID)
+			if w.known[old.ID] && !slices.Contains(w.lab.memory.values(), value) && w.lab.world.TokenAccepted(old.ID) != world.AcceptedByNone {
+				w.say("I3: token %s still works, and its value is gone from the vault", old.ID)
+			}
 		}
 	}
 }
@@ -120,6 +150,7 @@ func (w *witness) remove(rec *record, intent act) {
 	w.lab.mu.Lock()
 	defer w.lab.mu.Unlock()
 	truth := truthOf(w.lab)
+	w.known[intent.TokenID] = slices.Contains(w.lab.memory.values(), w.lab.world.TokenValue(intent.TokenID))
 	token, known := truth.tokens[intent.TokenID]
 	switch {
 	case !known || token.deleted:
@@ -174,10 +205,7 @@ func (w *witness) retire(truth truth, old string) {
 	if truth.now.Sub(first) < retireFloor {
 		w.say("G7: token %s is retired %s after the first save", old, truth.now.Sub(first))
 	}
-	proven := slices.ContainsFunc(truth.cycles, func(c bridge.Cycle) bool {
-		return c.Began.After(first.Add(storedAfter)) && (c.State == bridge.CycleSucceeded || c.State == bridge.CycleEntryLevelErrors)
-	})
-	if !proven {
+	if !truth.cycled(first.Add(storedAfter)) {
 		w.say("G7: token %s is retired, and no good cycle began after the save", old)
 	}
 	for id, token := range truth.tokens {
@@ -204,6 +232,13 @@ type truth struct {
 	approved map[string]bool
 	trusted  bool // an earlier rotation of this binding was done
 	tells    bool // AWS's log tells tokens apart
+}
+
+// cycled tells whether a good cycle began after this time.
+func (t truth) cycled(after time.Time) bool {
+	return slices.ContainsFunc(t.cycles, func(c bridge.Cycle) bool {
+		return c.Began.After(after) && (c.State == bridge.CycleSucceeded || c.State == bridge.CycleEntryLevelErrors)
+	})
 }
 
 type tokenTruth struct {

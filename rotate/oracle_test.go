@@ -24,7 +24,7 @@ func judge(o outcome) []string {
 	j.budget()
 	j.endings()
 	j.values()
-	if l.together > 1 {
+	if l.together > 1 && len(l.extra) == 0 { // one that sleeps is not in flight; the witness looks at the leases
 		j.say("I5: %d acts were in flight at once", l.together)
 	}
 	return j.list
@@ -66,7 +66,7 @@ func (j *verdicts) deletions() {
 		if d.Remaining == 0 && !d.Expired {
 			j.say("I2: token %s was the last valid one", d.TokenID)
 		}
-		if len(d.WasSaved)+len(d.WasCached) > 0 && !j.o.lab.dropped {
+		if len(d.WasSaved)+len(d.WasCached) > 0 && !j.o.lab.dropped && !j.overtaken(d.TokenID, d.At) {
 			j.say("I1: %s", d)
 		}
 	}
@@ -138,6 +138,7 @@ func (j *verdicts) endings() {
 		if len(listed) != 1 || listed[0] != saved || j.world.TokenAccepted(saved) != world.AcceptedByAll {
 			j.say("I3: done, but tokens %v are listed and Entra holds %q (accepted by %s)", listed, saved, j.world.TokenAccepted(saved))
 		}
+		j.exclusive()
 	case j.o.ending == "aborted":
 		if len(listed) > l.atStart {
 			j.say("I3: aborted with %d tokens, there were %d", len(listed), l.atStart)
@@ -198,4 +199,39 @@ func (j *verdicts) values() {
 			}
 		}
 	}
+}
+
+// exclusive is P4: after the last deletion a good cycle has begun and ended.
+func (j *verdicts) exclusive() {
+	var last time.Time
+	for d := range world.RecordsOf[world.Deletion](j.world) {
+		if !d.Expired {
+			last = d.At
+		}
+	}
+	var ended time.Time // the rotation
+	if j.o.last != nil {
+		ended = j.o.last.Ended
+	}
+	for c := range world.RecordsOf[world.CycleEnded](j.world) {
+		if c.Cycle.Began.After(last) && !c.At.After(ended) && c.Cycle.State != bridge.CycleFailed {
+			return
+		}
+	}
+	j.say("P4: done at %s, and no good cycle began after the last deletion at %s", ended.Format(time.TimeOnly), last.Format(time.TimeOnly))
+}
+
+// overtaken tells whether somebody else saved a token after we had saved another one for
+// the last time before this moment. Nothing fences a person: then all that can be asked
+// is that the rescue ends it at once.
+func (j *verdicts) overtaken(tokenID string, at time.Time) bool {
+	by := world.Actor("")
+	for s := range world.RecordsOf[world.Save](j.world) {
+		if !s.At.After(at) && s.After == tokenID {
+			by = s.Actor
+		} else if !s.At.After(at) {
+			by = ""
+		}
+	}
+	return by != "" && by != world.ActorExporter && by != world.ActorScene
 }

@@ -51,7 +51,7 @@ func (s *session) resolve(ctx context.Context) (bridge.Binding, error) {
 // ListTokens implements TokenService.
 func (s *session) ListTokens(ctx context.Context) (bridge.TokenList, error) {
 	l := s.lab
-	return reading(ctx, s, "aws.list", func() (bridge.TokenList, error) {
+	list, err := reading(ctx, s, "aws.list", func() (bridge.TokenList, error) {
 		tokens, err := l.world.ListBearerTokens(exporter, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
 		if err != nil {
 			return bridge.TokenList{}, classified("listing SCIM tokens", err)
@@ -62,6 +62,10 @@ func (s *session) ListTokens(ctx context.Context) (bridge.TokenList, error) {
 		}
 		return list, nil
 	})
+	if err == nil {
+		l.locked(func(w *world.World) { list.Date = w.AWSNow() })
+	}
+	return list, err
 }
 
 // CreateToken implements TokenService.
@@ -135,10 +139,14 @@ func (s *session) CallsSince(ctx context.Context, since time.Time) ([]bridge.SCI
 // Job implements Provisioning.
 func (s *session) Job(ctx context.Context) (bridge.Job, error) {
 	l := s.lab
-	return reading(ctx, s, "graph.job", func() (bridge.Job, error) {
+	job, err := reading(ctx, s, "graph.job", func() (bridge.Job, error) {
 		job, err := l.world.Job(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
 		return job.Job, classified("reading the job", err)
 	})
+	if err == nil { // what is stale is the job, never the answer's Date
+		l.locked(func(w *world.World) { job.Date = w.EntraNow() })
+	}
+	return job, err
 }
 
 // Credentials implements Provisioning.

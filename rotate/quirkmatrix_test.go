@@ -33,7 +33,7 @@ func TestQuirkMatrix(t *testing.T) {
 		slices.SortFunc(rows, func(a, b world.Quirks) int { return strings.Compare(hashedName(a), hashedName(b)) })
 		rows = rows[:min(sample/2, len(rows))]
 	}
-	reached := &coverage{}
+	reached := newCoverage()
 	var trials []trial
 	for _, quirks := range slices.Concat(product, rows) {
 		trials = append(trials, quirky(quirks, nil)...)

@@ -36,7 +36,11 @@ func (r *run) rescue(ctx context.Context) (bridge.Phase, error) {
 		return "", blocked(NewTokenRejected, "the new token %s is not accepted any more, so token %s was put back", rot.newID(), usable.ID)
 	case len(list.Tokens) < slotsOf(list) && rec.Budget.spent(r.aws.now()) == "" && rot.Issuer == bridge.IssuerConsoleAPI:
 		r.say("rescue: no token that Entra could use is left, creating another")
+		at := r.moment()
 		return bridge.PhaseCreate, r.beginRescue(ctx, func(rec *record) {
+			// with the same stroke: only these phases know no new token
+			rec.Rotation.Phase, rec.Rotation.Waiting = bridge.PhaseCreate, notWaiting
+			rec.Rotation.Phases = append(rec.Rotation.Phases, passage{bridge.PhaseCreate, at})
 			rec.Rotation.Plan.Tokens = append(rec.Rotation.Plan.Tokens, planned{Token: *rec.Rotation.NewToken, Role: bridge.RolePrevious, Evidence: "not accepted any more"})
 			rec.Rotation.NewToken, rec.Rotation.Entry, rec.Rotation.Offered, rec.Rotation.Tests = nil, "", "", tests{}
 			rec.Rotation.Want = putRescue
