@@ -1,0 +1,217 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// server is a running Prometheus or Alertmanager.
+type server struct {
+	*process
+	url string
+}
+
+func (s *server) ready(t *testing.T) {
+	t.Helper()
+	eventually(t, 30*time.Second, s.url+" is ready", func() string {
+		response, err := http.Get(s.url + "/-/ready")
+		if err != nil {
+			return err.Error()
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return response.Status
+		}
+		return ""
+	})
+}
+
+// startPrometheus scrapes every second, with the rules of deploy/prometheus. Their `for`
+// and `keep_firing_for` become seconds; the expressions are what they are.
+func startPrometheus(t *testing.T, in, exporterURL string, alertmanagers ...*server) *server {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(in, "rules"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	rules, err := filepath.Glob("../../deploy/prometheus/rules/*.yml")
+	if err != nil || len(rules) == 0 {
+		t.Fatalf("no rules: %v", err)
+	}
+	waits := regexp.MustCompile(`(?m)^(\s+(?:keep_firing_)?for): \w+$`)
+	for _, rule := range rules {
+		write(t, filepath.Join(in, "rules", filepath.Base(rule)), waits.ReplaceAllString(read(t, rule), "$1: 2s"))
+	}
+	var targets []string
+	for _, a := range alertmanagers {
+		targets = append(targets, `"`+strings.TrimPrefix(a.url, "http://")+`"`)
+	}
+	config := filepath.Join(in, "prometheus.yml")
+	write(t, config, replace(t, read(t, "../../deploy/prometheus/prometheus.yml"),
+		"interval: 30s", "interval: 1s",
+		`"alertmanager:9093"`, strings.Join(targets, ", "),
+		"entra-aws-exporter:10199", strings.TrimPrefix(exporterURL, "http://")))
+	address := freeAddress(t)
+	s := &server{url: "http://" + address}
+	s.process = start(t, filepath.Join(in, "prometheus.log"), nil, binary(t, "prometheus"), "--config.file="+config,
+		"--storage.tsdb.path="+filepath.Join(in, "tsdb"), "--web.listen-address="+address, "--rules.alert.resend-delay=2s")
+	s.ready(t)
+	return s
+}
+
+// startAlertmanager runs deploy/alertmanager with other addresses and shorter waits, in
+// an always open window. People are told at people.
+func startAlertmanager(t *testing.T, in, webhook, people, bearer string) *server {
+	t.Helper()
+	address := freeAddress(t)
+	if err := os.MkdirAll(in, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	token := filepath.Join(in, "token")
+	write(t, token, bearer)
+	config := filepath.Join(in, "alertmanager.yml")
+	write(t, config, replace(t, read(t, "../../deploy/alertmanager/alertmanager.yml"),
+		"group_by: [alertname, connection]\n", "group_by: [alertname, connection]\n  group_wait: 1s\n  group_interval: 2s\n",
+		"group_wait: 10s", "group_wait: 1s",
+		"group_interval: 5m", "group_interval: 2s",
+		"repeat_interval: 1h", "repeat_interval: 10s",
+		"monday:thursday", "sunday:saturday", `"08:00"`, `"00:00"`, `"16:00"`, `"24:00"`,
+		"http://entra-aws-exporter:10199/webhook/alertmanager", webhook,
+		"http://localhost:9094/replace-me", people,
+		"/etc/alertmanager/entra-aws-exporter.token", token))
+	s := &server{url: "http://" + address}
+	s.process = start(t, filepath.Join(in, "alertmanager.log"), nil, binary(t, "alertmanager"), "--config.file="+config,
+		"--storage.path="+filepath.Join(in, "data"), "--web.listen-address="+address, "--cluster.listen-address=")
+	s.ready(t)
+	return s
+}
+
+// series is one answer of Prometheus: its labels and its newest value.
+type series struct {
+	Metric map[string]string `json:"metric"`
+	Value  []any             `json:"value"`
+	Values [][]any           `json:"values"`
+}
+
+func (s *server) ask(path string, parameters url.Values) ([]series, error) {
+	response, err := http.Get(s.url + path + "?" + parameters.Encode())
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	var answer struct {
+		Status string `json:"status"`
+		Error  string `json:"error"`
+		Data   struct {
+			Result []series `json:"result"`
+		} `json:"data"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return nil, err
+	}
+	if answer.Status != "success" {
+		return nil, fmt.Errorf("%s", answer.Error)
+	}
+	return answer.Data.Result, nil
+}
+
+// query asks for now.
+func (s *server) query(expression string) ([]series, error) {
+	return s.ask("/api/v1/query", url.Values{"query": {expression}})
+}
+
+// history asks for every second since a moment.
+func (s *server) history(expression string, since time.Time) ([]series, error) {
+	return s.ask("/api/v1/query_range", url.Values{"query": {expression}, "step": {"1"},
+		"start": {since.UTC().Format(time.RFC3339)}, "end": {time.Now().UTC().Format(time.RFC3339)}})
+}
+
+// lacks says that an expression has no result; "" if it has one.
+func (s *server) lacks(expression string) func() string {
+	return func() string {
+		result, err := s.query(expression)
+		switch {
+		case err != nil:
+			return err.Error()
+		case len(result) == 0:
+			return expression + " has no result"
+		default:
+			return ""
+		}
+	}
+}
+
+// has says that an expression has a result; "" if it has none.
+func (s *server) has(expression string) func() string {
+	return func() string {
+		result, err := s.query(expression)
+		switch {
+		case err != nil:
+			return err.Error()
+		case len(result) > 0:
+			return fmt.Sprintf("%s has the result %v", expression, result[0].Metric)
+		default:
+			return ""
+		}
+	}
+}
+
+// recorder keeps what is posted and, with somebody behind it, passes it on.
+type recorder struct {
+	*httptest.Server
+	mu     sync.Mutex
+	bodies []string
+}
+
+func record(t *testing.T, behind string) *recorder {
+	t.Helper()
+	r := &recorder{}
+	next := http.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	if behind != "" {
+		target, err := url.Parse(behind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next = httputil.NewSingleHostReverseProxy(target)
+	}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		body, _ := io.ReadAll(request.Body) // a torn body is passed on as it is
+		r.mu.Lock()
+		r.bodies = append(r.bodies, string(body))
+		r.mu.Unlock()
+		request.Body = io.NopCloser(strings.NewReader(string(body)))
+		next.ServeHTTP(w, request)
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+// posted are the bodies that contain all words.
+func (r *recorder) posted(words ...string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []string
+next:
+	for _, body := range r.bodies {
+		for _, word := range words {
+			if !strings.Contains(body, word) {
+				continue next
+			}
+		}
+		found = append(found, body)
+	}
+	return found
+}
