@@ -31,6 +31,11 @@ func traps() []trial {
 		}),
 		with("nobody approves, one id for all", []string{"waiting approval"}, func(s *scenario) {
 			s.quirks.CloudTrail = world.TrailConstant
+			s.prepare = withHistory
+			s.approves = false
+			s.limit = 3 * 24 * time.Hour
+		}),
+		with("nobody approves, the log begins with the story", []string{"waiting approval"}, func(s *scenario) {
 			s.approves = false
 			s.limit = 3 * 24 * time.Hour
 		}),

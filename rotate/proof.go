@@ -184,8 +184,15 @@ func (r *run) readLog(ctx context.Context, job bridge.Job) (attribution, error) 
 		if err != nil {
 			return unattributed, err
 		}
+		// no other call of ours may be taken for this one, such as those with the old value
+		if err := sleep(ctx, 2*logSlack); err != nil {
+			return unattributed, err
+		}
 		r.probe(ctx, value)
 		at := r.moment()
+		if err := sleep(ctx, 2*logSlack); err != nil {
+			return unattributed, err
+		}
 		return unattributed, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Probes = append(rec.Rotation.Proof.Probes, at) })
 	}
 	created := rot.NewToken.Created

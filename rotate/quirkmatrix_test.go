@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"entra-aws-exporter/internal/simulator/world"
 )
@@ -91,6 +92,12 @@ func endingsOf(q world.Quirks) []string {
 	return endings
 }
 
+// withHistory lets Entra call AWS for a while first, so that AWS's log has something to tell.
+func withHistory(l *lab) {
+	rememberOld(l)
+	time.Sleep(2 * time.Hour)
+}
+
 // situations are scenarios that lead where no single fault does.
 func situations() []trial {
 	with := func(name string, allowed []string, change func(*scenario)) trial {
@@ -100,10 +107,18 @@ func situations() []trial {
 	}
 	return []trial{
 		with("the save is dropped", []string{"blocked *", "done"}, func(s *scenario) { s.quirks.PutSecrets = world.PutKeepsToken; s.quirks.CloudTrail = world.TrailAbsent }),
-		with("the save is dropped, the log shows it", []string{"blocked proof_contradicted"}, func(s *scenario) { s.quirks.PutSecrets = world.PutKeepsToken }),
+		with("the save is dropped, the log shows it", []string{"blocked proof_contradicted"}, func(s *scenario) {
+			s.quirks.PutSecrets = world.PutKeepsToken
+			s.policy.RetireAfter = 4 * time.Hour // the log needs its time to contradict
+			s.prepare = withHistory
+		}),
+		with("the log tells who calls", []string{"done"}, func(s *scenario) {
+			s.approves = false
+			s.prepare = withHistory
+		}),
 		with("the vault is full when the value comes", []string{"aborted"}, func(s *scenario) {
 			s.named = map[string]fault{}
-			for n := 2; n < 8; n++ {
+			for n := 3; n < 9; n++ {
 				s.named[fmt.Sprintf("vault.write#%d", n)] = refused
 			}
 		}),
