@@ -83,6 +83,7 @@ func play(t *testing.T, s scenario, check func(*testing.T, outcome)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		o := l.run(ctx, s)
 		cancel()
+		synctest.Wait() // for other processes on the same store
 		check(t, o)
 	})
 }

@@ -1,0 +1,29 @@
+package rotate
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestEveryReasonIsDocumented: who reads a reason in a metric finds its chapter.
+func TestEveryReasonIsDocumented(t *testing.T) {
+	content, err := os.ReadFile("../docs/rotation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(content)
+	for _, reason := range BlockedReasons() {
+		if !strings.Contains(page, "\n### "+string(reason)+"\n") {
+			t.Errorf("docs/rotation.md has no chapter on %s", reason)
+		}
+		if next[reason] == "" {
+			t.Errorf("%s does not say what to do next", reason)
+		}
+	}
+	for _, reason := range WaitingReasons() {
+		if !strings.Contains(page, "| `"+string(reason)+"` |") {
+			t.Errorf("docs/rotation.md does not explain waiting for %s", reason)
+		}
+	}
+}
