@@ -45,7 +45,7 @@ func startClouds(t *testing.T, scene string) *clouds {
 		if strings.Contains(p.output(), "simulating both clouds") {
 			return ""
 		}
-		return p.output()
+		return "its log: " + p.output()
 	})
 	for line := range strings.Lines(read(t, filepath.Join(c.directory, "environment"))) {
 		c.environment = append(c.environment, strings.Trim(strings.TrimSpace(line), "'"))
