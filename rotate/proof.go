@@ -3,7 +3,6 @@ package rotate
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
@@ -95,7 +94,8 @@ func (r *run) canaryArrived(ctx context.Context) (bool, error) {
 type attribution int
 
 const (
-	unattributed attribution = iota // nothing can be said, or not yet
+	unattributed attribution = iota // nothing can be said
+	undecided                       // nothing can be said yet
 	attributed                      // Entra uses the new token and no other
 	contradicted                    // Entra goes on using another one
 )
@@ -165,98 +165,4 @@ func (r *run) rejectedTwice(ctx context.Context, value bridge.Secret) bool {
 	first, _ := r.probe(ctx, value)
 	second, _ := r.probe(ctx, value)
 	return first == rejected && second == rejected
-}
-
-const (
-	ownUserAgent = "entra-aws-exporter/" // of our own calls in AWS's log
-	logDelay     = 15 * time.Minute      // how late AWS's log may be
-	logSlack     = 3 * time.Second       // between our note of a call and AWS's
-	logBefore    = 24 * time.Hour        // how far before the creation the log is read
-)
-
-// readLog learns from AWS's log of SCIM calls which access key id stands for the new
-// token, by two calls of our own, and then who calls with which. An id that was seen
-// before the token existed, or that changes with every call, tells nothing.
-func (r *run) readLog(ctx context.Context, job bridge.Job) (attribution, error) {
-	rot := r.rotation()
-	if len(rot.Proof.Probes) < 2 {
-		value, err := r.newValue(ctx)
-		if err != nil {
-			return unattributed, err
-		}
-		// no other call of ours may be taken for this one, such as those with the old value
-		if err := sleep(ctx, 2*logSlack); err != nil {
-			return unattributed, err
-		}
-		r.probe(ctx, value)
-		at := r.moment()
-		if err := sleep(ctx, 2*logSlack); err != nil {
-			return unattributed, err
-		}
-		return unattributed, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Probes = append(rec.Rotation.Proof.Probes, at) })
-	}
-	created := rot.NewToken.Created
-	calls, err := read(ctx, func(ctx context.Context) ([]bridge.SCIMCall, error) {
-		return r.connection.Clouds.Calls.CallsSince(ctx, created.Add(-logBefore))
-	})
-	if err != nil {
-		return unattributed, nil // the log is an extra
-	}
-	id := calibrate(calls, rot.Proof.Probes, created)
-	if id == "" {
-		return unattributed, nil
-	}
-	until := r.aws.now().Add(-logDelay / r.pace)
-	from := until.Add(-r.interval(job) - logDelay/r.pace)
-	if stored := rot.Proof.Stored.AWS; from.Before(stored) {
-		return unattributed, nil
-	}
-	var ours, others int
-	for _, call := range calls {
-		switch {
-		case strings.HasPrefix(call.UserAgent, ownUserAgent) || call.At.Before(from) || call.At.After(until):
-		case call.AccessKeyID == id:
-			ours++
-		default:
-			others++
-		}
-	}
-	switch {
-	case ours > 0 && others == 0:
-		return attributed, nil
-	case others > 0 && ours == 0 && !from.Before(rot.Proof.Stored.AWS.Add(engineCache/r.pace)):
-		return contradicted, nil
-	default:
-		return unattributed, nil
-	}
-}
-
-// calibrate returns the access key id by which the log knows the new token; "" when it
-// cannot tell tokens apart.
-func calibrate(calls []bridge.SCIMCall, probes []moment, created time.Time) string {
-	id, seen := "", 0
-	for _, probe := range probes {
-		for _, call := range calls {
-			if strings.HasPrefix(call.UserAgent, ownUserAgent) && call.At.Sub(probe.AWS).Abs() <= logSlack {
-				if id != "" && call.AccessKeyID != id {
-					return ""
-				}
-				id = call.AccessKeyID
-				seen++
-			}
-		}
-	}
-	before := 0
-	for _, call := range calls {
-		if call.At.Before(created) {
-			before++
-			if call.AccessKeyID == id {
-				return ""
-			}
-		}
-	}
-	if seen < len(probes) || before == 0 {
-		return ""
-	}
-	return id
 }

@@ -42,6 +42,9 @@ func retirePhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if left := r.retireAfter() - r.passed(r.rotation().Proof.Used.Local); left > 0 {
 		return bridge.PhaseRetire, r.wait(ctx, min(left, careEvery), RetireWait)
 	}
+	if found == undecided { // a deletion now could be one that AWS's log would have forbidden
+		return bridge.PhaseRetire, r.wait(ctx, careEvery, RetireWait)
+	}
 	old := firstListed(rot.old(), list)
 	if !r.approved(old.ID) && !r.expired(old.Token) {
 		if rot.Waiting != ApprovalNeeded {
