@@ -30,11 +30,11 @@ const (
 	QuarantineOther        Blocked = "quarantine_other"
 	ProofTimeout           Blocked = "proof_timeout"
 	ProofContradicted      Blocked = "proof_contradicted"
-	EntraHoldsDeadToken    Blocked = "entra_holds_dead_token"
+	EntraHoldsDeadToken    Blocked = "entra_holds_dead_token" //nolint:gosec // a word, not a secret
 	CredentialsOverwritten Blocked = "credentials_overwritten"
 	DeleteRefused          Blocked = "delete_refused"
 	Permission             Blocked = "permission"
-	OwnCredentialExpiring  Blocked = "own_credential_expiring"
+	OwnCredentialExpiring  Blocked = "own_credential_expiring" //nolint:gosec // a word, not a secret
 	VaultUnwritable        Blocked = "vault_unwritable"
 	VaultValueLost         Blocked = "vault_value_lost"
 	JournalUnreadable      Blocked = "journal_unreadable"
@@ -51,6 +51,8 @@ const (
 
 // next is the command that a person may give once they have read what to look at. In
 // each, CONNECTION stands for the connection's name.
+//
+//nolint:gochecknoglobals // a table, never written
 var next = map[Blocked]string{
 	TwoTokens:              "rotation start CONNECTION --retire-token ID, naming the token that Entra does not use, or rotation adopt CONNECTION",
 	OrphanToken:            "delete the orphan at AWS, then rotation reset CONNECTION",

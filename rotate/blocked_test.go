@@ -192,14 +192,14 @@ var stuck = map[Blocked]func(*scenario){
 	VaultValueLost: func(s *scenario) {
 		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
 			l.valueLost = true
-			for _, key := range l.memory.list(l.at.Binding.Key()) {
+			for _, key := range l.memory.list(l.at.Key()) {
 				l.memory.destroy(key)
 			}
 		}}
 	},
 	JournalUnreadable: func(s *scenario) {
 		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
-			key := l.at.Binding.Key()
+			key := l.at.Key()
 			l.memory.records[key] = stored{[]byte(`{"kind":"entra-aws-exporter/rotation","sch`), "edited"}
 		}}
 	},

@@ -37,7 +37,7 @@ func Decisions() []Decision {
 	}
 }
 
-// refusal is why no rotation is begun.
+// standDown is why no rotation is begun.
 type standDown struct {
 	decision Decision
 	text     string
@@ -105,7 +105,7 @@ func (e *Engine) decide(ctx context.Context, c Connection) error {
 	if rec == nil || b.ailment() != nil {
 		var err error
 		if rec, err = b.open(ctx, snapshot.Binding, c.Name); err != nil {
-			return e.unusable(b, err)
+			return unusable(err)
 		}
 	}
 	now := time.Now()
@@ -126,11 +126,8 @@ func (e *Engine) decide(ctx context.Context, c Connection) error {
 
 // unusable turns a journal that nobody can use into a decision; a journal that cannot
 // be read or written now stays an error, so that Alertmanager comes again.
-func (e *Engine) unusable(b *book, err error) error {
-	if errors.Is(err, errUnreadable) || errors.Is(err, bridge.ErrUnsafe) {
-		return stand(DecisionBlocked, "%s", err)
-	}
-	if errors.Is(err, errRestored) {
+func unusable(err error) error {
+	if errors.Is(err, errUnreadable) || errors.Is(err, bridge.ErrUnsafe) || errors.Is(err, errRestored) {
 		return stand(DecisionBlocked, "%s", err)
 	}
 	return err
@@ -197,7 +194,7 @@ func (e *Engine) begin(ctx context.Context, c Connection, b *book, binding bridg
 		return nil
 	})
 	if err != nil {
-		return e.unusable(b, err)
+		return unusable(err)
 	}
 	e.mu.Lock()
 	e.keys[c.Name] = binding.Key()

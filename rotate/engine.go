@@ -222,7 +222,7 @@ func (e *Engine) markRemoved(ctx context.Context, b *book, seen *record) {
 		return nil
 	})
 	if err == nil {
-		e.options.Logger.Error(text, "connection", seen.Connection, "reason", string(ConnectionRemoved))
+		e.options.Logger.Error("rotation blocked", "connection", seen.Connection, "reason", string(ConnectionRemoved), "sentence", text)
 	}
 }
 

@@ -96,6 +96,7 @@ func TestJournalsThatAreNotOurs(t *testing.T) {
 	for name, test := range map[string]struct{ content, key, want string }{
 		"truncated":       {string(whole[:100]), key, "the journal cannot be read: corrupt: unexpected EOF"},
 		"empty":           {"", key, "the journal cannot be read: corrupt: EOF"},
+		"something else":  {"{}", key, "the journal cannot be read: foreign: it does not say what it is"},
 		"another program": {`{"kind":"terraform"}`, key, `the journal cannot be read: foreign: its kind is "terraform", not "entra-aws-exporter/rotation"`},
 		"newer":           {change(`"schema":1`, `"schema":2,"nonce":"x"`), key, "the journal cannot be read: its schema is 2, this program knows 1"},
 		"unknown field":   {change(`"schema":1`, `"schema":1,"nonce":"x"`), key, `the journal cannot be read: corrupt: json: unknown field "nonce"`},

@@ -67,7 +67,7 @@ func (r *run) mayDelete(ctx context.Context, id string, why deletion) (permit, e
 	}
 	switch why { // G7
 	case deleteUndo:
-		err = r.mayUndo(ctx, token)
+		err = r.mayUndo(token)
 	case deleteExpired:
 		err = r.mayExpire(token)
 	case deleteOrphan:
@@ -124,7 +124,7 @@ func (r *run) anotherStays(list bridge.TokenList, leaving bridge.Token) error {
 	return blocked(LifetimeTooShort, "deleting token %s would leave none that is valid for another week", leaving.ID)
 }
 
-func (r *run) mayUndo(ctx context.Context, token bridge.Token) error {
+func (r *run) mayUndo(token bridge.Token) error {
 	rot := r.rotation()
 	if rot.putAttempted() || !rot.created(token.ID) {
 		return blocked(SwitchFailed, "token %s may be in use: saving it to Entra was tried", token.ID)

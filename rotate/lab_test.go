@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -103,7 +102,7 @@ func newLab(quirks world.Quirks, spec world.ConnectionSpec, policy Policy) *lab 
 	l := &lab{
 		world: world.New(world.Options{Seed: 7, Quirks: &quirks}), memory: newMemory(), policy: policy,
 		counts: map[string]int{}, dead: make(chan *session, 8),
-		log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		log: slog.New(slog.DiscardHandler),
 	}
 	l.at = l.world.Add(spec)
 	l.atStart = len(l.at.TokenIDs)
@@ -260,6 +259,7 @@ func (s *session) call(ctx context.Context, name string, do func(fault) error, r
 		err := perform()
 		time.Sleep(suspension)
 		return err
+	case none, staleRead: // reading knows what is stale
 	}
 	if ctx.Err() != nil {
 		return &bridge.Error{Reason: bridge.ReasonTimeout, Op: name, Detail: ctx.Err().Error(), Unsent: true}

@@ -98,12 +98,11 @@ func (e *Engine) find(ctx context.Context, connection string) (*book, error) {
 	var unreadable error
 	for _, key := range keys {
 		b := e.book(key)
-		rec, err := b.load(ctx)
-		if err != nil && !errors.Is(err, errRestored) {
+		if _, err := b.load(ctx); err != nil && !errors.Is(err, errRestored) {
 			unreadable = err
 			continue
 		}
-		if rec = b.last(); rec != nil && rec.Connection == connection {
+		if rec := b.last(); rec != nil && rec.Connection == connection {
 			hits = append(hits, b)
 		}
 	}

@@ -101,8 +101,8 @@ func (r *run) tokens() []bridge.Token {
 func (r *run) block(ctx context.Context, stuck *impasse) error {
 	rot := r.rotation()
 	text := sentence(r.connection.Name, rot.Phase, stuck.reason, stuck.detail, r.tokens())
-	r.say("blocked: %s", text)
-	r.log.Error(text, "connection", r.connection.Name, "phase", rot.Phase, "reason", string(stuck.reason))
+	r.say("blocked: %s: %s", stuck.reason, stuck.detail)
+	r.log.Error("rotation blocked", "connection", r.connection.Name, "phase", rot.Phase, "reason", string(stuck.reason), "sentence", text)
 	at := time.Now().UTC()
 	return r.write(ctx, func(rec *record) {
 		rec.Rotation.Waiting = notWaiting

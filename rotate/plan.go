@@ -172,6 +172,7 @@ func (r *run) usable(ctx context.Context, list bridge.TokenList) (*bridge.Token,
 			if verdict == accepted {
 				return &token, nil
 			}
+		case rejected:
 		}
 	}
 	return nil, nil

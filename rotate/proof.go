@@ -8,12 +8,12 @@ import (
 	"entra-aws-exporter/internal/bridge"
 )
 
-// levels orders the proofs; each includes the ones before it.
-var levels = []bridge.ProofLevel{bridge.ProofNone, bridge.ProofStored, bridge.ProofUsed, bridge.ProofAttributed, bridge.ProofExclusive}
-
-func (p proof) atLeast(level bridge.ProofLevel) bool {
-	return slices.Index(levels, p.Level) >= slices.Index(levels, level)
+// rank orders the levels of proof; each includes the ones before it.
+func rank(level bridge.ProofLevel) int {
+	return slices.Index([]bridge.ProofLevel{bridge.ProofNone, bridge.ProofStored, bridge.ProofUsed, bridge.ProofAttributed, bridge.ProofExclusive}, level)
 }
+
+func (p proof) atLeast(level bridge.ProofLevel) bool { return rank(p.Level) >= rank(level) }
 
 func (p *proof) raise(level bridge.ProofLevel) {
 	if !p.atLeast(level) {

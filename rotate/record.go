@@ -92,7 +92,7 @@ func decodeRecord(content []byte, key string) (*record, error) {
 		return nil, fmt.Errorf("%w: %w", errUnreadable, cmp.Or(foreign(content), fmt.Errorf("corrupt: %w", err)))
 	}
 	if r.Kind != recordKind || r.Schema != recordSchema {
-		return nil, fmt.Errorf("%w: %w", errUnreadable, foreign(content))
+		return nil, fmt.Errorf("%w: %w", errUnreadable, cmp.Or(foreign(content), errors.New("foreign: it does not say what it is")))
 	}
 	if r.Binding.Key() != key {
 		return nil, fmt.Errorf("%w: foreign: it belongs to the binding %s, not to %s", errUnreadable, r.Binding.Key(), key)
@@ -114,8 +114,9 @@ func foreign(content []byte) error {
 		Kind   string `json:"kind"`
 		Schema int    `json:"schema"`
 	}
-	switch err := json.Unmarshal(content, &head); {
-	case err != nil:
+	_ = json.Unmarshal(content, &head) // what can be read of it
+	switch {
+	case head.Kind == "":
 		return nil
 	case head.Kind != recordKind:
 		return fmt.Errorf("foreign: its kind is %q, not %q", head.Kind, recordKind)

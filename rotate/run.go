@@ -45,6 +45,8 @@ type run struct {
 // phases is the story. A phase reads where things stand, does what is still to be
 // done, and names the next one; it may be entered any number of times. An error that
 // is no impasse is waited out, and the phase entered again.
+//
+//nolint:gochecknoglobals // a table, never written
 var phases = map[bridge.Phase]func(context.Context, *run) (bridge.Phase, error){
 	bridge.PhasePlan:    planPhase,
 	bridge.PhaseCreate:  createPhase,
@@ -127,7 +129,7 @@ func (r *run) say(format string, args ...any) {
 		step.Phase = rot.Phase
 	}
 	r.unwritten = append(r.unwritten, step)
-	r.log.Info(step.Text, "connection", r.connection.Name, "phase", step.Phase)
+	r.log.Info("rotation step", "connection", r.connection.Name, "phase", step.Phase, "step", step.Text)
 	if r.progress != nil {
 		r.progress.Step(r.connection.Name, step)
 	}

@@ -97,11 +97,12 @@ func refusal(put act) Blocked {
 		return Permission
 	case bridge.ReasonAuth:
 		return OwnCredentialExpiring
+	default:
+		if strings.Contains(strings.ToLower(put.Error), "limit") {
+			return StorageLimit
+		}
+		return SwitchFailed
 	}
-	if strings.Contains(strings.ToLower(put.Error), "limit") {
-		return StorageLimit
-	}
-	return SwitchFailed
 }
 
 // putOldBack saves a planned token whose value the vault has and AWS accepts.

@@ -84,9 +84,8 @@ func (r *run) tryTwice(ctx context.Context, value bridge.Secret) (bool, finding,
 				return false, finding{}, err
 			}
 		}
-		good, found, err := r.try(ctx, value)
-		if !good || err != nil {
-			return false, found, err
+		if good, found := r.try(ctx, value); !good {
+			return false, found, nil
 		}
 	}
 	return true, finding{}, nil
@@ -102,26 +101,26 @@ func (r *run) sinceCreated() time.Duration {
 
 // try asks AWS whether it takes the value, and Entra whether it gets through with it.
 // One of the two may be unable to tell, not both.
-func (r *run) try(ctx context.Context, value bridge.Secret) (bool, finding, error) {
+func (r *run) try(ctx context.Context, value bridge.Secret) (bool, finding) {
 	verdict, detail := r.probe(ctx, value)
 	if verdict == rejected {
-		return false, finding{NewTokenRejected, "AWS does not accept it: " + detail}, nil
+		return false, finding{NewTokenRejected, "AWS does not accept it: " + detail}
 	}
 	if !r.rotation().Plan.Control {
-		return verdict == accepted, finding{EndpointRefusesEntra, "nobody can tell whether it works: Entra's inline test is no evidence, and " + detail}, nil
+		return verdict == accepted, finding{EndpointRefusesEntra, "nobody can tell whether it works: Entra's inline test is no evidence, and " + detail}
 	}
 	inline, err := r.inlineVerdict(ctx, value)
 	switch {
 	case err != nil:
-		return false, finding{EndpointRefusesEntra, "Entra's test did not take place: " + err.Error()}, nil
+		return false, finding{EndpointRefusesEntra, "Entra's test did not take place: " + err.Error()}
 	case inline == rejected && verdict == accepted && r.rotation().Plan.Dead:
-		return true, finding{}, nil // it may have tested what is saved; there is nothing to lose
+		return true, finding{} // it may have tested what is saved; there is nothing to lose
 	case inline == rejected && verdict == accepted:
-		return false, finding{EndpointRefusesEntra, "AWS accepts it from here, but Entra's test of the endpoint with it fails"}, nil
+		return false, finding{EndpointRefusesEntra, "AWS accepts it from here, but Entra's test of the endpoint with it fails"}
 	case inline == rejected:
-		return false, finding{NewTokenRejected, "Entra's test with it fails, and " + detail}, nil
+		return false, finding{NewTokenRejected, "Entra's test with it fails, and " + detail}
 	default:
-		return true, finding{}, nil
+		return true, finding{}
 	}
 }
 

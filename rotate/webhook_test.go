@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -59,7 +58,7 @@ func newWebhook(d Decider) *Webhook {
 	return NewWebhook(d, newCounted(), WebhookOptions{
 		Bearer:      func() (bridge.Secret, bool, error) { return bridge.NewSecret("the-secret"), true, nil },
 		MatchLabels: func() map[string]string { return map[string]string{"rotate": "scim-token"} },
-		Logger:      slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger:      slog.New(slog.DiscardHandler),
 	})
 }
 
