@@ -221,10 +221,18 @@ func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 	if err != nil {
 		return err
 	}
+	if errors.Is(b.ailment(), errRestored) {
+		if err := e.markRestored(ctx, b); err != nil {
+			return err
+		}
+	}
 	if err := b.accept(ctx); err != nil {
 		return err
 	}
 	return e.amend(ctx, connection, func(rec *record) error {
+		if rec.Rotation != nil && rec.Rotation.Blocked == nil {
+			return fmt.Errorf("its rotation is not blocked, it is in phase %s", rec.Rotation.Phase)
+		}
 		rec.account(list.Tokens)
 		rec.Restored, rec.ForeignChange, rec.Attempts = "", time.Time{}, 0
 		if !app.CredentialsChanged.IsZero() {

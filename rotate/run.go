@@ -258,40 +258,65 @@ func (r *run) wait(ctx context.Context, d time.Duration, why Waiting) error {
 
 func (r *run) pause(ctx context.Context, d time.Duration, why Waiting) error {
 	if r.rotation().Waiting != why {
+		if why != notWaiting {
+			r.say("waiting: %s", why)
+		}
 		if err := r.write(ctx, func(rec *record) { rec.Rotation.Waiting = why }); err != nil {
 			return err
 		}
 	}
+	nap := heartbeat
+	if why == Held || why == ApprovalNeeded {
+		nap = glance
+	}
 	end := time.Now().Add(d / r.pace)
-	for {
-		left := time.Until(end)
-		if left <= 0 {
-			return nil
-		}
-		timer := time.NewTimer(min(left, heartbeat))
+	for left := time.Until(end); left > 0; left = time.Until(end) {
+		timer := time.NewTimer(min(left, nap))
+		heard := nap == glance
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()
 		case <-r.wake:
 			timer.Stop()
+			heard = true
+		case <-timer.C:
+		}
+		if heard {
 			if _, err := r.book.load(ctx); err != nil && lasting(err) {
 				return err
 			}
-			if r.grip.left() == 0 || r.rotation() == nil {
-				return errLeaseLost
-			}
-			if why == Held || why == ApprovalNeeded || r.rotation().Abort != "" {
-				return nil
-			}
-		case <-timer.C:
 		}
-		if r.grip.left() <= leaseLength-heartbeat {
+		if r.grip.left() <= leaseLength-heartbeat { // also if it is no longer ours
 			if err := r.write(ctx, func(*record) {}); err != nil {
 				return err
 			}
 		}
+		if r.spokenTo(why) {
+			return nil
+		}
 	}
+	return nil
+}
+
+// glance is how often a rotation that waits for a person looks whether there is word.
+const glance = 15 * time.Second
+
+// spokenTo tells whether a person has said what was waited for, or to give up.
+func (r *run) spokenTo(why Waiting) bool {
+	rec := r.book.last()
+	if rec == nil || rec.Rotation == nil {
+		return true
+	}
+	given := rec.Rotation.Abort != ""
+	switch why {
+	case Held:
+		given = given || rec.Held.IsZero()
+	case ApprovalNeeded:
+		given = given || rec.Rotation.Approval != nil
+	default:
+	}
+	return given
 }
 
 // sleep waits without a record.

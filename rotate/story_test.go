@@ -524,6 +524,7 @@ func TestOperationsSayWhatIsWrong(t *testing.T) {
 			want string
 		}{
 			{e.Start(ctx, "corp", StartOptions{Force: true}), "is in phase plan"},
+			{e.Adopt(ctx, "corp", ""), "connection corp: its rotation is not blocked, it is in phase plan"},
 			{e.Reset(ctx, "corp"), "connection corp: its rotation is not blocked, it is in phase plan"},
 			{e.Approve(ctx, "corp", "x"), "connection corp: token x is not one that this rotation wants to delete; those are: none"},
 		} {
