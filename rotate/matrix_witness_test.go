@@ -20,15 +20,17 @@ type witness struct {
 	steps    map[string]bool
 	blocked  map[string]bool
 	waiting  map[string]bool
-	asked    []time.Time       // creations asked for
-	puts     map[string]int    // by token id
-	leaves   map[string]string // why a deletion was made, by token id
-	known    map[string]bool   // whose value was in the vault when it was deleted
+	asked    []time.Time        // creations asked for
+	puts     map[string]int     // by token id
+	leaves   map[string]string  // why a deletion was made, by token id
+	known    map[string]bool    // whose value was in the vault when it was deleted
+	lists    []time.Time        // readings of the tokens
+	marks    map[time.Time]bool // quarantines for which a start was made
 	used     bool
 }
 
 func watching(l *lab) *witness {
-	w := &witness{lab: l, steps: map[string]bool{}, blocked: map[string]bool{}, waiting: map[string]bool{}, puts: map[string]int{}, leaves: map[string]string{}, known: map[string]bool{}}
+	w := &witness{lab: l, steps: map[string]bool{}, blocked: map[string]bool{}, waiting: map[string]bool{}, puts: map[string]int{}, leaves: map[string]string{}, known: map[string]bool{}, marks: map[time.Time]bool{}}
 	l.witness = w.act
 	switch l.world.Quirks().PutSecrets {
 	case world.PutKeepsToken, world.PutNeedsAll:
@@ -37,6 +39,9 @@ func watching(l *lab) *witness {
 	every := l.every
 	l.every = func(l *lab, name string) {
 		w.look()
+		if name == "aws.list" {
+			w.lists = append(w.lists, time.Now())
+		}
 		if every != nil {
 			every(l, name)
 		}
@@ -110,7 +115,15 @@ func (w *witness) act(s *session, name string) {
 	case "graph.put":
 		w.puts[intent.TokenID]++
 		w.put(intent.TokenID)
+	case "graph.start":
+		if w.marks[intent.Mark] {
+			w.say("I7: a second start for the quarantine of %s", intent.Mark)
+		}
+		w.marks[intent.Mark] = true
 	case "aws.delete":
+		if n := len(w.lists); n < 2 || w.lists[n-1].Sub(w.lists[n-2]) < listApart || time.Since(w.lists[n-1]) > listFresh+callTimeout {
+			w.say("G1: a deletion without two lists, some seconds apart, the last a minute old")
+		}
 		w.leaves[intent.TokenID] = intent.Why
 		w.remove(rec, intent)
 	}
@@ -197,7 +210,7 @@ func (w *witness) retire(truth truth, old string) {
 		return
 	}
 	first := truth.saves[0].At
-	if last := truth.saves[len(truth.saves)-1].At; truth.now.Sub(last) > storedFresh+storedFor+2*time.Hour {
+	if last := truth.saves[len(truth.saves)-1].At; truth.now.Sub(last) > storedFresh+2*storedFor {
 		w.say("G7: token %s is retired, the last save was %s ago", old, truth.now.Sub(last))
 	} else if truth.now.Sub(last) < storedAfter {
 		w.say("G7: token %s is retired %s after a save", old, truth.now.Sub(last))
