@@ -11,6 +11,10 @@ import (
 // is over before its lease is.
 const callTimeout = 20 * time.Second
 
+// intentFresh is how old an intent may be when its call is made. A process that was
+// suspended, or waited for its disk, has to look anew first.
+const intentFresh = 30 * time.Second
+
 // act is one change to a cloud, as it is written down before and after.
 type act struct {
 	Number   int            `json:"number"`          // its place in its list, from 1
@@ -20,6 +24,7 @@ type act struct {
 	Intent   moment         `json:"intent"`
 	Outcome  bridge.Outcome `json:"outcome,omitempty"` // "": the intent was written, what came of it was not
 	Answered moment         `json:"answered,omitzero"`
+	Unsent   bool           `json:"unsent,omitempty"` // it was too late to make the call
 	Error    string         `json:"error,omitempty"`
 	Reason   bridge.Reason  `json:"reason,omitempty"`
 	Mark     time.Time      `json:"mark,omitzero"` // of a start: when the quarantine began that it was to end
@@ -68,9 +73,13 @@ func (r *run) carryOut(ctx context.Context, d deed) (act, error) {
 	if err := r.ensureLease(ctx); err != nil {
 		return a, err
 	}
-	callCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
-	err = d.call(callCtx)
-	cancel()
+	if a.Unsent = time.Since(a.Intent.Local) > intentFresh; a.Unsent {
+		err = &bridge.Error{Reason: bridge.ReasonOther, Op: "acting", Unsent: true, Detail: "what it rests on has grown old meanwhile"}
+	} else {
+		callCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+		err = d.call(callCtx)
+		cancel()
+	}
 	a.Outcome, a.Answered = bridge.OutcomeOf(err), r.moment()
 	if err != nil {
 		a.Error, a.Reason = err.Error(), bridge.ReasonOf(err)

@@ -20,7 +20,7 @@ func createPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if rot.creating() {
 		return r.whatWasCreated(ctx)
 	}
-	if n := len(rot.Creates); n > 0 && rot.Creates[n-1].refused() {
+	if n := len(rot.Creates); n > 0 && rot.Creates[n-1].refused() && !rot.Creates[n-1].Unsent {
 		return r.notCreated(ctx, "AWS refused to create a token: "+rot.Creates[n-1].Error)
 	}
 	list, err := r.agreedTokens(ctx)
