@@ -3,7 +3,6 @@ package rotate
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,24 +81,31 @@ var violation = regexp.MustCompile(`CAUGHT (.*)`)
 // catch returns the scenario that caught a mutant; "" if it survived.
 func catch(t *testing.T, m mutant) string {
 	dir := t.TempDir()
-	replace := map[string]string{}
-	for i, p := range append([]patch{{m.file, m.old, m.new}}, m.also...) {
-		source, err := os.ReadFile(p.file)
-		if err != nil {
-			t.Error(err)
-			return ""
+	sources := map[string]string{}
+	for _, p := range append([]patch{{m.file, m.old, m.new}}, m.also...) {
+		if sources[p.file] == "" {
+			content, err := os.ReadFile(p.file)
+			if err != nil {
+				t.Error(err)
+				return ""
+			}
+			sources[p.file] = string(content)
 		}
-		if n := strings.Count(string(source), p.old); n != 1 {
+		if n := strings.Count(sources[p.file], p.old); n != 1 {
 			t.Errorf("%s: %s holds %d times: %s", m.name, p.file, n, p.old)
 			return ""
 		}
-		here, err := filepath.Abs(p.file)
+		sources[p.file] = strings.Replace(sources[p.file], p.old, p.new, 1)
+	}
+	replace := map[string]string{}
+	for file, source := range sources {
+		here, err := filepath.Abs(file)
 		if err != nil {
 			t.Error(err)
 			return ""
 		}
-		replace[here] = filepath.Join(dir, fmt.Sprintf("patched%d.go", i))
-		if err := os.WriteFile(replace[here], []byte(strings.Replace(string(source), p.old, p.new, 1)), 0o600); err != nil {
+		replace[here] = filepath.Join(dir, file)
+		if err := os.WriteFile(replace[here], []byte(source), 0o600); err != nil {
 			t.Error(err)
 			return ""
 		}
