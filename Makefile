@@ -3,7 +3,7 @@
 # make help     the rest
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo demo-alert demo-stack test race check format vet lint vulnerabilities rules dashboards fuzz e2e bench matrix mutants soak clean
+.PHONY: help build demo demo-alert test race check format vet lint vulnerabilities rules dashboards fuzz e2e bench matrix mutants soak clean
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -29,10 +29,6 @@ demo: build ## run the exporter against simulated clouds until Ctrl-C
 
 demo-alert: ## what Alertmanager would post to the demo, and the rotation that follows
 	@./deploy/demo/alert.sh
-
-demo-stack: build ## the whole loop on real Prometheus and Alertmanager
-	@.ci/tools prometheus alertmanager
-	@./deploy/demo/stack.sh
 
 test: ## all tests
 	$(GO) test -timeout 30m -skip 'Matrix|Mutants' ./...

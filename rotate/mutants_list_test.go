@@ -135,7 +135,7 @@ var mutants = []mutant{
 	{"create is sent again after an unknown answer", "create.go", "if rot.creating() {", "if false && rot.creating() {", "aws.create:(answer|killed)", nil},
 	{"absent keys added", "payload.go", "	if !replaced {", "	sent = append(sent, bridge.Credential{Key: \"SkipOutOfScopeDeletions\", Value: bridge.NewSecret(\"True\")})\n	if !replaced {", "^whole", nil},
 
-	{"delete before proof (no retire_after, no floor)", "retire.go", "func (r *run) retireAfter() time.Duration {", "func (r *run) retireAfter() time.Duration {\n	return 0\n", "trap:engine", nil},
+	{"delete before proof (no retire_after, no floor)", "retire.go", "func (r *run) retireAfter() time.Duration {", "func (r *run) retireAfter() time.Duration {\n	return 0\n", "trap:engine", []patch{{"retire.go", "if found == undecided {", "if false {"}}},
 	{"a cycle begun before stored is use", "proof.go", "return cycle.Began.After(since.Graph.Add(cycleAfter/r.pace)) && cycle", "return cycle", "^whole", nil},
 	{"only succeeded is use", "proof.go", "(cycle.State == bridge.CycleSucceeded || cycle.State == bridge.CycleEntryLevelErrors)", "cycle.State == bridge.CycleSucceeded", "trap:one user", nil},
 	{"\"*\" is sent", "payload.go", "			c.Value = bridge.NewSecret(r.tenantURL())\n", "", "trap:replaces, masked", nil},
