@@ -111,6 +111,7 @@ type impasse struct {
 	reason Blocked
 	detail string
 	slow   bool // may pass by itself: must last an hour to be believed
+	sure   bool // asking again could only do harm
 }
 
 func (e *impasse) Error() string { return string(e.reason) + ": " + e.detail }
@@ -119,6 +120,11 @@ func (e *impasse) Error() string { return string(e.reason) + ": " + e.detail }
 // the detail names them by their ids.
 func blocked(reason Blocked, format string, args ...any) error {
 	return &impasse{reason: reason, detail: fmt.Sprintf(format, args...)}
+}
+
+// surely is an impasse that must not be looked at twice.
+func surely(reason Blocked, format string, args ...any) error {
+	return &impasse{reason: reason, detail: fmt.Sprintf(format, args...), sure: true}
 }
 
 // doubted is an impasse that may pass by itself.

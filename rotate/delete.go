@@ -20,7 +20,12 @@ func (r *run) delete(ctx context.Context, leave permit) error {
 	a, err := r.carryOut(ctx, deed{
 		list: deletes,
 		act:  act{TokenID: leave.token.ID, Why: string(leave.why)},
-		call: func(ctx context.Context) error { return r.connection.Clouds.Tokens.DeleteToken(ctx, leave.token.ID) },
+		call: func(ctx context.Context) error {
+			if leave.stale() {
+				return &bridge.Error{Reason: bridge.ReasonOther, Op: "deleting token " + leave.token.ID, Detail: "what allowed it is too old by now", Unsent: true}
+			}
+			return r.connection.Clouds.Tokens.DeleteToken(ctx, leave.token.ID)
+		},
 	})
 	if err != nil {
 		return err

@@ -24,9 +24,13 @@ const (
 // permit is the leave to delete one token. Only mayDelete gives one, and the act that
 // deletes wants one.
 type permit struct {
-	token bridge.Token
-	why   deletion
+	token  bridge.Token
+	why    deletion
+	listed time.Time // when the last of its lists was read
 }
+
+// stale tells whether a permit is too old to be used, as after a sleep.
+func (p permit) stale() bool { return time.Since(p.listed) > listFresh+callTimeout }
 
 // listFresh is how old the lists may be when the permit is given.
 const listFresh = time.Minute
@@ -83,7 +87,7 @@ func (r *run) mayDelete(ctx context.Context, id string, why deletion) (permit, e
 	if err != nil {
 		return permit{}, err
 	}
-	return permit{token, why}, nil
+	return permit{token, why, listed}, nil
 }
 
 // asJournalled is G3: the token is the one that was written down, not one that took its place.

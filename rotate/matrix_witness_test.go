@@ -60,6 +60,9 @@ func (w *witness) look() {
 			w.note(rec)
 			w.proof(rec)
 		}
+		if trouble := b.ailment(); trouble != nil && !lasting(trouble) {
+			w.waiting[string(StoreUnavailable)] = true
+		}
 	}
 }
 
@@ -168,7 +171,7 @@ func (w *witness) remove(rec *record, intent act) {
 	switch {
 	case !known || token.deleted:
 		return
-	case rec.Binding.ProvisioningTenantID != truth.tenant:
+	case rec.Binding.ProvisioningTenantID != truth.tenant && truth.now.Sub(truth.recreated) > time.Minute:
 		w.say("G2: a deletion for the binding to a tenant that is gone")
 	}
 	left := 0
@@ -236,15 +239,16 @@ func (w *witness) retire(truth truth, old string) {
 
 // truth is what the world knows of its tokens.
 type truth struct {
-	now      time.Time
-	tenant   string
-	skew     time.Duration
-	tokens   map[string]tokenTruth
-	saves    []world.Save // the exporter's
-	cycles   []bridge.Cycle
-	approved map[string]bool
-	trusted  bool // an earlier rotation of this binding was done
-	tells    bool // AWS's log tells tokens apart
+	now       time.Time
+	tenant    string
+	skew      time.Duration
+	recreated time.Time // the provisioning tenant
+	tokens    map[string]tokenTruth
+	saves     []world.Save // the exporter's
+	cycles    []bridge.Cycle
+	approved  map[string]bool
+	trusted   bool // an earlier rotation of this binding was done
+	tells     bool // AWS's log tells tokens apart
 }
 
 // cycled tells whether a good cycle began after this time.
@@ -283,6 +287,8 @@ func truthOf(l *lab) truth {
 			if r.Actor == world.ActorExporter {
 				t.saves = append(t.saves, r)
 			}
+		case world.TenantRecreated:
+			t.recreated = r.At
 		case world.CycleEnded:
 			t.cycles = append(t.cycles, r.Cycle)
 		case world.Note:

@@ -58,6 +58,10 @@ func traps() []trial {
 				return l.isOver(current)
 			}
 		}),
+		with("lists that flicker", []string{"done"}, func(s *scenario) {
+			s.quirks.Nodes = world.NodesApart
+			_ = s.quirks.Set("list_lag", "1m30s")
+		}),
 		with("deleted tokens live on", []string{"done"}, func(s *scenario) { _ = s.quirks.Set("deleted_lag", "1h0m0s") }),
 		with("one user fails", []string{"done"}, func(s *scenario) { s.quirks.FailingUser = world.OneUserFails }),
 		with("replaces", []string{"done"}, func(s *scenario) { s.quirks.PutSecrets = world.PutReplaces }),
@@ -167,5 +171,5 @@ var mutants = []mutant{
 	{"budget counted on success only", "create.go", "			if outcome == bridge.OutcomeDone {\n				rec.created(issued.Token)\n			}\n", "			if outcome == bridge.OutcomeDone {\n				rec.created(issued.Token)\n			} else {\n				rec.Budget.Creates[len(rec.Budget.Creates)-1].From = time.Time{}\n			}\n", "trap:again", nil},
 	{"a hundred tokens a day", "policy.go", "case day >= createsPerDay:", "case day >= 100:", "trap:again and again", nil},
 	{"switch at once, whatever the tests say", "test.go", "	if passed {", "	if true || passed {", "actor:a person deletes the new|situation:AWS never", nil},
-	{"delete by position", "delete.go", "r.connection.Clouds.Tokens.DeleteToken(ctx, leave.token.ID)", "r.connection.Clouds.Tokens.DeleteToken(ctx, r.rotation().newID())", "^whole", nil},
+	{"delete by position", "delete.go", "return r.connection.Clouds.Tokens.DeleteToken(ctx, leave.token.ID)", "return r.connection.Clouds.Tokens.DeleteToken(ctx, r.rotation().newID())", "^whole", nil},
 }

@@ -50,6 +50,12 @@ func (j *verdicts) gaps() {
 		if j.o.lab.dropped && gap.Cause == world.CauseDeleted && (!gap.Ended.IsZero() || j.o.ending == "blocked entra_holds_dead_token") {
 			continue
 		}
+		if j.overtaken(gap.TokenID, gap.Began) && !gap.Ended.IsZero() && gap.Seconds(gap.Ended) <= 300 {
+			continue
+		}
+		if gap.Cause == world.CauseSaved && j.vanished(gap.TokenID, gap.Began) && !gap.Ended.IsZero() {
+			continue // a person deleted it between our last look and the save, and it was put right
+		}
 		j.say("I1: %s", gap)
 	}
 }
@@ -134,6 +140,7 @@ func (j *verdicts) endings() {
 	listed := l.listed()
 	saved := j.world.SavedToken(l.at.ServicePrincipalID)
 	switch {
+	case j.o.ending == "done" && j.expiredAtTheEnd(saved):
 	case j.o.ending == "done":
 		if len(listed) != 1 || listed[0] != saved || j.world.TokenAccepted(saved) != world.AcceptedByAll {
 			j.say("I3: done, but tokens %v are listed and Entra holds %q (accepted by %s)", listed, saved, j.world.TokenAccepted(saved))
@@ -234,4 +241,24 @@ func (j *verdicts) overtaken(tokenID string, at time.Time) bool {
 		}
 	}
 	return by != "" && by != world.ActorExporter && by != world.ActorScene
+}
+
+// expiredAtTheEnd: the token expired while the last entry was written, or afterwards.
+func (j *verdicts) expiredAtTheEnd(tokenID string) bool {
+	for note := range world.RecordsOf[world.Note](j.world) {
+		if note.Text == "let token "+tokenID+" expire" && j.o.last != nil && note.At.After(j.o.last.Ended.Add(-2*time.Minute)) {
+			return true
+		}
+	}
+	return false
+}
+
+// vanished tells whether somebody else took a token away in the minute before this moment.
+func (j *verdicts) vanished(tokenID string, at time.Time) bool {
+	for d := range world.RecordsOf[world.Deletion](j.world) {
+		if d.TokenID == tokenID && d.Actor != world.ActorExporter && at.Sub(d.At) <= time.Minute {
+			return true
+		}
+	}
+	return false
 }

@@ -54,7 +54,8 @@ func (r *run) cope(ctx context.Context, err error) error {
 	lasted := r.passed(r.doubt.since)
 	rot := r.rotation()
 	switch {
-	case quick && r.doubt.tries >= impasseTries,
+	case stuck != nil && stuck.sure,
+		quick && r.doubt.tries >= impasseTries,
 		stuck != nil && r.doubt.tries >= errorTries && lasted >= errorLasts:
 		return r.block(ctx, stuck)
 	case stuck == nil && rot.Phase == bridge.PhasePlan && lasted >= giveUpAfter:

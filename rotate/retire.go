@@ -22,6 +22,9 @@ func retirePhase(ctx context.Context, r *run) (bridge.Phase, error) {
 			rec.Rotation.Proof.Gone, rec.Rotation.Proof.Settled = at, moment{}
 		})
 	}
+	if err := r.checkClock(); err != nil { // AWS's log is read by AWS's clock
+		return "", err
+	}
 	job, err := r.job(ctx)
 	if err != nil {
 		return "", err

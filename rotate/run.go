@@ -69,6 +69,9 @@ func (r *run) toItsEnd(ctx context.Context) error {
 		}
 		err := r.mayGoOn(ctx)
 		if err == nil {
+			err = r.putBackEnds()
+		}
+		if err == nil {
 			var following bridge.Phase
 			if following, err = phases[rot.Phase](ctx, r); err == nil {
 				err = r.enter(ctx, following)

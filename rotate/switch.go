@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +38,15 @@ func switchPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		if err := r.maySaveAgain(ctx); err != nil {
 			return "", err
 		}
-		if err := r.put(ctx, rot.newID(), cmp.Or(rot.Want, putSwitch)); err != nil {
+		err := r.put(ctx, rot.newID(), cmp.Or(rot.Want, putSwitch))
+		if stuck := impasseOf(err); stuck != nil && stuck.reason == NewTokenRejected && tried {
+			back, err := r.putOldBack(ctx) // Entra may hold the new one, which is dead
+			if err != nil {
+				return "", err
+			}
+			return "", surely(NewTokenRejected, "%s; %s", stuck.detail, back)
+		}
+		if err != nil {
 			return "", err
 		}
 	}
@@ -85,8 +92,19 @@ func (r *run) maySaveAgain(ctx context.Context) error {
 	if rot.Rescues > 0 || rot.Plan.Dead {
 		reason = EntraHoldsDeadToken
 	}
-	return blocked(reason, "token %s was saved to Entra %d times and Entra's own test of it stays bad; %s",
+	return surely(reason, "token %s was saved to Entra %d times and Entra's own test of it stays bad; %s",
 		rot.newID(), answered+unanswered, back)
+}
+
+// putBackEnds stops a rotation that has put another token back: what Entra uses from
+// then on proves nothing about the new one, and a process that died here must not take
+// it for that.
+func (r *run) putBackEnds() error {
+	last, tried := r.rotation().lastPut()
+	if !tried || last.Why != putBack || !last.done() || last.Round != r.rotation().Round {
+		return nil
+	}
+	return surely(NewTokenRejected, "token %s did not work in Entra, so token %s was put back", r.rotation().newID(), last.TokenID)
 }
 
 // refusal tells why saving was refused every time. The size limit has no documented
@@ -108,8 +126,8 @@ func refusal(put act) Blocked {
 // putOldBack saves a planned token whose value the vault has and AWS accepts.
 func (r *run) putOldBack(ctx context.Context) (string, error) {
 	rot := r.rotation()
-	if slices.ContainsFunc(rot.Puts, func(a act) bool { return a.Why == putBack && a.Round == rot.Round }) {
-		return "the old token was put back", nil
+	if failed := rot.failedPuts(putBack); len(failed) >= savePuts {
+		return "the old token could not be put back: " + failed[len(failed)-1].Error, nil
 	}
 	for _, old := range rot.old() {
 		value, err := r.safe.of(ctx, old.ID)
@@ -120,7 +138,13 @@ func (r *run) putOldBack(ctx context.Context) (string, error) {
 			continue
 		}
 		if verdict, _ := r.probe(ctx, value); verdict == accepted {
-			return "the old token was put back", r.put(ctx, old.ID, putBack)
+			if err := r.put(ctx, old.ID, putBack); err != nil {
+				return "", err
+			}
+			if last, _ := r.rotation().lastPut(); !last.done() {
+				return "", &bridge.Error{Reason: bridge.ReasonOther, Op: "putting token " + old.ID + " back", Detail: last.Error}
+			}
+			return "token " + old.ID + " was put back", nil
 		}
 	}
 	return "the old token's value is not known", nil
