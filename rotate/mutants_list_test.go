@@ -1,8 +1,10 @@
 package rotate
 
 import (
+	"fmt"
 	"time"
 
+	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/simulator/world"
 )
 
@@ -56,6 +58,27 @@ func traps() []trial {
 					return false
 				}
 				return l.isOver(current)
+			}
+		}),
+		with("the old token shows another creation", []string{"blocked foreign_token"}, func(s *scenario) {
+			s.hands = map[string]func(*lab){"graph.put#1": skewed(3*time.Minute, 0)} // within what clocks may differ
+		}),
+		with("the new token is deleted before it is saved", []string{"blocked new_token_rejected"}, func(s *scenario) {
+			s.every = func(l *lab, name string) {
+				rec := l.current.engine.bookFor(l.at.Name).last()
+				if name == "resolve" && l.counts["a deletion"] == 0 && rec != nil && rec.Rotation != nil && rec.Rotation.Phase == bridge.PhaseSwitch {
+					l.counts["a deletion"]++
+					deleteByHand(l, newest(l))
+					time.Sleep(2 * time.Minute)
+				}
+			}
+		}),
+		with("the only valid token is of no use", []string{"blocked *"}, func(s *scenario) {
+			*s = repair()
+			s.prepare = func(l *lab) { rememberOld(l); l.valueLost = true }
+			s.named = map[string]fault{}
+			for n := 4; n < 10; n++ {
+				s.named[fmt.Sprintf("vault.write#%d", n)] = refused
 			}
 		}),
 		with("lists that flicker", []string{"done"}, func(s *scenario) {
@@ -159,13 +182,13 @@ var mutants = []mutant{
 	{"no lease check before an act", "book.go", "if r.Lease.Holder != g.holder || r.Lease.Epoch != g.epoch {", "if false {", "^replica", nil},
 	{"the new token is saved from memory, not from the vault", "create.go", "kept = r.keep(context.WithoutCancel(ctx), name, issued)", "_ = kept", "^whole", nil},
 	{"G1: one list is enough", "reading.go", "	for range 6 {", "	if first.Date.After(time.Time{}) {\n		return first, nil\n	}\n	for range 6 {", "^whole", nil},
-	{"G3: any token of this id", "guard.go", "!ok || !journalled.Created.Equal(listed.Created)", "!ok || journalled.ID == \"\"", "clock", nil},
-	{"G4: the last valid token may go", "guard.go", "if why != deleteExpired {", "if false {", "actor:the new token", nil},
+	{"G3: any token of this id", "guard.go", "!ok || !journalled.Created.Equal(listed.Created)", "!ok || journalled.ID == \"\"", "trap:the old token shows", nil},
+	{"G4: the last valid token may go", "guard.go", "if why != deleteExpired {", "if false {", "trap:the only valid", nil},
 	{"G6: any clock will do", "reading.go", "if r.aws.offset.Abs() > clockLimit {", "if false {", "clock", nil},
 	{"no second save before the old token goes", "guard.go", "if put.Why != putAgain || !put.done() || rot.Proof.Put != put.Number || r.passed(rot.Proof.Stored.Local) > storedFresh {", "if !put.done() {", "^whole", []patch{
 		{"retire.go", "if put.Why != putAgain || !put.done() || r.passed(put.Answered.Local) > storedFresh {", "if false {"},
 	}},
-	{"a token is saved that AWS refuses", "switch.go", "if verdict == rejected {", "if false {", "actor:a person deletes the new", nil},
+	{"a token is saved that AWS refuses", "switch.go", "if verdict == rejected {", "if false {", "trap:the new token is deleted", nil},
 	{"round-trip of the vault left out, and reserve", "create.go", "if err := r.safe.reserve(ctx, name); err != nil {", "if err := error(nil); err != nil {", "^whole", nil},
 	{"reset back to plan after a PUT", "record.go", "		if rot.putAttempted() {\n			rot.Want = putSwitch\n		}", "		rot.Phase, rot.NewToken = bridge.PhasePlan, nil", "trap:a person resets", nil},
 	{"budget counted on success only", "create.go", "			if outcome == bridge.OutcomeDone {\n				rec.created(issued.Token)\n			}\n", "			if outcome == bridge.OutcomeDone {\n				rec.created(issued.Token)\n			} else {\n				rec.Budget.Creates[len(rec.Budget.Creates)-1].From = time.Time{}\n			}\n", "trap:again", nil},
