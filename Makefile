@@ -14,15 +14,16 @@ LDFLAGS := -s -w \
 	-X $(PROMETHEUS_VERSION_PACKAGE).Revision=$(shell git rev-parse HEAD 2>/dev/null) \
 	-X $(PROMETHEUS_VERSION_PACKAGE).Branch=$(shell git rev-parse --abbrev-ref HEAD 2>/dev/null)
 
-export GOFLAGS ?= -buildvcs=false
+# The same flags for the program and its tests: then the Graph SDK is compiled once.
+export GOFLAGS ?= -buildvcs=false -trimpath
 export CGO_ENABLED ?= 0
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: ## bin/entra-aws-exporter and bin/entra-aws-simulator
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/entra-aws-exporter ./cmd/exporter
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/entra-aws-simulator ./cmd/simulator
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/entra-aws-exporter ./cmd/exporter
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/entra-aws-simulator ./cmd/simulator
 
 demo: build ## run the exporter against simulated clouds until Ctrl-C
 	@./deploy/demo/demo.sh
