@@ -71,7 +71,7 @@ func (c *coverage) play(t *testing.T, trials []trial) []result {
 	results := make([]result, len(trials))
 	t.Run("plays", func(t *testing.T) {
 		for worker := range runtime.GOMAXPROCS(0) {
-			t.Run(fmt.Sprint(worker), func(t *testing.T) {
+			t.Run(strconv.Itoa(worker), func(t *testing.T) {
 				t.Parallel()
 				for i := worker; i < len(trials); i += runtime.GOMAXPROCS(0) {
 					results[i] = c.one(t, trials[i])
@@ -141,8 +141,8 @@ func (c *coverage) one(t *testing.T, tr trial) result {
 
 func allows(allowed []string, ending string) bool {
 	return slices.ContainsFunc(allowed, func(one string) bool {
-		start, any := strings.CutSuffix(one, "*")
-		return one == ending || any && strings.HasPrefix(ending, start)
+		start, open := strings.CutSuffix(one, "*")
+		return one == ending || open && strings.HasPrefix(ending, start)
 	})
 }
 

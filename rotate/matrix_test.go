@@ -47,7 +47,7 @@ func short() scenario {
 // rememberOld puts the value of the token in use into the vault.
 func rememberOld(l *lab) {
 	old := l.at.TokenIDs[0]
-	key := l.at.Binding.Key()
+	key := l.at.Key()
 	content, err := encodeEntry(key, old, bridge.NewSecret(l.world.TokenValue(old)))
 	if err == nil {
 		l.memory.reserve(key + "/earlier")

@@ -96,8 +96,8 @@ func (w *witness) proof(rec *record) {
 // act is I2 and I5 at the last moment: the intent is durable, the lease is ours and
 // lasts, and what is about to be deleted may be.
 func (w *witness) act(s *session, name string) {
-	content, _, _ := w.lab.memory.load(w.lab.at.Binding.Key())
-	rec, err := decodeRecord(content, w.lab.at.Binding.Key())
+	content, _, _ := w.lab.memory.load(w.lab.at.Key())
+	rec, err := decodeRecord(content, w.lab.at.Key())
 	if err != nil || rec.Rotation == nil {
 		w.say("I5: %s without a rotation in the journal: %v", name, err)
 		return
@@ -199,6 +199,8 @@ func (w *witness) remove(rec *record, intent act) {
 		if token.by != world.ActorExporter || truth.now.Sub(token.created) < orphanGrace {
 			w.say("G7: orphan %s, made by %s %s ago, is deleted", intent.TokenID, token.by, truth.now.Sub(token.created))
 		}
+	case deleteNamed:
+		w.say("G7: token %s is deleted because a person named it, and nobody does so in the matrix", intent.TokenID)
 	case deleteRetire:
 		w.retire(truth, intent.TokenID)
 	}

@@ -151,8 +151,8 @@ func (j *verdicts) endings() {
 			j.say("I3: aborted with %d tokens, there were %d", len(listed), l.atStart)
 		}
 	case strings.HasPrefix(j.o.ending, "blocked"), strings.HasPrefix(j.o.ending, "waiting"):
-		if new := j.o.newToken(); j.ours(new) && !j.o.lab.valueLost && slices.Contains(listed, new) && !slices.Contains(l.memory.values(), j.world.TokenValue(new)) {
-			j.say("I3: %s, and the value of token %s is lost", j.o.ending, new)
+		if id := j.o.newToken(); j.ours(id) && !j.o.lab.valueLost && slices.Contains(listed, id) && !slices.Contains(l.memory.values(), j.world.TokenValue(id)) {
+			j.say("I3: %s, and the value of token %s is lost", j.o.ending, id)
 		}
 	default:
 		j.say("I3: it never ended: %s", j.o.ending)
