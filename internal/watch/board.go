@@ -17,11 +17,13 @@ import (
 type board struct {
 	mu        sync.RWMutex
 	snapshots []bridge.Snapshot
+	places    map[string]int // of the snapshots, by connection; never changes
 }
 
 func newBoard(connections []Connection) *board {
-	b := &board{snapshots: make([]bridge.Snapshot, 0, len(connections))}
-	for _, connection := range connections {
+	b := &board{snapshots: make([]bridge.Snapshot, 0, len(connections)), places: make(map[string]int, len(connections))}
+	for i, connection := range connections {
+		b.places[connection.Name] = i
 		b.snapshots = append(b.snapshots, bridge.Snapshot{
 			Connection: connection.Name, EntraTenant: connection.Tenant, Binding: connection.Binding,
 		})
@@ -54,6 +56,16 @@ func (b *board) all() []bridge.Snapshot {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return slices.Clone(b.snapshots)
+}
+
+func (b *board) named(connection string) (bridge.Snapshot, bool) {
+	place, found := b.places[connection]
+	if !found {
+		return bridge.Snapshot{}, false
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.snapshots[place], true
 }
 
 func (b *board) at(places []int) []bridge.Snapshot {

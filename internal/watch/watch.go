@@ -102,6 +102,10 @@ func (w *Watch) Run(ctx context.Context) {
 // The snapshots never change.
 func (w *Watch) Snapshots() []bridge.Snapshot { return w.board.all() }
 
+// Snapshot returns what is known of one connection; false: there is none of this name.
+// Unlike Snapshots it costs the same however many there are.
+func (w *Watch) Snapshot(connection string) (bridge.Snapshot, bool) { return w.board.named(connection) }
+
 // Ready reports whether every source was tried at least once.
 func (w *Watch) Ready() bool {
 	for _, s := range w.schedules {
