@@ -51,7 +51,9 @@ func (t *InMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 		stop()
 		if err == nil {
 			w.WriteHeader(http.StatusOK) // no effect when the handler wrote
-			_ = writer.Close()
+			// A handler that left because the client's time was over has not finished its
+			// answer: that must not look like the end of one.
+			_ = writer.CloseWithError(ctx.Err())
 			return
 		}
 		_ = writer.CloseWithError(io.ErrUnexpectedEOF)
