@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -69,10 +68,7 @@ func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stder
 
 	options.Logger = promslog.New(&logging)
 	if err := commands[name](ctx, options); err != nil {
-		var silent app.SilentError
-		if !errors.As(err, &silent) {
-			fmt.Fprintf(stderr, "entra-aws-exporter: %v\n", err)
-		}
+		fmt.Fprintf(stderr, "entra-aws-exporter: %v\n", err)
 		return exitFailed
 	}
 	return exitOK

@@ -4,8 +4,12 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+
+	"entra-aws-exporter/internal/config"
 )
 
 // Options are common to all commands.
@@ -14,13 +18,25 @@ type Options struct {
 	Logger     *slog.Logger
 	Stdin      io.Reader
 	Stdout     io.Writer
+
+	Transport http.RoundTripper // of every outgoing call; nil: made from the configuration
 }
 
-// SilentError fails a command that has already said why.
-type SilentError struct{}
-
-// Error implements error.
-func (SilentError) Error() string { return "failed" }
+// connect builds the clients that a configuration needs; it makes no call.
+func (o Options) connect(c *config.Config, observe func(service, code string), values tokenValues) (*clouds, error) {
+	transport := o.Transport
+	if transport == nil {
+		var err error
+		if transport, err = newTransport(c.HTTPClient); err != nil {
+			return nil, err
+		}
+	}
+	built, err := newClouds(c, transport, observe, values, o.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.ConfigFile, err)
+	}
+	return built, nil
+}
 
 // errNotYet is the answer to whoever asks before the first round is over.
 var errNotYet = errors.New("the first round of readings is not over yet")

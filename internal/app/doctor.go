@@ -28,13 +28,9 @@ func Doctor(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	transport, err := newTransport(c.HTTPClient)
+	built, err := options.connect(c, collector.NewRequests().Observe, noValue)
 	if err != nil {
 		return err
-	}
-	built, err := newClouds(c, transport, collector.NewRequests().Observe, noValue, options.Logger)
-	if err != nil {
-		return fmt.Errorf("%s: %w", options.ConfigFile, err)
 	}
 	failures := 0
 	for _, tenant := range c.Tenants {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,13 +21,12 @@ import (
 
 // Exporter is a running exporter: what outlives a reload, and the generation in force.
 type Exporter struct {
-	configFile     string
+	options        Options
 	webFlags       *exporterweb.FlagConfig
 	listeners      []net.Listener
 	lifecycle      bool
 	authentication config.WebAuthentication
 	log            *slog.Logger
-	transport      http.RoundTripper // nil: made from the configuration
 
 	registry *prometheus.Registry
 	requests *collector.Requests
@@ -53,7 +51,7 @@ func newExporter(common Options, options ServeOptions) (*Exporter, error) {
 		return nil, err
 	}
 	e := &Exporter{
-		configFile:     common.ConfigFile,
+		options:        common,
 		webFlags:       options.Web,
 		listeners:      options.Listeners,
 		lifecycle:      options.Lifecycle,

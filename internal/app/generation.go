@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
 	"entra-aws-exporter/internal/config"
@@ -20,23 +19,17 @@ type generation struct {
 }
 
 // prepare builds the clients; it makes no call, so that a bad file changes nothing.
-func (e *Exporter) prepare(path string) (*generation, error) {
-	c, err := config.Load(path)
+func (e *Exporter) prepare() (*generation, error) {
+	c, err := config.Load(e.options.ConfigFile)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.CheckWebhook(e.authentication); err != nil {
 		return nil, err
 	}
-	transport := e.transport
-	if transport == nil {
-		if transport, err = newTransport(c.HTTPClient); err != nil {
-			return nil, err
-		}
-	}
-	built, err := newClouds(c, transport, e.requests.Observe, e.tokenValue, e.log)
+	built, err := e.options.connect(c, e.requests.Observe, e.tokenValue)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	return &generation{config: c, clouds: built, done: make(chan struct{})}, nil
 }

@@ -112,7 +112,7 @@ func (l *lab) start() {
 		l.t.Fatal(err)
 	}
 	transport := simulator.Transport(l.Simulator)
-	exporter.transport = transport
+	exporter.options.Transport = transport
 	l.client = &http.Client{Transport: &http.Transport{DialContext: listener.dial, DisableKeepAlives: true}}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -150,7 +150,7 @@ func (l *lab) ask(method, path, body string, header ...string) (int, string) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	content, err := io.ReadAll(response.Body)
 	if err != nil {
 		l.t.Fatal(err)
@@ -177,14 +177,21 @@ func (l *lab) fault(fault simulator.Fault) {
 	}
 }
 
-// do lets a person or a cloud do something.
-func (l *lab) do(act func(*world.World) error) {
+// command runs one of the program's commands and returns what it printed and logged,
+// whatever became of it.
+func (l *lab) command(run func(context.Context, Options) error) string {
 	l.t.Helper()
-	var err error
-	l.With(func(w *world.World) { err = act(w) })
+	out := &transcript{}
+	transport := simulator.Transport(l.Simulator)
+	err := run(context.Background(), Options{
+		ConfigFile: l.path("exporter.yml"), Stdout: out, Transport: transport,
+		Logger: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	transport.Wait()
 	if err != nil {
-		l.t.Fatal(err)
+		return out.String() + err.Error()
 	}
+	return out.String()
 }
 
 type page []string

@@ -24,14 +24,10 @@ func Metrics(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	transport, err := newTransport(c.HTTPClient)
+	requests := collector.NewRequests()
+	built, err := options.connect(c, requests.Observe, noValue)
 	if err != nil {
 		return err
-	}
-	requests := collector.NewRequests()
-	built, err := newClouds(c, transport, requests.Observe, noValue, options.Logger)
-	if err != nil {
-		return fmt.Errorf("%s: %w", options.ConfigFile, err)
 	}
 	w := watch.New(readings(c, built, forgetful{}, options.Logger), nil)
 	if err := once(ctx, w); err != nil {

@@ -59,28 +59,15 @@ func openDesk(options Options, pace int) (*desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(c.HTTPClient)
+	built, err := options.connect(c, collector.NewRequests().Observe, noValue)
 	if err != nil {
 		return nil, err
 	}
-	built, err := newClouds(c, transport, collector.NewRequests().Observe, noValue, options.Logger)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", options.ConfigFile, err)
-	}
 	d := &desk{out: options.Stdout, watch: watch.New(readings(c, built, forgetful{}, options.Logger), nil)}
-	r := newRotations(directory, pace, d.snapshot, nil, options.Logger)
+	r := newRotations(directory, pace, d.watch.Snapshot, nil, options.Logger)
 	r.configure(c, built)
 	d.engine = r.engine
 	return d, nil
-}
-
-func (d *desk) snapshot(connection string) (bridge.Snapshot, bool) {
-	for _, snapshot := range d.watch.Snapshots() {
-		if snapshot.Connection == connection {
-			return snapshot, true
-		}
-	}
-	return bridge.Snapshot{}, false
 }
 
 // Step prints a step of a rotation as it is taken.

@@ -124,11 +124,17 @@ func (r *rotations) webhook() http.Handler {
 	})
 }
 
-// bearer is the token that callers of the webhook must show; false: something in front
-// authenticates them.
+// errNoWebhook: a reload took the section away while a request was on its way.
+var errNoWebhook = errors.New("the configuration has no webhook section any more")
+
+// bearer is the token that callers of the webhook must show; required is false if the
+// web config authenticates them.
 func (r *rotations) bearer() (value bridge.Secret, required bool, err error) {
 	webhook := r.config.Load().Webhook
-	if webhook == nil || webhook.BearerTokenFile == "" {
+	if webhook == nil {
+		return bridge.Secret{}, true, errNoWebhook
+	}
+	if webhook.BearerTokenFile == "" {
 		return bridge.Secret{}, false, nil
 	}
 	value, err = webhook.BearerTokenFile.Read()

@@ -52,7 +52,7 @@ func Serve(ctx context.Context, common Options, options ServeOptions) error {
 // run starts what was built and stops it in reverse order.
 func (e *Exporter) run(ctx context.Context) error {
 	e.log.Info("starting", "version", version.Info(), "build", version.BuildContext())
-	first, err := e.prepare(e.configFile)
+	first, err := e.prepare()
 	if err != nil {
 		return err
 	}
@@ -145,20 +145,15 @@ func (e *Exporter) rotate(ctx context.Context) {
 	}
 }
 
-// tokenValue is the value of a connection's token in use, once there is a rotation to
-// ask for it.
+// tokenValue is the value of a connection's token in use. Clients ask when they are
+// used, and by then there is a rotation.
 func (e *Exporter) tokenValue(ctx context.Context, connection string) (string, bridge.Secret, error) {
-	if e.rotation == nil {
-		return noValue(ctx, connection)
-	}
 	return e.rotation.tokenValue(ctx, connection)
 }
 
 func (e *Exporter) snapshot(connection string) (bridge.Snapshot, bool) {
-	for _, snapshot := range e.snapshots() {
-		if snapshot.Connection == connection {
-			return snapshot, true
-		}
+	if running := e.current.Load(); running != nil {
+		return running.watch.Snapshot(connection)
 	}
 	return bridge.Snapshot{}, false
 }
@@ -205,7 +200,7 @@ func (e *Exporter) reloadOnHangup(ctx context.Context) {
 func (e *Exporter) reload() error {
 	e.reloading.Lock()
 	defer e.reloading.Unlock()
-	next, err := e.prepare(e.configFile)
+	next, err := e.prepare()
 	if err == nil {
 		err = errors.Join(e.sameState(next.config), checkPace(e.pace, next.config))
 	}

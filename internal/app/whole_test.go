@@ -42,7 +42,7 @@ connections:
 		if failed := page.with("source_errors_total"); len(failed) > 0 {
 			t.Errorf("nothing went wrong, but %v", failed)
 		}
-		if status, body := l.ask(http.MethodPost, "/api/v1/alerts", "{}"); status == http.StatusAccepted || status == http.StatusOK {
+		if status, body := l.ask(http.MethodPost, "/webhook/alertmanager", "{}"); status != http.StatusNotFound {
 			t.Errorf("without a section there is a webhook: %d %s", status, body)
 		}
 	})

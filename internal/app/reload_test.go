@@ -1,0 +1,110 @@
+package app
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// reload asks for one and returns the status and the answer.
+func (l *lab) reload() (int, string) {
+	l.t.Helper()
+	return l.ask(http.MethodPost, "/-/reload", "")
+}
+
+// section returns a connection's part of the config file.
+func section(text, connection string) string {
+	begin := strings.Index(text, "  - name: "+connection+"\n    tenant: ")
+	rest := text[begin+1:]
+	end := len(rest)
+	for _, next := range []string{"\n  - name: ", "\nhttp_client:", "\nstate:", "\nwebhook:"} {
+		if at := strings.Index(rest, next); at >= 0 {
+			end = min(end, at)
+		}
+	}
+	return text[begin : begin+1+end+1]
+}
+
+func TestReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world.New(world.Options{Seed: 1})
+		if err := simulator.Furnish(w, "demo"); err != nil {
+			t.Fatal(err)
+		}
+		l := admit(t, w)
+		whole := l.read("exporter.yml")
+		part := section(whole, "quarantined")
+		l.edit(part, "")
+		l.start()
+		time.Sleep(settle)
+		if late := l.series().with(`connection="quarantined"`); len(late) != 0 {
+			t.Fatalf("not configured yet, but there is %v", late)
+		}
+
+		t.Log("a connection is added; what was read of the others stays")
+		expiry := l.series().with("scim_active_token_expiry", `"healthy"`)
+		l.write("exporter.yml", whole)
+		if status, answer := l.reload(); status != http.StatusOK {
+			t.Fatalf("reload: %d %s", status, answer)
+		}
+		l.series().holds(t, expiry...)
+		time.Sleep(settle)
+		if added := l.series().with("scim_active_token_expiry", `"quarantined"`); len(added) != 1 {
+			t.Errorf("the added connection shows %v", added)
+		}
+
+		t.Log("a broken file changes nothing but the gauges")
+		at := l.series().with("config_last_reload_success_timestamp_seconds")
+		l.write("exporter.yml", whole+"nonsense: true\n")
+		time.Sleep(time.Minute)
+		if status, answer := l.reload(); status == http.StatusOK || !strings.Contains(answer, "nonsense") {
+			t.Errorf("a broken file: %d %s", status, answer)
+		}
+		page := l.series()
+		page.holds(t, append(at, expiry[0], "entra_aws_config_last_reload_successful 0")...)
+		if all := page.with("entra_aws_connection_info"); len(all) != 3 {
+			t.Errorf("the connections are %v", all)
+		}
+
+		t.Log("state cannot move under a running exporter")
+		l.write("exporter.yml", strings.Replace(whole, "state: {directory: state}", "state: {directory: elsewhere}", 1))
+		if status, answer := l.reload(); status == http.StatusOK || !strings.Contains(answer, "state cannot be changed by a reload") {
+			t.Errorf("another state directory: %d %s", status, answer)
+		}
+
+		t.Log("a connection and the webhook are taken away")
+		l.write("exporter.yml", strings.Replace(strings.Replace(whole, part, "", 1), "webhook: {bearer_token_file: webhook-token}\n", "", 1))
+		if status, answer := l.reload(); status != http.StatusOK {
+			t.Fatalf("reload: %d %s", status, answer)
+		}
+		page = l.series()
+		page.holds(t, expiry[0], "entra_aws_config_last_reload_successful 1")
+		if left := page.with(`connection="quarantined"`); len(left) != 0 {
+			t.Errorf("the removed connection has left %v", left)
+		}
+		if status, _ := l.ask(http.MethodPost, "/webhook/alertmanager", "{}"); status != http.StatusNotFound {
+			t.Errorf("the removed webhook answers %d", status)
+		}
+	})
+}
+
+// A request that a reload overtakes finds no webhook section: then nobody may pass.
+func TestNobodyPassesAWebhookThatIsGone(t *testing.T) {
+	l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+	l.edit("webhook: {bearer_token_file: webhook-token}\n", "")
+	r := newRotations(nil, 1, nil, nil, discard())
+	e := &Exporter{options: Options{ConfigFile: l.path("exporter.yml"), Logger: discard()}, rotation: r, requests: newCounter()}
+	generation, err := e.prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.configure(generation.config, generation.clouds)
+	if _, required, err := r.bearer(); !required || err == nil {
+		t.Errorf("bearer() = required %v, error %v", required, err)
+	}
+}

@@ -1,0 +1,159 @@
+package app
+
+import (
+	"encoding/json"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/collector"
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func newCounter() *collector.Requests { return collector.NewRequests() }
+
+const alarm = `{"version":"4","status":"firing","receiver":"rotation","alerts":[{"status":"firing",
+	"labels":{"alertname":"EntraAwsScimTokenRotationDue","rotate":"scim-token","connection":"expiring"}}]}`
+
+// alert posts what Alertmanager posts.
+func (l *lab) alert() (int, string) {
+	l.t.Helper()
+	return l.ask(http.MethodPost, "/webhook/alertmanager", alarm,
+		"Content-Type", "application/json", "Authorization", "Bearer "+strings.TrimSpace(l.read("webhook-token")))
+}
+
+// rotated waits until the one rotation has ended.
+func (l *lab) rotated() bridge.RotationRecord {
+	l.t.Helper()
+	for range 7 * 24 {
+		time.Sleep(time.Hour)
+		var answer struct{ Rotations []bridge.RotationRecord }
+		if err := json.Unmarshal([]byte(l.get("/api/v1/rotations")), &answer); err != nil {
+			l.t.Fatal(err)
+		}
+		if len(answer.Rotations) == 1 && answer.Rotations[0].Ending != "" {
+			return answer.Rotations[0]
+		}
+	}
+	l.t.Fatalf("after a week the rotation has not ended:\n%s", l.get("/api/v1/rotations"))
+	return bridge.RotationRecord{}
+}
+
+// A whole rotation through the real clients; then every output is searched for every
+// value that the program has held.
+func TestRotationThroughTheRealClientsShowsNoSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil)
+		secrets := map[string]string{
+			"client secret": strings.TrimSpace(l.read("client-secret-tenant-1")),
+			"webhook token": strings.TrimSpace(l.read("webhook-token")),
+			"SCIM token":    strings.TrimSpace(l.read("scim-token-expiring")),
+		}
+		for line := range strings.Lines(l.read("aws-credentials")) {
+			if name, value, found := strings.Cut(line, "="); found && strings.Contains(name, "secret_access_key") {
+				secrets["AWS secret key"] = strings.TrimSpace(value)
+			}
+		}
+		l.start()
+		time.Sleep(15 * time.Minute) // two readings that say: due
+		if status, answer := l.alert(); status != http.StatusAccepted {
+			t.Fatalf("the webhook answered %d %s", status, answer)
+		}
+		time.Sleep(time.Minute)
+		outputs := map[string]string{"status page in the middle": l.get("/"), "rotations in the middle": l.get("/api/v1/rotations")}
+		record := l.rotated()
+		if record.Ending != bridge.EndingDone || record.Proof != bridge.ProofExclusive {
+			t.Fatalf("the rotation ended %s %s, proof %s", record.Ending, record.Reason, record.Proof)
+		}
+		l.With(func(w *world.World) {
+			secrets["new SCIM token"] = w.TokenValue(record.NewTokenID)
+			holding, _ := w.Holding(l.access.Connections[0].ServicePrincipalID)
+			if holding.Saved.TokenID != record.NewTokenID {
+				t.Errorf("Entra holds %s, the rotation made %s", holding.Saved.TokenID, record.NewTokenID)
+			}
+			for _, gap := range w.Gaps() {
+				t.Errorf("a gap: %+v", gap)
+			}
+		})
+		for _, path := range []string{"/", "/metrics", "/config", "/api/v1/connections", "/api/v1/rotations"} {
+			outputs[path] = l.get(path)
+		}
+		l.stop()
+		outputs["log"] = l.logs.String()
+		outputs["check-config"] = l.command(CheckConfig)
+		outputs["metrics"] = l.command(Metrics)
+		outputs["doctor"] = l.command(Doctor)
+		vault := 0
+		err := filepath.WalkDir(l.path("state"), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			if strings.HasSuffix(path, ".token") { // the one place
+				if strings.Contains(string(content), secrets["new SCIM token"]) {
+					vault++
+				}
+				return err
+			}
+			outputs[path] = string(content)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if vault != 1 {
+			t.Errorf("the vault holds the new token in %d entries, want 1: is it searched for rightly?", vault)
+		}
+		if len(secrets) != 5 || len(outputs) < 12 {
+			t.Fatalf("%d secrets are searched for in %d outputs, that is too few", len(secrets), len(outputs))
+		}
+		for where, output := range outputs {
+			if output == "" && filepath.Base(where) != "lock" {
+				t.Errorf("%s is empty", where)
+			}
+			for what, value := range secrets {
+				if len(value) < 8 {
+					t.Fatalf("the %s is %q", what, value)
+				}
+				if strings.Contains(output, value) {
+					t.Errorf("%s shows the %s", where, what)
+				}
+			}
+		}
+	})
+}
+
+// What is refused is not repeated: the wrong secret stands in no error.
+func TestRefusedSecretsAreNotRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const planted = "pl4nted-wr0ng-secret"
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l.write("client-secret-tenant-1", planted)
+		l.write("scim-token-corp", planted)
+		l.start()
+		time.Sleep(settle)
+		l.series().holds(t, `entra_aws_source_up{connection="corp",source="job"} 0`, `entra_aws_scim_probe_success{connection="corp"} 0`)
+		if status, answer := l.ask(http.MethodPost, "/webhook/alertmanager", "{}", "Authorization", "Bearer "+planted); status != http.StatusUnauthorized || strings.Contains(answer, planted) {
+			t.Errorf("the webhook answered %d %s", status, answer)
+		}
+		for where, output := range map[string]string{
+			"log": l.logs.String(), "status page": l.get("/"), "connections": l.get("/api/v1/connections"), "metrics": l.get("/metrics"),
+		} {
+			if strings.Contains(output, planted) {
+				t.Errorf("%s repeats the wrong secret", where)
+			}
+		}
+		if log := l.logs.String(); !strings.Contains(log, "AADSTS7000215") {
+			t.Error("the log does not name Entra's code for a wrong secret")
+		}
+	})
+}
