@@ -46,8 +46,8 @@ cat "$directory/status"
 cat <<TEXT
 
 Logs and the configuration are in .demo; Ctrl-C ends it. In another terminal:
-  make demo-alert                          rotate the token of "expiring", as Alertmanager would
-  bin/entra-aws-simulator --help           interfere: age, fault, quirk, truth
+  make demo-alert                                          rotate the token of "expiring", as Alertmanager would
+  bin/entra-aws-simulator story --ca-file=.demo/ca.pem     what really happened; --help: age, fault, quirk …
 
 status page  http://localhost:10199/
 metrics      http://localhost:10199/metrics
