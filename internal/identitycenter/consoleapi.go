@@ -163,9 +163,6 @@ func errorOf(response *http.Response, body []byte) error {
 	if header := response.Header.Get("X-Amzn-Errortype"); header != "" {
 		code = restjson.SanitizeErrorCode(header)
 	}
-	if code == "" && response.StatusCode == http.StatusTooManyRequests {
-		code = "TooManyRequestsException" // so that the retryer knows
-	}
 	return &smithy.GenericAPIError{Code: code, Message: message}
 }
 

@@ -232,24 +232,26 @@ func TestRetryAfter(t *testing.T) {
 		deadline   time.Duration
 		heals      bool
 		within     [2]time.Duration
+		body       string
 	}{
-		"30 s":                     {func() string { return "30" }, 2 * time.Minute, true, [2]time.Duration{30 * time.Second, 40 * time.Second}},
-		"a date":                   {in30s, 2 * time.Minute, true, [2]time.Duration{29 * time.Second, 40 * time.Second}},
-		"30 s beyond the deadline": {func() string { return "30" }, 20 * time.Second, false, [2]time.Duration{0, time.Second}},
-		"an hour":                  {func() string { return "3600" }, 2 * time.Hour, false, [2]time.Duration{0, time.Second}},
-		"none":                     {func() string { return "" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}},
-		"none, a short deadline":   {func() string { return "" }, 4 * time.Second, false, [2]time.Duration{0, time.Second}},
-		"nonsense":                 {func() string { return "soon" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}},
-		"a date of long ago":       {func() string { return "Mon, 02 Jan 1995 15:04:05 GMT" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}},
-		"more seconds than fit":    {func() string { return "99999999999999" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}},
-		"negative seconds":         {func() string { return "-5" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}},
+		"30 s":                     {func() string { return "30" }, 2 * time.Minute, true, [2]time.Duration{30 * time.Second, 40 * time.Second}, ""},
+		"a code that nobody knows": {func() string { return "30" }, 2 * time.Minute, true, [2]time.Duration{30 * time.Second, 40 * time.Second}, `{"__type":"TooManyRequests"}`},
+		"a date":                   {in30s, 2 * time.Minute, true, [2]time.Duration{29 * time.Second, 40 * time.Second}, ""},
+		"30 s beyond the deadline": {func() string { return "30" }, 20 * time.Second, false, [2]time.Duration{0, time.Second}, ""},
+		"an hour":                  {func() string { return "3600" }, 2 * time.Hour, false, [2]time.Duration{0, time.Second}, ""},
+		"none":                     {func() string { return "" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
+		"none, a short deadline":   {func() string { return "" }, 4 * time.Second, false, [2]time.Duration{0, time.Second}, ""},
+		"nonsense":                 {func() string { return "soon" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
+		"a date of long ago":       {func() string { return "Mon, 02 Jan 1995 15:04:05 GMT" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
+		"more seconds than fit":    {func() string { return "99999999999999" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
+		"negative seconds":         {func() string { return "-5" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cloud := newCloud(t)
 			synctest.Test(t, func(t *testing.T) {
 				cloud.answers["ListBearerTokens"] = func(call call) answer {
 					if call.number == 1 {
-						return answer{status: 429, header: map[string]string{"Retry-After": test.retryAfter()}}
+						return answer{status: 429, header: map[string]string{"Retry-After": test.retryAfter()}, body: test.body}
 					}
 					return answer{body: `{"BearerTokens":[]}`}
 				}

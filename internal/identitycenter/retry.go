@@ -19,12 +19,17 @@ const (
 
 var errNoTimeToRetry = errors.New("no time for another attempt")
 
-// patientRetryer is the SDK's standard retryer with two manners more: it waits as
-// long as a Retry-After asks, and it gives up at once where the deadline leaves no
-// room for that, so that the service's own error is what the caller sees.
+// patientRetryer is the SDK's standard retryer with three manners more: it waits as
+// long as a Retry-After asks, whatever the code of a 429 is, and it gives up at once
+// where the deadline leaves no room for that, so that the service's own error is what
+// the caller sees.
 type patientRetryer struct{ aws.RetryerV2 }
 
-func newRetryer() aws.Retryer { return patientRetryer{retry.NewStandard()} }
+func newRetryer() aws.Retryer {
+	return patientRetryer{retry.NewStandard(func(o *retry.StandardOptions) {
+		o.Retryables = append(o.Retryables, retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusTooManyRequests: {}}})
+	})}
+}
 
 // GetRetryToken implements aws.Retryer.
 func (r patientRetryer) GetRetryToken(ctx context.Context, cause error) (func(error) error, error) {
