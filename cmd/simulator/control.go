@@ -89,6 +89,7 @@ func addFaults(cli *kingpin.Application, add adder) {
 	one.Arg("operation", `Such as ListBearerTokens, "GET jobs" or "*".`).Required().StringVar(&f.Operation)
 	one.Flag("effect", "What happens.").Default(string(simulator.EffectAnswer)).EnumVar((*string)(&f.Effect), effects()...)
 	one.Flag("path", "Only calls whose path contains this.").StringVar(&f.Path)
+	one.Flag("customer", "Only calls of this AWS account or Entra tenant.").StringVar(&f.Customer)
 	one.Flag("status", "Of the answer.").IntVar(&f.Status)
 	one.Flag("code", "An error code, worded in the protocol of the operation.").StringVar(&f.Code)
 	one.Flag("message", "Its message.").StringVar(&f.Message)

@@ -60,6 +60,7 @@ type Fault struct {
 	ID        int    `json:"id,omitempty"`
 	Operation string `json:"operation"`          // "GET jobs", "ListBearerTokens", "*" for every one
 	Path      string `json:"path,omitempty"`     // only calls whose path contains this
+	Customer  string `json:"customer,omitempty"` // only calls of this AWS account or Entra tenant
 	Effect    Effect `json:"effect"`             // default: answer
 	Status    int    `json:"status,omitempty"`   // of answer and html
 	Code      string `json:"code,omitempty"`     // of answer: an error in the words of the service's protocol
@@ -147,7 +148,7 @@ func (f *faults) next(c *call) (Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, fault := range f.waiting {
-		if fault.Operation != "*" && fault.Operation != c.name || !strings.Contains(c.r.URL.Path, fault.Path) {
+		if fault.Operation != "*" && fault.Operation != c.name || !strings.Contains(c.r.URL.Path, fault.Path) || !c.isOf(fault.Customer) {
 			continue
 		}
 		if fault.Probability > 0 && !f.chance(fault.Probability) {
@@ -161,6 +162,12 @@ func (f *faults) next(c *call) (Fault, bool) {
 		return fault, true
 	}
 	return Fault{}, false
+}
+
+// isOf reports whether a call is made by the account or tenant of this id; "" is any.
+// A sign-in names its tenant in the path; SCIM knows neither.
+func (c *call) isOf(customer string) bool {
+	return customer == "" || c.caller.Account == customer || c.caller.Tenant == customer || strings.Contains(c.r.URL.Path, customer)
 }
 
 // retryAfter words how long to wait, in the manner of the moment.

@@ -77,6 +77,14 @@ func TestFaultAnswers(t *testing.T) {
 			t.Errorf("another path: %d %s", answer.status, answer.body)
 		}
 		l.ClearFaults()
+		l.fault(simulator.Fault{Operation: "*", Customer: l.connection.EntraTenantID, Effect: simulator.EffectHTML})
+		if answer := l.graph(http.MethodGet, l.job(), ""); !strings.Contains(answer.body, "<h1>Sign in") {
+			t.Errorf("the customer's own call: %d %s", answer.status, answer.body)
+		}
+		if answer := l.tokens("ListBearerTokens"); answer.json == nil {
+			t.Errorf("another customer's call: %d %s", answer.status, answer.body)
+		}
+		l.ClearFaults()
 		l.fault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectRedirect, Location: "https://moved.example/"})
 		if answer := l.tokens("ListBearerTokens"); answer.status != http.StatusFound || answer.header.Get("Location") != "https://moved.example/" {
 			t.Errorf("%d %v", answer.status, answer.header)
