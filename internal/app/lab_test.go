@@ -40,6 +40,7 @@ type lab struct {
 	logs   *transcript
 	client *http.Client
 	stop   func()
+	around func(http.RoundTripper) http.RoundTripper // what stands before the clouds, if anything
 }
 
 const simulated = "https://127.0.0.1:10198"
@@ -113,10 +114,17 @@ func (l *lab) start() {
 	}
 	transport := simulator.Transport(l.Simulator)
 	exporter.options.Transport = transport
+	if l.around != nil {
+		exporter.options.Transport = l.around(transport)
+	}
 	l.client = &http.Client{Transport: &http.Transport{DialContext: listener.dial, DisableKeepAlives: true}}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- exporter.run(ctx) }()
+	go func() {
+		err := exporter.run(ctx)
+		_ = listener.Close() // nobody answers any more
+		ended <- err
+	}()
 	l.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {

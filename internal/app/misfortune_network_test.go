@@ -1,0 +1,85 @@
+package app
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator"
+)
+
+// readBy is one call that each source cannot do without.
+func readBy() map[bridge.Source]string {
+	return map[bridge.Source]string{
+		bridge.SourceTokens:         "ListBearerTokens",
+		bridge.SourceSCIM:           "SCIM GET ServiceProviderConfig",
+		bridge.SourceUsage:          "LookupEvents",
+		bridge.SourceJob:            "GET job",
+		bridge.SourceEvents:         "GET provisioning",
+		bridge.SourceCertificates:   "GET servicePrincipal",
+		bridge.SourceAppCredentials: "GET applications",
+	}
+}
+
+// Each call of each source goes wrong on its own, in every way in which a network does.
+func TestNetworkMisfortunes(t *testing.T) {
+	rows := map[string]misfortune{
+		"DNS": {
+			happens: func(w *ward) { w.wire.breaks(errDNS()) },
+			down:    all(bridge.ReasonNetwork, bridge.Sources()...), says: []string{"hit.example"},
+		},
+		"TLS": {
+			happens: func(w *ward) { w.wire.breaks(errTLS()) },
+			down:    all(bridge.ReasonNetwork, bridge.Sources()...), says: []string{"http_client.tls_config.ca_file"},
+		},
+	}
+	for source, operation := range readBy() {
+		for name, row := range map[string]struct {
+			fault  simulator.Fault
+			reason bridge.Reason
+			says   string
+		}{
+			"reset":       {simulator.Fault{Effect: simulator.EffectReset}, bridge.ReasonNetwork, "connection reset"},
+			"lost answer": {simulator.Fault{Effect: simulator.EffectLost}, bridge.ReasonNetwork, "connection reset"},
+			"hang":        {simulator.Fault{Effect: simulator.EffectHang}, bridge.ReasonTimeout, "no "},
+			"trickle":     {simulator.Fault{Effect: simulator.EffectTrickle, Delay: simulator.Duration(5 * time.Second)}, bridge.ReasonTimeout, "no "},
+		} {
+			row.fault.Operation = operation
+			rows[name+"/"+string(source)] = misfortune{
+				faults: []simulator.Fault{row.fault}, down: all(row.reason, source), says: []string{row.says}, lasts: 7 * time.Minute,
+			}
+		}
+	}
+	suffer(t, rows)
+}
+
+// An answer of 100 MB is read no further than the largest legitimate one: what one
+// attempt allocates is a few times that, and far from what an answer without an end
+// would take.
+func TestAnAnswerWithoutAnEnd(t *testing.T) {
+	const bound = 100 << 20
+	rows := map[string]misfortune{}
+	for source, operation := range readBy() {
+		var began runtime.MemStats
+		calls := 0
+		rows[string(source)] = misfortune{
+			happens: func(w *ward) {
+				w.strike(simulator.Fault{Operation: operation, Effect: simulator.EffectHuge})
+				calls = w.Calls()[operation]
+				runtime.ReadMemStats(&began)
+			},
+			down: all(bridge.ReasonInvalidResponse, source), says: []string{"the answer is ", "large"},
+			shows: func(t *testing.T, w *ward, _, _ page) {
+				var ended runtime.MemStats
+				runtime.ReadMemStats(&ended)
+				each := (ended.TotalAlloc - began.TotalAlloc) / uint64(w.Calls()[operation]-calls)
+				t.Logf("%d MB were allocated for each answer", each>>20)
+				if each > bound {
+					t.Errorf("more than %d MB", bound>>20)
+				}
+			},
+		}
+	}
+	suffer(t, rows)
+}
