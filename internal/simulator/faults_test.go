@@ -77,12 +77,19 @@ func TestFaultAnswers(t *testing.T) {
 			t.Errorf("another path: %d %s", answer.status, answer.body)
 		}
 		l.ClearFaults()
-		l.fault(simulator.Fault{Operation: "*", Customer: l.connection.EntraTenantID, Effect: simulator.EffectHTML})
+		// One customer's calls: those of another account and another tenant are left alone.
+		for _, operation := range []string{"GET job", "ListBearerTokens"} {
+			l.fault(simulator.Fault{Operation: operation, Customer: l.connection.EntraTenantID, Effect: simulator.EffectHTML})
+		}
 		if answer := l.graph(http.MethodGet, l.job(), ""); !strings.Contains(answer.body, "<h1>Sign in") {
-			t.Errorf("the customer's own call: %d %s", answer.status, answer.body)
+			t.Errorf("the tenant's own call: %d %s", answer.status, answer.body)
 		}
 		if answer := l.tokens("ListBearerTokens"); answer.json == nil {
 			t.Errorf("another customer's call: %d %s", answer.status, answer.body)
+		}
+		l.fault(simulator.Fault{Operation: "ListBearerTokens", Customer: l.connection.Account, Effect: simulator.EffectHTML})
+		if answer := l.tokens("ListBearerTokens"); !strings.Contains(answer.body, "<h1>Sign in") {
+			t.Errorf("the account's own call: %d %s", answer.status, answer.body)
 		}
 		l.ClearFaults()
 		l.fault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectRedirect, Location: "https://moved.example/"})
