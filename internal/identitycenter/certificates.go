@@ -62,7 +62,7 @@ func (i *Instance) certificateOperation(action string) operation {
 // certificatesOfAPI asks for the identity providers of the identity store, then for
 // the certificates of each that is enabled for SAML.
 func (i *Instance) certificatesOfAPI(ctx context.Context) ([]bridge.Certificate, error) {
-	binding, err := i.Binding(ctx)
+	store, err := i.identityStore(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (i *Instance) certificatesOfAPI(ctx context.Context) ([]bridge.Certificate,
 	}
 	var providers providerList
 	_, err = i.idp.call(ctx, clients.credentials, newRetryer(), "ListExternalIdPConfigurationsForDirectory",
-		request{Directory: binding.IdentityStoreID}, &providers)
+		request{Directory: store}, &providers)
 	if err != nil {
 		return nil, i.failed(listing, err)
 	}
@@ -90,7 +90,7 @@ func (i *Instance) certificatesOfAPI(ctx context.Context) ([]bridge.Certificate,
 		reading := i.certificateOperation("sso-directory:ListExternalIdPCertificates")
 		var answer certificateList
 		_, err := i.idp.call(ctx, clients.credentials, newRetryer(), "ListExternalIdPCertificates",
-			request{Directory: binding.IdentityStoreID, Provider: id}, &answer)
+			request{Directory: store, Provider: id}, &answer)
 		if err != nil {
 			return nil, i.failed(reading, err)
 		}
@@ -144,6 +144,7 @@ func (l certificateList) certificates(skip func(id string, err error)) ([]bridge
 		return nil, changed("no idPCertificates")
 	}
 	var certificates []bridge.Certificate
+	unreadable := 0
 	for _, listed := range *l.Certificates {
 		if listed == nil {
 			continue
@@ -152,7 +153,13 @@ func (l certificateList) certificates(skip func(id string, err error)) ([]bridge
 			return nil, changed("a certificate without x509CertificateInPEM")
 		}
 		found := parseCertificates([]byte(listed.PEM), func(_ int, err error) { skip(clip(listed.ID), err) })
+		if len(found) == 0 {
+			unreadable++
+		}
 		certificates = append(certificates, found...)
+	}
+	if unreadable > 0 && len(certificates) == 0 { // or it would seem that AWS trusts nobody
+		return nil, changed("no certificate that can be read")
 	}
 	return certificates, nil
 }

@@ -60,6 +60,20 @@ func (i *Instance) discover(ctx context.Context) (bridge.Binding, error) {
 	return binding, nil
 }
 
+// identityStore returns the identity store alone, for what can be read although its
+// provisioning tenant cannot be found.
+func (i *Instance) identityStore(ctx context.Context) (string, error) {
+	i.mu.Lock()
+	known := i.binding
+	i.mu.Unlock()
+	if known != nil {
+		return known.IdentityStoreID, nil
+	}
+	binding := bridge.Binding{Region: i.options.Region, IdentityStoreID: i.options.IdentityStoreID}
+	err := i.findStore(ctx, &binding)
+	return binding.IdentityStoreID, err
+}
+
 // findStore fills in the identity store and the account that owns it. An identity
 // store from the config needs no permission to list: then the account stays unknown.
 func (i *Instance) findStore(ctx context.Context, binding *bridge.Binding) error {
