@@ -191,6 +191,9 @@ func put(document any, steps []string, value json.RawMessage) any {
 	}
 	switch node := document.(type) {
 	case map[string]any:
+		if _, there := node[steps[0]]; !there && len(steps) > 1 && (steps[1] == "-" || steps[1] == "*") {
+			return node // a list that is not there gets no elements
+		}
 		node[steps[0]] = put(node[steps[0]], steps[1:], value)
 	case []any:
 		for i := range node {
