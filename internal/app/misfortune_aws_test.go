@@ -41,7 +41,7 @@ func TestTheTokenServiceHasChanged(t *testing.T) {
 			exists: func(w *ward) {
 				w.strike(simulator.Fault{Operation: "ListProvisioningTenants", Status: 400, Code: "UnknownOperationException"})
 			},
-			down: all(bridge.ReasonAPIChanged, bridge.SourceTokens, bridge.SourceSCIM, bridge.SourceUsage, bridge.SourceCertificates), says: says, half: "aws",
+			down: all(bridge.ReasonAPIChanged, bridge.SourceTokens, bridge.SourceSCIM, bridge.SourceUsage), says: says,
 		},
 		// What the log line says helps, although nothing undocumented answers any more.
 		"declared instead": {

@@ -210,6 +210,28 @@ func TestNothingToDiscoverOrTooMuch(t *testing.T) {
 			},
 			down: all(bridge.ReasonNotFound, entra...), half: "entra", says: []string{"service_principal_id"},
 		},
+		"no job": {
+			exists: func(w *ward) { w.strike(simulator.Fault{Operation: "GET jobs", Status: 200, Body: `{"value":[]}`}) },
+			down:   all(bridge.ReasonNotFound, bridge.SourceJob), says: []string{"provisioning"},
+		},
+		"two jobs": {
+			exists: func(w *ward) {
+				w.strike(edited("GET jobs", "/value/-", `{"id":"aWSSingleSignon.other","templateId":"aWSSingleSignon"}`)[0])
+			},
+			down: all(bridge.ReasonAmbiguous, bridge.SourceJob), says: []string{"aWSSingleSignon.other", "job_id"},
+		},
+		"automatic provisioning is off": {
+			exists: func(w *ward) {
+				w.strike(simulator.Fault{Operation: "ListProvisioningTenants", Status: 200, Body: `{"ProvisioningTenants":[]}`})
+			},
+			down: all(bridge.ReasonNotFound, awsSources()[:3]...), says: []string{"has no provisioning tenant", "enable automatic provisioning"},
+		},
+		"two provisioning tenants": {
+			exists: func(w *ward) {
+				w.strike(edited("ListProvisioningTenants", "/ProvisioningTenants/-", `{"TenantId":"other","ScimEndpoint":"https://127.0.0.1/scim/other/scim/v2"}`)[0])
+			},
+			down: all(bridge.ReasonAmbiguous, awsSources()[:3]...), says: []string{"has 2 provisioning tenants", "aws.provisioning_tenant_id"},
+		},
 		"two identity stores": {
 			exists: another(store), down: all(bridge.ReasonAmbiguous, awsSources()...), half: "aws",
 			says: []string{"2 identity stores in eu-central-1", "aws.identity_store_id"},
