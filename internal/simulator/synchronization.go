@@ -106,8 +106,10 @@ func interval(job world.Job) string {
 	switch {
 	case job.Schedule == bridge.ScheduleDisabled:
 		return disabledInterval
-	case job.Interval > 0:
+	case job.Interval >= time.Minute:
 		return fmt.Sprintf("PT%dM", job.Interval/time.Minute)
+	case job.Interval > 0: // of hurried clouds
+		return fmt.Sprintf("PT%gS", job.Interval.Seconds())
 	default:
 		return fmt.Sprintf("PT%dM", world.CyclePeriod/time.Minute)
 	}
