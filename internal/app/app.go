@@ -28,7 +28,7 @@ func (o Options) connect(c *config.Config, observe func(service, code string), v
 	if transport == nil {
 		var err error
 		if transport, err = newTransport(c.HTTPClient); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: http_client: %w", o.ConfigFile, err)
 		}
 	}
 	built, err := newClouds(c, transport, observe, values, o.Logger)
@@ -40,3 +40,8 @@ func (o Options) connect(c *config.Config, observe func(service, code string), v
 
 // errNotYet is the answer to whoever asks before the first round is over.
 var errNotYet = errors.New("the first round of readings is not over yet")
+
+// UsageError is a command line that cannot be meant; its exit code is 2.
+type UsageError struct{ text string }
+
+func (e *UsageError) Error() string { return e.text }

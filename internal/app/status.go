@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -71,16 +73,23 @@ func (s Server) get(ctx context.Context, path string) ([]byte, error) {
 	}
 	transport, err := newTransport(config.HTTPClient{TLSConfig: config.TLSConfig{CAFile: config.Path(s.CAFile)}})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--url.ca-file: %w", err)
 	}
 	response, err := (&http.Client{Transport: transport}).Do(request)
-	if err != nil {
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &untrusted):
+		return nil, fmt.Errorf("asking the exporter: %w (--url.ca-file names the authority of its certificate)", err)
+	case err != nil:
 		return nil, fmt.Errorf("asking the exporter: %w (is it running there? --url names it)", err)
 	}
 	defer response.Body.Close() //nolint:errcheck // it was read
 	body, err := io.ReadAll(io.LimitReader(response.Body, answerLimit))
 	if err != nil {
 		return nil, fmt.Errorf("asking the exporter: %w", err)
+	}
+	if response.StatusCode == http.StatusUnauthorized {
+		return nil, fmt.Errorf("asking the exporter: %s answered %s (--url.basic-auth-file holds user:password)", asked, response.Status)
 	}
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("asking the exporter: %s answered %s", asked, response.Status)

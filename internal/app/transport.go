@@ -2,55 +2,48 @@ package app
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
+
+	prometheus "github.com/prometheus/common/config"
 
 	"entra-aws-exporter/internal/config"
 )
 
 // newTransport returns what carries every outgoing call: with the configured roots
 // and proxy, and with limits on all that a broken peer could draw out. The deadline
-// of a whole call is its caller's.
-func newTransport(client config.HTTPClient) (*http.Transport, error) {
-	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: time.Minute,
-		IdleConnTimeout:       90 * time.Second,
-		MaxIdleConnsPerHost:   4,
-		ForceAttemptHTTP2:     true,
-	}
+// of a whole call is its caller's. A CA file is read again at every call.
+func newTransport(client config.HTTPClient) (http.RoundTripper, error) {
+	proxy := http.ProxyFromEnvironment
 	if client.ProxyURL != "" {
-		proxy, err := url.Parse(client.ProxyURL)
+		address, err := url.Parse(client.ProxyURL)
 		if err != nil {
-			return nil, fmt.Errorf("http_client.proxy_url: %w", err)
+			return nil, fmt.Errorf("the proxy: %w", err)
 		}
-		transport.Proxy = http.ProxyURL(proxy)
+		proxy = http.ProxyURL(address)
 	}
-	if file := string(client.TLSConfig.CAFile); file != "" {
-		roots := x509.NewCertPool()
-		if err := addRoots(roots, file); err != nil {
-			return nil, fmt.Errorf("http_client.tls_config.ca_file: %w", err)
-		}
-		transport.TLSClientConfig.RootCAs = roots
+	build := func(verify *tls.Config) (http.RoundTripper, error) {
+		return &http.Transport{
+			Proxy:                 proxy,
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			TLSClientConfig:       verify,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ResponseHeaderTimeout: time.Minute,
+			IdleConnTimeout:       90 * time.Second,
+			MaxIdleConnsPerHost:   4,
+			ForceAttemptHTTP2:     true,
+		}, nil
 	}
-	return transport, nil
-}
-
-func addRoots(roots *x509.CertPool, file string) error {
-	content, err := os.ReadFile(file)
+	file := string(client.TLSConfig.CAFile)
+	verify, err := prometheus.NewTLSConfig(&prometheus.TLSConfig{CAFile: file, MinVersion: tls.VersionTLS12})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !roots.AppendCertsFromPEM(content) {
-		return fmt.Errorf("%s holds no PEM certificate", file)
+	if file == "" {
+		return build(verify)
 	}
-	return nil
+	return prometheus.NewTLSRoundTripper(verify, prometheus.TLSRoundTripperSettings{CA: prometheus.NewFileSecret(file)}, build)
 }

@@ -1,0 +1,80 @@
+package app
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"entra-aws-exporter/internal/config"
+)
+
+// A CA file that is replaced needs no reload; one that is none says so.
+func TestCAFileIsReadAgain(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	right := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	other := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfSigned(t)})
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	write := func(content []byte) {
+		t.Helper()
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(other)
+	transport, err := newTransport(config.HTTPClient{TLSConfig: config.TLSConfig{CAFile: config.Path(file)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func() error {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := transport.RoundTrip(request)
+		if err == nil {
+			err = response.Body.Close()
+		}
+		return err
+	}
+	if err := ask(); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("under another authority: %v", err)
+	}
+	write(right)
+	if err := ask(); err != nil {
+		t.Errorf("under the right one: %v", err)
+	}
+	write([]byte("nothing"))
+	if err := ask(); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("without one: %v", err)
+	}
+	if _, err := newTransport(config.HTTPClient{TLSConfig: config.TLSConfig{CAFile: config.Path(file)}}); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("at the start: %v", err)
+	}
+	if transport, ok := transport.(interface{ CloseIdleConnections() }); ok {
+		transport.CloseIdleConnections()
+	}
+}
+
+// selfSigned is a certificate of another authority.
+func selfSigned(t *testing.T) []byte {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	certificate, err := x509.CreateCertificate(nil, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate
+}
