@@ -167,6 +167,7 @@ func (c *cloud) verify(request *http.Request, body []byte) *answer {
 	services := map[string]string{
 		"up.sso.eu-central-1.amazonaws.com":                    "identitystore",
 		"auth-control.eu-central-1.prod.apps-auth.aws.a2z.com": "appsauth",
+		"identitystore.eu-central-1.amazonaws.com":             "identitystore",
 		"sso.eu-central-1.amazonaws.com":                       "sso",
 		"sts.eu-central-1.amazonaws.com":                       "sts",
 		"cloudtrail.eu-central-1.amazonaws.com":                "cloudtrail",

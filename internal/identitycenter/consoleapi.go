@@ -27,9 +27,10 @@ import (
 	"entra-aws-exporter/internal/bridge"
 )
 
-// consoleAPI speaks one of the JSON services behind the AWS console, which the SDK has
-// no client for: the SDK's own attempt loop, clock correction and signer around a
-// request and an answer that are read here, because every answer may have changed.
+// consoleAPI speaks one of AWS's JSON services: those behind the console, which the SDK
+// has no client for, and the documented one that is needed for a single call. It is the
+// SDK's own attempt loop, clock correction and signer around a request and an answer
+// that are read here, because every answer may have changed.
 type consoleAPI struct {
 	endpoint    string
 	jsonVersion string // of the Content-Type

@@ -21,6 +21,7 @@ type Instance struct {
 	web     *web
 	access  *access
 	tokens  *tokenService
+	store   *consoleAPI
 	idp     *consoleAPI
 	trail   *trail
 	usage   usage
@@ -51,6 +52,11 @@ func New(options Options) (*Instance, error) {
 			target: tokenServiceTarget, signingName: "identitystore", region: options.Region,
 			userAgent: web.userAgent, http: web.client("token_service"),
 		}},
+		store: &consoleAPI{
+			endpoint: options.Endpoints.IdentityStore, jsonVersion: "1.1",
+			target: identityStoreTarget, signingName: "identitystore", region: options.Region,
+			userAgent: web.userAgent, http: web.client("identity_store"),
+		},
 		idp: &consoleAPI{
 			endpoint: options.Endpoints.IdPCertificates, jsonVersion: "1.0",
 			target: idpTarget, signingName: "appsauth", region: options.Region,

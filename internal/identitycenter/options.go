@@ -26,6 +26,7 @@ const (
 // is derived from the region.
 type Endpoints struct {
 	TokenService    string
+	IdentityStore   string
 	IdPCertificates string //nolint:revive // IdP is the usual spelling
 	SSOAdmin        string
 	STS             string
@@ -100,11 +101,14 @@ func (o Options) complete() (Options, error) {
 	if o.Endpoints.TokenService == "" {
 		o.Endpoints.TokenService = "https://up.sso." + o.Region + "." + domain(o.Region) + "/identitystore/"
 	}
+	if o.Endpoints.IdentityStore == "" {
+		o.Endpoints.IdentityStore = "https://identitystore." + o.Region + "." + domain(o.Region)
+	}
 	if o.Endpoints.IdPCertificates == "" {
 		o.Endpoints.IdPCertificates = "https://auth-control." + o.Region + ".prod.apps-auth.aws.a2z.com/"
 	}
 	for key, endpoint := range map[string]string{
-		"token_service": o.Endpoints.TokenService, "idp_certificates": o.Endpoints.IdPCertificates,
+		"token_service": o.Endpoints.TokenService, "identity_store": o.Endpoints.IdentityStore, "idp_certificates": o.Endpoints.IdPCertificates,
 		"sso_admin": o.Endpoints.SSOAdmin, "sts": o.Endpoints.STS, "cloudtrail": o.Endpoints.CloudTrail, "scim": o.Endpoints.SCIM,
 	} {
 		if err := checkEndpoint(endpoint); err != nil {

@@ -66,7 +66,8 @@ func TestPoliciesAllowWhatIsCalled(t *testing.T) {
 	}
 	for name, want := range map[string][]string{
 		"aws-reader.json": sorted(world.ListInstancesAction, world.ListProvisioningTenantsAction, world.ListBearerTokensAction,
-			world.ListIdPConfigurationsAction, world.ListIdPCertificatesAction, world.LookupEventsAction),
+			world.ListIdPConfigurationsAction, world.ListIdPCertificatesAction, world.LookupEventsAction,
+			world.DescribeIdentityStoreAction),
 		"aws-rotator.json": sorted(world.ListInstancesAction, world.ListProvisioningTenantsAction, world.ListBearerTokensAction,
 			world.CreateBearerTokenAction, world.DeleteBearerTokenAction, world.LookupEventsAction),
 		"aws-trust.json":        sorted(world.AssumeRoleAction),

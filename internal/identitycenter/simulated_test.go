@@ -235,6 +235,7 @@ func TestDenialsNameTheAction(t *testing.T) {
 			},
 			world.ListIdPConfigurationsAction: func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
 			world.ListIdPCertificatesAction:   func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
+			world.DescribeIdentityStoreAction: func(ctx context.Context, s *simulated) error { _, err := s.SCIMSources(ctx); return err },
 			world.LookupEventsAction: func(ctx context.Context, s *simulated) error {
 				_, err := s.CallsSince(ctx, time.Now())
 				return err
