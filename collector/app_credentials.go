@@ -1,6 +1,10 @@
 package collector
 
-import "entra-aws-exporter/internal/bridge"
+import (
+	"cmp"
+
+	"entra-aws-exporter/internal/bridge"
+)
 
 // appCredentials shows the credentials by which the exporter signs in to Entra. They
 // belong to a tenant, whose connections all carry the same reading.
@@ -19,7 +23,7 @@ func (f appCredentials) collect(out *output, snapshots []bridge.Snapshot) {
 	shown := make(map[series]bool)
 	for i := range snapshots {
 		for _, credential := range snapshots[i].AppCredentials {
-			key := series{snapshots[i].EntraTenant, credential.Kind, credential.KeyID}
+			key := series{cmp.Or(credential.Tenant, snapshots[i].EntraTenant), credential.Kind, credential.KeyID}
 			if !shown[key] {
 				shown[key] = true
 				out.time(f.expiry, credential.Expires, key.tenant, key.kind, key.keyID)

@@ -5,10 +5,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -18,6 +20,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"entra-aws-exporter/internal/app"
+	"entra-aws-exporter/internal/config"
 )
 
 // The exit codes, part of the command line's contract.
@@ -42,7 +45,7 @@ func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stder
 		"Prometheus exporter for Microsoft Entra ID provisioning to AWS IAM Identity Center.")
 	cli.Version(version.Print("entra-aws-exporter"))
 	cli.HelpFlag.Short('h')
-	cli.UsageWriter(stderr)
+	cli.UsageWriter(stdout) // for --help and --version: what somebody asked for
 	cli.ErrorWriter(stderr)
 
 	options := app.Options{Stdin: stdin, Stdout: stdout}
@@ -67,11 +70,25 @@ func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stder
 	}
 
 	options.Logger = promslog.New(&logging)
-	if err := commands[name](ctx, options); err != nil {
+	return report(stderr, commands[name](ctx, options))
+}
+
+// report says why a command failed, and returns its exit code.
+func report(stderr io.Writer, err error) int {
+	var problems config.Problems
+	var usage *app.UsageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &problems):
+		fmt.Fprintln(stderr, problems) // each line begins with file:line, for people and editors
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "entra-aws-exporter: %v, try --help\n", usage)
+		return exitUsage
+	default:
 		fmt.Fprintf(stderr, "entra-aws-exporter: %v\n", err)
-		return exitFailed
 	}
-	return exitOK
+	return exitFailed
 }
 
 func addServe(cli *kingpin.Application, commands map[string]command) {
@@ -86,10 +103,18 @@ func addServe(cli *kingpin.Application, commands map[string]command) {
 
 func addChecks(cli *kingpin.Application, commands map[string]command) {
 	check := cli.Command("check-config", "Check the configuration file, without any call.")
-	commands[check.FullCommand()] = app.CheckConfig
+	var webConfig string
+	check.Flag("web.config.file", "The file that serve is given: it may authenticate the webhook's callers.").StringVar(&webConfig)
+	commands[check.FullCommand()] = func(_ context.Context, common app.Options) error {
+		return app.CheckConfig(common, webConfig)
+	}
 
 	doctor := cli.Command("doctor", "Try every call that the configuration needs, read-only, and say what is missing.")
-	commands[doctor.FullCommand()] = app.Doctor
+	var only string
+	doctor.Arg("connection", "Only this connection and its tenants.").StringVar(&only)
+	commands[doctor.FullCommand()] = func(ctx context.Context, common app.Options) error {
+		return app.Doctor(ctx, common, only)
+	}
 
 	metrics := cli.Command("metrics", "Read both clouds once and print the metrics.")
 	commands[metrics.FullCommand()] = app.Metrics
@@ -97,7 +122,7 @@ func addChecks(cli *kingpin.Application, commands map[string]command) {
 	status := cli.Command("status", "Show what a running exporter knows.")
 	var options app.StatusOptions
 	serverFlags(status, &options.Server)
-	status.Flag("json", "Print the answer of the JSON API.").BoolVar(&options.JSON)
+	status.Flag("json", "Print the answer of /api/v1/connections.").BoolVar(&options.JSON)
 	commands[status.FullCommand()] = func(ctx context.Context, common app.Options) error {
 		return app.Status(ctx, common, options)
 	}
@@ -112,5 +137,19 @@ func serverFlags(command *kingpin.CmdClause, server *app.Server) {
 func paceFlag(command *kingpin.CmdClause, pace *int) {
 	command.Flag("rotation.pace",
 		"Divide every wait of the rotation by N, for demonstrations; refused when an endpoint is AWS's or Microsoft's own.").
-		Default("1").IntVar(pace)
+		Default("1").SetValue((*paceValue)(pace))
 }
+
+// paceValue is a whole number from 1; it implements kingpin.Value.
+type paceValue int
+
+func (p *paceValue) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return fmt.Errorf("--rotation.pace: %q is not a whole number from 1", text)
+	}
+	*p = paceValue(n)
+	return nil
+}
+
+func (p *paceValue) String() string { return strconv.Itoa(int(*p)) }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -21,13 +23,43 @@ func TestCommandLine(t *testing.T) {
 		{"--rotation.pace=fast", exitUsage, "try --help"},
 		{"--config.file=absent.yml check-config", exitFailed, "absent.yml"},
 		{"--config.file=absent.yml --web.enable-lifecycle --web.listen-address=127.0.0.1:0", exitFailed, "absent.yml"}, // serve, unnamed
-		{"rotation start corp --token-stdin", exitFailed, "--token-stdin and --token-id belong together"},
-		{"rotation start corp --token-id=x", exitFailed, "--token-stdin and --token-id belong together"},
+		{"rotation start corp --token-stdin", exitUsage, "--token-stdin and --token-id belong together"},
+		{"rotation start corp --token-id=x", exitUsage, "--token-stdin and --token-id belong together"},
+		{"rotation start corp --rotation.pace=0", exitUsage, "--rotation.pace"},
+		{"doctor corp extra", exitUsage, "unexpected extra"},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), strings.Fields(test.line), strings.NewReader(""), &stdout, &stderr)
 		if said := stdout.String() + stderr.String(); code != test.code || !strings.Contains(said, test.says) {
 			t.Errorf("%s: exit code %d, want %d and %q:\n%s", test.line, code, test.code, test.says, said)
 		}
+	}
+}
+
+// What was asked for goes to standard output, everything else to standard error.
+func TestHelpAndVersionAreOutput(t *testing.T) {
+	for _, line := range []string{"--help", "--version", "rotation --help", "help rotation start"} {
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), strings.Fields(line), strings.NewReader(""), &stdout, &stderr); code != exitOK || stdout.Len() == 0 || stderr.Len() > 0 {
+			t.Errorf("%s: exit code %d, output %q, error %q", line, code, stdout.String(), stderr.String())
+		}
+	}
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"--nonsense"}, strings.NewReader(""), &stdout, &stderr); code != exitUsage || stdout.Len() > 0 {
+		t.Errorf("a usage error: exit code %d, output %q", code, stdout.String())
+	}
+}
+
+// The mistakes of a config file come without a prefix: file:line: key.path: what is wrong.
+func TestProblemsBeginWithTheirPlace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yml")
+	if err := os.WriteFile(file, []byte("tenants: []\nconnections: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"--config.file", file, "check-config"}, strings.NewReader(""), &stdout, &stderr)
+	want := file + ":1: tenants: is empty; at least one is needed\n" + file + ":2: connections: is empty; at least one is needed\n"
+	if code != exitFailed || stderr.String() != want {
+		t.Errorf("exit code %d\ngot  %s\nwant %s", code, stderr.String(), want)
 	}
 }

@@ -43,7 +43,7 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int 
 	cli := kingpin.New("entra-aws-simulator", "Microsoft Entra ID and AWS IAM Identity Center, simulated on one port.")
 	cli.Version(version.Print("entra-aws-simulator"))
 	cli.HelpFlag.Short('h')
-	cli.UsageWriter(stderr)
+	cli.UsageWriter(stdout) // for --help and --version
 	cli.ErrorWriter(stderr)
 	logging := promslog.Config{Writer: stderr}
 	promslogflag.AddFlags(cli, &logging)

@@ -1,16 +1,23 @@
 package app
 
 import (
-	"context"
 	"fmt"
 
 	"entra-aws-exporter/internal/config"
 )
 
-// CheckConfig checks the configuration file and what it names, without any call.
-func CheckConfig(_ context.Context, options Options) error {
+// CheckConfig checks the configuration file and what it names, without any call. webConfig
+// is the file that serve is given, which may authenticate the webhook's callers; "": none.
+func CheckConfig(options Options, webConfig string) error {
 	c, err := config.Load(options.ConfigFile)
 	if err != nil {
+		return err
+	}
+	authentication, err := config.ReadWebAuthentication(webConfig)
+	if err != nil {
+		return err
+	}
+	if err := c.CheckWebhook(authentication); err != nil {
 		return err
 	}
 	nothing := func(string, string) {}
@@ -20,6 +27,15 @@ func CheckConfig(_ context.Context, options Options) error {
 	for _, warning := range c.Warnings() {
 		fmt.Fprintln(options.Stdout, "warning:", warning.String())
 	}
-	fmt.Fprintf(options.Stdout, "%s is valid: %d tenants, %d connections\n", options.ConfigFile, len(c.Tenants), len(c.Connections))
+	fmt.Fprintf(options.Stdout, "%s is valid: %s, %s\n", options.ConfigFile,
+		count(len(c.Tenants), "tenant"), count(len(c.Connections), "connection"))
 	return nil
+}
+
+// count says how many there are of something.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }

@@ -79,7 +79,7 @@ func (c *clouds) tenant(tenant config.Tenant) (*entra.Tenant, error) {
 		Name:          tenant.Name,
 		TenantID:      tenant.TenantID,
 		ClientID:      tenant.ClientID,
-		Cloud:         string(tenant.Cloud),
+		Cloud:         tenant.Cloud,
 		LoginEndpoint: tenant.Endpoints.Login,
 		GraphEndpoint: tenant.Endpoints.Graph,
 		Credential: entra.Credential{
@@ -108,7 +108,7 @@ func (c *clouds) tenant(tenant config.Tenant) (*entra.Tenant, error) {
 			return nil, err
 		}
 		options.Credential.Assertion = func(ctx context.Context) (string, error) {
-			token, err := signer.WebIdentityToken(ctx, tokenExchange(tenant.Cloud))
+			token, err := signer.WebIdentityToken(ctx, tenant.Cloud.TokenExchange())
 			return token.Reveal(), err
 		}
 	}
@@ -128,6 +128,7 @@ func (c *clouds) connect(connection config.Connection, tenant, roleARN string) (
 		ProvisioningTenantID: aws.ProvisioningTenantID,
 		Endpoints: identitycenter.Endpoints{
 			TokenService:    aws.Endpoints.TokenService,
+			IdentityStore:   aws.Endpoints.IdentityStore,
 			IdPCertificates: aws.Endpoints.IDPCertificates,
 			SSOAdmin:        aws.Endpoints.SSOAdmin,
 			STS:             aws.Endpoints.STS,
@@ -184,19 +185,6 @@ func paths(files []config.Path) []string {
 		list = append(list, string(file))
 	}
 	return list
-}
-
-// tokenExchange is the audience that a cloud of Microsoft's wants in a federated token.
-// https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust
-func tokenExchange(cloud config.Cloud) string {
-	switch cloud {
-	case config.CloudUSGov, config.CloudUSGovDoD:
-		return "api://AzureADTokenExchangeUSGov"
-	case config.CloudChina:
-		return "api://AzureADTokenExchangeChina"
-	default:
-		return "api://AzureADTokenExchange"
-	}
 }
 
 // noValue is for commands that have no vault.

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/state"
 )
 
 // callTimeout bounds one of doctor's calls.
@@ -21,28 +23,55 @@ type check struct {
 	try  func(context.Context) (found string, err error)
 }
 
+// doctor tries what a configuration needs.
+type doctor struct {
+	config    *config.Config
+	clouds    *clouds
+	directory *state.Directory // nil: there is none, or it cannot be used
+	unusable  error            // why it cannot
+}
+
 // Doctor tries every call that the configuration needs, read-only, and prints for each
-// that it works, or why not and what to do. Nothing is changed, at either cloud.
-func Doctor(ctx context.Context, options Options) error {
+// that it works, or why not and what to do. only is the connection that is meant; "": all.
+// Nothing is changed, at either cloud.
+func Doctor(ctx context.Context, options Options, only string) error {
 	c, err := config.Load(options.ConfigFile)
 	if err != nil {
 		return err
 	}
-	built, err := options.connect(c, collector.NewRequests().Observe, noValue)
-	if err != nil {
+	if only != "" && c.Connection(only) == nil {
+		return fmt.Errorf("no connection %q is configured", only)
+	}
+	d := &doctor{config: c}
+	if c.State.Directory != "" {
+		d.directory, d.unusable = state.Open(string(c.State.Directory), state.Options{AgeIdentityFile: string(c.State.AgeIdentityFile)})
+	}
+	vault := newRotations(d.directory, 1, nil, nil, options.Logger)
+	if d.clouds, err = options.connect(c, collector.NewRequests().Observe, vault.tokenValue); err != nil {
 		return err
 	}
+	vault.configure(c, d.clouds)
+
 	failures := 0
+	examine := func(what string, checks []check) {
+		if len(checks) > 0 {
+			fmt.Fprintln(options.Stdout, what)
+			failures += run(ctx, options.Stdout, checks)
+		}
+	}
+	examine("this machine", d.ownChecks())
 	for _, tenant := range c.Tenants {
-		fmt.Fprintf(options.Stdout, "tenant %s\n", tenant.Name)
-		failures += run(ctx, options.Stdout, tenantChecks(tenant, built))
+		if only == "" || c.Connection(only).Uses(tenant.Name) {
+			examine("tenant "+tenant.Name, d.tenantChecks(tenant))
+		}
 	}
 	for _, connection := range c.Connections {
-		fmt.Fprintf(options.Stdout, "connection %s\n", connection.Name)
-		failures += run(ctx, options.Stdout, connectionChecks(connection, built))
+		if only == "" || only == connection.Name {
+			examine("connection "+connection.Name, d.connectionChecks(connection))
+		}
 	}
 	if failures > 0 {
-		return fmt.Errorf("%d of the calls above failed", failures)
+		return fmt.Errorf("%s of those above failed", count(failures, "check"))
 	}
 	return nil
 }
@@ -56,37 +85,55 @@ func run(ctx context.Context, out io.Writer, checks []check) (failures int) {
 			return check.try(ctx)
 		}()
 		if err == nil {
-			fmt.Fprintf(out, "  ok      %-32s %s\n", check.name, found)
+			fmt.Fprintf(out, "  ok      %-30s %s\n", check.name, found)
 			continue
 		}
 		failures++
-		fmt.Fprintf(out, "  FAILED  %-32s %s\n", check.name, bridge.ReasonOf(err))
+		fmt.Fprintf(out, "  FAILED  %-30s %s\n", check.name, bridge.ReasonOf(err))
 		fmt.Fprintf(out, "          %v\n", err)
 	}
 	return failures
 }
 
-func tenantChecks(tenant config.Tenant, clouds *clouds) []check {
-	client := clouds.tenants[tenant.Name]
+func (d *doctor) ownChecks() []check {
+	if d.config.State.Directory == "" {
+		return nil
+	}
+	return []check{{"state directory", func(ctx context.Context) (string, error) {
+		if d.unusable != nil {
+			return "", d.unusable
+		}
+		return string(d.config.State.Directory), d.directory.Check(ctx)
+	}}}
+}
+
+func (d *doctor) tenantChecks(tenant config.Tenant) []check {
+	if !d.config.Reads(tenant.Name) {
+		return nil // what a rotation alone does with it is checked with the connection
+	}
+	client := d.clouds.tenants[tenant.Name]
 	checks := []check{{"sign-in, own credentials", func(ctx context.Context) (string, error) {
 		credentials, err := client.AppCredentials(ctx)
-		return fmt.Sprintf("%d credentials", len(credentials)), err
+		return count(len(credentials), "credential"), err
 	}}}
-	if tenant.Cloud == config.CloudChina {
+	if tenant.Cloud == bridge.CloudChina {
 		return checks
 	}
 	return append(checks, check{"provisioning log", func(ctx context.Context) (string, error) {
-		count := 0
+		entries := 0
 		err := client.Events(ctx, time.Now().Add(-time.Hour), time.Now(), func(bridge.Event) error {
-			count++
+			entries++
 			return nil
 		})
-		return fmt.Sprintf("%d entries of the last hour", count), err
+		if entries == 1 {
+			return "1 entry of the last hour", err
+		}
+		return fmt.Sprintf("%d entries of the last hour", entries), err
 	}})
 }
 
-func connectionChecks(connection config.Connection, clouds *clouds) []check {
-	reader := clouds.readers[connection.Name]
+func (d *doctor) connectionChecks(connection config.Connection) []check {
+	reader := d.clouds.readers[connection.Name]
 	checks := []check{
 		{"AWS instance and tenant", func(ctx context.Context) (string, error) {
 			binding, err := reader.instance.Binding(ctx)
@@ -94,18 +141,9 @@ func connectionChecks(connection config.Connection, clouds *clouds) []check {
 		}},
 		{"SCIM tokens", func(ctx context.Context) (string, error) {
 			list, err := reader.instance.ListTokens(ctx)
-			return fmt.Sprintf("%d of %d slots taken, from %s", len(list.Tokens), list.Slots, list.Origin), err
+			return fmt.Sprintf("%d of %d slots taken, from %s", len(list.Tokens), bridge.TokenSlots, list.Origin), err
 		}},
-		{"SCIM endpoint", func(ctx context.Context) (string, error) {
-			probe, err := reader.instance.Probe(ctx)
-			if errors.Is(err, bridge.ErrOff) {
-				return "not probed: no token value is known (tokens.scim_token_file)", nil
-			}
-			if err == nil && !probe.Accepted() {
-				err = fmt.Errorf("the endpoint answered %d to the token", probe.StatusCode)
-			}
-			return fmt.Sprintf("answered %d", probe.StatusCode), err
-		}},
+		{"SCIM endpoint", func(ctx context.Context) (string, error) { return probe(ctx, reader) }},
 		{"Entra application and job", func(ctx context.Context) (string, error) {
 			binding, err := reader.application.Binding(ctx)
 			return binding.ServicePrincipalID + ", " + binding.JobID, err
@@ -116,37 +154,87 @@ func connectionChecks(connection config.Connection, clouds *clouds) []check {
 		}},
 		{"SAML certificates at Entra", func(ctx context.Context) (string, error) {
 			signing, err := reader.application.SigningCertificates(ctx)
-			return fmt.Sprintf("%d certificates", len(signing.Certificates)), err
+			return count(len(signing.Certificates), "certificate"), err
 		}},
 	}
 	if connection.Tokens.Usage == config.UsageCloudTrail {
 		checks = append(checks, check{"CloudTrail", func(ctx context.Context) (string, error) {
 			calls, err := reader.instance.CallsSince(ctx, time.Now().Add(-time.Hour))
-			return fmt.Sprintf("%d SCIM calls of the last hour", len(calls)), err
+			return count(len(calls), "SCIM call") + " of the last hour", err
 		}})
 	}
 	if connection.SAML.AWSCertificates != config.AWSCertificatesNone {
 		checks = append(checks, check{"SAML certificates at AWS", func(ctx context.Context) (string, error) {
 			trusted, err := reader.instance.TrustedCertificates(ctx)
-			return fmt.Sprintf("%d certificates", len(trusted)), err
+			return count(len(trusted), "certificate"), err
 		}})
 	}
 	if connection.Rotation.Mode == bridge.RotationDisabled {
 		return checks
 	}
-	rotator := clouds.rotators[connection.Name]
-	return append(checks,
-		check{"rotation: credentials at Entra", func(ctx context.Context) (string, error) {
-			credentials, err := rotator.application.Credentials(ctx)
-			return fmt.Sprintf("%d keys", len(credentials)), err
+	return append(checks, rotationChecks(d.clouds.rotators[connection.Name])...)
+}
+
+// probe calls the SCIM endpoint. What AWS refuses with 403 may be a good token from an
+// address that it does not take calls from, which only the identity store can tell.
+func probe(ctx context.Context, ends clients) (string, error) {
+	answer, err := ends.instance.Probe(ctx)
+	refused := &bridge.Error{
+		Reason: bridge.ReasonAuth, Op: "probing the SCIM endpoint", Status: answer.StatusCode,
+		Detail: fmt.Sprintf("AWS answers %d to the token", answer.StatusCode),
+	}
+	switch {
+	case errors.Is(err, bridge.ErrOff):
+		return "not probed: no token value is known (tokens.scim_token_file)", nil
+	case err != nil:
+		return "", err
+	case answer.Accepted():
+		return fmt.Sprintf("accepts the token (%d)", answer.StatusCode), nil
+	case answer.StatusCode == http.StatusUnauthorized:
+		refused.Advice = "it has expired, was deleted or belongs to another endpoint: rotate it, or correct tokens.scim_token_file"
+	case answer.StatusCode == http.StatusForbidden:
+		refused.Reason = bridge.ReasonPermission
+		sources, err := ends.instance.SCIMSources(ctx)
+		if err != nil {
+			refused.Advice = "whether it takes SCIM calls from this machine could not be seen: " + err.Error()
+			return "", refused
+		}
+		refused.Advice = "the identity store takes SCIM calls from " + sources.String() + ": is this machine among them?"
+	case answer.StatusCode == http.StatusTooManyRequests:
+		refused.Reason, refused.Advice = bridge.ReasonThrottled, "try again in a minute"
+	default:
+		refused.Reason = bridge.ReasonOther
+	}
+	return "", refused
+}
+
+func rotationChecks(rotator clients) []check {
+	return []check{
+		{"rotation: application", func(ctx context.Context) (string, error) {
+			application, err := rotator.application.Application(ctx)
+			if err == nil && !application.CredentialsReadable {
+				return "the directory audit cannot be read: AuditLog.Read.All would show who else changes the credentials", nil
+			}
+			return "changes of the credentials are seen in the directory audit", err
 		}},
-		check{"rotation: test connection", func(ctx context.Context) (string, error) {
+		{"rotation: credentials at Entra", func(ctx context.Context) (string, error) {
+			credentials, err := rotator.application.Credentials(ctx)
+			return count(len(credentials), "key"), err
+		}},
+		{"rotation: test connection", func(ctx context.Context) (string, error) {
 			verdict, err := rotator.application.TestConnection(ctx, nil)
+			var failed *bridge.Error
+			if verdict == bridge.VerdictBad && errors.As(err, &failed) {
+				err = &bridge.Error{
+					Reason: bridge.ReasonAuth, Op: failed.Op, Detail: failed.Detail,
+					Advice: "AWS refuses the token that Entra holds: rotate it",
+				}
+			}
 			return string(verdict), err
 		}},
-		check{"rotation: SCIM tokens", func(ctx context.Context) (string, error) {
+		{"rotation: SCIM tokens", func(ctx context.Context) (string, error) {
 			list, err := rotator.instance.ListTokens(ctx)
-			return fmt.Sprintf("%d tokens; creating and deleting cannot be tried without doing it", len(list.Tokens)), err
+			return count(len(list.Tokens), "token") + "; creating and deleting cannot be tried without doing it", err
 		}},
-	)
+	}
 }

@@ -122,9 +122,6 @@ func rotates(c *config.Config) bool {
 
 // checkPace refuses to hurry a rotation in the real clouds: its waits are their times.
 func checkPace(pace int, c *config.Config) error {
-	if pace < 1 {
-		return fmt.Errorf("--rotation.pace: %d is not a whole number from 1", pace)
-	}
 	if endpoint := c.CloudEndpoint(); pace > 1 && endpoint != "" {
 		return fmt.Errorf("--rotation.pace=%d is for simulated clouds only, and %s is a real one", pace, endpoint)
 	}

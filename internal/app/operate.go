@@ -80,7 +80,7 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 	how := rotate.StartOptions{Force: start.Force, Retire: start.RetireToken, TokenID: start.TokenID}
 	switch {
 	case start.TokenStdin != (start.TokenID != ""):
-		return errors.New("--token-stdin and --token-id belong together: the value on standard input, and the id that AWS shows for it")
+		return &UsageError{"--token-stdin and --token-id belong together: the value on standard input, and the id that AWS shows for it"}
 	case start.TokenStdin:
 		value, err := readSecret(options.Stdin)
 		if err != nil {

@@ -3,12 +3,14 @@ package app
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"gopkg.in/yaml.v3"
 
 	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/entra"
 	"entra-aws-exporter/internal/watch"
 )
 
@@ -22,29 +24,34 @@ func readings(c *config.Config, clouds *clouds, events watch.EventStore, log *sl
 			Name:     connection.Name,
 			Tenant:   connection.Tenant,
 			Binding:  configured(c, connection),
-			Sources:  connectionSources(connection, clouds.readers[connection.Name]),
+			Sources:  switchedOn(connectionSources(connection, clouds.readers[connection.Name])),
 			Identity: identity(withoutPolicy(connection), c.Tenant(connection.Tenant), c.HTTPClient),
 		})
 	}
 	for _, tenant := range c.Tenants {
 		options.Tenants = append(options.Tenants, watch.Tenant{
 			Name:     tenant.Name,
-			Sources:  tenantSources(c, tenant, clouds, events, log),
+			Sources:  switchedOn(tenantSources(c, tenant, clouds, events, log)),
 			Identity: identity(tenant, c.HTTPClient),
 		})
 	}
 	return options
 }
 
+// switchedOn leaves out what is never to be read.
+func switchedOn(sources []watch.Source) []watch.Source {
+	return slices.DeleteFunc(sources, func(source watch.Source) bool { return source.Interval == 0 })
+}
+
 func connectionSources(connection config.Connection, ends clients) []watch.Source {
 	every := connection.Intervals.Every
 	aws := func(source watch.Source) watch.Source { return watch.Resolving(ends.instance.Binding, source) }
-	entra := func(source watch.Source) watch.Source { return watch.Resolving(ends.application.Binding, source) }
+	microsoft := func(source watch.Source) watch.Source { return watch.Resolving(ends.application.Binding, source) }
 
 	sources := []watch.Source{
 		aws(watch.Tokens(every(bridge.SourceTokens), ends.instance.ListTokens)),
 		aws(watch.SCIM(every(bridge.SourceSCIM), ends.instance.Probe)),
-		entra(watch.Job(every(bridge.SourceJob), ends.application.Job)),
+		microsoft(watch.Job(every(bridge.SourceJob), ends.application.Job)),
 	}
 	if connection.Tokens.Usage == config.UsageCloudTrail {
 		sources = append(sources, aws(watch.Usage(every(bridge.SourceUsage), ends.instance.Usage)))
@@ -56,26 +63,43 @@ func connectionSources(connection config.Connection, ends clients) []watch.Sourc
 	return append(sources, watch.Certificates(every(bridge.SourceCertificates), ends.application.SigningCertificates, trusted))
 }
 
-// tenantSources are read once per tenant, as often as its most impatient connection wants.
+// tenantSources are read once per tenant, as often as its most impatient connection
+// wants; not at all if none does.
 func tenantSources(c *config.Config, tenant config.Tenant, clouds *clouds, events watch.EventStore, log *slog.Logger) []watch.Source {
 	every := func(source bridge.Source) (shortest time.Duration) {
 		for _, connection := range c.Connections {
 			interval := connection.Intervals.Every(source)
-			if connection.Tenant == tenant.Name && (shortest == 0 || interval < shortest) {
+			if connection.Tenant == tenant.Name && interval > 0 && (shortest == 0 || interval < shortest) {
 				shortest = interval
 			}
 		}
 		return shortest
 	}
 	client := clouds.tenants[tenant.Name]
+	rotators := rotatorsOf(c, tenant, clouds)
 	sources := []watch.Source{
-		watch.AppCredentials(every(bridge.SourceAppCredentials), client.AppCredentials),
+		watch.AppCredentials(every(bridge.SourceAppCredentials), func(ctx context.Context) ([]bridge.AppCredential, error) {
+			return client.AppCredentials(ctx, rotators...)
+		}),
 	}
-	if tenant.Cloud != config.CloudChina { // that cloud has no provisioning log
+	if tenant.Cloud != bridge.CloudChina { // that cloud has no provisioning log
 		sources = append(sources, watch.Events(every(bridge.SourceEvents), client.Events, events, tenant.Name,
 			log.With("entra_tenant", tenant.Name)))
 	}
 	return sources
+}
+
+// rotatorsOf are the stronger identities with which the rotation acts on a tenant's
+// connections. Their credentials expire too.
+func rotatorsOf(c *config.Config, tenant config.Tenant, clouds *clouds) []*entra.Tenant {
+	var rotators []*entra.Tenant
+	for _, connection := range c.Connections {
+		rotator := clouds.tenants[connection.Rotation.Tenant]
+		if connection.Tenant == tenant.Name && connection.Rotation.Tenant != tenant.Name && !slices.Contains(rotators, rotator) {
+			rotators = append(rotators, rotator)
+		}
+	}
+	return rotators
 }
 
 // configured is what the configuration says of a binding; the rest is discovered.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"encoding/json"
 	"io/fs"
 	"log/slog"
@@ -89,9 +90,9 @@ func TestRotationThroughTheRealClientsShowsNoSecret(t *testing.T) {
 		}
 		l.stop()
 		outputs["log"] = l.logs.String()
-		outputs["check-config"] = l.command(CheckConfig)
+		outputs["check-config"] = l.command(func(_ context.Context, o Options) error { return CheckConfig(o, "") })
 		outputs["metrics"] = l.command(Metrics)
-		outputs["doctor"] = l.command(Doctor)
+		outputs["doctor"] = l.command(func(ctx context.Context, o Options) error { return Doctor(ctx, o, "") })
 		vault := 0
 		err := filepath.WalkDir(l.path("state"), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {

@@ -81,6 +81,7 @@ func (s SigningCertificates) UnexpectedSigner(at time.Time) (Certificate, bool) 
 
 // AppCredential is a secret or certificate by which the exporter itself signs in to Entra.
 type AppCredential struct {
+	Tenant  string // whose credential it is, by the tenant's name in the config
 	Kind    string // secret | certificate
 	KeyID   string
 	Expires time.Time

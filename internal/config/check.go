@@ -49,6 +49,8 @@ var rules = map[string]rule{ //nolint:gochecknoglobals // a table that never cha
 		"the id of a SCIM token (not its value)", "11111111-1111-1111-1111-111111111111"},
 	"word":        {matches(`^[!-~]+$`), "one word without spaces", ""},
 	"endpoint":    {isEndpoint, "an https URL without user, query or fragment (http only on the loopback interface)", "https://login.example.com"},
+	"login":       {isLogin, "an https URL without a path (the sign-in adds the tenant)", "https://login.example.com"},
+	"graph":       {isGraph, "an https URL without user, query or fragment", "https://graph.example.com"},
 	"tenant_url":  {isTenantURL, "an https URL without user or fragment", "https://scim.eu-central-1.amazonaws.com/ID/scim/v2?aadOptscim062020"},
 	"proxy_url":   {isProxyURL, "an http, https or socks5 URL without a user (a password has no place in the config)", "http://proxy.example.com:3128"},
 	"host_suffix": {isHostSuffix, "a domain with at least one dot, localhost or an IP address", "scim.example.com"},
@@ -86,6 +88,9 @@ func (f field) check(value reflect.Value) error {
 // wanted says what the value must be.
 func (f field) wanted() string {
 	for _, word := range f.checks {
+		if strings.Contains(word, "|") {
+			return "it is one of " + strings.ReplaceAll(word, "|", ", ")
+		}
 		if low, high, ok := strings.Cut(word, ".."); ok {
 			text := "from " + low + " to " + high
 			if f.says("zero") {
@@ -102,6 +107,10 @@ func (f field) wanted() string {
 		return "at least one is needed"
 	case f.kind == reflect.TypeFor[time.Time]():
 		return "it is a time such as 2026-03-01T00:00:00Z"
+	case f.kind.Kind() == reflect.Bool:
+		return "it is true or false"
+	case f.kind == reflect.TypeFor[Path](), f.kind == reflect.TypeFor[SecretFile]():
+		return "it is the path of a file"
 	default:
 		return "it is needed"
 	}
@@ -171,6 +180,16 @@ const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123
 func isEndpoint(text string) bool {
 	u, ok := parseURL(text)
 	return ok && u.RawQuery == "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()))
+}
+
+func isGraph(text string) bool {
+	u, ok := parseURL(text)
+	return ok && u.RawQuery == "" && u.Scheme == "https"
+}
+
+func isLogin(text string) bool {
+	u, ok := parseURL(text)
+	return ok && isGraph(text) && strings.Trim(u.Path, "/") == ""
 }
 
 func isTenantURL(text string) bool {

@@ -43,10 +43,10 @@ type Config struct {
 // Tenant is one identity in one Entra tenant. Two may name the same tenant_id: a
 // reader and a stronger one for the rotation.
 type Tenant struct {
-	Name     string `yaml:"name" check:"name"` // never empty after Load
-	TenantID string `yaml:"tenant_id" check:"required uuid"`
-	Cloud    Cloud  `yaml:"cloud" check:"public|usgov|usgov_dod|china" default:"public"`
-	ClientID string `yaml:"client_id,omitempty" check:"uuid"` // empty with a managed identity only
+	Name     string       `yaml:"name" check:"name"` // never empty after Load
+	TenantID string       `yaml:"tenant_id" check:"required uuid"`
+	Cloud    bridge.Cloud `yaml:"cloud" check:"public|usgov|usgov_dod|china" default:"public"`
+	ClientID string       `yaml:"client_id,omitempty" check:"uuid"` // empty with a managed identity only
 
 	// Exactly one way to sign in is set.
 	ClientSecretFile              SecretFile        `yaml:"client_secret_file,omitempty"`
@@ -79,8 +79,8 @@ type AWSWebIdentity struct {
 
 // TenantEndpoints replace those of the cloud; empty: the cloud's own.
 type TenantEndpoints struct {
-	Login string `yaml:"login,omitempty" check:"endpoint"`
-	Graph string `yaml:"graph,omitempty" check:"endpoint"`
+	Login string `yaml:"login,omitempty" check:"login"`
+	Graph string `yaml:"graph,omitempty" check:"graph"`
 }
 
 // Connection is one Entra application that provisions one identity store.
@@ -143,15 +143,15 @@ type SAML struct {
 	AWSCertificateFiles []Path                `yaml:"aws_certificate_files,omitempty"`
 }
 
-// Intervals says how often each source is read.
+// Intervals says how often each source is read; 0: never, it is switched off.
 type Intervals struct {
-	Tokens         Duration `yaml:"tokens" check:"1s..1d" default:"15m"`
-	SCIM           Duration `yaml:"scim" check:"1s..1d" default:"1h"`
-	Usage          Duration `yaml:"usage" check:"1s..1d" default:"15m"`
-	Job            Duration `yaml:"job" check:"1s..1d" default:"5m"`
-	Events         Duration `yaml:"events" check:"1s..1d" default:"5m"`
-	Certificates   Duration `yaml:"certificates" check:"1s..1d" default:"1h"`
-	AppCredentials Duration `yaml:"app_credentials" check:"1s..1d" default:"1h"`
+	Tokens         Duration `yaml:"tokens" check:"zero 1s..1d" default:"15m"`
+	SCIM           Duration `yaml:"scim" check:"zero 1s..1d" default:"1h"`
+	Usage          Duration `yaml:"usage" check:"zero 1s..1d" default:"15m"`
+	Job            Duration `yaml:"job" check:"zero 1s..1d" default:"5m"`
+	Events         Duration `yaml:"events" check:"zero 1s..1d" default:"5m"`
+	Certificates   Duration `yaml:"certificates" check:"zero 1s..1d" default:"1h"`
+	AppCredentials Duration `yaml:"app_credentials" check:"zero 1s..1d" default:"1h"`
 }
 
 // Rotation is the policy of the SCIM token's rotation.
@@ -193,17 +193,6 @@ type Webhook struct {
 	BearerTokenFile SecretFile        `yaml:"bearer_token_file,omitempty"`
 	MatchLabels     map[string]string `yaml:"match_labels" check:"labels" default:"{rotate: scim-token}"`
 }
-
-// Cloud is one of Microsoft's clouds.
-type Cloud string
-
-// The clouds.
-const (
-	CloudPublic   Cloud = "public"
-	CloudUSGov    Cloud = "usgov"
-	CloudUSGovDoD Cloud = "usgov_dod"
-	CloudChina    Cloud = "china"
-)
 
 // UsageSource says what tells which token Entra really uses.
 type UsageSource string

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
+
+	"entra-aws-exporter/internal/bridge"
 )
 
 const (
@@ -125,9 +127,9 @@ func TestDocumentationHasTheClouds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, cloud := range []Cloud{CloudPublic, CloudUSGov, CloudUSGovDoD, CloudChina} {
-		tenant := Tenant{Cloud: cloud}
-		if row := "| " + string(cloud) + " | " + tenant.LoginURL() + " | " + tenant.GraphURL() + " |"; !strings.Contains(string(content), row) {
+	for _, cloud := range bridge.Clouds() {
+		login, graph := cloud.Endpoints()
+		if row := "| " + string(cloud) + " | " + login + " | " + graph + " |"; !strings.Contains(string(content), row) {
 			t.Errorf("docs/configuration.md lacks %s", row)
 		}
 	}

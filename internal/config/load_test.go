@@ -145,42 +145,38 @@ state: {directory: /var/lib/exporter}
 	}
 }
 
-func TestNationalClouds(t *testing.T) {
-	for cloud, want := range map[Cloud][2]string{
-		CloudPublic:   {"https://login.microsoftonline.com", "https://graph.microsoft.com"},
-		CloudUSGov:    {"https://login.microsoftonline.us", "https://graph.microsoft.us"},
-		CloudUSGovDoD: {"https://login.microsoftonline.us", "https://dod-graph.microsoft.us"},
-		CloudChina:    {"https://login.chinacloudapi.cn", "https://microsoftgraph.chinacloudapi.cn"},
-	} {
-		config := mustParse(t, strings.Replace(smallest, "client_secret_file", "cloud: "+string(cloud)+"\n    client_secret_file", 1))
-		tenant := config.Tenants[0]
-		if got := [2]string{tenant.LoginURL(), tenant.GraphURL()}; got != want {
-			t.Errorf("%s: %v, want %v", cloud, got, want)
-		}
-	}
-	own := Tenant{Cloud: CloudChina, Endpoints: TenantEndpoints{Login: "https://127.0.0.1:10198/login/", Graph: "https://127.0.0.1:10198/graph"}}
-	if own.LoginURL() != "https://127.0.0.1:10198/login" || own.GraphURL() != "https://127.0.0.1:10198/graph" {
-		t.Errorf("own endpoints: %s %s", own.LoginURL(), own.GraphURL())
-	}
-}
-
 func TestCloudEndpointFindsTheRealOnes(t *testing.T) {
-	config := mustParse(t, smallest)
+	config := mustParse(t, strings.Replace(smallest, "{region: eu-central-1}", "{region: eu-central-1, role_arn: 'arn:aws:iam::111122223333:role/read'}", 1)+
+		"    tokens: {usage: cloudtrail}\n    saml: {aws_certificates: console_api}\n    tenant_url: https://scim.eu-central-1.amazonaws.com/x/scim/v2?aadOptscim062020\n")
 	expect := func(want string) {
 		t.Helper()
 		if got := config.CloudEndpoint(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	expect("tenants[0].endpoints.login")
-	config.Tenants[0].Endpoints.Login = "https://localhost:10198/login"
-	expect("tenants[0].endpoints.graph")
-	config.Tenants[0].Endpoints.Graph = "https://localhost:10198/graph"
-	expect("connections[0].aws.endpoints.token_service")
-	config.Connections[0].AWS.Endpoints.TokenService = "https://localhost:10198/tokens"
+	tenant, connection := &config.Tenants[0].Endpoints, &config.Connections[0]
+	for _, each := range []struct {
+		path     string
+		endpoint *string
+	}{
+		{"tenants[0].endpoints.login", &tenant.Login},
+		{"tenants[0].endpoints.graph", &tenant.Graph},
+		{"connections[0].aws.endpoints.sso_admin", &connection.AWS.Endpoints.SSOAdmin},
+		{"connections[0].aws.endpoints.token_service", &connection.AWS.Endpoints.TokenService},
+		{"connections[0].aws.endpoints.cloudtrail", &connection.AWS.Endpoints.CloudTrail},
+		{"connections[0].aws.endpoints.idp_certificates", &connection.AWS.Endpoints.IDPCertificates},
+		{"connections[0].aws.endpoints.sts", &connection.AWS.Endpoints.STS},
+		{"connections[0].tenant_url", &connection.TenantURL},
+	} {
+		expect(each.path)
+		*each.endpoint = "https://localhost:10198/" + each.path
+	}
 	expect("")
-	config.Connections[0].AWS.Endpoints.TokenService = "https://UP.SSO.eu-central-1.amazonaws.com./identitystore/"
+	connection.AWS.Endpoints.TokenService = "https://UP.SSO.eu-central-1.amazonaws.com./identitystore/"
 	expect("connections[0].aws.endpoints.token_service")
+	connection.Tokens.ReadFrom, connection.SAML.AWSCertificates, connection.Tokens.Usage = bridge.OriginDeclared, AWSCertificatesNone, UsageNone
+	connection.AWS.Endpoints.CloudTrail, connection.AWS.Endpoints.IDPCertificates = "", ""
+	expect("") // nothing asks them
 }
 
 func TestIntervalsCoverEverySource(t *testing.T) {

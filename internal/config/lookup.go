@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,41 +30,17 @@ func (c *Config) Connection(name string) *Connection {
 	return nil
 }
 
-// LoginURL is where the tenant signs in, without a trailing slash.
-// https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud
-func (t *Tenant) LoginURL() string {
-	if t.Endpoints.Login != "" {
-		return strings.TrimRight(t.Endpoints.Login, "/")
-	}
-	switch t.Cloud {
-	case CloudUSGov, CloudUSGovDoD:
-		return "https://login.microsoftonline.us"
-	case CloudChina:
-		return "https://login.chinacloudapi.cn"
-	default:
-		return "https://login.microsoftonline.com"
-	}
+// Uses reports whether the connection reads or rotates with a tenant.
+func (c *Connection) Uses(tenant string) bool {
+	return c.Tenant == tenant || c.Rotation.Tenant == tenant
 }
 
-// GraphURL is the root of the tenant's Microsoft Graph, without a trailing slash.
-// https://learn.microsoft.com/graph/deployments
-func (t *Tenant) GraphURL() string {
-	if t.Endpoints.Graph != "" {
-		return strings.TrimRight(t.Endpoints.Graph, "/")
-	}
-	switch t.Cloud {
-	case CloudUSGov:
-		return "https://graph.microsoft.us"
-	case CloudUSGovDoD:
-		return "https://dod-graph.microsoft.us"
-	case CloudChina:
-		return "https://microsoftgraph.chinacloudapi.cn"
-	default:
-		return "https://graph.microsoft.com"
-	}
+// Reads reports whether any connection reads with a tenant.
+func (c *Config) Reads(tenant string) bool {
+	return slices.ContainsFunc(c.Connections, func(c Connection) bool { return c.Tenant == tenant })
 }
 
-// Every returns how often a source is read.
+// Every returns how often a source is read; 0: never.
 func (i Intervals) Every(source bridge.Source) time.Duration {
 	return time.Duration(map[bridge.Source]Duration{
 		bridge.SourceTokens:         i.Tokens,
@@ -76,20 +53,51 @@ func (i Intervals) Every(source bridge.Source) time.Duration {
 	}[source])
 }
 
-// CloudEndpoint returns the key path of an endpoint that is AWS's or Microsoft's own,
-// or "" when all that a rotation touches is replaced: then the clouds are simulated.
+// CloudEndpoint returns the key path of the first endpoint that is AWS's or Microsoft's
+// own among those that are called, or "" if all are replaced: then the clouds are simulated.
 func (c *Config) CloudEndpoint() string {
 	for i, tenant := range c.Tenants {
-		switch {
-		case isCloudHost(tenant.LoginURL()):
-			return fmt.Sprintf("tenants[%d].endpoints.login", i)
-		case isCloudHost(tenant.GraphURL()):
-			return fmt.Sprintf("tenants[%d].endpoints.graph", i)
+		at := fmt.Sprintf("tenants[%d].endpoints.", i)
+		if own := firstOwn([]called{{at + "login", tenant.Endpoints.Login}, {at + "graph", tenant.Endpoints.Graph}}); own != "" {
+			return own
 		}
 	}
 	for i, connection := range c.Connections {
-		if service := connection.AWS.Endpoints.TokenService; service == "" || isCloudHost(service) {
-			return fmt.Sprintf("connections[%d].aws.endpoints.token_service", i)
+		if own := firstOwn(connection.called(fmt.Sprintf("connections[%d].", i))); own != "" {
+			return own
+		}
+	}
+	return ""
+}
+
+// called is an endpoint that the configuration lets be called; "": the cloud's own.
+type called struct{ path, endpoint string }
+
+// called lists those of the AWS side.
+func (c *Connection) called(at string) []called {
+	endpoints := c.AWS.Endpoints
+	list := []called{{at + "aws.endpoints.sso_admin", endpoints.SSOAdmin}}
+	for _, optional := range []struct {
+		on bool
+		called
+	}{
+		{c.Tokens.ReadFrom == bridge.OriginConsoleAPI, called{"aws.endpoints.token_service", endpoints.TokenService}},
+		{c.Tokens.Usage == UsageCloudTrail, called{"aws.endpoints.cloudtrail", endpoints.CloudTrail}},
+		{c.SAML.AWSCertificates == AWSCertificatesConsoleAPI, called{"aws.endpoints.idp_certificates", endpoints.IDPCertificates}},
+		{c.AWS.RoleARN != "" || c.Rotation.RoleARN != "", called{"aws.endpoints.sts", endpoints.STS}},
+		{c.TenantURL != "", called{"tenant_url", c.TenantURL}},
+	} {
+		if optional.on {
+			list = append(list, called{at + optional.path, optional.endpoint})
+		}
+	}
+	return list
+}
+
+func firstOwn(list []called) string {
+	for _, c := range list {
+		if c.endpoint == "" || isCloudHost(c.endpoint) {
+			return c.path
 		}
 	}
 	return ""

@@ -73,7 +73,12 @@ c.yml:2: connections: is empty; at least one is needed`},
 	// types and formats
 	{"texts where keys belong", tenant + "connections:\n  - name: corp\n    aws: eu-central-1\n", `c.yml:7: connections[0].aws: must be keys with values, not one value`},
 	{"keys where a list belongs", "tenants: {name: a}\n" + connection, `c.yml:1: tenants: must be a list (lines that begin with "- "), not keys with values`},
-	{"a list where a text belongs", tenant + "connections:\n  - name: [a]\n    aws: {region: eu-central-1}\n", `c.yml:6: connections[0].name: must be one value, not a list`},
+	{"a list where a text belongs", tenant + "connections:\n  - name: [a]\n    aws: {region: eu-central-1}\n", `c.yml:6: connections[0].name: must be one value, not a list: a name of at most 63 letters, digits, ".", "_" and "-" that begins with a letter or digit such as corp`},
+	{"lists where an enum, a duration, a path and a switch belong", tenant + connection + "    rotation: {mode: [enabled], before: [60d], delete_expired_token: [true]}\n    tokens: {scim_token_file: [a]}\n", `
+c.yml:8: connections[0].rotation.mode: must be one value, not a list: one of disabled, dry_run, enabled
+c.yml:8: connections[0].rotation.before: must be one value, not a list: from 1d to 365d
+c.yml:8: connections[0].rotation.delete_expired_token: must be one value, not a list: true or false
+c.yml:9: connections[0].tokens.scim_token_file: must be one value, not a list: the path of a file`},
 	{"an empty text", tenant + "connections:\n  - name: ''\n    aws: {region: eu-central-1}\n", `c.yml:6: connections[0].name: is empty; give it a value or remove the key`},
 	{"a YAML tag", tenant + "connections:\n  - name: !!binary Y29ycA==\n    aws: {region: eu-central-1}\n", `c.yml:6: connections[0].name: has a YAML tag (!…); write the plain value`},
 	{"yes for true", tenant + connection + "    rotation: {delete_expired_token: yes}\n", `c.yml:8: connections[0].rotation.delete_expired_token: "yes" must be true or false`},
@@ -83,7 +88,10 @@ c.yml:2: connections: is empty; at least one is needed`},
 	{"a bad cloud", strings.Replace(tenant, "client_id", "cloud: germany\n    client_id", 1) + connection, `c.yml:3: tenants[0].cloud: "germany" is not one of public, usgov, usgov_dod, china`},
 	{"no unit", tenant + connection + "    intervals: {job: 300}\n", `c.yml:8: connections[0].intervals.job: "300" is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y`},
 	{"a duration in words", tenant + connection + "    intervals: {job: 5 minutes}\n", `c.yml:8: connections[0].intervals.job: "5 minutes" is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y`},
-	{"an interval of nothing", tenant + connection + "    intervals: {job: 0s}\n", `c.yml:8: connections[0].intervals.job: 0s is out of range; it must be from 1s to 1d`},
+	{"an interval too short", tenant + connection + "    intervals: {job: 500ms}\n", `c.yml:8: connections[0].intervals.job: 500ms is out of range; it must be 0 or from 1s to 1d`},
+	{"a rotation that sees nothing", tenant + connection + "    intervals: {tokens: 0, job: 0}\n    rotation: {mode: dry_run}\n", `
+c.yml:8: connections[0].intervals.tokens: 0 switches off what a rotation is decided by; give it a time or set rotation.mode: disabled
+c.yml:8: connections[0].intervals.job: 0 switches off what a rotation is decided by; give it a time or set rotation.mode: disabled`},
 	{"max_age too short", tenant + connection + "    rotation: {max_age: 1d}\n", `c.yml:8: connections[0].rotation.max_age: 1d is out of range; it must be 0 or from 7d to 365d`},
 	{"a bad UUID", strings.Replace(tenant, "11111111-1111", "11111111", 1) + connection, `c.yml:2: tenants[0].tenant_id: "11111111-1111-1111-111111111111" is not a UUID such as 11111111-1111-1111-1111-111111111111`},
 	{"a bad region", tenant + "connections:\n  - name: corp\n    aws: {region: Frankfurt}\n", `c.yml:7: connections[0].aws.region: "Frankfurt" is not an AWS region such as eu-central-1`},
@@ -93,7 +101,10 @@ c.yml:2: connections: is empty; at least one is needed`},
 	{"a user instead of a role", tenant + "connections:\n  - name: corp\n    aws: {region: eu-central-1, role_arn: 'arn:aws:iam::111122223333:user/x'}\n",
 		`c.yml:7: connections[0].aws.role_arn: the value is not the ARN of an IAM role such as arn:aws:iam::111122223333:role/NAME`},
 	{"an endpoint without TLS", strings.TrimSuffix(tenant, "\n") + "\n    endpoints: {login: 'http://login.example.com'}\n" + connection,
-		`c.yml:5: tenants[0].endpoints.login: the value is not an https URL without user, query or fragment (http only on the loopback interface) such as https://login.example.com`},
+		`c.yml:5: tenants[0].endpoints.login: the value is not an https URL without a path (the sign-in adds the tenant) such as https://login.example.com`},
+	{"a login endpoint with a path", strings.TrimSuffix(tenant, "\n") + "\n    endpoints: {login: 'https://login.example.com/tenant', graph: 'http://127.0.0.1:10198/graph'}\n" + connection, `
+c.yml:5: tenants[0].endpoints.login: the value is not an https URL without a path (the sign-in adds the tenant) such as https://login.example.com
+c.yml:5: tenants[0].endpoints.graph: the value is not an https URL without user, query or fragment such as https://graph.example.com`},
 	{"a suffix for everybody", tenant + connection + "    tokens: {scim_allowed_hosts: [com]}\n",
 		`c.yml:8: connections[0].tokens.scim_allowed_hosts[0]: "com" is not a domain with at least one dot, localhost or an IP address such as scim.example.com`},
 	{"no labels", tenant + connection + "webhook: {bearer_token_file: b, match_labels: {}}\n",
@@ -129,6 +140,11 @@ c.yml:2: connections: is empty; at least one is needed`},
 		`c.yml:6: connections[1].name: is the name of connections[0] already; give each its own`},
 	{"one application, found twice", tenant + "connections:\n  - {name: c, aws: {region: eu-central-1}}\n  - {name: d, aws: {region: eu-west-1}}\n",
 		`c.yml:7: connections[1].service_principal_id: is missing; connections[0] (c) has none either, so both would find the same application of tenant 11111111-1111-1111-1111-111111111111`},
+	{"one application, found twice by two identities", strings.Replace(twoTenants, "33333333-3333-3333-3333-333333333333", "11111111-1111-1111-1111-111111111111", 1) +
+		"connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}}\n  - {name: d, tenant: b, aws: {region: eu-west-1}}\n",
+		`c.yml:6: connections[1].service_principal_id: is missing; connections[0] (c) has none either, so both would find the same application of tenant b`},
+	{"one application, named twice by two identities", twoTenants + "connections:\n  - {name: c, tenant: a, service_principal_id: aaaaaaaa-1111-1111-1111-111111111111, aws: {region: eu-central-1}}\n  - {name: d, tenant: b, service_principal_id: aaaaaaaa-1111-1111-1111-111111111111, aws: {region: eu-west-1}}\n",
+		`c.yml:6: connections[1].service_principal_id: is the application of connections[0] (c) already; one application is one connection`},
 	{"one application, named twice", tenant + "connections:\n  - {name: c, service_principal_id: aaaaaaaa-1111-1111-1111-111111111111, aws: {region: eu-central-1}}\n  - {name: d, service_principal_id: AAAAAAAA-1111-1111-1111-111111111111, aws: {region: eu-west-1}}\n",
 		`c.yml:7: connections[1].service_principal_id: is the application of connections[0] (c) already; one application is one connection`},
 	{"one identity store, found twice", twoTenants + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}}\n  - {name: d, tenant: b, aws: {region: eu-central-1}}\n",

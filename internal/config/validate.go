@@ -39,9 +39,22 @@ func (c *Connection) settle(at place) {
 	if c.Rotation.RoleARN == "" {
 		c.Rotation.RoleARN = c.AWS.RoleARN
 	}
+	c.settleIntervals(at)
 	if c.Rotation.Mode != bridge.RotationDisabled && c.Rotation.Issuer == bridge.IssuerConsoleAPI && c.Tokens.ReadFrom == bridge.OriginDeclared {
 		at.in("rotation").fail("issuer", "console_api creates tokens by the API that tokens.read_from: declared avoids; "+
 			"set issuer: operator (a person makes the token) or tokens.read_from: console_api")
+	}
+}
+
+// settleIntervals keeps what a rotation is decided by.
+func (c *Connection) settleIntervals(at place) {
+	if c.Rotation.Mode == bridge.RotationDisabled {
+		return
+	}
+	for _, source := range []bridge.Source{bridge.SourceTokens, bridge.SourceJob} {
+		if c.Intervals.Every(source) == 0 {
+			at.in("intervals").fail(string(source), "0 switches off what a rotation is decided by; give it a time or set rotation.mode: disabled")
+		}
 	}
 }
 
@@ -133,7 +146,7 @@ func (c *Config) settle(at place) {
 		connection, here := &c.Connections[i], at.item("connections", i)
 		c.settleReferences(connection, here)
 		for j, other := range c.Connections[:i] {
-			keepApart(here, connection, j, &other)
+			c.keepApart(here, connection, j, &other)
 		}
 		if connection.Rotation.Mode == bridge.RotationEnabled && c.State.Directory == "" {
 			here.in("rotation").fail("mode", "enabled needs a place for the journal and the new token; set state.directory")
@@ -190,20 +203,25 @@ func noSuchTenant(name string, names []string) string {
 	return text + "; it is one of " + strings.Join(names, ", ")
 }
 
-// keepApart reports what two connections must not share: an application and an
-// identity store belong to one connection. What is discovered is compared again once
-// it is known.
-func keepApart(here place, connection *Connection, j int, other *Connection) {
+// keepApart reports what two connections must not share: a name, and an application. What
+// is discovered is compared again once it is known.
+func (c *Config) keepApart(here place, connection *Connection, j int, other *Connection) {
 	if connection.Name != "" && connection.Name == other.Name {
 		here.fail("name", "is the name of connections[%d] already; give each its own", j)
 	}
-	if connection.Tenant == other.Tenant && connection.ServicePrincipalID == other.ServicePrincipalID {
-		if connection.ServicePrincipalID != "" {
-			here.fail("service_principal_id", "is the application of connections[%d] (%s) already; one application is one connection", j, other.Name)
-		} else if connection.Tenant != "" {
-			here.fail("service_principal_id", "is missing; connections[%d] (%s) has none either, so both would find the same application of tenant %s", j, other.Name, connection.Tenant)
-		}
+	tenant, theirs := c.Tenant(connection.Tenant), c.Tenant(other.Tenant)
+	switch {
+	case connection.ServicePrincipalID != other.ServicePrincipalID:
+	case connection.ServicePrincipalID != "":
+		here.fail("service_principal_id", "is the application of connections[%d] (%s) already; one application is one connection", j, other.Name)
+	case tenant != nil && theirs != nil && tenant.TenantID == theirs.TenantID:
+		here.fail("service_principal_id", "is missing; connections[%d] (%s) has none either, so both would find the same application of tenant %s", j, other.Name, connection.Tenant)
 	}
+	keepStoresApart(here, connection, j, other)
+}
+
+// keepStoresApart does the same for the identity store and its provisioning tenant.
+func keepStoresApart(here place, connection *Connection, j int, other *Connection) {
 	mine, theirs := connection.AWS, other.AWS
 	switch {
 	case mine.IdentityStoreID != "" && mine.IdentityStoreID == theirs.IdentityStoreID:

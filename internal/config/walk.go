@@ -218,7 +218,7 @@ func (w *walk) labels(node *yaml.Node, into reflect.Value, path string) {
 
 func (w *walk) scalar(node *yaml.Node, into reflect.Value, f field, path string) {
 	if node.Kind != yaml.ScalarNode {
-		w.fail(path, "must be one value, not %s", kindOf(node))
+		w.fail(path, "must be one value, not %s: %s", kindOf(node), strings.TrimPrefix(f.wanted(), "it is "))
 		return
 	}
 	if !slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}, node.ShortTag()) {

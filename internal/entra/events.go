@@ -80,10 +80,10 @@ func (t *Tenant) readLog(ctx context.Context, filter string, visit func(bridge.E
 		doing: "reading the provisioning log", needs: readLog,
 		missing: "this cloud has no provisioning log", sensitive: true,
 	}
-	if t.cloud == "china" {
+	if t.cloud == bridge.CloudChina {
 		return &bridge.Error{
 			Reason: bridge.ReasonNotFound, Op: c.doing, Unsent: true,
-			Detail: "Microsoft Graph in China has no provisioning log", Advice: "switch this source off",
+			Detail: "Microsoft Graph in China has no provisioning log", Advice: "set intervals.events: 0",
 		}
 	}
 	pageSize := int32(logPageSize)

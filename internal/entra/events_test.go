@@ -81,7 +81,7 @@ func TestEventsTrouble(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
-		cloud  string
+		cloud  bridge.Cloud
 		want   string
 	}{
 		"permission": {always(403, `{"error":{"code":"Authentication_MSGraphPermissionMissing","message":"ann"}}`), "",
@@ -89,7 +89,7 @@ func TestEventsTrouble(t *testing.T) {
 				"(grant the application permission ProvisioningLog.Read.All (AuditLog.Read.All in older tenants) with admin consent, see deploy/permissions/entra.md)"},
 		"licence": {always(403, `{"error":{"code":"Authentication_RequestFromNonPremiumTenantOrB2CTenant","message":"m"}}`), "",
 			"reading the provisioning log: licence: 403 Authentication_RequestFromNonPremiumTenantOrB2CTenant (the tenant needs Microsoft Entra ID P1 or P2 for this)"},
-		"China": {nil, "china", "reading the provisioning log: not_found: Microsoft Graph in China has no provisioning log (switch this source off)"},
+		"China": {nil, bridge.CloudChina, "reading the provisioning log: not_found: Microsoft Graph in China has no provisioning log (set intervals.events: 0)"},
 		"a page elsewhere": {page("https://elsewhere.test/v1.0/auditLogs/provisioning?x"), "",
 			"reading the provisioning log: invalid_response: the next page is the same one, or lies outside of Graph"},
 		"a page without end": {page("https://graph.test/v1.0/auditLogs/provisioning?again"), "",

@@ -13,16 +13,26 @@ import (
 	"entra-aws-exporter/internal/bridge"
 )
 
-// AppCredentials reads when the secrets and certificates of the exporter's own app
-// registration expire. A managed identity has none.
-// https://learn.microsoft.com/graph/api/resources/application
-func (t *Tenant) AppCredentials(ctx context.Context) ([]bridge.AppCredential, error) {
-	credentials, _, err := t.appCredentials(ctx)
-	return credentials, err
+// AppCredentials reads when the secrets and certificates expire by which the exporter
+// signs in: as this identity, and as others of the same Entra tenant, whose own rights
+// need not reach that far.
+func (t *Tenant) AppCredentials(ctx context.Context, others ...*Tenant) ([]bridge.AppCredential, error) {
+	var credentials []bridge.AppCredential
+	for _, identity := range append([]*Tenant{t}, others...) {
+		of, _, err := t.credentialsOf(ctx, identity)
+		if err != nil {
+			return nil, err
+		}
+		credentials = append(credentials, of...)
+	}
+	return credentials, nil
 }
 
-func (t *Tenant) appCredentials(ctx context.Context) ([]bridge.AppCredential, time.Time, error) {
-	if t.credential.ManagedIdentity {
+// credentialsOf reads the credentials of an identity's app registration that end, and
+// Graph's clock. A managed identity has none.
+// https://learn.microsoft.com/graph/api/resources/application
+func (t *Tenant) credentialsOf(ctx context.Context, identity *Tenant) ([]bridge.AppCredential, time.Time, error) {
+	if identity.credential.ManagedIdentity {
 		return nil, time.Time{}, nil
 	}
 	c := call{doing: "reading the exporter's own credentials", needs: readApplications}
@@ -36,7 +46,7 @@ func (t *Tenant) appCredentials(ctx context.Context) ([]bridge.AppCredential, ti
 	// The SDK's package for applications would add a megabyte of source for this.
 	x, err := t.do(ctx, c, func(ctx context.Context) error {
 		content, err := t.raw(ctx, kiota.GET, "/applications{?%24filter,%24select}", nil, map[string]string{
-			"%24filter": "appId eq '" + t.clientID + "'",
+			"%24filter": "appId eq '" + identity.clientID + "'",
 			"%24select": "passwordCredentials,keyCredentials",
 		}, nil)
 		if err != nil {
@@ -53,15 +63,17 @@ func (t *Tenant) appCredentials(ctx context.Context) ([]bridge.AppCredential, ti
 	if len(answer.Value) == 0 || answer.Value[0] == nil {
 		return nil, time.Time{}, &bridge.Error{
 			Reason: bridge.ReasonNotFound, Op: c.doing,
-			Detail: "tenant " + t.name + " has no app registration with client id " + t.clientID,
-			Advice: "if it is registered in another tenant, switch this source off",
+			Detail: "tenant " + identity.name + " has no app registration with client id " + identity.clientID,
+			Advice: "if it is registered in another tenant, set intervals.app_credentials: 0",
 		}
 	}
 	var credentials []bridge.AppCredential
 	list := func(kind string, found []*credential) {
 		for _, entry := range found {
 			if entry != nil && !instant(entry.EndDateTime).IsZero() {
-				credentials = append(credentials, bridge.AppCredential{Kind: kind, KeyID: entry.KeyID, Expires: instant(entry.EndDateTime)})
+				credentials = append(credentials, bridge.AppCredential{
+					Tenant: identity.name, Kind: kind, KeyID: entry.KeyID, Expires: instant(entry.EndDateTime),
+				})
 			}
 		}
 	}
@@ -81,7 +93,7 @@ func (t *Tenant) credentialExpires(ctx context.Context) time.Time {
 	case t.credential.SecretFile == "":
 		return time.Time{}
 	}
-	credentials, now, err := t.appCredentials(ctx)
+	credentials, now, err := t.credentialsOf(ctx, t)
 	if err != nil {
 		t.logger.DebugContext(ctx, "the exporter's own credentials cannot be read", "err", err)
 		return time.Time{}

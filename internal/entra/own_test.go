@@ -18,8 +18,8 @@ func TestAppCredentials(t *testing.T) {
 		"keyCredentials":[{"keyId":"c1","endDateTime":"2026-06-01T00:00:00Z","key":null},{"keyId":"c2","endDateTime":"0001-01-01T00:00:00Z"}]}]}`)
 	got, err := m.tenant().AppCredentials(t.Context())
 	want := []bridge.AppCredential{
-		{Kind: "secret", KeyID: "s1", Expires: at("2027-01-01T00:00:00.1234567Z")},
-		{Kind: "certificate", KeyID: "c1", Expires: at("2026-06-01T00:00:00Z")},
+		{Tenant: "corp", Kind: "secret", KeyID: "s1", Expires: at("2027-01-01T00:00:00.1234567Z")},
+		{Tenant: "corp", Kind: "certificate", KeyID: "c1", Expires: at("2026-06-01T00:00:00Z")},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Error(diff, err)
@@ -29,7 +29,7 @@ func TestAppCredentials(t *testing.T) {
 	}
 	const op = "reading the exporter's own credentials: "
 	for want, answer := range map[string]http.HandlerFunc{
-		op + "not_found: tenant corp has no app registration with client id " + clientID + " (if it is registered in another tenant, switch this source off)": always(200, `{"value":[]}`),
+		op + "not_found: tenant corp has no app registration with client id " + clientID + " (if it is registered in another tenant, set intervals.app_credentials: 0)": always(200, `{"value":[]}`),
 		op + "invalid_response: a list without its value":                                                                                         always(200, `{}`),
 		op + "invalid_response: answered 200 with application/json that cannot be read: unexpected end of JSON input":                             always(200, `{"value":[{"pass`),
 		op + "permission: 403 Denied (grant the application permission Application.Read.All with admin consent, see deploy/permissions/entra.md)": always(403, `{"error":{"code":"Denied"}}`),
@@ -37,6 +37,32 @@ func TestAppCredentials(t *testing.T) {
 		m.serve[applications] = answer
 		_, err := m.tenant().AppCredentials(t.Context())
 		wantError(t, err, want)
+	}
+}
+
+// The reader also reads when the rotator's credentials end: the rotator's own rights
+// need not allow that.
+func TestCredentialsOfSeveralIdentities(t *testing.T) {
+	const rotatorID = "55555555-5555-5555-5555-555555555555"
+	m := newMicrosoft(t)
+	m.serve["GET /v1.0/applications"] = func(w http.ResponseWriter, r *http.Request) {
+		keyID := map[string]string{"appId eq '" + clientID + "'": "s1", "appId eq '" + rotatorID + "'": "r1"}[r.URL.Query().Get("$filter")]
+		answerJSON(w, 200, `{"value":[{"passwordCredentials":[{"keyId":"`+keyID+`","endDateTime":"2027-01-01T00:00:00Z"}],"keyCredentials":[]}]}`)
+	}
+	rotator := m.tenant(func(o *TenantOptions) { o.Name, o.ClientID = "rotator", rotatorID })
+	managed := m.tenant(func(o *TenantOptions) {
+		o.Name, o.ClientID, o.Credential = "managed", "", Credential{ManagedIdentity: true}
+	})
+	got, err := m.tenant().AppCredentials(t.Context(), rotator, managed)
+	want := []bridge.AppCredential{
+		{Tenant: "corp", Kind: "secret", KeyID: "s1", Expires: at("2027-01-01T00:00:00Z")},
+		{Tenant: "rotator", Kind: "secret", KeyID: "r1", Expires: at("2027-01-01T00:00:00Z")},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	if m.tokens != 1 {
+		t.Errorf("%d identities signed in, the reader alone should have", m.tokens)
 	}
 }
 

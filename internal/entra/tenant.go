@@ -7,6 +7,7 @@
 package entra
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,8 @@ import (
 type TenantOptions struct {
 	Name     string // what the config calls it, for errors and logs; default: TenantID
 	TenantID string
-	ClientID string // of the exporter's app registration; not needed with a managed identity
-	Cloud    string // public (default) | usgov | usgov_dod | china
+	ClientID string       // of the exporter's app registration; not needed with a managed identity
+	Cloud    bridge.Cloud // default: CloudPublic
 
 	LoginEndpoint string // "https://host[:port]"; "": the cloud's own
 	GraphEndpoint string // "https://host[:port][/path]" without /v1.0; "": the cloud's own
@@ -60,35 +61,18 @@ type Credential struct {
 	Assertion func(context.Context) (string, error)
 }
 
-// endpointsOf returns the sign-in endpoint and the root of Graph in one of Microsoft's
-// national clouds.
-// https://learn.microsoft.com/graph/deployments
-func endpointsOf(cloud string) (login, graph string, known bool) {
-	switch cloud {
-	case "", "public":
-		return "https://login.microsoftonline.com", "https://graph.microsoft.com", true
-	case "usgov":
-		return "https://login.microsoftonline.us", "https://graph.microsoft.us", true
-	case "usgov_dod":
-		return "https://login.microsoftonline.us", "https://dod-graph.microsoft.us", true
-	case "china":
-		return "https://login.chinacloudapi.cn", "https://microsoftgraph.chinacloudapi.cn", true
-	default:
-		return "", "", false
-	}
-}
-
 // Tenant is one identity of the exporter in one Entra tenant. It is safe for use by
 // several goroutines.
 type Tenant struct {
-	name, id, clientID, cloud string
-	login                     string // "https://login.microsoftonline.com"
-	graph                     *url.URL
-	credential                Credential
-	identity                  *identity
-	adapter                   *kiota.NetHttpRequestAdapter
-	metadata                  *http.Client // to the public federation metadata
-	logger                    *slog.Logger
+	name, id, clientID string
+	cloud              bridge.Cloud
+	login              string // "https://login.microsoftonline.com"
+	graph              *url.URL
+	credential         Credential
+	identity           *identity
+	adapter            *kiota.NetHttpRequestAdapter
+	metadata           *http.Client // to the public federation metadata
+	logger             *slog.Logger
 }
 
 // NewTenant checks the options; it makes no request.
@@ -107,9 +91,10 @@ func newTenant(o TenantOptions) (*Tenant, error) {
 	if o.TenantID == "" {
 		return nil, errors.New("tenant_id is missing")
 	}
-	loginRoot, graphRoot, known := endpointsOf(o.Cloud)
-	if !known {
-		return nil, fmt.Errorf("cloud: %q is none of public, usgov, usgov_dod, china", o.Cloud)
+	o.Cloud = cmp.Or(o.Cloud, bridge.CloudPublic)
+	loginRoot, graphRoot := o.Cloud.Endpoints()
+	if loginRoot == "" {
+		return nil, fmt.Errorf("cloud: %q is none of Microsoft's", o.Cloud)
 	}
 	if o.LoginEndpoint != "" {
 		loginRoot = strings.TrimRight(o.LoginEndpoint, "/")

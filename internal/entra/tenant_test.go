@@ -15,7 +15,7 @@ func TestTenantOptions(t *testing.T) {
 	for want, options := range map[string]TenantOptions{
 		"tenant corp: tenant_id is missing":                                                {Name: "corp", ClientID: clientID, Credential: secret},
 		"tenant " + tenantID + ": client_id is missing":                                    {TenantID: tenantID, Credential: secret},
-		`tenant corp: cloud: "mars" is none of public, usgov, usgov_dod, china`:            {Name: "corp", TenantID: tenantID, ClientID: clientID, Cloud: "mars", Credential: secret},
+		`tenant corp: cloud: "mars" is none of Microsoft's`:                                {Name: "corp", TenantID: tenantID, ClientID: clientID, Cloud: "mars", Credential: secret},
 		`tenant corp: endpoints.login: "http://login.test" is not a URL like https://host`: {Name: "corp", TenantID: tenantID, ClientID: clientID, LoginEndpoint: "http://login.test", Credential: secret},
 		`tenant corp: endpoints.login: "https://x.test/a" is not a URL like https://host`:  {Name: "corp", TenantID: tenantID, ClientID: clientID, LoginEndpoint: "https://x.test/a", Credential: secret},
 		`tenant corp: endpoints.graph: "graph.test" is not a URL like https://host`:        {Name: "corp", TenantID: tenantID, ClientID: clientID, GraphEndpoint: "graph.test", Credential: secret},
@@ -54,7 +54,7 @@ func TestClouds(t *testing.T) {
 			}
 			m.serve["GET "+path] = always(200, healthyJob)
 			application := m.application(func(o *TenantOptions) {
-				o.Cloud, o.LoginEndpoint, o.GraphEndpoint = cloud, "", ""
+				o.Cloud, o.LoginEndpoint, o.GraphEndpoint = bridge.Cloud(cloud), "", ""
 				if cloud == "private" {
 					o.Cloud, o.LoginEndpoint, o.GraphEndpoint = "", "https://login.test/", "https://graph.test:8443/graph/"
 				}

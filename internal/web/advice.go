@@ -268,15 +268,15 @@ func (a *adviser) aboutUnexpectedSigner() {
 // aboutAppCredentials passes over what has expired beside a valid one: a left-over
 // that the exporter cannot be using.
 func (a *adviser) aboutAppCredentials() {
-	latest := time.Time{}
+	latest := map[string]time.Time{} // by tenant
 	for _, credential := range a.AppCredentials {
-		if credential.Expires.After(latest) {
-			latest = credential.Expires
+		if credential.Expires.After(latest[credential.EntraTenant]) {
+			latest[credential.EntraTenant] = credential.Expires
 		}
 	}
 	for _, credential := range a.AppCredentials {
 		left := credential.Expires.Sub(a.now)
-		if credential.Expires.IsZero() || left >= credentialSoon || (left <= 0 && latest.After(a.now)) {
+		if credential.Expires.IsZero() || left >= credentialSoon || (left <= 0 && latest[credential.EntraTenant].After(a.now)) {
 			continue
 		}
 		severity, alert := Warning, "EntraAwsAppCredentialExpiringSoon"
@@ -284,7 +284,7 @@ func (a *adviser) aboutAppCredentials() {
 			severity, alert = Critical, "EntraAwsAppCredentialExpiringCritical"
 		}
 		a.add(severity, alert, "", "The exporter's own Entra %s %s of tenant %s %s (%s): give the exporter a new one, then delete this one.",
-			credential.Kind, credential.KeyID, a.EntraTenant, due(left), date(credential.Expires))
+			credential.Kind, credential.KeyID, credential.EntraTenant, due(left), date(credential.Expires))
 	}
 }
 

@@ -91,10 +91,10 @@ func TestAdvice(t *testing.T) {
 			"warning: The active SAML certificate has expired and Entra signs with NEXT by itself. AWS trusts that one, so sign-in goes on: make it active. [] (EntraAwsSamlUnexpectedSigner)"}},
 		{"unexpected signer, trust not known", Connection{Certificates: &Certificates{UnexpectedSigner: "NEXT", Entra: []Certificate{{Thumbprint: "NEXT"}}}}, []string{
 			"critical: The active SAML certificate has expired and Entra signs with NEXT by itself. Check that AWS trusts that one, then make it active. [] (EntraAwsSamlUnexpectedSigner)"}},
-		{"own credential", Connection{EntraTenant: "contoso", AppCredentials: []AppCredential{{Kind: "secret", KeyID: "k", Expires: in(6)}, {Kind: "certificate", KeyID: "l", Expires: in(29)}}}, []string{
+		{"own credential", Connection{EntraTenant: "contoso", AppCredentials: []AppCredential{{EntraTenant: "contoso", Kind: "secret", KeyID: "k", Expires: in(6)}, {EntraTenant: "contoso", Kind: "certificate", KeyID: "l", Expires: in(29)}}}, []string{
 			"critical: The exporter's own Entra secret k of tenant contoso expires in 6 days (30 November 2026): give the exporter a new one, then delete this one. [] (EntraAwsAppCredentialExpiringCritical)",
 			"warning: The exporter's own Entra certificate l of tenant contoso expires in 29 days (23 December 2026): give the exporter a new one, then delete this one. [] (EntraAwsAppCredentialExpiringSoon)"}},
-		{"own credentials all expired", Connection{EntraTenant: "contoso", AppCredentials: []AppCredential{{Kind: "secret", KeyID: "k", Expires: in(-3)}}}, []string{
+		{"own credentials all expired", Connection{EntraTenant: "contoso", AppCredentials: []AppCredential{{EntraTenant: "contoso", Kind: "secret", KeyID: "k", Expires: in(-3)}}}, []string{
 			"critical: The exporter's own Entra secret k of tenant contoso expired 2 days ago (21 November 2026): give the exporter a new one, then delete this one. [] (EntraAwsAppCredentialExpiringCritical)"}},
 		{"sources", Connection{Sources: []Source{{Source: bridge.SourceEvents, Up: &no, Error: "reading: licence."}, {Source: bridge.SourceJob, Up: &yes, LastSuccess: now.Add(-time.Hour)}}}, []string{
 			"warning: Reading events fails: reading: licence. [entra-aws-exporter doctor] (EntraAwsSourceFailing)",

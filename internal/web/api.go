@@ -136,9 +136,10 @@ type Certificate struct {
 
 // AppCredential is a credential by which the exporter signs in to Entra.
 type AppCredential struct {
-	Kind    string    `json:"kind"`
-	KeyID   string    `json:"key_id"`
-	Expires time.Time `json:"expires,omitzero"`
+	EntraTenant string    `json:"entra_tenant"` // whose it is: the connection's, or its rotation's
+	Kind        string    `json:"kind"`
+	KeyID       string    `json:"key_id"`
+	Expires     time.Time `json:"expires,omitzero"`
 }
 
 // Source is how the reading of one thing goes.

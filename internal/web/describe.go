@@ -40,7 +40,7 @@ func describeConnection(snapshot bridge.Snapshot, status bridge.RotationStatus, 
 	}
 	for _, credential := range snapshot.AppCredentials {
 		connection.AppCredentials = append(connection.AppCredentials,
-			AppCredential{Kind: credential.Kind, KeyID: credential.KeyID, Expires: credential.Expires.UTC()})
+			AppCredential{EntraTenant: cmp.Or(credential.Tenant, snapshot.EntraTenant), Kind: credential.Kind, KeyID: credential.KeyID, Expires: credential.Expires.UTC()})
 	}
 	connection.Advice = advise(connection, now)
 	return connection

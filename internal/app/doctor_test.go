@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// examine returns what doctor prints of one connection; "": of all.
+func (l *lab) examine(only string) string {
+	l.t.Helper()
+	return l.command(func(ctx context.Context, options Options) error { return Doctor(ctx, options, only) })
+}
+
+func expectLines(t *testing.T, text string, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		if !strings.Contains(text, line) {
+			t.Errorf("missing %q in:\n%s", line, text)
+		}
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp"), world.Quarantined("ill")}, nil)
+		corp := l.examine("corp")
+		expectLines(t, corp, "this machine\n", "ok      state directory", "tenant tenant-1\n", "ok      provisioning log",
+			"ok      SCIM endpoint                  accepts the token (200)", "ok      rotation: test connection      good")
+		if strings.Contains(corp, "FAILED") || strings.Contains(corp, "connection ill") {
+			t.Errorf("of the healthy connection alone:\n%s", corp)
+		}
+		expectLines(t, l.examine(""), "connection corp\n", "connection ill\n",
+			"FAILED  SCIM endpoint                  auth\n          probing the SCIM endpoint: auth: AWS answers 401 to the token (it has expired, was deleted",
+			"FAILED  rotation: test connection      auth\n", "AWS refuses the token that Entra holds: rotate it",
+			"2 checks of those above failed")
+		expectLines(t, l.examine("nobody"), `no connection "nobody" is configured`)
+	})
+}
+
+// What is missing is named: the permission, and where calls may come from.
+func TestDoctorNamesWhatIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l.With(func(w *world.World) {
+			w.Deny(world.ActorExporter, world.ReadProvisioningLog, world.DenyMissing)
+			w.Deny(world.ActorExporter, world.ListBearerTokensAction, world.DenySCP)
+			if err := w.AllowSources(world.ActorPerson, l.access.Connections[0].IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24")); err != nil {
+				t.Fatal(err)
+			}
+		})
+		expectLines(t, l.examine("corp"),
+			"FAILED  provisioning log               permission\n",
+			"(grant the application permission ProvisioningLog.Read.All (AuditLog.Read.All in older tenants) with admin consent, see deploy/permissions/entra.md)",
+			"an explicit deny, such as a service control policy, forbids sso-directory:ListBearerTokens",
+			"FAILED  SCIM endpoint                  permission\n",
+			"AWS answers 403 to the token (the identity store takes SCIM calls from 203.0.113.0/24: is this machine among them?)")
+		l.With(func(w *world.World) {
+			w.Deny(world.ActorExporter, world.DescribeIdentityStoreAction, world.DenyMissing)
+		})
+		expectLines(t, l.examine("corp"), "whether it takes SCIM calls from this machine could not be seen", "allow identitystore:DescribeIdentityStore")
+	})
+}

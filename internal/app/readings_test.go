@@ -1,0 +1,49 @@
+package app
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// The rotation's own identity has a credential that ends, too.
+func TestCredentialsOfTheRotationsTenant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		text := l.read("exporter.yml")
+		tenant := text[strings.Index(text, "  - name: tenant-1"):strings.Index(text, "connections:")]
+		l.edit("connections:", strings.Replace(tenant, "name: tenant-1", "name: rotator", 1)+"connections:")
+		l.edit("rotation: {", "rotation: {tenant: rotator, ")
+		l.start()
+		time.Sleep(settle)
+		for _, name := range []string{"tenant-1", "rotator"} {
+			if line := l.series().with("entra_aws_app_credential_expiry_timestamp_seconds", `entra_tenant="`+name+`"`); len(line) != 1 {
+				t.Errorf("credentials of %s: %v", name, line)
+			}
+		}
+	})
+}
+
+// What is never to be read is neither up nor down.
+func TestSourcesSwitchedOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l.edit("{tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}",
+			"{scim: 0, events: 0, app_credentials: 0}")
+		l.start()
+		time.Sleep(settle)
+		for source, on := range map[string]bool{"tokens": true, "job": true, "events": false, "app_credentials": false, "scim": false} {
+			if line := l.series().with("entra_aws_source_", `source="`+source+`"`); (len(line) > 0) != on {
+				t.Errorf("source %s: %v", source, line)
+			}
+		}
+		for operation := range l.Calls() {
+			if operation == "GET provisioning" || operation == "GET applications" {
+				t.Errorf("called %s", operation)
+			}
+		}
+	})
+}
