@@ -44,7 +44,7 @@ format:
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:" $$unformatted; exit 1; fi
 
 vet:
-	$(GO) vet ./...
+	$(GO) vet -tags e2e ./...
 
 lint:
 	@.ci/tools golangci-lint
