@@ -67,7 +67,7 @@ vulnerabilities: ## govulncheck, where its database can be reached
 
 e2e: build ## the real binary with real Prometheus and Alertmanager
 	@.ci/tools prometheus alertmanager promtool amtool
-	$(GO) test -tags e2e -count=1 -timeout 20m -v ./test/e2e
+	$(GO) test -tags e2e -count=1 -timeout 20m -parallel 12 -v ./test/e2e
 
 bench: ## benchmarks, each beside its floor
 	$(GO) test -run '^$$' -bench . -benchmem ./collector
@@ -79,7 +79,7 @@ mutants: ## every deliberate mistake in the rotation must be caught
 	MUTANTS=full $(GO) test ./rotate -run 'Mutants' -count=1 -timeout 60m -v
 
 soak: build ## 100 × kill -9 of the real binary in the middle of rotations
-	SOAK=100 $(GO) test -tags e2e -count=1 -timeout 60m -v -run Soak ./test/e2e
+	SOAK=100 $(GO) test -tags e2e -count=1 -timeout 60m -parallel 12 -v -run Soak ./test/e2e
 
 clean:
 	rm -rf bin .tools

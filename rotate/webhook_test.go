@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -86,6 +87,19 @@ func alertFor(connection, status string) string {
 	return fmt.Sprintf(`{"status":%q,"labels":{"alertname":"EntraAwsScimTokenRotationDue","connection":%q,"rotate":"scim-token"},
 		"annotations":{"summary":"x"},"startsAt":"2026-11-01T00:00:00Z","endsAt":"0001-01-01T00:00:00Z",
 		"generatorURL":"http://prometheus/graph","fingerprint":"ac5de5b8e6e4b9c1"}`, status, connection)
+}
+
+// TestWebhookReadsAlertmanager: testdata/alertmanager.json is what Alertmanager really
+// posted, word for word; the end-to-end test keeps it (UPDATE=1) and compares.
+func TestWebhookReadsAlertmanager(t *testing.T) {
+	body, err := os.ReadFile("testdata/alertmanager.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := post(newWebhook(deciders{"expiring": DecisionStarted}), string(body))
+	if got := strings.TrimSpace(answer.Body.String()); answer.Code != 202 || got != `{"decisions":{"started":1}}` {
+		t.Errorf("%d %s", answer.Code, got)
+	}
 }
 
 func TestWebhookAnswers(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"regexp"
@@ -61,12 +62,11 @@ func startClouds(t *testing.T, scene string) *clouds {
 	return c
 }
 
-// control asks the simulator; a body makes it a POST.
-func (c *clouds) control(path string, body, answer any) {
+// control asks the simulator; see docs/simulator.md.
+func (c *clouds) control(method, path string, body, answer any) {
 	c.t.Helper()
-	method, content := http.MethodGet, []byte(nil)
+	var content []byte
 	if body != nil {
-		method = http.MethodPost
 		content, _ = json.Marshal(body)
 	}
 	request, err := http.NewRequestWithContext(c.t.Context(), method, c.url+"/control/"+path, bytes.NewReader(content))
@@ -79,7 +79,8 @@ func (c *clouds) control(path string, body, answer any) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode >= 300 {
-		c.t.Fatalf("control %s: %s", path, response.Status)
+		refusal, _ := io.ReadAll(response.Body)
+		c.t.Fatalf("control %s: %s: %s", path, response.Status, refusal)
 	}
 	if answer != nil {
 		if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
@@ -88,13 +89,35 @@ func (c *clouds) control(path string, body, answer any) {
 	}
 }
 
-func (c *clouds) age(by string) { c.control("age", map[string]string{"by": by}, nil) }
+// age makes every token and certificate older.
+func (c *clouds) age(by string) {
+	c.t.Helper()
+	c.control(http.MethodPost, "age", map[string]string{"by": by}, nil)
+}
+
+// quirk changes how the clouds behave.
+func (c *clouds) quirk(name, value string) {
+	c.t.Helper()
+	c.control(http.MethodPut, "quirks", map[string]string{name: value}, nil)
+}
+
+// fault lets calls go wrong from now on.
+func (c *clouds) fault(f simulator.Fault) {
+	c.t.Helper()
+	c.control(http.MethodPost, "faults", f, nil)
+}
+
+// hand does what a person does.
+func (c *clouds) hand(h simulator.Hand, answer any) {
+	c.t.Helper()
+	c.control(http.MethodPost, "hands", h, answer)
+}
 
 // connection is a connection as the clouds have it.
 func (c *clouds) connection(name string) simulator.ConnectionState {
 	c.t.Helper()
 	var state simulator.State
-	c.control("state", nil, &state)
+	c.control(http.MethodGet, "state", nil, &state)
 	for _, connection := range state.Connections {
 		if connection.Name == name {
 			return connection
@@ -128,13 +151,20 @@ type exporter struct {
 	url string
 }
 
-// startExporter runs the exporter and waits until it is ready.
-func (c *clouds) startExporter(address string) *exporter {
+// launchExporter runs the exporter.
+func (c *clouds) launchExporter(address string) *exporter {
 	c.t.Helper()
 	e := &exporter{url: "http://" + address}
 	e.process = start(c.t, filepath.Join(c.directory, "exporter-"+strings.ReplaceAll(address, ":", "-")+".log"), c.environment,
 		binary(c.t, "entra-aws-exporter"), "--config.file="+filepath.Join(c.directory, "config.yaml"),
 		"--web.listen-address="+address, "--rotation.pace="+strconv.Itoa(pace))
+	return e
+}
+
+// startExporter runs the exporter and waits until it is ready.
+func (c *clouds) startExporter(address string) *exporter {
+	c.t.Helper()
+	e := c.launchExporter(address)
 	eventually(c.t, time.Minute, "the exporter is ready", func() string {
 		select {
 		case <-e.gone:
@@ -191,6 +221,20 @@ func (e *exporter) notDone(connection string) string {
 	case own[0].Ending != bridge.EndingDone:
 		return fmt.Sprintf("%s: phase %s, ending %q, %s", connection, own[0].Phase, own[0].Ending, own[0].Reason)
 	default:
+		return ""
+	}
+}
+
+// told posts the alert for a connection until its rotation has begun, as Alertmanager
+// does; it says what is missing.
+func (e *exporter) told(bearer, connection string) func() string {
+	return func() string {
+		if code, err := e.post(bearer, alert(connection)); err != nil || code != http.StatusAccepted {
+			return fmt.Sprintf("webhook: %d %v", code, err)
+		}
+		if len(e.rotations(connection)) == 0 {
+			return connection + " has not begun"
+		}
 		return ""
 	}
 }

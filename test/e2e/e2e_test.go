@@ -3,12 +3,17 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const webhookPath = "/webhook/alertmanager"
@@ -22,6 +27,7 @@ const due = `ALERTS{alertname="EntraAwsScimTokenRotationDue",alertstate="firing"
 // TestAlertToResolved is the whole loop: the token gets old, the alert comes in, the
 // token is rotated, the alert resolves. Then every query that is shipped is asked.
 func TestAlertToResolved(t *testing.T) {
+	t.Parallel()
 	c := startClouds(t, "demo")
 	e := c.startExporter(freeAddress(t))
 	before := c.connection("expiring")
@@ -32,6 +38,7 @@ func TestAlertToResolved(t *testing.T) {
 	prometheus := startPrometheus(t, c.directory, e.url, am)
 
 	eventually(t, time.Minute, "RotationDue fires", prometheus.lacks(due))
+	expiry := prometheus.value(`entra_aws_scim_active_token_expiry_timestamp_seconds{connection="expiring"}`)
 	eventually(t, time.Minute, "Alertmanager has posted", func() string {
 		if len(proxy.posted("EntraAwsScimTokenRotationDue")) == 0 {
 			return "nothing posted"
@@ -42,34 +49,102 @@ func TestAlertToResolved(t *testing.T) {
 	eventually(t, time.Minute, "RotationDue is resolved", prometheus.has(due))
 	eventually(t, time.Minute, "RotationSucceeded shows",
 		prometheus.lacks(`ALERTS{alertname="EntraAwsRotationSucceeded",alertstate="firing",connection="expiring"}`))
-	eventually(t, time.Minute, "people are told that it is resolved or succeeded", func() string {
-		if len(people.posted("EntraAwsRotationSucceeded")) == 0 {
+	eventually(t, time.Minute, "people are told that it succeeded", func() string {
+		if len(people.posted("EntraAwsRotationSucceeded", `"connection":"expiring"`)) == 0 {
 			return "nobody is told"
+		}
+		return ""
+	})
+	eventually(t, time.Minute, "Alertmanager has no RotationDue any more", func() string {
+		alerts, err := am.alerts()
+		if err != nil {
+			return err.Error()
+		}
+		if slices.Contains(alerts, "EntraAwsScimTokenRotationDue expiring") {
+			return fmt.Sprint(alerts)
 		}
 		return ""
 	})
 	eventually(t, time.Minute, "the expiry is a year away", prometheus.lacks(
 		`(entra_aws_scim_active_token_expiry_timestamp_seconds{connection="expiring"} - time()) / 86400 > 364`))
+	// 20 of 365 days were left.
+	if moved := prometheus.value(`entra_aws_scim_active_token_expiry_timestamp_seconds{connection="expiring"}`) - expiry; moved < 344*86400 || moved > 366*86400 {
+		t.Errorf("the expiry moved by %.1f days, want about 345", moved/86400)
+	}
+	assertNoGap(t, prometheus, began)
+	if resolved := proxy.posted(`"status":"resolved"`); len(resolved) > 0 {
+		t.Errorf("the webhook is told what is resolved: %s", resolved[0])
+	}
 	c.assertRotated(before)
 	if n := len(e.rotations("expiring")); n != 1 {
 		t.Errorf("%d rotations", n)
 	}
-	keepPayload(t, proxy.posted("EntraAwsScimTokenRotationDue")[0])
+	comparePayload(t, proxy.posted("EntraAwsScimTokenRotationDue", `"connection":"expiring"`)[0])
 
 	t.Run("queries", func(t *testing.T) { askEverything(t, prometheus, began) })
 }
 
-// keepPayload writes what Alertmanager sends to testdata; the webhook's unit test reads it.
-func keepPayload(t *testing.T, body string) {
+// assertNoGap asks Prometheus about the connection that was rotated: its expiry was never
+// without a value, the endpoint never refused the token, and no provisioning event failed.
+func assertNoGap(t *testing.T, prometheus *server, began time.Time) {
 	t.Helper()
-	if os.Getenv("UPDATE") == "" {
-		return
+	for what, expression := range map[string]string{
+		"the expiry had no value":        `absent(connection:entra_aws_scim_active_token_expiry_timestamp_seconds:max{connection="expiring"})`,
+		"the endpoint refused the token": `entra_aws_scim_probe_success{connection="expiring"} == 0`,
+		"a provisioning event failed":    `increase(entra_aws_provisioning_events_total{connection="expiring",status="failure"}[10s]) > 0`,
+		"a cycle failed":                 `entra_aws_provisioning_last_cycle_state{connection="expiring",state=~"failed|entry_level_errors"} == 1`,
+	} {
+		// The first seconds are the exporter's first round of readings.
+		result, err := prometheus.history(expression, began.Add(15*time.Second))
+		if err != nil || len(result) > 0 {
+			t.Errorf("%s: %v %v", what, result, err)
+		}
 	}
-	write(t, "testdata/alertmanager-payload.json", strings.TrimSpace(body)+"\n")
+}
+
+// comparePayload holds what Alertmanager posts to what the webhook's unit test reads;
+// UPDATE=1 keeps this one instead.
+func comparePayload(t *testing.T, body string) {
+	t.Helper()
+	const kept = "../../rotate/testdata/alertmanager.json"
+	if os.Getenv("UPDATE") != "" {
+		write(t, kept, strings.TrimSpace(body)+"\n")
+	}
+	if diff := cmp.Diff(shape(t, read(t, kept)), shape(t, body)); diff != "" {
+		t.Errorf("Alertmanager posts something else than the webhook is tested with; run with UPDATE=1 (-%s +posted):\n%s", kept, diff)
+	}
+}
+
+// shape is a JSON document with the kinds of its values instead of the values.
+func shape(t *testing.T, document string) any {
+	t.Helper()
+	var value any
+	if err := json.Unmarshal([]byte(document), &value); err != nil {
+		t.Fatal(err)
+	}
+	var of func(any) any
+	of = func(value any) any {
+		switch v := value.(type) {
+		case map[string]any:
+			for key := range v {
+				v[key] = of(v[key])
+			}
+			return v
+		case []any:
+			for i := range v {
+				v[i] = of(v[i])
+			}
+			return v
+		default:
+			return fmt.Sprintf("%T", v)
+		}
+	}
+	return of(value)
 }
 
 // TestPair has two Alertmanagers that know nothing of each other, so that both deliver.
 func TestPair(t *testing.T) {
+	t.Parallel()
 	c := startClouds(t, "demo")
 	e := c.startExporter(freeAddress(t))
 	before := c.connection("expiring")
@@ -93,15 +168,20 @@ func TestPair(t *testing.T) {
 	prometheus.kill()
 	eventually(t, patience, "the rotation is done without Prometheus", func() string { return e.notDone("expiring") })
 	c.assertRotated(before)
+	prometheus = startPrometheus(t, c.directory, e.url, pair...)
+	eventually(t, time.Minute, "RotationSucceeded shows when Prometheus is back",
+		prometheus.lacks(`ALERTS{alertname="EntraAwsRotationSucceeded",alertstate="firing",connection="expiring"}`))
+	eventually(t, time.Minute, "RotationDue is resolved", prometheus.has(due))
 	if n := len(e.rotations("expiring")); n != 1 {
 		t.Errorf("%d rotations", n)
 	}
 }
 
-// TestWrongBearer lets Alertmanager show a wrong token: its metric and ours say so,
+// TestWrongBearerThenKilled lets Alertmanager show a wrong token: its metric and ours say so,
 // nothing is rotated. With the right one the rotation comes about by the next repetition,
 // and a kill -9 in its middle changes nothing.
 func TestWrongBearerThenKilled(t *testing.T) {
+	t.Parallel()
 	c := startClouds(t, "demo")
 	address := freeAddress(t)
 	e := c.startExporter(address)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -67,7 +68,7 @@ func startPrometheus(t *testing.T, in, exporterURL string, alertmanagers ...*ser
 	address := freeAddress(t)
 	s := &server{url: "http://" + address}
 	s.process = start(t, filepath.Join(in, "prometheus.log"), nil, binary(t, "prometheus"), "--config.file="+config,
-		"--storage.tsdb.path="+filepath.Join(in, "tsdb"), "--web.listen-address="+address, "--rules.alert.resend-delay=2s")
+		"--storage.tsdb.path="+filepath.Join(in, "tsdb"), "--web.listen-address="+address, "--web.external-url=http://prometheus:9090/", "--rules.alert.resend-delay=2s")
 	s.ready(t)
 	return s
 }
@@ -94,7 +95,7 @@ func startAlertmanager(t *testing.T, in, webhook, people, bearer string) *server
 		"/etc/alertmanager/entra-aws-exporter.token", token))
 	s := &server{url: "http://" + address}
 	s.process = start(t, filepath.Join(in, "alertmanager.log"), nil, binary(t, "alertmanager"), "--config.file="+config,
-		"--storage.path="+filepath.Join(in, "data"), "--web.listen-address="+address, "--cluster.listen-address=")
+		"--storage.path="+filepath.Join(in, "data"), "--web.listen-address="+address, "--web.external-url=http://alertmanager:9093/", "--cluster.listen-address=")
 	s.ready(t)
 	return s
 }
@@ -167,6 +168,39 @@ func (s *server) has(expression string) func() string {
 			return ""
 		}
 	}
+}
+
+// value is the newest value of an expression that has one result; an error ends the test.
+func (s *server) value(expression string) float64 {
+	s.t.Helper()
+	result, err := s.query(expression)
+	if err != nil || len(result) != 1 || len(result[0].Value) != 2 {
+		s.t.Fatalf("%s: want one result, got %v, %v", expression, result, err)
+	}
+	text, _ := result[0].Value[1].(string)
+	number, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		s.t.Fatalf("%s: %v", expression, err)
+	}
+	return number
+}
+
+// alerts are what an Alertmanager has now, by name and connection.
+func (s *server) alerts() ([]string, error) {
+	response, err := http.Get(s.url + "/api/v2/alerts")
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	var all []struct{ Labels map[string]string }
+	if err := json.NewDecoder(response.Body).Decode(&all); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, alert := range all {
+		names = append(names, alert.Labels["alertname"]+" "+alert.Labels["connection"])
+	}
+	return names, nil
 }
 
 // recorder keeps what is posted and, with somebody behind it, passes it on.

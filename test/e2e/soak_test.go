@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,15 +13,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"entra-aws-exporter/internal/simulator"
 )
 
 const hangup = syscall.SIGHUP
 
-// perRound is how many connections rotate at once; each round has clouds and a state
-// directory of its own, since no connection rotates twice a day.
-const perRound = 5
+// killsPerLife is how many kills one rotation has to survive.
+const killsPerLife = 4
 
 func number(t *testing.T, name string, otherwise int) int {
 	t.Helper()
@@ -36,85 +34,79 @@ func number(t *testing.T, name string, otherwise int) int {
 }
 
 // TestSoak kills the exporter SOAK times (kill -9) in the middle of rotations: all end
-// done, each with one token and without a gap. SOAK_SEED repeats a run.
+// done, each with one token and without a gap. SOAK_SEED repeats a run's moments.
 func TestSoak(t *testing.T) {
-	kills := number(t, "SOAK", 3)
+	t.Parallel()
+	kills := number(t, "SOAK", 20)
 	seed := number(t, "SOAK_SEED", int(time.Now().Unix()))
 	t.Logf("SOAK=%d SOAK_SEED=%d", kills, seed)
-	chance := rand.New(rand.NewPCG(uint64(seed), 0))
-	rotations := 0
-	for round := 0; kills > 0; round++ {
-		t.Run(fmt.Sprintf("round %d", round), func(t *testing.T) {
-			struck, done := soakRound(t, chance, min(kills, perRound))
-			kills -= struck
-			rotations += done
-		})
-		if t.Failed() {
-			return
+	var mu sync.Mutex
+	struck, rotations := map[string]int{}, 0
+	t.Run("lives", func(t *testing.T) {
+		for life := 0; life*killsPerLife < kills; life++ {
+			t.Run(strconv.Itoa(life), func(t *testing.T) {
+				t.Parallel()
+				chance := rand.New(rand.NewPCG(uint64(seed), uint64(life)))
+				phases := liveThrough(t, chance, min(killsPerLife, kills-life*killsPerLife))
+				mu.Lock()
+				defer mu.Unlock()
+				rotations++
+				for _, phase := range phases {
+					struck[phase]++
+				}
+			})
 		}
-	}
-	t.Logf("%d rotations, all done, one token each, no gap", rotations)
+	})
+	t.Logf("%d rotations, all done, one token each, no gap; killed in %v", rotations, struck)
 }
 
-// soakRound returns how often it killed while a rotation was under way, and how many
-// rotations it saw end.
-func soakRound(t *testing.T, chance *rand.Rand, kills int) (int, int) {
-	c := startClouds(t, "fleet-"+strconv.Itoa(perRound))
+// liveThrough takes one rotation to its end through kills; it returns what each struck.
+func liveThrough(t *testing.T, chance *rand.Rand, kills int) []string {
+	const connection = "connection-001"
+	c := startClouds(t, "fleet-1")
 	c.age("250d")
+	before := c.connection(connection)
 	address := freeAddress(t)
 	e := c.startExporter(address)
-	var names []string
-	before := map[string]simulator.ConnectionState{}
-	for i := range perRound {
-		name := fmt.Sprintf("connection-%03d", i+1)
-		names = append(names, name)
-		before[name] = c.connection(name)
-	}
-	told := func() string {
-		if code, err := e.post(c.bearer(), alert(names...)); err != nil || code != 202 {
-			return fmt.Sprintf("webhook: %d %v", code, err)
+	eventually(t, time.Minute, "the rotation has begun", e.told(c.bearer(), connection))
+
+	var struck []string
+	for len(struck) < kills {
+		// Half of the kills follow one another closely, for the first phases are short; some
+		// rotations are left alone at first, so that the last phases are struck, too.
+		wait := 8 * time.Second
+		switch {
+		case len(struck) == 0 && chance.IntN(3) == 0:
+			wait = 40 * time.Second
+		case chance.IntN(2) == 0:
+			wait = 1500 * time.Millisecond
 		}
-		for _, name := range names {
-			if len(e.rotations(name)) == 0 {
-				return name + " has not begun"
+		time.Sleep(time.Duration(chance.Int64N(int64(wait))))
+		phase := "a start"
+		if own := e.rotations(connection); len(own) > 0 {
+			if own[0].Ending != "" {
+				t.Errorf("it ended after %d kills, before the next one", len(struck))
+				break
 			}
-		}
-		return ""
-	}
-	eventually(t, time.Minute, "all have begun", told)
-	missing := func() string {
-		for _, name := range names {
-			if lack := e.notDone(name); lack != "" {
-				return lack
-			}
-		}
-		return ""
-	}
-	struck := 0
-	for struck < kills {
-		time.Sleep(time.Duration(chance.Int64N(int64(8 * time.Second))))
-		phase := missing()
-		if phase == "" {
-			break
+			phase = string(own[0].Phase)
 		}
 		e.kill()
-		struck++
-		t.Logf("kill %d: %s", struck, phase)
-		e = c.startExporter(address)
+		struck = append(struck, phase)
+		e = c.launchExporter(address)
 	}
-	eventually(t, patience, "all are done", missing)
-	for _, name := range names {
-		c.assertRotated(before[name])
-		if n := len(e.rotations(name)); n != 1 {
-			t.Errorf("%s: %d rotations", name, n)
-		}
+	t.Logf("killed in %v", struck)
+	eventually(t, patience, "the rotation is done", func() string { return e.notDone(connection) })
+	c.assertRotated(before)
+	if n := len(e.rotations(connection)); n != 1 {
+		t.Errorf("%d rotations", n)
 	}
-	return struck, len(names)
+	return struck
 }
 
-// TestTold has two servers and a command line on one state directory, told at once, and
+// TestToldAtOnce has two servers and a command line on one state directory, told at once, and
 // one of them 500 times: one rotation.
 func TestToldAtOnce(t *testing.T) {
+	t.Parallel()
 	c := startClouds(t, "fleet-1")
 	c.age("250d")
 	servers := []*exporter{c.startExporter(freeAddress(t)), c.startExporter(freeAddress(t))}
@@ -163,7 +155,7 @@ func TestToldAtOnce(t *testing.T) {
 		}
 	}
 	var calls map[string]int
-	c.control("calls", nil, &calls)
+	c.control(http.MethodGet, "calls", nil, &calls)
 	if calls["CreateBearerToken"] != 1 {
 		t.Errorf("CreateBearerToken was called %d times", calls["CreateBearerToken"])
 	}
