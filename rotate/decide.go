@@ -186,6 +186,9 @@ func (e *Engine) begin(ctx context.Context, c Connection, b *book, binding bridg
 		rot.Issuer = bridge.IssuerOperator
 	}
 	rot.Phases = []passage{{bridge.PhasePlan, rot.Started}}
+	if other := e.claim(b.key, c.Name); other != "" {
+		return stand(DecisionAlreadyRunning, "this process rotates %s first", other)
+	}
 	_, err := b.change(ctx, func(rec *record) error {
 		if rec.Rotation != nil {
 			return stand(DecisionAlreadyRunning, "rotation %s is in phase %s", rec.Rotation.ID, rec.Rotation.Phase)
@@ -193,12 +196,17 @@ func (e *Engine) begin(ctx context.Context, c Connection, b *book, binding bridg
 		rec.Rotation, rec.Connection, rec.Binding = rot, c.Name, binding
 		return nil
 	})
+	e.mu.Lock()
+	if err != nil {
+		delete(e.begun, b.key)
+	} else {
+		e.begun[b.key] = claim{c.Name, true}
+		e.keys[c.Name] = binding.Key()
+	}
+	e.mu.Unlock()
 	if err != nil {
 		return unusable(err)
 	}
-	e.mu.Lock()
-	e.keys[c.Name] = binding.Key()
-	e.mu.Unlock()
 	poke(e.kick)
 	return nil
 }
@@ -241,18 +249,6 @@ func (e *Engine) connection(name string) (Connection, bool) {
 	defer e.mu.Unlock()
 	c, ok := e.connections[name]
 	return c, ok
-}
-
-// busyWith names a connection whose rotation this process carries; "" if there is none.
-func (e *Engine) busyWith() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for key := range e.running {
-		if rec := e.books[key].last(); rec != nil {
-			return rec.Connection
-		}
-	}
-	return ""
 }
 
 // failed names the connections whose rotations are blocked.

@@ -43,6 +43,7 @@ type Engine struct {
 	keys        map[string]string // binding keys by connection
 	books       map[string]*book  // by binding key
 	running     map[string]chan struct{}
+	begun       map[string]claim         // rotations begun here that nobody has taken up yet, by binding key
 	turns       map[string]chan struct{} // one decision at a time, by connection
 	rehearsals  map[string]time.Time     // when a dry run was last begun, by connection; zero: to be begun
 }
@@ -61,7 +62,7 @@ func New(options Options, connections []Connection) *Engine {
 	e := &Engine{
 		options: options, kick: make(chan struct{}, 1),
 		keys: map[string]string{}, books: map[string]*book{}, running: map[string]chan struct{}{}, turns: map[string]chan struct{}{},
-		rehearsals: map[string]time.Time{},
+		begun: map[string]claim{}, rehearsals: map[string]time.Time{},
 	}
 	e.Configure(connections)
 	return e
@@ -87,13 +88,16 @@ func (e *Engine) Run(ctx context.Context) error {
 	timer := time.NewTicker(tick)
 	defer timer.Stop()
 	for {
-		for _, open := range e.takeable(ctx) {
+		written := e.writtenClaims()
+		list := e.takeable(ctx)
+		for _, open := range list {
 			carried.Go(func() {
 				if err := e.carry(ctx, open.book, open.connection, nil); err != nil && ctx.Err() == nil {
 					e.options.Logger.Info("a rotation is left to another process, or to later", "connection", open.connection.Name, "err", err)
 				}
 			})
 		}
+		e.giveUpClaims(written, list)
 		for _, connection := range e.toRehearse() {
 			carried.Go(func() {
 				if err := e.DryRun(ctx, connection, StartOptions{}, nil); err != nil && ctx.Err() == nil {
@@ -167,6 +171,7 @@ func (e *Engine) carry(ctx context.Context, b *book, c Connection, progress Prog
 		return nil
 	}
 	e.running[b.key] = wake
+	delete(e.begun, b.key)
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
