@@ -57,6 +57,16 @@ func furnish(t *testing.T, specs []world.ConnectionSpec, quirks *world.Quirks) *
 
 func admit(t *testing.T, w *world.World) *lab {
 	t.Helper()
+	l := settleIn(t, w)
+	for name, value := range l.environment() {
+		t.Setenv(name, value)
+	}
+	return l
+}
+
+// settleIn is a lab that leaves the process's environment as it is.
+func settleIn(t *testing.T, w *world.World) *lab {
+	t.Helper()
 	access, err := simulator.Admit(w)
 	if err != nil {
 		t.Fatal(err)
@@ -67,11 +77,17 @@ func admit(t *testing.T, w *world.World) *lab {
 		t.Fatal(err)
 	}
 	l.edit("http_client: {tls_config: {ca_file: \"\"}}\n", "")
+	return l
+}
+
+// environment tells AWS's SDK where the keys are. Worlds of one seed have the same keys.
+func (l *lab) environment() map[string]string {
+	values := map[string]string{}
 	for _, line := range strings.Fields(l.read("environment")) {
 		name, value, _ := strings.Cut(line, "=")
-		t.Setenv(name, value)
+		values[name] = value
 	}
-	return l
+	return values
 }
 
 func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }

@@ -1,0 +1,218 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/rotate"
+)
+
+// The engine's own matrix (package rotate) plays every fault against its ports. This one
+// plays single faults on the wire: real clients, real protocols, a real state directory.
+
+// wired is one rotation through the real clients, with at most one accident.
+type wired struct {
+	*lab
+	*conductor
+	ending string
+}
+
+// rotateOnce lets a command line rotate, and if it dies, a server take it up.
+func rotateOnce(t *testing.T, at int, what accident) *wired {
+	t.Helper()
+	w := world.New(world.Options{Seed: 1})
+	w.Add(world.Expiring("expiring"))
+	l := settleIn(t, w)
+	l.edit("intervals: {tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}",
+		"intervals: {tokens: 1d, scim: 1d, usage: 1d, job: 1d, events: 1d, certificates: 1d, app_credentials: 1d}")
+	transport := simulator.Transport(l.Simulator)
+	defer transport.Wait()
+	ctx, kill := context.WithCancel(t.Context())
+	defer kill()
+	c := &conductor{lab: l, next: transport, at: at, what: what}
+	c.onKill = func() { // from now on it writes nothing
+		if err := os.Rename(l.path("state"), l.path("left behind")); err != nil {
+			t.Error(err)
+		}
+		kill()
+	}
+	run := &wired{lab: l, conductor: c}
+	d, err := openDesk(Options{ConfigFile: l.path("exporter.yml"), Stdout: l.logs, Transport: c, Logger: discard()}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := once(ctx, d.watch); err != nil {
+		t.Fatal(err)
+	}
+	c.counting = true
+	if err := d.engine.Start(ctx, "expiring", rotate.StartOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	record, err := d.engine.Carry(ctx, "expiring", d)
+	if c.dead {
+		if err := os.Rename(l.path("left behind"), l.path("state")); err != nil {
+			t.Fatal(err)
+		}
+		record = run.taken()
+	} else if err != nil {
+		t.Errorf("the rotation was left: %v", err)
+	}
+	run.ending = strings.TrimSpace(string(record.Ending) + " " + record.Reason)
+	return run
+}
+
+// taken starts an exporter on what the dead one left, and waits for the rotation's end.
+func (w *wired) taken() bridge.RotationRecord {
+	w.t.Helper()
+	w.start()
+	defer w.stop()
+	for range 3 * 24 {
+		time.Sleep(time.Hour)
+		var answer struct{ Rotations []bridge.RotationRecord }
+		if err := json.Unmarshal([]byte(w.get("/api/v1/rotations")), &answer); err != nil {
+			w.t.Fatal(err)
+		}
+		if len(answer.Rotations) == 1 && answer.Rotations[0].Ending != "" {
+			return answer.Rotations[0]
+		}
+	}
+	return bridge.RotationRecord{Ending: "open"}
+}
+
+// mayEnd are the endings that an accident to a call may lead to. Only around the
+// creation may a rotation be given up: then nothing was made that has to be kept.
+func mayEnd(operation string) []string {
+	if operation == "CreateBearerToken" {
+		return []string{"done", "aborted"}
+	}
+	return []string{"done"}
+}
+
+// judge reads the truth of the world, never what the program says of itself.
+func (w *wired) judge(t *testing.T, allowed []string) {
+	t.Helper()
+	ended, _, _ := strings.Cut(w.ending, " ")
+	if !slices.Contains(allowed, ended) && !slices.Contains(allowed, w.ending) {
+		t.Errorf("it ended %q, want one of %q", w.ending, allowed)
+	}
+	at := w.access.Connections[0]
+	var values []string
+	w.With(func(now *world.World) {
+		for _, gap := range now.Gaps() {
+			t.Errorf("Entra held a token that AWS refused: %s", gap)
+		}
+		for d := range world.RecordsOf[world.Deletion](now) {
+			if len(d.WasSaved)+len(d.WasCached) > 0 {
+				t.Errorf("in use when it was deleted: %s", d)
+			}
+		}
+		created := 0
+		for range world.RecordsOf[world.Creation](now) {
+			created++
+		}
+		if created > 2 {
+			t.Errorf("%d tokens were created", created)
+		}
+		tokens, err := now.ListBearerTokens(world.By(world.ActorPerson), at.IdentityStoreID, at.ProvisioningTenantID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		saved := now.SavedToken(at.ServicePrincipalID)
+		if accepted := now.TokenAccepted(saved); accepted != world.AcceptedByAll {
+			t.Errorf("Entra holds token %s, accepted by %s", saved, accepted)
+		}
+		if ended == "done" && (len(tokens) != 1 || tokens[0].ID != saved || slices.Contains(at.TokenIDs, saved)) {
+			t.Errorf("done, with %d tokens, and Entra holds %s", len(tokens), saved)
+		}
+		if ended == "aborted" && (len(tokens) > len(at.TokenIDs) || saved != at.TokenIDs[0]) {
+			t.Errorf("aborted, with %d tokens, and Entra holds %s", len(tokens), saved)
+		}
+		for c := range world.RecordsOf[world.Creation](now) {
+			values = append(values, now.TokenValue(c.TokenID))
+		}
+	})
+	for _, value := range values {
+		if strings.Contains(w.logs.String(), value) {
+			t.Error("a token's value is in the log")
+		}
+	}
+	if t.Failed() {
+		var story strings.Builder
+		w.With(func(now *world.World) { _ = now.Story(&story) })
+		t.Logf("the clouds:\n%s\nthe program:\n%s", story.String(), w.logs)
+	}
+}
+
+// TestWireMatrix records the calls of one rotation, and then lets every accident befall
+// every one of them, each in a rotation of its own. MATRIX=full plays all, otherwise all
+// of the acts and a sample of the rest that is always the same.
+func TestWireMatrix(t *testing.T) {
+	var trace []string
+	furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil) // for its environment
+	synctest.Test(t, func(t *testing.T) {
+		undisturbed := rotateOnce(t, -1, nothingHappens)
+		undisturbed.judge(t, []string{"done"})
+		trace = undisturbed.trace
+	})
+	if t.Failed() {
+		return
+	}
+	var mu sync.Mutex
+	played, endings := 0, map[string]int{}
+	t.Run("accidents", func(t *testing.T) {
+		for number, operation := range trace {
+			for _, what := range accidents() {
+				name := fmt.Sprintf("%s:%s:%d", operation, what, number)
+				if !chosen(name, operation) {
+					continue
+				}
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					synctest.Test(t, func(t *testing.T) {
+						run := rotateOnce(t, number, what)
+						if len(run.trace) <= number || run.trace[number] != operation && what != killedBefore {
+							t.Fatalf("call %d was another one: %v", number, run.trace[max(0, len(run.trace)-3):])
+						}
+						run.judge(t, mayEnd(operation))
+						mu.Lock()
+						defer mu.Unlock()
+						played++
+						endings[run.ending]++
+					})
+				})
+			}
+		}
+	})
+	t.Logf("%d calls of %d operations, %d accidents played, endings: %v", len(trace), len(count(trace)), played, endings)
+}
+
+// chosen: acts always, the rest one in forty, unless everything is asked for.
+func chosen(name, operation string) bool {
+	switch operation {
+	case "CreateBearerToken", "DeleteBearerToken", "PUT secrets":
+		return true
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	return os.Getenv("MATRIX") == "full" || h.Sum32()%40 == 0
+}
+
+func count(trace []string) map[string]int {
+	counted := map[string]int{}
+	for _, operation := range trace {
+		counted[operation]++
+	}
+	return counted
+}
