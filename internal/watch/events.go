@@ -59,6 +59,7 @@ type eventLog struct {
 	revision string
 	failing  bool          // the last save failed
 	span     time.Duration // width of a window while catching up; 0: all at once
+	reached  time.Time     // up to where a long catching up has read; zero: it is not under way
 }
 
 // Events reads a tenant's provisioning log once for all of its connections, and
@@ -91,10 +92,14 @@ func (l *eventLog) look(ctx context.Context, of []bridge.Snapshot) (Reading, err
 
 // catchUp reads window after window until now. One window is enough unless there is
 // more to read than the deadline allows; then the windows become narrower until one
-// fits, and what was read of each is kept.
+// fits, what was read of each is kept, and the next look goes on from there: a burst of
+// entries may be longer than what can be read of the overlap at once.
 func (l *eventLog) catchUp(ctx context.Context, of []bridge.Snapshot) error {
 	l.state.bind(of)
 	position := l.state.newest.Add(-eventOverlap)
+	if l.reached.After(position) {
+		position = l.reached
+	}
 	for conflicts, windows := 0, 0; ; windows++ {
 		now := time.Now()
 		end, last := now.Add(eventHorizon), true
@@ -119,15 +124,18 @@ func (l *eventLog) catchUp(ctx context.Context, of []bridge.Snapshot) error {
 			}
 			l.load(ctx)
 			l.state.bind(of)
-			position = l.state.newest.Add(-eventOverlap)
+			position, l.reached = l.state.newest.Add(-eventOverlap), time.Time{}
 			continue
 		}
 		if last {
-			l.span = 0
+			l.span, l.reached = 0, time.Time{}
 			return nil
 		}
 		l.span *= 2
-		position = end.Add(-time.Second) // the bounds are exclusive, and the log's may be whole seconds
+		position = end.Add(-time.Second)             // the bounds are exclusive, and the log's may be whole seconds
+		if position.Before(now.Add(-eventOverlap)) { // nothing appears there any more
+			l.reached = position
+		}
 	}
 }
 
@@ -206,7 +214,7 @@ func (l *eventLog) save(ctx context.Context) error {
 // continueFrom takes over the counters of the log before a reload, whose reading has
 // ended; they may be ahead of the store's if that could not be written.
 func (l *eventLog) continueFrom(old *eventLog) {
-	l.span, l.inherit = old.span, old.state
+	l.span, l.reached, l.inherit = old.span, old.reached, old.state
 	if l.inherit == nil { // it never looked
 		l.inherit = old.inherit
 	}
