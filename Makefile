@@ -73,7 +73,7 @@ bench: ## benchmarks, each beside its floor
 	$(GO) test -run '^$$' -bench . -benchmem ./collector
 
 matrix: ## every scenario of the rotation's crash and quirk matrices, and of the one on the wire
-	MATRIX=full $(GO) test ./rotate ./internal/app -run 'Matrix' -count=1 -timeout 90m -v
+	MATRIX=full $(GO) test ./rotate ./internal/app -run 'Matrix|ALongLog' -count=1 -timeout 90m -v
 
 mutants: ## every deliberate mistake in the rotation must be caught
 	MUTANTS=full $(GO) test ./rotate -run 'Mutants' -count=1 -timeout 60m -v

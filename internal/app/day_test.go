@@ -1,0 +1,146 @@
+package app
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// value is the value of the one series that begins so; false: there is none.
+func (p page) value(t *testing.T, series string) (float64, bool) {
+	t.Helper()
+	for _, line := range p {
+		if rest, found := strings.CutPrefix(line, series+" "); found {
+			value, err := strconv.ParseFloat(rest, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return value, true
+		}
+	}
+	return 0, false
+}
+
+// A day of throttling, flapping names and slow answers at both clouds: nothing piles up,
+// and whenever a reading is missing, the page says so.
+func TestABadDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world.New(world.Options{Seed: 1})
+		if err := simulator.Furnish(w, "demo"); err != nil {
+			t.Fatal(err)
+		}
+		l := admit(t, w)
+		l.edit("intervals: {tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}",
+			"intervals: {tokens: 15m, scim: 15m, usage: 15m, job: 5m, events: 5m, certificates: 30m, app_credentials: 30m}")
+		flapping := &wire{belongs: func(*http.Request) bool { return true }}
+		l.around = flapping.before
+		l.start()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		goroutines, heap := runtime.NumGoroutine(), live()
+
+		l.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectDelay, Delay: simulator.Duration(11 * time.Second), Probability: 0.2})
+		l.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectHang, Probability: 0.03})
+		l.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectTrickle, Probability: 0.02})
+		l.fault(simulator.Fault{Operation: "*", Status: 429, Code: "TooManyRequestsException", RetryAfter: "20", Probability: 0.1})
+		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // weather
+		day := &watchman{t: t, last: map[string]float64{}, errors: map[string]float64{}, moved: map[string]time.Time{}}
+		for began := time.Now(); time.Since(began) < 22*time.Hour; {
+			flapping.breaks(nil)
+			if random.IntN(3) == 0 {
+				flapping.breaks(errDNS())
+			}
+			for range 1 + random.IntN(5) {
+				time.Sleep(3 * time.Minute)
+				day.look(l.series())
+			}
+		}
+		t.Logf("%d intervals were missed, %d failures counted, in %v", day.missed, int(l.series().with("source_errors_total").sum(t)), day.reasons(l.series()))
+		if day.missed == 0 || len(day.reasons(l.series())) < 3 {
+			t.Error("the day was not bad")
+		}
+
+		flapping.breaks(nil)
+		l.ClearFaults()
+		time.Sleep(time.Hour)
+		for _, line := range l.series().with("source_up") {
+			if !strings.HasSuffix(line, " 1") {
+				t.Errorf("it does not heal: %s", line)
+			}
+		}
+		synctest.Wait()
+		if now := runtime.NumGoroutine(); now > goroutines {
+			t.Errorf("%d goroutines after the day, %d before", now, goroutines)
+		}
+		// The clouds remember their log entries, in the same memory.
+		if now := live(); now > heap+12<<20 {
+			t.Errorf("%d KiB more in use after the day", (now-heap)>>10)
+		} else {
+			t.Logf("%d KiB more in use after the day, the clouds' memory included", (int64(now)-int64(heap))>>10)
+		}
+	})
+}
+
+// watchman compares what the page says from look to look.
+type watchman struct {
+	t      *testing.T
+	last   map[string]float64 // the last success, by source and connection
+	errors map[string]float64
+	moved  map[string]time.Time // when that changed last
+	missed int
+}
+
+// look holds the page to this: a source whose last success is older than its interval,
+// its jitter and its deadline allow is down, and its failures are counted.
+func (m *watchman) look(p page) {
+	m.t.Helper()
+	now := time.Now()
+	for _, connection := range []string{"healthy", "expiring", "quarantined"} {
+		for _, source := range bridge.Sources() {
+			labels := fmt.Sprintf(`{connection=%q,source=%q}`, connection, source)
+			interval, known := p.value(m.t, "entra_aws_source_interval_seconds"+labels)
+			success, succeeded := p.value(m.t, "entra_aws_source_last_success_timestamp_seconds"+labels)
+			up, tried := p.value(m.t, "entra_aws_source_up"+labels)
+			failures := p.with("source_errors_total", fmt.Sprintf("connection=%q", connection), fmt.Sprintf("source=%q", source)).sum(m.t)
+			if !known || !succeeded || !tried {
+				m.t.Fatalf("%s is not on the page", labels)
+			}
+			if success != m.last[labels] {
+				m.last[labels], m.errors[labels], m.moved[labels] = success, failures, now
+				continue
+			}
+			deadline := min(max(interval, 60), 300)
+			if float64(now.Unix())-success > 1.1*interval+deadline {
+				m.missed++
+				if up != 0 || failures <= m.errors[labels] {
+					m.t.Errorf("%s: the last success is %s old, and the page says up %v, %v failures as before", labels,
+						now.Sub(time.Unix(int64(success), 0)), up, failures)
+				}
+			}
+		}
+	}
+}
+
+func (m *watchman) reasons(p page) map[string]int {
+	found := map[string]int{}
+	for _, line := range p.with("source_errors_total") {
+		_, rest, _ := strings.Cut(line, `reason="`)
+		reason, _, _ := strings.Cut(rest, `"`)
+		value, err := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:])
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		found[reason] += value
+	}
+	return found
+}
