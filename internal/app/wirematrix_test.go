@@ -195,7 +195,7 @@ func TestWireMatrix(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("%d calls of %d operations, %d accidents played, endings: %v", len(trace), len(count(trace)), played, endings)
+	t.Logf("%d calls of %d operations, %d accidents played, endings: %v", len(trace), len(kindsOf(trace)), played, endings)
 }
 
 // chosen: acts always, the rest one in forty, unless everything is asked for.
@@ -209,7 +209,7 @@ func chosen(name, operation string) bool {
 	return os.Getenv("MATRIX") == "full" || h.Sum32()%40 == 0
 }
 
-func count(trace []string) map[string]int {
+func kindsOf(trace []string) map[string]int {
 	counted := map[string]int{}
 	for _, operation := range trace {
 		counted[operation]++
