@@ -40,8 +40,7 @@ func TestABadDay(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := admit(t, w)
-		l.edit("intervals: {tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}",
-			"intervals: {tokens: 15m, scim: 15m, usage: 15m, job: 5m, events: 5m, certificates: 30m, app_credentials: 30m}")
+		l.edit(hasty, "intervals: {tokens: 15m, scim: 15m, usage: 15m, job: 5m, events: 5m, certificates: 30m, app_credentials: 30m}")
 		flapping := &wire{belongs: func(*http.Request) bool { return true }}
 		l.around = flapping.before
 		l.start()

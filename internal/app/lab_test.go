@@ -43,6 +43,12 @@ type lab struct {
 	around func(http.RoundTripper) http.RoundTripper // what stands before the clouds, if anything
 }
 
+// The simulator's config reads everything all the time; tests that need hours say less.
+const (
+	hasty     = "intervals: {tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}"
+	unhurried = "intervals: {tokens: 5m, scim: 1h, usage: 1h, job: 5m, events: 1h, certificates: 1h, app_credentials: 1h}"
+)
+
 const simulated = "https://127.0.0.1:10198"
 
 // furnish is a lab whose exporter does not run yet; its config file can still be changed.

@@ -53,7 +53,7 @@ func newWard(t *testing.T) *ward {
 	safe.TenantID, safe.Account, safe.Region = "22222222-2222-4222-8222-222222222222", "444455556666", "us-east-1"
 	w := &ward{lab: furnish(t, []world.ConnectionSpec{hit, safe}, nil)}
 	w.hit = w.access.Connections[0]
-	w.edit("intervals: {tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}", everyMinute)
+	w.edit(hasty, everyMinute)
 	// A host name of its own, so that what happens on the wire can happen to hit alone.
 	text := w.read("exporter.yml")
 	part := section(text, "hit")

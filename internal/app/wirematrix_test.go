@@ -35,8 +35,7 @@ func rotateOnce(t *testing.T, at int, what accident) *wired {
 	w := world.New(world.Options{Seed: 1})
 	w.Add(world.Expiring("expiring"))
 	l := settleIn(t, w)
-	l.edit("intervals: {tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}",
-		"intervals: {tokens: 1d, scim: 1d, usage: 1d, job: 1d, events: 1d, certificates: 1d, app_credentials: 1d}")
+	l.edit(hasty, "intervals: {tokens: 1d, scim: 1d, usage: 1d, job: 1d, events: 1d, certificates: 1d, app_credentials: 1d}")
 	transport := simulator.Transport(l.Simulator)
 	defer transport.Wait()
 	ctx, kill := context.WithCancel(t.Context())
