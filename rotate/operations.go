@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,9 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 	c, ok := e.connection(connection)
 	if !ok {
 		return fmt.Errorf("no connection %q is configured", connection)
+	}
+	if c.Policy.Mode != bridge.RotationEnabled {
+		return fmt.Errorf("connection %s: rotation.mode is %s: set it to enabled, or ask for --dry-run", connection, cmp.Or(c.Policy.Mode, bridge.RotationDisabled))
 	}
 	if c.Policy.Issuer == bridge.IssuerOperator && options.TokenID == "" {
 		return fmt.Errorf("connection %s: rotation.issuer is operator: create a token at AWS and give it with --token-stdin --token-id", connection)

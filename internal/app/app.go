@@ -9,7 +9,10 @@ import (
 	"log/slog"
 	"net/http"
 
+	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/state"
+	"entra-aws-exporter/rotate"
 )
 
 // Options are common to all commands.
@@ -36,6 +39,28 @@ func (o Options) connect(c *config.Config, observe func(service, code string), v
 		return nil, fmt.Errorf("%s: %w", o.ConfigFile, err)
 	}
 	return built, nil
+}
+
+// connectWithVault is connect with the values that rotations have put into the vault of
+// a state directory (nil: none), and with the engine that knows their journals.
+func (o Options) connectWithVault(c *config.Config, observe func(service, code string), directory *state.Directory,
+	snapshot func(string) (bridge.Snapshot, bool),
+) (*clouds, *rotate.Engine, error) {
+	r := newRotations(directory, 1, snapshot, nil, o.Logger)
+	built, err := o.connect(c, observe, r.tokenValue)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.configure(c, built)
+	return built, r.engine, nil
+}
+
+// openState opens the configured state directory; nil: none is configured.
+func openState(c config.State) (*state.Directory, error) {
+	if c.Directory == "" {
+		return nil, nil //nolint:nilnil // nothing is kept, and that is all right
+	}
+	return state.Open(string(c.Directory), state.Options{AgeIdentityFile: string(c.AgeIdentityFile)})
 }
 
 // errNotYet is the answer to whoever asks before the first round is over.

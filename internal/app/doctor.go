@@ -43,14 +43,10 @@ func Doctor(ctx context.Context, options Options, only string) error {
 		return fmt.Errorf("no connection %q is configured", only)
 	}
 	d := &doctor{config: c}
-	if c.State.Directory != "" {
-		d.directory, d.unusable = state.Open(string(c.State.Directory), state.Options{AgeIdentityFile: string(c.State.AgeIdentityFile)})
-	}
-	vault := newRotations(d.directory, 1, nil, nil, options.Logger)
-	if d.clouds, err = options.connect(c, collector.NewRequests().Observe, vault.tokenValue); err != nil {
+	d.directory, d.unusable = openState(c.State)
+	if d.clouds, _, err = options.connectWithVault(c, collector.NewRequests().Observe, d.directory, nil); err != nil {
 		return err
 	}
-	vault.configure(c, d.clouds)
 
 	failures := 0
 	examine := func(what string, checks []check) {

@@ -68,16 +68,15 @@ func newExporter(common Options, options ServeOptions) (*Exporter, error) {
 // directory that cannot be written is worth a warning and no more.
 func (e *Exporter) open(c *config.Config) error {
 	e.keeps = c.State
-	if c.State.Directory == "" {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	directory, err := state.Open(string(c.State.Directory), state.Options{AgeIdentityFile: string(c.State.AgeIdentityFile)})
-	if err == nil {
+	directory, err := openState(c.State)
+	if directory != nil {
 		err = directory.Check(ctx)
 	}
 	switch {
+	case directory == nil && err == nil:
+		return nil
 	case err != nil && rotates(c):
 		return fmt.Errorf("a rotation needs a state directory that keeps what is written: %w", err)
 	case err != nil:

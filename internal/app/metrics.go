@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"entra-aws-exporter/collector"
+	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/watch"
 )
@@ -17,24 +18,33 @@ import (
 // metricsTimeout bounds the one round of readings that the metrics command makes.
 const metricsTimeout = 90 * time.Second
 
-// Metrics reads both clouds once and prints what /metrics would show. It keeps no
+// Metrics reads both clouds once and prints what /metrics would show. It writes no
 // state, so event counters are those of the last minutes.
 func Metrics(ctx context.Context, options Options) error {
 	c, err := config.Load(options.ConfigFile)
 	if err != nil {
 		return err
 	}
+	directory, err := openState(c.State)
+	if err != nil {
+		options.Logger.Warn("what rotations have kept is not seen", "err", err)
+	}
+	var w *watch.Watch
 	requests := collector.NewRequests()
-	built, err := options.connect(c, requests.Observe, noValue)
+	snapshot := func(connection string) (bridge.Snapshot, bool) { return w.Snapshot(connection) }
+	built, engine, err := options.connectWithVault(c, requests.Observe, directory, snapshot)
 	if err != nil {
 		return err
 	}
-	w := watch.New(readings(c, built, forgetful{}, options.Logger), nil)
+	w = watch.New(readings(c, built, forgetful{}, options.Logger), nil)
 	if err := once(ctx, w); err != nil {
 		return err
 	}
+	if err := engine.Look(ctx); err != nil {
+		options.Logger.Warn("what rotations have kept is not seen", "err", err)
+	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector.New(collector.Inputs{Snapshots: w.Snapshots}), requests)
+	registry.MustRegister(collector.New(collector.Inputs{Snapshots: w.Snapshots, Rotation: engine.Status}), requests)
 	families, err := registry.Gather()
 	if err != nil {
 		return fmt.Errorf("gathering the metrics: %w", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -38,9 +39,10 @@ type RotationAct func(ctx context.Context, options Options, connection string) e
 // desk is what a person works at: an engine on the server's own journal and vault, so
 // that both see the same and neither acts while the other does.
 type desk struct {
-	engine *rotate.Engine
-	watch  *watch.Watch
-	out    io.Writer
+	engine    *rotate.Engine
+	watch     *watch.Watch
+	directory *state.Directory // nil: nothing was ever rotated, and nothing can be
+	out       io.Writer
 }
 
 // openDesk builds the engine of a command. Nothing is called yet.
@@ -52,23 +54,46 @@ func openDesk(options Options, pace int) (*desk, error) {
 	if err := checkPace(pace, c); err != nil {
 		return nil, err
 	}
-	if c.State.Directory == "" {
-		return nil, errNoState
-	}
-	directory, err := state.Open(string(c.State.Directory), state.Options{AgeIdentityFile: string(c.State.AgeIdentityFile)})
-	if err != nil {
+	d := &desk{out: options.Stdout}
+	if d.directory, err = openState(c.State); err != nil {
 		return nil, err
 	}
 	built, err := options.connect(c, collector.NewRequests().Observe, noValue)
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{out: options.Stdout, watch: watch.New(readings(c, built, forgetful{}, options.Logger), nil)}
-	r := newRotations(directory, pace, d.watch.Snapshot, nil, options.Logger)
+	log := quiet(options.Logger)
+	d.watch = watch.New(readings(c, built, forgetful{}, log), nil)
+	r := newRotations(d.directory, pace, d.watch.Snapshot, nil, log)
 	r.configure(c, built)
 	d.engine = r.engine
 	return d, nil
 }
+
+// quiet passes on warnings and errors only, unless everything was asked for: what a
+// command does, it prints.
+func quiet(log *slog.Logger) *slog.Logger {
+	if log.Enabled(context.Background(), slog.LevelDebug) {
+		return log
+	}
+	return slog.New(warnings{log.Handler()})
+}
+
+// warnings is a slog.Handler for these and what is worse.
+type warnings struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
+}
+
+// WithAttrs implements slog.Handler.
+func (w warnings) WithAttrs(attributes []slog.Attr) slog.Handler {
+	return warnings{w.Handler.WithAttrs(attributes)}
+}
+
+// WithGroup implements slog.Handler.
+func (w warnings) WithGroup(name string) slog.Handler { return warnings{w.Handler.WithGroup(name)} }
 
 // Step prints a step of a rotation as it is taken.
 func (d *desk) Step(connection string, step bridge.RotationStep) {
@@ -91,6 +116,9 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 	d, err := openDesk(options, start.Pace)
 	if err != nil {
 		return err
+	}
+	if d.directory == nil && !start.DryRun {
+		return errNoState
 	}
 	if err := once(ctx, d.watch); err != nil {
 		return err
@@ -144,9 +172,14 @@ func RotationList(ctx context.Context, options Options) error {
 		return err
 	}
 	failed := d.engine.Look(ctx)
+	records := d.engine.Records()
+	if len(records) == 0 {
+		fmt.Fprintln(options.Stdout, "no rotation is recorded")
+		return failed
+	}
 	table := tabwriter.NewWriter(options.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "STARTED\tCONNECTION\tROTATION\tTRIGGER\tSTATE\tOLD TOKEN\tNEW TOKEN\tPROOF")
-	for _, record := range d.engine.Records() {
+	for _, record := range records {
 		stands := string(record.Ending)
 		if record.Ending == "" {
 			stands = "in " + string(record.Phase)

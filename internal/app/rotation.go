@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -99,8 +98,7 @@ func rotated(connection config.Connection, ends clients) rotate.Connection {
 // tokenValue is what a probe may be made with: the value of the token in use, if a
 // rotation has put it into the vault.
 func (r *rotations) tokenValue(ctx context.Context, connection string) (string, bridge.Secret, error) {
-	c := r.config.Load()
-	if c == nil || c.Connection(connection) == nil || c.Connection(connection).Rotation.Mode == bridge.RotationDisabled {
+	if c := r.config.Load(); c == nil || c.Connection(connection) == nil {
 		return "", bridge.Secret{}, nil
 	}
 	id, value, err := r.engine.ShowToken(ctx, connection)
@@ -152,7 +150,17 @@ func (r *rotations) matchLabels() map[string]string {
 // was ever rotated, and nothing can be.
 type noState struct{}
 
-var errNoState = fmt.Errorf("a rotation needs state.directory: %w", bridge.ErrUnsafe)
+var errNoState error = &noStateError{}
+
+// noStateError is what an act gets where nothing is kept.
+type noStateError struct{}
+
+func (*noStateError) Error() string {
+	return "a rotation needs a place for its journal and the new token: set state.directory"
+}
+
+// Is implements errors.Is: nothing is as unsafe as no place at all.
+func (*noStateError) Is(target error) bool { return target == bridge.ErrUnsafe }
 
 func (noState) Load(context.Context, string) ([]byte, string, error) { return nil, "", nil }
 func (noState) Save(context.Context, string, []byte, string) (string, error) {

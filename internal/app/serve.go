@@ -93,7 +93,10 @@ func (e *Exporter) run(ctx context.Context) error {
 
 // listen serves HTTP until the context is cancelled or a listener fails.
 func (e *Exporter) listen(ctx context.Context, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelWarn),
+	}
 	failed := make(chan error, 1)
 	go func() {
 		if len(e.listeners) > 0 {

@@ -1,0 +1,48 @@
+package app
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// begin is the command rotation start.
+func (l *lab) begin(how StartOptions) string {
+	l.t.Helper()
+	how.Pace = 1
+	return l.command(func(ctx context.Context, options Options) error { return RotationStart(ctx, options, how) })
+}
+
+// A dry run needs no place to keep anything, and nothing but enabled lets a command act.
+func TestOnlyEnabledActs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil)
+		l.edit("mode: enabled", "mode: dry_run")
+		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "connection expiring: rotation.mode is dry_run: set it to enabled, or ask for --dry-run")
+		l.edit("state: {directory: state}\n", "")
+		expectLines(t, l.begin(StartOptions{Connection: "expiring", DryRun: true}), "dry run: a rotation would begin", "dry run: then test it at AWS and from Entra")
+		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "a rotation needs a place for its journal and the new token: set state.directory")
+		expectLines(t, l.command(RotationList), "no rotation is recorded")
+		for operation := range l.Calls() {
+			if operation == "CreateBearerToken" || operation == "DeleteBearerToken" || operation == "PUT secrets" {
+				t.Errorf("called %s", operation)
+			}
+		}
+	})
+}
+
+// Once a rotation has put a value into the vault, that is what is probed with, even if
+// no rotation is wanted any more: the file holds the value that was retired.
+func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil)
+		if said := l.begin(StartOptions{Connection: "expiring"}); !strings.Contains(said, "done: token") {
+			t.Fatalf("the rotation: %s", said)
+		}
+		l.edit("mode: enabled", "mode: disabled")
+		expectLines(t, l.examine("expiring"), "ok      SCIM endpoint                  accepts the token (200)")
+	})
+}
