@@ -119,7 +119,6 @@ func (r *run) end(ctx context.Context, ending bridge.Ending, reason string, edit
 		if edit != nil {
 			edit(rec)
 		}
-		r.flush(rec)
 		rec.close(ending, reason, at)
 	})
 	return bridge.PhaseIdle, err

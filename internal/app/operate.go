@@ -150,7 +150,15 @@ func (d *desk) conclude(record bridge.RotationRecord) error {
 	if status.Sentence != "" {
 		return errors.New(status.Sentence)
 	}
-	return fmt.Errorf("rotation %s of %s: %s %s", record.ID, record.Connection, record.Ending, record.Reason)
+	return fmt.Errorf("rotation %s of %s: %s", record.ID, record.Connection, outcome(record))
+}
+
+// outcome is how a rotation ended, and why if there is a reason.
+func outcome(record bridge.RotationRecord) string {
+	if record.Reason == "" {
+		return string(record.Ending)
+	}
+	return string(record.Ending) + ": " + record.Reason
 }
 
 // readSecret reads one line.
@@ -220,7 +228,7 @@ func RotationShow(ctx context.Context, options Options, connection string) error
 			fmt.Fprintf(options.Stdout, "  %s  %-8s %s\n", step.At.Local().Format(time.DateTime), step.Phase, step.Text)
 		}
 		if record.Ending != "" {
-			fmt.Fprintf(options.Stdout, "  ended %s: %s %s\n", record.Ended.Local().Format(time.DateTime), record.Ending, record.Reason)
+			fmt.Fprintf(options.Stdout, "  ended %s: %s\n", record.Ended.Local().Format(time.DateTime), outcome(record))
 		}
 	}
 	if !shown {

@@ -42,6 +42,10 @@ func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
 		if said := l.begin(StartOptions{Connection: "expiring"}); !strings.Contains(said, "done: token") {
 			t.Fatalf("the rotation: %s", said)
 		}
+		story := l.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
+		if strings.Count(story, "ended: done") != 1 || strings.Count(story, "exclusive\n") != 1 || !strings.HasSuffix(story, ": done\n") {
+			t.Errorf("a story that tells its end once:\n%s", story)
+		}
 		l.edit("mode: enabled", "mode: disabled")
 		expectLines(t, l.examine("expiring"), "ok      SCIM endpoint                  accepts the token (200)")
 	})
