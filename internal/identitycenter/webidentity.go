@@ -15,11 +15,10 @@ import (
 // WebIdentityOptions says as whom AWS is to vouch for the exporter. Region and Name
 // are required.
 type WebIdentityOptions struct {
-	Name        string // of the Entra tenant in the config, for errors
-	Region      string // its STS; the global endpoint does not offer this call
-	Profile     string
-	RoleARN     string
-	STSEndpoint string
+	Name    string // of the Entra tenant in the config, for errors
+	Region  string // its STS; the global endpoint does not offer this call
+	Profile string // of the shared AWS config files; "": the SDK's credential chain
+	RoleARN string // assumed first; "": none
 
 	Version   string
 	Transport http.RoundTripper
@@ -41,13 +40,9 @@ func NewWebIdentity(options WebIdentityOptions) (*WebIdentity, error) {
 		return nil, fmt.Errorf("tenant %s: aws_web_identity.region: %q is not an AWS region, write for example eu-central-1",
 			options.Name, options.Region)
 	}
-	if err := checkEndpoint(options.STSEndpoint); err != nil {
-		return nil, fmt.Errorf("tenant %s: aws_web_identity: the STS endpoint %w", options.Name, err)
-	}
 	return &WebIdentity{name: options.Name, access: &access{
 		region: options.Region, profile: options.Profile, roleARN: options.RoleARN,
-		endpoints: Endpoints{STS: options.STSEndpoint},
-		web:       newWeb("tenant "+options.Name, options.Version, options.Transport, options.Observe, options.Logger),
+		web: newWeb("tenant "+options.Name, options.Version, options.Transport, options.Observe, options.Logger),
 	}}, nil
 }
 
