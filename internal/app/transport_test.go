@@ -78,3 +78,30 @@ func selfSigned(t *testing.T) []byte {
 	}
 	return certificate
 }
+
+// With a proxy configured, every call goes there.
+func TestProxy(t *testing.T) {
+	asked := make(chan string, 1)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.RequestURI
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer proxy.Close()
+	transport, err := newTransport(config.HTTPClient{ProxyURL: proxy.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://graph.test/v1.0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if uri := <-asked; uri != "http://graph.test/v1.0" {
+		t.Errorf("the proxy was asked for %s", uri)
+	}
+	transport.(*http.Transport).CloseIdleConnections()
+}
