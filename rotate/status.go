@@ -34,6 +34,10 @@ func (e *Engine) Status(connection string) bridge.RotationStatus {
 	if b != nil {
 		showTrouble(&status, connection, b.ailment(), listed(snapshot, rec))
 	}
+	if snapshot.Ambiguous != "" && status.Mode != bridge.RotationDisabled && status.Blocked == "" && status.Started.IsZero() {
+		status.Phase, status.Blocked = bridge.PhaseBlocked, string(bridge.ReasonAmbiguous)
+		status.Sentence = connection + " is blocked (ambiguous): " + snapshot.Ambiguous + "."
+	}
 	return status
 }
 

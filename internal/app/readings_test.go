@@ -1,6 +1,7 @@
 package app
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -44,6 +45,27 @@ func TestSourcesSwitchedOff(t *testing.T) {
 			if operation == "GET provisioning" || operation == "GET applications" {
 				t.Errorf("called %s", operation)
 			}
+		}
+	})
+}
+
+// Two connections that turn out to be the same go on being read, and neither rotates.
+func TestTwoConnectionsThatResolveToTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil)
+		text := l.read("exporter.yml")
+		connection := text[strings.Index(text, "  - name: expiring"):strings.Index(text, "state:")]
+		twin := strings.Replace(connection, "name: expiring", "name: twin\n    service_principal_id: "+l.access.Connections[0].ServicePrincipalID, 1)
+		twin = strings.Replace(twin, "region: eu-central-1", "region: eu-central-1\n      identity_store_id: "+l.access.Connections[0].IdentityStoreID, 1)
+		l.edit("state:", twin+"state:")
+		l.start()
+		time.Sleep(15 * time.Minute)
+		for _, name := range []string{"expiring", "twin"} {
+			l.series().holds(t, `entra_aws_source_up{connection="`+name+`",source="tokens"} 1`,
+				`entra_aws_rotation_blocked_info{connection="`+name+`",reason="ambiguous"} 1`, `entra_aws_rotation_phase{connection="`+name+`",phase="blocked"} 1`)
+		}
+		if status, answer := l.alert(); status != http.StatusOK || !strings.Contains(answer, `"blocked":1`) {
+			t.Errorf("an alert is answered with %d %s", status, answer)
 		}
 	})
 }

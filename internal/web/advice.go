@@ -99,7 +99,7 @@ func (a *adviser) aboutRotation() {
 		a.add(Warning, "EntraAwsRotationOverdue", "entra-aws-exporter rotation start "+a.Name,
 			"A rotation has been due for %s and none has run. Check that Alertmanager reaches the webhook, or start it by hand.", span(a.now.Sub(r.Due)))
 	}
-	if a.Ambiguous != "" {
+	if a.Ambiguous != "" && r.Blocked != string(bridge.ReasonAmbiguous) {
 		a.add(Warning, "", "", "This connection may not rotate: %s.", strings.TrimSuffix(a.Ambiguous, "."))
 	}
 }
