@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +35,8 @@ type Exporter struct {
 	reloads  reloads
 	pace     int
 	rotation *rotations
-	state    *state.Directory // nil: nothing is kept
+	state    *state.Directory // of the event counters; nil: nothing is kept
+	journal  *state.Directory // of rotations; nil: there is no place that is safe enough
 	keeps    config.State     // where the state was opened
 
 	started   time.Time
@@ -79,6 +82,10 @@ func (e *Exporter) open(c *config.Config) error {
 		return nil
 	case err != nil && rotates(c):
 		return fmt.Errorf("a rotation needs a state directory that keeps what is written: %w", err)
+	case errors.Is(err, bridge.ErrUnsafe): // a lost lock costs no more than a miscount
+		e.log.Warn("event counters are kept, but no rotation can be enabled", "err", err)
+		e.state = directory
+		return nil
 	case err != nil:
 		e.log.Warn("event counters will not survive a restart", "err", err)
 		return nil
@@ -86,7 +93,7 @@ func (e *Exporter) open(c *config.Config) error {
 	if warning := directory.Warning(); warning != "" {
 		e.log.Warn("the state directory has a weakness", "weakness", warning)
 	}
-	e.state = directory
+	e.state, e.journal = directory, directory
 	return nil
 }
 
@@ -96,7 +103,7 @@ func (e *Exporter) sameState(next *config.Config) error {
 		return fmt.Errorf("state cannot be changed by a reload: restart the exporter to move it from %q to %q",
 			e.keeps.Directory, next.State.Directory)
 	}
-	if rotates(next) && e.state == nil {
+	if rotates(next) && e.journal == nil {
 		return fmt.Errorf("a rotation needs a state directory that keeps what is written: restart the exporter with one")
 	}
 	return nil
@@ -109,14 +116,9 @@ func (e *Exporter) events() watch.EventStore {
 	return e.state.Events()
 }
 
-// rotates reports whether any connection may be rotated.
+// rotates reports whether any connection may be rotated; a dry run keeps nothing.
 func rotates(c *config.Config) bool {
-	for _, connection := range c.Connections {
-		if connection.Rotation.Mode != bridge.RotationDisabled {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.Connections, func(c config.Connection) bool { return c.Rotation.Mode == bridge.RotationEnabled })
 }
 
 // checkPace refuses to hurry a rotation in the real clouds: its waits are their times.
