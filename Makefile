@@ -3,7 +3,7 @@
 # make help     the rest
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo demo-alert test race check format vet lint vulnerabilities rules dashboards fuzz e2e bench matrix mutants soak clean
+.PHONY: help build demo demo-alert test race check format vet lint vulnerabilities rules dashboards pages fuzz e2e bench matrix mutants soak clean
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -56,6 +56,9 @@ rules: build ## the metrics, rules and Alertmanager configuration through Promet
 
 dashboards: ## the dashboards against Grafana's published types (skipped without npm)
 	./deploy/grafana/check/check.sh
+
+pages: ## the status page in Chromium: axe-core, and pictures in dist/pages (skipped without npm or Chromium)
+	./test/e2e/page/check.sh dist/pages
 
 fuzz: ## each fuzz target for FUZZTIME
 	./.ci/fuzz $(FUZZTIME)

@@ -87,11 +87,10 @@ func (a *adviser) aboutRotation() {
 		if r.Blocked == "entra_holds_dead_token" {
 			severity = Critical
 		}
-		a.add(severity, "EntraAwsRotationBlocked", "entra-aws-exporter rotation show "+a.Name,
-			"The rotation is blocked (%s). %s", r.Blocked, r.Sentence)
+		// The sentence names the connection, the reason and the next command.
+		a.add(severity, "EntraAwsRotationBlocked", "entra-aws-exporter rotation show "+a.Name, "%s", r.Sentence)
 	case r.Waiting == "approval":
-		a.add(Warning, "EntraAwsRotationNeedsApproval", "entra-aws-exporter rotation show "+a.Name,
-			"The rotation waits for your approval to delete the old token. %s", r.Sentence)
+		a.add(Warning, "EntraAwsRotationNeedsApproval", "entra-aws-exporter rotation show "+a.Name, "%s", r.Sentence)
 	case !r.Started.IsZero() && a.now.Sub(r.Started) > rotationOverdue:
 		a.add(Warning, "EntraAwsRotationOverdue", "entra-aws-exporter rotation show "+a.Name,
 			"The rotation has been running for %s and is still in phase %s. %s", span(a.now.Sub(r.Started)), r.Phase, r.Sentence)

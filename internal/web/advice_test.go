@@ -99,12 +99,12 @@ func TestAdvice(t *testing.T) {
 		{"sources", Connection{Sources: []Source{{Source: bridge.SourceEvents, Up: &no, Error: "reading: licence."}, {Source: bridge.SourceJob, Up: &yes, LastSuccess: now.Add(-time.Hour)}}}, []string{
 			"warning: Reading events fails: reading: licence. [entra-aws-exporter doctor] (EntraAwsSourceFailing)",
 			"warning: What is shown of job is from 2026-11-24 11:00 UTC: it is no longer being read. [] (EntraAwsSourceStale)"}},
-		{"rotation blocked", Connection{Rotation: Rotation{Phase: bridge.PhaseBlocked, Blocked: "two_tokens", Sentence: "Two tokens."}}, []string{
-			"warning: The rotation is blocked (two_tokens). Two tokens. [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
-		{"rotation blocked, outage", Connection{Rotation: Rotation{Phase: bridge.PhaseBlocked, Blocked: "entra_holds_dead_token", Sentence: "Dead."}}, []string{
-			"critical: The rotation is blocked (entra_holds_dead_token). Dead. [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
-		{"approval", Connection{Rotation: Rotation{Phase: bridge.PhaseRetire, Waiting: "approval", Sentence: "Run it."}}, []string{
-			"warning: The rotation waits for your approval to delete the old token. Run it. [entra-aws-exporter rotation show corp] (EntraAwsRotationNeedsApproval)"}},
+		{"rotation blocked", Connection{Rotation: Rotation{Phase: bridge.PhaseBlocked, Blocked: "two_tokens", Sentence: "corp is blocked (two_tokens)."}}, []string{
+			"warning: corp is blocked (two_tokens). [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
+		{"rotation blocked, outage", Connection{Rotation: Rotation{Phase: bridge.PhaseBlocked, Blocked: "entra_holds_dead_token", Sentence: "corp is blocked: dead."}}, []string{
+			"critical: corp is blocked: dead. [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
+		{"approval", Connection{Rotation: Rotation{Phase: bridge.PhaseRetire, Waiting: "approval", Sentence: "corp waits for leave to delete."}}, []string{
+			"warning: corp waits for leave to delete. [entra-aws-exporter rotation show corp] (EntraAwsRotationNeedsApproval)"}},
 		{"overdue, never begun", Connection{Rotation: Rotation{Mode: bridge.RotationDryRun, Phase: bridge.PhaseIdle, Due: in(-9)}}, []string{
 			"warning: A rotation has been due for 8 days and none has run. Check that Alertmanager reaches the webhook, or start it by hand. [entra-aws-exporter rotation start corp] (EntraAwsRotationOverdue)"}},
 		{"overdue, running", Connection{Rotation: Rotation{Phase: bridge.PhaseVerify, Started: in(-9), Sentence: "Wait."}}, []string{

@@ -21,7 +21,7 @@ func (c Clouds) in(d time.Duration) time.Time { return c.now.Add(d) }
 
 // Snapshots returns one connection for each state.
 func (c Clouds) Snapshots() []bridge.Snapshot {
-	return []bridge.Snapshot{c.healthy("corp"), c.expiring("emea"), c.quarantined("labs"), c.rotating("apac"), c.blocked("retail"), c.unread("new")}
+	return []bridge.Snapshot{c.healthy("corp"), c.expiring("emea"), c.quarantined("labs"), c.rotating("apac"), c.blocked("retail"), c.waiting("iberia"), c.unread("new")}
 }
 
 func (c Clouds) healthy(name string) bridge.Snapshot {
@@ -136,12 +136,29 @@ func (c Clouds) blocked(name string) bridge.Snapshot {
 	return s
 }
 
+// waiting has both tokens, and asks whether the old one may be deleted.
+func (c Clouds) waiting(name string) bridge.Snapshot {
+	s := c.healthy(name)
+	s.Tokens.Tokens = []bridge.Token{
+		{ID: "9067a1c0-0006-4000-8000-00000000000a", Created: c.in(-307 * day), Expires: c.in(58*day + time.Hour)},
+		{ID: "9067a1c0-0006-4000-8000-00000000000b", Created: c.in(-30 * time.Hour), Expires: c.in(364 * day)},
+	}
+	s.Usage = nil
+	return s
+}
+
 func (c Clouds) unread(name string) bridge.Snapshot {
 	s := bridge.Snapshot{Connection: name, EntraTenant: "contoso"}
 	for _, source := range bridge.Sources() {
 		s.Sources = append(s.Sources, bridge.SourceStatus{Source: source, Interval: 15 * time.Minute})
 	}
 	return s
+}
+
+// dates words a token's dates as the rotation does.
+func (c Clouds) dates(created, expires time.Duration) string {
+	const layout = "2006-01-02 15:04"
+	return "created " + c.in(created).Format(layout) + ", expires " + c.in(expires).Format(layout)
 }
 
 // Rotation returns where the connection's rotation stands.
@@ -163,8 +180,21 @@ func (c Clouds) Rotation(connection string) bridge.RotationStatus {
 		}
 	case "retail":
 		return bridge.RotationStatus{
-			Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Phase: bridge.PhaseBlocked, Due: c.in(-15 * day), Blocked: "two_tokens",
-			Sentence: "AWS lists two tokens and nothing shows which one Entra uses. Find out, then run: entra-aws-exporter rotation adopt retail",
+			Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Phase: bridge.PhaseBlocked, Due: c.in(-15 * day), Started: c.in(-15 * day), Blocked: "two_tokens",
+			Sentence: "retail is blocked in phase plan (two_tokens): both slots are taken, and nothing proves which token Entra uses; tokens: 9067a1c0-0005-4000-8000-00000000000a (" +
+				c.dates(-320*day, 45*day) + ") and 9067a1c0-0005-4000-8000-00000000000b (" + c.dates(-30*day, 335*day) +
+				"); next: rotation start retail --retire-token ID, naming the token that Entra does not use, or rotation adopt retail.",
+		}
+	case "iberia":
+		return bridge.RotationStatus{
+			Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Phase: bridge.PhaseRetire, Proof: bridge.ProofUsed,
+			Due: c.in(-30 * time.Hour), Started: c.in(-30 * time.Hour), Waiting: "approval", TokensCreated: 1,
+			Sentence: "iberia waits in phase retire for a person's leave to delete token 9067a1c0-0006-4000-8000-00000000000a (" + c.dates(-307*day, 58*day) +
+				"); the new token is 9067a1c0-0006-4000-8000-00000000000b (" + c.dates(-30*time.Hour, 364*day) +
+				"), and users were provisioned with what is saved now; next: rotation approve iberia 9067a1c0-0006-4000-8000-00000000000a.",
+			Roles: map[string]bridge.TokenRole{
+				"9067a1c0-0006-4000-8000-00000000000a": bridge.RolePrevious, "9067a1c0-0006-4000-8000-00000000000b": bridge.RoleNew,
+			},
 		}
 	default:
 		return bridge.RotationStatus{Mode: bridge.RotationDisabled, Phase: bridge.PhaseIdle}
@@ -184,6 +214,14 @@ func (c Clouds) Records() []bridge.RotationRecord {
 				{At: c.in(-179 * time.Minute), Phase: bridge.PhaseCreate, Text: "Created token 9067a1c0-0004-4000-8000-00000000000b and kept its value in the vault."},
 				{At: c.in(-178 * time.Minute), Phase: bridge.PhaseTest, Text: "AWS accepts the new token; Entra's inline test passed twice."},
 				{At: c.in(-175 * time.Minute), Phase: bridge.PhaseSwitch, Text: "Entra stored the new token; its saved-credentials test passed twice."},
+			},
+		},
+		{
+			Connection: "iberia", ID: "r-0005", Trigger: "alert", Started: c.in(-30 * time.Hour), Phase: bridge.PhaseRetire, Proof: bridge.ProofUsed,
+			OldTokenID: "9067a1c0-0006-4000-8000-00000000000a", NewTokenID: "9067a1c0-0006-4000-8000-00000000000b",
+			Steps: []bridge.RotationStep{
+				{At: c.in(-30 * time.Hour), Phase: bridge.PhasePlan, Text: "The token in use expires in 59 days; one slot is free."},
+				{At: c.in(-29 * time.Hour), Phase: bridge.PhaseVerify, Text: "A cycle that began after the switch has provisioned two users."},
 			},
 		},
 		{

@@ -1,5 +1,5 @@
 // Command page serves the exporter's pages with example connections, for looking at
-// them and for check.mjs; no cloud, no config.
+// them and for check.mjs; no cloud, no config. / has all connections, /NAME/ one variant.
 package main
 
 import (
@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
+	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/web"
 	"entra-aws-exporter/internal/web/webtest"
 )
@@ -25,25 +27,55 @@ func main() {
 	}
 }
 
+// variants are the pages to look at, each with some of the example connections.
+var variants = map[string][]string{
+	"well":        {"corp"},
+	"expiring":    {"emea"},
+	"quarantined": {"labs"},
+	"rotating":    {"apac"},
+	"blocked":     {"retail"},
+	"approval":    {"iberia"},
+	"unread":      {"new"},
+	"none":        {},
+}
+
 func serve(address string) error {
+	mux := http.NewServeMux()
 	clouds := webtest.New(time.Now())
-	handler, err := web.New(web.Options{
-		Snapshots: clouds.Snapshots,
-		Rotation:  clouds.Rotation,
-		Records:   clouds.Records,
-		Ready:     func() error { return nil },
-		Config:    func() ([]byte, error) { return []byte("connections: []\n"), nil },
-		Build:     web.Build{Version: "example"},
-		Logger:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
+	everything, err := pages(clouds, func(string) bool { return true })
 	if err != nil {
 		return err
+	}
+	mux.Handle("/", everything)
+	for name, connections := range variants {
+		some, err := pages(clouds, func(connection string) bool { return slices.Contains(connections, connection) })
+		if err != nil {
+			return err
+		}
+		mux.Handle("/"+name+"/", http.StripPrefix("/"+name, some))
 	}
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return fmt.Errorf("listening for the example pages: %w", err)
 	}
 	fmt.Printf("http://%s/\n", listener.Addr())
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	return server.Serve(listener)
+}
+
+// pages serves those of the example connections that are wanted.
+func pages(clouds webtest.Clouds, wanted func(connection string) bool) (http.Handler, error) {
+	return web.New(web.Options{
+		Snapshots: func() []bridge.Snapshot {
+			return slices.DeleteFunc(clouds.Snapshots(), func(s bridge.Snapshot) bool { return !wanted(s.Connection) })
+		},
+		Rotation: clouds.Rotation,
+		Records: func() []bridge.RotationRecord {
+			return slices.DeleteFunc(clouds.Records(), func(r bridge.RotationRecord) bool { return !wanted(r.Connection) })
+		},
+		Ready:  func() error { return nil },
+		Config: func() ([]byte, error) { return []byte("connections: []\n"), nil },
+		Build:  web.Build{Version: "example"},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
 }
