@@ -57,7 +57,8 @@ func Overview() Dashboard {
 				sortBy("Days left").daysLeft().
 				field("Days left", property("custom.cellOptions", object{"type": "color-background", "mode": "basic"})).
 				field("connection", toConnection).
-				explains("EntraAwsScimTokenExpiringSoon", "EntraAwsScimTokenExpiringCritical", "EntraAwsSamlCertificateExpiringSoon", "EntraAwsSamlCertificateExpiringCritical"),
+				explains("EntraAwsScimTokenExpiringSoon", "EntraAwsScimTokenExpiringCritical", "EntraAwsSamlCertificateExpiringSoon", "EntraAwsSamlCertificateExpiringCritical",
+					"EntraAwsAppCredentialExpiringSoon", "EntraAwsAppCredentialExpiringCritical"),
 			needsPerson(toConnection),
 
 			timeseries("Days left over time", "Falls by one a day and leaps when something was renewed; below 60 and 14 days the alerts fire.", "d", 24,
