@@ -102,6 +102,18 @@ func (w *World) Holding(objectID string) (Holding, bool) {
 	return Holding{}, false
 }
 
+// CycleSince returns when the cycle began that an application's engine is in the middle
+// of; zero: it is between two.
+func (w *World) CycleSince(objectID string) time.Time {
+	w.Advance()
+	for _, j := range w.jobs {
+		if j.application.ObjectID == objectID && j.running != nil {
+			return j.running.began
+		}
+	}
+	return time.Time{}
+}
+
 // observe records what a job holds, if that changed, and begins or ends a gap.
 func (w *World) observe(j *job) {
 	now := Holding{Moment: Moment{At: w.at}, ServicePrincipalID: j.application.ObjectID}
@@ -172,7 +184,7 @@ func (w *World) held(c *credential) Held {
 	switch {
 	case held.Accepted == AcceptedByAll:
 		return held
-	case !t.deleted.IsZero():
+	case !t.deleted.IsZero() && t.deleted.Before(t.Expires): // nobody makes a dead token invalid
 		return lost(CauseDeleted, t.deletion < c.order, t.deletedBy)
 	case !w.at.Before(t.Expires):
 		if t.expiredBy != "" {

@@ -45,6 +45,16 @@ func TestGapsNameTheirCauseAndCulprit(t *testing.T) {
 			},
 			[]Gap{{TokenID: "old", Cause: CauseDeleted, Culprit: ActorExporter, Began: noon.Add(minute)}},
 		},
+		"an expired token deleted": {
+			nil,
+			func(s *story) {
+				s.must(s.Expire(ActorTime, s.TokenIDs[0]))
+				s.pass(minute)
+				s.delete(ActorExporter, s.TokenIDs[0])
+				s.pass(minute)
+			},
+			[]Gap{{TokenID: "old", Cause: CauseExpired, Culprit: ActorTime, Began: noon}},
+		},
 		"a dead token written back": {
 			[]string{"deleted_lag=0s"},
 			func(s *story) {

@@ -164,6 +164,39 @@ func (w *World) stopJob(c Caller, tenantID, objectID, jobID string, schedule bri
 	return nil
 }
 
+// ReplaceJob deletes an application's provisioning job and sets another one up, which
+// begins at once: what "Restart provisioning" from scratch, or another template, amounts to.
+// The saved credentials stay. It returns the new job's id.
+func (w *World) ReplaceJob(actor Actor, tenantID, objectID, jobID string) (string, error) {
+	w.Advance()
+	j, err := w.job(By(actor), WriteSynchronization, tenantID, objectID, jobID)
+	if err != nil {
+		return "", err
+	}
+	w.abandon(j)
+	j.id = JobTemplate + "." + strings.ReplaceAll(tenantID, "-", "") + "." + w.newID()
+	j.last, j.lastSuccess, j.lastExport, j.failures = nil, nil, nil, 0
+	j.steadyFirst, j.steadyLast = time.Time{}, time.Time{}
+	j.quarantine, j.seriesBegan, j.disables = nil, time.Time{}, time.Time{}
+	j.status, j.schedule, j.stoppedBy, j.nextCycle = bridge.JobActive, bridge.ScheduleActive, "", w.at
+	w.record(JobReplaced{w.moment(actor), objectID, jobID, j.id})
+	w.settle()
+	return j.id, nil
+}
+
+// RetryNow brings the next automatic attempt of a job in quarantine forward to now.
+func (w *World) RetryNow(c Caller, tenantID, objectID, jobID string) error {
+	w.Advance()
+	j, err := w.job(c, ReadSynchronization, tenantID, objectID, jobID)
+	if err != nil || j.quarantine == nil || j.schedule != bridge.ScheduleActive || j.running != nil {
+		return err
+	}
+	w.record(Note{w.moment(ActorEngine), "tries the quarantined job again"})
+	j.quarantine.nextAttempt, j.nextCycle = w.at, w.at
+	w.settle()
+	return nil
+}
+
 // job finds a job for a caller who may do this to its application.
 func (w *World) job(c Caller, action Action, tenantID, objectID, jobID string) (*job, error) {
 	sp, err := w.application(c, action, tenantID, objectID)

@@ -107,6 +107,12 @@ type TenantRecreated struct {
 	IdentityStoreID, Before, After string
 }
 
+// JobReplaced is a provisioning job that was deleted, and another one set up in its place.
+type JobReplaced struct {
+	Moment
+	ServicePrincipalID, Before, After string
+}
+
 // Note is anything else worth telling, such as a scenario's own marks.
 type Note struct {
 	Moment
@@ -178,6 +184,11 @@ func (r Exported) String() string {
 // String implements fmt.Stringer.
 func (r QuarantineBegan) String() string {
 	return fmt.Sprintf("quarantine of %s: %s %s", r.ServicePrincipalID, r.Reason, r.Code)
+}
+
+// String implements fmt.Stringer.
+func (r JobReplaced) String() string {
+	return fmt.Sprintf("replaced job %s of %s by %s", r.Before, r.ServicePrincipalID, r.After)
 }
 
 // String implements fmt.Stringer.
