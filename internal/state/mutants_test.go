@@ -1,0 +1,41 @@
+package state
+
+import (
+	"regexp"
+	"testing"
+	"time"
+
+	"entra-aws-exporter/internal/mutant"
+)
+
+// mutants are the mistakes that a power cut must show. That a vault entry is renamed is
+// none of them: without, it is found under the name of its reservation.
+var mutants = []mutant.Mutant{
+	{Name: "fsync of a file left out", Patches: []mutant.Patch{
+		{File: "directory.go", Old: "	return f.Sync()\n", New: "	return nil\n"},
+	}},
+	{Name: "fsync of the directory left out after a rename", Patches: []mutant.Patch{
+		{File: "directory.go", Old: "	return d.disk.SyncDirectory(filepath.Dir(to))\n", New: "	return nil\n"},
+	}},
+	{Name: "fsync of the directory left out after a removal", Patches: []mutant.Patch{
+		{File: "directory.go", Old: "		return err\n	}\n	return d.disk.SyncDirectory(filepath.Dir(path))\n", New: "		return err\n	}\n	return nil\n"},
+	}},
+	{Name: "fsync of the directory left out after it was made", Patches: []mutant.Patch{
+		{File: "directory.go", Old: "	return d.disk.SyncDirectory(parent)\n", New: "	return nil\n"},
+	}},
+	{Name: "rename left out: a record is written in its place", Patches: []mutant.Patch{
+		{File: "directory.go", Old: "	fresh := path + \".new\"\n", New: "	fresh := path\n"},
+	}},
+}
+
+// TestMutants lays one mistake at a time over the package, and cuts the power.
+func TestMutants(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles the package once for each mutant")
+	}
+	mutant.Trial{
+		Tests:  "^TestPowerCutLeavesOldOrNew$",
+		Notice: regexp.MustCompile(`(cut at change .*)`),
+		Limit:  2 * time.Minute,
+	}.All(t, mutants)
+}
