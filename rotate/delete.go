@@ -52,7 +52,16 @@ func (r *rotation) deleted(id string) (act, bool) {
 	return act{}, false
 }
 
-// goneFor returns true when a token is missing in two lists.
+// deletedOld tells whether the deletion of a token from before was ever asked for: then
+// what Entra holds, if it is not the new token, may be dead.
+func (r *rotation) deletedOld() bool {
+	return slices.ContainsFunc(r.old(), func(p planned) bool {
+		_, asked := r.deleted(p.ID)
+		return asked
+	})
+}
+
+// isGone returns true when these tokens are missing in two lists.
 func (r *run) isGone(ctx context.Context, ids ...string) (bool, bridge.TokenList, error) {
 	list, err := r.agreedTokens(ctx)
 	if err != nil {

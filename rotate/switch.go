@@ -89,7 +89,7 @@ func (r *run) maySaveAgain(ctx context.Context) error {
 		return err
 	}
 	reason := SwitchFailed
-	if rot.Rescues > 0 || rot.Plan.Dead {
+	if rot.Rescues > 0 || rot.Plan.Dead || rot.deletedOld() {
 		reason = EntraHoldsDeadToken
 	}
 	return surely(reason, "token %s was saved to Entra %d times and Entra's own test of it stays bad; %s",
