@@ -196,7 +196,7 @@ func (e *Engine) Reset(ctx context.Context, connection string) error {
 		case rot.NewToken == nil && !rot.creating() && !rot.putAttempted():
 			rec.remember(bridge.EndingBlocked, string(rot.Blocked.Reason), time.Now().UTC())
 		default:
-			rec.again()
+			rec.again(time.Now().UTC())
 		}
 		return nil
 	})
@@ -274,7 +274,7 @@ func (r *record) adoptRotation(tokens []bridge.Token, inUse string, at time.Time
 			rot.Plan.Tokens = append(rot.Plan.Tokens, planned{Token: token, Role: bridge.RoleUnknown, Evidence: "adopted"})
 		}
 	}
-	r.again()
+	r.again(at)
 }
 
 // ShowToken returns the token in use and its value, for a person who must enter it by hand.

@@ -162,8 +162,9 @@ func (r *record) unaccounted(tokens []bridge.Token) []bridge.Token {
 
 // again lets a blocked rotation go on after a person has looked: from the test of the
 // new token if there is one, never back to before a PUT. What was done stays done.
-func (r *record) again() {
+func (r *record) again(at time.Time) {
 	rot := r.Rotation
+	was := rot.Phase
 	rot.Blocked, rot.Waiting, rot.Abort, rot.Standing = nil, notWaiting, "", time.Time{}
 	rot.Round++
 	rot.Renewed, rot.Rescues = 0, 0
@@ -177,6 +178,9 @@ func (r *record) again() {
 		if rot.putAttempted() {
 			rot.Want = putSwitch
 		}
+	}
+	if rot.Phase != was {
+		rot.Phases = append(rot.Phases, passage{rot.Phase, moment{Local: at}})
 	}
 }
 

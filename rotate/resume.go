@@ -65,7 +65,7 @@ func runs(job bridge.Job) bool {
 		job.Schedule != bridge.SchedulePaused && job.Schedule != bridge.ScheduleDisabled
 }
 
-// mayStart is the start rule. One start per quarantine, whatever its answer was.
+// mayStart is the start rule. One start per quarantine, unless it was certainly refused.
 func (r *run) mayStart(job bridge.Job) bool {
 	q := job.Quarantine
 	if q == nil || !q.Credentials() || job.Schedule != bridge.ScheduleActive || q.NextAttempt.Sub(r.graphMoment()) <= startBefore/r.pace {
