@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/simulator/world"
 )
 
@@ -15,70 +16,9 @@ import (
 type actor struct {
 	name    string
 	hand    func(*lab)
-	prepare func(*lab)
 	allowed []string
-}
-
-// newest is the token that the exporter made last; "" if it made none.
-func newest(l *lab) (id string) {
-	l.locked(func(w *world.World) {
-		for c := range world.RecordsOf[world.Creation](w) {
-			if c.Actor == world.ActorExporter {
-				id = c.TokenID
-			}
-		}
-	})
-	return id
-}
-
-// byHand does something to the world that may fail, as what people do may.
-func byHand(do func(*lab, *world.World) error) func(*lab) {
-	return func(l *lab) {
-		l.locked(func(w *world.World) {
-			if err := do(l, w); err != nil {
-				w.Mark(world.ActorPerson, "failed: %v", err)
-			}
-		})
-	}
-}
-
-var person = world.By(world.ActorPerson)
-
-func deleteByHand(l *lab, id string) {
-	byHand(func(l *lab, w *world.World) error {
-		return w.DeleteBearerToken(person, l.at.IdentityStoreID, l.at.ProvisioningTenantID, id)
-	})(l)
-}
-
-func later(after time.Duration, do func(*lab, *world.World) error) func(*lab) {
-	return byHand(func(l *lab, w *world.World) error {
-		w.Schedule(w.Now().Add(after), "later", func(w *world.World) {
-			if err := do(l, w); err != nil {
-				w.Mark(world.ActorPerson, "failed: %v", err)
-			}
-		})
-		return nil
-	})
-}
-
-func pauseJob(l *lab, w *world.World) error {
-	return w.PauseJob(person, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
-}
-
-func startJob(l *lab, w *world.World) error {
-	return w.StartJob(person, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
-}
-
-func skewed(by time.Duration, lasts time.Duration) func(*lab) {
-	return func(l *lab) {
-		l.locked(func(w *world.World) {
-			w.SetSkew(world.Skew{AWS: by})
-			w.Mark(world.ActorScene, "AWS's clock is %s away", by)
-			if lasts > 0 {
-				w.Schedule(w.Now().Add(lasts), "clock", func(w *world.World) { w.SetSkew(world.Skew{}) })
-			}
-		})
-	}
+	prepare func(*lab)      // beside what the scenario prepares
+	base    func() scenario // nil: short
 }
 
 // actors are all who interfere, and how a rotation may end that they interfere with.
@@ -90,58 +30,178 @@ func actors() []actor {
 		}
 	}
 	return []actor{
-		{"a person creates a token", func(l *lab) { l.createByHand() }, nil, []string{"done", "aborted", "blocked foreign_token", "blocked two_tokens", "blocked orphan_token"}},
-		{"a person deletes the old token", func(l *lab) { deleteByHand(l, l.at.TokenIDs[0]) }, nil, []string{"done", "aborted", "blocked *"}},
-		{"a person deletes the new token", func(l *lab) { deleteByHand(l, newest(l)) }, nil, []string{"done", "aborted", "blocked new_token_rejected", "blocked foreign_token", "blocked entra_holds_dead_token", "blocked credentials_overwritten", "blocked orphan_token", "blocked switch_failed", "blocked lifetime_too_short"}},
-		{"a person saves another token", func(l *lab) { l.saveByHand(world.ActorPerson, l.createByHand()) }, nil, []string{"done", "aborted", "blocked foreign_token", "blocked two_tokens", "blocked credentials_overwritten", "blocked orphan_token"}},
-		{"terraform writes the old token back", func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) }, nil, []string{"done", "blocked credentials_overwritten", "blocked switch_reverted", "blocked entra_holds_dead_token"}},
-		{"a person pauses the job for three hours", func(l *lab) { byHand(pauseJob)(l); later(3*time.Hour, startJob)(l) }, nil, []string{"done"}},
-		{"a person pauses the job for good", byHand(pauseJob), nil, []string{"done", "blocked job_stopped"}},
-		{"a person disables the job", byHand(func(l *lab, w *world.World) error {
-			return w.DisableJob(person, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
-		}), nil, []string{"done", "blocked job_stopped"}},
-		{"a person restarts the job", byHand(func(l *lab, w *world.World) error {
-			return w.RestartJob(person, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID, "Full")
-		}), nil, []string{"done"}},
-		{"too many deletes", byHand(func(l *lab, w *world.World) error {
-			return w.QuarantineForDeletes(l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
-		}), nil, []string{"done", "blocked quarantine_other"}},
-		{"the old token expires", byHand(func(l *lab, w *world.World) error { return w.Expire(world.ActorTime, l.at.TokenIDs[0]) }), nil, []string{"done"}},
-		{"the new token expires", func(l *lab) {
-			if id := newest(l); id != "" {
-				l.locked(func(w *world.World) { _ = w.Expire(world.ActorTime, id) })
-			}
-		}, nil, []string{"done", "aborted", "blocked *"}},
-		{"the provisioning tenant is recreated", byHand(func(l *lab, w *world.World) error {
-			_, err := w.RecreateProvisioningTenant(world.ActorPerson, l.at.IdentityStoreID)
-			return err
-		}), nil, []string{"aborted", "done", "blocked binding_changed", "blocked entra_holds_dead_token", "none", "running *"}},
-		{"the config is reloaded as it was", reconfigure(func(c Connection) []Connection { return []Connection{c} }), nil, []string{"done"}},
-		{"rotation is disabled", reconfigure(func(c Connection) []Connection {
-			c.Policy.Mode = "disabled"
-			return []Connection{c}
-		}), nil, []string{"done"}},
-		{"the connection is removed", reconfigure(func(Connection) []Connection { return nil }), nil, []string{"done", "blocked connection_removed"}},
-		{"a second replica comes", func(l *lab) { l.note("a second replica"); l.extra = append(l.extra, l.serveBeside(l.ctx)) }, nil, []string{"done"}},
-		{"AWS's clock jumps two days ahead for an hour", skewed(48*time.Hour, time.Hour), nil, []string{"done", "aborted", "blocked clock", "blocked foreign_token"}},
-		{"AWS's clock jumps two days back for good", skewed(-48*time.Hour, 0), nil, []string{"done", "aborted", "blocked clock", "blocked foreign_token"}},
-		{"the state of a third before is put back", func(l *lab) {
-			l.note("an earlier state is put back")
-			l.memory.putBack(len(l.memory.past) * 2 / 3)
-		}, func(l *lab) { l.memory.keepPast = true; l.valueLost = true }, []string{"done", "blocked state_restored", "blocked foreign_token", "blocked orphan_token", "blocked vault_value_lost", "blocked two_tokens", "aborted"}},
-		{"a person holds it for a day", func(l *lab) {
-			s := l.current
-			go func() {
-				_ = s.engine.Hold(l.ctx, l.at.Name, false)
-				if sleep(l.ctx, 24*time.Hour) == nil {
-					_ = l.current.engine.Hold(l.ctx, l.at.Name, true)
+		{
+			name:    "a person creates a token",
+			hand:    func(l *lab) { l.createByHand() },
+			allowed: []string{"done", "aborted", "blocked foreign_token", "blocked two_tokens", "blocked orphan_token"},
+		},
+		{
+			name:    "a person deletes the old token",
+			hand:    func(l *lab) { deleteByHand(l, l.at.TokenIDs[0]) },
+			allowed: []string{"done", "aborted", "blocked *"},
+		},
+		{
+			name:    "a person deletes the new token",
+			hand:    func(l *lab) { deleteByHand(l, newest(l)) },
+			allowed: []string{"done", "aborted", "blocked new_token_rejected", "blocked foreign_token", "blocked entra_holds_dead_token", "blocked credentials_overwritten", "blocked orphan_token", "blocked switch_failed", "blocked lifetime_too_short"},
+		},
+		{
+			name:    "a person saves another token",
+			hand:    func(l *lab) { l.saveByHand(world.ActorPerson, l.createByHand()) },
+			allowed: []string{"done", "aborted", "blocked foreign_token", "blocked two_tokens", "blocked credentials_overwritten", "blocked orphan_token"},
+		},
+		{
+			name:    "a person mistypes the token",
+			hand:    (*lab).saveGarbage,
+			allowed: []string{"done", "blocked credentials_overwritten", "blocked switch_reverted"},
+		},
+		{
+			name:    "terraform writes the old token back",
+			hand:    func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) },
+			allowed: []string{"done", "blocked credentials_overwritten", "blocked switch_reverted", "blocked entra_holds_dead_token"},
+		},
+		{
+			name:    "a person pauses the job for three hours",
+			hand:    func(l *lab) { byHand(pauseJob)(l); later(3*time.Hour, startJob)(l) },
+			allowed: []string{"done"},
+		},
+		{
+			name:    "a person pauses the job for good",
+			hand:    byHand(pauseJob),
+			allowed: []string{"done", "blocked job_stopped"},
+		},
+		{
+			name: "a person disables the job",
+			hand: byHand(func(l *lab, w *world.World) error {
+				return w.DisableJob(person, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+			}),
+			allowed: []string{"done", "blocked job_stopped"},
+		},
+		{
+			name: "a person restarts the job",
+			hand: byHand(func(l *lab, w *world.World) error {
+				return w.RestartJob(person, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID, "Full")
+			}),
+			allowed: []string{"done"},
+		},
+		{
+			name: "too many deletes",
+			hand: byHand(func(l *lab, w *world.World) error {
+				return w.QuarantineForDeletes(l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+			}),
+			allowed: []string{"done", "blocked quarantine_other"},
+		},
+		{
+			name:    "the old token expires",
+			hand:    byHand(func(l *lab, w *world.World) error { return w.Expire(world.ActorTime, l.at.TokenIDs[0]) }),
+			allowed: []string{"done"},
+		},
+		{
+			name: "the new token expires",
+			hand: func(l *lab) {
+				if id := newest(l); id != "" {
+					l.locked(func(w *world.World) { _ = w.Expire(world.ActorTime, id) })
 				}
-			}()
-		}, nil, []string{"done", "aborted", "waiting held"}},
-		{"a person aborts it", func(l *lab) {
-			s := l.current
-			go func() { _ = s.engine.Abort(l.ctx, l.at.Name) }()
-		}, nil, []string{"done", "aborted"}},
+			},
+			allowed: []string{"done", "aborted", "blocked *"},
+		},
+		{
+			name: "the provisioning tenant is recreated",
+			hand: byHand(func(l *lab, w *world.World) error {
+				_, err := w.RecreateProvisioningTenant(world.ActorPerson, l.at.IdentityStoreID)
+				return err
+			}),
+			allowed: []string{"aborted", "done", "blocked binding_changed", "blocked entra_holds_dead_token", "none"},
+		},
+		{
+			name:    "a person sets up another job",
+			hand:    byHand(replaceJob),
+			allowed: []string{"aborted", "done", "blocked binding_changed", "none"},
+		},
+		{
+			name: "Entra tries the quarantined job again",
+			hand: byHand(func(l *lab, w *world.World) error {
+				return w.RetryNow(world.By(world.ActorEngine), l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+			}),
+			base:    repair,
+			allowed: []string{"done"},
+		},
+		{
+			name:    "the config is reloaded as it was",
+			hand:    reconfigure(func(c Connection) []Connection { return []Connection{c} }),
+			allowed: []string{"done"},
+		},
+		{
+			name: "rotation is disabled",
+			hand: reconfigure(func(c Connection) []Connection {
+				c.Policy.Mode = bridge.RotationDisabled
+				return []Connection{c}
+			}),
+			allowed: []string{"done"},
+		},
+		{
+			name: "rotation is only rehearsed",
+			hand: reconfigure(func(c Connection) []Connection {
+				c.Policy.Mode = bridge.RotationDryRun
+				return []Connection{c}
+			}),
+			allowed: []string{"done"},
+		},
+		{
+			name:    "the connection is removed",
+			hand:    reconfigure(func(Connection) []Connection { return nil }),
+			allowed: []string{"done", "blocked connection_removed"},
+		},
+		{
+			name:    "a second replica comes",
+			hand:    func(l *lab) { l.note("a second replica"); l.extra = append(l.extra, l.serveBeside(l.ctx)) },
+			allowed: []string{"done"},
+		},
+		{
+			name:    "AWS's clock jumps two days ahead for an hour",
+			hand:    skewed(48*time.Hour, time.Hour),
+			allowed: []string{"done", "aborted", "blocked clock", "blocked foreign_token"},
+		},
+		{
+			name:    "AWS's clock jumps two days ahead for good",
+			hand:    skewed(48*time.Hour, 0),
+			allowed: []string{"done", "aborted", "blocked clock", "blocked foreign_token"},
+		},
+		{
+			name:    "AWS's clock jumps two days back for good",
+			hand:    skewed(-48*time.Hour, 0),
+			allowed: []string{"done", "aborted", "blocked clock", "blocked foreign_token"},
+		},
+		{
+			name: "the state of a third before is put back",
+			hand: func(l *lab) {
+				l.note("an earlier state is put back")
+				l.memory.putBack(len(l.memory.past) * 2 / 3)
+			},
+			prepare: func(l *lab) { l.memory.keepPast = true; l.valueLost = true },
+			allowed: []string{"done", "blocked state_restored", "blocked foreign_token", "blocked orphan_token", "blocked vault_value_lost", "blocked two_tokens", "aborted"},
+		},
+		{
+			name: "a person holds it for a day",
+			hand: func(l *lab) {
+				s := l.current
+				go func() {
+					_ = s.engine.Hold(l.ctx, l.at.Name, false)
+					if sleep(l.ctx, 24*time.Hour) == nil {
+						_ = l.current.engine.Hold(l.ctx, l.at.Name, true)
+					}
+				}()
+			},
+			allowed: []string{"done", "aborted", "waiting held"},
+		},
+		{
+			name: "a person aborts it",
+			hand: func(l *lab) {
+				s := l.current
+				go func() { _ = s.engine.Abort(l.ctx, l.at.Name) }()
+			},
+			allowed: []string{"done", "aborted"},
+		},
 	}
 }
 
@@ -155,23 +215,28 @@ func actorsAt(trace []string) []trial {
 			step = max(1, len(trace)/sample)
 		}
 		for at := n % step; at < len(trace); at += step {
-			s := short()
+			base := short
+			if a.base != nil {
+				base = a.base
+			}
+			s := base()
 			s.hands = map[string]func(*lab){fmt.Sprintf("#%d", at): a.hand}
 			if a.prepare != nil {
-				s.prepare = func(l *lab) { rememberOld(l); a.prepare(l) }
+				prepare := s.prepare
+				s.prepare = func(l *lab) { prepare(l); a.prepare(l) }
 			}
-			trials = append(trials, trial{scenario: s, base: short, prefix: "actor ", name: fmt.Sprintf("actor:%s:%d", a.name, at), allowed: a.allowed})
+			trials = append(trials, trial{scenario: s, name: fmt.Sprintf("actor:%s:%d", a.name, at), allowed: a.allowed})
 		}
 	}
 	return trials
 }
 
 // replicas plays with two processes on one store: one sleeps past its lease before or
-// after a call, or dies, the other takes over, and the first wakes up.
+// after a call, or is stopped, the other takes over, and the first wakes up, or comes back.
 func replicas(trace []string) []trial {
 	var trials []trial
 	for at, call := range trace {
-		for _, f := range []fault{suspended, sleptAfter} {
+		for _, f := range []fault{suspended, sleptAfter, stopped} {
 			if !slices.Contains(kinds(call), f) && call != "journal.save" {
 				continue
 			}
@@ -181,7 +246,7 @@ func replicas(trace []string) []trial {
 				l.extra = append(l.extra, l.serveBeside(l.ctx))
 				l.alert(l.ctx, first)
 			}
-			trials = append(trials, trial{scenario: s, base: short, prefix: "replica ", name: fmt.Sprintf("replica:%s", strike{at, call, f, ""}),
+			trials = append(trials, trial{scenario: s, name: fmt.Sprintf("replica:%s", strike{at, call, f, ""}),
 				allowed: []string{"done", "aborted", "blocked state_restored", "blocked orphan_token"}})
 		}
 	}

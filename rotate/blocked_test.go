@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -17,63 +16,6 @@ import (
 	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/simulator/world"
 )
-
-// The acts of other people.
-
-func (l *lab) person(do func(*world.World) error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := do(l.world); err != nil {
-		l.world.Mark("play", "a person failed: %v", err)
-	}
-}
-
-func (l *lab) createByHand() (id string) {
-	l.person(func(w *world.World) error {
-		token, err := w.CreateBearerToken(world.By(world.ActorPerson), l.at.IdentityStoreID, l.at.ProvisioningTenantID)
-		id = token.ID
-		return err
-	})
-	return id
-}
-
-func (l *lab) saveByHand(actor world.Actor, tokenID string) {
-	l.person(func(w *world.World) error {
-		return w.SaveToken(actor, l.at.EntraTenantID, l.at.ServicePrincipalID, tokenID)
-	})
-}
-
-func (l *lab) saveGarbage() {
-	l.person(func(w *world.World) error {
-		return w.SaveValue(world.ActorPerson, l.at.EntraTenantID, l.at.ServicePrincipalID, "mistyped")
-	})
-}
-
-func (l *lab) pause() {
-	l.person(func(w *world.World) error {
-		return w.PauseJob(world.By(world.ActorPerson), l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
-	})
-}
-
-func (l *lab) startByHand() {
-	l.person(func(w *world.World) error {
-		return w.StartJob(world.By(world.ActorPerson), l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
-	})
-}
-
-func (l *lab) deny(action world.Action) {
-	l.person(func(w *world.World) error {
-		w.Deny(world.ActorExporter, action, world.DenyMissing)
-		return nil
-	})
-}
-
-// onlyFrom lets SCIM be called from this address alone.
-func (l *lab) onlyFrom(address string) {
-	l.person(func(w *world.World) error {
-		return w.AllowSources(world.ActorPerson, l.at.IdentityStoreID, netip.MustParsePrefix(address+"/32"))
-	})
-}
 
 // offer begins a rotation with a token that a person made; value "" is the right one.
 func offer(value string) func(*lab, *session) {
@@ -162,7 +104,7 @@ var stuck = map[Blocked]func(*scenario){
 		}}
 	},
 	JobStopped: func(s *scenario) {
-		s.hands = map[string]func(*lab){"graph.put#1": (*lab).pause}
+		s.hands = map[string]func(*lab){"graph.put#1": byHand(pauseJob)}
 	},
 	QuarantineOther: func(s *scenario) {
 		s.hands = map[string]func(*lab){"graph.put#1": func(l *lab) {

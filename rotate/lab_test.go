@@ -31,6 +31,7 @@ const (
 	sleptAfter   fault = "slept after"   // the process sleeps past its lease after the call
 	tornWrite    fault = "torn write"    // half of the bytes are there, and the process dies
 	unsafePlace  fault = "unsafe place"  // the store is not where it can keep its promises
+	stopped      fault = "stopped"       // SIGTERM while the call is on its way; another process follows
 )
 
 // errKilled is what the ports of a dead process answer.
@@ -60,6 +61,7 @@ type lab struct {
 	together  int      // the most acts at once
 	dropped   bool     // a save may be dropped silently: then a deletion may be the rescue's case
 	valueLost bool     // somebody else destroyed the vault
+	adopted   bool     // a person took the clouds as they are for right
 
 	dates   map[string]bridge.Token // of the tokens that were there, by id
 	trusted bool                    // this binding's rotation was proven before
@@ -67,6 +69,7 @@ type lab struct {
 	ctx     context.Context         // ends with the play
 	current *session                // the process that was started last
 	witness func(*session, string)  // sees every act before it is made
+	left    func(*session)          // sees what a process leaves that stopped in good order
 
 	ownCredential time.Time                     // when the exporter's own Entra credential expires
 	connections   func(Connection) []Connection // what is configured; nil: the one
@@ -258,6 +261,15 @@ func (s *session) call(ctx context.Context, name string, do func(fault) error, r
 	case sleptAfter:
 		err := perform()
 		time.Sleep(suspension)
+		return err
+	case stopped:
+		err := perform()
+		s.stop()
+		l.dead <- s
+		time.Sleep(5 * time.Second)
+		if cloud := !strings.HasPrefix(name, "journal.") && !strings.HasPrefix(name, "vault."); cloud && ctx.Err() != nil {
+			return lost // whoever hangs up does not hear the answer
+		}
 		return err
 	case none, staleRead: // reading knows what is stale
 	}

@@ -7,6 +7,7 @@ package rotate
 func endingsAfter(s strike) []string {
 	endings := []string{"done"}
 	switch {
+	case s.fault == stopped: // in good order: nothing is lost by it
 	case s.call == "aws.create":
 		endings = append(endings, "aborted")
 		if s.fault == effectLater {

@@ -4,15 +4,11 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
-	"maps"
-	"os"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"entra-aws-exporter/internal/simulator/world"
 )
@@ -25,10 +21,11 @@ var only = flag.String("scenario", "", "play only the scenario of the matrix wit
 type trial struct {
 	scenario
 	name    string
-	base    func() scenario
-	prefix  string
-	strikes []strike
 	allowed []string // an ending, or its beginning followed by *
+
+	strikes []strike        // the faults, if it is made of nothing else
+	base    func() scenario // … what they happen to
+	prefix  string          // … and what this is called
 }
 
 // result is what came of it.
@@ -43,30 +40,10 @@ type result struct {
 	ours   float64  // … caused by the exporter
 }
 
-// coverage is what all trials together have reached.
-type coverage struct {
-	mu       sync.Mutex
-	count    int
-	bad      int
-	endings  map[string]int
-	steps    map[string]int // "phase -> phase"
-	blocked  map[string]int
-	waiting  map[string]int
-	gap, our float64
-	began    time.Time
-}
-
-func newCoverage() *coverage {
-	return &coverage{endings: map[string]int{}, steps: map[string]int{}, blocked: map[string]int{}, waiting: map[string]int{}, began: time.Now()}
-}
-
 // play plays trials on all processors, each in a bubble of its own.
 func (c *coverage) play(t *testing.T, trials []trial) []result {
 	if *only != "" {
 		trials = slices.DeleteFunc(trials, func(tr trial) bool { return tr.name != *only })
-	}
-	if part, err := strconv.Atoi(os.Getenv("MATRIX")); err == nil { // every so manieth, for the impatient
-		trials = slices.DeleteFunc(trials, func(tr trial) bool { return number(tr.name)%uint64(part) != 0 })
 	}
 	results := make([]result, len(trials))
 	t.Run("plays", func(t *testing.T) {
@@ -108,7 +85,7 @@ func (c *coverage) one(t *testing.T, tr trial) result {
 			prepare(l)
 		}
 	}
-	if len(tr.strikes) == 1 && tr.prefix == "" {
+	if len(tr.strikes) == 1 {
 		every := s.every
 		s.every = func(l *lab, name string) {
 			r.states = append(r.states, stateOf(l))
@@ -131,6 +108,10 @@ func (c *coverage) one(t *testing.T, tr trial) result {
 				}
 			}
 		})
+		eye.look()
+		if reason, blocked := strings.CutPrefix(o.ending, "blocked "); blocked {
+			eye.blocked[reason] = true // also one that keeps a rotation from beginning
+		}
 		c.see(eye)
 	})
 	if !allows(tr.allowed, r.ending) {
@@ -166,92 +147,4 @@ func stateOf(l *lab) uint64 {
 		}
 	}
 	return h.Sum64()
-}
-
-// see adds what one play has reached.
-func (c *coverage) see(eye *witness) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for what := range eye.steps {
-		c.steps[what]++
-	}
-	for what := range eye.blocked {
-		c.blocked[what]++
-	}
-	for what := range eye.waiting {
-		c.waiting[what]++
-	}
-}
-
-// report prints what was played and what came of it.
-func (c *coverage) report(t *testing.T) {
-	t.Logf("%d scenarios, %d violations, in %s", c.count, c.bad, time.Since(c.began).Round(time.Second))
-	for _, ending := range slices.Sorted(maps.Keys(c.endings)) {
-		t.Logf("%6d %s", c.endings[ending], ending)
-	}
-	t.Logf("gap seconds: %.0f in all, %.0f caused by the exporter", c.gap, c.our)
-	t.Logf("coverage: %d phase transitions, %d of %d blocked reasons, %d of %d waiting reasons here",
-		len(c.steps), len(c.blocked), len(BlockedReasons()), len(c.waiting), len(WaitingReasons()))
-	for _, step := range slices.Sorted(maps.Keys(c.steps)) {
-		t.Logf("%6d %s", c.steps[step], step)
-	}
-}
-
-// transitions that there are: the phases' own table, as the contract tells it.
-var transitions = []string{
-	"plan -> create", "plan -> test", "create -> test", "create -> undo", "test -> switch", "test -> undo", "switch -> resume",
-	"resume -> verify", "verify -> resume", "verify -> retire", "verify -> switch", "retire -> confirm", "retire -> switch",
-	"confirm -> switch", "confirm -> create", // confirm -> retire needs AWS to list a deleted token again
-}
-
-// demand fails for everything that was never reached: what nothing has entered, nothing
-// has proven.
-func (c *coverage) demand(t *testing.T) {
-	for _, step := range transitions {
-		if c.steps[step] == 0 {
-			t.Errorf("no scenario went %s", step)
-		}
-	}
-	for step := range c.steps {
-		if !slices.Contains(transitions, step) && !strings.HasSuffix(step, " -> undo") {
-			t.Logf("not in the table of transitions: %s", step)
-		}
-	}
-	for _, reason := range BlockedReasons() {
-		if _, told := stuck[reason]; c.blocked[string(reason)] == 0 && !told { // TestEveryBlockedReasonIsReachedAndSaysWhatToDo
-			t.Errorf("nothing was ever blocked for %s", reason)
-		}
-	}
-	for _, reason := range WaitingReasons() {
-		if c.waiting[string(reason)] == 0 {
-			t.Errorf("nothing ever waited for %s", reason)
-		}
-	}
-}
-
-// notedSteps reads the phases, blocks and waits that a record shows.
-func (w *witness) note(rec *record) {
-	rot := rec.Rotation
-	if rot == nil {
-		return
-	}
-	for i := 1; i < len(rot.Phases); i++ {
-		w.steps[string(rot.Phases[i-1].Phase)+" -> "+string(rot.Phases[i].Phase)] = true
-	}
-	if rot.Blocked != nil {
-		w.blocked[string(rot.Blocked.Reason)] = true
-	}
-	if rot.Waiting != notWaiting {
-		w.waiting[string(rot.Waiting)] = true
-	}
-	if !rec.Held.IsZero() {
-		w.waiting[string(Held)] = true
-	}
-}
-
-func lastAct(list []act) act {
-	if len(list) == 0 {
-		return act{}
-	}
-	return list[len(list)-1]
 }

@@ -8,31 +8,48 @@ import (
 	"hash/fnv"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
 )
 
 // kinds are the faults that can befall a call of this name.
 func kinds(name string) []fault {
 	switch name {
 	case "journal.save":
-		return []fault{refused, answerLost, killedBefore, killedAfter, sleptAfter}
+		return []fault{refused, answerLost, killedBefore, killedAfter, sleptAfter, stopped}
 	case "vault.reserve", "vault.destroy":
 		return []fault{refused, killedBefore, killedAfter}
 	case "vault.write":
-		return []fault{refused, killedBefore, killedAfter, tornWrite}
+		return []fault{refused, killedBefore, killedAfter, tornWrite, stopped}
 	case "aws.create", "aws.delete", "graph.put", "graph.start", "graph.canary":
-		return []fault{refused, answerLost, killedBefore, killedAfter, effectLater, unparsable, throttled, suspended, sleptAfter}
+		return []fault{refused, answerLost, killedBefore, killedAfter, effectLater, unparsable, throttled, suspended, sleptAfter, stopped}
 	default:
-		return []fault{refused, killedBefore, throttled, unparsable, staleRead, suspended}
+		return []fault{refused, killedBefore, throttled, unparsable, staleRead, suspended, stopped}
 	}
 }
 
 // full is true if everything is to be played, not what fits into a minute or two.
-func full() bool { return os.Getenv("MATRIX") == "full" }
+func full() bool { return strings.HasPrefix(os.Getenv("MATRIX"), "full") }
+
+// share is of how many trials one is played, by MATRIX=20 (of the usual ones) or
+// MATRIX=full/20; 1: all.
+func share() uint64 {
+	many, err := strconv.ParseUint(strings.TrimPrefix(os.Getenv("MATRIX"), "full/"), 10, 32)
+	if err != nil || many == 0 {
+		return 1
+	}
+	return many
+}
+
+// shared are the trials to be played, always the same ones.
+func shared(trials []trial) []trial {
+	return slices.DeleteFunc(trials, func(tr trial) bool { return number(tr.name)%share() != 0 })
+}
 
 // short is the scenario of the crash matrix: a rotation in which every wait is as short
 // as it can be. The old token's value is in the vault, as after an earlier rotation.
@@ -62,7 +79,7 @@ func rememberOld(l *lab) {
 // slots are taken by the dead, so that a token is deleted first, and the job started.
 func repair() scenario {
 	s := short()
-	s.spec.Tokens[0].Age, s.spec.Tokens[0].Left = 368*day1, -3*day1
+	s.spec.Tokens = []world.TokenSpec{{Age: 368 * day1, Left: -3 * day1, Saved: true}, {Age: 400 * day1, Left: -35 * day1}}
 	s.spec.QuarantinedFor = 3*day1 - time.Hour
 	return s
 }
@@ -81,14 +98,21 @@ func TestCrashMatrix(t *testing.T) {
 	if !full() {
 		repairs = slices.DeleteFunc(repairs, func(tr trial) bool { return number(tr.name)%8 != 0 })
 	}
-	singles := reached.play(t, slices.Concat(singlesOf("", trace, short), repairs))
-	reached.play(t, pairsOf(singles))
-	reached.play(t, replicas(trace))
-	reached.play(t, actorsAt(trace))
-	reached.play(t, slices.Concat(situations(), traps()))
-	if *only == "" {
+	all := slices.Concat(singlesOf("", trace, short), repairs)
+	if !full() { // the pairs of a share follow from all single faults
+		all = shared(all)
+	}
+	singles := reached.play(t, all)
+	pairs := pairsOf(singles)
+	played := shared(sampleOf(pairs))
+	reached.play(t, played)
+	reached.play(t, shared(replicas(trace)))
+	reached.play(t, shared(actorsAt(trace)))
+	reached.play(t, slices.Concat(situations(), traps(), stalemates()))
+	if *only == "" && share() == 1 {
 		reached.demand(t)
 	}
+	t.Logf("%d single faults; %d of %d pairs", len(singles), len(played), len(pairs))
 	reached.report(t)
 }
 
@@ -150,23 +174,19 @@ func faulty(base func() scenario, prefix string, strikes []strike) trial {
 	return tr
 }
 
-// pairsOf puts a second fault at the calls that followed the first one: all of them, or
-// a sample that is always the same. Where the world and the rotation stand as they did
-// in another run before the same call, only the first such run is taken.
+// pairsOf puts a second fault at the calls that followed the first one. Where the world
+// and the rotation stand as they did in another run before the same call, only the first
+// such run is taken.
 func pairsOf(singles []result) []trial {
-	const sample = 400
 	var trials []trial
 	seen := map[uint64]bool{}
 	for _, r := range singles {
-		if r.prefix != "" || len(r.strikes) != 1 {
-			continue
-		}
 		first := r.strikes[0]
 		for at := first.number + 1; at < len(r.trace); at++ {
 			call := r.trace[at]
 			for _, f := range kinds(call) {
 				state := fnv.New64a()
-				_, _ = fmt.Fprint(state, r.states[at], call, f)
+				_, _ = fmt.Fprint(state, r.prefix, r.states[at], call, f)
 				if seen[state.Sum64()] {
 					continue
 				}
@@ -175,11 +195,18 @@ func pairsOf(singles []result) []trial {
 			}
 		}
 	}
+	return trials
+}
+
+// sampleOf is all pairs, or a sample that is always the same.
+func sampleOf(pairs []trial) []trial {
+	const sample = 1200
 	if full() {
-		return trials
+		return pairs
 	}
-	slices.SortFunc(trials, func(a, b trial) int { return cmp.Compare(number(a.name), number(b.name)) })
-	return trials[:min(sample, len(trials))]
+	sorted := slices.Clone(pairs)
+	slices.SortFunc(sorted, func(a, b trial) int { return cmp.Compare(number(a.name), number(b.name)) })
+	return sorted[:min(sample, len(sorted))]
 }
 
 // number is an arbitrary number for a name, always the same.
@@ -192,7 +219,12 @@ func number(name string) uint64 {
 // pairNamed is the trial of two faults with this name.
 func pairNamed(name string) trial {
 	var strikes []strike
-	for _, part := range strings.Split(name, "+") {
+	base, prefix := short, ""
+	faults, repaired := strings.CutPrefix(name, "repair ")
+	if repaired {
+		base, prefix = repair, "repair "
+	}
+	for _, part := range strings.Split(faults, "+") {
 		fields := strings.Split(part, ":")
 		var number int
 		if _, err := fmt.Sscan(fields[len(fields)-1], &number); err != nil || len(fields) != 3 {
@@ -200,5 +232,5 @@ func pairNamed(name string) trial {
 		}
 		strikes = append(strikes, strike{number, fields[0], fault(strings.ReplaceAll(fields[1], "_", " ")), ""})
 	}
-	return faulty(short, "", strikes)
+	return faulty(base, prefix, strikes)
 }

@@ -3,7 +3,6 @@ package rotate
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
@@ -20,18 +19,21 @@ type witness struct {
 	steps    map[string]bool
 	blocked  map[string]bool
 	waiting  map[string]bool
-	asked    []time.Time        // creations asked for
-	puts     map[string]int     // by token id
-	leaves   map[string]string  // why a deletion was made, by token id
-	known    map[string]bool    // whose value was in the vault when it was deleted
-	lists    []time.Time        // readings of the tokens
-	marks    map[time.Time]bool // quarantines for which a start was made
+	calls    map[string]*session // who made an act, by its intent
+	asked    []time.Time         // creations asked for
+	puts     map[string]int      // by token id
+	known    map[string]bool     // whose value was in the vault when it was deleted
+	lists    []time.Time         // readings of the tokens
 	used     bool
+	planned  string // the rotation whose plan was looked at
 }
 
 func watching(l *lab) *witness {
-	w := &witness{lab: l, steps: map[string]bool{}, blocked: map[string]bool{}, waiting: map[string]bool{}, puts: map[string]int{}, leaves: map[string]string{}, known: map[string]bool{}, marks: map[time.Time]bool{}}
-	l.witness = w.act
+	w := &witness{
+		lab: l, steps: map[string]bool{}, blocked: map[string]bool{}, waiting: map[string]bool{}, calls: map[string]*session{},
+		puts: map[string]int{}, known: map[string]bool{},
+	}
+	l.witness, l.left = w.act, w.stop
 	switch l.world.Quirks().PutSecrets {
 	case world.PutKeepsToken, world.PutNeedsAll:
 		l.dropped = true
@@ -58,10 +60,46 @@ func (w *witness) look() {
 	if b := w.lab.current.engine.bookFor(w.lab.at.Name); b != nil {
 		if rec := b.last(); rec != nil {
 			w.note(rec)
+			w.plan(rec)
 			w.proof(rec)
 		}
 		if trouble := b.ailment(); trouble != nil && !lasting(trouble) {
 			w.waiting[string(StoreUnavailable)] = true
+		}
+	}
+}
+
+// plan holds the role that the plan gives a token against what Entra holds.
+func (w *witness) plan(rec *record) {
+	rot := rec.Rotation
+	if rot == nil || len(rot.Plan.Tokens) == 0 || w.planned == rot.ID {
+		return
+	}
+	w.planned = rot.ID
+	w.lab.mu.Lock()
+	defer w.lab.mu.Unlock()
+	for save := range world.RecordsOf[world.Save](w.lab.world) {
+		if save.At.After(rot.Started.Local) {
+			return // a person was quicker, or this process slept since it made the plan
+		}
+	}
+	for _, token := range rot.Plan.Tokens {
+		if saved := w.lab.world.SavedToken(w.lab.at.ServicePrincipalID); token.Role == bridge.RoleInUse && token.ID != saved {
+			w.say("roles: token %s is taken for the one in use (%s), and Entra holds %q", token.ID, token.Evidence, saved)
+		}
+	}
+}
+
+// stop: a process that was told to stop has recorded what came of its acts.
+func (w *witness) stop(s *session) {
+	content, _, _ := w.lab.memory.load(w.lab.at.Key())
+	rec, err := decodeRecord(content, w.lab.at.Key())
+	if err != nil || rec.Rotation == nil {
+		return
+	}
+	for name, list := range intents {
+		if a := lastAct(*list(rec.Rotation)); a.Number > 0 && a.Outcome == "" && w.calls[callOf(rec, name, a)] == s {
+			w.say("a stop has left %s %d without its outcome", name, a.Number)
 		}
 	}
 }
@@ -93,6 +131,11 @@ func (w *witness) proof(rec *record) {
 	}
 }
 
+// intents are where the journal holds those of each act.
+var intents = map[string]func(*rotation) *[]act{
+	"aws.create": creates, "aws.delete": deletes, "graph.put": puts, "graph.start": starts, "graph.canary": canaries,
+}
+
 // act is I2 and I5 at the last moment: the intent is durable, the lease is ours and
 // lasts, and what is about to be deleted may be.
 func (w *witness) act(s *session, name string) {
@@ -102,13 +145,15 @@ func (w *witness) act(s *session, name string) {
 		w.say("I5: %s without a rotation in the journal: %v", name, err)
 		return
 	}
-	list := map[string]func(*rotation) *[]act{
-		"aws.create": creates, "aws.delete": deletes, "graph.put": puts, "graph.start": starts, "graph.canary": canaries,
-	}[name]
-	intent := lastAct(*list(rec.Rotation))
+	intent := lastAct(*intents[name](rec.Rotation))
 	if intent.Number == 0 || intent.Outcome != "" {
 		w.say("G8: %s, and the journal holds no intent of it", name)
 	}
+	call := callOf(rec, name, intent)
+	if w.calls[call] != nil {
+		w.say("G8: %s, and the intent was for the call before", name)
+	}
+	w.calls[call] = s
 	if rec.Lease.Holder != s.engine.options.Holder || time.Until(rec.Lease.Expires) < leaseMargin {
 		w.say("G5: %s by %s, and the lease is %s's until %s", name, s.engine.options.Holder, rec.Lease.Holder, rec.Lease.Expires.Format(time.TimeOnly))
 	}
@@ -119,16 +164,26 @@ func (w *witness) act(s *session, name string) {
 		w.puts[intent.TokenID]++
 		w.put(intent.TokenID)
 	case "graph.start":
-		if w.marks[intent.Mark] {
-			w.say("I7: a second start for the quarantine of %s", intent.Mark)
-		}
-		w.marks[intent.Mark] = true
+		w.start(rec, intent)
 	case "aws.delete":
 		if n := len(w.lists); n < 2 || w.lists[n-1].Sub(w.lists[n-2]) < listApart || time.Since(w.lists[n-1]) > listFresh+callTimeout {
 			w.say("G1: a deletion without two lists, some seconds apart, the last a minute old")
 		}
-		w.leaves[intent.TokenID] = intent.Why
 		w.remove(rec, intent)
+	}
+}
+
+// callOf names the one call that an intent is for.
+func callOf(rec *record, name string, intent act) string {
+	return fmt.Sprint(rec.Rotation.ID, name, intent.Number)
+}
+
+// start: one for each quarantine, unless it was certainly refused.
+func (w *witness) start(rec *record, intent act) {
+	for _, earlier := range rec.Rotation.Starts[:intent.Number-1] {
+		if earlier.Mark.Equal(intent.Mark) && !earlier.refused() {
+			w.say("I7: a second start for the quarantine of %s", intent.Mark)
+		}
 	}
 }
 
@@ -171,8 +226,8 @@ func (w *witness) remove(rec *record, intent act) {
 	switch {
 	case !known || token.deleted:
 		return
-	case rec.Binding.ProvisioningTenantID != truth.tenant && truth.now.Sub(truth.recreated) > time.Minute:
-		w.say("G2: a deletion for the binding to a tenant that is gone")
+	case (rec.Binding.ProvisioningTenantID != truth.tenant || rec.Binding.JobID != truth.job) && truth.now.Sub(truth.rebound) > time.Minute:
+		w.say("G2: a deletion for a binding to what is gone")
 	}
 	left := 0
 	for id, other := range truth.tokens {
@@ -202,17 +257,20 @@ func (w *witness) remove(rec *record, intent act) {
 	case deleteNamed:
 		w.say("G7: token %s is deleted because a person named it, and nobody does so in the matrix", intent.TokenID)
 	case deleteRetire:
-		w.retire(truth, intent.TokenID)
+		w.retire(truth, intent.TokenID, rec.Rotation.newID())
 	}
 }
 
 // retire: proof on the world's truth: the new token was saved long enough ago, and
 // again just now, a cycle passed since, none is running, nobody else's token is there,
 // and somebody or something allowed it.
-func (w *witness) retire(truth truth, old string) {
+func (w *witness) retire(truth truth, old, fresh string) {
 	if len(truth.saves) == 0 {
 		w.say("G7: token %s is retired and nothing was ever saved", old)
 		return
+	}
+	if !slices.Contains(w.lab.memory.values(), w.lab.world.TokenValue(fresh)) {
+		w.say("G7: token %s is retired, and the value of token %s is not in the vault", old, fresh)
 	}
 	first := truth.saves[0].At
 	if last := truth.saves[len(truth.saves)-1].At; truth.now.Sub(last) > storedFresh+2*storedFor {
@@ -225,6 +283,9 @@ func (w *witness) retire(truth truth, old string) {
 	}
 	if !truth.cycled(first.Add(storedAfter)) {
 		w.say("G7: token %s is retired, and no good cycle began after the save", old)
+	}
+	if truth.running {
+		w.say("G7: token %s is retired in the middle of a cycle", old)
 	}
 	for id, token := range truth.tokens {
 		if token.by != world.ActorExporter && token.by != world.ActorScene && !token.deleted && id != old {
@@ -239,71 +300,29 @@ func (w *witness) retire(truth truth, old string) {
 	}
 }
 
-// truth is what the world knows of its tokens.
-type truth struct {
-	now       time.Time
-	tenant    string
-	skew      time.Duration
-	recreated time.Time // the provisioning tenant
-	tokens    map[string]tokenTruth
-	saves     []world.Save // the exporter's
-	cycles    []bridge.Cycle
-	approved  map[string]bool
-	trusted   bool // an earlier rotation of this binding was done
-	tells     bool // AWS's log tells tokens apart
+// note reads the phases, blocks and waits that a record shows.
+func (w *witness) note(rec *record) {
+	rot := rec.Rotation
+	if rot == nil {
+		return
+	}
+	for i := 1; i < len(rot.Phases); i++ {
+		w.steps[string(rot.Phases[i-1].Phase)+" -> "+string(rot.Phases[i].Phase)] = true
+	}
+	if rot.Blocked != nil {
+		w.blocked[string(rot.Blocked.Reason)] = true
+	}
+	if rot.Waiting != notWaiting {
+		w.waiting[string(rot.Waiting)] = true
+	}
+	if !rec.Held.IsZero() {
+		w.waiting[string(Held)] = true
+	}
 }
 
-// cycled tells whether a good cycle began after this time.
-func (t truth) cycled(after time.Time) bool {
-	return slices.ContainsFunc(t.cycles, func(c bridge.Cycle) bool {
-		return c.Began.After(after) && (c.State == bridge.CycleSucceeded || c.State == bridge.CycleEntryLevelErrors)
-	})
-}
-
-type tokenTruth struct {
-	created, expires time.Time
-	by               world.Actor
-	deleted          bool
-}
-
-// truthOf reads the world without any lag. The lab is locked.
-func truthOf(l *lab) truth {
-	w := l.world
-	t := truth{now: w.Now(), tokens: map[string]tokenTruth{}, approved: map[string]bool{}, skew: w.AWSNow().Sub(w.Now()).Abs(), trusted: l.trusted}
-	t.tells = w.Quirks().CloudTrail == world.TrailPerToken
-	if tenants, err := w.ListProvisioningTenants(world.By("oracle"), l.at.IdentityStoreID); err == nil && len(tenants) > 0 {
-		t.tenant = tenants[0].TenantID
+func lastAct(list []act) act {
+	if len(list) == 0 {
+		return act{}
 	}
-	for id, dates := range l.dates {
-		t.tokens[id] = tokenTruth{created: dates.Created, expires: dates.Expires, by: world.ActorScene}
-	}
-	for _, record := range w.Records() {
-		switch r := record.(type) {
-		case world.Creation:
-			t.tokens[r.TokenID] = tokenTruth{created: r.At, expires: r.At.Add(world.TokenLifetime), by: r.Actor}
-		case world.Deletion:
-			token := t.tokens[r.TokenID]
-			token.deleted = true
-			t.tokens[r.TokenID] = token
-		case world.Save:
-			if r.Actor == world.ActorExporter {
-				t.saves = append(t.saves, r)
-			}
-		case world.TenantRecreated:
-			t.recreated = r.At
-		case world.CycleEnded:
-			t.cycles = append(t.cycles, r.Cycle)
-		case world.Note:
-			if rest, ok := strings.CutPrefix(r.Text, "a person approves the deletion of "); ok && strings.HasSuffix(rest, ": <nil>") {
-				t.approved[strings.TrimSuffix(rest, ": <nil>")] = true
-			}
-			if rest, ok := strings.CutPrefix(r.Text, "let token "); ok {
-				id := strings.TrimSuffix(rest, " expire")
-				token := t.tokens[id]
-				token.expires = r.At
-				t.tokens[id] = token
-			}
-		}
-	}
-	return t
+	return list[len(list)-1]
 }

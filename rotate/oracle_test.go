@@ -69,10 +69,10 @@ func (j *verdicts) deletions() {
 		if !slices.Contains(j.o.lab.intended, d.TokenID) {
 			j.say("I2: token %s was deleted without an intent", d.TokenID)
 		}
-		if d.Remaining == 0 && !d.Expired {
+		if d.Remaining == 0 && !d.Expired && !j.expired(time.Minute, d.At) {
 			j.say("I2: token %s was the last valid one", d.TokenID)
 		}
-		if len(d.WasSaved)+len(d.WasCached) > 0 && !j.o.lab.dropped && !j.overtaken(d.TokenID, d.At) {
+		if len(d.WasSaved)+len(d.WasCached) > 0 && !d.Expired && !j.o.lab.dropped && !j.overtaken(d.TokenID, d.At) {
 			j.say("I1: %s", d)
 		}
 	}
@@ -147,7 +147,7 @@ func (j *verdicts) endings() {
 		}
 		j.exclusive()
 	case j.o.ending == "aborted":
-		if len(listed) > l.atStart {
+		if len(listed) > l.atStart && !l.adopted {
 			j.say("I3: aborted with %d tokens, there were %d", len(listed), l.atStart)
 		}
 	case strings.HasPrefix(j.o.ending, "blocked"), strings.HasPrefix(j.o.ending, "waiting"):
@@ -241,6 +241,17 @@ func (j *verdicts) overtaken(tokenID string, at time.Time) bool {
 		}
 	}
 	return by != "" && by != world.ActorExporter && by != world.ActorScene
+}
+
+// expired tells whether some token's life was cut short in so much time before this
+// moment: then no list that was read before shows it.
+func (j *verdicts) expired(within time.Duration, at time.Time) bool {
+	for note := range world.RecordsOf[world.Note](j.world) {
+		if strings.HasPrefix(note.Text, "let token ") && !note.At.After(at) && at.Sub(note.At) <= within {
+			return true
+		}
+	}
+	return false
 }
 
 // expiredAtTheEnd: the token expired while the last entry was written, or afterwards.

@@ -108,6 +108,9 @@ func (l *lab) run(ctx context.Context, s scenario) outcome {
 		case dead := <-l.dead:
 			dead.stop()
 			<-dead.over
+			if l.left != nil && !l.isDead(dead) {
+				l.left(dead)
+			}
 			time.Sleep(20 * time.Second)
 			if dead == current {
 				current = l.serve(ctx)
@@ -137,8 +140,11 @@ func (l *lab) run(ctx context.Context, s scenario) outcome {
 	return o
 }
 
-// alert does what Alertmanager does; a dead process is tried again later.
+// alert does what Alertmanager does: it hangs up as soon as it is answered. A dead process
+// is tried again later.
 func (l *lab) alert(ctx context.Context, s *session) Decision {
+	ctx, hangUp := context.WithCancel(ctx)
+	defer hangUp()
 	decision, why, err := s.engine.Alert(ctx, l.at.Name)
 	l.note("alert: %s: %s %v", decision, why, err)
 	return decision

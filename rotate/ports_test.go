@@ -42,7 +42,12 @@ func (s *session) resolve(ctx context.Context) (bridge.Binding, error) {
 		if err != nil {
 			return bridge.Binding{}, classified("resolving", err)
 		}
+		jobs, err := l.world.Jobs(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID)
+		if err != nil {
+			return bridge.Binding{}, classified("resolving", err)
+		}
 		binding := l.at.Binding
+		binding.JobID = jobs[0].ID
 		binding.ProvisioningTenantID, binding.SCIMEndpoint = tenants[0].TenantID, strings.TrimSuffix(tenants[0].SCIMEndpoint, "/")
 		return binding, nil
 	})

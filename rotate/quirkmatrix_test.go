@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"entra-aws-exporter/internal/simulator/world"
 )
@@ -39,7 +38,7 @@ func TestQuirkMatrix(t *testing.T) {
 	for _, quirks := range slices.Concat(product, rows) {
 		trials = append(trials, quirky(quirks)...)
 	}
-	reached.play(t, trials)
+	reached.play(t, shared(trials))
 	t.Logf("%d combinations (of %d of the coupled quirks, %d covering the others three by three), each with and without a crash",
 		len(product)+len(rows), enumerated, len(rows))
 	reached.report(t)
@@ -64,8 +63,8 @@ func quirky(quirks world.Quirks) []trial {
 		killed = append(killed, "blocked switch_failed") // one PUT without an answer among those refused: it may be saved
 	}
 	return []trial{
-		{scenario: whole, base: short, prefix: "quirk ", name: "quirks:" + quirks.String(), allowed: allowed},
-		{scenario: crash, base: short, prefix: "quirk ", name: "quirks:" + quirks.String() + ":killed after " + where, allowed: killed},
+		{scenario: whole, name: "quirks:" + quirks.String(), allowed: allowed},
+		{scenario: crash, name: "quirks:" + quirks.String() + ":killed after " + where, allowed: killed},
 	}
 }
 
@@ -93,55 +92,4 @@ func endingsOf(q world.Quirks) []string {
 		endings = append(endings, "aborted", "blocked endpoint_refuses_entra")
 	}
 	return endings
-}
-
-// withHistory lets Entra call AWS for a while first, so that AWS's log has something to tell.
-func withHistory(l *lab) {
-	rememberOld(l)
-	time.Sleep(2 * time.Hour)
-}
-
-// situations are scenarios that lead where no single fault does.
-func situations() []trial {
-	with := func(name string, allowed []string, change func(*scenario)) trial {
-		s := short()
-		change(&s)
-		return trial{scenario: s, base: short, prefix: "situation ", name: "situation:" + name, allowed: allowed}
-	}
-	return []trial{
-		with("the save is dropped", []string{"blocked *", "done"}, func(s *scenario) { s.quirks.PutSecrets = world.PutKeepsToken; s.quirks.CloudTrail = world.TrailAbsent }),
-		with("the save is dropped, the log shows it", []string{"blocked proof_contradicted"}, func(s *scenario) {
-			s.quirks.PutSecrets = world.PutKeepsToken
-			s.policy.RetireAfter = 4 * time.Hour // the log needs its time to contradict
-			s.prepare = withHistory
-		}),
-		with("the log tells who calls", []string{"done"}, func(s *scenario) {
-			s.approves = false
-			s.prepare = withHistory
-		}),
-		with("the vault is full when the value comes", []string{"aborted"}, func(s *scenario) {
-			s.named = map[string]fault{}
-			for n := 3; n < 9; n++ {
-				s.named[fmt.Sprintf("vault.write#%d", n)] = refused
-			}
-		}),
-		with("AWS never accepts the new token", []string{"aborted"}, func(s *scenario) { _ = s.quirks.Set("new_lag", "240h") }),
-		with("the new token is deleted and expired after the old one is gone", []string{"done", "blocked *"}, func(s *scenario) {
-			s.hands = map[string]func(*lab){}
-			deleted := false
-			s.every = func(l *lab, name string) {
-				if !deleted && l.counts["aws.delete"] > 0 && name == "graph.test" {
-					deleted = true
-					deleteByHand(l, newest(l))
-				}
-			}
-		}),
-		with("a person saved a listed token whose value is known", []string{"done", "blocked *", "aborted"}, func(s *scenario) {
-			prepare := s.prepare
-			s.prepare = func(l *lab) {
-				prepare(l)
-				l.saveGarbage()
-			}
-		}),
-	}
 }

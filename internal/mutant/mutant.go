@@ -35,7 +35,7 @@ type Trial struct {
 	Limit  time.Duration  // how long one mutant may take
 }
 
-// ErrSurvived: the tests passed.
+// ErrSurvived means that the tests passed.
 var ErrSurvived = errors.New("SURVIVED")
 
 // All tries mutants, two at a time, and prints a table of who was caught by what. One

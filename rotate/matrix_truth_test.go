@@ -1,0 +1,92 @@
+package rotate
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// The matrix: see the package's proof documentation (docs/rotation-proof.md).
+
+// truth is what the world knows of its tokens.
+type truth struct {
+	now      time.Time
+	tenant   string
+	job      string
+	skew     time.Duration
+	rebound  time.Time // when tenant or job became another one
+	tokens   map[string]tokenTruth
+	saves    []world.Save // the exporter's
+	cycles   []bridge.Cycle
+	running  bool // a cycle is under way that was to be expected
+	approved map[string]bool
+	trusted  bool // an earlier rotation of this binding was done
+	tells    bool // AWS's log tells tokens apart
+}
+
+// cycled tells whether a good cycle began after this time.
+func (t truth) cycled(after time.Time) bool {
+	return slices.ContainsFunc(t.cycles, func(c bridge.Cycle) bool {
+		return c.Began.After(after) && (c.State == bridge.CycleSucceeded || c.State == bridge.CycleEntryLevelErrors)
+	})
+}
+
+type tokenTruth struct {
+	created, expires time.Time
+	by               world.Actor
+	deleted          bool
+}
+
+// truthOf reads the world without any lag. The lab is locked.
+func truthOf(l *lab) truth {
+	w := l.world
+	t := truth{now: w.Now(), tokens: map[string]tokenTruth{}, approved: map[string]bool{}, skew: w.AWSNow().Sub(w.Now()).Abs(), trusted: l.trusted}
+	t.tells = w.Quirks().CloudTrail == world.TrailPerToken
+	if tenants, err := w.ListProvisioningTenants(world.By("oracle"), l.at.IdentityStoreID); err == nil && len(tenants) > 0 {
+		t.tenant = tenants[0].TenantID
+	}
+	if jobs, err := w.Jobs(world.By("oracle"), l.at.EntraTenantID, l.at.ServicePrincipalID); err == nil && len(jobs) > 0 {
+		t.job = jobs[0].ID
+	}
+	for id, dates := range l.dates {
+		t.tokens[id] = tokenTruth{created: dates.Created, expires: dates.Expires, by: world.ActorScene}
+	}
+	since := w.CycleSince(l.at.ServicePrincipalID)
+	t.running = !since.IsZero()
+	for _, record := range w.Records() {
+		switch r := record.(type) {
+		case world.Creation:
+			t.tokens[r.TokenID] = tokenTruth{created: r.At, expires: r.At.Add(world.TokenLifetime), by: r.Actor}
+		case world.Deletion:
+			token := t.tokens[r.TokenID]
+			token.deleted = true
+			t.tokens[r.TokenID] = token
+		case world.Save:
+			if r.Actor == world.ActorExporter {
+				t.saves = append(t.saves, r)
+			}
+		case world.TenantRecreated:
+			t.rebound = r.At
+		case world.JobReplaced:
+			t.rebound = r.At
+		case world.Start:
+			t.running = t.running && r.At.Add(world.CyclePeriod).Before(since)
+		case world.CycleEnded:
+			t.cycles = append(t.cycles, r.Cycle)
+		case world.Note:
+			if rest, ok := strings.CutPrefix(r.Text, "a person approves the deletion of "); ok && strings.HasSuffix(rest, ": <nil>") {
+				t.approved[strings.TrimSuffix(rest, ": <nil>")] = true
+			}
+			if rest, ok := strings.CutPrefix(r.Text, "let token "); ok && t.now.Sub(r.At) > listFresh { // no list may show it yet
+				id := strings.TrimSuffix(rest, " expire")
+				token := t.tokens[id]
+				token.expires = r.At
+				t.tokens[id] = token
+			}
+		}
+	}
+	return t
+}

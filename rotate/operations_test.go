@@ -1,0 +1,179 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// A person's operations.
+
+func TestAbort(t *testing.T) {
+	t.Run("before the point of no undo", func(t *testing.T) {
+		s := usual()
+		s.hands = map[string]func(*lab){"graph.inline#3": func(l *lab) { go l.operate(t, (*Engine).Abort) }}
+		must(t, s, "aborted", noGap, told("created token", "deleted token", "(undo)", "ended: aborted: a person aborted it"))
+	})
+	t.Run("after it", func(t *testing.T) {
+		s := usual()
+		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
+			go func() {
+				if err := l.current.engine.Abort(context.Background(), "corp"); err == nil {
+					t.Error("it can be aborted after a PUT")
+				}
+			}()
+		}}
+		must(t, s, "done", noGap)
+	})
+}
+
+// operate does what a person does at a command line, and demands that it works.
+func (l *lab) operate(t *testing.T, do func(*Engine, context.Context, string) error) {
+	if err := do(l.current.engine, context.Background(), l.at.Name); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestResetNeverGoesBackBeforeASave(t *testing.T) {
+	s := usual()
+	s.quirks = quirk("put_secrets", world.PutLimited)
+	reset := false
+	s.until = func(l *lab, ses *session) bool {
+		if !l.isOver(ses) || reset {
+			return l.isOver(ses)
+		}
+		reset = true
+		l.person(func(w *world.World) error { return w.SetQuirk("put_secrets", world.PutMerges) })
+		l.operate(t, (*Engine).Reset)
+		return false
+	}
+	must(t, s, "done", noGap, told("storage_limit", "works at AWS", "ended: done"), func(t *testing.T, o outcome) {
+		if o.lab.counts["aws.create"] != 1 {
+			t.Errorf("created %d tokens: the first was to be used again", o.lab.counts["aws.create"])
+		}
+	})
+}
+
+func TestRetireTokenSettlesTwoTokens(t *testing.T) {
+	s := usual()
+	stuck[TwoTokens](&s)
+	settled := false
+	s.until = func(l *lab, ses *session) bool {
+		if !l.isOver(ses) || settled {
+			return l.isOver(ses)
+		}
+		settled = true
+		l.operate(t, (*Engine).Reset)
+		if err := ses.engine.Start(context.Background(), l.at.Name, StartOptions{Force: true, Retire: l.at.TokenIDs[1]}); err != nil {
+			t.Error(err)
+		}
+		return false
+	}
+	must(t, s, "blocked") // the first one
+	settled = false
+	play(t, s, func(t *testing.T, o outcome) {
+		if o.status.Endings[bridge.EndingDone] != 1 {
+			t.Errorf("the second rotation did not get done\n%s", o.lab.story())
+		}
+	})
+}
+
+func TestAdoptLetsGoOn(t *testing.T) {
+	s := usual()
+	s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) }}
+	adopted := false
+	s.until = func(l *lab, ses *session) bool {
+		if !l.isOver(ses) || adopted {
+			return l.isOver(ses)
+		}
+		adopted = true
+		if err := ses.engine.Adopt(context.Background(), l.at.Name, ""); err != nil {
+			t.Error(err)
+		}
+		return false
+	}
+	must(t, s, "done", noGap, told("credentials_overwritten", "saved in", "ended: done"))
+}
+
+func TestOperationsSayWhatIsWrong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
+		e, ctx := l.open().engine, t.Context()
+		_, _, showErr := e.ShowToken(ctx, "corp")
+		for _, test := range []struct {
+			err  error
+			want string
+		}{
+			{e.Start(ctx, "nobody", StartOptions{}), `no connection "nobody" is configured`},
+			{e.Approve(ctx, "corp", "x"), "connection corp: no rotation is open"},
+			{e.Abort(ctx, "corp"), "connection corp: no rotation is open"},
+			{e.Adopt(ctx, "corp", "x"), "token x is not listed at AWS: " + l.at.TokenIDs[0] + " (created 1999-01-21 00:00, expires 2000-01-21 00:00)"},
+			{e.Reset(ctx, "nobody"), `no connection "nobody" is configured, and the journal knows none`},
+			{showErr, `connection corp: the vault does not hold the value of token ""`},
+		} {
+			if test.err == nil || test.err.Error() != test.want {
+				t.Errorf("got  %v\nwant %s", test.err, test.want)
+			}
+		}
+		if err := e.Start(ctx, "corp", StartOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct {
+			err  error
+			want string
+		}{
+			{e.Start(ctx, "corp", StartOptions{Force: true}), "is in phase plan"},
+			{e.Adopt(ctx, "corp", ""), "connection corp: its rotation is not blocked, it is in phase plan"},
+			{e.Reset(ctx, "corp"), "connection corp: its rotation is not blocked, it is in phase plan"},
+			{e.Approve(ctx, "corp", "x"), "connection corp: token x is not one that this rotation wants to delete; those are: none"},
+		} {
+			if test.err == nil || !strings.Contains(test.err.Error(), test.want) {
+				t.Errorf("got  %v\nwant %s", test.err, test.want)
+			}
+		}
+	})
+}
+
+func TestAStopLetsTheActInFlightFinish(t *testing.T) {
+	s := usual()
+	s.limit = 2 * time.Hour
+	s.hands = map[string]func(*lab){"aws.create#1": func(l *lab) {
+		l.current.stop()
+		time.Sleep(2 * time.Second)
+	}}
+	s.after = time.Minute
+	play(t, s, func(t *testing.T, o outcome) {
+		rec, err := decodeRecord(o.lab.memory.records[o.lab.at.Key()].content, o.lab.at.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(rec.Rotation.Creates); n != 1 || !rec.Rotation.Creates[0].done() || rec.Lease.Holder != "" || len(o.lab.memory.values()) != 1 {
+			t.Errorf("creates %+v, lease %+v", rec.Rotation.Creates, rec.Lease)
+		}
+	})
+}
+
+func TestTheLeaseIsNotWaitedOutForAHolderThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
+		b := newBook(l.open(), l.at.Key())
+		if _, err := b.open(t.Context(), l.at.Binding, "corp"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := seize(t.Context(), b, "first", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := seize(t.Context(), b, "second", func(string) bool { return false }); !errors.Is(err, errHeldElsewhere) {
+			t.Errorf("two hold the lease: %v", err)
+		}
+		if _, err := seize(t.Context(), b, "second", func(holder string) bool { return holder == "first" }); err != nil {
+			t.Error(err)
+		}
+	})
+}
