@@ -30,6 +30,7 @@ const (
 	suspended    fault = "suspended"     // the process sleeps past its lease, then makes the call
 	sleptAfter   fault = "slept after"   // the process sleeps past its lease after the call
 	tornWrite    fault = "torn write"    // half of the bytes are there, and the process dies
+	fullDisk     fault = "full disk"     // from now on, for two hours, the store takes nothing for which no room was reserved
 	unsafePlace  fault = "unsafe place"  // the store is not where it can keep its promises
 	stopped      fault = "stopped"       // SIGTERM while the call is on its way; another process follows
 )
@@ -66,6 +67,7 @@ type lab struct {
 	dates   map[string]bridge.Token // of the tokens that were there, by id
 	trusted bool                    // this binding's rotation was proven before
 	extra   []*session              // processes beside the one
+	room    time.Time               // when the disk has room again; zero: it has
 	ctx     context.Context         // ends with the play
 	current *session                // the process that was started last
 	witness func(*session, string)  // sees every act before it is made
@@ -167,9 +169,16 @@ func (s *session) kill() {
 
 // access is one call to the store, where a fault may lie in wait.
 func (s *session) access(ctx context.Context, name string, do func(fault) error) error {
-	return s.call(ctx, name, func(f fault) error { return do(f) }, func() error {
-		return fmt.Errorf("%s: no space left on device", name)
-	})
+	full := func() error { return fmt.Errorf("%s: no space left on device", name) }
+	return s.call(ctx, name, func(f fault) error {
+		if f == fullDisk {
+			s.lab.room = time.Now().Add(2 * time.Hour)
+		}
+		if time.Now().Before(s.lab.room) && name != "vault.write" && name != "vault.destroy" {
+			return full()
+		}
+		return do(f)
+	}, full)
 }
 
 // quietly is an access that is no occurrence of its own.
@@ -271,7 +280,7 @@ func (s *session) call(ctx context.Context, name string, do func(fault) error, r
 			return lost // whoever hangs up does not hear the answer
 		}
 		return err
-	case none, staleRead: // reading knows what is stale
+	case none, staleRead, fullDisk: // the port knows what is stale, and the store what is full
 	}
 	if ctx.Err() != nil {
 		return &bridge.Error{Reason: bridge.ReasonTimeout, Op: name, Detail: ctx.Err().Error(), Unsent: true}

@@ -21,8 +21,10 @@ import (
 func kinds(name string) []fault {
 	switch name {
 	case "journal.save":
-		return []fault{refused, answerLost, killedBefore, killedAfter, sleptAfter, stopped}
-	case "vault.reserve", "vault.destroy":
+		return []fault{refused, answerLost, killedBefore, killedAfter, sleptAfter, stopped, fullDisk}
+	case "vault.reserve":
+		return []fault{refused, killedBefore, killedAfter, fullDisk}
+	case "vault.destroy":
 		return []fault{refused, killedBefore, killedAfter}
 	case "vault.write":
 		return []fault{refused, killedBefore, killedAfter, tornWrite, stopped}
@@ -76,9 +78,11 @@ func rememberOld(l *lab) {
 }
 
 // repair is the scenario of a token that has expired: the job is in quarantine, both
-// slots are taken by the dead, so that a token is deleted first, and the job started.
+// slots are taken by the dead, so that a token is deleted first, and the job started. A
+// canary is provisioned.
 func repair() scenario {
 	s := short()
+	s.prepare = withCanary
 	s.spec.Tokens = []world.TokenSpec{{Age: 368 * day1, Left: -3 * day1, Saved: true}, {Age: 400 * day1, Left: -35 * day1}}
 	s.spec.QuarantinedFor = 3*day1 - time.Hour
 	return s

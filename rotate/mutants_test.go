@@ -82,15 +82,21 @@ func TestTheMutant(t *testing.T) {
 	}
 }
 
+// callsOf records the calls of a rotation, however it ends.
+func callsOf(t *testing.T, base func() scenario) (trace []string) {
+	play(t, base(), func(_ *testing.T, o outcome) { trace = slices.Clone(o.lab.trace) })
+	return trace
+}
+
 // mutantTrials are all trials of the matrices that can be told without playing others.
 func mutantTrials(t *testing.T) []trial {
-	var trace []string
-	play(t, short(), func(_ *testing.T, o outcome) { trace = slices.Clone(o.lab.trace) })
+	trace := callsOf(t, short)
 	whole := trial{scenario: short(), name: "whole", allowed: []string{"done"}}
 	repaired := trial{scenario: repair(), name: "repaired", allowed: []string{"done"}}
 	trials := append([]trial{whole, repaired}, situations()...)
 	trials = append(append(trials, traps()...), stalemates()...)
 	trials = append(trials, singlesOf("", trace, short)...)
+	trials = append(trials, singlesOf("repair ", callsOf(t, repair), repair)...)
 	trials = append(trials, replicas(trace)...)
 	return append(trials, actorsAt(trace)...)
 }
