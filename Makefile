@@ -80,10 +80,10 @@ bench: ## benchmarks, each beside its floor
 	$(GO) test -run '^$$' -bench . -benchmem ./collector
 
 matrix: ## every scenario of the rotation's crash and quirk matrices, and of the one on the wire
-	MATRIX=full $(GO) test ./rotate ./internal/app -run 'Matrix|ALongLog' -count=1 -timeout 90m -v
+	MATRIX=full $(GO) test ./rotate ./internal/app -run 'Matrix|ALongLog' -count=1 -timeout 120m -v
 
 mutants: ## every deliberate mistake in the rotation must be caught
-	MUTANTS=full $(GO) test ./rotate -run 'Mutants' -count=1 -timeout 60m -v
+	MUTANTS=full $(GO) test ./internal/state ./rotate -run '^TestMutants$$' -count=1 -timeout 60m -v
 
 soak: build ## 100 × kill -9 of the real binary in the middle of rotations
 	SOAK=100 $(GO) test -tags e2e -count=1 -timeout 60m -parallel 12 -v -run Soak ./test/e2e
