@@ -22,7 +22,8 @@ type Options struct {
 	Stdin      io.Reader
 	Stdout     io.Writer
 
-	Transport http.RoundTripper // of every outgoing call; nil: made from the configuration
+	Transport http.RoundTripper        // of every outgoing call; nil: made from the configuration
+	Gone      func(holder string) bool // whether the holder of a lease is no more; nil: the kernel is asked
 }
 
 // connect builds the clients that a configuration needs; it makes no call.
@@ -46,7 +47,7 @@ func (o Options) connect(c *config.Config, observe func(service, code string), v
 func (o Options) connectWithVault(c *config.Config, observe func(service, code string), directory *state.Directory,
 	snapshot func(string) (bridge.Snapshot, bool),
 ) (*clouds, *rotate.Engine, error) {
-	r := newRotations(directory, 1, snapshot, nil, o.Logger)
+	r := o.newRotations(directory, 1, snapshot, nil, o.Logger)
 	built, err := o.connect(c, observe, r.tokenValue)
 	if err != nil {
 		return nil, nil, err

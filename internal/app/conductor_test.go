@@ -93,7 +93,7 @@ func (c *conductor) befall(r *http.Request) (*http.Response, error) {
 	case killedBefore:
 		c.kill()
 		return nil, errKilled
-	case lostAnswer, garbledAnswer, killedAfter:
+	case lostAnswer, garbledAnswer, killedAfter, nothingHappens:
 	}
 	response, err := c.next.RoundTrip(r)
 	if err != nil {

@@ -27,7 +27,7 @@ func expectLines(t *testing.T, text string, lines ...string) {
 
 func TestDoctor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp"), world.Quarantined("ill")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp"), world.Quarantined("ill")})
 		corp := l.examine("corp")
 		expectLines(t, corp, "this machine\n", "ok      state directory", "tenant tenant-1\n", "ok      provisioning log",
 			"ok      SCIM endpoint                  accepts the token (200)", "ok      rotation: test connection      good")
@@ -45,7 +45,7 @@ func TestDoctor(t *testing.T) {
 // What is missing is named: the permission, and where calls may come from.
 func TestDoctorNamesWhatIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
 		l.With(func(w *world.World) {
 			w.Deny(world.ActorExporter, world.ReadProvisioningLog, world.DenyMissing)
 			w.Deny(world.ActorExporter, world.ListBearerTokensAction, world.DenySCP)

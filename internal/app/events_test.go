@@ -110,7 +110,7 @@ func (b *halfBody) Read(into []byte) (int, error) {
 // entry once in the end.
 func TestKilledWhileReadingTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
 		l.edit("events: 15s", "events: 5m")
 		l.start()
 		time.Sleep(30 * time.Minute) // also what is written with a delay is counted by now
@@ -163,7 +163,7 @@ func TestALongLogIsStreamed(t *testing.T) {
 		entries = 1_000_000
 	}
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
 		l.edit("events: 15s", "events: 5m")
 		l.start()
 		time.Sleep(20 * time.Minute)

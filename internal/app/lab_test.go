@@ -40,7 +40,10 @@ type lab struct {
 	logs   *transcript
 	client *http.Client
 	stop   func()
-	around func(http.RoundTripper) http.RoundTripper // what stands before the clouds, if anything
+
+	exporter *Exporter                                 // the one that runs
+	gone     func(holder string) bool                  // of leases; nil: as the program thinks
+	around   func(http.RoundTripper) http.RoundTripper // what stands before the clouds, if anything
 }
 
 // The simulator's config reads everything all the time; tests that need hours say less.
@@ -52,9 +55,9 @@ const (
 const simulated = "https://127.0.0.1:10198"
 
 // furnish is a lab whose exporter does not run yet; its config file can still be changed.
-func furnish(t *testing.T, specs []world.ConnectionSpec, quirks *world.Quirks) *lab {
+func furnish(t *testing.T, specs []world.ConnectionSpec) *lab {
 	t.Helper()
-	w := world.New(world.Options{Seed: 1, Quirks: quirks})
+	w := world.New(world.Options{Seed: 1})
 	for _, spec := range specs {
 		w.Add(spec)
 	}
@@ -134,8 +137,9 @@ func (l *lab) start() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.exporter = exporter
 	transport := simulator.Transport(l.Simulator)
-	exporter.options.Transport = transport
+	exporter.options.Transport, exporter.options.Gone = transport, l.gone
 	if l.around != nil {
 		exporter.options.Transport = l.around(transport)
 	}
@@ -214,7 +218,7 @@ func (l *lab) command(run func(context.Context, Options) error) string {
 	out := &transcript{}
 	transport := simulator.Transport(l.Simulator)
 	err := run(context.Background(), Options{
-		ConfigFile: l.path("exporter.yml"), Stdout: out, Transport: transport,
+		ConfigFile: l.path("exporter.yml"), Stdout: out, Transport: transport, Gone: l.gone,
 		Logger: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	transport.Wait()

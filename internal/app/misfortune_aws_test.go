@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -158,7 +159,7 @@ func TestSCIMRefuses(t *testing.T) {
 		},
 	}
 	for _, status := range []int{401, 403, 429, 500} {
-		rows[fmt.Sprint(status)] = misfortune{
+		rows[strconv.Itoa(status)] = misfortune{
 			faults: []simulator.Fault{{Status: status, Code: "Whatever", Operation: "SCIM GET ServiceProviderConfig"}}, shows: answered(status),
 		}
 	}

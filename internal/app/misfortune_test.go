@@ -51,7 +51,7 @@ func newWard(t *testing.T) *ward {
 	t.Helper()
 	hit, safe := world.Healthy("hit"), world.Healthy("safe")
 	safe.TenantID, safe.Account, safe.Region = "22222222-2222-4222-8222-222222222222", "444455556666", "us-east-1"
-	w := &ward{lab: furnish(t, []world.ConnectionSpec{hit, safe}, nil)}
+	w := &ward{lab: furnish(t, []world.ConnectionSpec{hit, safe})}
 	w.hit = w.access.Connections[0]
 	w.edit(hasty, everyMinute)
 	// A host name of its own, so that what happens on the wire can happen to hit alone.

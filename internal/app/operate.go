@@ -64,7 +64,7 @@ func openDesk(options Options, pace int) (*desk, error) {
 	}
 	log := quiet(options.Logger)
 	d.watch = watch.New(readings(c, built, forgetful{}, log), nil)
-	r := newRotations(d.directory, pace, d.watch.Snapshot, nil, log)
+	r := options.newRotations(d.directory, pace, d.watch.Snapshot, nil, log)
 	r.configure(c, built)
 	d.engine = r.engine
 	return d, nil

@@ -19,7 +19,7 @@ func (l *lab) begin(how StartOptions) string {
 // A dry run needs no place to keep anything, and nothing but enabled lets a command act.
 func TestOnlyEnabledActs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
 		l.edit("mode: enabled", "mode: dry_run")
 		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "connection expiring: rotation.mode is dry_run: set it to enabled, or ask for --dry-run")
 		l.edit("state: {directory: state}\n", "")
@@ -38,7 +38,7 @@ func TestOnlyEnabledActs(t *testing.T) {
 // no rotation is wanted any more: the file holds the value that was retired.
 func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
 		if said := l.begin(StartOptions{Connection: "expiring"}); !strings.Contains(said, "done: token") {
 			t.Fatalf("the rotation: %s", said)
 		}

@@ -13,7 +13,7 @@ import (
 // The rotation's own identity has a credential that ends, too.
 func TestCredentialsOfTheRotationsTenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
 		text := l.read("exporter.yml")
 		tenant := text[strings.Index(text, "  - name: tenant-1"):strings.Index(text, "connections:")]
 		l.edit("connections:", strings.Replace(tenant, "name: tenant-1", "name: rotator", 1)+"connections:")
@@ -31,7 +31,7 @@ func TestCredentialsOfTheRotationsTenant(t *testing.T) {
 // What is never to be read is neither up nor down.
 func TestSourcesSwitchedOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
 		l.edit("{tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}",
 			"{scim: 0, events: 0, app_credentials: 0}")
 		l.start()
@@ -52,7 +52,7 @@ func TestSourcesSwitchedOff(t *testing.T) {
 // Two connections that turn out to be the same go on being read, and neither rotates.
 func TestTwoConnectionsThatResolveToTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
 		text := l.read("exporter.yml")
 		connection := text[strings.Index(text, "  - name: expiring"):strings.Index(text, "state:")]
 		twin := strings.Replace(connection, "name: expiring", "name: twin\n    service_principal_id: "+l.access.Connections[0].ServicePrincipalID, 1)

@@ -95,9 +95,9 @@ func TestReload(t *testing.T) {
 
 // A request that a reload overtakes finds no webhook section: then nobody may pass.
 func TestNobodyPassesAWebhookThatIsGone(t *testing.T) {
-	l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+	l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
 	l.edit("webhook: {bearer_token_file: webhook-token}\n", "")
-	r := newRotations(nil, 1, nil, nil, discard())
+	r := Options{}.newRotations(nil, 1, nil, nil, discard())
 	e := &Exporter{options: Options{ConfigFile: l.path("exporter.yml"), Logger: discard()}, rotation: r, requests: newCounter()}
 	generation, err := e.prepare()
 	if err != nil {

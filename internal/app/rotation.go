@@ -27,13 +27,16 @@ type rotations struct {
 
 // newRotations builds the engine. snapshot is the last reading of a connection, changed
 // is told when a rotation has changed something.
-func newRotations(directory *state.Directory, pace int,
+func (o Options) newRotations(directory *state.Directory, pace int,
 	snapshot func(string) (bridge.Snapshot, bool), changed func(string), log *slog.Logger,
 ) *rotations {
 	options := rotate.Options{
 		Journal: noState{}, Vault: noState{},
 		Holder: holder(), Gone: gone, Pace: pace,
 		Snapshot: snapshot, Changed: changed, Logger: log,
+	}
+	if o.Gone != nil {
+		options.Gone = o.Gone
 	}
 	if directory != nil {
 		options.Journal, options.Vault = directory.Journal(), directory.Vault()

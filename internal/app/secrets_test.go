@@ -53,7 +53,8 @@ func (l *lab) rotated() bridge.RotationRecord {
 // value that the program has held.
 func TestRotationThroughTheRealClientsShowsNoSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+		l.edit(hasty, unhurried)
 		secrets := map[string]string{
 			"client secret": strings.TrimSpace(l.read("client-secret-tenant-1")),
 			"webhook token": strings.TrimSpace(l.read("webhook-token")),
@@ -137,7 +138,7 @@ func TestRotationThroughTheRealClientsShowsNoSecret(t *testing.T) {
 func TestRefusedSecretsAreNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const planted = "pl4nted-wr0ng-secret"
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
 		l.write("client-secret-tenant-1", planted)
 		l.write("scim-token-corp", planted)
 		l.start()

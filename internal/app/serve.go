@@ -62,7 +62,7 @@ func (e *Exporter) run(ctx context.Context) error {
 	if err := e.open(first.config); err != nil {
 		return err
 	}
-	e.rotation = newRotations(e.journal, e.pace, e.snapshot, e.refresh, e.log)
+	e.rotation = e.options.newRotations(e.journal, e.pace, e.snapshot, e.refresh, e.log)
 	if err := e.register(); err != nil {
 		return err
 	}

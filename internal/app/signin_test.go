@@ -40,7 +40,7 @@ func TestWaysToSignIn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+				l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
 				tenant := l.access.Tenants[0]
 				registration := tenant.Registration
 				l.edit("client_secret_file: client-secret-tenant-1", prepare(t, l, &registration))
@@ -76,7 +76,7 @@ func withCertificate(t *testing.T, l *lab, r *world.AppRegistration) string {
 // A new client secret is used without a reload, at the next sign-in.
 func TestClientSecretIsReplacedWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
 		tenant := l.access.Tenants[0]
 		l.start()
 		time.Sleep(settle)

@@ -24,7 +24,7 @@ func office(t *testing.T) *lab {
 	for i := range specs {
 		specs[i].Account = fmt.Sprintf("%012d", i+1)
 	}
-	l := furnish(t, specs, nil)
+	l := furnish(t, specs)
 	l.edit(hasty, unhurried)
 	for connection, mode := range map[string]string{"off": "disabled", "trial": "dry_run"} {
 		part := section(l.read("exporter.yml"), connection)
@@ -266,7 +266,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil)
+				l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
 				l.edit(hasty, unhurried)
 				l.start()
 				time.Sleep(15 * time.Minute)
@@ -315,7 +315,7 @@ func TestConfigurationChangesInTheMiddle(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				other := world.Healthy("other")
 				other.Account = "444455556666"
-				l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring"), other}, nil)
+				l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring"), other})
 				l.edit(hasty, unhurried)
 				l.start()
 				time.Sleep(15 * time.Minute)

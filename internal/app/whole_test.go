@@ -15,7 +15,7 @@ import (
 // The smallest useful configuration: everything else is discovered.
 func TestEightLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
 		tenant := l.access.Tenants[0]
 		l.write("exporter.yml", fmt.Sprintf(`tenants:
   - tenant_id: %s
@@ -125,7 +125,7 @@ func unixText(begin time.Time, days int) string {
 // it is old goes, no error becomes a number, and nobody has to restart anything.
 func TestCloudsDieAndComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("corp")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("corp")})
 		l.start()
 		time.Sleep(settle)
 		healthy := l.series()

@@ -159,7 +159,7 @@ func (w *wired) judge(t *testing.T, allowed []string) {
 // of the acts and a sample of the rest that is always the same.
 func TestWireMatrix(t *testing.T) {
 	var trace []string
-	furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil) // for its environment
+	furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}) // for its environment
 	synctest.Test(t, func(t *testing.T) {
 		undisturbed := rotateOnce(t, -1, nothingHappens)
 		undisturbed.judge(t, []string{"done"})

@@ -1,0 +1,110 @@
+package app
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"net/http"
+	"runtime/pprof"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	azlog "github.com/Azure/azure-sdk-for-go/sdk/azcore/log"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// bug is a transport with a mistake in it: when it is told to, it panics and takes
+// everything along that it can get hold of.
+type bug struct {
+	next    http.RoundTripper
+	strikes atomic.Bool
+	holds   func() []any
+}
+
+// RoundTrip implements http.RoundTripper.
+func (b *bug) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.strikes.Load() && strings.HasSuffix(r.URL.Path, "/ServiceProviderConfig") {
+		var text strings.Builder
+		for _, held := range b.holds() {
+			fmt.Fprintf(&text, "%v %+v %#v %s %q\n", held, held, held, held, held)
+		}
+		panic(text.String())
+	}
+	return b.next.RoundTrip(r)
+}
+
+// A panic over live values, all goroutines in the middle of a rotation, and Azure's SDK
+// asked to log all that it does: none of them shows a value. (AWS's SDK logs only what
+// its caller's code asks for, and nothing here does.)
+func TestDumpsShowNoSecret(t *testing.T) {
+	var sdk transcript
+	azlog.SetListener(func(event azlog.Event, message string) { _, _ = fmt.Fprintf(&sdk, "%s %s\n", event, message) })
+	t.Cleanup(func() { azlog.SetListener(nil) })
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+		l.edit(hasty, unhurried)
+		b := &bug{}
+		l.around = func(next http.RoundTripper) http.RoundTripper { b.next = next; return b }
+		l.start()
+		time.Sleep(15 * time.Minute)
+		secrets := map[string]string{
+			"client secret": strings.TrimSpace(l.read("client-secret-tenant-1")),
+			"webhook token": strings.TrimSpace(l.read("webhook-token")),
+			"SCIM token":    strings.TrimSpace(l.read("scim-token-expiring")),
+		}
+		if status, answer := l.alert(); status != http.StatusAccepted {
+			t.Fatalf("%d %s", status, answer)
+		}
+		dumps := map[string]string{}
+		l.until("the save", func() bool {
+			var dump bytes.Buffer
+			if err := pprof.Lookup("goroutine").WriteTo(&dump, 2); err != nil {
+				t.Fatal(err)
+			}
+			dumps[fmt.Sprint("goroutines ", len(dumps))] = dump.String()
+			return l.Calls()["PUT secrets"] > 0
+		})
+		record := l.ends("expiring")
+		l.With(func(now *world.World) { secrets["new SCIM token"] = now.TokenValue(record.NewTokenID) })
+
+		e := l.exporter
+		b.holds = func() []any {
+			snapshot, _ := e.snapshot("expiring")
+			id, value, err := e.tokenValue(t.Context(), "expiring")
+			if value.Reveal() != secrets["new SCIM token"] {
+				t.Errorf("the live value of token %s is not the new one: %v", id, err)
+			}
+			return []any{
+				e.current.Load().config, snapshot, snapshot.Binding, value, &value, []bridge.Secret{value}, map[string]bridge.Secret{id: value},
+				bridge.IssuedToken{Value: value}, bridge.Credential{Key: bridge.CredentialKeySecretToken, Value: value},
+				fmt.Errorf("saving %v: %w", bridge.Credential{Value: value}, bridge.ErrUnreadable),
+			}
+		}
+		b.strikes.Store(true)
+		time.Sleep(2 * time.Hour)
+		if !strings.Contains(l.logs.String(), "panic while reading") {
+			t.Fatal("there was no panic")
+		}
+		l.series().holds(t, `entra_aws_source_up{connection="expiring",source="scim"} 0`, `entra_aws_source_up{connection="expiring",source="job"} 1`)
+		maps.Copy(dumps, map[string]string{"the log": l.logs.String(), "the page": l.get("/"), "metrics": l.get("/metrics"), "Azure's SDK": sdk.String()})
+		if len(sdk.String()) < 1000 || len(dumps["goroutines 0"]) < 1000 {
+			t.Fatalf("hardly anything was dumped: %d bytes of the SDK's, %d of goroutines", len(sdk.String()), len(dumps["goroutines 0"]))
+		}
+		for where, dump := range dumps {
+			for what, value := range secrets {
+				if len(value) < 8 {
+					t.Fatalf("the %s is %q", what, value)
+				}
+				if strings.Contains(dump, value) {
+					t.Errorf("%s shows the %s", where, what)
+				}
+			}
+		}
+		t.Logf("%d dumps, %d KiB of them Azure's SDK's log", len(dumps), len(sdk.String())>>10)
+	})
+}
