@@ -47,11 +47,18 @@ type ward struct {
 
 const everyMinute = "intervals: {tokens: 1m, scim: 1m, usage: 1m, job: 1m, events: 1m, certificates: 1m, app_credentials: 1m}"
 
-func newWard(t *testing.T) *ward {
-	t.Helper()
+func hitAndSafe() *world.World {
 	hit, safe := world.Healthy("hit"), world.Healthy("safe")
 	safe.TenantID, safe.Account, safe.Region = "22222222-2222-4222-8222-222222222222", "444455556666", "us-east-1"
-	w := &ward{lab: furnish(t, []world.ConnectionSpec{hit, safe})}
+	w := world.New(world.Options{Seed: 1})
+	w.Add(hit)
+	w.Add(safe)
+	return w
+}
+
+func newWard(t *testing.T) *ward {
+	t.Helper()
+	w := &ward{lab: settleIn(t, hitAndSafe())}
 	w.hit = w.access.Connections[0]
 	w.edit(hasty, everyMinute)
 	// A host name of its own, so that what happens on the wire can happen to hit alone.
@@ -84,8 +91,12 @@ func (w *ward) strike(fault simulator.Fault) {
 // suffer runs the rows, each in a bubble and an exporter of its own.
 func suffer(t *testing.T, rows map[string]misfortune) {
 	t.Helper()
+	admit(t, hitAndSafe()) // the environment is the same for all
 	for name, row := range rows {
-		t.Run(name, func(t *testing.T) { synctest.Test(t, row.test) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, row.test)
+		})
 	}
 }
 

@@ -1,0 +1,177 @@
+package app
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// The quirks that touch a reading, in groups of those that could touch each other. The
+// clients' own tests play the full product of each side against every method; here every
+// combination of each group passes through the whole program once.
+func readingQuirks() [][]string {
+	return [][]string{
+		{"settings_keys", "secrets_get", "extra_keys", "base_address", "graph_errors", "failing_user"}, // the job
+		{"list_values", "list_order", "token_times", "json_version", "list_lag"},                       // the tokens
+		{"source_address", "cloudtrail", "cloudtrail_delay", "empty_cycles", "log_delay"},              // probe, usage, events
+		{"retry_after", "error_bodies"}, // how either side refuses
+	}
+}
+
+// actQuirks touch only what a rotation does: package rotate plays them.
+func actQuirks() []string {
+	return []string{
+		"put_secrets", "test_lag", "inline_test", "engine_reads", "quarantine_after", "recovery", "third_create", "new_lag", "deleted_lag", "nodes",
+	}
+}
+
+// combinations lists every choice of values of some quirks.
+func combinations(all []world.Quirk, names []string) []map[string]string {
+	list := []map[string]string{{}}
+	for _, quirk := range all {
+		if !slices.Contains(names, quirk.Name) {
+			continue
+		}
+		var longer []map[string]string
+		for _, chosen := range list {
+			for _, value := range quirk.Values {
+				more := map[string]string{quirk.Name: value}
+				for name, value := range chosen {
+					more[name] = value
+				}
+				longer = append(longer, more)
+			}
+		}
+		list = longer
+	}
+	return list
+}
+
+func TestReadingsUnderEveryQuirk(t *testing.T) {
+	probe := simulator.New(world.New(world.Options{}), simulator.Options{})
+	all, _ := probe.Quirks()
+	known := actQuirks()
+	runs := 0
+	var groups [][]map[string]string
+	for _, names := range readingQuirks() {
+		known = append(known, names...)
+		group := combinations(all, names)
+		groups = append(groups, group)
+		runs = max(runs, len(group))
+	}
+	for _, quirk := range all {
+		if !slices.Contains(known, quirk.Name) {
+			t.Errorf("the quirk %s is new: does it touch a reading?", quirk.Name)
+		}
+	}
+	furnish(t, []world.ConnectionSpec{world.Healthy("corp")}) // the environment is the same for all
+	for run := range runs {
+		quirks := map[string]string{}
+		for _, group := range groups {
+			for name, value := range group[run%len(group)] {
+				quirks[name] = value
+			}
+		}
+		t.Run(fmt.Sprint(run), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { readsRightly(t, quirks) })
+			if t.Failed() {
+				t.Logf("under %v", quirks)
+			}
+		})
+	}
+	for i, names := range readingQuirks() {
+		t.Logf("%d combinations of %s", len(groups[i]), strings.Join(names, ", "))
+	}
+}
+
+// readsRightly runs an exporter for some hours under these quirks, while people work:
+// what the page shows is right, or not there.
+func readsRightly(t *testing.T, quirks map[string]string) {
+	w := world.New(world.Options{Seed: 1})
+	w.Add(world.Healthy("corp"))
+	l := settleIn(t, w)
+	for name, value := range quirks {
+		if err := l.SetQuirk(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.edit(hasty, "intervals: {tokens: 30m, scim: 30m, usage: 30m, job: 30m, events: 15m, certificates: 1h, app_credentials: 1h}")
+	if quirks["json_version"] == world.JSON10 {
+		l.edit("      endpoints:\n", "      endpoints:\n        token_service_json_version: \"1.0\"\n")
+	}
+	at := l.access.Connections[0]
+	for _, operation := range []string{"GET job", "ListBearerTokens"} { // refused once, and told when to come back
+		refusal := simulator.Fault{Operation: operation, Status: 429, Code: "TooManyRequestsException", RetryAfter: "9", Times: 1}
+		if quirks["retry_after"] == simulator.RetryAfterDate {
+			refusal.RetryAfter, refusal.RetryAfterDate = "", simulator.Duration(9*time.Second)
+		}
+		l.fault(refusal)
+	}
+	l.start()
+	time.Sleep(30 * time.Minute)
+	for _, hand := range []simulator.Hand{{Do: "add_user", UserName: "ann@example.com"}, {Do: "create_token"}} {
+		if _, err := l.Act(hand); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(3 * time.Hour)
+	page := l.series()
+
+	page.holds(t, `entra_aws_scim_tokens{connection="corp"} 2`, `entra_aws_scim_token_slots{connection="corp"} 2`,
+		`entra_aws_provisioning_job_status{connection="corp",status="active"} 1`,
+		`entra_aws_provisioning_schedule_state{connection="corp",state="active"} 1`,
+		`entra_aws_provisioning_interval_seconds{connection="corp"} 2400`,
+		`entra_aws_provisioning_synchronized_entries{connection="corp",kind="User to User"} 4`,
+		`entra_aws_provisioning_events_total{action="create",connection="corp",status="success"} 1`,
+		`entra_aws_saml_unexpected_signer{connection="corp"} 0`)
+	if first, _ := page.value(t, fmt.Sprintf(`entra_aws_scim_token_expiry_timestamp_seconds{connection="corp",token_id=%q}`, at.TokenIDs[0])); int64(first) != epochOf(265) {
+		t.Errorf("the token expires at %d, want %d", int64(first), epochOf(265))
+	}
+	if trusted := page.with("saml_certificate_trusted", "} 1"); len(trusted) != 1 {
+		t.Errorf("trusted: %v", trusted)
+	}
+	if up, failed := page.with("source_up", "} 1"), page.with("source_errors_total"); len(up) != 7 || len(failed) != 0 {
+		t.Errorf("up are only %v, failed: %v", up, failed)
+	}
+	l.touched(t, page, quirks)
+}
+
+// touched looks at what a quirk makes another.
+func (l *lab) touched(t *testing.T, page page, quirks map[string]string) {
+	t.Helper()
+	one := func(when bool, series string) {
+		t.Helper()
+		if found := page.with(series); len(found) > 0 != when {
+			t.Errorf("%s: %v, want it %v", series, found, when)
+		}
+	}
+	served := quirks["secrets_get"] == world.Served
+	one(served && quirks["settings_keys"] == world.KeysPresent, `entra_aws_provisioning_notification_enabled{connection="corp"} 1`)
+	one(served && quirks["settings_keys"] == world.KeysAbsent, `entra_aws_provisioning_notification_enabled{connection="corp"} 0`)
+	open := quirks["source_address"] == world.SourceOpen
+	one(open, `entra_aws_scim_probe_success{connection="corp"} 1`)
+	one(!open, `entra_aws_scim_probe_success{connection="corp"} 0`)
+	fails := quirks["failing_user"] == world.OneUserFails
+	one(fails, `entra_aws_provisioning_last_cycle_state{connection="corp",state="entry_level_errors"} 1`)
+	one(!fails, `entra_aws_provisioning_last_cycle_state{connection="corp",state="succeeded"} 1`)
+	one(!fails, `entra_aws_provisioning_events_total{action="create",connection="corp",status="failure"} 0`)
+	for _, line := range page.with("scim_token_last_used") {
+		used, _ := page.value(t, line[:strings.LastIndexByte(line, ' ')])
+		at := time.Unix(int64(used), 0)
+		if !strings.Contains(line, l.access.Connections[0].TokenIDs[0]) || at.After(time.Now()) || time.Since(at) > 4*time.Hour {
+			t.Errorf("nobody used that token then: %s", line)
+		}
+	}
+}
+
+// epochOf is so many days after a bubble's clock began.
+func epochOf(days int) int64 {
+	return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, days).Unix()
+}
