@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -20,6 +21,9 @@ type StartOptions struct {
 	Value   bridge.Secret
 }
 
+// ErrOpen: a rotation of the connection is open already; Carry goes on with it.
+var ErrOpen = errors.New("a rotation is open already")
+
 // Start begins a rotation in the journal, as a person asks. Carry takes it to its end;
 // a server on the same journal would, too.
 func (e *Engine) Start(ctx context.Context, connection string, options StartOptions) error {
@@ -30,9 +34,6 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 	if c.Policy.Mode != bridge.RotationEnabled {
 		return fmt.Errorf("connection %s: rotation.mode is %s: set it to enabled, or ask for --dry-run", connection, cmp.Or(c.Policy.Mode, bridge.RotationDisabled))
 	}
-	if c.Policy.Issuer == bridge.IssuerOperator && options.TokenID == "" {
-		return fmt.Errorf("connection %s: rotation.issuer is operator: create a token at AWS and give it with --token-stdin --token-id", connection)
-	}
 	binding, err := e.bindingOf(ctx, c)
 	if err != nil {
 		return err
@@ -41,6 +42,12 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 	rec, err := b.open(ctx, binding, c.Name)
 	if err != nil {
 		return err
+	}
+	if open := rec.Rotation; open != nil && open.Blocked == nil {
+		return fmt.Errorf("connection %s: %w: %s is in phase %s", connection, ErrOpen, open.ID, open.Phase)
+	}
+	if c.Policy.Issuer == bridge.IssuerOperator && options.TokenID == "" {
+		return fmt.Errorf("connection %s: rotation.issuer is operator: create a token at AWS and give it with --token-stdin --token-id", connection)
 	}
 	snapshot, _ := e.options.Snapshot(connection)
 	err = e.mayBegin(c, rec, snapshot, time.Now())
@@ -52,17 +59,45 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 		return fmt.Errorf("connection %s: %w", connection, err)
 	}
 	if options.TokenID != "" {
-		s, name := safe{e.options.Vault, b.key}, "offered-"+options.TokenID
-		if err := s.reserve(ctx, name); err != nil {
-			return err
-		}
-		if err := s.put(ctx, name, options.TokenID, options.Value); err != nil {
-			return err
+		if err := e.keepOffered(ctx, c, safe{e.options.Vault, b.key}, options); err != nil {
+			return fmt.Errorf("connection %s: %w", connection, err)
 		}
 	}
 	return e.begin(ctx, c, b, binding, beginning{
 		trigger: TriggerOperator, forced: options.Force || options.TokenID != "", retire: options.Retire, offered: options.TokenID,
 	})
+}
+
+// keepOffered puts the value of a token that a person made into the vault. Another value
+// that was given before gives way only if AWS refuses it: then it was a slip.
+func (e *Engine) keepOffered(ctx context.Context, c Connection, s safe, options StartOptions) error {
+	name := "offered-" + options.TokenID
+	keep := func() error {
+		if err := s.reserve(ctx, name); err != nil {
+			return err
+		}
+		return s.put(ctx, name, options.TokenID, options.Value)
+	}
+	err := keep()
+	if !errors.Is(err, errAnother) {
+		return err
+	}
+	_, before, err := s.get(ctx, name)
+	if err != nil {
+		return err
+	}
+	probe, err := read(ctx, func(ctx context.Context) (bridge.Probe, error) { return c.Clouds.SCIM.ProbeToken(ctx, before) })
+	switch {
+	case err != nil:
+		return fmt.Errorf("the vault holds another value of token %s, and AWS cannot be asked which is right: %w", options.TokenID, err)
+	case probe.StatusCode != http.StatusUnauthorized:
+		return fmt.Errorf("the vault holds another value of token %s, which AWS does not refuse (it answers %d): is what you gave the value of that token?",
+			options.TokenID, probe.StatusCode)
+	}
+	if err := s.vault.Destroy(ctx, s.key(name)); err != nil {
+		return fmt.Errorf("destroying a vault entry: %w", err)
+	}
+	return keep()
 }
 
 // Carry takes the open rotation of a connection to its end, and reports each step. It

@@ -19,6 +19,9 @@ const (
 // errValueLost: the vault does not hold a readable value where it should.
 var errValueLost = errors.New("the vault holds no readable value")
 
+// errAnother: the entry that was to be written holds another value already.
+var errAnother = fmt.Errorf("%w: another one is there", errValueLost)
+
 // entry is what the vault keeps of a token.
 type entry struct {
 	Kind    string `json:"kind"`
@@ -84,7 +87,7 @@ func (s safe) put(ctx context.Context, name, tokenID string, value bridge.Secret
 		return err
 	}
 	if id != tokenID || !kept.Equal(value) {
-		return fmt.Errorf("%w: entry %s holds something else than was written", errValueLost, name)
+		return fmt.Errorf("%w: entry %s", errAnother, name)
 	}
 	return nil
 }

@@ -126,7 +126,11 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 	if start.DryRun {
 		return d.engine.DryRun(ctx, start.Connection, how, d)
 	}
-	if err := d.engine.Start(ctx, start.Connection, how); err != nil {
+	err = d.engine.Start(ctx, start.Connection, how)
+	switch {
+	case errors.Is(err, rotate.ErrOpen) && how.TokenID == "" && how.Retire == "":
+		fmt.Fprintf(d.out, "going on with it: %v\n", err)
+	case err != nil:
 		return err
 	}
 	record, err := d.engine.Carry(ctx, start.Connection, d)
@@ -135,7 +139,7 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 			record.ID, record.Phase, start.Connection)
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("connection %s: %w (rotation show %s tells how it stands)", start.Connection, err, start.Connection)
 	}
 	return d.conclude(record)
 }
@@ -240,6 +244,11 @@ func RotationShow(ctx context.Context, options Options, connection string) error
 	return failed
 }
 
+// goesOn tells who does what a person has just allowed or asked for.
+func goesOn(done, connection string) string {
+	return done + "; a running server goes on with it, without one rotation start " + connection + " does"
+}
+
 // operate runs one act of a person and says that it was done.
 func operate(options Options, done string, act func(*desk) error) error {
 	d, err := openDesk(options, 1)
@@ -255,7 +264,7 @@ func operate(options Options, done string, act func(*desk) error) error {
 
 // RotationApprove allows the deletion of one old token.
 func RotationApprove(ctx context.Context, options Options, connection, tokenID string) error {
-	return operate(options, "approved: token "+tokenID+" may be deleted once it is proven unused", func(d *desk) error {
+	return operate(options, goesOn("approved: token "+tokenID+" may be deleted", connection), func(d *desk) error {
 		return d.engine.Approve(ctx, connection, tokenID)
 	})
 }
@@ -269,14 +278,14 @@ func RotationAdopt(ctx context.Context, options Options, connection, inUse strin
 
 // RotationReset lets a blocked rotation go on.
 func RotationReset(ctx context.Context, options Options, connection string) error {
-	return operate(options, "reset: the rotation goes on where it stood; the budget stays spent", func(d *desk) error {
+	return operate(options, goesOn("reset: the budget stays spent", connection), func(d *desk) error {
 		return d.engine.Reset(ctx, connection)
 	})
 }
 
 // RotationAbort gives up a rotation that has saved nothing to Entra yet.
 func RotationAbort(ctx context.Context, options Options, connection string) error {
-	return operate(options, "aborting: the new token is deleted again, if there is one", func(d *desk) error {
+	return operate(options, goesOn("aborting: a new token that the exporter made is deleted again", connection), func(d *desk) error {
 		return d.engine.Abort(ctx, connection)
 	})
 }
@@ -285,7 +294,7 @@ func RotationAbort(ctx context.Context, options Options, connection string) erro
 func RotationHold(ctx context.Context, options Options, connection string, release bool) error {
 	done := "held: nothing is done until rotation hold --release"
 	if release {
-		done = "released"
+		done = goesOn("released", connection)
 	}
 	return operate(options, done, func(d *desk) error { return d.engine.Hold(ctx, connection, release) })
 }

@@ -50,3 +50,34 @@ func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
 		expectLines(t, l.examine("expiring"), "ok      SCIM endpoint                  accepts the token (200)")
 	})
 }
+
+// A slip of the hand costs no token: once AWS refuses the value that was given, the right
+// one may be given after it.
+func TestAMistypedTokenMayBeGivenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil)
+		l.edit("mode: enabled", "mode: enabled, issuer: operator")
+		at, made := l.access.Connections[0], world.BearerToken{}
+		l.With(func(w *world.World) {
+			expired := at.TokenIDs[1]
+			if err := w.DeleteBearerToken(world.By(world.ActorPerson), at.IdentityStoreID, at.ProvisioningTenantID, expired); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if made, err = w.CreateBearerToken(world.By(world.ActorPerson), at.IdentityStoreID, at.ProvisioningTenantID); err != nil {
+				t.Fatal(err)
+			}
+		})
+		give := func(value string) string {
+			return l.command(func(ctx context.Context, options Options) error {
+				options.Stdin = strings.NewReader(value + "\n")
+				return RotationStart(ctx, options, StartOptions{Connection: "expiring", Force: true, TokenStdin: true, TokenID: made.ID, Pace: 1})
+			})
+		}
+		expectLines(t, give("mistyped"), "new_token_rejected")
+		l.command(func(ctx context.Context, options Options) error { return RotationAbort(ctx, options, "expiring") })
+		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "going on with it", "is in phase test", "aborted: a person aborted it")
+		expectLines(t, give(made.Value), "done: token "+made.ID+" is in use, proof exclusive")
+		expectLines(t, give("another"), "which AWS does not refuse (it answers 200): is what you gave the value of that token?")
+	})
+}
