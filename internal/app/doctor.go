@@ -133,6 +133,9 @@ func (d *doctor) connectionChecks(connection config.Connection) []check {
 	checks := []check{
 		{"AWS instance and tenant", func(ctx context.Context) (string, error) {
 			binding, err := reader.instance.Binding(ctx)
+			if err != nil && connection.Tokens.ReadFrom == bridge.OriginDeclared && connection.Rotation.Mode == bridge.RotationDisabled {
+				return "not needed: the tokens are declared", nil
+			}
 			return binding.IdentityStoreID + ", " + binding.ProvisioningTenantID, err
 		}},
 		{"SCIM tokens", func(ctx context.Context) (string, error) {

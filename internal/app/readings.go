@@ -48,9 +48,15 @@ func connectionSources(connection config.Connection, ends clients) []watch.Sourc
 	aws := func(source watch.Source) watch.Source { return watch.Resolving(ends.instance.Binding, source) }
 	microsoft := func(source watch.Source) watch.Source { return watch.Resolving(ends.application.Binding, source) }
 
+	tokens := watch.Tokens(every(bridge.SourceTokens), ends.instance.ListTokens)
+	if connection.Tokens.ReadFrom == bridge.OriginDeclared { // nothing need be asked
+		tokens = watch.MayResolve(ends.instance.Binding, tokens)
+	} else {
+		tokens = aws(tokens)
+	}
 	sources := []watch.Source{
-		aws(watch.Tokens(every(bridge.SourceTokens), ends.instance.ListTokens)),
-		aws(watch.SCIM(every(bridge.SourceSCIM), ends.instance.Probe)),
+		tokens,
+		watch.SCIM(every(bridge.SourceSCIM), ends.instance.Probe),
 		microsoft(watch.Job(every(bridge.SourceJob), ends.application.Job)),
 	}
 	if connection.Tokens.Usage == config.UsageCloudTrail {

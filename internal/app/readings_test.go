@@ -69,3 +69,27 @@ func TestTwoConnectionsThatResolveToTheSame(t *testing.T) {
 		}
 	})
 }
+
+// The documented way needs nothing of AWS: neither a sign-in nor any API, but for the
+// probe, which a token's value opens.
+func TestDeclaredTokensNeedNoSignInToAWS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		c := l.access.Connections[0]
+		l.edit("      profile: account-"+c.Account+"\n", "      provisioning_tenant_id: "+c.ProvisioningTenantID+"\n")
+		l.edit("      usage: cloudtrail\n", "      read_from: declared\n      declared: [{token_id: "+c.TokenIDs[0]+", created: 1999-10-01, expires: 2000-09-30}]\n")
+		l.edit("saml: {aws_certificates: console_api}", "saml: {aws_certificates: none}")
+		l.edit("rotation: {mode: enabled, ", "rotation: {mode: disabled, ")
+		t.Setenv("AWS_SHARED_CREDENTIALS_FILE", l.path("none"))
+		l.start()
+		time.Sleep(settle)
+		l.series().holds(t, `entra_aws_source_up{connection="corp",source="tokens"} 1`, `entra_aws_scim_tokens{connection="corp"} 1`,
+			`entra_aws_source_up{connection="corp",source="scim"} 1`, `entra_aws_scim_probe_success{connection="corp"} 1`)
+		for operation := range l.Calls() {
+			if strings.HasPrefix(operation, "List") {
+				t.Errorf("called %s", operation)
+			}
+		}
+		expectLines(t, l.examine("corp"), "ok      AWS instance and tenant        not needed: the tokens are declared")
+	})
+}

@@ -47,17 +47,26 @@ func (i *Instance) discover(ctx context.Context) (bridge.Binding, error) {
 		return bridge.Binding{}, err
 	}
 	if i.options.TokensFrom == bridge.OriginDeclared {
-		if tenant := i.options.ProvisioningTenantID; tenant != "" {
-			binding.ProvisioningTenantID = tenant
-			binding.SCIMEndpoint = "https://scim." + i.options.Region + "." + domain(i.options.Region) + "/" + tenant + "/scim/v2"
-		}
+		binding.ProvisioningTenantID = i.options.ProvisioningTenantID
 	} else if err := i.findTenant(ctx, &binding); err != nil {
 		return bridge.Binding{}, err
 	}
-	if i.options.Endpoints.SCIM != "" {
-		binding.SCIMEndpoint = strings.TrimRight(i.options.Endpoints.SCIM, "/")
+	if endpoint := i.knownEndpoint(); endpoint != "" {
+		binding.SCIMEndpoint = endpoint
 	}
 	return binding, nil
+}
+
+// knownEndpoint is the SCIM endpoint as far as the options tell it; "": it is discovered.
+func (i *Instance) knownEndpoint() string {
+	switch tenant := i.options.ProvisioningTenantID; {
+	case i.options.Endpoints.SCIM != "":
+		return strings.TrimRight(i.options.Endpoints.SCIM, "/")
+	case i.options.TokensFrom == bridge.OriginDeclared && tenant != "":
+		return "https://scim." + i.options.Region + "." + domain(i.options.Region) + "/" + tenant + "/scim/v2"
+	default:
+		return ""
+	}
 }
 
 // identityStore returns the identity store alone, for what can be read although its

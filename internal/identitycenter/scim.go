@@ -120,17 +120,21 @@ func (i *Instance) HasUser(ctx context.Context, value bridge.Secret, userName st
 	return false, nil
 }
 
-// get calls the bound endpoint. The token goes to an allowed host only, over https,
-// and never along a redirect.
+// get calls the bound endpoint, for which AWS is asked only if it is not known. The token
+// goes to an allowed host only, over https, and never along a redirect.
 func (i *Instance) get(ctx context.Context, operation operation, value bridge.Secret, path string) (*http.Response, error) {
-	binding, err := i.Binding(ctx)
-	if err != nil {
-		return nil, err
+	endpoint := i.knownEndpoint()
+	if endpoint == "" && i.options.TokensFrom != bridge.OriginDeclared {
+		binding, err := i.Binding(ctx)
+		if err != nil {
+			return nil, err
+		}
+		endpoint = binding.SCIMEndpoint
 	}
-	if err := i.scim.mayReceive(binding.SCIMEndpoint); err != nil {
+	if err := i.scim.mayReceive(endpoint); err != nil {
 		return nil, operation.failed(err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, binding.SCIMEndpoint+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+path, nil)
 	if err != nil {
 		return nil, operation.failed(withoutURL(err))
 	}

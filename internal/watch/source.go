@@ -23,8 +23,9 @@ type Source struct {
 	Name     bridge.Source
 	Interval time.Duration
 	Deadline time.Duration // of one look
-	// Read looks once; bridge.ErrOff: there is nothing to read at the moment. It is given the latest snapshots of the connections that
-	// the source is read for: one, or for a source of a tenant all of the tenant's.
+	// Read looks once; bridge.ErrOff: there is nothing to read at the moment. It is given
+	// the latest snapshots of the connections that the source is read for: one, or for a
+	// source of a tenant all of the tenant's.
 	Read func(ctx context.Context, of []bridge.Snapshot) (Reading, error)
 
 	log *eventLog // of the source events: what a reload takes over
@@ -133,17 +134,37 @@ func Resolving(resolve func(context.Context) (bridge.Binding, error), source Sou
 		if err != nil {
 			return Reading{}, err
 		}
-		reading, err := read(ctx, of)
-		put := reading.Put
-		reading.Put = func(s *bridge.Snapshot) {
-			s.Binding = merge(s.Binding, binding)
-			if put != nil {
-				put(s)
-			}
-		}
-		return reading, err
+		return bound(ctx, read, of, binding)
 	}
 	return source
+}
+
+// MayResolve does the same for a source that does not need it: it is read all the same.
+func MayResolve(resolve func(context.Context) (bridge.Binding, error), source Source) Source {
+	read, limit := source.Read, source.Deadline/2
+	source.Read = func(ctx context.Context, of []bridge.Snapshot) (Reading, error) {
+		first, cancel := context.WithTimeout(ctx, limit) // a service that hangs leaves time for the reading
+		defer cancel()
+		binding, err := resolve(first)
+		if err != nil {
+			binding = bridge.Binding{}
+		}
+		return bound(ctx, read, of, binding)
+	}
+	return source
+}
+
+// bound reads, and puts the binding beside what was read.
+func bound(ctx context.Context, read func(context.Context, []bridge.Snapshot) (Reading, error), of []bridge.Snapshot, binding bridge.Binding) (Reading, error) {
+	reading, err := read(ctx, of)
+	put := reading.Put
+	reading.Put = func(s *bridge.Snapshot) {
+		s.Binding = merge(s.Binding, binding)
+		if put != nil {
+			put(s)
+		}
+	}
+	return reading, err
 }
 
 // merge returns known with what found says; each side of the bridge finds its half.
