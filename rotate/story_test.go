@@ -57,8 +57,20 @@ func noGap(t *testing.T, o outcome) {
 	}
 }
 
+// noStepTwice demands that the record tells each step of the story once.
+func noStepTwice(t *testing.T, o outcome) {
+	t.Helper()
+	seen := map[bridge.RotationStep]bool{}
+	for _, step := range o.last.Steps {
+		if seen[step] {
+			t.Errorf("the step stands twice in the record: %s %s", step.Phase, step.Text)
+		}
+		seen[step] = true
+	}
+}
+
 func TestARotationFromAlertToProof(t *testing.T) {
-	must(t, usual(), "done", noGap, told(
+	must(t, usual(), "done", noGap, noStepTwice, told(
 		"alert: started", "created token", "works at AWS, and from Entra", "saved in", "stored", "used", "attributed",
 		"(again): done", "deleted token", "the old token is refused by now", "exclusive", "ended: done",
 	), func(t *testing.T, o outcome) {
