@@ -3,7 +3,7 @@
 # make help     the rest
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo demo-alert test race check format vet lint vulnerabilities rules dashboards pages fuzz e2e bench matrix mutants soak clean
+.PHONY: help build demo demo-alert demo-stack test race check format vet lint vulnerabilities rules dashboards pages fuzz e2e bench matrix mutants soak clean
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -30,6 +30,10 @@ demo: build ## run the exporter against simulated clouds until Ctrl-C
 
 demo-alert: ## what Alertmanager would post to the demo, and the rotation that follows
 	@./deploy/demo/alert.sh
+
+demo-stack: build ## the whole loop with real Prometheus and Alertmanager, until Ctrl-C (ONCE=1: until the alert is resolved)
+	@.ci/tools prometheus alertmanager promtool amtool
+	@./deploy/demo/stack.sh $(if $(ONCE),--once)
 
 # The rotation's matrices and mutants run by themselves, for the table that they print.
 PROOF := ^Test(CrashMatrix|QuirkMatrix|Mutants)$$

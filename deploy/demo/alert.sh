@@ -3,22 +3,20 @@
 # as it goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-directory=$PWD/.demo
+. deploy/demo/processes.sh
 set -a
 . "$directory/environment"
 set +a
-exporter() { bin/entra-aws-exporter --config.file="$directory/config.yaml" "$@"; }
 
 curl --silent --show-error --fail-with-body \
 	--header "Authorization: Bearer $(cat "$directory/webhook-token")" \
 	--header 'Content-Type: application/json' \
 	--data @deploy/demo/alert.json http://localhost:10199/webhook/alertmanager
 
-touch "$directory/shown"
+rm -f "$directory/story.seen"
 for _ in $(seq 600); do
-	exporter rotation show expiring 2>/dev/null >"$directory/story" || true
-	grep -vxFf "$directory/shown" "$directory/story" || true # what is new
-	cp "$directory/story" "$directory/shown"
+	exporter rotation show expiring >"$directory/story" 2>/dev/null || true
+	news story <"$directory/story"
 	grep -q '^  ended' "$directory/story" && break
 	sleep 1
 done

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# The configurations of deploy/prometheus and deploy/alertmanager with other addresses and
+# shorter waits, for clouds whose year passes in a day: for `make demo-stack`, for the
+# end-to-end test and for deploy/compose. What is to be replaced must be there.
+#   hurry.sh prometheus DIRECTORY EXPORTER [ALERTMANAGER…]      host:port each
+#   hurry.sh alertmanager DIRECTORY WEBHOOK TOKEN_FILE [PEOPLE] URLs; without PEOPLE nobody is told
+set -euo pipefail
+deploy=$(cd "$(dirname "$0")/.." && pwd)
+
+# replace FROM TO, in $content
+replace() {
+	[[ $content == *"$1"* ]] || { echo "$0: the configuration no longer has: $1" >&2; exit 1; }
+	content=${content//"$1"/"$2"}
+}
+
+prometheus() {
+	local directory=$1 exporter=$2 targets='' alertmanager rule
+	shift 2
+	for alertmanager in "$@"; do targets+="${targets:+, }\"$alertmanager\""; done
+	mkdir -p "$directory/rules"
+	content=$(<"$deploy/prometheus/prometheus.yml")
+	replace 'interval: 30s' 'interval: 1s'
+	replace '"alertmanager:9093"' "$targets"
+	replace entra-aws-exporter:10199 "$exporter"
+	printf '%s\n' "$content" >"$directory/prometheus.yml"
+	# The expressions stay what they are.
+	for rule in "$deploy"/prometheus/rules/*.yml; do
+		sed -E 's/^( +(keep_firing_)?for): [0-9]+[smhd]$/\1: 2s/' "$rule" >"$directory/rules/$(basename "$rule")"
+	done
+}
+
+alertmanager() {
+	local directory=$1 webhook=$2 token=$3 people=${4:-} told
+	mkdir -p "$directory"
+	content=$(<"$deploy/alertmanager/alertmanager.yml")
+	replace $'group_by: [alertname, connection]\n' $'group_by: [alertname, connection]\n  group_wait: 1s\n  group_interval: 2s\n'
+	replace 'group_wait: 10s' 'group_wait: 1s'
+	replace 'group_interval: 5m' 'group_interval: 2s'
+	replace 'repeat_interval: 1h' 'repeat_interval: 10s'
+	# Rotations may begin at any time.
+	replace monday:thursday sunday:saturday
+	replace '"08:00"' '"00:00"'
+	replace '"16:00"' '"24:00"'
+	replace http://entra-aws-exporter:10199/webhook/alertmanager "$webhook"
+	replace /etc/alertmanager/entra-aws-exporter.token "$token"
+	if [ -n "$people" ]; then
+		replace http://localhost:9094/replace-me "$people"
+	else
+		told=$'    webhook_configs:\n      - url: http://localhost:9094/replace-me\n        send_resolved: true\n'
+		replace "$told" ''
+	fi
+	printf '%s\n' "$content" >"$directory/alertmanager.yml"
+}
+
+"$@"

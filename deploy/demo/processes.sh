@@ -1,0 +1,78 @@
+# The processes of a demo, for the scripts beside this one to source. Everything of theirs
+# is in $directory; whatever was started ends with the script.
+pace=${PACE:-120} # forty minutes of the clouds pass in twenty seconds
+directory=$PWD/.demo
+pids=() names=()
+
+stop() {
+	trap - EXIT INT TERM
+	[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
+	wait 2>/dev/null || true
+}
+
+begin() {
+	rm -rf "$directory"
+	mkdir -p "$directory"
+	trap stop EXIT
+	trap 'stop; exit 0' INT TERM
+}
+
+# start NAME COMMAND…: its output goes to NAME.log.
+start() {
+	"${@:2}" >"$directory/$1.log" 2>&1 &
+	pids+=($!) names+=("$1")
+}
+
+# all_alive fails, with the log, as soon as something has ended.
+all_alive() {
+	local i
+	for i in "${!pids[@]}"; do
+		kill -0 "${pids[i]}" 2>/dev/null && continue
+		echo "${names[i]} has ended; its log ($directory/${names[i]}.log) ends with" >&2
+		tail -n 20 "$directory/${names[i]}.log" >&2
+		return 1
+	done
+}
+
+# await SECONDS COMMAND…: until the command succeeds.
+await() {
+	local tries=$(($1 * 5))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		all_alive || exit 1
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || { echo "not within the time: $*" >&2; exit 1; }
+		sleep 0.2
+	done
+}
+
+# start_clouds SCENE, start_exporter
+start_clouds() {
+	start simulator bin/entra-aws-simulator --scene="$1" --speed="$pace" --ca-file="$directory/ca.pem" --write-config="$directory/config.yaml"
+	await 20 grep -q 'simulating both clouds' "$directory/simulator.log"
+	set -a
+	# shellcheck source=/dev/null
+	. "$directory/environment"
+	set +a
+}
+
+start_exporter() {
+	start exporter bin/entra-aws-exporter --config.file="$directory/config.yaml" --rotation.pace="$pace" --web.enable-lifecycle
+	await 20 grep -q 'msg="Listening on"' "$directory/exporter.log"
+	await 60 everything_read
+}
+
+# everything_read: the first round of readings is over.
+everything_read() {
+	bin/entra-aws-exporter status >"$directory/status" && ! grep -q ' -  ' "$directory/status"
+}
+
+clouds() { bin/entra-aws-simulator "$@" --ca-file="$directory/ca.pem"; }
+exporter() { bin/entra-aws-exporter --config.file="$directory/config.yaml" "$@"; }
+
+# news NAME: those lines of the input that NAME has not had before.
+news() {
+	touch "$directory/$1.seen"
+	grep -vxFf "$directory/$1.seen" | tee "$directory/$1.new" || true
+	cat "$directory/$1.new" >>"$directory/$1.seen"
+}
