@@ -55,7 +55,7 @@ func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
 // one may be given after it.
 func TestAMistypedTokenMayBeGivenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
 		l.edit("mode: enabled", "mode: enabled, issuer: operator")
 		at, made := l.access.Connections[0], world.BearerToken{}
 		l.With(func(w *world.World) {

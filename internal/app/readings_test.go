@@ -74,7 +74,7 @@ func TestTwoConnectionsThatResolveToTheSame(t *testing.T) {
 // probe, which a token's value opens.
 func TestDeclaredTokensNeedNoSignInToAWS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")}, nil)
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
 		c := l.access.Connections[0]
 		l.edit("      profile: account-"+c.Account+"\n", "      provisioning_tenant_id: "+c.ProvisioningTenantID+"\n")
 		l.edit("      usage: cloudtrail\n", "      read_from: declared\n      declared: [{token_id: "+c.TokenIDs[0]+", created: 1999-10-01, expires: 2000-09-30}]\n")
