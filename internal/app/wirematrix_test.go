@@ -26,14 +26,15 @@ import (
 type wired struct {
 	*lab
 	*conductor
-	ending string
+	expired bool // the token in use was, from the start
+	ending  string
 }
 
 // rotateOnce lets a command line rotate, and if it dies, a server take it up.
-func rotateOnce(t *testing.T, at int, what accident) *wired {
+func rotateOnce(t *testing.T, spec func(string) world.ConnectionSpec, at int, what accident) *wired {
 	t.Helper()
 	w := world.New(world.Options{Seed: 1})
-	w.Add(world.Expiring("expiring"))
+	w.Add(spec("corp"))
 	l := settleIn(t, w)
 	l.edit(hasty, "intervals: {tokens: 1d, scim: 1d, usage: 1d, job: 1d, events: 1d, certificates: 1d, app_credentials: 1d}")
 	transport := simulator.Transport(l.Simulator)
@@ -48,6 +49,7 @@ func rotateOnce(t *testing.T, at int, what accident) *wired {
 		kill()
 	}
 	run := &wired{lab: l, conductor: c}
+	run.expired = w.TokenAccepted(l.access.Connections[0].TokenIDs[0]) != world.AcceptedByAll
 	d, err := openDesk(Options{ConfigFile: l.path("exporter.yml"), Stdout: l.logs, Transport: c, Logger: discard()}, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -56,10 +58,10 @@ func rotateOnce(t *testing.T, at int, what accident) *wired {
 		t.Fatal(err)
 	}
 	c.counting = true
-	if err := d.engine.Start(ctx, "expiring", rotate.StartOptions{}); err != nil {
+	if err := d.engine.Start(ctx, "corp", rotate.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	record, err := d.engine.Carry(ctx, "expiring", d)
+	record, err := d.engine.Carry(ctx, "corp", d)
 	if c.dead {
 		if err := os.Rename(l.path("left behind"), l.path("state")); err != nil {
 			t.Fatal(err)
@@ -92,11 +94,17 @@ func (w *wired) taken() bridge.RotationRecord {
 
 // mayEnd are the endings that an accident to a call may lead to. Only around the
 // creation may a rotation be given up: then nothing was made that has to be kept.
-func mayEnd(operation string) []string {
-	if operation == "CreateBearerToken" {
-		return []string{"done", "aborted"}
+func mayEnd(scenario, operation string, what accident) []string {
+	if operation != "CreateBearerToken" {
+		return []string{"done"}
 	}
-	return []string{"done"}
+	allowed := []string{"done", "aborted"}
+	if created := what == lostAnswer || what == garbledAnswer || what == killedAfter; created && scenario == "repair" {
+		// A value that was lost with its answer, and beside it only a dead token: the last
+		// valid one is not deleted (G4), so a person has to look.
+		allowed = append(allowed, "blocked entra_holds_dead_token")
+	}
+	return allowed
 }
 
 // judge reads the truth of the world, never what the program says of itself.
@@ -110,10 +118,12 @@ func (w *wired) judge(t *testing.T, allowed []string) {
 	var values []string
 	w.With(func(now *world.World) {
 		for _, gap := range now.Gaps() {
-			t.Errorf("Entra held a token that AWS refused: %s", gap)
+			if gap.Culprit == world.ActorExporter {
+				t.Errorf("Entra held a token that AWS refused: %s", gap)
+			}
 		}
 		for d := range world.RecordsOf[world.Deletion](now) {
-			if len(d.WasSaved)+len(d.WasCached) > 0 {
+			if len(d.WasSaved)+len(d.WasCached) > 0 && !d.Expired {
 				t.Errorf("in use when it was deleted: %s", d)
 			}
 		}
@@ -129,6 +139,9 @@ func (w *wired) judge(t *testing.T, allowed []string) {
 			t.Fatal(err)
 		}
 		saved := now.SavedToken(at.ServicePrincipalID)
+		if ended != "done" && w.expired {
+			return // what was dead still is
+		}
 		if accepted := now.TokenAccepted(saved); accepted != world.AcceptedByAll {
 			t.Errorf("Entra holds token %s, accepted by %s", saved, accepted)
 		}
@@ -155,57 +168,61 @@ func (w *wired) judge(t *testing.T, allowed []string) {
 }
 
 // TestWireMatrix records the calls of one rotation, and then lets every accident befall
-// every one of them, each in a rotation of its own. MATRIX=full plays all, otherwise all
+// every one of them, each in a rotation of its own: of a token that expires soon, and of
+// one that has expired, whose job is in quarantine. MATRIX=full plays all, otherwise all
 // of the acts and a sample of the rest that is always the same.
 func TestWireMatrix(t *testing.T) {
-	var trace []string
-	furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}) // for its environment
-	synctest.Test(t, func(t *testing.T) {
-		undisturbed := rotateOnce(t, -1, nothingHappens)
-		undisturbed.judge(t, []string{"done"})
-		trace = undisturbed.trace
-	})
-	if t.Failed() {
-		return
-	}
-	var mu sync.Mutex
-	played, endings := 0, map[string]int{}
-	t.Run("accidents", func(t *testing.T) {
-		for number, operation := range trace {
-			for _, what := range accidents() {
-				name := fmt.Sprintf("%s:%s:%d", operation, what, number)
-				if !chosen(name, operation) {
-					continue
-				}
-				t.Run(name, func(t *testing.T) {
-					t.Parallel()
-					synctest.Test(t, func(t *testing.T) {
-						run := rotateOnce(t, number, what)
-						if len(run.trace) <= number || run.trace[number] != operation && what != killedBefore {
-							t.Fatalf("call %d was another one: %v", number, run.trace[max(0, len(run.trace)-3):])
-						}
-						run.judge(t, mayEnd(operation))
-						mu.Lock()
-						defer mu.Unlock()
-						played++
-						endings[run.ending]++
-					})
-				})
-			}
+	for name, spec := range map[string]func(string) world.ConnectionSpec{"rotation": world.Expiring, "repair": world.Quarantined} {
+		furnish(t, []world.ConnectionSpec{spec("corp")}) // for its environment
+		var trace []string
+		synctest.Test(t, func(t *testing.T) {
+			undisturbed := rotateOnce(t, spec, -1, nothingHappens)
+			undisturbed.judge(t, []string{"done"})
+			trace = undisturbed.trace
+		})
+		if t.Failed() {
+			return
 		}
-	})
-	t.Logf("%d calls of %d operations, %d accidents played, endings: %v", len(trace), len(kindsOf(trace)), played, endings)
+		var mu sync.Mutex
+		played, endings := 0, map[string]int{}
+		t.Run(name, func(t *testing.T) {
+			for number, operation := range trace {
+				for _, what := range accidents() {
+					trial := fmt.Sprintf("%s:%s:%d", operation, what, number)
+					if !chosen(trial, operation) {
+						continue
+					}
+					t.Run(trial, func(t *testing.T) {
+						t.Parallel()
+						synctest.Test(t, func(t *testing.T) {
+							run := rotateOnce(t, spec, number, what)
+							if len(run.trace) <= number || run.trace[number] != operation && what != killedBefore {
+								t.Fatalf("call %d was another one: %v", number, run.trace[max(0, len(run.trace)-3):])
+							}
+							run.judge(t, mayEnd(name, operation, what))
+							ending, _, _ := strings.Cut(run.ending, ":")
+							mu.Lock()
+							defer mu.Unlock()
+							played++
+							endings[ending]++
+						})
+					})
+				}
+			}
+		})
+		t.Logf("%s: %d calls of %d operations, %d accidents played, endings: %v", name, len(trace), len(kindsOf(trace)), played, endings)
+	}
 }
 
-// chosen: acts always, the rest one in forty, unless everything is asked for.
+// chosen: acts always, the rest one in fifty, unless everything is asked for.
 func chosen(name, operation string) bool {
 	switch operation {
-	case "CreateBearerToken", "DeleteBearerToken", "PUT secrets":
+	case "CreateBearerToken", "DeleteBearerToken", "PUT secrets", "POST start":
 		return true
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
-	return os.Getenv("MATRIX") == "full" || h.Sum32()%40 == 0
+	return os.Getenv("MATRIX") == "full" || h.Sum32()%50 == 0
 }
 
 func kindsOf(trace []string) map[string]int {
