@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -78,7 +79,7 @@ func TestReadingsUnderEveryQuirk(t *testing.T) {
 				quirks[name] = value
 			}
 		}
-		t.Run(fmt.Sprint(run), func(t *testing.T) {
+		t.Run(strconv.Itoa(run), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { readsRightly(t, quirks) })
 			if t.Failed() {
