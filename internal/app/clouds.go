@@ -159,6 +159,7 @@ func (c *clouds) connect(connection config.Connection, tenant, roleARN string) (
 		ServicePrincipalID:     connection.ServicePrincipalID,
 		JobID:                  connection.JobID,
 		SAMLServicePrincipalID: connection.SAML.ServicePrincipalID,
+		SAMLAppID:              connection.SAML.AppID,
 		Certificates:           entra.CertificatesFrom(connection.SAML.ReadFrom),
 	})
 	return clients{application: application, instance: instance}, nil

@@ -138,6 +138,7 @@ type DeclaredToken struct {
 // SAML says how the signing certificates are read.
 type SAML struct {
 	ServicePrincipalID  string                `yaml:"service_principal_id,omitempty" check:"uuid"` // empty: the connection's
+	AppID               string                `yaml:"app_id,omitempty" check:"uuid"`               // with federation_metadata; empty: asked of Graph
 	ReadFrom            CertificateSource     `yaml:"read_from" check:"graph|federation_metadata" default:"graph"`
 	AWSCertificates     AWSCertificatesSource `yaml:"aws_certificates" check:"none|console_api|files" default:"none"`
 	AWSCertificateFiles []Path                `yaml:"aws_certificate_files,omitempty"`

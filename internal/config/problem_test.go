@@ -140,6 +140,8 @@ c.yml:5: tenants[0].endpoints.graph: the value is not an https URL without user,
 		`c.yml:6: connections[1].name: is the name of connections[0] already; give each its own`},
 	{"one application, found twice", tenant + "connections:\n  - {name: c, aws: {region: eu-central-1}}\n  - {name: d, aws: {region: eu-west-1}}\n",
 		`c.yml:7: connections[1].service_principal_id: is missing; connections[0] (c) has none either, so both would find the same application of tenant 11111111-1111-1111-1111-111111111111`},
+	{"an application id that nobody asks for", tenant + connection + "    saml: {app_id: 66666666-6666-6666-6666-666666666666}\n",
+		`c.yml:8: connections[0].saml.app_id: has no effect without read_from: federation_metadata`},
 	{"one application, found twice by two identities", strings.Replace(twoTenants, "33333333-3333-3333-3333-333333333333", "11111111-1111-1111-1111-111111111111", 1) +
 		"connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}}\n  - {name: d, tenant: b, aws: {region: eu-west-1}}\n",
 		`c.yml:6: connections[1].service_principal_id: is missing; connections[0] (c) has none either, so both would find the same application of tenant b`},

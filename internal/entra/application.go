@@ -35,6 +35,7 @@ type ApplicationOptions struct {
 	ServicePrincipalID     string // object id; "": found by the gallery template
 	JobID                  string // "": the application's job for AWS
 	SAMLServicePrincipalID string // of the application that signs people in; "": the same
+	SAMLAppID              string // its client id, for the federation metadata; "": asked of Graph
 	Certificates           CertificatesFrom
 }
 

@@ -18,16 +18,15 @@ import (
 // with: from Graph, or from the public federation metadata, which does not tell which
 // one is active.
 func (a *Application) SigningCertificates(ctx context.Context) (bridge.SigningCertificates, error) {
+	if a.options.Certificates == CertificatesMetadata {
+		signing, err := a.metadataCertificates(ctx)
+		return signing, a.notFound(err)
+	}
 	servicePrincipal, err := a.samlServicePrincipal(ctx)
 	if err != nil {
 		return bridge.SigningCertificates{}, err
 	}
-	var signing bridge.SigningCertificates
-	if a.options.Certificates == CertificatesMetadata {
-		signing, err = a.metadataCertificates(ctx, servicePrincipal)
-	} else {
-		signing, err = a.graphCertificates(ctx, servicePrincipal)
-	}
+	signing, err := a.graphCertificates(ctx, servicePrincipal)
 	return signing, a.notFound(err)
 }
 

@@ -172,6 +172,21 @@ func TestFederationMetadata(t *testing.T) {
 	}
 }
 
+// With the application's id from the config nobody signs in, and no permission is needed.
+func TestFederationMetadataWithoutGraph(t *testing.T) {
+	m := newMicrosoft(t)
+	m.signIn = func(w http.ResponseWriter, _ *http.Request) {
+		t.Error("signed in")
+		w.WriteHeader(http.StatusForbidden)
+	}
+	m.serve["GET "+metadataURL] = xmlAnswer(200, metadata(selfSigned(t, "one", at("2027-05-01T00:00:00Z"), nil)))
+	application := m.tenant().Application(ApplicationOptions{SAMLAppID: samlAppID, Certificates: CertificatesMetadata})
+	got, err := application.SigningCertificates(t.Context())
+	if err != nil || len(got.Certificates) != 1 || len(m.calls()) != 1 {
+		t.Errorf("%+v, %v, asked %v", got, err, m.calls())
+	}
+}
+
 func TestFederationMetadataTrouble(t *testing.T) {
 	const op = "reading the federation metadata: "
 	for want, answer := range map[string]http.HandlerFunc{

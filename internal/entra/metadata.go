@@ -16,29 +16,19 @@ import (
 )
 
 // metadataCertificates reads the certificates that the tenant publishes for the
-// application. The document itself needs no sign-in; only the application's id, which
-// is kept, is asked of Graph.
+// application. The document needs no sign-in.
 // https://learn.microsoft.com/entra/identity-platform/federation-metadata
-func (a *Application) metadataCertificates(ctx context.Context, servicePrincipal string) (bridge.SigningCertificates, error) {
-	appID := a.known().samlAppID
-	if appID == "" {
-		const doing = "reading the application's id"
-		application, err := a.selectOf(ctx, doing, servicePrincipal, "appId")
-		if err == nil && application.appID == "" {
-			err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
-		}
-		if err != nil {
-			return bridge.SigningCertificates{}, err
-		}
-		appID = application.appID
-		a.learn(func(found *discovered) { found.samlAppID = appID })
+func (a *Application) metadataCertificates(ctx context.Context) (bridge.SigningCertificates, error) {
+	appID, err := a.samlAppID(ctx)
+	if err != nil {
+		return bridge.SigningCertificates{}, err
 	}
 	c := call{doing: "reading the federation metadata", missing: "check tenant_id and saml.service_principal_id"}
 	var (
 		found   []bridge.Certificate
 		skipped int
 	)
-	_, err := a.tenant.do(ctx, c, func(ctx context.Context) error {
+	_, err = a.tenant.do(ctx, c, func(ctx context.Context) error {
 		content, err := a.tenant.readMetadata(ctx, appID)
 		if err != nil {
 			return err
@@ -53,6 +43,31 @@ func (a *Application) metadataCertificates(ctx context.Context, servicePrincipal
 		a.leaveOut("in the federation metadata", "it cannot be read")
 	}
 	return bridge.SigningCertificates{Certificates: ordered(found), NotificationAddresses: -1}, nil
+}
+
+// samlAppID is the id of the application that signs people in, for which the metadata is
+// published: from the config, or asked of Graph once.
+func (a *Application) samlAppID(ctx context.Context) (string, error) {
+	if a.options.SAMLAppID != "" {
+		return a.options.SAMLAppID, nil
+	}
+	if known := a.known().samlAppID; known != "" {
+		return known, nil
+	}
+	servicePrincipal, err := a.samlServicePrincipal(ctx)
+	if err != nil {
+		return "", err
+	}
+	const doing = "reading the application's id"
+	application, err := a.selectOf(ctx, doing, servicePrincipal, "appId")
+	if err == nil && application.appID == "" {
+		err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
+	}
+	if err != nil {
+		return "", err
+	}
+	a.learn(func(found *discovered) { found.samlAppID = application.appID })
+	return application.appID, nil
 }
 
 func (t *Tenant) readMetadata(ctx context.Context, appID string) ([]byte, error) {
