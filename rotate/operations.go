@@ -21,7 +21,7 @@ type StartOptions struct {
 	Value   bridge.Secret
 }
 
-// ErrOpen: a rotation of the connection is open already; Carry goes on with it.
+// ErrOpen says that a rotation of the connection is open already; Carry goes on with it.
 var ErrOpen = errors.New("a rotation is open already")
 
 // Start begins a rotation in the journal, as a person asks. Carry takes it to its end;

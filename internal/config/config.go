@@ -50,8 +50,8 @@ type Tenant struct {
 
 	// Exactly one way to sign in is set.
 	ClientSecretFile              SecretFile        `yaml:"client_secret_file,omitempty"`
-	ClientCertificateFile         Path              `yaml:"client_certificate_file,omitempty"` // PEM or PKCS #12, with its private key
-	ClientCertificatePasswordFile SecretFile        `yaml:"client_certificate_password_file,omitempty"`
+	ClientCertificateFile         Path              `yaml:"client_certificate_file,omitempty"`          // PEM or PKCS #12, with its private key
+	ClientCertificatePasswordFile SecretFile        `yaml:"client_certificate_password_file,omitempty"` // of PKCS #12
 	WorkloadIdentity              *WorkloadIdentity `yaml:"workload_identity,omitempty"`
 	ManagedIdentity               *ManagedIdentity  `yaml:"managed_identity,omitempty"`
 	AWSWebIdentity                *AWSWebIdentity   `yaml:"aws_web_identity,omitempty"`
