@@ -131,7 +131,7 @@ func (a *adviser) aboutTokens() {
 
 func (a *adviser) aboutProbe() {
 	if p := a.Probe; p != nil && (p.StatusCode == http.StatusUnauthorized || p.StatusCode == http.StatusForbidden) {
-		a.add(Critical, "EntraAwsScimTokenRefused", "entra-aws-exporter doctor",
+		a.add(Critical, "EntraAwsScimTokenRefused", "entra-aws-exporter doctor "+a.Name,
 			"AWS refuses the SCIM access token (HTTP %d). If Entra's own provisioning fails too, replace the token.", p.StatusCode)
 	}
 }
@@ -291,7 +291,7 @@ func (a *adviser) aboutSources() {
 	for _, source := range a.Sources {
 		switch {
 		case source.Error != "":
-			a.add(Warning, "EntraAwsSourceFailing", "entra-aws-exporter doctor", "Reading %s fails: %s.", source.Source, strings.TrimSuffix(source.Error, "."))
+			a.add(Warning, "EntraAwsSourceFailing", "entra-aws-exporter doctor "+a.Name, "Reading %s fails: %s.", source.Source, strings.TrimSuffix(source.Error, "."))
 		case source.Up != nil && !source.Fresh:
 			a.add(Warning, "EntraAwsSourceStale", "", "What is shown of %s is from %s: it is no longer being read.", source.Source, moment(source.LastSuccess))
 		}

@@ -60,7 +60,7 @@ func TestAdvice(t *testing.T) {
 		{"no token", Connection{Tokens: &Tokens{Slots: 2}}, []string{
 			"warning: There is no SCIM access token at AWS: generate one in IAM Identity Center and enter it in Entra. [] ()"}},
 		{"refused", Connection{Probe: &Probe{StatusCode: 401}}, []string{
-			"critical: AWS refuses the SCIM access token (HTTP 401). If Entra's own provisioning fails too, replace the token. [entra-aws-exporter doctor] (EntraAwsScimTokenRefused)"}},
+			"critical: AWS refuses the SCIM access token (HTTP 401). If Entra's own provisioning fails too, replace the token. [entra-aws-exporter doctor corp] (EntraAwsScimTokenRefused)"}},
 		{"throttled is not refused", Connection{Probe: &Probe{StatusCode: 429}}, nil},
 		{"quarantine by a bad token, soon disabled", Connection{Job: &Job{Status: bridge.JobQuarantine, Quarantine: &Quarantine{
 			Reason: bridge.QuarantineReasonException, NextAttempt: now.Add(time.Hour), DisablesAt: in(5),
@@ -97,7 +97,7 @@ func TestAdvice(t *testing.T) {
 		{"own credentials all expired", Connection{EntraTenant: "contoso", AppCredentials: []AppCredential{{EntraTenant: "contoso", Kind: "secret", KeyID: "k", Expires: in(-3)}}}, []string{
 			"critical: The exporter's own Entra secret k of tenant contoso expired 2 days ago (21 November 2026): give the exporter a new one, then delete this one. [] (EntraAwsAppCredentialExpiringCritical)"}},
 		{"sources", Connection{Sources: []Source{{Source: bridge.SourceEvents, Up: &no, Error: "reading: licence."}, {Source: bridge.SourceJob, Up: &yes, LastSuccess: now.Add(-time.Hour)}}}, []string{
-			"warning: Reading events fails: reading: licence. [entra-aws-exporter doctor] (EntraAwsSourceFailing)",
+			"warning: Reading events fails: reading: licence. [entra-aws-exporter doctor corp] (EntraAwsSourceFailing)",
 			"warning: What is shown of job is from 2026-11-24 11:00 UTC: it is no longer being read. [] (EntraAwsSourceStale)"}},
 		{"rotation blocked", Connection{Rotation: Rotation{Phase: bridge.PhaseBlocked, Blocked: "two_tokens", Sentence: "corp is blocked (two_tokens)."}}, []string{
 			"warning: corp is blocked (two_tokens). [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
