@@ -26,6 +26,7 @@ func TestCommandLine(t *testing.T) {
 		{"rotation start corp --token-stdin", exitUsage, "--token-stdin and --token-id belong together"},
 		{"rotation start corp --token-id=x", exitUsage, "--token-stdin and --token-id belong together"},
 		{"rotation start corp --rotation.pace=0", exitUsage, "--rotation.pace"},
+		{"status --url localhost:10199", exitUsage, `--url: "localhost:10199" is not a URL such as http://localhost:10199`},
 		{"doctor corp extra", exitUsage, "unexpected extra"},
 	} {
 		var stdout, stderr bytes.Buffer

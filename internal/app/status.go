@@ -55,10 +55,11 @@ func Status(ctx context.Context, common Options, options StatusOptions) error {
 func (s Server) get(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	asked, err := url.JoinPath(s.URL, path)
-	if err != nil {
-		return nil, fmt.Errorf("--url: %w", err)
+	base, err := url.Parse(s.URL)
+	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
+		return nil, &UsageError{fmt.Sprintf("--url: %q is not a URL such as http://localhost:10199", s.URL)}
 	}
+	asked := base.JoinPath(path).String()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, asked, nil)
 	if err != nil {
 		return nil, fmt.Errorf("--url: %w", err)

@@ -20,7 +20,7 @@ import (
 func TestCAFileIsReadAgain(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
-	right := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	right := certificate(server)
 	other := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfSigned(t)})
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	write := func(content []byte) {
@@ -104,4 +104,9 @@ func TestProxy(t *testing.T) {
 		t.Errorf("the proxy was asked for %s", uri)
 	}
 	transport.(*http.Transport).CloseIdleConnections()
+}
+
+// certificate is a test server's, in PEM.
+func certificate(server *httptest.Server) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 }

@@ -1,0 +1,88 @@
+package app
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/web"
+)
+
+func TestStatusTable(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	up, down := true, false
+	var out bytes.Buffer
+	err := printStatus(&out, []web.Connection{
+		{
+			Name: "corp", Tokens: &web.Tokens{ActiveExpires: now.AddDate(0, 0, 20)}, Job: &web.Job{Status: bridge.JobActive},
+			Certificates: &web.Certificates{ActiveExpires: now.AddDate(0, 0, -3)},
+			Rotation:     web.Rotation{Mode: bridge.RotationEnabled, Phase: bridge.PhaseVerify},
+			Sources:      []web.Source{{Source: bridge.SourceTokens, Up: &up}, {Source: bridge.SourceUsage}},
+			Advice:       []web.Advice{{Sentence: "Do this.", Command: "entra-aws-exporter rotation show corp"}, {Sentence: "And that."}},
+		},
+		{
+			Name: "new", Rotation: web.Rotation{Mode: bridge.RotationDisabled, Phase: bridge.PhaseIdle},
+			Sources: []web.Source{{Source: bridge.SourceJob, Up: &down, Reason: bridge.ReasonAuth}, {Source: bridge.SourceTokens, Up: &down, Reason: bridge.ReasonTimeout}},
+		},
+	}, now)
+	want := `CONNECTION  TOKEN EXPIRES      JOB     SAML CERTIFICATE EXPIRES      ROTATION         SOURCES
+corp        2026-03-21 (20 d)  active  expired 2026-02-26 (3 d ago)  enabled, verify  ok
+new         -                  -       -                             disabled         job: auth, tokens: timeout
+
+corp: Do this.
+    entra-aws-exporter rotation show corp
+
+corp: And that.
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+// What keeps the command from asking is said with the flag that helps.
+func TestStatusAsks(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "ann" || password != "a:b" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_, _ = w.Write([]byte(`{"connections":[]}` + "\n"))
+	}))
+	defer server.Close()
+	file := func(name, content string) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	ca, user := file("ca.pem", string(certificate(server))), file("user", "ann:a:b\n")
+	for want, asked := range map[string]Server{
+		`{"connections":[]}` + "\n":                              {URL: server.URL + "/", CAFile: ca, BasicAuthFile: user},
+		"answered 401 Unauthorized (--url.basic-auth-file holds": {URL: server.URL, CAFile: ca},
+		"(--url.ca-file names the authority of its certificate)": {URL: server.URL, BasicAuthFile: user},
+		"--url.ca-file: ": {URL: server.URL, CAFile: "absent.pem"},
+		"--url.basic-auth-file: reading secret file: open absent:": {URL: server.URL, CAFile: ca, BasicAuthFile: "absent"},
+		"(is it running there? --url names it)":                    {URL: "http://127.0.0.1:1"},
+		`--url: "localhost:1" is not a URL`:                        {URL: "localhost:1"},
+	} {
+		var out bytes.Buffer
+		err := Status(t.Context(), Options{Stdout: &out}, StatusOptions{Server: asked, JSON: true})
+		got := out.String()
+		if err != nil {
+			got += err.Error()
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%+v: got %q, want %q", asked, got, want)
+		}
+	}
+	server.CloseClientConnections()
+}
