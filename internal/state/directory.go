@@ -76,9 +76,14 @@ func open(directory string, options Options, disk disk) (*Directory, error) {
 	if ground.unsafe {
 		d.unsafe = fmt.Errorf("%s: %w: it is on %s; set state.directory to a local disk", root, bridge.ErrUnsafe, ground.name)
 	}
+	var doubts []string
 	if ground.passing != "" {
-		d.warning = fmt.Sprintf("the state directory %s is on %s: %s", root, ground.name, ground.passing)
+		doubts = append(doubts, fmt.Sprintf("the state directory %s is on %s: %s", root, ground.name, ground.passing))
 	}
+	if ground.exposed {
+		doubts = append(doubts, fmt.Sprintf("anybody may write into the state directory %s: chmod 0700 it", root))
+	}
+	d.warning = strings.Join(doubts, "; ")
 	return d, nil
 }
 

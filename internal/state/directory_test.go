@@ -161,6 +161,21 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+func TestWhoMayWriteIsSaid(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "state")
+	directory, err := Open(root, Options{})
+	if err != nil || strings.Contains(directory.Warning(), "anybody") {
+		t.Errorf("a directory that was made here: %v %s", err, directory.Warning())
+	}
+	if err := os.Chmod(root, 0o777); err != nil { //nolint:gosec // that is what is tested
+		t.Fatal(err)
+	}
+	directory, err = Open(root, Options{})
+	if want := "anybody may write into the state directory " + root + ": chmod 0700 it"; err != nil || !strings.HasSuffix(directory.Warning(), want) {
+		t.Errorf("open to all: %v %s", err, directory.Warning())
+	}
+}
+
 func TestGround(t *testing.T) {
 	if found, err := (osDisk{}).Ground("/proc"); err != nil || found != (ground{}) {
 		t.Errorf("/proc: %+v %v", found, err)

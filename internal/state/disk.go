@@ -47,6 +47,7 @@ type ground struct {
 	name    string
 	unsafe  bool   // locks or renames cannot be relied on
 	passing string // why it does not last; "": it does
+	exposed bool   // anybody on the machine may write into the directory
 }
 
 // maxFile is more than any file here ever holds.
@@ -56,6 +57,17 @@ const maxFile = 32 << 20
 const lockPoll = 10 * time.Millisecond
 
 type osDisk struct{}
+
+// Ground implements disk.
+func (osDisk) Ground(path string) (ground, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return ground{}, err
+	}
+	found, err := fileSystem(path)
+	found.exposed = info.Mode()&0o002 != 0
+	return found, err
+}
 
 func (osDisk) Read(path string) ([]byte, string, error) {
 	// Not to wait for a pipe, nor to follow a link out of the directory.

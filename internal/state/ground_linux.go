@@ -26,7 +26,7 @@ var grounds = map[uint32]ground{ //nolint:gochecknoglobals // a table that never
 	unix.OVERLAYFS_SUPER_MAGIC: {name: "a container's own layer", passing: "it is lost with the container; mount a volume there"},
 }
 
-func (osDisk) Ground(path string) (ground, error) {
+func fileSystem(path string) (ground, error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(path, &stat); err != nil {
 		return ground{}, &os.PathError{Op: "statfs", Path: path, Err: err}
