@@ -52,10 +52,12 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 	snapshot, _ := e.options.Snapshot(connection)
 	err = e.mayBegin(c, rec, snapshot, time.Now())
 	var down *standDown
-	if errors.As(err, &down) && down.decision == DecisionCooldown && options.Force {
-		err = nil
-	}
-	if err != nil {
+	cooling := errors.As(err, &down) && down.decision == DecisionCooldown
+	switch {
+	case cooling && options.Force:
+	case cooling:
+		return fmt.Errorf("connection %s: it cools down (rotation.cooldown): %w; --force starts all the same", connection, err)
+	case err != nil:
 		return fmt.Errorf("connection %s: %w", connection, err)
 	}
 	if options.TokenID != "" {

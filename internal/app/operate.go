@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -107,7 +108,7 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 	case start.TokenStdin != (start.TokenID != ""):
 		return &UsageError{"--token-stdin and --token-id belong together: the value on standard input, and the id that AWS shows for it"}
 	case start.TokenStdin:
-		value, err := readSecret(options.Stdin)
+		value, err := askSecret(options)
 		if err != nil {
 			return err
 		}
@@ -163,6 +164,21 @@ func outcome(record bridge.RotationRecord) string {
 		return string(record.Ending)
 	}
 	return string(record.Ending) + ": " + record.Reason
+}
+
+// askSecret reads the token's value; from a terminal without showing it.
+func askSecret(options Options) (bridge.Secret, error) {
+	terminal, is := options.Stdin.(*os.File)
+	if !is || !term.IsTerminal(int(terminal.Fd())) {
+		return readSecret(options.Stdin)
+	}
+	fmt.Fprint(options.Stdout, "value of the token (it is not shown): ")
+	line, err := term.ReadPassword(int(terminal.Fd()))
+	fmt.Fprintln(options.Stdout)
+	if err != nil {
+		return bridge.Secret{}, fmt.Errorf("reading the token from the terminal: %w", err)
+	}
+	return readSecret(bytes.NewReader(line))
 }
 
 // readSecret reads one line.
