@@ -67,7 +67,7 @@ func Doctor(ctx context.Context, options Options, only string) error {
 		}
 	}
 	if failures > 0 {
-		return fmt.Errorf("%s of those above failed", count(failures, "check"))
+		return fmt.Errorf("%d of the checks above failed", failures)
 	}
 	return nil
 }
