@@ -320,14 +320,30 @@ func (e *Engine) ShowToken(ctx context.Context, connection string) (tokenID stri
 	if err != nil {
 		return "", bridge.Secret{}, err
 	}
+	tokenID, value, err = e.inUse(ctx, b)
+	if err == nil && value.IsZero() {
+		err = fmt.Errorf("connection %s: the vault does not hold the value of token %q", connection, tokenID)
+	}
+	return tokenID, value, err
+}
+
+// InUse returns the token in use and its value as far as journal and vault tell; a zero
+// Secret: they do not. It asks no cloud.
+func (e *Engine) InUse(ctx context.Context, connection string) (tokenID string, value bridge.Secret, err error) {
+	_ = e.Look(ctx) // what cannot be read now is as it was read last
+	b := e.bookFor(connection)
+	if b == nil || b.last() == nil {
+		return "", bridge.Secret{}, nil
+	}
+	return e.inUse(ctx, b)
+}
+
+func (e *Engine) inUse(ctx context.Context, b *book) (tokenID string, value bridge.Secret, err error) {
 	rec := b.last()
 	tokenID = rec.InUse
 	if rec.Rotation != nil && rec.Rotation.NewToken != nil {
 		tokenID = rec.Rotation.NewToken.ID
 	}
 	value, err = safe{e.options.Vault, b.key}.of(ctx, tokenID)
-	if err == nil && value.IsZero() {
-		err = fmt.Errorf("connection %s: the vault does not hold the value of token %q", connection, tokenID)
-	}
 	return tokenID, value, err
 }

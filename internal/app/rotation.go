@@ -101,17 +101,7 @@ func rotated(connection config.Connection, ends clients) rotate.Connection {
 // tokenValue is what a probe may be made with: the value of the token in use, if a
 // rotation has put it into the vault.
 func (r *rotations) tokenValue(ctx context.Context, connection string) (string, bridge.Secret, error) {
-	if c := r.config.Load(); c == nil || c.Connection(connection) == nil {
-		return "", bridge.Secret{}, nil
-	}
-	id, value, err := r.engine.ShowToken(ctx, connection)
-	if errors.Is(err, bridge.ErrUnreadable) {
-		return "", bridge.Secret{}, err
-	}
-	if err != nil {
-		return "", bridge.Secret{}, nil //nolint:nilerr // no rotation has put a value there yet
-	}
-	return id, value, nil
+	return r.engine.InUse(ctx, connection)
 }
 
 // webhook is the endpoint that Alertmanager calls; it exists while it is configured.
