@@ -259,10 +259,17 @@ func TestPermissionsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bySource, err := os.ReadFile(filepath.Join("..", "..", "docs", "permissions.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, needs := range []string{readApplications, readJobs, readLog, readAudits, readUsers, writeJobs} {
 		for _, permission := range regexp.MustCompile(`[A-Z]\w+\.Read\w*\.\w+`).FindAllString(needs, -1) {
 			if !strings.Contains(string(content), "`"+permission+"`") {
 				t.Errorf("%s does not explain %s", permissionsPage, permission)
+			}
+			if !strings.Contains(string(bySource), "`"+permission+"`") {
+				t.Errorf("docs/permissions.md does not name %s", permission)
 			}
 		}
 	}

@@ -92,10 +92,17 @@ func TestPermissionsPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bySource, err := os.ReadFile("../../docs/permissions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"aws-reader.json", "aws-rotator.json"} {
 		for _, action := range policy(t, name) {
 			if !strings.Contains(string(page), "`"+action+"`") {
 				t.Errorf("aws.md does not explain %s", action)
+			}
+			if !strings.Contains(string(bySource), "`"+action+"`") {
+				t.Errorf("docs/permissions.md does not name %s", action)
 			}
 		}
 	}
