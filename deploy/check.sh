@@ -8,7 +8,12 @@ tools=$PWD/.tools/bin
 echo "== rules"
 (cd deploy/prometheus && "$tools/promtool" check rules rules/*.yml && "$tools/promtool" test rules tests/*.yml)
 echo "== routing"
-"$tools/amtool" check-config deploy/alertmanager/alertmanager.yml
+"$tools/amtool" check-config deploy/alertmanager/alertmanager.yml deploy/compose/alertmanager.yml
+if docker compose version >/dev/null 2>&1; then # needs no Docker engine
+	docker compose -f deploy/compose/compose.yml config --quiet
+else
+	echo "docker compose is not installed: deploy/compose/compose.yml is checked by the tests alone"
+fi
 
 echo "== metrics"
 directory=$(mktemp -d)

@@ -2,8 +2,10 @@ package simulator
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -63,6 +65,11 @@ func (a Access) awsCredentials() string {
 func (a Access) config(o ConfigOptions) string {
 	var text strings.Builder
 	write := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
+	hosts := []string{"127.0.0.1", "localhost"}
+	if u, err := url.Parse(o.URL); err == nil && u.Hostname() != "" {
+		hosts = append(hosts, u.Hostname())
+	}
+	slices.Sort(hosts)
 	write("# Written by entra-aws-simulator for its own clouds. Read the environment beside it first.")
 	write("tenants:")
 	// What can be discovered is left out.
@@ -98,7 +105,7 @@ func (a Access) config(o ConfigOptions) string {
 		}
 		write("    tokens:")
 		write("      usage: cloudtrail")
-		write("      scim_allowed_hosts: [127.0.0.1, localhost]")
+		write("      scim_allowed_hosts: [%s]", strings.Join(slices.Compact(hosts), ", "))
 		if _, known := a.Values[c.Name]; known {
 			write("      scim_token_file: scim-token-%s", c.Name)
 		}

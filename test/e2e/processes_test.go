@@ -142,18 +142,6 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// replace puts other words into a file; each must be there.
-func replace(t *testing.T, content string, pairs ...string) string {
-	t.Helper()
-	for i := 0; i < len(pairs); i += 2 {
-		if !strings.Contains(content, pairs[i]) {
-			t.Fatalf("%q is not in the file that the test adapts; adapt the test", pairs[i])
-		}
-		content = strings.ReplaceAll(content, pairs[i], pairs[i+1])
-	}
-	return content
-}
-
 func read(t *testing.T, path string) string {
 	t.Helper()
 	content, err := os.ReadFile(path)

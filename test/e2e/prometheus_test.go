@@ -10,9 +10,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
+	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,30 +40,25 @@ func (s *server) ready(t *testing.T) {
 	})
 }
 
-// startPrometheus scrapes every second, with the rules of deploy/prometheus. Their `for`
-// and `keep_firing_for` become seconds; the expressions are what they are.
+// hurry writes the shipped configuration into a directory, with other addresses and
+// shorter waits; the expressions are what they are.
+func hurry(t *testing.T, what, in string, arguments ...string) {
+	t.Helper()
+	script := exec.Command("../../deploy/demo/hurry.sh", append([]string{what, in}, arguments...)...)
+	if output, err := script.CombinedOutput(); err != nil {
+		t.Fatalf("hurry.sh %s: %v: %s", what, err, output)
+	}
+}
+
+// startPrometheus scrapes every second, with the rules of deploy/prometheus.
 func startPrometheus(t *testing.T, in, exporterURL string, alertmanagers ...*server) *server {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Join(in, "rules"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	rules, err := filepath.Glob("../../deploy/prometheus/rules/*.yml")
-	if err != nil || len(rules) == 0 {
-		t.Fatalf("no rules: %v", err)
-	}
-	waits := regexp.MustCompile(`(?m)^(\s+(?:keep_firing_)?for): \w+$`)
-	for _, rule := range rules {
-		write(t, filepath.Join(in, "rules", filepath.Base(rule)), waits.ReplaceAllString(read(t, rule), "$1: 2s"))
-	}
-	var targets []string
+	targets := []string{strings.TrimPrefix(exporterURL, "http://")}
 	for _, a := range alertmanagers {
-		targets = append(targets, `"`+strings.TrimPrefix(a.url, "http://")+`"`)
+		targets = append(targets, strings.TrimPrefix(a.url, "http://"))
 	}
+	hurry(t, "prometheus", in, targets...)
 	config := filepath.Join(in, "prometheus.yml")
-	write(t, config, replace(t, read(t, "../../deploy/prometheus/prometheus.yml"),
-		"interval: 30s", "interval: 1s",
-		`"alertmanager:9093"`, strings.Join(targets, ", "),
-		"entra-aws-exporter:10199", strings.TrimPrefix(exporterURL, "http://")))
 	address := freeAddress(t)
 	s := &server{url: "http://" + address}
 	s.process = start(t, filepath.Join(in, "prometheus.log"), nil, binary(t, "prometheus"), "--config.file="+config,
@@ -77,22 +71,9 @@ func startPrometheus(t *testing.T, in, exporterURL string, alertmanagers ...*ser
 // an always open window. People are told at people.
 func startAlertmanager(t *testing.T, in, webhook, people, bearer string) *server {
 	t.Helper()
-	address := freeAddress(t)
-	if err := os.MkdirAll(in, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	token := filepath.Join(in, "token")
+	address, token, config := freeAddress(t), filepath.Join(in, "token"), filepath.Join(in, "alertmanager.yml")
+	hurry(t, "alertmanager", in, webhook, token, people)
 	write(t, token, bearer)
-	config := filepath.Join(in, "alertmanager.yml")
-	write(t, config, replace(t, read(t, "../../deploy/alertmanager/alertmanager.yml"),
-		"group_by: [alertname, connection]\n", "group_by: [alertname, connection]\n  group_wait: 1s\n  group_interval: 2s\n",
-		"group_wait: 10s", "group_wait: 1s",
-		"group_interval: 5m", "group_interval: 2s",
-		"repeat_interval: 1h", "repeat_interval: 10s",
-		"monday:thursday", "sunday:saturday", `"08:00"`, `"00:00"`, `"16:00"`, `"24:00"`,
-		"http://entra-aws-exporter:10199/webhook/alertmanager", webhook,
-		"http://localhost:9094/replace-me", people,
-		"/etc/alertmanager/entra-aws-exporter.token", token))
 	s := &server{url: "http://" + address}
 	s.process = start(t, filepath.Join(in, "alertmanager.log"), nil, binary(t, "alertmanager"), "--config.file="+config,
 		"--storage.path="+filepath.Join(in, "data"), "--web.listen-address="+address, "--web.external-url=http://alertmanager:9093/", "--cluster.listen-address=")

@@ -1,0 +1,109 @@
+package deploy
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+)
+
+// composeFile is what of compose.yml refers to something else.
+type composeFile struct {
+	Services map[string]struct {
+		Image     string            `yaml:"image"`
+		Build     map[string]string `yaml:"build"`
+		Volumes   []string          `yaml:"volumes"`
+		Ports     []string          `yaml:"ports"`
+		DependsOn map[string]any    `yaml:"depends_on"`
+	} `yaml:"services"`
+	Volumes map[string]any `yaml:"volumes"`
+}
+
+func compose(t *testing.T) composeFile {
+	t.Helper()
+	var file composeFile
+	if err := yaml.Unmarshal([]byte(read(t, "compose/compose.yml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Services) < 5 {
+		t.Fatalf("only %d services", len(file.Services))
+	}
+	return file
+}
+
+// TestComposeReferences: what is mounted, built, waited for and used exists, at one
+// version each, and nothing is open to the network.
+func TestComposeReferences(t *testing.T) {
+	file := compose(t)
+	for name, service := range file.Services {
+		for _, volume := range service.Volumes {
+			source, _, _ := strings.Cut(volume, ":")
+			if _, declared := file.Volumes[source]; declared {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join("compose", source)); err != nil {
+				t.Errorf("%s mounts %s: %v", name, source, err)
+			}
+		}
+		for other := range service.DependsOn {
+			if _, exists := file.Services[other]; !exists {
+				t.Errorf("%s waits for %s, which is no service", name, other)
+			}
+		}
+		if dockerfile, built := service.Build["dockerfile"]; built {
+			if _, err := os.Stat(filepath.Join("compose", service.Build["context"], dockerfile)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, tag, _ := strings.Cut(service.Image, ":"); tag == "" || tag == "latest" {
+			t.Errorf("%s: the image %q has no version", name, service.Image)
+		}
+		for _, port := range service.Ports {
+			if !strings.HasPrefix(port, "127.0.0.1:") {
+				t.Errorf("%s: port %s is open to the network", name, port)
+			}
+		}
+	}
+}
+
+// TestComposeNames: every host that the mounted configurations name is a service.
+func TestComposeNames(t *testing.T) {
+	file := compose(t)
+	host := regexp.MustCompile(`([a-z][a-z-]+):(?:10199|10198|9090|9093|3000)\b`)
+	for _, path := range []string{"prometheus/prometheus.yml", "compose/alertmanager.yml", "compose/compose.yml"} {
+		found := host.FindAllStringSubmatch(read(t, path), -1)
+		if len(found) == 0 {
+			t.Errorf("%s names no host", path)
+		}
+		for _, match := range found {
+			if _, exists := file.Services[match[1]]; !exists {
+				t.Errorf("%s names %s, which is no service", path, match[0])
+			}
+		}
+	}
+}
+
+// TestComposeAlertmanagerIsCurrent: it is Alertmanager's shipped configuration with the
+// demos' shorter waits.
+func TestComposeAlertmanagerIsCurrent(t *testing.T) {
+	directory := t.TempDir()
+	script := exec.Command("demo/hurry.sh", "alertmanager", directory, "http://entra-aws-exporter:10199/webhook/alertmanager", "/clouds/webhook-token")
+	if output, err := script.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	want := "# Generated from deploy/alertmanager by go test ./deploy -update\n" + read(t, filepath.Join(directory, "alertmanager.yml"))
+	const path = "compose/alertmanager.yml"
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(want, read(t, path)); diff != "" {
+		t.Errorf("%s is not current; run go test ./deploy -update (-generated +committed):\n%s", path, diff)
+	}
+}
