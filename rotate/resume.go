@@ -65,7 +65,8 @@ func runs(job bridge.Job) bool {
 		job.Schedule != bridge.SchedulePaused && job.Schedule != bridge.ScheduleDisabled
 }
 
-// mayStart is the start rule. One start per quarantine, unless it was certainly refused.
+// mayStart is the start rule: one start per quarantine, unless it was certainly refused,
+// and no more than two in all, whatever became of them.
 func (r *run) mayStart(job bridge.Job) bool {
 	q := job.Quarantine
 	if q == nil || !q.Credentials() || job.Schedule != bridge.ScheduleActive || q.NextAttempt.Sub(r.graphMoment()) <= startBefore/r.pace {
@@ -73,11 +74,11 @@ func (r *run) mayStart(job bridge.Job) bool {
 	}
 	tried := 0
 	for _, start := range r.rotation().Starts {
-		if start.refused() {
+		if start.Unsent {
 			continue
 		}
 		tried++
-		if start.Mark.Equal(q.CurrentBegan) {
+		if start.Mark.Equal(q.CurrentBegan) && !start.refused() {
 			return false
 		}
 	}
@@ -98,8 +99,12 @@ func (r *run) start(ctx context.Context, seen bridge.Job) error {
 		act:  act{Mark: job.Quarantine.CurrentBegan},
 		call: r.connection.Clouds.Provisioning.StartJob,
 	})
-	if err == nil {
-		r.say("started the job to end its quarantine: %s", outcomeText(a))
+	if err != nil {
+		return err
 	}
-	return err
+	r.say("started the job to end its quarantine: %s", outcomeText(a))
+	if a.done() {
+		return nil
+	}
+	return r.wait(ctx, lookEvery, QuarantineRetry)
 }
