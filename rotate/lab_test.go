@@ -60,14 +60,18 @@ type lab struct {
 	intended  []string // tokens for whose deletion there was a durable intent
 	flying    int      // acts
 	together  int      // the most acts at once
+	hammered  string   // the call by which there were too many within a minute
 	dropped   bool     // a save may be dropped silently: then a deletion may be the rescue's case
 	valueLost bool     // somebody else destroyed the vault
+	lasting   bool     // some call goes wrong every time, for ever: then it need not end
 	adopted   bool     // a person took the clouds as they are for right
 
 	dates   map[string]bridge.Token // of the tokens that were there, by id
 	trusted bool                    // this binding's rotation was proven before
 	extra   []*session              // processes beside the one
 	room    time.Time               // when the disk has room again; zero: it has
+	minute  time.Time               // since when calls are counted
+	within  int                     // calls since then
 	ctx     context.Context         // ends with the play
 	current *session                // the process that was started last
 	witness func(*session, string)  // sees every act before it is made
@@ -205,6 +209,7 @@ func (s *session) call(ctx context.Context, name string, do func(fault) error, r
 		l.mu.Unlock()
 		return errKilled
 	}
+	hammered := l.hammers(name)
 	number := len(l.trace)
 	l.trace = append(l.trace, name)
 	l.counts[name]++
@@ -212,6 +217,9 @@ func (s *session) call(ctx context.Context, name string, do func(fault) error, r
 	f := cmp.Or(l.faults[number], l.named[nth], l.named[name])
 	every, hands := l.every, []func(*lab){l.hands[nth], l.hands[fmt.Sprintf("#%d", number)]}
 	l.mu.Unlock()
+	if hammered {
+		time.Sleep(24 * time.Hour) // else this would never end
+	}
 	if every != nil {
 		every(l, name)
 	}
@@ -288,6 +296,20 @@ func (s *session) call(ctx context.Context, name string, do func(fault) error, r
 	return perform()
 }
 
+// callsPerMinute is more than any phase needs.
+const callsPerMinute = 150
+
+// hammers tells whether there were too many calls within a minute. The lab is locked.
+func (l *lab) hammers(name string) bool {
+	if time.Since(l.minute) >= time.Minute {
+		l.minute, l.within = time.Now(), 0
+	}
+	if l.within++; l.within > callsPerMinute {
+		l.hammered = name
+	}
+	return l.within > callsPerMinute
+}
+
 // reading is a call whose answer may be an older one.
 func reading[T any](ctx context.Context, s *session, name string, do func() (T, error)) (T, error) {
 	var answer T
@@ -355,39 +377,3 @@ func (l *lab) storyLocked() string {
 	_ = l.world.Story(&b)
 	return b.String()
 }
-
-// snapshot is what watch would have read: without faults, and in no way a rotation's call.
-func (l *lab) snapshot(connection string) (bridge.Snapshot, bool) {
-	if connection != l.at.Name {
-		return bridge.Snapshot{}, false
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	by := world.By("watch")
-	tokens, err := l.world.ListBearerTokens(by, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
-	if err != nil {
-		return bridge.Snapshot{}, false
-	}
-	job, err := l.world.Job(by, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
-	if err != nil {
-		return bridge.Snapshot{}, false
-	}
-	list := bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Date: l.world.AWSNow()}
-	for _, token := range tokens {
-		list.Tokens = append(list.Tokens, token.Token)
-	}
-	now := time.Now()
-	return bridge.Snapshot{
-		Connection: l.at.Name, Binding: l.at.Binding, Tokens: &list, Job: &job.Job,
-		Sources: []bridge.SourceStatus{{Source: bridge.SourceTokens, Interval: 15 * time.Minute, LastAttempt: now, LastSuccess: now}},
-	}, true
-}
-
-var _ interface {
-	TokenService
-	SCIM
-	SCIMCalls
-	Provisioning
-	Journal
-	Vault
-} = (*session)(nil)

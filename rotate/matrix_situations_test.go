@@ -2,8 +2,11 @@ package rotate
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
+	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/simulator/world"
 )
 
@@ -55,6 +58,34 @@ func situations() []trial {
 			}
 		}),
 	}
+}
+
+// outages are calls that go wrong every time from some phase on, whoever makes them: a
+// permission withdrawn, an API that changed, a service that answers nobody.
+func outages(trace []string) []trial {
+	var trials []trial
+	for _, phase := range []bridge.Phase{bridge.PhasePlan, bridge.PhaseTest, bridge.PhaseSwitch, bridge.PhaseVerify, bridge.PhaseRetire, bridge.PhaseConfirm} {
+		for _, call := range slices.Compact(slices.Sorted(slices.Values(trace))) {
+			for _, f := range []fault{refused, throttled, unparsable, answerLost} {
+				if !slices.Contains(kinds(call), f) || call == "journal.save" { // without a journal nothing is done
+					continue
+				}
+				s := repair()
+				s.limit = 36 * time.Hour
+				s.every = once(func(_ *lab, _ string, rot *rotation) bool { return rot.Phase == phase }, func(l *lab) {
+					l.locked(func(*world.World) { l.named, l.lasting = map[string]fault{call: f}, true })
+				})
+				trials = append(trials, trial{
+					scenario: s, name: fmt.Sprintf("outage:%s:%s:from %s on", call, f, phase),
+					allowed: []string{"done", "aborted", "blocked *", "waiting *", "running *"},
+				})
+			}
+		}
+	}
+	if full() {
+		return trials
+	}
+	return slices.DeleteFunc(trials, func(tr trial) bool { return number(tr.name)%8 != 0 })
 }
 
 // stalemates are the scenarios that need a person in the end, one for each reason to be

@@ -98,7 +98,8 @@ func TestCrashMatrix(t *testing.T) {
 		reached.play(t, []trial{pairNamed(*only)})
 		return
 	}
-	repairs := singlesOf("repair ", undisturbed(t, repair), repair)
+	repaired := undisturbed(t, repair)
+	repairs := singlesOf("repair ", repaired, repair)
 	if !full() {
 		repairs = slices.DeleteFunc(repairs, func(tr trial) bool { return number(tr.name)%8 != 0 })
 	}
@@ -112,7 +113,7 @@ func TestCrashMatrix(t *testing.T) {
 	reached.play(t, played)
 	reached.play(t, shared(replicas(trace)))
 	reached.play(t, shared(actorsAt(trace)))
-	reached.play(t, slices.Concat(situations(), traps(), stalemates()))
+	reached.play(t, slices.Concat(situations(), traps(), stalemates(), shared(outages(repaired))))
 	if *only == "" && share() == 1 {
 		reached.demand(t)
 	}

@@ -48,6 +48,10 @@ func traps() []trial {
 			*s = repair()
 			s.named = map[string]fault{"graph.start#1": killedBefore}
 		}),
+		with("every start is refused", []string{"done"}, func(s *scenario) {
+			*s = repair()
+			s.named = map[string]fault{"graph.start": refused}
+		}),
 		with("a person resets it after the PUT", []string{"done"}, func(s *scenario) {
 			s.quirks.PutSecrets = world.PutKeepsToken
 			s.hands = map[string]func(*lab){"graph.app#4": func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) }}

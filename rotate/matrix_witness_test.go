@@ -180,8 +180,8 @@ func callOf(rec *record, name string, intent act) string {
 
 // start: one for each quarantine, unless it was certainly refused.
 func (w *witness) start(rec *record, intent act) {
-	for _, earlier := range rec.Rotation.Starts[:intent.Number-1] {
-		if earlier.Mark.Equal(intent.Mark) && !earlier.refused() {
+	for _, earlier := range rec.Rotation.Starts {
+		if earlier.Number < intent.Number && earlier.Mark.Equal(intent.Mark) && !earlier.refused() {
 			w.say("I7: a second start for the quarantine of %s", intent.Mark)
 		}
 	}

@@ -74,7 +74,8 @@ var mistakes = []mistake{
 
 	{"start on a paused job", "resume.go", "	if runs(job) {", "	if !runs(job) {\n		_ = r.connection.Clouds.Provisioning.StartJob(ctx)\n	}\n	if runs(job) {", "trap:paused", nil},
 	{"start on a deletion quarantine", "resume.go", "if q := job.Quarantine; q != nil && !q.Credentials() {", "if q := job.Quarantine; q != nil && !q.Credentials() {\n		_ = r.connection.Clouds.Provisioning.StartJob(ctx)", "trap:too many", nil},
-	{"start sent again on an unknown answer", "resume.go", "if start.Mark.Equal(q.CurrentBegan) {", "if false {", "trap:repaired, killed", nil},
+	{"start sent again on an unknown answer", "resume.go", "if start.Mark.Equal(q.CurrentBegan) && !start.refused() {", "if false {", "trap:repaired, killed", nil},
+	{"a refused start sent again at once, for ever", "resume.go", "if start.Unsent {", "if start.Unsent || start.refused() {", "trap:every start", []patch{{"resume.go", "	return r.wait(ctx, lookEvery, QuarantineRetry)\n}", "	return nil\n}"}}},
 
 	{"no lease check: whoever lost it may write", "book.go", "if r.Lease.Holder != g.holder || r.Lease.Epoch != g.epoch {", "if false {", "^replica", nil},
 	{"a stop loses the outcome of the act in flight", "run.go", "	if err == nil || ctx.Err() == nil || lasting(err) {\n		return err", "	if true {\n		return err", ":stopped:", nil},

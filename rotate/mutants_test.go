@@ -96,7 +96,9 @@ func mutantTrials(t *testing.T) []trial {
 	trials := append([]trial{whole, repaired}, situations()...)
 	trials = append(append(trials, traps()...), stalemates()...)
 	trials = append(trials, singlesOf("", trace, short)...)
-	trials = append(trials, singlesOf("repair ", callsOf(t, repair), repair)...)
+	repairs := callsOf(t, repair)
+	trials = append(trials, singlesOf("repair ", repairs, repair)...)
+	trials = append(trials, outages(repairs)...)
 	trials = append(trials, replicas(trace)...)
 	return append(trials, actorsAt(trace)...)
 }

@@ -27,6 +27,9 @@ func judge(o outcome) []string {
 	if l.together > 1 && len(l.extra) == 0 { // one that sleeps is not in flight; the witness looks at the leases
 		j.say("I5: %d acts were in flight at once", l.together)
 	}
+	if l.hammered != "" {
+		j.say("more than %d calls within a minute, the last of them %s", callsPerMinute, l.hammered)
+	}
 	return j.list
 }
 
@@ -154,6 +157,7 @@ func (j *verdicts) endings() {
 		if id := j.o.newToken(); j.ours(id) && !j.o.lab.valueLost && slices.Contains(listed, id) && !slices.Contains(l.memory.values(), j.world.TokenValue(id)) {
 			j.say("I3: %s, and the value of token %s is lost", j.o.ending, id)
 		}
+	case l.lasting && strings.HasPrefix(j.o.ending, "running"):
 	default:
 		j.say("I3: it never ended: %s", j.o.ending)
 	}

@@ -267,3 +267,39 @@ func (s *session) Application(ctx context.Context) (bridge.Application, error) {
 		return app, nil
 	})
 }
+
+// snapshot is what watch would have read: without faults, and in no way a rotation's call.
+func (l *lab) snapshot(connection string) (bridge.Snapshot, bool) {
+	if connection != l.at.Name {
+		return bridge.Snapshot{}, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	by := world.By("watch")
+	tokens, err := l.world.ListBearerTokens(by, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
+	if err != nil {
+		return bridge.Snapshot{}, false
+	}
+	job, err := l.world.Job(by, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+	if err != nil {
+		return bridge.Snapshot{}, false
+	}
+	list := bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Date: l.world.AWSNow()}
+	for _, token := range tokens {
+		list.Tokens = append(list.Tokens, token.Token)
+	}
+	now := time.Now()
+	return bridge.Snapshot{
+		Connection: l.at.Name, Binding: l.at.Binding, Tokens: &list, Job: &job.Job,
+		Sources: []bridge.SourceStatus{{Source: bridge.SourceTokens, Interval: 15 * time.Minute, LastAttempt: now, LastSuccess: now}},
+	}, true
+}
+
+var _ interface {
+	TokenService
+	SCIM
+	SCIMCalls
+	Provisioning
+	Journal
+	Vault
+} = (*session)(nil)
