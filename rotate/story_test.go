@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
@@ -383,37 +382,6 @@ func TestToldAtOnce(t *testing.T) {
 	must(t, s, "done", noGap, func(t *testing.T, o outcome) {
 		if o.lab.counts["aws.create"] != 1 || o.lab.counts["aws.delete"] != 1 {
 			t.Errorf("created %d times, deleted %d times", o.lab.counts["aws.create"], o.lab.counts["aws.delete"])
-		}
-	})
-}
-
-func TestDryRunTellsEverythingAndChangesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLab(world.DefaultQuirks(), world.Expiring("corp"), defaultPolicy())
-		ses := l.open()
-		if err := ses.engine.DryRun(t.Context(), "corp", StartOptions{}, l); err != nil {
-			t.Fatal(err)
-		}
-		o := outcome{lab: l}
-		told("tokens at AWS", "provisioning job: active", "in use", "a rotation would begin", "it would delete token", "(expired), then create one", "save it to Entra", "approval: first")(t, o)
-		for _, call := range l.trace {
-			if strings.HasPrefix(call, "journal.") || strings.HasPrefix(call, "vault.") || slices.Contains([]string{"aws.create", "aws.delete", "graph.put", "graph.start"}, call) {
-				t.Errorf("it called %s", call)
-			}
-		}
-		if t.Failed() {
-			t.Log(l.story())
-		}
-	})
-}
-
-func TestModeDryRunTellsItInTheLog(t *testing.T) {
-	s := usual()
-	s.policy.Mode, s.limit, s.alerts = bridge.RotationDryRun, 2*time.Hour, 10*time.Minute
-	play(t, s, func(t *testing.T, o outcome) {
-		told("alert: dry_run", "dry run: a rotation would begin", "alert: dry_run", "dry run: it would create a token")(t, o)
-		if n := strings.Count(o.lab.story(), "dry run: a rotation would begin"); n < 2 || n > 3 || o.lab.counts["journal.save"] > 0 {
-			t.Errorf("%d dry runs, %d journal entries", n, o.lab.counts["journal.save"])
 		}
 	})
 }
