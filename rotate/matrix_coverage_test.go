@@ -58,7 +58,7 @@ func (c *coverage) report(t *testing.T) {
 
 // transitions that there are: the phases' own table, as the contract tells it.
 var transitions = []string{
-	"plan -> create", "plan -> test", "create -> test", "create -> undo", "test -> switch", "test -> undo", "switch -> resume",
+	"plan -> create", "plan -> test", "create -> test", "create -> plan", "create -> undo", "test -> switch", "test -> undo", "switch -> resume",
 	"resume -> verify", "verify -> resume", "verify -> retire", "verify -> switch", "retire -> confirm", "retire -> switch",
 	"confirm -> switch", "confirm -> create", "confirm -> retire",
 	"switch -> test", "resume -> test", "verify -> test", "retire -> test", "confirm -> test", "undo -> test", // a person reset it

@@ -35,8 +35,9 @@ func kinds(name string) []fault {
 	}
 }
 
-// full is true if everything is to be played, not what fits into a minute or two.
-func full() bool { return strings.HasPrefix(os.Getenv("MATRIX"), "full") }
+// full is true if everything is to be played, or looked through for one scenario, not
+// what fits into a minute or two.
+func full() bool { return *only != "" || strings.HasPrefix(os.Getenv("MATRIX"), "full") }
 
 // share is of how many trials one is played, by MATRIX=20 (of the usual ones) or
 // MATRIX=full/20; 1: all.
