@@ -159,7 +159,7 @@ func TestKilledWhileReadingTheLog(t *testing.T) {
 // it. MATRIX=full reads a million entries.
 func TestALongLogIsStreamed(t *testing.T) {
 	entries := 60_000
-	if os.Getenv("MATRIX") == "full" {
+	if strings.HasPrefix(os.Getenv("MATRIX"), "full") {
 		entries = 1_000_000
 	}
 	synctest.Test(t, func(t *testing.T) {
