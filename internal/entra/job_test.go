@@ -107,7 +107,8 @@ func TestNotification(t *testing.T) {
 		answer http.HandlerFunc
 		want   *bool
 	}{
-		"on":                 {always(200, `{"value":[null,{"key":"SyncNotificationSettings","value":"{\"Enabled\":true,\"Recipients\":\"ann@example.com\"}"}]}`), ptr(true)},
+		"on":                 {always(200, `{"value":[{"key":"SyncNotificationSettings","value":"{\"Enabled\":true,\"Recipients\":\"ann@example.com\"}"}]}`), ptr(true)},
+		"beside a hole":      {always(200, `{"value":[null,{"key":"SecretToken","value":"*"}]}`), nil},
 		"on, for nobody":     {always(200, `{"value":[{"key":"SyncNotificationSettings","value":"{\"Enabled\":true,\"Recipients\":\" \"}"}]}`), ptr(false)},
 		"off":                {always(200, `{"value":[{"key":"SyncNotificationSettings","value":"{\"Enabled\":false,\"Recipients\":\"ann@example.com\"}"}]}`), ptr(false)},
 		"never set up":       {always(200, `{"value":[{"key":"SecretToken","value":"*"}]}`), ptr(false)},

@@ -16,8 +16,8 @@ func credential(key, value string) bridge.Credential {
 
 func TestCredentials(t *testing.T) {
 	m := newMicrosoft(t)
-	m.serve["GET "+secretsURL] = always(200, `{"value":[{"key":"BaseAddress","value":"https://scim.test/?aadOptscim062020"},null,
-		{"key":"SecretToken","value":"*"},{"key":"SomethingNew","value":"x"},{"key":"SyncAll","value":null},{"value":"keyless"}]}`)
+	m.serve["GET "+secretsURL] = always(200, `{"value":[{"key":"BaseAddress","value":"https://scim.test/?aadOptscim062020"},
+		{"key":"SecretToken","value":"*"},{"key":"SomethingNew","value":"x"},{"key":"SyncAll","value":null}]}`)
 	got, err := m.application().Credentials(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +42,7 @@ func TestCredentialsWhenTheUndocumentedAPIChanges(t *testing.T) {
 		op + "api_changed: answered 200 with text/html that cannot be read":         html(200),
 		op + "api_changed: answered 200 with application/json that cannot be read":  always(200, `{"value":{"a":1}}`),
 		op + "api_changed: a list without its value":                                always(200, `{"secrets":[]}`),
+		op + "api_changed: a list with an entry without its key":                    always(200, `{"value":[{"key":"SecretToken","value":"*"},{"value":"keyless"}]}`),
 		op + "not_found: 404 Request_ResourceNotFound (check service_principal_id)": always(404, `{"error":{"code":"Request_ResourceNotFound","message":"ann@example.com"}}`),
 	} {
 		m := newMicrosoft(t)

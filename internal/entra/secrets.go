@@ -62,16 +62,20 @@ func (a *Application) credentials(ctx context.Context, servicePrincipal string, 
 	if err != nil {
 		return nil, err
 	}
+	changed := func(what string) error {
+		failed := invalid(c, x, what)
+		failed.Reason = bridge.ReasonAPIChanged
+		return failed
+	}
 	if answer.Value == nil {
-		changed := invalid(c, x, "a list without its value")
-		changed.Reason = bridge.ReasonAPIChanged
-		return nil, changed
+		return nil, changed("a list without its value")
 	}
 	credentials := make([]bridge.Credential, 0, len(answer.Value))
 	for _, entry := range answer.Value {
-		if entry != nil && entry.Key != "" {
-			credentials = append(credentials, bridge.Credential{Key: entry.Key, Value: bridge.NewSecret(text(entry.Value))})
+		if entry == nil || entry.Key == "" { // saving the others could erase it
+			return nil, changed("a list with an entry without its key")
 		}
+		credentials = append(credentials, bridge.Credential{Key: entry.Key, Value: bridge.NewSecret(text(entry.Value))})
 	}
 	return credentials, nil
 }
