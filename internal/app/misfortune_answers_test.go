@@ -191,6 +191,23 @@ func TestErrorsThatSayLittle(t *testing.T) {
 	})
 }
 
+// Whether somebody is mailed is an extra of the job's reading: without it the rest stays.
+func TestSecretsThatCannotBeRead(t *testing.T) {
+	rows := map[string]misfortune{}
+	for name, fault := range map[string]simulator.Fault{
+		"gone": {Status: 404, Body: `{}`}, "forbidden": {Status: 403, Code: "Authorization_RequestDenied"}, "HTML page": {Effect: simulator.EffectHTML},
+		"null": {Status: 200, Body: `{"value":[null]}`}, "reset": {Effect: simulator.EffectReset}, "500": {Status: 500, Body: `{}`},
+		"hang": {Effect: simulator.EffectHang}, "endless": {Effect: simulator.EffectHuge},
+	} {
+		fault.Operation = "GET secrets"
+		rows[name] = misfortune{
+			faults: []simulator.Fault{fault},
+			shows:  shows([]string{`provisioning_job_status{status="active"} 1`}, "provisioning_notification_enabled"),
+		}
+	}
+	suffer(t, rows)
+}
+
 // Certificates that are not as Entra makes them are counted rightly, or left out with
 // one line in the log.
 func TestOddCertificates(t *testing.T) {

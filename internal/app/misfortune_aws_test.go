@@ -75,6 +75,27 @@ func TestTheTokenServiceHasChanged(t *testing.T) {
 	suffer(t, rows)
 }
 
+// The other undocumented API takes nothing but AWS's side of the certificates away.
+func TestTheCertificatesAPIHasChanged(t *testing.T) {
+	rows := map[string]misfortune{}
+	for _, operation := range []string{"ListExternalIdPConfigurationsForDirectory", "ListExternalIdPCertificates"} {
+		for name, fault := range map[string]simulator.Fault{
+			"unknown operation": {Status: 400, Code: "UnknownOperationException"},
+			"HTML page":         {Effect: simulator.EffectHTML},
+			"404":               {Status: 404},
+			"redirect":          {Effect: simulator.EffectRedirect},
+			"another list":      {Status: 200, Body: `{"certificates":[]}`},
+		} {
+			fault.Operation = operation
+			rows[operation+"/"+name] = misfortune{
+				faults: []simulator.Fault{fault}, down: all(bridge.ReasonAPIChanged, bridge.SourceCertificates),
+				says: []string{"saml.aws_certificates: files"}, half: "aws",
+			}
+		}
+	}
+	suffer(t, rows)
+}
+
 // set is what a fault of the effect edit puts into an answer.
 func set(pairs ...string) map[string]json.RawMessage {
 	values := map[string]json.RawMessage{}
