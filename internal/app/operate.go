@@ -234,49 +234,48 @@ func RotationShow(ctx context.Context, options Options, connection string) error
 	return failed
 }
 
-// goesOn tells who does what a person has just allowed or asked for.
-func goesOn(done, connection string) string {
-	return done + "; a running server goes on with it, without one rotation start " + connection + " does"
-}
-
-// operate runs one act of a person and says that it was done.
-func operate(options Options, done string, act func(*desk) error) error {
+// operate runs one act of a person, says that it was done and, if a rotation is open then,
+// who goes on with it.
+func operate(options Options, connection, done string, act func(*rotate.Engine) error) error {
 	d, err := openDesk(options, 1)
 	if err != nil {
 		return err
 	}
-	if err := act(d); err != nil {
+	if err := act(d.engine); err != nil {
 		return err
 	}
 	fmt.Fprintln(options.Stdout, done)
+	if status := d.engine.Status(connection); !status.Started.IsZero() && status.Blocked == "" && status.Waiting != string(rotate.Held) {
+		fmt.Fprintf(options.Stdout, "a running server goes on with the rotation; without one, rotation start %s does\n", connection)
+	}
 	return nil
 }
 
 // RotationApprove allows the deletion of one old token.
 func RotationApprove(ctx context.Context, options Options, connection, tokenID string) error {
-	return operate(options, goesOn("approved: token "+tokenID+" may be deleted", connection), func(d *desk) error {
-		return d.engine.Approve(ctx, connection, tokenID)
+	return operate(options, connection, "approved: token "+tokenID+" may be deleted once it is proven unused", func(e *rotate.Engine) error {
+		return e.Approve(ctx, connection, tokenID)
 	})
 }
 
 // RotationAdopt takes what the clouds hold for right.
 func RotationAdopt(ctx context.Context, options Options, connection, inUse string) error {
-	return operate(options, "adopted: the tokens that AWS lists are known now", func(d *desk) error {
-		return d.engine.Adopt(ctx, connection, inUse)
+	return operate(options, connection, "adopted: the tokens that AWS lists are known now", func(e *rotate.Engine) error {
+		return e.Adopt(ctx, connection, inUse)
 	})
 }
 
 // RotationReset lets a blocked rotation go on.
 func RotationReset(ctx context.Context, options Options, connection string) error {
-	return operate(options, goesOn("reset: the budget stays spent", connection), func(d *desk) error {
-		return d.engine.Reset(ctx, connection)
+	return operate(options, connection, "reset: failed attempts are forgotten, the budget stays spent", func(e *rotate.Engine) error {
+		return e.Reset(ctx, connection)
 	})
 }
 
 // RotationAbort gives up a rotation that has saved nothing to Entra yet.
 func RotationAbort(ctx context.Context, options Options, connection string) error {
-	return operate(options, goesOn("aborting: a new token that the exporter made is deleted again", connection), func(d *desk) error {
-		return d.engine.Abort(ctx, connection)
+	return operate(options, connection, "aborting: a new token that the exporter made is deleted again", func(e *rotate.Engine) error {
+		return e.Abort(ctx, connection)
 	})
 }
 
@@ -284,9 +283,9 @@ func RotationAbort(ctx context.Context, options Options, connection string) erro
 func RotationHold(ctx context.Context, options Options, connection string, release bool) error {
 	done := "held: nothing is done until rotation hold --release"
 	if release {
-		done = goesOn("released", connection)
+		done = "released"
 	}
-	return operate(options, done, func(d *desk) error { return d.engine.Hold(ctx, connection, release) })
+	return operate(options, connection, done, func(e *rotate.Engine) error { return e.Hold(ctx, connection, release) })
 }
 
 // RotationShowToken prints the value of the token in use, to a terminal only: so it

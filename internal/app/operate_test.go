@@ -75,7 +75,13 @@ func TestAMistypedTokenMayBeGivenAgain(t *testing.T) {
 			})
 		}
 		expectLines(t, give("mistyped"), "new_token_rejected")
-		l.command(func(ctx context.Context, options Options) error { return RotationAbort(ctx, options, "expiring") })
+		steer := func(act RotationAct) string {
+			return l.command(func(ctx context.Context, options Options) error { return act(ctx, options, "expiring") })
+		}
+		if said := steer(RotationReset); !strings.Contains(said, "reset: failed attempts are forgotten") || !strings.Contains(said, "without one, rotation start expiring does") {
+			t.Errorf("a reset: %s", said)
+		}
+		expectLines(t, steer(RotationAbort), "aborting: ")
 		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "going on with it", "is in phase test", "aborted: a person aborted it")
 		expectLines(t, give(made.Value), "done: token "+made.ID+" is in use, proof exclusive")
 		expectLines(t, give("another"), "which AWS does not refuse (it answers 200): is what you gave the value of that token?")
