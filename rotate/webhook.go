@@ -200,16 +200,24 @@ func (w *Webhook) decideAll(ctx context.Context, alerts []alert) (map[Decision]i
 	defer cancel()
 	counts := map[Decision]int{}
 	wanted := map[string]int{}
+	resolved := map[string]int{}
 	for _, a := range alerts {
 		connection, decision := w.read(a)
-		if decision != "" {
+		switch decision {
+		case "":
+			wanted[connection]++
+		case DecisionResolved:
+			resolved[connection]++
+		default:
 			counts[decision]++
-			continue
 		}
-		wanted[connection]++
 	}
 	for decision, count := range counts {
 		w.note(decision, "", "", count)
+	}
+	for _, connection := range slices.Sorted(maps.Keys(resolved)) {
+		w.note(DecisionResolved, connection, "there is nothing to begin", resolved[connection])
+		counts[DecisionResolved] += resolved[connection]
 	}
 	var failed error
 	for _, connection := range slices.Sorted(maps.Keys(wanted)) {
@@ -242,7 +250,7 @@ func (w *Webhook) read(a alert) (connection string, decision Decision) {
 	case connection == "":
 		return "", DecisionUnmatched
 	case a.Status == "resolved":
-		return "", DecisionResolved
+		return connection, DecisionResolved
 	default:
 		return connection, ""
 	}
