@@ -64,3 +64,39 @@ func TestProblemsBeginWithTheirPlace(t *testing.T) {
 		t.Errorf("exit code %d\ngot  %s\nwant %s", code, stderr.String(), want)
 	}
 }
+
+// Who may call the webhook is decided by two files together.
+func TestCheckConfigKnowsTheWebConfig(t *testing.T) {
+	directory := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(directory, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	config := write("config.yml", `tenants:
+  - tenant_id: 11111111-1111-1111-1111-111111111111
+    client_id: 22222222-2222-2222-2222-222222222222
+    client_secret_file: config.yml
+connections:
+  - name: corp
+    aws: {region: eu-central-1}
+webhook: {}
+`)
+	web := write("web.yml", "basic_auth_users: {alertmanager: $2y$10$x}\n")
+	for _, test := range []struct {
+		line string
+		code int
+		says string
+	}{
+		{"check-config", exitFailed, config + ":8: webhook.bearer_token_file: is missing; without it anybody could call the webhook"},
+		{"check-config --web.config.file " + web, exitOK, config + " is valid: 1 tenant, 1 connection\n"},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), append([]string{"--config.file", config}, strings.Fields(test.line)...), strings.NewReader(""), &stdout, &stderr)
+		if said := stdout.String() + stderr.String(); code != test.code || !strings.Contains(said, test.says) {
+			t.Errorf("%s: exit code %d: %s", test.line, code, said)
+		}
+	}
+}
