@@ -137,7 +137,7 @@ func serverFlags(command *kingpin.CmdClause, server *app.Server) {
 func paceFlag(command *kingpin.CmdClause, pace *int) {
 	command.Flag("rotation.pace",
 		"Divide every wait of the rotation by N, for demonstrations; refused when an endpoint is AWS's or Microsoft's own.").
-		Default("1").SetValue((*paceValue)(pace))
+		Default("1").PlaceHolder("N").SetValue((*paceValue)(pace))
 }
 
 // paceValue is a whole number from 1; it implements kingpin.Value.

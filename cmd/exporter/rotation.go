@@ -12,13 +12,13 @@ func addRotation(cli *kingpin.Application, commands map[string]command) {
 	rotation := cli.Command("rotation", "See and steer the rotation of the SCIM token.")
 
 	var start app.StartOptions
-	startCommand := rotation.Command("start", "Rotate the token now, with one line per step.")
+	startCommand := rotation.Command("start", "Rotate the token now, or go on with an open rotation, with one line per step.")
 	connectionArgument(startCommand, &start.Connection)
 	startCommand.Flag("dry-run", "Read everything and print the plan; change nothing.").BoolVar(&start.DryRun)
 	startCommand.Flag("force", "Start although it is not due or cooling down; no proof and no guard is skipped.").BoolVar(&start.Force)
-	startCommand.Flag("token-stdin", "Read the value of a token that a person made from standard input.").BoolVar(&start.TokenStdin)
-	startCommand.Flag("token-id", "The id of that token.").StringVar(&start.TokenID)
-	startCommand.Flag("retire-token", "With two tokens: the id of the one that is no longer in use.").StringVar(&start.RetireToken)
+	startCommand.Flag("token-stdin", "Read the value of a token that a person made from standard input; on a terminal it is not shown.").BoolVar(&start.TokenStdin)
+	startCommand.Flag("token-id", "The id of that token.").PlaceHolder("ID").StringVar(&start.TokenID)
+	startCommand.Flag("retire-token", "With two tokens: the id of the one that is no longer in use.").PlaceHolder("ID").StringVar(&start.RetireToken)
 	paceFlag(startCommand, &start.Pace)
 	commands[startCommand.FullCommand()] = func(ctx context.Context, common app.Options) error {
 		return app.RotationStart(ctx, common, start)
@@ -43,7 +43,7 @@ func addRotation(cli *kingpin.Application, commands map[string]command) {
 	var adopted, inUse string
 	adopt := rotation.Command("adopt", "Take what the clouds hold now as the truth, after a person's change or a restored state directory.")
 	connectionArgument(adopt, &adopted)
-	adopt.Flag("in-use", "The id of the token that Entra holds, if you know.").StringVar(&inUse)
+	adopt.Flag("in-use", "The id of the token that Entra holds, if you know.").PlaceHolder("ID").StringVar(&inUse)
 	commands[adopt.FullCommand()] = func(ctx context.Context, common app.Options) error {
 		return app.RotationAdopt(ctx, common, adopted, inUse)
 	}
