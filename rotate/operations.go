@@ -31,9 +31,6 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 	if !ok {
 		return fmt.Errorf("no connection %q is configured", connection)
 	}
-	if c.Policy.Mode != bridge.RotationEnabled {
-		return fmt.Errorf("connection %s: rotation.mode is %s: set it to enabled, or ask for --dry-run", connection, cmp.Or(c.Policy.Mode, bridge.RotationDisabled))
-	}
 	binding, err := e.bindingOf(ctx, c)
 	if err != nil {
 		return err
@@ -45,6 +42,9 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 	}
 	if open := rec.Rotation; open != nil && open.Blocked == nil {
 		return fmt.Errorf("connection %s: %w: %s is in phase %s", connection, ErrOpen, open.ID, open.Phase)
+	}
+	if c.Policy.Mode != bridge.RotationEnabled {
+		return fmt.Errorf("connection %s: rotation.mode is %s: set it to enabled, or ask for --dry-run", connection, cmp.Or(c.Policy.Mode, bridge.RotationDisabled))
 	}
 	if c.Policy.Issuer == bridge.IssuerOperator && options.TokenID == "" {
 		return fmt.Errorf("connection %s: rotation.issuer is operator: create a token at AWS and give it with --token-stdin --token-id", connection)
