@@ -23,12 +23,12 @@ import (
 
 // Exporter is a running exporter: what outlives a reload, and the generation in force.
 type Exporter struct {
-	options        Options
-	webFlags       *exporterweb.FlagConfig
-	listeners      []net.Listener
-	lifecycle      bool
-	authentication config.WebAuthentication
-	log            *slog.Logger
+	options   Options
+	webFlags  *exporterweb.FlagConfig
+	listeners []net.Listener
+	lifecycle bool
+	webConfig string // the file of --web.config.file; "": none
+	log       *slog.Logger
 
 	registry *prometheus.Registry
 	requests *collector.Requests
@@ -49,22 +49,28 @@ func newExporter(common Options, options ServeOptions) (*Exporter, error) {
 	if options.Web != nil && options.Web.WebConfigFile != nil {
 		webConfig = *options.Web.WebConfigFile
 	}
-	authentication, err := config.ReadWebAuthentication(webConfig)
-	if err != nil {
+	if _, err := config.ReadWebAuthentication(webConfig); err != nil {
 		return nil, err
 	}
 	e := &Exporter{
-		options:        common,
-		webFlags:       options.Web,
-		listeners:      options.Listeners,
-		lifecycle:      options.Lifecycle,
-		authentication: authentication,
-		log:            common.Logger,
-		registry:       prometheus.NewRegistry(),
-		requests:       collector.NewRequests(),
-		pace:           options.Pace,
+		options:   common,
+		webFlags:  options.Web,
+		listeners: options.Listeners,
+		lifecycle: options.Lifecycle,
+		webConfig: webConfig,
+		log:       common.Logger,
+		registry:  prometheus.NewRegistry(),
+		requests:  collector.NewRequests(),
+		pace:      options.Pace,
 	}
 	return e, nil
+}
+
+// authenticated reports whether the web config, as it is now, makes callers prove who
+// they are. The server reads that file again at every request, and so do we.
+func (e *Exporter) authenticated() bool {
+	authentication, err := config.ReadWebAuthentication(e.webConfig)
+	return err == nil && (authentication.BasicAuth || authentication.ClientCertificates)
 }
 
 // open opens the state directory. Without rotation an exporter needs none: then a

@@ -24,7 +24,11 @@ func (e *Exporter) prepare() (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.CheckWebhook(e.authentication); err != nil {
+	authentication, err := config.ReadWebAuthentication(e.webConfig)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.CheckWebhook(authentication); err != nil {
 		return nil, err
 	}
 	built, err := e.options.connect(c, e.requests.Observe, e.tokenValue)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -106,5 +107,39 @@ func TestNobodyPassesAWebhookThatIsGone(t *testing.T) {
 	r.configure(generation.config, generation.clouds)
 	if _, required, err := r.bearer(); !required || err == nil {
 		t.Errorf("bearer() = required %v, error %v", required, err)
+	}
+}
+
+// The server reads the web config again at every request. Once that lets everybody in,
+// the webhook that relied on it lets nobody in.
+func TestTheWebConfigVouchesForCallersAsLongAsItDoes(t *testing.T) {
+	l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+	l.edit("webhook: {bearer_token_file: webhook-token}\n", "webhook: {}\n")
+	l.write("web.yml", "basic_auth_users: {alertmanager: $2y$10$x}\n")
+	r := Options{}.newRotations(nil, 1, nil, nil, discard())
+	e := &Exporter{options: Options{ConfigFile: l.path("exporter.yml"), Logger: discard()}, webConfig: l.path("web.yml"), rotation: r, requests: newCounter()}
+	r.authenticated = e.authenticated
+	generation, err := e.prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.configure(generation.config, generation.clouds)
+	ask := func() int {
+		request := httptest.NewRequest(http.MethodPost, "/webhook/alertmanager", strings.NewReader(alarm))
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Authorization", "Bearer ")
+		answer := httptest.NewRecorder()
+		r.webhook().ServeHTTP(answer, request)
+		return answer.Code
+	}
+	if code := ask(); code != http.StatusOK {
+		t.Errorf("behind basic authentication: %d", code)
+	}
+	l.write("web.yml", "{}\n")
+	if code := ask(); code != http.StatusUnauthorized {
+		t.Errorf("behind nothing: %d", code)
+	}
+	if _, err := e.prepare(); err == nil || !strings.Contains(err.Error(), "webhook.bearer_token_file: is missing") {
+		t.Errorf("a reload: %v", err)
 	}
 }

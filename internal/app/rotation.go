@@ -23,6 +23,10 @@ type rotations struct {
 	alerts *collector.Webhook
 	config atomic.Pointer[config.Config]
 	log    *slog.Logger
+
+	// authenticated reports whether something in front of the webhook makes its callers
+	// prove who they are; nil: nothing does.
+	authenticated func() bool
 }
 
 // newRotations builds the engine. snapshot is the last reading of a connection, changed
@@ -118,15 +122,15 @@ func (r *rotations) webhook() http.Handler {
 // errNoWebhook: a reload took the section away while a request was on its way.
 var errNoWebhook = errors.New("the configuration has no webhook section any more")
 
-// bearer is the token that callers of the webhook must show; required is false if the
-// web config authenticates them.
+// bearer is the token that callers of the webhook must show; required is false as long as
+// the web config authenticates them.
 func (r *rotations) bearer() (value bridge.Secret, required bool, err error) {
 	webhook := r.config.Load().Webhook
 	if webhook == nil {
 		return bridge.Secret{}, true, errNoWebhook
 	}
-	if webhook.BearerTokenFile == "" {
-		return bridge.Secret{}, false, nil
+	if webhook.BearerTokenFile == "" { // then nobody has one to show
+		return bridge.Secret{}, r.authenticated == nil || !r.authenticated(), nil
 	}
 	value, err = webhook.BearerTokenFile.Read()
 	return value, true, err

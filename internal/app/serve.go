@@ -63,6 +63,7 @@ func (e *Exporter) run(ctx context.Context) error {
 		return err
 	}
 	e.rotation = e.options.newRotations(e.journal, e.pace, e.snapshot, e.refresh, e.log)
+	e.rotation.authenticated = e.authenticated
 	if err := e.register(); err != nil {
 		return err
 	}
