@@ -20,6 +20,9 @@ type composeFile struct {
 		Volumes   []string          `yaml:"volumes"`
 		Ports     []string          `yaml:"ports"`
 		DependsOn map[string]any    `yaml:"depends_on"`
+		Networks  map[string]struct {
+			Aliases []string `yaml:"aliases"`
+		} `yaml:"networks"`
 	} `yaml:"services"`
 	Volumes map[string]any `yaml:"volumes"`
 }
@@ -73,15 +76,23 @@ func TestComposeReferences(t *testing.T) {
 
 // TestComposeNames: every host that the mounted configurations name is a service.
 func TestComposeNames(t *testing.T) {
-	file := compose(t)
-	host := regexp.MustCompile(`([a-z][a-z-]+):(?:10199|10198|9090|9093|3000)\b`)
+	names := map[string]bool{}
+	for name, service := range compose(t).Services {
+		names[name] = true
+		for _, network := range service.Networks {
+			for _, alias := range network.Aliases {
+				names[alias] = true
+			}
+		}
+	}
+	host := regexp.MustCompile(`([a-z][a-z.-]+):(?:10199|10198|9090|9093|3000)\b`)
 	for _, path := range []string{"prometheus/prometheus.yml", "compose/alertmanager.yml", "compose/compose.yml"} {
 		found := host.FindAllStringSubmatch(read(t, path), -1)
 		if len(found) == 0 {
 			t.Errorf("%s names no host", path)
 		}
 		for _, match := range found {
-			if _, exists := file.Services[match[1]]; !exists {
+			if !names[match[1]] {
 				t.Errorf("%s names %s, which is no service", path, match[0])
 			}
 		}

@@ -164,6 +164,13 @@ func TestPair(t *testing.T) {
 		}
 		return ""
 	})
+	// The other connection that is due may come first.
+	eventually(t, patience, "the rotation has begun", func() string {
+		if len(e.rotations("expiring")) == 0 {
+			return "not yet"
+		}
+		return ""
+	})
 	// What goes on needs no Prometheus.
 	prometheus.kill()
 	eventually(t, patience, "the rotation is done without Prometheus", func() string { return e.notDone("expiring") })
@@ -202,7 +209,7 @@ func TestWrongBearerThenKilled(t *testing.T) {
 	}
 
 	write(t, filepath.Join(c.directory, "am", "token"), c.bearer())
-	eventually(t, time.Minute, "the rotation has begun", func() string {
+	eventually(t, patience, "the rotation has begun", func() string {
 		if own := e.rotations("expiring"); len(own) == 1 && own[0].NewTokenID != "" {
 			return ""
 		}
