@@ -14,8 +14,7 @@ func endingsAfter(s strike) []string {
 			endings = append(endings, "blocked orphan_token")
 		}
 	case s.call == "vault.write":
-		endings = append(endings, "aborted")                                                      // the only copy of the value is lost
-		endings = append(endings, "blocked lifetime_too_short", "blocked entra_holds_dead_token") // … and only an expired token would stay: G4
+		endings = append(endings, "aborted") // the only copy of the value is lost
 	case s.call == "journal.save" && s.next == "aws.create":
 		endings = append(endings, "aborted") // the intent was written, and nothing was asked for
 	}
