@@ -68,7 +68,11 @@ func (r *run) create(ctx context.Context, name string) (bridge.Phase, error) {
 			if outcome == bridge.OutcomeDone {
 				rec.created(issued.Token)
 			}
-			rec.Budget.Creates[len(rec.Budget.Creates)-1].Known = outcome != bridge.OutcomeUnknown
+			last := len(rec.Budget.Creates) - 1
+			rec.Budget.Creates[last].Known = outcome != bridge.OutcomeUnknown
+			if rec.Rotation.Creates[len(rec.Rotation.Creates)-1].Unsent { // AWS was never asked
+				rec.Budget.Creates = rec.Budget.Creates[:last]
+			}
 		},
 	})
 	if err != nil {
