@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"entra-aws-exporter/internal/simulator"
 )
@@ -24,6 +25,8 @@ const (
 	garbledAnswer  accident = "garbled"      // it takes effect, and the answer is a 2xx that is none
 	foreignAnswer  accident = "foreign page" // nothing happens, and a web page answers 200
 	silentCall     accident = "hang"         // no answer until the caller gives up
+	lateEffect     accident = "late"         // the connection dies, and it takes effect a minute later
+	staleAnswer    accident = "stale"        // what the same read was answered last
 	killedBefore   accident = "killed before"
 	killedAfter    accident = "killed after"
 	nothingHappens accident = ""
@@ -31,7 +34,7 @@ const (
 
 func accidents() []accident {
 	return []accident{
-		refusedCall, throttledCall, brokenCall, resetCall, lostAnswer, garbledAnswer, foreignAnswer, silentCall, killedBefore, killedAfter,
+		refusedCall, throttledCall, brokenCall, resetCall, lostAnswer, garbledAnswer, foreignAnswer, silentCall, lateEffect, staleAnswer, killedBefore, killedAfter,
 	}
 }
 
@@ -90,6 +93,10 @@ func (c *conductor) befall(r *http.Request) (*http.Response, error) {
 		return once(simulator.Fault{Effect: simulator.EffectHTML})
 	case silentCall:
 		return once(simulator.Fault{Effect: simulator.EffectHang})
+	case lateEffect:
+		return once(simulator.Fault{Effect: simulator.EffectLate, Delay: simulator.Duration(time.Minute)})
+	case staleAnswer:
+		return once(simulator.Fault{Effect: simulator.EffectStale})
 	case killedBefore:
 		c.kill()
 		return nil, errKilled
