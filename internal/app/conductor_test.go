@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -46,9 +47,9 @@ type conductor struct {
 	at       int // the number of the call that it befalls
 	what     accident
 	onKill   func()
+	counting atomic.Bool
+	dead     atomic.Bool
 	mu       sync.Mutex
-	counting bool
-	dead     bool
 	trace    []string // the operations, in the order in which they were called
 }
 
@@ -56,18 +57,22 @@ var errKilled = errors.New("this process is dead")
 
 // RoundTrip implements http.RoundTripper.
 func (c *conductor) RoundTrip(r *http.Request) (*http.Response, error) {
-	c.mu.Lock() // a rotation makes one call at a time
-	defer c.mu.Unlock()
-	if c.dead {
+	switch {
+	case c.dead.Load():
 		return nil, errKilled
-	}
-	if !c.counting {
+	case !c.counting.Load():
 		return c.next.RoundTrip(r)
 	}
 	before := c.lab.Calls()
+	c.mu.Lock()
 	number := len(c.trace)
 	c.trace = append(c.trace, "")
-	defer func() { c.trace[number] = called(before, c.lab.Calls()) }()
+	c.mu.Unlock()
+	defer func() { // a rotation makes one call at a time
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.trace[number] = called(before, c.lab.Calls())
+	}()
 	if number != c.at {
 		return c.next.RoundTrip(r)
 	}
@@ -125,7 +130,7 @@ func (c *conductor) befall(r *http.Request) (*http.Response, error) {
 }
 
 func (c *conductor) kill() {
-	c.dead = true
+	c.dead.Store(true)
 	c.onKill()
 }
 

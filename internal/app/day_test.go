@@ -34,6 +34,9 @@ func (p page) value(t *testing.T, series string) (float64, bool) {
 // A day of throttling, flapping names and slow answers at both clouds: nothing piles up,
 // and whenever a reading is missing, the page says so.
 func TestABadDay(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it measures memory")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		w := world.New(world.Options{Seed: 1})
 		if err := simulator.Furnish(w, "demo"); err != nil {

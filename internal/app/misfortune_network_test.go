@@ -59,6 +59,9 @@ func TestNetworkMisfortunes(t *testing.T) {
 // attempt allocates is a few times that, and far from what an answer without an end
 // would take.
 func TestAnAnswerWithoutAnEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it measures memory")
+	}
 	const bound = 100 << 20
 	rows := map[string]misfortune{}
 	for source, operation := range readBy() {

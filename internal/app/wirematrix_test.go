@@ -57,12 +57,12 @@ func rotateOnce(t *testing.T, spec func(string) world.ConnectionSpec, at int, wh
 	if err := once(ctx, d.watch); err != nil {
 		t.Fatal(err)
 	}
-	c.counting = true
+	c.counting.Store(true)
 	if err := d.engine.Start(ctx, "corp", rotate.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	record, err := d.engine.Carry(ctx, "corp", d)
-	if c.dead {
+	if c.dead.Load() {
 		if err := os.Rename(l.path("left behind"), l.path("state")); err != nil {
 			t.Fatal(err)
 		}
