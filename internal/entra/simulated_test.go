@@ -163,6 +163,20 @@ func TestAQuarantinedJob(t *testing.T) {
 	})
 }
 
+func TestTheIntervalOfHurriedClouds(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := simulate(t, world.Healthy("corp"), nil)
+		s.With(func(w *world.World) {
+			if err := w.SetSpeed(60); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if job, err := s.Job(t.Context()); err != nil || job.Interval != world.CyclePeriod/60 {
+			t.Errorf("%s, %v", job.Interval, err)
+		}
+	})
+}
+
 func TestFederationMetadataOfTheSimulator(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := simulate(t, world.Quarantined("corp"), nil)

@@ -108,8 +108,8 @@ func interval(job world.Job) string {
 		return disabledInterval
 	case job.Interval >= time.Minute:
 		return fmt.Sprintf("PT%dM", job.Interval/time.Minute)
-	case job.Interval > 0: // of hurried clouds
-		return fmt.Sprintf("PT%gS", job.Interval.Seconds())
+	case job.Interval > 0: // of hurried clouds; the SDK passes over seconds without a fraction
+		return fmt.Sprintf("PT%.3fS", job.Interval.Seconds())
 	default:
 		return fmt.Sprintf("PT%dM", world.CyclePeriod/time.Minute)
 	}
