@@ -193,15 +193,18 @@ type visit struct {
 	says       string // in the one line that the log gets
 }
 
+func (l *lab) visited(v visit) (status int, answer string) {
+	l.t.Helper()
+	if v.body == "" {
+		return l.ask(http.MethodGet, "/webhook/alertmanager", "")
+	}
+	return l.post(v.body, v.header...)
+}
+
 func (v visit) pay(t *testing.T, l *lab) {
 	t.Helper()
 	before, written := l.series(), len(l.logs.String())
-	status, answer := 0, ""
-	if v.body == "" {
-		status, answer = l.ask(http.MethodGet, "/webhook/alertmanager", "")
-	} else {
-		status, answer = l.post(v.body, v.header...)
-	}
+	status, answer := l.visited(v)
 	if status != v.code {
 		t.Errorf("%s: answered %d %s, want %d", v.name, status, answer, v.code)
 	}
