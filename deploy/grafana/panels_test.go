@@ -61,12 +61,12 @@ func legendFaults(kind string, target Target, others map[string]bool) []string {
 	if others[target.LegendFormat] {
 		found = append(found, "two queries have the legend "+target.LegendFormat)
 	}
-	kept := ""
+	var kept []string
 	for _, match := range grouping.FindAllStringSubmatch(target.Expr, -1) {
-		kept += match[1] + ", "
+		kept = append(kept, strings.Split(match[1], ", ")...)
 	}
 	for _, match := range legendLabel.FindAllStringSubmatch(target.LegendFormat, -1) {
-		if !slices.Contains(strings.Split(kept, ", "), match[1]) {
+		if !slices.Contains(kept, match[1]) {
 			found = append(found, "the legend names "+match[1]+", which the query does not keep: "+target.Expr)
 		}
 	}

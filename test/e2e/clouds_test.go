@@ -77,7 +77,7 @@ func (c *clouds) control(method, path string, body, answer any) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode >= 300 {
 		refusal, _ := io.ReadAll(response.Body)
 		c.t.Fatalf("control %s: %s: %s", path, response.Status, refusal)
@@ -175,7 +175,7 @@ func (c *clouds) startExporter(address string) *exporter {
 		if err != nil {
 			return err.Error()
 		}
-		defer response.Body.Close()
+		defer func() { _ = response.Body.Close() }()
 		if response.StatusCode != http.StatusOK {
 			return response.Status
 		}
@@ -199,7 +199,7 @@ func (e *exporter) rotations(connection string) []bridge.RotationRecord {
 	if err != nil {
 		return nil
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if json.NewDecoder(response.Body).Decode(&all) != nil {
 		return nil
 	}
@@ -262,6 +262,6 @@ func (e *exporter) post(bearer, body string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	return response.StatusCode, nil
 }

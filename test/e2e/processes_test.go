@@ -49,7 +49,7 @@ func start(t *testing.T, log string, environment []string, program string, argum
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }() // the process has its own
 	p := &process{t: t, command: exec.Command(program, arguments...), log: log, gone: make(chan struct{})}
 	p.command.Stdout, p.command.Stderr = out, out
 	p.command.Env = append(os.Environ(), environment...)

@@ -32,7 +32,7 @@ func (s *server) ready(t *testing.T) {
 		if err != nil {
 			return err.Error()
 		}
-		defer response.Body.Close()
+		defer func() { _ = response.Body.Close() }()
 		if response.StatusCode != http.StatusOK {
 			return response.Status
 		}
@@ -93,7 +93,7 @@ func (s *server) ask(path string, parameters url.Values) ([]series, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	var answer struct {
 		Status string `json:"status"`
 		Error  string `json:"error"`
@@ -172,7 +172,7 @@ func (s *server) alerts() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	var all []struct{ Labels map[string]string }
 	if err := json.NewDecoder(response.Body).Decode(&all); err != nil {
 		return nil, err

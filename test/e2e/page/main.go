@@ -28,15 +28,17 @@ func main() {
 }
 
 // variants are the pages to look at, each with some of the example connections.
-var variants = map[string][]string{
-	"well":        {"corp"},
-	"expiring":    {"emea"},
-	"quarantined": {"labs"},
-	"rotating":    {"apac"},
-	"blocked":     {"retail"},
-	"approval":    {"iberia"},
-	"unread":      {"new"},
-	"none":        {},
+func variants() map[string][]string {
+	return map[string][]string{
+		"well":        {"corp"},
+		"expiring":    {"emea"},
+		"quarantined": {"labs"},
+		"rotating":    {"apac"},
+		"blocked":     {"retail"},
+		"approval":    {"iberia"},
+		"unread":      {"new"},
+		"none":        {},
+	}
 }
 
 func serve(address string) error {
@@ -47,7 +49,7 @@ func serve(address string) error {
 		return err
 	}
 	mux.Handle("/", everything)
-	for name, connections := range variants {
+	for name, connections := range variants() {
 		some, err := pages(clouds, func(connection string) bool { return slices.Contains(connections, connection) })
 		if err != nil {
 			return err
