@@ -15,8 +15,9 @@ const screenshots = at >= 0 ? args.splice(at, 2)[1] : "";
 if (screenshots) mkdirSync(screenshots, { recursive: true });
 
 const screens = { desktop: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
-const pages = {
-  status: "", runbooks: "runbooks/", runbook: "runbooks/EntraAwsScimTokenExpiringSoon",
+const pages = { status: "", runbooks: "runbooks/", runbook: "runbooks/EntraAwsScimTokenExpiringSoon" };
+// The example has the status page in each state, too.
+const examples = {
   well: "well/", expiring: "expiring/", quarantined: "quarantined/", rotating: "rotating/", blocked: "blocked/", approval: "approval/",
   unread: "unread/", none: "none/",
 };
@@ -62,6 +63,7 @@ async function check(browser, base, name, path, screen, scheme) {
 }
 
 const [base, stop] = args[0] ? [args[0], () => {}] : await serveExample();
+if (!args[0]) Object.assign(pages, examples);
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
 let failures = 0;
 try {
