@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -163,9 +164,12 @@ func TestToldAtOnce(t *testing.T) {
 	select {
 	case <-line.gone:
 	case <-time.After(time.Minute):
-		t.Error("the command line still runs")
+		t.Fatal("the command line still runs")
 	}
 	t.Logf("the command line said:\n%s", line.output())
+	if own := servers[0].rotations(connection); line.command.ProcessState.ExitCode() != 0 && (len(own) == 0 || !strings.Contains(line.output(), own[0].ID)) {
+		t.Errorf("the command line neither carried the rotation nor names it: %v", own)
+	}
 	c.assertRotated(before)
 	for _, e := range servers {
 		if n := len(e.rotations(connection)); n != 1 {
