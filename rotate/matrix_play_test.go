@@ -62,9 +62,8 @@ func (c *coverage) play(t *testing.T, trials []trial) []result {
 		c.gap += r.gap
 		c.our += r.ours
 		if len(r.wrong) > 0 {
-			if c.bad++; c.bad <= 40 {
-				t.Errorf("%s: %s\n  %s\n%s", r.name, r.ending, strings.Join(r.wrong, "\n  "), r.story)
-			}
+			c.bad++
+			t.Errorf("%s: %s\n  %s\n%s", r.name, r.ending, strings.Join(r.wrong, "\n  "), r.story)
 		} else if *only != "" {
 			t.Logf("%s: %s\n%s", r.name, r.ending, r.story)
 		}

@@ -143,15 +143,16 @@ func (j *verdicts) endings() {
 	listed := l.listed()
 	saved := j.world.SavedToken(l.at.ServicePrincipalID)
 	switch {
-	case j.o.ending == "done" && j.expiredAtTheEnd(saved):
+	case j.o.ending == "done" && j.tooLate():
 	case j.o.ending == "done":
 		if len(listed) != 1 || listed[0] != saved || j.world.TokenAccepted(saved) != world.AcceptedByAll {
 			j.say("I3: done, but tokens %v are listed and Entra holds %q (accepted by %s)", listed, saved, j.world.TokenAccepted(saved))
 		}
 		j.exclusive()
 	case j.o.ending == "aborted":
-		if len(listed) > l.atStart && !l.adopted {
-			j.say("I3: aborted with %d tokens, there were %d", len(listed), l.atStart)
+		own := slices.DeleteFunc(listed, func(id string) bool { return !slices.Contains(l.at.TokenIDs, id) && !j.ours(id) })
+		if len(own) > l.atStart && !l.adopted {
+			j.say("I3: aborted with %d tokens, there were %d", len(own), l.atStart)
 		}
 	case strings.HasPrefix(j.o.ending, "blocked"), strings.HasPrefix(j.o.ending, "waiting"):
 		if id := j.o.newToken(); j.ours(id) && !j.o.lab.valueLost && slices.Contains(listed, id) && !slices.Contains(l.memory.values(), j.world.TokenValue(id)) {
@@ -258,14 +259,26 @@ func (j *verdicts) expired(within time.Duration, at time.Time) bool {
 	return false
 }
 
-// expiredAtTheEnd: the token expired while the last entry was written, or afterwards.
-func (j *verdicts) expiredAtTheEnd(tokenID string) bool {
-	for note := range world.RecordsOf[world.Note](j.world) {
-		if note.Text == "let token "+tokenID+" expire" && j.o.last != nil && note.At.After(j.o.last.Ended.Add(-2*time.Minute)) {
-			return true
-		}
+// tooLate tells whether somebody else changed something after the last look that a
+// rotation takes before it ends as done, or afterwards.
+func (j *verdicts) tooLate() bool {
+	if j.o.last == nil {
+		return false
 	}
-	return false
+	lastLook := j.o.last.Ended.Add(-2 * time.Minute)
+	return slices.ContainsFunc(j.world.Records(), func(record world.Record) bool {
+		if record.When().Actor == world.ActorExporter || record.When().At.Before(lastLook) {
+			return false
+		}
+		switch r := record.(type) {
+		case world.Creation, world.Deletion, world.Save:
+			return true
+		case world.Note:
+			return strings.HasPrefix(r.Text, "let token ")
+		default:
+			return false
+		}
+	})
 }
 
 // vanished tells whether somebody else took a token away in the minute before this moment.
