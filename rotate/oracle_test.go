@@ -271,7 +271,7 @@ func (j *verdicts) tooLate() bool {
 			return false
 		}
 		switch r := record.(type) {
-		case world.Creation, world.Deletion, world.Save:
+		case world.Creation, world.Deletion, world.Save, world.TenantRecreated, world.JobReplaced:
 			return true
 		case world.Note:
 			return strings.HasPrefix(r.Text, "let token ")
