@@ -3,6 +3,7 @@ package rotate
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
@@ -237,13 +238,12 @@ func traps() []trial {
 
 // once lets somebody interfere at the first call before which the rotation stands so.
 func once(stands func(l *lab, name string, rot *rotation) bool, hand func(*lab)) func(*lab, string) {
-	over := false
+	var over atomic.Bool
 	return func(l *lab, name string) {
 		rec := l.current.engine.bookFor(l.at.Name).last()
-		if over || rec == nil || rec.Rotation == nil || !stands(l, name, rec.Rotation) {
+		if rec == nil || rec.Rotation == nil || !stands(l, name, rec.Rotation) || !over.CompareAndSwap(false, true) {
 			return
 		}
-		over = true
 		hand(l)
 	}
 }

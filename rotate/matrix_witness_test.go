@@ -3,6 +3,7 @@ package rotate
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
@@ -14,7 +15,9 @@ import (
 // witness stands between the engine and the clouds: it sees every act before it is
 // made, and holds what is durable at that moment against the contract.
 type witness struct {
-	lab      *lab
+	lab *lab
+	mu  sync.Mutex // there may be two processes; taken before the lab's
+
 	verdicts []string
 	steps    map[string]bool
 	blocked  map[string]bool
@@ -33,22 +36,31 @@ func watching(l *lab) *witness {
 		lab: l, steps: map[string]bool{}, blocked: map[string]bool{}, waiting: map[string]bool{}, calls: map[string]*session{},
 		puts: map[string]int{}, known: map[string]bool{},
 	}
-	l.witness, l.left = w.act, w.stop
+	l.witness = func(s *session, name string) { w.alone(func() { w.act(s, name) }) }
+	l.left = func(s *session) { w.alone(func() { w.stop(s) }) }
 	switch l.world.Quirks().PutSecrets {
 	case world.PutKeepsToken, world.PutNeedsAll:
 		l.dropped = true
 	}
 	every := l.every
 	l.every = func(l *lab, name string) {
-		w.look()
-		if name == "aws.list" {
-			w.lists = append(w.lists, time.Now())
-		}
+		w.alone(func() {
+			w.look()
+			if name == "aws.list" {
+				w.lists = append(w.lists, time.Now())
+			}
+		})
 		if every != nil {
 			every(l, name)
 		}
 	}
 	return w
+}
+
+func (w *witness) alone(do func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	do()
 }
 
 func (w *witness) say(format string, args ...any) {
