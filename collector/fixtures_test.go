@@ -15,7 +15,7 @@ func healthy(name string, now time.Time) (bridge.Snapshot, bridge.RotationStatus
 	certificate := bridge.Certificate{Thumbprint: "A1B2", NotBefore: now.Add(-100 * day), NotAfter: now.Add(995 * day)}
 	cycle := bridge.Cycle{
 		Began: now.Add(-22 * time.Minute), Ended: now.Add(-20 * time.Minute), State: bridge.CycleSucceeded,
-		Imported: 12, Exported: 3, Entitled: 250,
+		Entries: map[bridge.EntryKind]int64{bridge.EntriesImported: 12, bridge.EntriesExported: 3, bridge.EntriesEscrowed: 0, bridge.EntriesEntitled: 250},
 	}
 	snapshot := bridge.Snapshot{
 		Connection: name, EntraTenant: "contoso",
@@ -77,7 +77,7 @@ func broken(name string, now time.Time) (bridge.Snapshot, bridge.RotationStatus)
 			Reason: bridge.QuarantineReasonException, ErrorCode: bridge.QuarantineCodeBadCredentials,
 			CurrentBegan: now.Add(-4 * day), SeriesBegan: now.Add(-5 * day),
 		},
-		LastCycle:           &bridge.Cycle{Began: now.Add(-8 * time.Hour), Ended: now.Add(-8 * time.Hour), State: bridge.CycleFailed, Escrowed: 4},
+		LastCycle:           &bridge.Cycle{Began: now.Add(-8 * time.Hour), Ended: now.Add(-8 * time.Hour), State: bridge.CycleFailed, Entries: map[bridge.EntryKind]int64{bridge.EntriesEscrowed: 4}},
 		LastSuccess:         &bridge.Cycle{Began: now.Add(-5 * day)},
 		ConsecutiveFailures: &failures, NotificationEnabled: &mails,
 	}

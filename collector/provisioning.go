@@ -74,10 +74,9 @@ func (f job) collectCycle(out *output, cycle *bridge.Cycle) {
 	out.time(f.cycleBegin, cycle.Began)
 	out.time(f.cycleEnd, cycle.Ended)
 	states(out, f.cycleState, bridge.CycleStates(), cycle.State, bridge.CycleUnknown)
-	out.value(f.cycleEntries, float64(cycle.Imported), "imported")
-	out.value(f.cycleEntries, float64(cycle.Exported), "exported")
-	out.value(f.cycleEntries, float64(cycle.Escrowed), "escrowed")
-	out.value(f.cycleEntries, float64(cycle.Entitled), "entitled")
+	for kind, entries := range cycle.Entries {
+		out.value(f.cycleEntries, float64(entries), string(kind))
+	}
 }
 
 // endOf is when a cycle ended, or began if Entra did not say; zero without a cycle.

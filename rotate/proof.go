@@ -39,7 +39,7 @@ func (r *run) used(job bridge.Job, since moment) bool {
 
 // journalUsed notes level two, and whether the cycle really provisioned something.
 func (r *run) journalUsed(ctx context.Context, job bridge.Job) error {
-	strong := job.LastCycle.Exported > 0
+	strong := job.LastCycle.Entries[bridge.EntriesExported] > 0
 	if !strong {
 		exported, err := read(ctx, func(ctx context.Context) (int, error) {
 			return r.connection.Clouds.Provisioning.Exports(ctx, job.LastCycle.Began)

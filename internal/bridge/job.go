@@ -85,12 +85,20 @@ type Cycle struct {
 	Began     time.Time
 	Ended     time.Time
 	State     CycleState
-	ErrorCode string // "" when it gave none
-	Imported  int64
-	Exported  int64
-	Escrowed  int64
-	Entitled  int64
+	ErrorCode string              // "" when it gave none
+	Entries   map[EntryKind]int64 // of what Entra counted; a kind that is not there was not told
 }
+
+// EntryKind is what became of entries in a cycle.
+type EntryKind string
+
+// The kinds of entries that Entra counts.
+const (
+	EntriesImported EntryKind = "imported" // read from Entra
+	EntriesExported EntryKind = "exported" // written to AWS
+	EntriesEscrowed EntryKind = "escrowed" // failed, to be tried again
+	EntriesEntitled EntryKind = "entitled" // in the scope of the job
+)
 
 // Job is one reading of a provisioning job. A pointer that is nil, a zero time or a
 // zero interval means that Entra did not say.

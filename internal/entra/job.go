@@ -150,13 +150,10 @@ func cycleOf(answer models.SynchronizationTaskExecutionable) *bridge.Cycle {
 		return nil
 	}
 	cycle := bridge.Cycle{
-		Began:    instant(answer.GetTimeBegan()),
-		Ended:    instant(answer.GetTimeEnded()),
-		State:    bridge.CycleUnknown,
-		Imported: count(answer.GetCountImported()),
-		Exported: count(answer.GetCountExported()),
-		Escrowed: count(answer.GetCountEscrowed()),
-		Entitled: count(answer.GetCountEntitled()),
+		Began:   instant(answer.GetTimeBegan()),
+		Ended:   instant(answer.GetTimeEnded()),
+		State:   bridge.CycleUnknown,
+		Entries: make(map[bridge.EntryKind]int64),
 	}
 	if cycle.Began.IsZero() && cycle.Ended.IsZero() {
 		return nil
@@ -171,15 +168,18 @@ func cycleOf(answer models.SynchronizationTaskExecutionable) *bridge.Cycle {
 			cycle.State = bridge.CycleEntryLevelErrors
 		}
 	}
+	for kind, entries := range map[bridge.EntryKind]*int64{
+		bridge.EntriesImported: answer.GetCountImported(),
+		bridge.EntriesExported: answer.GetCountExported(),
+		bridge.EntriesEscrowed: answer.GetCountEscrowed(),
+		bridge.EntriesEntitled: answer.GetCountEntitled(),
+	} {
+		if entries != nil && *entries >= 0 {
+			cycle.Entries[kind] = *entries
+		}
+	}
 	if failure := answer.GetError(); failure != nil {
 		cycle.ErrorCode = label(text(failure.GetCode()))
 	}
 	return &cycle
-}
-
-func count(n *int64) int64 {
-	if n == nil || *n < 0 {
-		return 0
-	}
-	return *n
 }

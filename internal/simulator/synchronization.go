@@ -129,10 +129,10 @@ func execution(cycle *bridge.Cycle) any {
 	return map[string]any{
 		"activityIdentifier": nil, "state": state, "error": failure,
 		"timeBegan": graphTime(cycle.Began), "timeEnded": graphTime(cycle.Ended),
-		"countEntitled": cycle.Entitled, "countEntitledForProvisioning": cycle.Entitled,
-		"countEscrowed": cycle.Escrowed, "countEscrowedRaw": cycle.Escrowed,
-		"countExported": cycle.Exported, "countExports": cycle.Exported,
-		"countImported": cycle.Imported, "countImportedDeltas": cycle.Imported, "countImportedReferenceDeltas": 0,
+		"countEntitled": cycle.Entries[bridge.EntriesEntitled], "countEntitledForProvisioning": cycle.Entries[bridge.EntriesEntitled],
+		"countEscrowed": cycle.Entries[bridge.EntriesEscrowed], "countEscrowedRaw": cycle.Entries[bridge.EntriesEscrowed],
+		"countExported": cycle.Entries[bridge.EntriesExported], "countExports": cycle.Entries[bridge.EntriesExported],
+		"countImported": cycle.Entries[bridge.EntriesImported], "countImportedDeltas": cycle.Entries[bridge.EntriesImported], "countImportedReferenceDeltas": 0,
 	}
 }
 

@@ -84,14 +84,11 @@ type Quarantine struct {
 
 // Cycle is one execution of the job.
 type Cycle struct {
-	Began     time.Time         `json:"began,omitzero"`
-	Ended     time.Time         `json:"ended,omitzero"`
-	State     bridge.CycleState `json:"state"`
-	ErrorCode string            `json:"error_code,omitempty"`
-	Imported  int64             `json:"imported"`
-	Exported  int64             `json:"exported"`
-	Escrowed  int64             `json:"escrowed"`
-	Entitled  int64             `json:"entitled"`
+	Began     time.Time                  `json:"began,omitzero"`
+	Ended     time.Time                  `json:"ended,omitzero"`
+	State     bridge.CycleState          `json:"state"`
+	ErrorCode string                     `json:"error_code,omitempty"`
+	Entries   map[bridge.EntryKind]int64 `json:"entries"` // imported, exported, escrowed, entitled, as far as Entra tells
 }
 
 // Events are the counters over the provisioning log.

@@ -106,7 +106,7 @@ func describeCycle(cycle *bridge.Cycle) *Cycle {
 	}
 	return &Cycle{
 		Began: cycle.Began.UTC(), Ended: cycle.Ended.UTC(), State: cycle.State, ErrorCode: cycle.ErrorCode,
-		Imported: cycle.Imported, Exported: cycle.Exported, Escrowed: cycle.Escrowed, Entitled: cycle.Entitled,
+		Entries: cycle.Entries,
 	}
 }
 

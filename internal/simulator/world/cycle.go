@@ -66,26 +66,26 @@ func (w *World) beginCycle(j *job) {
 
 // endCycle exports what changed and settles what became of the cycle.
 func (w *World) endCycle(j *job) {
-	cycle := bridge.Cycle{Began: j.running.began, Ended: w.at, State: bridge.CycleSucceeded, Entitled: int64(len(j.scope))}
+	cycle := bridge.Cycle{Began: j.running.began, Ended: w.at, State: bridge.CycleSucceeded, Entries: counted(0, len(j.scope))}
 	for _, member := range w.pending(j) {
-		cycle.Imported++
+		cycle.Entries[bridge.EntriesImported]++
 		err := w.export(j, w.engineCredential(j), member, j.running.id)
 		if refused(err) {
 			w.failCycle(j, err)
 			return
 		}
 		if err != nil {
-			cycle.Escrowed++
+			cycle.Entries[bridge.EntriesEscrowed]++
 			cycle.State = bridge.CycleEntryLevelErrors
 			continue
 		}
-		cycle.Exported++
+		cycle.Entries[bridge.EntriesExported]++
 	}
 	j.last, j.failures = &cycle, 0
 	if cycle.State == bridge.CycleSucceeded {
 		j.lastSuccess = &cycle
 	}
-	if cycle.Exported > 0 {
+	if cycle.Entries[bridge.EntriesExported] > 0 {
 		j.lastExport = &cycle
 	}
 	j.steadyLast = w.at
@@ -104,10 +104,18 @@ func (w *World) endCycle(j *job) {
 	}
 }
 
+// counted is what a cycle counts: entries that were imported and exported, and all in scope.
+func counted(exported, entitled int) map[bridge.EntryKind]int64 {
+	return map[bridge.EntryKind]int64{
+		bridge.EntriesImported: int64(exported), bridge.EntriesExported: int64(exported), bridge.EntriesEscrowed: 0,
+		bridge.EntriesEntitled: int64(entitled),
+	}
+}
+
 // failCycle ends a cycle whose credential was refused, and leads to quarantine.
 func (w *World) failCycle(j *job, err error) {
 	code := credentialCode(err)
-	cycle := bridge.Cycle{Began: j.running.began, Ended: w.at, State: bridge.CycleFailed, ErrorCode: code, Entitled: int64(len(j.scope))}
+	cycle := bridge.Cycle{Began: j.running.began, Ended: w.at, State: bridge.CycleFailed, ErrorCode: code, Entries: counted(0, len(j.scope))}
 	j.last = &cycle
 	j.failures++
 	w.logEvent(j, LogEntry{CycleID: j.running.id, Action: "other", Status: "failure", ErrorCategory: "failure", ErrorCode: code, Reason: err.Error()})

@@ -55,7 +55,7 @@ func TestCyclesExportWhatChanged(t *testing.T) {
 	s.addUser("ada@example.com")
 	s.nextCycle()
 	job := s.job()
-	if job.LastCycle.State != bridge.CycleSucceeded || job.LastCycle.Exported != 1 || job.LastExport.Began != job.LastCycle.Began || !s.hasUser("ada@example.com") {
+	if job.LastCycle.State != bridge.CycleSucceeded || job.LastCycle.Entries[bridge.EntriesExported] != 1 || job.LastExport.Began != job.LastCycle.Began || !s.hasUser("ada@example.com") {
 		t.Errorf("after a creation: %+v", job.LastCycle)
 	}
 	if job.Synchronized["User"] != 4 || job.Interval != 40*time.Minute || *job.ConsecutiveFailures != 0 {
@@ -65,7 +65,7 @@ func TestCyclesExportWhatChanged(t *testing.T) {
 
 	s.nextCycle()
 	job = s.job()
-	if job.LastCycle.Exported != 0 || !job.LastExport.Began.Equal(first) || !job.LastCycle.Began.Equal(first.Add(40*time.Minute)) || job.LastCycle.Ended.Sub(job.LastCycle.Began) != cycleLength {
+	if job.LastCycle.Entries[bridge.EntriesExported] != 0 || !job.LastExport.Began.Equal(first) || !job.LastCycle.Began.Equal(first.Add(40*time.Minute)) || job.LastCycle.Ended.Sub(job.LastCycle.Began) != cycleLength {
 		t.Errorf("the empty cycle after it: %+v", job.LastCycle)
 	}
 	s.must(s.ChangeUser(ActorPerson, s.EntraTenantID, s.ServicePrincipalID, "ada@example.com", "Countess"))
@@ -245,7 +245,7 @@ func TestFailingUser(t *testing.T) {
 	for n := range 10 {
 		s.nextCycle()
 		job := s.job()
-		if job.LastCycle.State != bridge.CycleEntryLevelErrors || job.LastCycle.Escrowed != 1 || job.Status != bridge.JobActive || !job.LastSuccess.Began.Equal(before) {
+		if job.LastCycle.State != bridge.CycleEntryLevelErrors || job.LastCycle.Entries[bridge.EntriesEscrowed] != 1 || job.Status != bridge.JobActive || !job.LastSuccess.Began.Equal(before) {
 			t.Errorf("cycle %d: %+v, %s", n, job.LastCycle, job.Status)
 		}
 	}
@@ -341,7 +341,7 @@ func TestRestart(t *testing.T) {
 	restart := func(scope string) int64 {
 		s.must(s.RestartJob(By(ActorPerson), s.EntraTenantID, s.ServicePrincipalID, s.JobID, scope))
 		s.pass(cycleLength)
-		return s.job().LastCycle.Exported
+		return s.job().LastCycle.Entries[bridge.EntriesExported]
 	}
 	if n := restart("QuarantineState"); n != 0 {
 		t.Errorf("QuarantineState provisioned %d users again", n)

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"entra-aws-exporter/internal/bridge"
 )
 
 // Fingerprint hashes all that can still matter: two worlds with the same fingerprint
@@ -179,7 +181,7 @@ func (p *traits) job(j *job) {
 	}
 	if j.last != nil {
 		p.words(string(j.last.State), j.last.ErrorCode)
-		p.number(j.last.Exported)
+		p.number(j.last.Entries[bridge.EntriesExported])
 		p.times(j.last.Began)
 	}
 }

@@ -218,8 +218,8 @@ func (w *World) addHistory(spec ConnectionSpec, j *job, i *instance) {
 		}
 		j.scope = append(j.scope, &member{Person: person, targetID: user.ID})
 	}
-	cycle := func(began time.Time, state bridge.CycleState, exported int64) *bridge.Cycle {
-		return &bridge.Cycle{Began: began, Ended: began.Add(w.lag(cycleLength)), State: state, Exported: exported, Imported: exported, Entitled: int64(spec.Users)}
+	cycle := func(began time.Time, state bridge.CycleState, exported int) *bridge.Cycle {
+		return &bridge.Cycle{Began: began, Ended: began.Add(w.lag(cycleLength)), State: state, Entries: counted(exported, spec.Users)}
 	}
 	period := w.lag(CyclePeriod)
 	next := w.at.Add(time.Duration(w.random() % uint64(max(period-w.lag(cycleLength), 1))))

@@ -173,7 +173,7 @@ func (r SCIMFailure) String() string {
 
 // String implements fmt.Stringer.
 func (r CycleEnded) String() string {
-	return fmt.Sprintf("cycle of %s that began %s ended %s, %d exported", r.ServicePrincipalID, r.Cycle.Began.Format(time.TimeOnly), r.Cycle.State, r.Cycle.Exported)
+	return fmt.Sprintf("cycle of %s that began %s ended %s, %d exported", r.ServicePrincipalID, r.Cycle.Began.Format(time.TimeOnly), r.Cycle.State, r.Cycle.Entries[bridge.EntriesExported])
 }
 
 // String implements fmt.Stringer.

@@ -44,9 +44,9 @@ func (c Clouds) healthy(name string) bridge.Snapshot {
 		Usage: &bridge.Usage{LastUsed: map[string]time.Time{"9067a1c0-0001-4000-8000-00000000000a": c.in(-12 * time.Minute)}},
 		Job: &bridge.Job{
 			ID: "aWSSingleSignon.example.44444444", Status: bridge.JobActive, Schedule: bridge.ScheduleActive, Interval: 40 * time.Minute,
-			LastCycle:   &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Imported: 12, Exported: 3},
-			LastSuccess: &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Imported: 12, Exported: 3},
-			LastExport:  &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Imported: 12, Exported: 3},
+			LastCycle:   &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Entries: map[bridge.EntryKind]int64{bridge.EntriesImported: 12, bridge.EntriesExported: 3}},
+			LastSuccess: &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Entries: map[bridge.EntryKind]int64{bridge.EntriesImported: 12, bridge.EntriesExported: 3}},
+			LastExport:  &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Entries: map[bridge.EntryKind]int64{bridge.EntriesImported: 12, bridge.EntriesExported: 3}},
 
 			ConsecutiveFailures: &failures, Synchronized: map[string]int64{"User": 1204, "Group": 86}, NotificationEnabled: &notified,
 		},
