@@ -44,6 +44,7 @@ test: ## all tests; those of the rotation end with a table of what was played
 
 race: ## the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m -skip 'Matrix|Mutants' ./...
+	CGO_ENABLED=1 MATRIX=25 $(GO) test -race -timeout 30m -run 'CrashMatrix' ./rotate
 
 check: format vet lint rules dashboards fuzz race vulnerabilities ## everything a change must pass
 
