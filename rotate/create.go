@@ -216,7 +216,7 @@ func (r *run) nothingKept(ctx context.Context) (bridge.Phase, error) {
 	if err != nil {
 		return "", err
 	}
-	if !r.rotation().putAttempted() && r.onlyValid(list, orphan) {
+	if rot := r.rotation(); !rot.putAttempted() && (rot.Plan.Dead || r.onlyValid(list, orphan)) {
 		return r.passOver(ctx, orphan)
 	}
 	leave, err := r.mayDelete(ctx, orphan.ID, deleteOrphan)
@@ -237,11 +237,12 @@ func (r *run) onlyValid(list bridge.TokenList, token bridge.Token) bool {
 	return !slices.ContainsFunc(list.Tokens, func(t bridge.Token) bool { return t.ID != token.ID && !r.expired(t) })
 }
 
-// passOver leaves a created token whose value is lost where it is, for the last valid one
-// is never deleted, and plans anew: an expired token makes room for another one, and this
+// passOver leaves a created token whose value is lost where it is and plans anew: while
+// Entra holds a dead token there is no waiting for the moment to delete this one, and the
+// last valid one is never deleted. An expired token makes room for another one, and this
 // one is retired like any old token.
 func (r *run) passOver(ctx context.Context, orphan bridge.Token) (bridge.Phase, error) {
-	r.say("token %s was created but its value is lost; nothing else is valid, so it stays for now, and another one is created", dated(orphan))
+	r.say("token %s was created but its value is lost; Entra has no valid one, so this one stays for now, and another one is created", dated(orphan))
 	return bridge.PhasePlan, r.resolve(ctx, creates, len(r.rotation().Creates), bridge.OutcomeDone, func(rec *record) {
 		rec.Budget.Creates[len(rec.Budget.Creates)-1].Known = true
 	})
