@@ -23,3 +23,7 @@ func endingsAfter(s strike) []string {
 
 // endingsAfterTwo are what two faults together may lead to besides.
 var endingsAfterTwo = []string{"aborted", "blocked orphan_token", "blocked state_restored"}
+
+// losesValue tells whether a created token's value may be lost by a fault. Two of them
+// use up the day's budget.
+func (s strike) losesValue() bool { return s.call == "aws.create" || s.call == "vault.write" }

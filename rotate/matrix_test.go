@@ -176,6 +176,9 @@ func faulty(base func() scenario, prefix string, strikes []strike) trial {
 	tr.name = prefix + strings.Join(names, "+")
 	if len(strikes) > 1 {
 		tr.allowed = append(tr.allowed, endingsAfterTwo...)
+		if !slices.ContainsFunc(strikes, func(s strike) bool { return !s.losesValue() }) {
+			tr.allowed = append(tr.allowed, "blocked budget_exhausted")
+		}
 	}
 	return tr
 }

@@ -56,6 +56,9 @@ func (j *verdicts) gaps() {
 		if j.overtaken(gap.TokenID, gap.Began) && !gap.Ended.IsZero() && gap.Seconds(gap.Ended) <= 300 {
 			continue
 		}
+		if gap.Cause == world.CauseSaved && j.recreated(gap.Began) {
+			continue
+		}
 		if gap.Cause == world.CauseSaved && j.vanished(gap.TokenID, gap.Began) && !gap.Ended.IsZero() {
 			continue // a person deleted it between our last look and the save, and it was put right
 		}
@@ -279,6 +282,17 @@ func (j *verdicts) tooLate() bool {
 			return false
 		}
 	})
+}
+
+// recreated tells whether the provisioning tenant, and all its tokens with it, was replaced
+// in the minute before this moment.
+func (j *verdicts) recreated(at time.Time) bool {
+	for r := range world.RecordsOf[world.TenantRecreated](j.world) {
+		if !r.At.After(at) && at.Sub(r.At) <= time.Minute {
+			return true
+		}
+	}
+	return false
 }
 
 // vanished tells whether somebody else took a token away in the minute before this moment.
