@@ -34,7 +34,7 @@ func (c Cloud) Endpoints() (login, graph string) {
 }
 
 // TokenExchange is the audience that the cloud wants in a federated token.
-// https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust
+// learn.microsoft.com: workload-identity-federation-create-trust
 func (c Cloud) TokenExchange() string {
 	switch c {
 	case CloudUSGov, CloudUSGovDoD:

@@ -89,7 +89,7 @@ func (c *call) checkCertificate(assertion jwt, registration world.AppRegistratio
 
 // checkFederation verifies a token of another issuer. Every simulated issuer signs
 // with the same key.
-// https://learn.microsoft.com/entra/workload-id/workload-identity-federation
+// learn.microsoft.com: workload-identity-federation
 func (c *call) checkFederation(assertion jwt, registration world.AppRegistration) error {
 	key, err := c.sim.keys.rsa()
 	if err != nil {
