@@ -109,8 +109,11 @@ func (r *run) keep(ctx context.Context, name string, issued bridge.IssuedToken) 
 		entry := name
 		if try > 0 {
 			entry = fmt.Sprintf("%s-%d", name, try)
-			if sleep(ctx, time.Second/r.pace) != nil || r.safe.reserve(ctx, entry) != nil {
+			if sleep(ctx, time.Second/r.pace) != nil {
 				continue
+			}
+			if r.safe.reserve(ctx, entry) != nil {
+				entry = name // on a full disk only the first one has its room
 			}
 		}
 		if err = r.safe.put(ctx, entry, issued.ID, issued.Value); err == nil {
@@ -243,7 +246,9 @@ func (r *run) onlyValid(list bridge.TokenList, token bridge.Token) bool {
 // one is retired like any old token.
 func (r *run) passOver(ctx context.Context, orphan bridge.Token) (bridge.Phase, error) {
 	r.say("token %s was created but its value is lost; Entra has no valid one, so this one stays for now, and another one is created", dated(orphan))
+	at := r.moment()
 	return bridge.PhasePlan, r.resolve(ctx, creates, len(r.rotation().Creates), bridge.OutcomeDone, func(rec *record) {
 		rec.Budget.Creates[len(rec.Budget.Creates)-1].Known = true
+		rec.Rotation.pass(bridge.PhasePlan, at) // with the same stroke: the plan accounts for the token
 	})
 }

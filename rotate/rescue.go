@@ -42,8 +42,7 @@ func (r *run) rescue(ctx context.Context) (bridge.Phase, error) {
 		at := r.moment()
 		return bridge.PhaseCreate, r.beginRescue(ctx, func(rec *record) {
 			// with the same stroke: only these phases know no new token
-			rec.Rotation.Phase, rec.Rotation.Waiting = bridge.PhaseCreate, notWaiting
-			rec.Rotation.Phases = append(rec.Rotation.Phases, passage{bridge.PhaseCreate, at})
+			rec.Rotation.pass(bridge.PhaseCreate, at)
 			rec.Rotation.Plan.Tokens = append(rec.Rotation.Plan.Tokens, planned{Token: *rec.Rotation.NewToken, Role: bridge.RolePrevious, Evidence: "not accepted any more"})
 			rec.Rotation.NewToken, rec.Rotation.Entry, rec.Rotation.Offered, rec.Rotation.Tests = nil, "", "", tests{}
 			rec.Rotation.Want = putRescue

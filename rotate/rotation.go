@@ -60,6 +60,12 @@ type passage struct {
 	At    moment       `json:"at"`
 }
 
+// pass moves on to another phase.
+func (r *rotation) pass(to bridge.Phase, at moment) {
+	r.Phase, r.Waiting = to, notWaiting
+	r.Phases = append(r.Phases, passage{to, at})
+}
+
 // plan is what was found before anything was changed.
 type plan struct {
 	Tokens   []planned `json:"tokens,omitempty"`

@@ -101,10 +101,7 @@ func (r *run) enter(ctx context.Context, following bridge.Phase) error {
 		return nil
 	}
 	at := r.moment()
-	return r.write(ctx, func(rec *record) {
-		rec.Rotation.Phase, rec.Rotation.Waiting = following, notWaiting
-		rec.Rotation.Phases = append(rec.Rotation.Phases, passage{following, at})
-	})
+	return r.write(ctx, func(rec *record) { rec.Rotation.pass(following, at) })
 }
 
 // end closes the rotation.
