@@ -38,6 +38,12 @@ type tokenTruth struct {
 	created, expires time.Time
 	by               world.Actor
 	deleted          bool
+	taken            time.Time // when somebody else deleted it
+}
+
+// listed tells whether a list that is not too old may show the token.
+func (t tokenTruth) listed(now time.Time) bool {
+	return !t.deleted || now.Sub(t.taken) <= listFresh
 }
 
 // truthOf reads the world without any lag. The lab is locked.
@@ -63,6 +69,9 @@ func truthOf(l *lab) truth {
 		case world.Deletion:
 			token := t.tokens[r.TokenID]
 			token.deleted = true
+			if r.Actor != world.ActorExporter {
+				token.taken = r.At
+			}
 			t.tokens[r.TokenID] = token
 		case world.Save:
 			if r.Actor == world.ActorExporter {

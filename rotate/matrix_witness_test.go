@@ -243,7 +243,7 @@ func (w *witness) remove(rec *record, intent act) {
 	}
 	left := 0
 	for id, other := range truth.tokens {
-		if id != intent.TokenID && !other.deleted && other.expires.Sub(truth.now) >= staysValid {
+		if id != intent.TokenID && other.listed(truth.now) && other.expires.Sub(truth.now) >= staysValid {
 			left++
 		}
 	}
@@ -296,7 +296,7 @@ func (w *witness) retire(truth truth, old, fresh string) {
 	if !truth.cycled(first.Add(storedAfter)) {
 		w.say("G7: token %s is retired, and no good cycle began after the save", old)
 	}
-	if truth.running {
+	if truth.running && truth.now.Sub(truth.rebound) > listFresh { // another job's cycle may have begun since the last look
 		w.say("G7: token %s is retired in the middle of a cycle", old)
 	}
 	for id, token := range truth.tokens {

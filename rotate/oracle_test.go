@@ -75,7 +75,7 @@ func (j *verdicts) deletions() {
 		if !slices.Contains(j.o.lab.intended, d.TokenID) {
 			j.say("I2: token %s was deleted without an intent", d.TokenID)
 		}
-		if d.Remaining == 0 && !d.Expired && !j.expired(time.Minute, d.At) {
+		if d.Remaining == 0 && !d.Expired && !j.expired(time.Minute, d.At) && !j.taken(d.At) {
 			j.say("I2: token %s was the last valid one", d.TokenID)
 		}
 		if len(d.WasSaved)+len(d.WasCached) > 0 && !d.Expired && !j.o.lab.dropped && !j.overtaken(d.TokenID, d.At) {
@@ -289,6 +289,17 @@ func (j *verdicts) tooLate() bool {
 func (j *verdicts) recreated(at time.Time) bool {
 	for r := range world.RecordsOf[world.TenantRecreated](j.world) {
 		if !r.At.After(at) && at.Sub(r.At) <= time.Minute {
+			return true
+		}
+	}
+	return false
+}
+
+// taken tells whether somebody else took any token away in the minute before this moment:
+// the lists on which a deletion rests may still show it.
+func (j *verdicts) taken(at time.Time) bool {
+	for d := range world.RecordsOf[world.Deletion](j.world) {
+		if d.Actor != world.ActorExporter && !d.At.After(at) && at.Sub(d.At) <= listFresh {
 			return true
 		}
 	}
