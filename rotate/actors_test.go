@@ -26,7 +26,7 @@ func actors() []actor {
 	reconfigure := func(change func(Connection) []Connection) func(*lab) {
 		return func(l *lab) {
 			l.note("the config is reloaded")
-			l.current.engine.Configure(change(l.current.connection()))
+			l.current.Load().engine.Configure(change(l.current.Load().connection()))
 		}
 	}
 	return []actor{
@@ -184,11 +184,11 @@ func actors() []actor {
 		{
 			name: "a person holds it for a day",
 			hand: func(l *lab) {
-				s := l.current
+				s := l.current.Load()
 				go func() {
 					_ = s.engine.Hold(l.ctx, l.at.Name, false)
 					if sleep(l.ctx, 24*time.Hour) == nil {
-						_ = l.current.engine.Hold(l.ctx, l.at.Name, true)
+						_ = l.current.Load().engine.Hold(l.ctx, l.at.Name, true)
 					}
 				}()
 			},
@@ -197,7 +197,7 @@ func actors() []actor {
 		{
 			name: "a person aborts it",
 			hand: func(l *lab) {
-				s := l.current
+				s := l.current.Load()
 				go func() { _ = s.engine.Abort(l.ctx, l.at.Name) }()
 			},
 			allowed: []string{"done", "aborted"},
@@ -258,8 +258,8 @@ func replicas(trace []string) []trial {
 
 // serveBeside starts another process on the same store, which stays the lesser one.
 func (l *lab) serveBeside(ctx context.Context) *session {
-	first := l.current
+	first := l.current.Load()
 	s := l.serve(ctx)
-	l.current = first
+	l.current.Store(first)
 	return s
 }

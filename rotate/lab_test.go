@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
@@ -73,7 +74,7 @@ type lab struct {
 	minute  time.Time               // since when calls are counted
 	within  int                     // calls since then
 	ctx     context.Context         // ends with the play
-	current *session                // the process that was started last
+	current atomic.Pointer[session] // the process that was started last
 	witness func(*session, string)  // sees every act before it is made
 	left    func(*session)          // sees what a process leaves that stopped in good order
 
@@ -132,12 +133,15 @@ func (l *lab) locked(do func(*world.World)) {
 
 // open starts a process on the lab's store.
 func (l *lab) open() *session {
+	l.mu.Lock()
 	l.number++
+	holder := fmt.Sprintf("process-%d", l.number)
+	l.mu.Unlock()
 	s := &session{lab: l, over: make(chan struct{}), before: map[string]any{}}
-	l.current = s
 	s.engine = New(Options{
-		Journal: s, Vault: s, Holder: fmt.Sprintf("process-%d", l.number), Logger: l.log, Snapshot: l.snapshot,
+		Journal: s, Vault: s, Holder: holder, Logger: l.log, Snapshot: l.snapshot,
 	}, configured(l, s.connection()))
+	l.current.Store(s) // whole: other processes' calls look at it
 	return s
 }
 

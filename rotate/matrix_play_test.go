@@ -132,7 +132,7 @@ func stateOf(l *lab) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, _ = fmt.Fprint(h, l.world.SavedToken(l.at.ServicePrincipalID), l.listed(), len(l.memory.values()))
-	b := l.current.engine.bookFor(l.at.Name)
+	b := l.current.Load().engine.bookFor(l.at.Name)
 	if b == nil || b.last() == nil || b.last().Rotation == nil {
 		return h.Sum64()
 	}

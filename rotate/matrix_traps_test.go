@@ -150,7 +150,7 @@ func traps() []trial {
 		}),
 		with("given up after the PUT", []string{"done"}, func(s *scenario) {
 			s.hands = map[string]func(*lab){"graph.test#5": func(l *lab) {
-				current := l.current
+				current := l.current.Load()
 				go func() { _ = current.engine.Abort(l.ctx, l.at.Name) }()
 			}}
 		}),
@@ -240,7 +240,7 @@ func traps() []trial {
 func once(stands func(l *lab, name string, rot *rotation) bool, hand func(*lab)) func(*lab, string) {
 	var over atomic.Bool
 	return func(l *lab, name string) {
-		rec := l.current.engine.bookFor(l.at.Name).last()
+		rec := l.current.Load().engine.bookFor(l.at.Name).last()
 		if rec == nil || rec.Rotation == nil || !stands(l, name, rec.Rotation) || !over.CompareAndSwap(false, true) {
 			return
 		}

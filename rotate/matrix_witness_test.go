@@ -69,7 +69,7 @@ func (w *witness) say(format string, args ...any) {
 
 // look notes where the rotation stands, as its process knows it.
 func (w *witness) look() {
-	if b := w.lab.current.engine.bookFor(w.lab.at.Name); b != nil {
+	if b := w.lab.current.Load().engine.bookFor(w.lab.at.Name); b != nil {
 		if rec := b.last(); rec != nil {
 			w.note(rec)
 			w.plan(rec)

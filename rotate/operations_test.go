@@ -25,7 +25,7 @@ func TestAbort(t *testing.T) {
 		s := usual()
 		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
 			go func() {
-				if err := l.current.engine.Abort(context.Background(), "corp"); err == nil {
+				if err := l.current.Load().engine.Abort(context.Background(), "corp"); err == nil {
 					t.Error("it can be aborted after a PUT")
 				}
 			}()
@@ -36,7 +36,7 @@ func TestAbort(t *testing.T) {
 
 // operate does what a person does at a command line, and demands that it works.
 func (l *lab) operate(t *testing.T, do func(*Engine, context.Context, string) error) {
-	if err := do(l.current.engine, context.Background(), l.at.Name); err != nil {
+	if err := do(l.current.Load().engine, context.Background(), l.at.Name); err != nil {
 		t.Error(err)
 	}
 }
@@ -145,7 +145,7 @@ func TestAStopLetsTheActInFlightFinish(t *testing.T) {
 	s := usual()
 	s.limit = 2 * time.Hour
 	s.hands = map[string]func(*lab){"aws.create#1": func(l *lab) {
-		l.current.stop()
+		l.current.Load().stop()
 		time.Sleep(2 * time.Second)
 	}}
 	s.after = time.Minute
