@@ -1,0 +1,103 @@
+package app
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// A real disk that takes nothing more, which even root feels: no token is asked for, the
+// readings go on, and with the disk comes the rotation.
+func TestDiskThatTakesNothingMore(t *testing.T) {
+	for name, test := range map[string]struct{ spoil, mend func(*testing.T, string) }{
+		"full":      {fill, empty},
+		"read-only": {remount(unix.MS_RDONLY), remount(0)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+				l.edit(hasty, unhurried)
+				disk := l.path("state")
+				mount(t, disk)
+				l.start()
+				time.Sleep(15 * time.Minute)
+
+				test.spoil(t, disk)
+				if status, answer := l.alert(); status != http.StatusServiceUnavailable {
+					t.Errorf("answered %d %s, want 503, so that Alertmanager comes again", status, answer)
+				}
+				time.Sleep(3 * time.Hour)
+				if acts := l.acts(); acts != 0 {
+					t.Errorf("%d acts without a journal", acts)
+				}
+				l.series().holds(t, `entra_aws_source_up{connection="expiring",source="tokens"} 1`)
+
+				test.mend(t, disk)
+				if status, answer := l.alert(); status != http.StatusAccepted {
+					t.Errorf("with the disk again: %d %s", status, answer)
+				}
+				if record := l.rotated(); record.Ending != bridge.EndingDone {
+					t.Errorf("with the disk again: %+v", record)
+				}
+			})
+		})
+	}
+}
+
+// mount puts a small disk of its own there, until the end of the test.
+func mount(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", path, "tmpfs", 0, "size=1m,mode=0700"); err != nil {
+		t.Skipf("mounting a disk: %v; only root may", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(path, 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func remount(flags uintptr) func(*testing.T, string) {
+	return func(t *testing.T, path string) {
+		t.Helper()
+		if err := unix.Mount("tmpfs", path, "tmpfs", unix.MS_REMOUNT|flags, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// fill leaves not one byte on the disk.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(path, "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
+func empty(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(path, "ballast")); err != nil {
+		t.Fatal(err)
+	}
+}
