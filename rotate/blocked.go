@@ -54,7 +54,7 @@ const (
 //
 //nolint:gochecknoglobals // a table, never written
 var next = map[Blocked]string{
-	TwoTokens:              "rotation start CONNECTION --retire-token ID, naming the token that Entra does not use, or rotation adopt CONNECTION",
+	TwoTokens:              "rotation start CONNECTION --retire-token ID, naming the token that Entra does not use; or delete that one at AWS, then rotation adopt CONNECTION",
 	OrphanToken:            "delete the orphan at AWS, then rotation reset CONNECTION",
 	ForeignToken:           "delete the token that nobody uses at AWS and then rotation reset CONNECTION, or rotation adopt CONNECTION",
 	NewTokenRejected:       "rotation reset CONNECTION once AWS accepts the token",

@@ -1,5 +1,7 @@
 package rotate
 
+import "slices"
+
 // claim holds a process's one place for a rotation from the decision to begin it until
 // the engine takes it up: alerts for many connections come in one payload.
 type claim struct {
@@ -11,22 +13,16 @@ type claim struct {
 func (e *Engine) claim(key, connection string) (other string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if other := e.busyLocked(); other != "" {
+	if other := e.busy(); other != "" {
 		return other
 	}
 	e.begun[key] = claim{connection: connection}
 	return ""
 }
 
-// busyWith names a connection whose rotation this process carries or is about to; "" if
-// there is none.
-func (e *Engine) busyWith() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.busyLocked()
-}
-
-func (e *Engine) busyLocked() string {
+// busy names a connection whose rotation this process carries or is about to; "" if there
+// is none. The engine is locked.
+func (e *Engine) busy() string {
 	for key := range e.running {
 		if rec := e.books[key].last(); rec != nil {
 			return rec.Connection
@@ -57,11 +53,7 @@ func (e *Engine) giveUpClaims(written []string, list []open) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, key := range written {
-		taken := false
-		for _, o := range list {
-			taken = taken || o.book.key == key
-		}
-		if !taken {
+		if !slices.ContainsFunc(list, func(o open) bool { return o.book.key == key }) {
 			delete(e.begun, key)
 		}
 	}

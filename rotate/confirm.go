@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"entra-aws-exporter/internal/bridge"
@@ -12,7 +13,8 @@ const (
 	settleOften  = 15 * time.Second          // between looks right after the deletion
 	settleWatch  = 2 * time.Minute           // how long "right after" is
 	settleRarely = time.Minute
-	settleLooks  = 5 // looks in a row at which every node asked refused the old token
+	deadBy       = 24 * time.Hour // when a deletion must have arrived everywhere
+	settleLooks  = 5              // looks in a row at which every node asked refused the old token
 )
 
 // confirmPhase watches that Entra goes on working without the old token. That is the
@@ -72,16 +74,19 @@ func (r *run) settle(ctx context.Context) (bridge.Phase, error) {
 			r.say("without the old token Entra's own test fails: rescue")
 			return r.rescue(ctx)
 		}
-		dead, err := r.oldAreRefused(ctx)
+		old, err := r.oldValues(ctx)
 		if err != nil {
 			return "", err
 		}
-		if refusals++; !dead {
+		if refusals++; old != rejected {
 			refusals = 0
 		}
 		since := r.passed(r.rotation().goneSince())
-		if refusals >= settleLooks || since >= settleFor {
+		if refusals >= settleLooks || (old != accepted && since >= settleFor) {
 			break
+		}
+		if since >= deadBy {
+			return "", blocked(DeleteRefused, "AWS still accepts the old token %s after its deletion", since.Round(time.Hour))
 		}
 		pause := settleRarely
 		if since < settleWatch {
@@ -94,7 +99,11 @@ func (r *run) settle(ctx context.Context) (bridge.Phase, error) {
 	if _, err := r.job(ctx); err != nil { // Graph's clock
 		return "", err
 	}
-	r.say("the old token is refused by now")
+	if refusals >= settleLooks {
+		r.say("the old token is refused by now")
+	} else {
+		r.say("nobody can tell whether the old token is refused by now; it was deleted more than an hour ago")
+	}
 	at := r.moment()
 	return bridge.PhaseConfirm, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Settled = at })
 }
@@ -110,19 +119,28 @@ func (r *rotation) goneSince() time.Time {
 	return since
 }
 
-// oldAreRefused asks AWS about every old value that the vault has; false if there is
-// one that it does not have.
-func (r *run) oldAreRefused(ctx context.Context) (bool, error) {
+// oldValues asks AWS about every old value that the vault has: rejected if it refuses
+// them all, accepted if it takes one of them, else noVerdict.
+func (r *run) oldValues(ctx context.Context) (answer, error) {
+	all := rejected
 	for _, old := range r.rotation().old() {
 		value, err := r.safe.of(ctx, old.ID)
 		if err != nil {
-			return false, err
+			return noVerdict, err
 		}
-		if value.IsZero() || !r.rejectedTwice(ctx, value) {
-			return false, nil
+		if value.IsZero() {
+			all = noVerdict
+			continue
+		}
+		switch r.twice(ctx, value) {
+		case accepted:
+			return accepted, nil
+		case rejected:
+		case silent, noVerdict:
+			all = noVerdict
 		}
 	}
-	return true, nil
+	return all, nil
 }
 
 // notAlone handles tokens that should not be there, or one that should and is not.
@@ -141,6 +159,15 @@ func (r *run) notAlone(ctx context.Context, list bridge.TokenList) (bridge.Phase
 	return "", blocked(ForeignToken, "token %s should be the only one", r.rotation().newID())
 }
 
+// trust is what a proven rotation is worth to the next ones: nothing if Entra lost a save
+// on the way.
+func (r *rotation) trust(at time.Time) *trust {
+	if slices.ContainsFunc(r.Puts, func(put act) bool { return put.Why == putRescue }) {
+		return nil
+	}
+	return &trust{At: at, Keys: r.Plan.Keys}
+}
+
 // done ends the rotation with its proof, and only now forgets the old value.
 func (r *run) done(ctx context.Context) (bridge.Phase, error) {
 	if err := r.safe.destroyAllBut(ctx, r.rotation().newID()); err != nil {
@@ -155,6 +182,6 @@ func (r *run) done(ctx context.Context) (bridge.Phase, error) {
 		rec.account([]bridge.Token{*rot.NewToken})
 		rec.InUse, rec.Attempts, rec.ForeignChange = rot.NewToken.ID, 0, time.Time{}
 		rec.LastSuccess = at.Local
-		rec.Trust = &trust{At: at.Local, Keys: rot.Plan.Keys}
+		rec.Trust = rot.trust(at.Local)
 	})
 }

@@ -90,6 +90,11 @@ func (e *Engine) Alert(ctx context.Context, connection string) (Decision, string
 
 // decide begins a rotation, or says why not.
 func (e *Engine) decide(ctx context.Context, c Connection) error {
+	if b := e.bookFor(c.Name); b != nil { // whatever the config says by now
+		if rec := b.last(); rec != nil && rec.Rotation != nil && rec.Rotation.Blocked == nil {
+			return running(rec.Rotation)
+		}
+	}
 	switch {
 	case c.Policy.Mode == bridge.RotationDisabled || c.Policy.Mode == "":
 		return stand(DecisionDisabled, "rotation.mode is disabled")
@@ -124,6 +129,10 @@ func (e *Engine) decide(ctx context.Context, c Connection) error {
 	return e.begin(ctx, c, b, snapshot.Binding, beginning{trigger: TriggerAlert, due: tokens.LastSuccess})
 }
 
+func running(rot *rotation) error {
+	return stand(DecisionAlreadyRunning, "rotation %s is in phase %s", rot.ID, rot.Phase)
+}
+
 // unusable turns a journal that nobody can use into a decision; a journal that cannot
 // be read or written now stays an error, so that Alertmanager comes again.
 func unusable(err error) error {
@@ -139,7 +148,7 @@ func (e *Engine) mayBegin(c Connection, rec *record, snapshot bridge.Snapshot, n
 	case rec.Rotation != nil && rec.Rotation.Blocked != nil:
 		return stand(DecisionBlocked, "%s", rec.Rotation.Blocked.Sentence)
 	case rec.Rotation != nil:
-		return stand(DecisionAlreadyRunning, "rotation %s is in phase %s", rec.Rotation.ID, rec.Rotation.Phase)
+		return running(rec.Rotation)
 	case rec.Restored != "":
 		return stand(DecisionBlocked, "%s", sentence(c.Name, bridge.PhaseIdle, StateRestored, rec.Restored, listed(snapshot, rec)))
 	case !rec.Held.IsZero():
@@ -149,9 +158,6 @@ func (e *Engine) mayBegin(c Connection, rec *record, snapshot bridge.Snapshot, n
 	}
 	if reason, detail := e.halted(c, rec); reason != "" {
 		return stand(DecisionBlocked, "%s", sentence(c.Name, bridge.PhaseIdle, reason, detail, listed(snapshot, rec)))
-	}
-	if other := e.busyWith(); other != "" {
-		return stand(DecisionAlreadyRunning, "this process rotates %s first", other)
 	}
 	if left := c.Policy.Cooldown/time.Duration(e.options.Pace) - now.Sub(rec.LastEnd); !rec.LastEnd.IsZero() && left > 0 && !repairs(snapshot, rec) {
 		return stand(DecisionCooldown, "the last rotation ended %s", day(rec.LastEnd))
@@ -191,7 +197,7 @@ func (e *Engine) begin(ctx context.Context, c Connection, b *book, binding bridg
 	}
 	_, err := b.change(ctx, func(rec *record) error {
 		if rec.Rotation != nil {
-			return stand(DecisionAlreadyRunning, "rotation %s is in phase %s", rec.Rotation.ID, rec.Rotation.Phase)
+			return running(rec.Rotation)
 		}
 		rec.Rotation, rec.Connection, rec.Binding = rot, c.Name, binding
 		return nil

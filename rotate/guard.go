@@ -30,7 +30,13 @@ type permit struct {
 }
 
 // stale tells whether a permit is too old to be used, as after a sleep.
-func (p permit) stale() bool { return time.Since(p.listed) > listFresh+callTimeout }
+//
+// Both of our clocks are asked: the monotonic one stands still while a machine is
+// suspended, and the other one may be set.
+func (p permit) stale() bool {
+	age := max(time.Since(p.listed), time.Now().Round(0).Sub(p.listed.Round(0)))
+	return age > listFresh+callTimeout
+}
 
 // listFresh is how old the lists may be when the permit is given.
 const listFresh = time.Minute
@@ -106,10 +112,16 @@ func (r *run) asJournalled(list bridge.TokenList, id string) (bridge.Token, erro
 	if rot.NewToken != nil && rot.NewToken.ID == id {
 		journalled, ok = *rot.NewToken, true
 	}
-	if !ok || !journalled.Created.Equal(listed.Created) {
+	if !ok || !sameCreation(journalled, listed) {
 		return listed, blocked(ForeignToken, "token %s is not the one that was written down", listed.ID)
 	}
 	return listed, nil
+}
+
+// sameCreation compares when two tokens of one id were made. The answer to a creation may
+// be rounded otherwise than the list, or have no dates at all; then the id speaks alone.
+func sameCreation(journalled, listed bridge.Token) bool {
+	return journalled.Created.IsZero() || journalled.Created.Sub(listed.Created).Abs() <= windowSlack
 }
 
 // errGone: the token that was to be deleted is not listed any more.
@@ -130,8 +142,11 @@ func (r *run) anotherStays(list bridge.TokenList, leaving bridge.Token) error {
 
 func (r *run) mayUndo(token bridge.Token) error {
 	rot := r.rotation()
-	if rot.putAttempted() || !rot.created(token.ID) {
+	switch {
+	case rot.putAttempted() || !rot.created(token.ID):
 		return blocked(SwitchFailed, "token %s may be in use: saving it to Entra was tried", token.ID)
+	case rot.Exposed:
+		return blocked(SwitchFailed, "token %s may be in use: a person was shown it, or named it as the one that Entra holds", token.ID)
 	}
 	return r.unbroken(token)
 }

@@ -148,6 +148,28 @@ func traps() []trial {
 			s.prepare = func(l *lab) { prepare(l); l.memory.keepPast, l.valueLost = true, true }
 			s.hands = map[string]func(*lab){"graph.test#6": func(l *lab) { l.memory.putBack(len(l.memory.past) * 2 / 3) }}
 		}),
+		with("a copy from before the PUT is put back and adopted, and the test fails", []string{"blocked endpoint_refuses_entra"}, func(s *scenario) {
+			prepare := s.prepare
+			s.prepare = func(l *lab) { prepare(l); l.memory.keepPast, l.valueLost = true, true }
+			s.every = once(func(_ *lab, _ string, rot *rotation) bool { return rot.Phase == bridge.PhaseVerify }, func(l *lab) {
+				l.memory.putBackTo(l.at.Key(), bridge.PhaseTest)
+			})
+			s.until = andThen(nil, func(l *lab, current *session) {
+				l.onlyFrom(world.ExporterAddress)
+				l.note("a person adopts it: %v", current.engine.Adopt(l.ctx, l.at.Name, ""))
+			})
+		}),
+		with("shown to a person who saves it, and given up", []string{"done"}, func(s *scenario) {
+			s.every = once(func(_ *lab, name string, rot *rotation) bool {
+				return rot.Phase == bridge.PhaseTest && name == "graph.inline"
+			}, func(l *lab) {
+				e := l.current.Load().engine
+				shown, _, err := e.ShowToken(l.ctx, l.at.Name)
+				l.note("a person is shown token %s: %v", shown, err)
+				l.saveByHand(world.ActorPerson, shown)
+				l.note("a person aborts it: %v", e.Abort(l.ctx, l.at.Name))
+			})
+		}),
 		with("given up after the PUT", []string{"done"}, func(s *scenario) {
 			s.hands = map[string]func(*lab){"graph.test#5": func(l *lab) {
 				current := l.current.Load()

@@ -3,7 +3,7 @@ package rotate
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
 
 // quickMutants are tried with every test, the others by make mutants.
-const quickMutants = 23
+const quickMutants = 24
 
 // mistakes are those of the contract, each of which must be caught.
 var mistakes = []mistake{
@@ -20,16 +20,17 @@ var mistakes = []mistake{
 	{"an inline test counted as use", "verify.go", "if r.used(job, r.rotation().Proof.Stored) {", "value, _ := r.newValue(ctx)\n	if works, _ := r.inlineVerdict(ctx, value); works == accepted || r.used(job, r.rotation().Proof.Stored) {", "^whole", nil},
 	{"an act on the request's context: whoever hangs up cuts it off", "act.go", "context.WithTimeout(context.WithoutCancel(ctx), callTimeout)", "context.WithTimeout(ctx, callTimeout)", "aws.create:stopped", nil},
 	{"absent keys added", "payload.go", "	if !replaced {", "	sent = append(sent, bridge.Credential{Key: \"SkipOutOfScopeDeletions\", Value: bridge.NewSecret(\"True\")})\n	if !replaced {", "^whole", nil},
-	{"no rescue after the delete", "confirm.go", "			return r.rescue(ctx)\n		}\n		dead", "			return bridge.PhaseConfirm, r.wait(ctx, time.Minute, Settling)\n		}\n		dead", "trap:dropped", nil},
+	{"no rescue after the delete", "confirm.go", "			return r.rescue(ctx)\n		}\n		old", "			return bridge.PhaseConfirm, r.wait(ctx, time.Minute, Settling)\n		}\n		old", "trap:dropped", nil},
 
 	{"G1: one list is enough", "reading.go", "	for range 6 {", "	if first.Date.After(time.Time{}) {\n		return first, nil\n	}\n	for range 6 {", "^whole", nil},
 	{"G1: lists of any age", "delete.go", "			if leave.stale() {", "			if false {", "journal.save:slept_after", []patch{{"act.go", "a.Unsent = time.Since(a.Intent.Local) > intentFresh; a.Unsent", "false"}}},
 	{"G2: whatever the binding is by now", "guard.go", "	if err := r.checkBinding(ctx); err != nil { // G2\n		return permit{}, err\n	}\n", "", "trap:another job", nil},
-	{"G3: any token of this id", "guard.go", "!ok || !journalled.Created.Equal(listed.Created)", "!ok || journalled.ID == \"\"", "trap:the old token shows", nil},
+	{"G3: any token of this id", "guard.go", "!ok || !sameCreation(journalled, listed)", "!ok || journalled.ID == \"\"", "trap:the old token shows", nil},
 	{"G4: the last valid token may go", "guard.go", "if why != deleteExpired {", "if false {", "trap:the only valid", nil},
 	{"G5: an act without looking at the lease", "act.go", "	if err := r.ensureLease(ctx); err != nil {\n		return a, err\n	}\n", "", "journal.save:slept_after", []patch{{"act.go", "a.Unsent = time.Since(a.Intent.Local) > intentFresh; a.Unsent", "false"}}},
 	{"G6: any clock will do", "reading.go", "if r.aws.offset.Abs() > clockLimit {", "if false {", "clock", nil},
-	{"G7: undo whatever was saved", "guard.go", "if rot.putAttempted() || !rot.created(token.ID) {", "if false && rot.putAttempted() {", "trap:a person resets it after the PUT, and", []patch{{"test.go", "if !rot.putAttempted() && rot.created(rot.newID()) {", "if rot.created(rot.newID()) {"}}},
+	{"G7: undo whatever was saved", "guard.go", "case rot.putAttempted() || !rot.created(token.ID):", "case false && rot.putAttempted():", "trap:a person resets it after the PUT, and", []patch{{"test.go", "if !rot.outOfHand() && rot.created(rot.newID()) {", "if rot.created(rot.newID()) {"}}},
+	{"G7: undo what a person may have entered in Entra", "guard.go", "case rot.Exposed:", "case false && rot.Exposed:", "trap:(a copy|shown)", []patch{{"rotation.go", "return r.putAttempted() || r.Exposed", "return r.putAttempted()"}}},
 	{"G7: retired without the new value at hand", "guard.go", "	if err := r.newIsAccepted(ctx); err != nil {\n		return err\n	}\n", "", "trap:the vault loses the new value before the old", nil},
 	{"G7: retired while a cycle runs", "guard.go", "	if r.cycleRunning(job) {\n		return errNotYet\n	}\n	return nil", "	_ = job\n	return nil", "^whole|trap:engine", []patch{{"retire.go", "	if r.cycleRunning(job) {\n		return bridge.PhaseRetire, r.wait(ctx, time.Minute, Settling)\n	}\n", ""}}},
 	{"G8: the intent is not written, only the outcome", "act.go", "		*d.list(rec.Rotation) = append((*d.list(rec.Rotation))[:a.Number-1], a)\n		if d.intend", "		if d.intend", "^whole", []patch{

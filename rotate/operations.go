@@ -40,6 +40,13 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 	if err != nil {
 		return err
 	}
+	settles := options.Retire != "" && rec.Rotation.settledByNaming()
+	if settles { // what the sentence of a blocked rotation asks for is no second rotation
+		if err := e.Reset(ctx, connection); err != nil {
+			return err
+		}
+		rec = b.last()
+	}
 	if open := rec.Rotation; open != nil && open.Blocked == nil {
 		return fmt.Errorf("connection %s: %w: %s is in phase %s", connection, ErrOpen, open.ID, open.Phase)
 	}
@@ -50,11 +57,12 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 		return fmt.Errorf("connection %s: rotation.issuer is operator: create a token at AWS and give it with --token-stdin --token-id", connection)
 	}
 	snapshot, _ := e.options.Snapshot(connection)
+	_ = e.Look(ctx) // two failed connections halt new starts; what cannot be read is as it was read last
 	err = e.mayBegin(c, rec, snapshot, time.Now())
 	var down *standDown
 	cooling := errors.As(err, &down) && down.decision == DecisionCooldown
 	switch {
-	case cooling && options.Force:
+	case cooling && (options.Force || settles):
 	case cooling:
 		return fmt.Errorf("connection %s: it cools down (rotation.cooldown): %w; --force starts all the same", connection, err)
 	case err != nil:
@@ -182,13 +190,16 @@ var errNoRotation = errors.New("no rotation is open")
 // Approve allows the deletion of one old token.
 func (e *Engine) Approve(ctx context.Context, connection, tokenID string) error {
 	return e.amend(ctx, connection, func(rec *record) error {
-		if rec.Rotation == nil {
+		rot := rec.Rotation
+		switch {
+		case rot == nil:
 			return errNoRotation
+		case !slices.Contains(ids(rot.old()), tokenID):
+			return fmt.Errorf("token %s is not one that this rotation wants to delete; those are: %s", tokenID, datedAll(tokensOf(rot.old())))
+		case !rot.Proof.atLeast(bridge.ProofUsed):
+			return fmt.Errorf("nothing shows yet that Entra uses the new token (phase %s): approve once the rotation asks for it", rot.Phase)
 		}
-		if !slices.Contains(ids(rec.Rotation.old()), tokenID) {
-			return fmt.Errorf("token %s is not one that this rotation wants to delete; those are: %s", tokenID, datedAll(tokensOf(rec.Rotation.old())))
-		}
-		rec.Rotation.Approval = &approval{TokenID: tokenID, At: time.Now().UTC()}
+		rot.Approval = &approval{TokenID: tokenID, At: time.Now().UTC()}
 		return nil
 	})
 }
@@ -213,8 +224,10 @@ func (e *Engine) Abort(ctx context.Context, connection string) error {
 		switch {
 		case rot == nil:
 			return errNoRotation
-		case rot.putAttempted():
+		case rot.outOfHand():
 			return fmt.Errorf("token %s may be in use already, so the rotation can only go on; hold stops it where it is", rot.newID())
+		case rec.Restored != "":
+			return errAdoptFirst(connection)
 		}
 		rot.Abort, rot.Blocked = "a person aborted it", nil
 		return nil
@@ -225,6 +238,9 @@ func (e *Engine) Abort(ctx context.Context, connection string) error {
 // attempts. The budget stays spent.
 func (e *Engine) Reset(ctx context.Context, connection string) error {
 	return e.amend(ctx, connection, func(rec *record) error {
+		if rec.Restored != "" {
+			return errAdoptFirst(connection)
+		}
 		rec.Attempts = 0
 		switch rot := rec.Rotation; {
 		case rot == nil:
@@ -237,6 +253,11 @@ func (e *Engine) Reset(ctx context.Context, connection string) error {
 		}
 		return nil
 	})
+}
+
+// errAdoptFirst: what an older copy does not know could be that Entra holds the new token.
+func errAdoptFirst(connection string) error {
+	return fmt.Errorf("the journal is an older copy that was put back: compare the tokens at AWS with rotation show %s, then rotation adopt %s", connection, connection)
 }
 
 // Adopt takes the clouds as they are for right: every listed token is known, and what
@@ -275,11 +296,12 @@ func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 			return fmt.Errorf("its rotation is not blocked, it is in phase %s", rec.Rotation.Phase)
 		}
 		rec.account(list.Tokens)
+		exposed := rec.Restored != "" || (inUse != "" && inUse == rec.Rotation.newID())
 		rec.Restored, rec.ForeignChange, rec.Attempts = "", time.Time{}, 0
 		if !app.CredentialsChanged.IsZero() {
 			rec.SavedAt = append(rec.SavedAt, app.CredentialsChanged)
 		}
-		rec.adoptRotation(list.Tokens, inUse, time.Now().UTC())
+		rec.adoptRotation(list.Tokens, inUse, exposed, time.Now().UTC())
 		switch _, listed := find(list.Tokens, rec.InUse); {
 		case inUse != "":
 			rec.InUse = inUse
@@ -293,8 +315,8 @@ func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 }
 
 // adoptRotation lets the rotation go on with its new token, or ends it if somebody has
-// decided otherwise meanwhile.
-func (r *record) adoptRotation(tokens []bridge.Token, inUse string, at time.Time) {
+// decided otherwise meanwhile. exposed: Entra may hold the new token, whatever the record says.
+func (r *record) adoptRotation(tokens []bridge.Token, inUse string, exposed bool, at time.Time) {
 	rot := r.Rotation
 	if rot == nil {
 		return
@@ -305,7 +327,7 @@ func (r *record) adoptRotation(tokens []bridge.Token, inUse string, at time.Time
 		r.count(bridge.EndingAborted)
 		return
 	}
-	rot.Silence = 0
+	rot.Silence, rot.Exposed = 0, rot.Exposed || exposed
 	for _, token := range tokens {
 		if token.ID != rot.newID() && !slices.Contains(ids(rot.Plan.Tokens), token.ID) {
 			rot.Plan.Tokens = append(rot.Plan.Tokens, planned{Token: token, Role: bridge.RoleUnknown, Evidence: "adopted"})
@@ -321,10 +343,36 @@ func (e *Engine) ShowToken(ctx context.Context, connection string) (tokenID stri
 		return "", bridge.Secret{}, err
 	}
 	tokenID, value, err = e.inUse(ctx, b)
-	if err == nil && value.IsZero() {
-		err = fmt.Errorf("connection %s: the vault does not hold the value of token %q", connection, tokenID)
+	switch {
+	case err != nil:
+		return tokenID, value, err
+	case value.IsZero():
+		return tokenID, value, fmt.Errorf("connection %s: the vault does not hold the value of token %q", connection, tokenID)
 	}
-	return tokenID, value, err
+	return tokenID, value, e.expose(ctx, b, tokenID)
+}
+
+// expose writes down that a person is shown the new token before it was saved: from then
+// on Entra may hold it, so it is not taken back any more.
+func (e *Engine) expose(ctx context.Context, b *book, tokenID string) error {
+	if rot := b.last().Rotation; rot == nil || rot.outOfHand() || rot.newID() != tokenID {
+		return nil
+	}
+	_, err := b.change(ctx, func(rec *record) error {
+		rot := rec.Rotation
+		switch {
+		case rot.newID() != tokenID:
+			return nil
+		case rot.Phase == bridge.PhaseUndo && rot.Blocked == nil:
+			return errors.New("the rotation is taking it back just now; look again in a few minutes")
+		}
+		rot.Exposed = true
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("before token %s is shown, that it was has to be written down: %w", tokenID, err)
+	}
+	return nil
 }
 
 // InUse returns the token in use and its value as far as journal and vault tell; a zero

@@ -70,8 +70,7 @@ func TestRetireTokenSettlesTwoTokens(t *testing.T) {
 			return l.isOver(ses)
 		}
 		settled = true
-		l.operate(t, (*Engine).Reset)
-		if err := ses.engine.Start(context.Background(), l.at.Name, StartOptions{Force: true, Retire: l.at.TokenIDs[1]}); err != nil {
+		if err := ses.engine.Start(context.Background(), l.at.Name, StartOptions{Retire: l.at.TokenIDs[1]}); err != nil {
 			t.Error(err)
 		}
 		return false
@@ -83,6 +82,95 @@ func TestRetireTokenSettlesTwoTokens(t *testing.T) {
 			t.Errorf("the second rotation did not get done\n%s", o.lab.story())
 		}
 	})
+}
+
+// An older copy of the journal does not know of the save. Until a person has compared,
+// nothing may be done by it; and even then the new token may be the one that Entra holds.
+func TestNothingIsTakenBackByAnOlderCopy(t *testing.T) {
+	s := usual()
+	s.prepare = func(l *lab) { l.memory.keepPast = true }
+	s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.memory.putBackTo(l.at.Key(), bridge.PhaseTest) }}
+	compared := false
+	s.until = func(l *lab, ses *session) bool {
+		if !l.isOver(ses) || compared {
+			return l.isOver(ses)
+		}
+		compared = true
+		const first = "connection corp: the journal is an older copy that was put back: compare the tokens at AWS with rotation show corp, then rotation adopt corp"
+		for _, operate := range []func(*Engine, context.Context, string) error{(*Engine).Reset, (*Engine).Abort} {
+			if err := operate(ses.engine, l.ctx, l.at.Name); err == nil || err.Error() != first {
+				t.Errorf("got  %v\nwant %s", err, first)
+			}
+		}
+		if err := ses.engine.Adopt(l.ctx, l.at.Name, ""); err != nil {
+			t.Error(err)
+		}
+		if err := ses.engine.Abort(l.ctx, l.at.Name); err == nil || !strings.Contains(err.Error(), "may be in use already") {
+			t.Errorf("aborting: %v", err)
+		}
+		return false
+	}
+	must(t, s, "done", noGap)
+}
+
+// Whoever was shown the new token may have entered it in Entra.
+func TestNothingIsTakenBackThatAPersonWasShown(t *testing.T) {
+	s := usual()
+	s.hands = map[string]func(*lab){"graph.inline#3": func(l *lab) {
+		e := l.current.Load().engine
+		shown, _, err := e.ShowToken(l.ctx, l.at.Name)
+		if err != nil || shown != newest(l) {
+			t.Errorf("shown %s: %v", shown, err)
+		}
+		l.saveByHand(world.ActorPerson, shown)
+		if err := e.Abort(l.ctx, l.at.Name); err == nil || !strings.Contains(err.Error(), "may be in use already") {
+			t.Errorf("aborting: %v", err)
+		}
+	}}
+	must(t, s, "done", noGap)
+}
+
+// What a person says at the last look before a rotation blocks is heard.
+func TestAbortedBeforeItBlocks(t *testing.T) {
+	s := usual()
+	stuck[TwoTokens](&s)
+	s.every = once(func(_ *lab, name string, rot *rotation) bool {
+		return name == "graph.job" && slices.ContainsFunc(rot.Steps, func(step bridge.RotationStep) bool {
+			return strings.Contains(step.Text, "two_tokens") && time.Since(step.At) > 4*time.Minute // in the third try
+		})
+	}, func(l *lab) { // another process: nobody wakes the one that rotates
+		if err := l.open().engine.Abort(l.ctx, l.at.Name); err != nil {
+			t.Error(err)
+		}
+	})
+	must(t, s, "aborted", noGap, told("ended: aborted: given up: a person aborted it"))
+}
+
+func TestAnApprovalIsForOneProof(t *testing.T) {
+	s := usual()
+	s.quirks.CloudTrail = world.TrailAbsent
+	s.approves = false
+	early := false
+	s.hands = map[string]func(*lab){
+		"graph.inline#3": func(l *lab) {
+			early = true
+			err := l.current.Load().engine.Approve(l.ctx, l.at.Name, l.at.TokenIDs[0])
+			if err == nil || !strings.Contains(err.Error(), "nothing shows yet that Entra uses the new token (phase ") {
+				t.Errorf("approved in advance: %v", err)
+			}
+		},
+	}
+	s.limit = 3 * 24 * time.Hour
+	must(t, s, "waiting approval", noGap)
+	if !early {
+		t.Error("nobody asked")
+	}
+	rot := rotation{Approval: &approval{TokenID: "old", At: time.Unix(100, 0)}}
+	for used, want := range map[int64]bool{99: true, 100: true, 101: false} {
+		if rot.Proof.Used.Local = time.Unix(used, 0); rot.approved("old") != want {
+			t.Errorf("approved at 100, used since %d: %v", used, !want)
+		}
+	}
 }
 
 func TestAdoptLetsGoOn(t *testing.T) {

@@ -75,7 +75,7 @@ func (r *run) cope(ctx context.Context, err error) error {
 func (r *run) giveUp(ctx context.Context, why string) error {
 	rot := r.rotation()
 	switch {
-	case rot.putAttempted():
+	case rot.outOfHand():
 		return nil // past the point of no undo there is only forward
 	case rot.NewToken != nil:
 		return r.enter(ctx, bridge.PhaseUndo)
@@ -100,6 +100,9 @@ func (r *run) tokens() []bridge.Token {
 
 // block stops the rotation until a person acts. What it holds, it keeps.
 func (r *run) block(ctx context.Context, stuck *impasse) error {
+	if rec, err := r.book.load(ctx); err == nil && rec != nil && rec.Rotation != nil && errors.Is(rec.mayAct(), errGivenUp) {
+		return nil // a person was quicker
+	}
 	rot := r.rotation()
 	text := sentence(r.connection.Name, rot.Phase, stuck.reason, stuck.detail, r.tokens())
 	r.say("blocked: %s: %s", stuck.reason, stuck.detail)

@@ -38,6 +38,7 @@ func planPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		due = "a person forced it"
 	}
 	if due == "" {
+		r.say("it is not due yet; --force starts all the same")
 		return r.end(ctx, bridge.EndingAborted, notDue, nil)
 	}
 	if settled, err := r.readTwice(ctx, f); !settled || err != nil {
@@ -183,12 +184,16 @@ func (r *run) checkCreate(f *findings) error {
 	if spent := r.book.last().Budget.spent(r.aws.now()); spent != "" {
 		return blocked(BudgetExhausted, "%s", spent)
 	}
-	if token := f.judged; !token.Expires.IsZero() && !token.Created.IsZero() {
-		if life, needed := token.Expires.Sub(token.Created), r.connection.Policy.shortestRotation(); life < needed {
-			return blocked(LifetimeTooShort, "token %s lives %s, a rotation needs %s", token.ID, life, needed)
-		}
+	needed := r.connection.Policy.shortestRotation()
+	if life, known := lifeOf(f.judged); known && life < needed {
+		return blocked(LifetimeTooShort, "token %s lives %s, a rotation needs %s", f.judged.ID, life, needed)
 	}
 	return nil
+}
+
+// lifeOf is how long a token is valid in all; false: that is not known.
+func lifeOf(token bridge.Token) (time.Duration, bool) {
+	return token.Expires.Sub(token.Created), !token.Expires.IsZero() && !token.Created.IsZero()
 }
 
 // journalPlan accounts for every listed token.
@@ -235,6 +240,9 @@ func (r *run) freeSlot(ctx context.Context, f *findings) (bool, error) {
 	}
 	id, reason := r.clearable(f)
 	if id == "" {
+		if f.inUse != "" {
+			return false, blocked(TwoTokens, "both slots are taken: Entra uses token %s, and nothing proves that the other one is unused", f.inUse)
+		}
 		return false, blocked(TwoTokens, "both slots are taken, and nothing proves which token Entra uses")
 	}
 	leave, err := r.mayDelete(ctx, id, reason)

@@ -189,9 +189,12 @@ const historyLength = 20
 
 // close ends the rotation and counts how.
 func (r *record) close(ending bridge.Ending, reason string, at time.Time) {
+	idle := reason == notDue && r.Rotation.Trigger == TriggerOperator
 	r.count(ending)
 	r.remember(ending, reason, at)
-	r.LastEnd = at
+	if !idle { // a person who asked a day too early must not keep the alert waiting
+		r.LastEnd = at
+	}
 }
 
 // remember moves the rotation into the history.

@@ -49,13 +49,21 @@ func retirePhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		return bridge.PhaseRetire, r.wait(ctx, careEvery, RetireWait)
 	}
 	old := firstListed(rot.old(), list)
-	if !r.approved(old.ID) && !r.expired(old.Token) {
-		if rot.Waiting != ApprovalNeeded {
-			r.say("%s", r.approvalSentence(old))
-		}
-		return bridge.PhaseRetire, r.wait(ctx, careEvery, ApprovalNeeded)
+	if !r.approved(old.ID) && (!r.expired(old.Token) || r.connection.Policy.Approval == ApproveAlways) {
+		return bridge.PhaseRetire, r.askFor(ctx, old)
 	}
 	return r.retire(ctx, job, old)
+}
+
+// askFor waits for a person's leave to delete the token.
+func (r *run) askFor(ctx context.Context, old planned) error {
+	if rot := r.rotation(); rot.Waiting != ApprovalNeeded || rot.Asked != old.ID {
+		r.say("%s", r.approvalSentence(old))
+		if err := r.write(ctx, func(rec *record) { rec.Rotation.Asked = old.ID }); err != nil {
+			return err
+		}
+	}
+	return r.wait(ctx, careEvery, ApprovalNeeded)
 }
 
 // retire saves the new token once more, so that it is certainly the one that Entra
@@ -106,7 +114,7 @@ func (r *run) retireAfter() time.Duration { return max(r.connection.Policy.Retir
 // for this very token, or because the policy takes the risk.
 func (r *run) approved(id string) bool {
 	rot := r.rotation()
-	if rot.Approval != nil && rot.Approval.TokenID == id {
+	if rot.approved(id) {
 		return true
 	}
 	switch r.connection.Policy.Approval {

@@ -24,6 +24,7 @@ type rotation struct {
 	NewToken *bridge.Token `json:"new_token,omitempty"`
 	Entry    string        `json:"entry,omitempty"`   // the vault entry that holds, or will hold, its value
 	Offered  string        `json:"offered,omitempty"` // a token that an operator made, by id
+	Exposed  bool          `json:"exposed,omitempty"` // a person may have entered the new token in Entra
 	Silence  time.Duration `json:"silence,omitempty"` // the longest time without a journal entry since the create
 
 	Creates []act  `json:"creates,omitempty"`
@@ -38,6 +39,7 @@ type rotation struct {
 	Renewed int    `json:"renewed,omitempty"` // how often a failed proof was begun anew
 
 	Proof    proof     `json:"proof"`
+	Asked    string    `json:"asked,omitempty"` // the token for whose deletion a person's leave is asked
 	Approval *approval `json:"approval,omitempty"`
 	Abort    string    `json:"abort,omitempty"` // why it is to be given up; "": it is not
 	Waiting  Waiting   `json:"waiting,omitempty"`
@@ -121,8 +123,24 @@ type block struct {
 	At       time.Time `json:"at"`
 }
 
-// PUT attempted is the point of no undo.
+// putAttempted tells whether saving to Entra was ever tried.
 func (r *rotation) putAttempted() bool { return len(r.Puts) > 0 }
+
+// outOfHand tells whether Entra may hold the new token, by our hand or by a person's:
+// the point of no undo.
+func (r *rotation) outOfHand() bool { return r.putAttempted() || r.Exposed }
+
+// approved tells whether a person has given leave to delete the token, and for the proof
+// that there is now: what was said before it was begun anew was said of another save.
+func (r *rotation) approved(id string) bool {
+	return r.Approval != nil && r.Approval.TokenID == id && !r.Approval.At.Before(r.Proof.Used.Local)
+}
+
+// settledByNaming tells whether the rotation is blocked by nothing but the question which
+// of two tokens is unused, so that a person who names one settles it.
+func (r *rotation) settledByNaming() bool {
+	return r != nil && r.Blocked != nil && r.Blocked.Reason == TwoTokens && r.NewToken == nil && !r.creating() && !r.putAttempted()
+}
 
 // old lists the planned tokens that are to be gone at the end.
 func (r *rotation) old() []planned {
@@ -141,7 +159,7 @@ func tokensOf(list []planned) []bridge.Token {
 
 // newID returns the id of the new token; "" as long as there is none.
 func (r *rotation) newID() string {
-	if r.NewToken == nil {
+	if r == nil || r.NewToken == nil {
 		return ""
 	}
 	return r.NewToken.ID

@@ -214,7 +214,9 @@ func (r *record) mayAct() error {
 	switch rot := r.Rotation; {
 	case !r.Held.IsZero():
 		return errHeld
-	case rot.Abort != "" && !rot.putAttempted() && !rot.creating() && rot.Phase != bridge.PhaseUndo:
+	case r.Restored != "":
+		return surely(StateRestored, "%s", r.Restored)
+	case rot.Abort != "" && !rot.outOfHand() && !rot.creating() && rot.Phase != bridge.PhaseUndo:
 		return fmt.Errorf("%w: %s", errGivenUp, rot.Abort)
 	default:
 		return nil
@@ -312,7 +314,7 @@ func (r *run) spokenTo(why Waiting) bool {
 	case Held:
 		given = given || rec.Held.IsZero()
 	case ApprovalNeeded:
-		given = given || rec.Rotation.Approval != nil
+		given = given || rec.Rotation.approved(rec.Rotation.Asked)
 	default:
 	}
 	return given

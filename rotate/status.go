@@ -65,7 +65,9 @@ func (e *Engine) showRotation(status *bridge.RotationStatus, c Connection, rec *
 	}
 	if rot.Waiting == ApprovalNeeded {
 		for _, old := range rot.old() {
-			status.Sentence = approvalSentence(rec.Connection, rot, old.Token)
+			if old.ID == rot.Asked {
+				status.Sentence = approvalSentence(rec.Connection, rot, old.Token)
+			}
 		}
 	}
 	if rot.Blocked != nil {

@@ -59,6 +59,22 @@ func (m *memory) putBack(n int) {
 	}
 }
 
+// putBackTo restores the state as it was when this record last stood in the phase.
+func (m *memory) putBackTo(key string, phase bridge.Phase) {
+	m.mu.Lock()
+	last := -1
+	for n := range m.past {
+		if rec, err := decodeRecord(m.past[n].records[key].content, key); err == nil && rec.Rotation != nil && rec.Rotation.Phase == phase {
+			last = n
+		}
+	}
+	m.mu.Unlock()
+	if last < 0 {
+		panic("it never stood in phase " + phase)
+	}
+	m.putBack(last)
+}
+
 func (m *memory) load(key string) ([]byte, string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

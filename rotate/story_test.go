@@ -85,6 +85,30 @@ func TestARotationFromAlertToProof(t *testing.T) {
 	})
 }
 
+func TestADeletedTokenThatAWSStillAccepts(t *testing.T) {
+	t.Run("for hours", func(t *testing.T) {
+		s := usual()
+		s.prepare = rememberOld
+		_ = s.quirks.Set("deleted_lag", "3h")
+		must(t, s, "done", noGap, told("deleted token", "the old token is refused by now", "exclusive"), func(t *testing.T, o outcome) {
+			if waited := o.last.Ended.Sub(o.last.Started); waited < 5*time.Hour {
+				t.Errorf("it was done after %s", waited)
+			}
+		})
+	})
+	t.Run("for ever", func(t *testing.T) {
+		s := usual()
+		s.prepare = rememberOld
+		_ = s.quirks.Set("deleted_lag", "1000h")
+		must(t, s, "blocked delete_refused", noGap, told("AWS still accepts the old token 24h0m0s after its deletion"))
+	})
+	t.Run("for hours, its value unknown", func(t *testing.T) {
+		s := usual()
+		_ = s.quirks.Set("deleted_lag", "3h")
+		must(t, s, "done", noGap, told("nobody can tell whether the old token is refused by now", "exclusive"))
+	})
+}
+
 // The four worlds in which naive rotators cause the outage they were to prevent.
 
 func TestTheSaveIsSilentlyDropped(t *testing.T) {

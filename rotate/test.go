@@ -35,7 +35,7 @@ func testPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if err != nil {
 		return "", err
 	}
-	if life := rot.NewToken.Expires.Sub(rot.NewToken.Created); rot.created(rot.newID()) && life < r.connection.Policy.shortestRotation() {
+	if life, known := lifeOf(*rot.NewToken); known && rot.created(rot.newID()) && life < r.connection.Policy.shortestRotation() {
 		return r.testFailed(LifetimeTooShort, "it would not outlive the rotation")
 	}
 	passed, finding, err := r.tryTwice(ctx, value)
@@ -62,7 +62,7 @@ func testPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 // testFailed gives the token up if nobody else can hold it; else a person must look.
 func (r *run) testFailed(reason Blocked, detail string) (bridge.Phase, error) {
 	rot := r.rotation()
-	if !rot.putAttempted() && rot.created(rot.newID()) {
+	if !rot.outOfHand() && rot.created(rot.newID()) {
 		r.say("giving up: %s", detail)
 		return bridge.PhaseUndo, nil
 	}

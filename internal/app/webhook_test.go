@@ -174,6 +174,18 @@ func TestWhatTheWebhookGets(t *testing.T) {
 		}
 		l.grew(t, before, after, `entra_aws_webhook_alerts_total{decision="started"}`, 1)
 		l.grew(t, before, after, `entra_aws_webhook_alerts_total{decision="already_running"}`, 499)
+		for _, test := range []visit{ // what the one rotation at a time has nothing to do with
+			{"not due, while another rotates", firing("idle"), nil, 200, "not_due", 1, "due 2000"},
+			{"dry run, while another rotates", firing("trial"), nil, 200, "dry_run", 1, "rotation.mode is dry_run"},
+		} {
+			test.pay(t, l)
+		}
+		part := section(l.read("exporter.yml"), "due")
+		l.edit(part, strings.Replace(part, "mode: enabled", "mode: disabled", 1))
+		if status, answer := l.reload(); status != http.StatusOK {
+			t.Fatalf("%d %s", status, answer)
+		}
+		visit{"switched off while it runs", firing("due"), nil, 202, "already_running", 1, "is in phase"}.pay(t, l)
 		if record := l.ends("due"); record.Ending != bridge.EndingDone {
 			t.Errorf("%+v", record)
 		}
