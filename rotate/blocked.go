@@ -84,7 +84,7 @@ var next = map[Blocked]string{
 	LifetimeTooShort:       "shorten verify_timeout and retire_after, then rotation reset CONNECTION",
 	AttemptsExhausted:      "rotation show CONNECTION, then rotation reset CONNECTION",
 	BudgetExhausted:        "wait, then rotation reset CONNECTION",
-	ConnectionRemoved:      "put the connection back into the config, or finish by hand (docs/rotation.md)",
+	ConnectionRemoved:      "put the connection back into the config, or finish by hand (docs/rotation.md), then rotation adopt CONNECTION",
 	FleetHalt:              "resolve the blocked connections, then rotation reset each of them",
 }
 

@@ -144,7 +144,12 @@ func unusable(err error) error {
 
 // mayBegin says why no rotation may begin by this record, whoever asks.
 func (e *Engine) mayBegin(c Connection, rec *record, snapshot bridge.Snapshot, now time.Time) error {
+	left := e.leftOpen(c.Name, rec.Binding.Key())
 	switch {
+	case left != nil && left.Blocked != nil:
+		return stand(DecisionBlocked, "%s", left.Blocked.Sentence)
+	case left != nil:
+		return running(left)
 	case rec.Rotation != nil && rec.Rotation.Blocked != nil:
 		return stand(DecisionBlocked, "%s", rec.Rotation.Blocked.Sentence)
 	case rec.Rotation != nil:

@@ -285,12 +285,17 @@ func (e *Engine) bindingOf(ctx context.Context, c Connection) (bridge.Binding, e
 	if !binding.Complete() {
 		return binding, fmt.Errorf("connection %s is not resolved on both sides", c.Name)
 	}
+	e.learn(c.Name, binding)
+	return binding, nil
+}
+
+// learn notes which binding a connection has.
+func (e *Engine) learn(connection string, binding bridge.Binding) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, configured := e.connections[c.Name]; configured {
-		e.keys[c.Name] = binding.Key()
+	if _, configured := e.connections[connection]; configured && binding.Complete() {
+		e.keys[connection] = binding.Key()
 	}
-	return binding, nil
 }
 
 // book returns the one book of a binding in this process.
@@ -303,21 +308,6 @@ func (e *Engine) book(key string) *book {
 		e.books[key] = b
 	}
 	return b
-}
-
-// bookFor returns the book of a connection as far as it is known without asking; else nil.
-func (e *Engine) bookFor(connection string) *book {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if b := e.books[e.keys[connection]]; b != nil {
-		return b
-	}
-	for _, b := range e.books { // not configured any more
-		if rec := b.last(); rec != nil && rec.Connection == connection {
-			return b
-		}
-	}
-	return nil
 }
 
 func (e *Engine) isRunning(key string) bool {

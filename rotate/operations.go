@@ -135,42 +135,6 @@ func (e *Engine) Carry(ctx context.Context, connection string, progress Progress
 	return bridge.RotationRecord{}, err
 }
 
-// find returns the book of a connection: by what the journal says, so that it works
-// without the clouds and for a connection that is not configured any more; else by its
-// binding.
-func (e *Engine) find(ctx context.Context, connection string) (*book, error) {
-	keys, err := e.options.Journal.Keys(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("listing the journal: %w", err)
-	}
-	var hits []*book
-	var unreadable error
-	for _, key := range keys {
-		b := e.book(key)
-		if _, err := b.load(ctx); err != nil && !errors.Is(err, errRestored) {
-			unreadable = err
-			continue
-		}
-		if rec := b.last(); rec != nil && rec.Connection == connection {
-			hits = append(hits, b)
-		}
-	}
-	if len(hits) == 1 {
-		return hits[0], nil
-	}
-	c, ok := e.connection(connection)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("no connection %q is configured, and the journal knows none", connection), unreadable)
-	}
-	binding, err := e.bindingOf(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	b := e.book(binding.Key())
-	_, err = b.open(ctx, binding, connection)
-	return b, err
-}
-
 // amend changes a record on a person's word, without the lease: whoever works on the
 // rotation reads it at its next entry.
 func (e *Engine) amend(ctx context.Context, connection string, edit func(*record) error) error {
@@ -266,7 +230,7 @@ func errAdoptFirst(connection string) error {
 func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 	c, ok := e.connection(connection)
 	if !ok {
-		return fmt.Errorf("no connection %q is configured", connection)
+		return e.adoptRemoved(ctx, connection)
 	}
 	list, err := read(ctx, c.Clouds.Tokens.ListTokens)
 	if err != nil {
@@ -282,6 +246,20 @@ func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 	b, err := e.find(ctx, connection)
 	if err != nil {
 		return err
+	}
+	binding, err := e.bindingOf(ctx, c)
+	if err != nil {
+		return err
+	}
+	if own := e.book(binding.Key()); own != b {
+		if err := e.rebind(ctx, b, own); err != nil {
+			return fmt.Errorf("connection %s: %w", connection, err)
+		}
+		if b = own; b.last() == nil {
+			if _, err := b.open(ctx, binding, connection); err != nil {
+				return err
+			}
+		}
 	}
 	if errors.Is(b.ailment(), errRestored) {
 		if err := e.markRestored(ctx, b); err != nil {
@@ -312,6 +290,19 @@ func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 		}
 		return nil
 	})
+}
+
+// adoptRemoved closes the rotation of a connection that is not configured any more, after
+// a person has finished it by hand.
+func (e *Engine) adoptRemoved(ctx context.Context, connection string) error {
+	b, err := e.find(ctx, connection)
+	if err != nil {
+		return err
+	}
+	if rot := b.last().Rotation; rot == nil || rot.Blocked == nil || rot.Blocked.Reason != ConnectionRemoved {
+		return fmt.Errorf("no connection %q is configured", connection)
+	}
+	return b.giveUp(ctx, "adopted: the connection is not configured any more")
 }
 
 // adoptRotation lets the rotation go on with its new token, or ends it if somebody has

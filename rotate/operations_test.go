@@ -130,6 +130,83 @@ func TestNothingIsTakenBackThatAPersonWasShown(t *testing.T) {
 	must(t, s, "done", noGap)
 }
 
+// A rotation whose connection is bound to something else by now, or is gone from the
+// config, can only be ended; until then it is what a person is shown.
+func TestAdoptEndsWhatCannotGoOn(t *testing.T) {
+	for reason, why := range map[Blocked]string{
+		BindingChanged:    "adopted: the connection is bound to something else now",
+		ConnectionRemoved: "adopted: the connection is not configured any more",
+	} {
+		t.Run(string(reason), func(t *testing.T) {
+			s := usual()
+			stuck[reason](&s)
+			adopted := false
+			s.until = func(l *lab, ses *session) bool {
+				if status := ses.engine.Status(l.at.Name); status.Blocked == "" || adopted {
+					return adopted
+				} else if status.Blocked != string(reason) {
+					t.Errorf("blocked %s", status.Blocked)
+				}
+				adopted = true
+				other := l.open() // a command line
+				if binding, err := other.resolve(l.ctx); err == nil && reason == BindingChanged {
+					l.at.Binding = binding
+				}
+				created := newest(l)
+				if err := other.engine.Adopt(l.ctx, l.at.Name, ""); err != nil {
+					t.Error(err)
+				}
+				history := other.engine.Records()
+				if len(history) != 1 || history[0].Ending != bridge.EndingAborted || history[0].Reason != why {
+					t.Errorf("%+v", history)
+				}
+				if value, err := (safe{other, l.at.Key()}).of(l.ctx, created); reason == BindingChanged && (err != nil || value.IsZero()) {
+					t.Errorf("the value of %s did not come with the connection: %v", created, err)
+				}
+				if err := other.engine.Adopt(l.ctx, l.at.Name, ""); reason == ConnectionRemoved && (err == nil || err.Error() != `no connection "corp" is configured`) {
+					t.Errorf("once more: %v", err)
+				}
+				return true
+			}
+			play(t, s, func(t *testing.T, o outcome) {
+				if !adopted {
+					t.Errorf("ended %s\n%s", o.ending, o.lab.story())
+				}
+			})
+		})
+	}
+}
+
+// A name means what it is bound to now, whatever the journal remembers of it.
+func TestANameIsGivenToAnotherConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
+		l.ctx = t.Context()
+		first := l.open().engine
+		if err := first.Start(l.ctx, "corp", StartOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		others := world.Healthy("other")
+		others.Account = "444455556666"
+		other := l.world.Add(others).Binding
+		l.at.Name = "renamed"
+		l.connections = func(c Connection) []Connection {
+			newcomer := c
+			newcomer.Name, newcomer.Clouds.Resolve = "corp", func(context.Context) (bridge.Binding, error) { return other, nil }
+			return []Connection{c, newcomer}
+		}
+		second := l.open().engine
+		for _, test := range []struct{ hold, waiting string }{{"corp", ""}, {"renamed", string(Held)}} {
+			if err := second.Hold(l.ctx, test.hold, false); err != nil {
+				t.Error(err)
+			}
+			if status := second.Status("renamed"); status.Waiting != test.waiting || status.Phase != bridge.PhasePlan {
+				t.Errorf("with %s held: %+v", test.hold, status)
+			}
+		}
+	})
+}
+
 // What a person says at the last look before a rotation blocks is heard.
 func TestAbortedBeforeItBlocks(t *testing.T) {
 	s := usual()

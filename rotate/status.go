@@ -19,6 +19,7 @@ func (e *Engine) Status(connection string) bridge.RotationStatus {
 		status.Mode = bridge.RotationDisabled
 	}
 	var rec *record
+	e.learn(connection, snapshot.Binding)
 	b := e.bookFor(connection)
 	if b != nil {
 		rec = b.last()
