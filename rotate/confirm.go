@@ -59,7 +59,7 @@ func confirmPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if !r.used(job, r.rotation().Proof.Settled) {
 		return bridge.PhaseConfirm, r.wait(ctx, lookEvery, Settling)
 	}
-	return r.done(ctx)
+	return r.done(ctx, list)
 }
 
 // settle waits until the old token is refused everywhere, testing often meanwhile.
@@ -159,21 +159,57 @@ func (r *run) notAlone(ctx context.Context, list bridge.TokenList) (bridge.Phase
 	return "", blocked(ForeignToken, "token %s should be the only one", r.rotation().newID())
 }
 
-// trust is what a proven rotation is worth to the next ones: nothing if Entra lost a save
-// on the way.
-func (r *rotation) trust(at time.Time) *trust {
-	if slices.ContainsFunc(r.Puts, func(put act) bool { return put.Why == putRescue }) {
-		return nil
-	}
-	return &trust{At: at, Keys: r.Plan.Keys}
+// rescued tells whether a rescue was needed, which means that Entra lost a save.
+func (r *rotation) rescued() bool {
+	return slices.ContainsFunc(r.Puts, func(put act) bool { return put.Why == putRescue })
 }
 
-// done ends the rotation with its proof, and only now forgets the old value.
-func (r *run) done(ctx context.Context) (bridge.Phase, error) {
+// seenGone tells whether AWS itself shows that the old tokens are gone: by its list, or, if
+// the list is the config's, by refusing their values. A value that it accepts belongs to a
+// token that was taken out of the config only; of one that the vault does not have, a
+// person's word is all there is.
+func (r *run) seenGone(ctx context.Context, list bridge.TokenList) (bool, error) {
+	if list.Origin != bridge.OriginDeclared {
+		return true, nil
+	}
+	old := r.rotation().old()
+	seen := len(old) > 0
+	for _, token := range old {
+		value, err := r.safe.of(ctx, token.ID)
+		if err != nil {
+			return false, err
+		}
+		verdict, detail := noVerdict, ""
+		if !value.IsZero() {
+			verdict, detail = r.probe(ctx, value)
+		}
+		switch verdict {
+		case accepted:
+			return false, blocked(DeleteRefused, "token %s is not declared any more, but AWS still accepts it, so it must be deleted by hand", token.ID)
+		case silent:
+			return false, &bridge.Error{Reason: bridge.ReasonOther, Op: "probing the SCIM endpoint with token " + token.ID, Detail: detail}
+		case rejected, noVerdict:
+			seen = seen && verdict == rejected
+		}
+	}
+	return seen, nil
+}
+
+// done ends the rotation with its proof, and only now forgets the old value. Trust in the
+// next one wants more than a person's word that the old token is gone.
+func (r *run) done(ctx context.Context, list bridge.TokenList) (bridge.Phase, error) {
+	seen, err := r.seenGone(ctx, list)
+	if err != nil {
+		return "", err
+	}
 	if err := r.safe.destroyAllBut(ctx, r.rotation().newID()); err != nil {
 		return "", err
 	}
-	r.say("only token %s is left, and Entra works with it: exclusive", dated(*r.rotation().NewToken))
+	if seen {
+		r.say("only token %s is left, and Entra works with it: exclusive", dated(*r.rotation().NewToken))
+	} else {
+		r.say("only token %s is declared, and Entra works with it: exclusive, if the others are deleted at AWS, which cannot be seen", dated(*r.rotation().NewToken))
+	}
 	at := r.moment()
 	return r.end(ctx, bridge.EndingDone, "", func(rec *record) {
 		rot := rec.Rotation
@@ -182,6 +218,11 @@ func (r *run) done(ctx context.Context) (bridge.Phase, error) {
 		rec.account([]bridge.Token{*rot.NewToken})
 		rec.InUse, rec.Attempts, rec.ForeignChange = rot.NewToken.ID, 0, time.Time{}
 		rec.LastSuccess = at.Local
-		rec.Trust = rot.trust(at.Local)
+		switch {
+		case rot.rescued():
+			rec.Trust = nil
+		case seen:
+			rec.Trust = &trust{At: at.Local, Keys: rot.Plan.Keys}
+		}
 	})
 }

@@ -113,6 +113,12 @@ func (r *run) tell(f *findings, options StartOptions) {
 		r.say("dry run: it would be blocked: %s", err)
 		return
 	}
+	if options.TokenID != "" {
+		if _, err := offered(f.list, options.TokenID); err != nil {
+			r.say("dry run: it would be blocked: %s", err)
+			return
+		}
+	}
 	slots := slotsOf(f.list)
 	switch id, why := r.clearable(f); {
 	case options.TokenID != "":
@@ -127,7 +133,11 @@ func (r *run) tell(f *findings, options StartOptions) {
 	}
 	policy := r.connection.Policy
 	r.say("dry run: then test it at AWS and from Entra, save it to Entra (keys %v, all others as they are), and wait up to %s for a cycle that uses it", f.keys, policy.VerifyTimeout)
-	r.say("dry run: then keep the old token for %s, delete it (approval: %s) and watch that Entra goes on working", max(policy.RetireAfter, retireFloor), policy.Approval)
+	remove := "delete it"
+	if f.list.Origin == bridge.OriginDeclared {
+		remove = "have a person delete it"
+	}
+	r.say("dry run: then keep the old token for %s, %s (approval: %s) and watch that Entra goes on working", max(policy.RetireAfter, retireFloor), remove, policy.Approval)
 }
 
 func slotsOf(list bridge.TokenList) int {

@@ -283,6 +283,9 @@ func (e *Engine) bindingOf(ctx context.Context, c Connection) (bridge.Binding, e
 		}
 	}
 	if !binding.Complete() {
+		if binding.ProvisioningTenantID == "" {
+			return binding, fmt.Errorf("connection %s: its provisioning tenant at AWS is not known: with tokens.read_from: declared it is not looked up, so set aws.provisioning_tenant_id", c.Name)
+		}
 		return binding, fmt.Errorf("connection %s is not resolved on both sides", c.Name)
 	}
 	e.learn(c.Name, binding)

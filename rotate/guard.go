@@ -57,9 +57,6 @@ func (r *run) mayDelete(ctx context.Context, id string, why deletion) (permit, e
 		return permit{}, err
 	}
 	listed := time.Now()
-	if list.Origin == bridge.OriginDeclared {
-		return permit{}, blocked(DeleteRefused, "the tokens are declared in the config, so %s must be deleted by hand", id)
-	}
 	if err := r.checkBinding(ctx); err != nil { // G2
 		return permit{}, err
 	}
@@ -92,6 +89,9 @@ func (r *run) mayDelete(ctx context.Context, id string, why deletion) (permit, e
 	}
 	if err != nil {
 		return permit{}, err
+	}
+	if list.Origin == bridge.OriginDeclared { // it may go, but nobody could see at AWS whether it went
+		return permit{}, blocked(DeleteRefused, "the tokens are declared in the config, so token %s must be deleted by hand, and taken out of tokens.declared", id)
 	}
 	return permit{token, why, listed}, nil
 }

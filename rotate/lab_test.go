@@ -78,6 +78,7 @@ type lab struct {
 	witness func(*session, string)  // sees every act before it is made
 	left    func(*session)          // sees what a process leaves that stopped in good order
 
+	declared      []bridge.Token                // the tokens as the config has them; nil: AWS is asked
 	ownCredential time.Time                     // when the exporter's own Entra credential expires
 	connections   func(Connection) []Connection // what is configured; nil: the one
 }

@@ -69,6 +69,11 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 		return fmt.Errorf("connection %s: %w", connection, err)
 	}
 	if options.TokenID != "" {
+		if tokens := snapshot.Tokens; tokens != nil && tokens.Origin == bridge.OriginDeclared {
+			if _, err := offered(*tokens, options.TokenID); err != nil {
+				return fmt.Errorf("connection %s: %w", connection, err)
+			}
+		}
 		if err := e.keepOffered(ctx, c, safe{e.options.Vault, b.key}, options); err != nil {
 			return fmt.Errorf("connection %s: %w", connection, err)
 		}
@@ -241,7 +246,11 @@ func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 		return err
 	}
 	if _, listed := find(list.Tokens, inUse); inUse != "" && !listed {
-		return fmt.Errorf("token %s is not listed at AWS: %s", inUse, datedAll(list.Tokens))
+		place := "listed at AWS"
+		if list.Origin == bridge.OriginDeclared {
+			place = "declared in the config"
+		}
+		return fmt.Errorf("token %s is not %s: %s", inUse, place, datedAll(list.Tokens))
 	}
 	b, err := e.find(ctx, connection)
 	if err != nil {

@@ -118,9 +118,7 @@ func (r *run) failsTwice(ctx context.Context) (bool, error) {
 	if left := badApart - r.passed(since); left > 0 {
 		return false, r.wait(ctx, left, notWaiting)
 	}
-	probe, err := read(ctx, func(ctx context.Context) (bridge.Probe, error) {
-		return r.connection.Clouds.SCIM.ProbeToken(ctx, bridge.NewSecret("is-anybody-there"))
-	})
+	probe, err := r.knock(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -135,9 +133,9 @@ func (r *run) failsTwice(ctx context.Context) (bool, error) {
 func (r *run) reusable(ctx context.Context, f *findings) (*bridge.Token, error) {
 	rot := r.rotation()
 	if rot.Offered != "" {
-		token, listed := find(f.list.Tokens, rot.Offered)
-		if !listed {
-			return nil, blocked(NewTokenRejected, "token %s, which an operator gave, is not listed at AWS", rot.Offered)
+		token, err := offered(f.list, rot.Offered)
+		if err != nil {
+			return nil, err
 		}
 		if others := len(f.list.Tokens) - 1; others > 1 || (f.inUse == "" && f.saved == bridge.VerdictGood && others > 0) {
 			return nil, blocked(TwoTokens, "beside the given token there are several")
@@ -148,6 +146,19 @@ func (r *run) reusable(ctx context.Context, f *findings) (*bridge.Token, error) 
 		return nil, nil
 	}
 	return r.usable(ctx, f.list)
+}
+
+// offered finds the token that an operator gave.
+func offered(list bridge.TokenList, id string) (bridge.Token, error) {
+	token, there := find(list.Tokens, id)
+	switch {
+	case there:
+		return token, nil
+	case list.Origin == bridge.OriginDeclared:
+		return token, blocked(NewTokenRejected, "token %s, which an operator gave, is not declared yet: add it to tokens.declared with its dates, then give it again", id)
+	default:
+		return token, blocked(NewTokenRejected, "token %s, which an operator gave, is not listed at AWS", id)
+	}
 }
 
 // usable returns a listed, unexpired token whose value the vault has and AWS accepts.

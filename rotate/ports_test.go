@@ -56,6 +56,9 @@ func (s *session) resolve(ctx context.Context) (bridge.Binding, error) {
 // ListTokens implements TokenService.
 func (s *session) ListTokens(ctx context.Context) (bridge.TokenList, error) {
 	l := s.lab
+	if list, declared := l.declaration(); declared {
+		return list, nil
+	}
 	list, err := reading(ctx, s, "aws.list", func() (bridge.TokenList, error) {
 		tokens, err := l.world.ListBearerTokens(exporter, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
 		if err != nil {
@@ -71,6 +74,13 @@ func (s *session) ListTokens(ctx context.Context) (bridge.TokenList, error) {
 		l.locked(func(w *world.World) { list.Date = w.AWSNow() })
 	}
 	return list, err
+}
+
+// declaration is the list of tokens that the config has, if it has one.
+func (l *lab) declaration() (list bridge.TokenList, declared bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bridge.TokenList{Origin: bridge.OriginDeclared, Tokens: slices.Clone(l.declared)}, l.declared != nil
 }
 
 // CreateToken implements TokenService.
@@ -273,6 +283,7 @@ func (l *lab) snapshot(connection string) (bridge.Snapshot, bool) {
 	if connection != l.at.Name {
 		return bridge.Snapshot{}, false
 	}
+	declaration, declared := l.declaration()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	by := world.By("watch")
@@ -287,6 +298,9 @@ func (l *lab) snapshot(connection string) (bridge.Snapshot, bool) {
 	list := bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Date: l.world.AWSNow()}
 	for _, token := range tokens {
 		list.Tokens = append(list.Tokens, token.Token)
+	}
+	if declared {
+		list = declaration
 	}
 	now := time.Now()
 	return bridge.Snapshot{

@@ -51,9 +51,15 @@ const (
 	longestLife  = 400 * 24 * time.Hour
 )
 
-// listTokens reads the tokens once, and AWS's clock with them.
+// listTokens reads the tokens once, and AWS's clock with them. A list from the config
+// comes without a clock, so then the SCIM endpoint is asked for it.
 func (r *run) listTokens(ctx context.Context) (bridge.TokenList, error) {
 	list, err := read(ctx, r.connection.Clouds.Tokens.ListTokens)
+	if err == nil && list.Origin == bridge.OriginDeclared {
+		var probe bridge.Probe
+		probe, err = r.knock(ctx)
+		list.Date = probe.Date
+	}
 	if err != nil {
 		return list, err
 	}
@@ -128,7 +134,7 @@ const clockLimit = 5 * time.Minute
 // checkClock is G6: without a common notion of time no window and no expiry means anything.
 func (r *run) checkClock() error {
 	if !r.aws.known {
-		return &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: "listing SCIM tokens", Detail: "AWS's answer carried no date"}
+		return &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: "reading AWS's clock", Detail: "AWS's answer carried no date"}
 	}
 	if r.aws.offset.Abs() > clockLimit {
 		return blocked(Clock, "this machine's clock is %s away from AWS's", r.aws.offset.Abs().Round(time.Second))
@@ -212,6 +218,14 @@ const (
 	noVerdict answer = "no verdict" // our address may be refused
 	silent    answer = "silent"     // the endpoint is ill or out of reach
 )
+
+// knock calls the SCIM endpoint with what is no token: that it answers, and its clock, is
+// all that is wanted.
+func (r *run) knock(ctx context.Context) (bridge.Probe, error) {
+	return read(ctx, func(ctx context.Context) (bridge.Probe, error) {
+		return r.connection.Clouds.SCIM.ProbeToken(ctx, bridge.NewSecret("is-anybody-there"))
+	})
+}
 
 // probe asks AWS itself whether it takes a value.
 func (r *run) probe(ctx context.Context, value bridge.Secret) (answer, string) {

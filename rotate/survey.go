@@ -107,8 +107,12 @@ func (f *findings) why(now time.Time) string {
 
 // lines tell a person what was found.
 func (f *findings) lines() []string {
+	place := "at AWS"
+	if f.list.Origin == bridge.OriginDeclared {
+		place = "declared in the config"
+	}
 	lines := []string{
-		"tokens at AWS: " + datedAll(f.list.Tokens),
+		"tokens " + place + ": " + datedAll(f.list.Tokens),
 		fmt.Sprintf("provisioning job: %s, schedule %s", f.job.Status, f.job.Schedule),
 		"Entra's test of the saved credentials: " + string(f.saved),
 	}

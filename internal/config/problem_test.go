@@ -183,8 +183,9 @@ c.yml:13: connections[0].tokens.declared[2].expires: is missing; it is a time su
 	{"due before the cooldown", tenant + connection + "    rotation: {max_age: 10d, cooldown: 30d}\n", `c.yml:8: connections[0].rotation.max_age: 10d is shorter than cooldown (30d)`},
 	{"a rotation without state", tenant + connection + "    rotation: {mode: enabled}\n",
 		`c.yml:8: connections[0].rotation.mode: enabled needs a place for the journal and the new token; set state.directory`},
-	{"a rotation of declared tokens", tenant + connection + "    tokens: {read_from: declared, declared: [{token_id: a, created: 2026-03-01, expires: 2027-03-01}]}\n    rotation: {mode: dry_run}\n",
-		`c.yml:9: connections[0].rotation.issuer: console_api creates tokens by the API that tokens.read_from: declared avoids; set issuer: operator (a person makes the token) or tokens.read_from: console_api`},
+	{"a rotation of declared tokens", tenant + connection + "    tokens: {read_from: declared, declared: [{token_id: a, created: 2026-03-01, expires: 2027-03-01}]}\n    rotation: {mode: dry_run}\n", `
+c.yml:7: connections[0].aws.provisioning_tenant_id: is missing; with tokens.read_from: declared it is not looked up, and a rotation needs it; it is the part of the SCIM endpoint before /scim/v2
+c.yml:9: connections[0].rotation.issuer: console_api creates tokens by the API that tokens.read_from: declared avoids; set issuer: operator (a person makes the token) or tokens.read_from: console_api`},
 	{"a key beside its lock", tenant + connection + "state: {directory: /var/lib/x, age_identity_file: /var/lib/y/../x/key}\n",
 		`c.yml:8: state.age_identity_file: lies in the state directory, where a backup would hold lock and key; put it elsewhere`},
 	{"a key without a lock", tenant + connection + "state: {age_identity_file: /key}\n", `c.yml:8: state.age_identity_file: has no effect without directory`},

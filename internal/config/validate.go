@@ -40,9 +40,20 @@ func (c *Connection) settle(at place) {
 		c.Rotation.RoleARN = c.AWS.RoleARN
 	}
 	c.settleIntervals(at)
-	if c.Rotation.Mode != bridge.RotationDisabled && c.Rotation.Issuer == bridge.IssuerConsoleAPI && c.Tokens.ReadFrom == bridge.OriginDeclared {
+	if c.Rotation.Mode != bridge.RotationDisabled && c.Tokens.ReadFrom == bridge.OriginDeclared {
+		c.settleDeclaredRotation(at)
+	}
+}
+
+// settleDeclaredRotation demands what a rotation cannot look up without the undocumented API.
+func (c *Connection) settleDeclaredRotation(at place) {
+	if c.Rotation.Issuer == bridge.IssuerConsoleAPI {
 		at.in("rotation").fail("issuer", "console_api creates tokens by the API that tokens.read_from: declared avoids; "+
 			"set issuer: operator (a person makes the token) or tokens.read_from: console_api")
+	}
+	if !at.in("aws").has("provisioning_tenant_id") {
+		at.in("aws").fail("provisioning_tenant_id", "is missing; with tokens.read_from: declared it is not looked up, and a rotation needs it; "+
+			"it is the part of the SCIM endpoint before /scim/v2")
 	}
 }
 

@@ -1,0 +1,91 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// The documented way, from its beginning to its end: the config declares the tokens, a
+// person makes the new one and deletes the old one, the exporter does the rest. AWS lets
+// it do nothing but probe.
+func TestARotationOfDeclaredTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spec := world.Healthy("corp")
+		spec.Tokens = []world.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}
+		l := furnish(t, []world.ConnectionSpec{spec})
+		c := l.access.Connections[0]
+		by := world.By(world.ActorPerson)
+		var old, made world.BearerToken
+		l.With(func(w *world.World) {
+			tokens, err := w.ListBearerTokens(by, c.IdentityStoreID, c.ProvisioningTenantID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			old = tokens[0]
+			if made, err = w.CreateBearerToken(by, c.IdentityStoreID, c.ProvisioningTenantID); err != nil {
+				t.Fatal(err)
+			}
+		})
+		declared := "      declared: []\n"
+		declare := func(tokens ...world.BearerToken) {
+			before := declared
+			declared = "      declared:\n"
+			for _, token := range tokens {
+				declared += fmt.Sprintf("        - {token_id: %s, created: %s, expires: %s}\n", token.ID, token.Created.UTC().Format(time.RFC3339), token.Expires.UTC().Format(time.RFC3339))
+			}
+			l.edit(before, declared)
+		}
+		l.edit("      usage: cloudtrail\n", "      read_from: declared\n"+declared)
+		l.edit("    aws:\n", fmt.Sprintf("    tenant_url: %q\n    aws:\n      identity_store_id: %s\n", simulated+"/scim/"+c.ProvisioningTenantID+"/scim/v2", c.IdentityStoreID))
+		l.edit("saml: {aws_certificates: console_api}", "saml: {aws_certificates: none}")
+		l.edit("rotation: {mode: enabled, ", "rotation: {mode: enabled, issuer: operator, ")
+		l.fault(simulator.Fault{Operation: "ListInstances", Status: 400, Code: "AccessDeniedException"})
+		declare(old)
+		give := func(dry bool) string {
+			return l.command(func(ctx context.Context, options Options) error {
+				options.Stdin = strings.NewReader(made.Value + "\n")
+				return RotationStart(ctx, options, StartOptions{Connection: "corp", DryRun: dry, TokenStdin: true, TokenID: made.ID, Pace: 1})
+			})
+		}
+		expectLines(t, give(true), "connections[0].aws.provisioning_tenant_id: is missing; with tokens.read_from: declared it is not looked up")
+		l.edit("    aws:\n", "    aws:\n      provisioning_tenant_id: "+c.ProvisioningTenantID+"\n")
+		const undeclared = ", which an operator gave, is not declared yet: add it to tokens.declared with its dates, then give it again"
+		expectLines(t, give(true), "dry run: it would be blocked: new_token_rejected: token "+made.ID+undeclared)
+		expectLines(t, give(false), "connection corp: new_token_rejected: token "+made.ID+undeclared)
+		declare(old, made)
+		expectLines(t, give(true), "dry run: tokens declared in the config: "+old.ID, "dry run: a rotation would begin: token "+old.ID,
+			"dry run: it would test token "+made.ID, "then keep the old token for 1h15m0s, have a person delete it (approval: never)")
+
+		expectLines(t, give(false), "token "+made.ID+" works at AWS, and from Entra", "saved token "+made.ID+" to Entra (switch): done",
+			"corp is blocked in phase retire (delete_refused): the tokens are declared in the config, so token "+old.ID+
+				" must be deleted by hand, and taken out of tokens.declared; tokens: "+old.ID, "; next: delete the old token at AWS by hand, then rotation reset corp.")
+		l.With(func(w *world.World) {
+			if err := w.DeleteBearerToken(by, c.IdentityStoreID, c.ProvisioningTenantID, old.ID); err != nil {
+				t.Fatal(err)
+			}
+		})
+		declare(made)
+		reset := l.command(func(ctx context.Context, options Options) error { return RotationReset(ctx, options, "corp") })
+		expectLines(t, reset, "reset: failed attempts are forgotten")
+		expectLines(t, l.begin(StartOptions{Connection: "corp"}), "going on with it", "only token "+made.ID+" ",
+			"is declared, and Entra works with it: exclusive, if the others are deleted at AWS, which cannot be seen",
+			"done: token "+made.ID+" is in use, proof exclusive")
+		l.With(func(w *world.World) {
+			for _, gap := range w.Gaps() {
+				t.Errorf("provisioning was interrupted: %s", gap)
+			}
+		})
+		for _, operation := range []string{"ListProvisioningTenants", "ListBearerTokens", "CreateBearerToken", "DeleteBearerToken"} {
+			if n := l.Calls()[operation]; n > 0 {
+				t.Errorf("%s was called %d times", operation, n)
+			}
+		}
+	})
+}

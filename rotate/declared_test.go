@@ -1,0 +1,163 @@
+package rotate
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// Where AWS's token service is not to be used: the config says which tokens there are, a
+// person makes and deletes them, and the engine does the rest.
+
+// declaring is a scenario whose config declares the tokens.
+func declaring(begin func(*lab, *session)) scenario {
+	s := usual()
+	s.policy.Issuer = bridge.IssuerOperator
+	s.prepare = func(l *lab) { l.declare(l.at.TokenIDs...) }
+	s.begin = begin
+	return s
+}
+
+// declare writes these tokens into the config, as the console shows them.
+func (l *lab) declare(ids ...string) {
+	l.locked(func(w *world.World) {
+		tokens, err := w.ListBearerTokens(person, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
+		if err != nil {
+			panic(err)
+		}
+		l.declared = []bridge.Token{}
+		for _, token := range tokens {
+			if slices.Contains(ids, token.ID) {
+				l.declared = append(l.declared, token.Token)
+			}
+		}
+	})
+}
+
+// give makes a token, declares it beside the old one, and begins with it.
+func give(l *lab, s *session) {
+	id := l.createByHand()
+	l.declare(append([]string{id}, l.at.TokenIDs...)...)
+	err := s.engine.Start(context.Background(), l.at.Name, StartOptions{TokenID: id, Value: bridge.NewSecret(l.world.TokenValue(id))})
+	l.note("a person starts a rotation with token %s: %v", id, err)
+}
+
+// atEachBlock lets a person do one thing after the other, each when the rotation is
+// blocked, and reset it.
+func atEachBlock(t *testing.T, s *scenario, do ...func(*lab)) {
+	s.until = func(l *lab, ses *session) bool {
+		if !l.isOver(ses) || len(do) == 0 || ses.engine.Status(l.at.Name).Blocked == "" {
+			return l.isOver(ses)
+		}
+		do[0](l)
+		do = do[1:]
+		l.operate(t, (*Engine).Reset)
+		return false
+	}
+}
+
+func deleteOld(l *lab)  { deleteByHand(l, l.at.TokenIDs[0]) }
+func declareNew(l *lab) { l.declare(l.listed()[len(l.listed())-1]) }
+
+// untouched demands that nothing undocumented was called.
+func untouched(t *testing.T, o outcome) {
+	t.Helper()
+	for _, call := range []string{"aws.list", "aws.create", "aws.delete"} {
+		if n := o.lab.counts[call]; n > 0 {
+			t.Errorf("%s was called %d times", call, n)
+		}
+	}
+}
+
+// trusts demands that the next rotation needs a person's approval, or that it does not.
+func trusts(want bool) func(*testing.T, outcome) {
+	return func(t *testing.T, o outcome) {
+		t.Helper()
+		rec, err := decodeRecord(o.lab.memory.records[o.lab.at.Key()].content, o.lab.at.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := rec.Trust != nil; got != want {
+			t.Errorf("trust %t, want %t", got, want)
+		}
+	}
+}
+
+func TestDeclaredTokens(t *testing.T) {
+	const deleteIt = "must be deleted by hand, and taken out of tokens.declared"
+	t.Run("a person deletes the old one", func(t *testing.T) {
+		s := declaring(give)
+		atEachBlock(t, &s, func(l *lab) { deleteOld(l); declareNew(l) })
+		must(t, s, "done", noGap, untouched, trusts(false),
+			told("tokens declared in the config", "works at AWS", "used", "blocked: delete_refused: the tokens are declared in the config, so token", deleteIt, "works at AWS",
+				"exclusive, if the others are deleted at AWS, which cannot be seen", "ended: done"))
+	})
+	t.Run("and says so, but has not", func(t *testing.T) {
+		s := declaring(give)
+		s.prepare = func(l *lab) { l.declare(l.at.TokenIDs...); rememberOld(l) }
+		atEachBlock(t, &s, declareNew, deleteOld)
+		must(t, s, "done", noGap, untouched, trusts(true),
+			told(deleteIt, "is not declared any more, but AWS still accepts it, so it must be deleted by hand", "and Entra works with it: exclusive", "ended: done"))
+	})
+	t.Run("nobody is sent to delete what the exporter would keep", func(t *testing.T) {
+		s := declaring(give)
+		s.hands = map[string]func(*lab){"graph.put#2": byHand(func(l *lab, _ *world.World) error {
+			l.declared = slices.Clone(l.declared)
+			l.declared[slices.IndexFunc(l.declared, func(token bridge.Token) bool { return token.ID != l.at.TokenIDs[0] })].ID = "stranger"
+			return nil
+		})}
+		must(t, s, "blocked foreign_token", noGap, untouched, told("(again): done", "token stranger appeared during the rotation"))
+	})
+	t.Run("the clock is AWS's", func(t *testing.T) {
+		s := declaring(give)
+		s.prepare = func(l *lab) {
+			l.declare(l.at.TokenIDs...)
+			l.world.SetSkew(world.Skew{AWS: 2 * day1})
+		}
+		must(t, s, "blocked clock", noGap, untouched)
+	})
+}
+
+// What is not declared yet is said at once, and costs no attempt.
+func TestATokenThatIsNotDeclaredYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
+		l.policy.Issuer = bridge.IssuerOperator
+		l.declare(l.at.TokenIDs...)
+		ses, options := l.open(), StartOptions{TokenID: "new", Value: bridge.NewSecret("value")}
+		const want = "new_token_rejected: token new, which an operator gave, is not declared yet: add it to tokens.declared with its dates, then give it again"
+		if err := ses.engine.Start(t.Context(), "corp", options); err == nil || err.Error() != "connection corp: "+want {
+			t.Errorf("got  %v\nwant connection corp: %s", err, want)
+		}
+		if n := len(l.memory.values()); n > 0 {
+			t.Errorf("%d values are kept", n)
+		}
+		if err := ses.engine.DryRun(t.Context(), "corp", options, l); err != nil {
+			t.Error(err)
+		}
+		told("tokens declared in the config", "dry run: it would be blocked: "+want)(t, outcome{lab: l})
+		if err := ses.engine.Adopt(t.Context(), "corp", "new"); err == nil || !strings.HasPrefix(err.Error(), "token new is not declared in the config: ") {
+			t.Errorf("adopt: %v", err)
+		}
+	})
+}
+
+func TestTheProvisioningTenantIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
+		l.at.ProvisioningTenantID = ""
+		ses := l.open()
+		c := ses.connection()
+		c.Clouds.Resolve = func(context.Context) (bridge.Binding, error) { return l.at.Binding, nil }
+		ses.engine.Configure([]Connection{c})
+		const want = "connection corp: its provisioning tenant at AWS is not known: with tokens.read_from: declared it is not looked up, so set aws.provisioning_tenant_id"
+		if err := ses.engine.DryRun(t.Context(), "corp", StartOptions{}, l); err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	})
+}
