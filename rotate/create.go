@@ -30,6 +30,9 @@ func createPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if err := r.checkClock(); err != nil {
 		return "", err
 	}
+	if err := mayCreate(list); err != nil {
+		return "", err
+	}
 	if strangers := r.book.last().unaccounted(list.Tokens); len(strangers) > 0 {
 		return "", blocked(ForeignToken, "since the plan somebody created %s", idsOf(strangers))
 	}
@@ -202,6 +205,9 @@ func (r *run) nothingKept(ctx context.Context) (bridge.Phase, error) {
 	list, err := r.agreedTokens(ctx)
 	if err != nil {
 		return "", err
+	}
+	if list.Origin == bridge.OriginDeclared {
+		return "", blocked(OrphanToken, "a creation got no answer, and the tokens are declared in the config, so whether there is one more must be looked up at AWS; then rotation adopt, not reset")
 	}
 	strangers := r.book.last().unaccounted(list.Tokens)
 	if len(strangers) == 0 {

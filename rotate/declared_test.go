@@ -123,6 +123,67 @@ func TestDeclaredTokens(t *testing.T) {
 	})
 }
 
+// When the token service has changed, a person declares the tokens in the middle of a
+// rotation: what cannot be seen any more is neither made nor taken for gone.
+func TestTokensAreDeclaredMeanwhile(t *testing.T) {
+	declareOld := func(l *lab) { l.declare(l.at.TokenIDs...) }
+	t.Run("before the creation", func(t *testing.T) {
+		s := usual()
+		s.hands = map[string]func(*lab){"graph.job#1": declareOld}
+		must(t, s, "blocked api_changed", noGap, told("the tokens are declared in the config, so none is created"), func(t *testing.T, o outcome) {
+			if n := o.lab.counts["aws.create"]; n > 0 {
+				t.Errorf("%d tokens were asked for", n)
+			}
+		})
+	})
+	t.Run("while the answer is lost", func(t *testing.T) {
+		s := usual()
+		s.named = map[string]fault{"aws.create#1": answerLost}
+		s.hands = map[string]func(*lab){"aws.create#1": declareOld}
+		must(t, s, "blocked orphan_token", noGap, told("must be looked up at AWS; then rotation adopt, not reset"))
+	})
+	t.Run("before the undo", func(t *testing.T) {
+		s := usual()
+		s.hands = map[string]func(*lab){"graph.inline#3": func(l *lab) {
+			declareOld(l)
+			go l.operate(t, (*Engine).Abort)
+		}}
+		must(t, s, "blocked delete_refused", noGap, told("which was created before, must be deleted by hand; then rotation adopt, not reset"), func(t *testing.T, o outcome) {
+			if n := len(o.lab.memory.values()); n != 1 {
+				t.Errorf("the vault holds %d values", n)
+			}
+		})
+	})
+	t.Run("and adopt ends it", func(t *testing.T) {
+		s := usual()
+		s.hands = map[string]func(*lab){"graph.inline#3": func(l *lab) {
+			declareOld(l)
+			go l.operate(t, (*Engine).Abort)
+		}}
+		adopted := false
+		s.until = func(l *lab, ses *session) bool {
+			if !l.isOver(ses) || adopted {
+				return l.isOver(ses)
+			}
+			adopted = true
+			deleteByHand(l, l.listed()[len(l.listed())-1])
+			if err := ses.engine.Adopt(context.Background(), l.at.Name, ""); err != nil {
+				t.Error(err)
+			}
+			return true
+		}
+		must(t, s, "aborted", noGap, onlyOld)
+	})
+}
+
+// onlyOld demands that the old token is the only one at the end.
+func onlyOld(t *testing.T, o outcome) {
+	t.Helper()
+	if got := o.lab.listed(); !slices.Equal(got, o.lab.at.TokenIDs) {
+		t.Errorf("listed are %v", got)
+	}
+}
+
 // What is not declared yet is said at once, and costs no attempt.
 func TestATokenThatIsNotDeclaredYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -141,6 +202,10 @@ func TestATokenThatIsNotDeclaredYet(t *testing.T) {
 			t.Error(err)
 		}
 		told("tokens declared in the config", "dry run: it would be blocked: "+want)(t, outcome{lab: l})
+		if err := ses.engine.DryRun(t.Context(), "corp", StartOptions{}, l); err != nil {
+			t.Error(err)
+		}
+		told("it would be blocked: api_changed: the tokens are declared in the config, so none is created")(t, outcome{lab: l})
 		if err := ses.engine.Adopt(t.Context(), "corp", "new"); err == nil || !strings.HasPrefix(err.Error(), "token new is not declared in the config: ") {
 			t.Errorf("adopt: %v", err)
 		}

@@ -190,8 +190,19 @@ func (r *run) usable(ctx context.Context, list bridge.TokenList) (*bridge.Token,
 	return nil, nil
 }
 
+// mayCreate refuses a creation whose outcome no list would show.
+func mayCreate(list bridge.TokenList) error {
+	if list.Origin == bridge.OriginDeclared {
+		return blocked(APIChanged, "the tokens are declared in the config, so none is created: make one at AWS and give it with --token-stdin --token-id")
+	}
+	return nil
+}
+
 // checkCreate refuses a creation that the budget or the tokens' lifetime forbids.
 func (r *run) checkCreate(f *findings) error {
+	if err := mayCreate(f.list); err != nil {
+		return err
+	}
 	if spent := r.book.last().Budget.spent(r.aws.now()); spent != "" {
 		return blocked(BudgetExhausted, "%s", spent)
 	}

@@ -37,7 +37,7 @@ func (r *run) rescue(ctx context.Context) (bridge.Phase, error) {
 			return "", &bridge.Error{Reason: bridge.ReasonOther, Op: "putting token " + usable.ID + " back", Detail: last.Error}
 		}
 		return "", surely(NewTokenRejected, "the new token %s is not accepted any more, so token %s was put back", rot.newID(), usable.ID)
-	case len(list.Tokens) < slotsOf(list) && rec.Budget.spent(r.aws.now()) == "" && rot.Issuer == bridge.IssuerConsoleAPI:
+	case mayCreate(list) == nil && len(list.Tokens) < slotsOf(list) && rec.Budget.spent(r.aws.now()) == "" && rot.Issuer == bridge.IssuerConsoleAPI:
 		r.say("rescue: no token that Entra could use is left, creating another")
 		at := r.moment()
 		return bridge.PhaseCreate, r.beginRescue(ctx, func(rec *record) {

@@ -16,9 +16,12 @@ func undoPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		why = "the new token did not work: " + rot.Tests.Last
 	}
 	if rot.created(rot.newID()) {
-		gone, _, err := r.isGone(ctx, rot.newID())
+		gone, list, err := r.isGone(ctx, rot.newID())
 		if err != nil {
 			return "", err
+		}
+		if gone && list.Origin == bridge.OriginDeclared { // the config never had it
+			return "", blocked(DeleteRefused, "the tokens are declared in the config, so token %s, which was created before, must be deleted by hand; then rotation adopt, not reset", rot.newID())
 		}
 		if !gone {
 			leave, err := r.mayDelete(ctx, rot.newID(), deleteUndo)

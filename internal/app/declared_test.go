@@ -33,16 +33,17 @@ func TestARotationOfDeclaredTokens(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		declared := "      declared: []\n"
+		declared := "declared: []"
 		declare := func(tokens ...world.BearerToken) {
-			before := declared
-			declared = "      declared:\n"
+			var list []string
 			for _, token := range tokens {
-				declared += fmt.Sprintf("        - {token_id: %s, created: %s, expires: %s}\n", token.ID, token.Created.UTC().Format(time.RFC3339), token.Expires.UTC().Format(time.RFC3339))
+				list = append(list, fmt.Sprintf("{token_id: %s, created: %s, expires: %s}", token.ID, token.Created.UTC().Format(time.RFC3339), token.Expires.UTC().Format(time.RFC3339)))
 			}
+			before := declared
+			declared = "declared: [" + strings.Join(list, ", ") + "]"
 			l.edit(before, declared)
 		}
-		l.edit("      usage: cloudtrail\n", "      read_from: declared\n"+declared)
+		l.edit("      usage: cloudtrail\n", "      read_from: declared\n      "+declared+"\n")
 		l.edit("    aws:\n", fmt.Sprintf("    tenant_url: %q\n    aws:\n      identity_store_id: %s\n", simulated+"/scim/"+c.ProvisioningTenantID+"/scim/v2", c.IdentityStoreID))
 		l.edit("saml: {aws_certificates: console_api}", "saml: {aws_certificates: none}")
 		l.edit("rotation: {mode: enabled, ", "rotation: {mode: enabled, issuer: operator, ")
