@@ -85,8 +85,10 @@ func (r *run) settle(ctx context.Context) (bridge.Phase, error) {
 		if refusals >= settleLooks || (old != accepted && since >= settleFor) {
 			break
 		}
-		if since >= deadBy {
-			return "", blocked(DeleteRefused, "AWS still accepts the old token %s after its deletion", since.Round(time.Hour))
+		if since >= settleFor {
+			if err := r.stillAccepted(ctx, since); err != nil {
+				return "", err
+			}
 		}
 		pause := settleRarely
 		if since < settleWatch {
@@ -106,6 +108,22 @@ func (r *run) settle(ctx context.Context) (bridge.Phase, error) {
 	}
 	at := r.moment()
 	return bridge.PhaseConfirm, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Settled = at })
+}
+
+// stillAccepted says how long AWS may go on accepting a token that it was told to delete;
+// if a person only says that it is deleted, not at all.
+func (r *run) stillAccepted(ctx context.Context, since time.Duration) error {
+	list, err := r.listTokens(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := r.seenGone(ctx, list); err != nil {
+		return err
+	}
+	if since >= deadBy {
+		return blocked(DeleteRefused, "AWS still accepts the old token %s after its deletion", since.Round(time.Hour))
+	}
+	return nil
 }
 
 // goneSince is when the last old token was deleted, or found gone.
