@@ -17,6 +17,7 @@ import (
 
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/rotate"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -44,7 +45,7 @@ func TestGolden(t *testing.T) {
 			return bridge.Snapshot{
 				Connection: "corp", Binding: bridge.Binding{Region: "eu-central-1"},
 				Sources: []bridge.SourceStatus{{Source: bridge.SourceTokens, Interval: time.Minute}},
-			}, bridge.RotationStatus{Mode: bridge.RotationDisabled, Issuer: bridge.IssuerConsoleAPI}
+			}, neverRotated()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,6 +74,13 @@ func TestGolden(t *testing.T) {
 			})
 		})
 	}
+}
+
+// neverRotated is what the engine itself says of a connection that does not rotate and never did.
+func neverRotated() bridge.RotationStatus {
+	return rotate.New(rotate.Options{}, []rotate.Connection{{
+		Name: "corp", Policy: rotate.Policy{Mode: bridge.RotationDisabled, Issuer: bridge.IssuerConsoleAPI},
+	}}).Status("corp")
 }
 
 func gather(t testing.TB, collectors ...prometheus.Collector) []*dto.MetricFamily {

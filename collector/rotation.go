@@ -39,7 +39,7 @@ func (f rotation) collect(out *output, s *subject) {
 		}
 	}
 	idle := r.Phase == "" || r.Phase == bridge.PhaseIdle
-	if r.Mode == bridge.RotationDisabled && idle && r.TokensCreated == 0 && len(r.Endings) == 0 {
+	if r.Mode == bridge.RotationDisabled && idle && r.TokensCreated == 0 && !anyEnded(r) {
 		return // it does not rotate and never did: a row of zeros would say nothing
 	}
 	states(out, f.phase, bridge.Phases(), r.Phase, bridge.PhaseIdle)
@@ -47,4 +47,14 @@ func (f rotation) collect(out *output, s *subject) {
 		out.value(f.ended, float64(r.Endings[ending]), string(ending))
 	}
 	out.value(f.tokensCreated, float64(r.TokensCreated))
+}
+
+// anyEnded does not count the keys: a status names every ending, with 0 for what never happened.
+func anyEnded(r *bridge.RotationStatus) bool {
+	for _, count := range r.Endings {
+		if count > 0 {
+			return true
+		}
+	}
+	return false
 }
