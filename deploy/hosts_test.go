@@ -1,0 +1,94 @@
+package deploy
+
+import (
+	"errors"
+	"io"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+)
+
+// TestKubernetesPaths: the paths that the manifest's header gives for the configuration lie in
+// what it mounts, and the files of its secret are those that its command puts there.
+func TestKubernetesPaths(t *testing.T) {
+	text := read(t, "kubernetes/entra-aws-exporter.yaml")
+	mounts := mounted(t, text)
+	given := map[string]string{}
+	for _, match := range regexp.MustCompile(`(?m)^#\s+(?:- )?([a-z_]+): (/\S+)$`).FindAllStringSubmatch(text, -1) {
+		given[match[1]] = match[2]
+	}
+	if given["directory"] != mounts["state"] {
+		t.Errorf("the header says state.directory is %q, mounted is %q", given["directory"], mounts["state"])
+	}
+	for _, key := range []string{"client_secret_file", "age_identity_file", "bearer_token_file"} {
+		if path.Dir(given[key]) != mounts["secrets"] {
+			t.Errorf("the header says %s is %q, the secret is mounted at %q", key, given[key], mounts["secrets"])
+		}
+		if name := path.Base(given[key]); !strings.Contains(text, "--from-file="+name) {
+			t.Errorf("no command of the header puts %s into the secret", name)
+		}
+	}
+}
+
+// mounted are the mount paths of the Deployment by volume.
+func mounted(t *testing.T, text string) map[string]string {
+	t.Helper()
+	type deployment struct {
+		Kind string
+		Spec struct {
+			Template struct {
+				Spec struct {
+					Containers []struct {
+						VolumeMounts []struct {
+							Name string
+							Path string `yaml:"mountPath"`
+						} `yaml:"volumeMounts"`
+					}
+				}
+			}
+		}
+	}
+	paths := map[string]string{}
+	for decoder := yaml.NewDecoder(strings.NewReader(text)); ; {
+		var document deployment
+		err := decoder.Decode(&document)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, container := range document.Spec.Template.Spec.Containers {
+			for _, mount := range container.VolumeMounts {
+				paths[mount.Name] = mount.Path
+			}
+		}
+	}
+	return paths
+}
+
+// TestSystemdCredentials: a path under /run/credentials, in the unit or in a comment, is of
+// this unit and of a credential that it loads or offers to load.
+func TestSystemdCredentials(t *testing.T) {
+	unit := read(t, "systemd/entra-aws-exporter.service")
+	var loaded []string
+	for _, match := range regexp.MustCompile(`(?m)^#?LoadCredential=([^:]+):/etc/entra-aws-exporter/(.+)$`).FindAllStringSubmatch(unit, -1) {
+		loaded = append(loaded, match[1])
+	}
+	used := regexp.MustCompile(`/run/credentials/(\S+)/([a-z-]+)`).FindAllStringSubmatch(unit, -1)
+	for _, match := range used {
+		if match[1] != "entra-aws-exporter.service" || !slices.Contains(loaded, match[2]) {
+			t.Errorf("%s is none of %q", match[0], loaded)
+		}
+	}
+	if len(used) < 2 || len(loaded) < 4 {
+		t.Errorf("only %d credentials, %d uses", len(loaded), len(used))
+	}
+	if strings.Contains(unit, "example.com") {
+		t.Error("the unit holds a placeholder")
+	}
+}
