@@ -3,6 +3,7 @@ package deploy
 import (
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -346,6 +347,28 @@ func TestPrometheusRuleIsCurrent(t *testing.T) {
 	}
 	if manifest.Kind != "PrometheusRule" || count != len(rules(t)) {
 		t.Errorf("%s is a %s of %d rules, want a PrometheusRule of %d", path, manifest.Kind, count, len(rules(t)))
+	}
+}
+
+// TestTheLinksCanBeSet runs README's command in a copy: no file keeps the placeholder, and
+// rules and their tests still agree.
+func TestTheLinksCanBeSet(t *testing.T) {
+	command := regexp.MustCompile(`(?s)sed -i .*?\n` + "```").FindString(read(t, "prometheus/README.md"))
+	folder := t.TempDir()
+	for _, part := range []string{"prometheus", "kubernetes"} {
+		if err := os.CopyFS(filepath.Join(folder, part), os.DirFS(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sh := exec.CommandContext(t.Context(), "sh", "-ec", strings.TrimSuffix(command, "```"))
+	sh.Dir = filepath.Join(folder, "prometheus")
+	if output, err := sh.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, output)
+	}
+	for _, path := range append(glob(t, "prometheus/*/*.yml"), "kubernetes/prometheusrule.yaml") {
+		if strings.Contains(read(t, filepath.Join(folder, path)), grafana.Base) {
+			t.Errorf("%s keeps %s", path, grafana.Base)
+		}
 	}
 }
 
