@@ -62,7 +62,7 @@ func refusalOf(code string) (known refusal, listed bool) {
 	case "AADSTS700211":
 		known = refusal{"no federated credential matches the token's issuer", "check the issuer of the federated credential"}
 	case "AADSTS700212":
-		known = refusal{"no federated credential matches the token's audience", "the audience is api://AzureADTokenExchange unless configured otherwise"}
+		known = refusal{"no federated credential matches the token's audience", "both must have the one of the tenant's cloud, see deploy/permissions/entra.md"}
 	case "AADSTS700213":
 		known = refusal{"no federated credential matches the token's subject", "check the subject of the federated credential"}
 	case "AADSTS5000223":

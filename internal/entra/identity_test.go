@@ -42,6 +42,7 @@ func TestSignInRefused(t *testing.T) {
 		"not in the tenant":   {described("AADSTS7000229"), op + "auth: AADSTS7000229: the application has no service principal in the tenant: consent is missing (let an administrator of the tenant consent to it)"},
 		"wrong certificate":   {described("AADSTS700027"), op + "auth: AADSTS700027: the client certificate is not registered, or its signature is wrong (upload the certificate of client_certificate_file to the app registration)"},
 		"wrong subject":       {described("AADSTS700213"), op + "auth: AADSTS700213: no federated credential matches the token's subject (check the subject of the federated credential)"},
+		"wrong audience":      {described("AADSTS700212"), op + "auth: AADSTS700212: no federated credential matches the token's audience (both must have the one of the tenant's cloud, see deploy/permissions/entra.md)"},
 		"an unlisted code":    {described("AADSTS70008999"), op + "auth: AADSTS70008999: Some text for (address) (look the code up at https://login.microsoftonline.com/error)"},
 		"a page of a proxy":   {html(407), op + "auth: the sign-in to Entra was answered 407 with text/html (check endpoints.login, and what stands between)"},
 		"a page instead":      {html(200), op + "invalid_response: the sign-in to Entra was answered 200 with text/html that cannot be read"},

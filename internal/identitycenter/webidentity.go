@@ -47,7 +47,7 @@ func NewWebIdentity(options WebIdentityOptions) (*WebIdentity, error) {
 }
 
 // WebIdentityToken returns a signed token, valid for five minutes, for this audience;
-// Entra's is api://AzureADTokenExchange.
+// bridge.Cloud.TokenExchange is Entra's.
 func (w *WebIdentity) WebIdentityToken(ctx context.Context, audience string) (bridge.Secret, error) {
 	asking := operation{doing: "asking AWS for a web identity for tenant " + w.name, action: "sts:GetWebIdentityToken"}
 	clients, err := w.access.clients(ctx)

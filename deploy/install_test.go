@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"entra-aws-exporter/internal/bridge"
 )
 
 // TestKubernetesPaths: the paths that the manifest's header gives for the configuration lie in
@@ -90,5 +92,19 @@ func TestSystemdCredentials(t *testing.T) {
 	}
 	if strings.Contains(unit, "example.com") {
 		t.Error("the unit holds a placeholder")
+	}
+}
+
+// TestAudiences: the page that people copy the audience from has each cloud's, as it is sent,
+// and the policy allows the public one.
+func TestAudiences(t *testing.T) {
+	page := read(t, "permissions/entra.md")
+	for _, cloud := range bridge.Clouds() {
+		if row := "| `" + string(cloud) + "` | `" + cloud.TokenExchange() + "` |\n"; !strings.Contains(page, row) {
+			t.Errorf("entra.md lacks the row %s", row)
+		}
+	}
+	if !strings.Contains(read(t, "permissions/aws-web-identity.json"), `"`+bridge.CloudPublic.TokenExchange()+`"`) {
+		t.Error("aws-web-identity.json does not allow the public cloud's audience")
 	}
 }
