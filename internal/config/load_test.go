@@ -236,6 +236,7 @@ func TestWebhook(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
+	t.Setenv("AWS_CA_BUNDLE", "")
 	directory := t.TempDir()
 	for name, content := range map[string]string{"secret": "s3cr3t", "empty": ""} {
 		if err := os.WriteFile(filepath.Join(directory, name), []byte(content), 0o600); err != nil {
@@ -265,5 +266,10 @@ webhook: {bearer_token_file: secret}
 	config.Connections[0].Rotation.Mode, config.Webhook = bridge.RotationEnabled, nil
 	if got := Problems(config.Warnings()).Error(); !strings.Contains(got, "config.yml:5: connections[0].rotation.mode: enabled, but there is no webhook section") {
 		t.Errorf("rotation without webhook: %s", got)
+	}
+	t.Setenv("AWS_CA_BUNDLE", "/etc/ssl/corporate.pem")
+	if got := Problems(config.Warnings()).Error(); !strings.Contains(got, "config.yml:1: http_client.tls_config.ca_file: AWS_CA_BUNDLE is set in the environment: "+
+		"the exporter does not read it, and while it is set no call to AWS is made; name the bundle here and unset it") {
+		t.Errorf("a bundle in the environment: %s", got)
 	}
 }

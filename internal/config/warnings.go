@@ -18,6 +18,9 @@ func (c *Config) Warnings() []Problem {
 	warn := func(path, format string, args ...any) {
 		warnings = append(warnings, c.source.problem(path, format, args...))
 	}
+	if os.Getenv("AWS_CA_BUNDLE") != "" {
+		warn("http_client.tls_config.ca_file", "AWS_CA_BUNDLE is set in the environment: the exporter does not read it, and while it is set no call to AWS is made; name the bundle here and unset it")
+	}
 	rotates := false
 	for i, connection := range c.Connections {
 		rotates = rotates || connection.Rotation.Mode != bridge.RotationDisabled

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
+
+	"entra-aws-exporter/internal/bridge"
 )
 
 const (
@@ -64,6 +67,9 @@ func (a *access) clients(ctx context.Context) (*clients, error) {
 	if a.open != nil {
 		return a.open, nil
 	}
+	if os.Getenv("AWS_CA_BUNDLE") != "" {
+		return nil, errCABundle
+	}
 	options := []func(*config.LoadOptions) error{
 		config.WithRegion(a.region),
 		config.WithHTTPClient(a.web.client("credentials")),
@@ -103,6 +109,13 @@ func (a *access) clients(ctx context.Context) (*clients, error) {
 		getWebIdentityToken: a.stsClient(loaded).GetWebIdentityToken,
 	}
 	return a.open, nil
+}
+
+// errCABundle: the SDK gives up when it is to put a bundle into an HTTP client that is not its
+// own, and the exporter's is not.
+var errCABundle = &bridge.Error{
+	Reason: bridge.ReasonAuth, Unsent: true, Detail: "AWS_CA_BUNDLE is set, which the exporter does not read",
+	Advice: "unset it and set http_client.tls_config.ca_file",
 }
 
 func (a *access) stsClient(loaded aws.Config) *sts.Client {

@@ -166,9 +166,9 @@ func (o operation) notSignedIn(failure *bridge.Error, signIn *signInError) {
 	switch {
 	case errors.As(signIn.err, &step) && step.ServiceID == "ec2imds":
 		failure.Detail = "no AWS credentials in the environment, a profile, a web identity, a container or an instance role"
-	case strings.Contains(signIn.err.Error(), "RootCAs"):
-		failure.Detail = "AWS_CA_BUNDLE is set, which the exporter does not read"
-		failure.Advice = "unset it and set http_client.tls_config.ca_file"
+	case strings.Contains(signIn.err.Error(), "RootCAs"): // AWS_CA_BUNDLE, its twin in the environment, was looked for before
+		failure.Detail = "the AWS config file sets ca_bundle, which the exporter does not read"
+		failure.Advice = "remove it there and set http_client.tls_config.ca_file"
 	case errors.As(signIn.err, &refusal) && signIn.role != "":
 		failure.Code = clip(refusal.ErrorCode())
 		failure.Detail = fmt.Sprintf("cannot assume %s: %s: %s", signIn.role, failure.Code, clip(refusal.ErrorMessage()))

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -333,6 +335,22 @@ func TestSignInErrors(t *testing.T) {
 				t.Setenv("AWS_CA_BUNDLE", "failure_test.go")
 			},
 			doing + "auth: AWS_CA_BUNDLE is set, which the exporter does not read (unset it and set http_client.tls_config.ca_file)",
+		},
+		"AWS_CA_BUNDLE names no file": {
+			func(t *testing.T, _ *cloud, _ *identitycenter.Options) {
+				t.Setenv("AWS_CA_BUNDLE", "absent.pem")
+			},
+			doing + "auth: AWS_CA_BUNDLE is set, which the exporter does not read (unset it and set http_client.tls_config.ca_file)",
+		},
+		"ca_bundle of a profile": {
+			func(t *testing.T, _ *cloud, _ *identitycenter.Options) {
+				file := filepath.Join(t.TempDir(), "config")
+				if err := os.WriteFile(file, []byte("[default]\nca_bundle = failure_test.go\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				t.Setenv("AWS_CONFIG_FILE", file)
+			},
+			doing + "auth: the AWS config file sets ca_bundle, which the exporter does not read (remove it there and set http_client.tls_config.ca_file)",
 		},
 		"wrong key": {
 			func(t *testing.T, _ *cloud, _ *identitycenter.Options) { t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong") },
