@@ -80,6 +80,10 @@ func TestWrittenConfig(t *testing.T) {
 			if token, err := loaded.Connections[0].Tokens.SCIMTokenFile.Read(); err != nil || token.IsZero() {
 				t.Errorf("SCIM token: %v", err)
 			}
+			written, err := os.ReadFile(filepath.Join(dir, "exporter.yml"))
+			if hosts := strings.Count(string(written), "scim_allowed_hosts: [127.0.0.1, localhost]\n"); err != nil || hosts != connections {
+				t.Errorf("%d of %d connections have the two hosts, %v", hosts, connections, err)
+			}
 			environment, err := os.ReadFile(filepath.Join(dir, "environment"))
 			if err != nil || !strings.Contains(string(environment), "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(dir, "aws-credentials")) {
 				t.Errorf("environment: %s %v", environment, err)

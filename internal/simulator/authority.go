@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -68,6 +69,9 @@ func createAuthority(file string) (*Authority, error) {
 	key, err := x509.MarshalPKCS8PrivateKey(authority.key)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the CA's key: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return nil, fmt.Errorf("making the CA's directory: %w", err)
 	}
 	if err := os.WriteFile(file+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600); err != nil {
 		return nil, fmt.Errorf("keeping the CA's key: %w", err)

@@ -57,6 +57,13 @@ func TestDocumentation(t *testing.T) {
 	if rows != want.String() {
 		t.Errorf("the table of quirks should be:\n%s", want.String())
 	}
+	names := make([]string, len(quirks))
+	for i, quirk := range quirks {
+		names[i] = quirk.Name
+	}
+	if err := l.SetQuirk("?", ""); err == nil || err.Error() != `unknown quirk "?": known are `+strings.Join(names, ", ") {
+		t.Errorf("an unknown quirk: %v", err)
+	}
 	_, err = l.Act(simulator.Hand{Do: "?"})
 	_, known, _ := strings.Cut(err.Error(), "known are ")
 	for hand := range strings.SplitSeq(known, ", ") {

@@ -70,6 +70,7 @@ func (a Access) config(o ConfigOptions) string {
 		hosts = append(hosts, u.Hostname())
 	}
 	slices.Sort(hosts)
+	hosts = slices.Compact(hosts)
 	write("# Written by entra-aws-simulator for its own clouds. Read the environment beside it first.")
 	write("tenants:")
 	// What can be discovered is left out.
@@ -105,7 +106,7 @@ func (a Access) config(o ConfigOptions) string {
 		}
 		write("    tokens:")
 		write("      usage: cloudtrail")
-		write("      scim_allowed_hosts: [%s]", strings.Join(slices.Compact(hosts), ", "))
+		write("      scim_allowed_hosts: [%s]", strings.Join(hosts, ", "))
 		if _, known := a.Values[c.Name]; known {
 			write("      scim_token_file: scim-token-%s", c.Name)
 		}

@@ -55,6 +55,13 @@ func (s *Simulator) SetQuirk(name, value string) error {
 		*s.manners.field(name) = value
 		return nil
 	}
+	if !slices.ContainsFunc(world.AllQuirks(), func(q world.Quirk) bool { return q.Name == name }) {
+		var names []string // the world's own refusal knows only the world's
+		for _, quirk := range append(world.AllQuirks(), mannerQuirks()...) {
+			names = append(names, quirk.Name)
+		}
+		return fmt.Errorf("unknown quirk %q: known are %s", name, strings.Join(names, ", "))
+	}
 	var err error
 	s.With(func(w *world.World) { err = w.SetQuirk(name, value) })
 	return err

@@ -139,7 +139,7 @@ func TestWireFaults(t *testing.T) {
 }
 
 func TestAuthorityIsKept(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "ca.pem")
+	file := filepath.Join(t.TempDir(), "new", "ca.pem")
 	first, err := simulator.OpenAuthority(file)
 	if err != nil {
 		t.Fatal(err)
