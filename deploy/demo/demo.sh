@@ -14,6 +14,8 @@ cat <<TEXT
 Logs and the configuration are in .demo; Ctrl-C ends it. In another terminal:
   make demo-alert                                          rotate the token of "expiring", as Alertmanager would
   bin/entra-aws-simulator story --ca-file=.demo/ca.pem     what really happened; --help: age, fault, quirk …
+A command that the exporter names works here with the demo's environment, configuration and pace:
+  (set -a; . .demo/environment; bin/entra-aws-exporter --config.file=.demo/config.yaml rotation start quarantined --rotation.pace=$pace)
 
 status page  http://localhost:10199/
 metrics      http://localhost:10199/metrics
