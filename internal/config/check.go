@@ -116,6 +116,40 @@ func (f field) wanted() string {
 	}
 }
 
+// instead says what to do about a value of the kind that is empty: removing the key helps
+// only where nothing in it is needed.
+func (f field) instead(kind reflect.Type) string {
+	optional := kind.Kind() == reflect.Pointer
+	if optional {
+		kind = kind.Elem()
+	}
+	needed := strings.Join(neededKeys(kind), ", ")
+	switch {
+	case needed != "" && optional:
+		return "it needs " + needed + ", or remove the key"
+	case needed != "":
+		return "it needs " + needed
+	case f.says("required"):
+		return f.wanted()
+	default:
+		return "give it a value or remove the key"
+	}
+}
+
+// neededKeys are those without which a mapping of the kind is not complete.
+func neededKeys(kind reflect.Type) []string {
+	if kind.Kind() != reflect.Struct {
+		return nil
+	}
+	var needed []string
+	for _, f := range fields(kind) {
+		if f.says("required") || len(neededKeys(f.kind)) > 0 {
+			needed = append(needed, f.key)
+		}
+	}
+	return needed
+}
+
 func (r rule) String() string {
 	if r.like == "" {
 		return r.is
@@ -146,7 +180,7 @@ func within(value reflect.Value, low, high string) bool {
 func parseDuration(text string) (Duration, error) {
 	d, err := model.ParseDuration(text)
 	if err != nil {
-		return 0, fmt.Errorf("%s is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y", shown(text))
+		return 0, fmt.Errorf("%s is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y", shownNumber(text))
 	}
 	return d, nil
 }

@@ -78,6 +78,17 @@ func shown(value string) string {
 	return "the value"
 }
 
+// What was meant for a number or a duration, as -5m or 1,5h; a secret is longer.
+var numeric = regexp.MustCompile(`^-?[0-9][A-Za-z0-9 .,_-]{0,15}$`)
+
+// shownNumber quotes a wrong number or duration.
+func shownNumber(value string) string {
+	if numeric.MatchString(value) {
+		return `"` + value + `"`
+	}
+	return shown(value)
+}
+
 // nearest returns the candidate that was probably meant, or "".
 func nearest(wrong string, candidates []string) string {
 	best, bound := "", 1+len(wrong)/3

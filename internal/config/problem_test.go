@@ -51,6 +51,12 @@ c.yml:2: connections: is empty; at least one is needed`},
 	{"a value as key", tenant + connection + "planted~secret: x\n", `c.yml:8: unknown key (not shown, it could be a secret)`},
 	{"a key twice", tenant + connection + "    aws: {region: eu-west-1}\n", `c.yml:8: connections[0]: "aws" is there twice, first on line 7; keep one`},
 	{"a section without content", tenant + connection + "webhook:\n", `c.yml:8: webhook: is empty; give it a value or remove the key`},
+	{"a needed section without content", tenant + "connections:\n  - name: corp\n    aws:\n", `c.yml:7: connections[0].aws: is empty; it needs region`},
+	{"an optional section without its key", strings.Replace(tenant, "client_secret_file: /run/secrets/entra", "aws_web_identity:", 1) + connection,
+		`c.yml:4: tenants[0].aws_web_identity: is empty; it needs region, or remove the key`},
+	{"a needed list without content", tenant + "connections:\n", `c.yml:5: connections: is empty; at least one is needed`},
+	{"an item without content", tenant + "connections:\n  -\n", `c.yml:6: connections[0]: is empty; it needs name, aws`},
+	{"a needed value without content", tenant + "connections:\n  - name: corp\n    aws: {region: }\n", `c.yml:7: connections[0].aws.region: is empty; it is an AWS region such as eu-central-1`},
 	{"a key that is a list", tenant + connection + "? [a]\n: b\n", `c.yml:8: a key must be a word, not a list`},
 	{"a merge of nothing", tenant + connection + "    rotation: {<<: x}\n", `c.yml:8: connections[0].rotation: << must name a mapping (<<: *anchor)`},
 
@@ -79,7 +85,7 @@ c.yml:8: connections[0].rotation.mode: must be one value, not a list: one of dis
 c.yml:8: connections[0].rotation.before: must be one value, not a list: from 1d to 365d
 c.yml:8: connections[0].rotation.delete_expired_token: must be one value, not a list: true or false
 c.yml:9: connections[0].tokens.scim_token_file: must be one value, not a list: the path of a file`},
-	{"an empty text", tenant + "connections:\n  - name: ''\n    aws: {region: eu-central-1}\n", `c.yml:6: connections[0].name: is empty; give it a value or remove the key`},
+	{"an empty text", tenant + "connections:\n  - name: ''\n    aws: {region: eu-central-1}\n", `c.yml:6: connections[0].name: is empty; it is a name of at most 63 letters, digits, ".", "_" and "-" that begins with a letter or digit such as corp`},
 	{"a YAML tag", tenant + "connections:\n  - name: !!binary Y29ycA==\n    aws: {region: eu-central-1}\n", `c.yml:6: connections[0].name: has a YAML tag (!…); write the plain value`},
 	{"yes for true", tenant + connection + "    rotation: {delete_expired_token: yes}\n", `c.yml:8: connections[0].rotation.delete_expired_token: "yes" must be true or false`},
 	{"a fraction", tenant + connection + "    rotation: {max_attempts: 1.5}\n", `c.yml:8: connections[0].rotation.max_attempts: "1.5" is not a whole number`},
@@ -88,6 +94,11 @@ c.yml:9: connections[0].tokens.scim_token_file: must be one value, not a list: t
 	{"a bad cloud", strings.Replace(tenant, "client_id", "cloud: germany\n    client_id", 1) + connection, `c.yml:3: tenants[0].cloud: "germany" is not one of public, usgov, usgov_dod, china`},
 	{"no unit", tenant + connection + "    intervals: {job: 300}\n", `c.yml:8: connections[0].intervals.job: "300" is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y`},
 	{"a duration in words", tenant + connection + "    intervals: {job: 5 minutes}\n", `c.yml:8: connections[0].intervals.job: "5 minutes" is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y`},
+	{"a negative duration", tenant + connection + "    intervals: {job: -5m}\n", `c.yml:8: connections[0].intervals.job: "-5m" is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y`},
+	{"a decimal comma", tenant + connection + "    intervals: {job: '1,5h'}\n    rotation: {max_attempts: '2,5'}\n", `
+c.yml:8: connections[0].intervals.job: "1,5h" is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y
+c.yml:9: connections[0].rotation.max_attempts: "2,5" is not a whole number`},
+	{"a secret for a duration", tenant + connection + "    intervals: {job: 7-planted~secret}\n", `c.yml:8: connections[0].intervals.job: the value is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y`},
 	{"an interval too short", tenant + connection + "    intervals: {job: 500ms}\n", `c.yml:8: connections[0].intervals.job: 500ms is out of range; it must be 0 or from 1s to 1d`},
 	{"a rotation that sees nothing", tenant + connection + "    intervals: {tokens: 0, job: 0}\n    rotation: {mode: dry_run}\n", `
 c.yml:8: connections[0].intervals.tokens: 0 switches off what a rotation is decided by; give it a time or set rotation.mode: disabled

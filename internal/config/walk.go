@@ -72,7 +72,7 @@ func (w *walk) value(node *yaml.Node, into reflect.Value, f field, path string) 
 	}
 	switch {
 	case node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null":
-		w.fail(path, "is empty; give it a value or remove the key")
+		w.fail(path, "is empty; %s", f.instead(into.Type()))
 	case into.Type() == reflect.TypeFor[time.Time]():
 		w.scalar(node, into, f, path)
 	case into.Kind() == reflect.Pointer:
@@ -227,7 +227,7 @@ func (w *walk) scalar(node *yaml.Node, into reflect.Value, f field, path string)
 	}
 	value := node.Value
 	if strings.TrimSpace(value) == "" {
-		w.fail(path, "is empty; give it a value or remove the key")
+		w.fail(path, "is empty; %s", f.instead(into.Type()))
 		return
 	}
 	var err error
@@ -242,7 +242,7 @@ func (w *walk) scalar(node *yaml.Node, into reflect.Value, f field, path string)
 		}
 	case *int:
 		if *target, err = strconv.Atoi(value); err != nil {
-			err = fmt.Errorf("%s is not a whole number", shown(value))
+			err = fmt.Errorf("%s is not a whole number", shownNumber(value))
 		}
 	case *SecretFile:
 		*target, err = SecretFile(w.absolute(value)), checkPath(value)
