@@ -108,3 +108,13 @@ func TestAudiences(t *testing.T) {
 		t.Error("aws-web-identity.json does not allow the public cloud's audience")
 	}
 }
+
+// TestTheFirstBuild: who tries it and who changes it are told the same.
+func TestTheFirstBuild(t *testing.T) {
+	const cost = "The first build compiles the Microsoft Graph SDK: a minute and a half on two cores, 4.4 GB of memory at its peak."
+	for _, page := range []string{"../README.md", "../CONTRIBUTING.md"} {
+		if !strings.Contains(read(t, page), cost) {
+			t.Errorf("%s does not say: %s", page, cost)
+		}
+	}
+}
