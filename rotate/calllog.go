@@ -12,6 +12,7 @@ const (
 	ownUserAgent = "entra-aws-exporter/" // of our own calls in AWS's log
 	logDelay     = 15 * time.Minute      // how late AWS's log may be
 	logSlack     = 3 * time.Second       // between our note of a call and AWS's
+	logTimeout   = 2 * time.Minute       // for some 10,000 calls, which AWS hands out 50 at a time and two pages a second
 	logBefore    = 24 * time.Hour        // how far before the creation the log is read
 
 	// logDecides is when, after the save, the log has told what it can tell: Entra's
@@ -32,13 +33,17 @@ func (r *run) readLog(ctx context.Context, job bridge.Job) (attribution, error) 
 		return yet, r.calibrate(ctx)
 	}
 	created := rot.NewToken.Created
-	calls, err := read(ctx, func(ctx context.Context) ([]bridge.SCIMCall, error) {
+	calls, err := within(ctx, logTimeout, func(ctx context.Context) ([]bridge.SCIMCall, error) {
 		return r.connection.Clouds.Calls.CallsSince(ctx, created.Add(-logBefore))
 	})
 	if bridge.ReasonOf(err) == bridge.ReasonPermission {
 		yet = unattributed
 	}
 	if err != nil {
+		if r.unheard != bridge.ReasonOf(err) {
+			r.unheard = bridge.ReasonOf(err)
+			r.say("AWS's log of SCIM calls tells nothing: %s", err)
+		}
 		return yet, nil //nolint:nilerr // the log is an extra
 	}
 	id, tells := calibrated(calls, rot.Proof.Probes, created)

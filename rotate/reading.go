@@ -40,7 +40,12 @@ func (r *run) moment() moment {
 
 // read makes one reading call.
 func read[T any](ctx context.Context, call func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	return within(ctx, callTimeout, call)
+}
+
+// within makes one reading call that may take longer than others.
+func within[T any](ctx context.Context, limit time.Duration, call func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return call(ctx)
 }

@@ -40,6 +40,7 @@ type run struct {
 	cared      time.Time      // when takeCare last looked
 	listed     []bridge.Token // what AWS listed last
 	doubt      doubt
+	unheard    bridge.Reason // why AWS's log could not be read last, as it was told
 }
 
 // phases is the story. A phase reads where things stand, does what is still to be

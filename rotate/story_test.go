@@ -85,6 +85,16 @@ func TestARotationFromAlertToProof(t *testing.T) {
 	})
 }
 
+func TestTheLogIsSilent(t *testing.T) {
+	s := usual()
+	s.named = map[string]fault{"trail.calls": refused}
+	must(t, s, "done", noGap, told("AWS's log of SCIM calls tells nothing: trail.calls: other: ", "leave to delete token", "exclusive"), func(t *testing.T, o outcome) {
+		if n := strings.Count(o.lab.story(), "tells nothing"); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+	})
+}
+
 func TestADeletedTokenThatAWSStillAccepts(t *testing.T) {
 	t.Run("for hours", func(t *testing.T) {
 		s := usual()
