@@ -189,6 +189,9 @@ func (e *Engine) carry(ctx context.Context, b *book, c Connection, progress Prog
 		connection: c, book: b, grip: g, safe: safe{e.options.Vault, b.key}, pace: time.Duration(e.options.Pace),
 		log: e.options.Logger, progress: progress, wake: wake,
 	}
+	if rot := r.rotation(); rot != nil {
+		r.doubt.streak = rot.Failing
+	}
 	err = r.toItsEnd(ctx)
 	if errors.Is(err, errRestored) {
 		return e.markRestored(ctx, b)

@@ -71,6 +71,7 @@ type lab struct {
 	trusted bool                    // this binding's rotation was proven before
 	extra   []*session              // processes beside the one
 	room    time.Time               // when the disk has room again; zero: it has
+	sealed  bool                    // the vault cannot be read
 	minute  time.Time               // since when calls are counted
 	within  int                     // calls since then
 	ctx     context.Context         // ends with the play

@@ -25,7 +25,24 @@ type doubt struct {
 	trouble string
 	tries   int
 	since   time.Time
+	streak  streak
+	told    map[string]bool // what was said of the streak
 }
+
+// streak is what has failed, whatever it was, since a phase last went well. It stands in
+// the record, so that every process can tell what a rotation really waits for.
+type streak struct {
+	Since   time.Time `json:"since"`
+	Last    time.Time `json:"last"`
+	Text    string    `json:"text"`            // the last error
+	Store   bool      `json:"store,omitempty"` // it is the state directory's, not a cloud's
+	Alarmed time.Time `json:"alarmed,omitzero"`
+}
+
+const (
+	streakGap = 30 * time.Minute // without an error: the next one begins another streak
+	kindsTold = 20               // of errors, in one streak
+)
 
 // cope decides what an error means for the rotation: waiting, blocking, giving up, or
 // (an error is returned) leaving it to somebody else.
@@ -46,9 +63,9 @@ func (r *run) cope(ctx context.Context, err error) error {
 	if stuck != nil {
 		trouble = string(stuck.reason)
 	}
+	r.suffer(err)
 	if r.doubt.trouble != trouble {
-		r.doubt = doubt{trouble: trouble, since: time.Now()}
-		r.say("%s; trying again", err)
+		r.doubt = doubt{trouble: trouble, since: time.Now(), streak: r.doubt.streak, told: r.doubt.told}
 	}
 	r.doubt.tries++
 	lasted := r.passed(r.doubt.since)
@@ -61,6 +78,7 @@ func (r *run) cope(ctx context.Context, err error) error {
 	case stuck == nil && rot.Phase == bridge.PhasePlan && lasted >= giveUpAfter:
 		return r.giveUp(ctx, fmt.Sprintf("no answer for %s: %s", giveUpAfter, err))
 	}
+	r.alarm()
 	backoff := time.Minute << min(r.doubt.tries-1, 3)
 	if quick {
 		backoff = time.Minute * time.Duration(r.doubt.tries*r.doubt.tries)
@@ -69,6 +87,79 @@ func (r *run) cope(ctx context.Context, err error) error {
 		return err
 	}
 	return nil
+}
+
+// suffer adds an error to the streak, and says each kind of them once.
+func (r *run) suffer(err error) {
+	now, d := time.Now().UTC(), &r.doubt
+	if d.streak.Since.IsZero() || r.passed(d.streak.Last) > streakGap {
+		d.streak, d.told = streak{Since: now}, nil
+	}
+	d.streak.Last, d.streak.Text, d.streak.Store = now, err.Error(), ofStore(err)
+	kind := kindOf(err)
+	if d.told[kind] || len(d.told) >= kindsTold {
+		return
+	}
+	if d.told == nil {
+		d.told = map[string]bool{}
+	}
+	d.told[kind] = true
+	r.say("%s; trying again", err)
+}
+
+// kindOf tells errors apart that are worth a line each.
+func kindOf(err error) string {
+	var stuck *impasse
+	var failed *bridge.Error
+	switch {
+	case errors.As(err, &stuck):
+		return string(stuck.reason)
+	case errors.As(err, &failed):
+		return fmt.Sprint(failed.Op, " ", failed.Reason, " ", failed.Status, " ", failed.Code)
+	default:
+		return err.Error()
+	}
+}
+
+// ofStore tells whether an error is the journal's or the vault's: the clouds' are classified.
+func ofStore(err error) bool {
+	var stuck *impasse
+	var failed *bridge.Error
+	return !errors.As(err, &stuck) && !errors.As(err, &failed)
+}
+
+// alarm tells of a streak that has lasted an hour, and again every hour. Trying goes on,
+// but somebody should know.
+func (r *run) alarm() {
+	s, now := &r.doubt.streak, time.Now().UTC()
+	if r.passed(s.Since) < errorLasts || r.passed(s.Alarmed) < errorLasts {
+		return
+	}
+	s.Alarmed = now
+	phase := r.rotation().Phase
+	r.log.Error("rotation does not get on", "connection", r.connection.Name, "phase", phase, "since", s.Since, "err", s.Text,
+		"sentence", s.sentence(r.connection.Name, phase))
+}
+
+// stands tells whether the streak goes on: a process that was killed does not end it.
+func (s streak) stands(now time.Time) bool { return !s.Since.IsZero() && now.Sub(s.Last) <= streakGap }
+
+// sentence is what a person reads while it lasts.
+func (s streak) sentence(connection string, phase bridge.Phase) string {
+	look := "doctor " + connection
+	if s.Store {
+		look = "make the state directory, and the age identity if there is one, readable and writable"
+	}
+	return fmt.Sprintf("%s does not get on in phase %s since %s: %s; it goes on by itself as soon as this works; next: %s.",
+		connection, phase, day(s.Since), s.Text, look)
+}
+
+// waiting is the reason that fits. There is none for a cloud that does not answer.
+func (s streak) waiting() Waiting {
+	if s.Store {
+		return StoreUnavailable
+	}
+	return notWaiting
 }
 
 // giveUp ends a rotation by which nothing was saved to Entra.
@@ -108,6 +199,7 @@ func (r *run) block(ctx context.Context, stuck *impasse) error {
 	r.say("blocked: %s: %s", stuck.reason, stuck.detail)
 	r.log.Error("rotation blocked", "connection", r.connection.Name, "phase", rot.Phase, "reason", string(stuck.reason), "sentence", text)
 	at := time.Now().UTC()
+	r.doubt = doubt{}
 	return r.write(ctx, func(rec *record) {
 		rec.Rotation.Waiting = notWaiting
 		rec.Rotation.Blocked = &block{Reason: stuck.reason, Sentence: text, At: at}

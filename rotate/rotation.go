@@ -45,6 +45,7 @@ type rotation struct {
 	Waiting  Waiting   `json:"waiting,omitempty"`
 	Standing time.Time `json:"standing,omitzero"` // since when the job stands still; zero: it runs
 	Blocked  *block    `json:"blocked,omitempty"`
+	Failing  streak    `json:"failing,omitzero"` // what keeps it from getting on; zero: nothing
 
 	Steps []bridge.RotationStep `json:"steps,omitempty"`
 }

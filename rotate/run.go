@@ -142,6 +142,7 @@ func (r *run) flush(rec *record) {
 	if rec.Rotation != nil {
 		steps := append(rec.Rotation.Steps, r.unwritten...)
 		rec.Rotation.Steps = steps[max(0, len(steps)-stepsKept):]
+		rec.Rotation.Failing = r.doubt.streak
 	}
 }
 

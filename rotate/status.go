@@ -61,10 +61,12 @@ func (e *Engine) showRotation(status *bridge.RotationStatus, c Connection, rec *
 		return
 	}
 	status.Phase, status.Started, status.Proof, status.Waiting = rot.Phase, rot.Started.Local, rot.Proof.Level, string(rot.Waiting)
-	if !rec.Held.IsZero() {
+	switch failing := rot.Failing; {
+	case !rec.Held.IsZero():
 		status.Waiting = string(Held)
-	}
-	if rot.Waiting == ApprovalNeeded {
+	case failing.stands(time.Now()) && (rot.Waiting != ApprovalNeeded || !failing.Alarmed.IsZero()):
+		status.Waiting, status.Sentence = string(failing.waiting()), failing.sentence(c.Name, rot.Phase)
+	case rot.Waiting == ApprovalNeeded:
 		for _, old := range rot.old() {
 			if old.ID == rot.Asked {
 				status.Sentence = approvalSentence(rec.Connection, rot, old.Token)

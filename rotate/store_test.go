@@ -3,6 +3,7 @@ package rotate
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -227,9 +228,25 @@ func (s *session) Write(ctx context.Context, key string, entry bridge.Secret) er
 	})
 }
 
+// seal makes the vault unreadable for a while.
+func (l *lab) seal(sealed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sealed = sealed
+}
+
+func (l *lab) isSealed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sealed
+}
+
 // Read implements Vault.
 func (s *session) Read(ctx context.Context, key string) (entry bridge.Secret, err error) {
 	err = s.quietly(func() error {
+		if s.lab.isSealed() {
+			return errors.New("permission denied")
+		}
 		entry, err = s.lab.memory.read(key)
 		return err
 	})

@@ -94,6 +94,12 @@ func (a *adviser) aboutRotation() {
 	case !r.Started.IsZero() && a.now.Sub(r.Started) > rotationOverdue:
 		a.add(Warning, "EntraAwsRotationOverdue", "entra-aws-exporter rotation show "+a.Name,
 			"The rotation has been running for %s and is still in phase %s. %s", span(a.now.Sub(r.Started)), r.Phase, r.Sentence)
+	case r.Phase != bridge.PhaseIdle && r.Sentence != "" && (r.Waiting == "" || r.Waiting == "store_unavailable"): // something fails
+		alert := ""
+		if r.Waiting == "store_unavailable" {
+			alert = "EntraAwsRotationBlocked"
+		}
+		a.add(Info, alert, "entra-aws-exporter rotation show "+a.Name, "%s", r.Sentence)
 	case r.Phase == bridge.PhaseIdle && !r.Due.IsZero() && a.now.Sub(r.Due) > rotationOverdue:
 		a.add(Warning, "EntraAwsRotationOverdue", "entra-aws-exporter rotation start "+a.Name,
 			"A rotation has been due for %s and none has run. Check that Alertmanager reaches the webhook, or start it by hand.", span(a.now.Sub(r.Due)))

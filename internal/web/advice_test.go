@@ -105,6 +105,10 @@ func TestAdvice(t *testing.T) {
 			"critical: corp is blocked: dead. [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
 		{"approval", Connection{Rotation: Rotation{Phase: bridge.PhaseRetire, Waiting: "approval", Sentence: "corp waits for leave to delete."}}, []string{
 			"warning: corp waits for leave to delete. [entra-aws-exporter rotation show corp] (EntraAwsRotationNeedsApproval)"}},
+		{"does not get on", Connection{Rotation: Rotation{Phase: bridge.PhaseVerify, Started: in(0), Sentence: "corp does not get on."}}, []string{
+			"info: corp does not get on. [entra-aws-exporter rotation show corp] ()"}},
+		{"no state directory", Connection{Rotation: Rotation{Phase: bridge.PhaseVerify, Started: in(0), Waiting: "store_unavailable", Sentence: "corp: no space."}}, []string{
+			"info: corp: no space. [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
 		{"overdue, never begun", Connection{Rotation: Rotation{Mode: bridge.RotationDryRun, Phase: bridge.PhaseIdle, Due: in(-9)}}, []string{
 			"warning: A rotation has been due for 8 days and none has run. Check that Alertmanager reaches the webhook, or start it by hand. [entra-aws-exporter rotation start corp] (EntraAwsRotationOverdue)"}},
 		{"overdue, running", Connection{Rotation: Rotation{Phase: bridge.PhaseVerify, Started: in(-9), Sentence: "Wait."}}, []string{

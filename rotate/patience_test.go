@@ -1,0 +1,83 @@
+package rotate
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"entra-aws-exporter/internal/bridge"
+)
+
+// ail lets every call of this name go wrong like this for a while.
+func (l *lab) ail(name string, f fault, during time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.named = map[string]fault{name: f}
+	time.AfterFunc(during, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.named = nil
+	})
+}
+
+// TestTroubleThatLastsIsTold: after the plan a rotation goes on trying for ever, and says
+// what keeps it from getting on: each kind once, and after an hour where an operator looks.
+func TestTroubleThatLastsIsTold(t *testing.T) {
+	const half = 3 * time.Hour
+	for _, test := range []struct {
+		name     string
+		trouble  func(*lab)
+		waiting  Waiting
+		sentence string
+		told     []string
+	}{
+		{
+			"a cloud", func(l *lab) {
+				l.ail("graph.job", throttled, half)
+				time.AfterFunc(half+time.Second, func() { l.ail("graph.job", refused, half) })
+			}, notWaiting,
+			"corp does not get on in phase retire since 2000-01-01 01:03: graph.job: other: 400 BadRequest; " +
+				"it goes on by itself as soon as this works; next: doctor corp.",
+			[]string{"step=graph.job: throttled: 429 until the deadline; trying again", "step=graph.job: other: 400 BadRequest; trying again"},
+		},
+		{
+			"the vault", func(l *lab) {
+				l.seal(true)
+				time.AfterFunc(2*half, func() { l.seal(false) })
+			}, StoreUnavailable,
+			"corp does not get on in phase retire since 2000-01-01 01:03: reading the vault entry ROTATION-1: permission denied; " +
+				"it goes on by itself as soon as this works; next: make the state directory, and the age identity if there is one, readable and writable.",
+			[]string{"step=reading the vault entry ROTATION-1: permission denied; trying again"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := usual()
+			s.hands = map[string]func(*lab){"graph.log#1": test.trouble}
+			var shown []bridge.RotationStatus
+			s.until = func(l *lab, ses *session) bool {
+				if status := ses.engine.Status(l.at.Name); strings.Contains(status.Sentence, "does not get on") {
+					shown = append(shown, status)
+				}
+				return l.isOver(ses)
+			}
+			must(t, s, "done", noGap, func(t *testing.T, o outcome) {
+				story := o.lab.readable(o.lab.story())
+				if n := strings.Count(story, "rotation does not get on"); n < 4 || n > 6 {
+					t.Errorf("told %d times in six hours, want about every hour", n)
+				}
+				for _, step := range test.told {
+					if n := strings.Count(story, step); n != 1 {
+						t.Errorf("%q stands %d times in the story", step, n)
+					}
+				}
+				if len(shown) < 30 {
+					t.Fatalf("shown %d times, looking every ten minutes for six hours", len(shown))
+				}
+				last := shown[len(shown)-1]
+				if got := o.lab.readable(last.Sentence); got != test.sentence || last.Waiting != string(test.waiting) {
+					t.Errorf("waiting %q\n%s\nwant %q\n%s", last.Waiting, got, test.waiting, test.sentence)
+				}
+			})
+		})
+	}
+}
