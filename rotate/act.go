@@ -27,6 +27,7 @@ type act struct {
 	Unsent   bool           `json:"unsent,omitempty"` // it was too late to make the call
 	Error    string         `json:"error,omitempty"`
 	Reason   bridge.Reason  `json:"reason,omitempty"`
+	Bad      bool           `json:"bad,omitempty"` // of a PUT: Entra's own test of it was bad to the end of its time
 	Mark     time.Time      `json:"mark,omitzero"` // of a start: when the quarantine began that it was to end
 }
 

@@ -81,3 +81,52 @@ func TestTroubleThatLastsIsTold(t *testing.T) {
 		})
 	}
 }
+
+// TestTheSwitchGivesInOnWhatLasts: an error that may pass has an hour to do so, and only a
+// test that was made speaks against a token.
+func TestTheSwitchGivesInOnWhatLasts(t *testing.T) {
+	const tokens = "tokens: OLD (created 1999-01-21 00:00, expires 2000-01-21 00:00) and NEW1 (created 2000-01-01 00:10, expires 2000-12-31 00:10); "
+	const next = tokens + "next: test the connection in Entra, then rotation reset corp."
+	for _, test := range []struct {
+		name, call string
+		fault      fault
+		lasts      time.Duration
+		ending     string
+		puts       int // at most
+		sentence   string
+	}{
+		{"a save without an answer, for fifty minutes", "graph.put", answerLost, 50 * time.Minute, "done", 12, ""},
+		{"a save without an answer, for ever", "graph.put", answerLost, 99 * time.Hour, "blocked switch_failed", 12,
+			"corp is blocked in phase switch (switch_failed): token NEW1 was sent to Entra 11 times and no save was confirmed, the last answer was: " +
+				"graph.put: timeout: no answer; the old token's value is not known; " + next},
+		{"a save that is refused, for fifty minutes", "graph.put", throttled, 50 * time.Minute, "done", 12, ""},
+		{"a save that is refused, for ever", "graph.put", throttled, 99 * time.Hour, "blocked switch_failed", 12,
+			"corp is blocked in phase switch (switch_failed): token NEW1 could not be saved to Entra, which keeps what it has: " +
+				"graph.put: throttled: 429 until the deadline; " + next},
+		{"a test without a verdict, for fifty minutes", "graph.test", throttled, 50 * time.Minute, "done", 2, ""},
+		{"a test without a verdict, for ever", "graph.test", throttled, 99 * time.Hour, "blocked switch_failed", 1,
+			"corp is blocked in phase switch (switch_failed): token NEW1 was saved to Entra and could not be tested: " +
+				"graph.test: throttled: 429 until the deadline; " + next},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := usual()
+			var saving, over time.Time
+			s.hands = map[string]func(*lab){"scim.probe#3": func(l *lab) { // right before the first save
+				saving = time.Now()
+				l.ail(test.call, test.fault, test.lasts)
+			}}
+			s.every = func(*lab, string) { over = time.Now() }
+			must(t, s, test.ending, noGap, func(t *testing.T, o outcome) {
+				if o.lab.counts["graph.put"] > test.puts {
+					t.Errorf("saved %d times, want at most %d", o.lab.counts["graph.put"], test.puts)
+				}
+				if got := o.lab.readable(o.status.Sentence); got != test.sentence {
+					t.Errorf("%s\nwant\n%s", got, test.sentence)
+				}
+				if took := over.Sub(saving); took < time.Hour {
+					t.Errorf("it gave in after %s", took)
+				}
+			})
+		})
+	}
+}

@@ -71,7 +71,7 @@ func (r *run) askFor(ctx context.Context, old planned) error {
 func (r *run) retire(ctx context.Context, job bridge.Job, old planned) (bridge.Phase, error) {
 	put, _ := r.rotation().lastPut()
 	if put.Why != putAgain || !put.done() || r.passed(put.Answered.Local) > storedFresh {
-		if put.Why == putAgain && !put.done() && len(r.rotation().failedPuts(putAgain)) >= savePuts {
+		if put.Why == putAgain && !put.done() && r.savingFails(r.rotation().failedPuts(putAgain)) {
 			return "", blocked(refusal(put), "token %s could not be saved once more before the old one goes: %s", r.rotation().newID(), put.Error)
 		}
 		if err := r.put(ctx, r.rotation().newID(), putAgain); err != nil {

@@ -23,7 +23,7 @@ const (
 	storedAfter = 2 * time.Minute  // after the PUT, for the last of them
 	storedFor   = 15 * time.Minute // how long a PUT may take to show
 	storedPuts  = 3                // PUTs that were answered 2xx and did not show
-	savePuts    = 6                // PUTs that were refused, or got no answer
+	savePuts    = 6                // PUTs in a row that were refused, or got no answer, over errorLasts
 )
 
 // switchPhase saves the new token to Entra and waits until Entra's own test of what it
@@ -34,7 +34,7 @@ func switchPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if tried && rot.Want == "" && rot.Proof.Put == last.Number {
 		return bridge.PhaseResume, nil
 	}
-	if !tried || rot.Want != "" || last.Why == putAgain || !last.done() || r.passed(last.Answered.Local) >= storedFor {
+	if !tried || rot.Want != "" || last.Why == putAgain || !last.done() || last.Bad {
 		if err := r.maySaveAgain(ctx); err != nil {
 			return "", err
 		}
@@ -62,38 +62,57 @@ func switchPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 // place if the vault has it.
 func (r *run) maySaveAgain(ctx context.Context) error {
 	rot := r.rotation()
-	var answered, refused, unanswered int
-	var last act
+	var answered, unanswered int
+	var failed []act // since the last 2xx
 	for _, put := range rot.Puts {
 		switch {
 		case put.Why == putAgain || put.Why == putBack || put.Round != rot.Round:
 		case put.done():
 			answered++
-		case put.refused():
-			refused++
-			last = put
+			failed = nil
 		default:
-			unanswered++
-			last = put
+			failed = append(failed, put)
+			if !put.refused() {
+				unanswered++
+			}
 		}
 	}
-	more := rot.Rescues + rot.Renewed
-	if answered < storedPuts+more && refused+unanswered < savePuts+more {
+	bad := answered >= storedPuts+rot.Rescues+rot.Renewed
+	if !bad && !r.savingFails(failed) {
 		return nil
 	}
-	if answered+unanswered == 0 {
-		return blocked(refusal(last), "token %s could not be saved to Entra, which keeps what it has: %s", rot.newID(), last.Error)
+	token := "token " + rot.newID()
+	if !bad && answered+unanswered == 0 {
+		last := failed[len(failed)-1]
+		return blocked(refusal(last), "%s could not be saved to Entra, which keeps what it has: %s", token, last.Error)
 	}
 	back, err := r.putOldBack(ctx)
 	if err != nil {
 		return err
 	}
-	reason := SwitchFailed
-	if rot.Rescues > 0 || rot.Plan.Dead || rot.deletedOld() {
-		reason = EntraHoldsDeadToken
+	if bad {
+		return surely(r.notSaved(), "%s was saved to Entra %d times and Entra's own test of it stays bad; %s", token, answered, back)
 	}
-	return surely(reason, "token %s was saved to Entra %d times and Entra's own test of it stays bad; %s",
-		rot.newID(), answered+unanswered, back)
+	return surely(r.notSaved(), "%s was sent to Entra %d times and no save was confirmed, the last answer was: %s; %s",
+		token, len(failed), failed[len(failed)-1].Error, back)
+}
+
+// savingFails tells whether attempts to save have failed often, and for long, enough to
+// give in.
+func (r *run) savingFails(failed []act) bool {
+	if len(failed) < savePuts {
+		return false
+	}
+	first, last := failed[0], failed[len(failed)-1]
+	return last.Intent.Local.Sub(first.Intent.Local)*r.pace >= errorLasts
+}
+
+// notSaved is what it means that the new token cannot be brought to work in Entra.
+func (r *run) notSaved() Blocked {
+	if rot := r.rotation(); rot.Rescues > 0 || rot.Plan.Dead || rot.deletedOld() {
+		return EntraHoldsDeadToken
+	}
+	return SwitchFailed
 }
 
 // putBackEnds stops a rotation that has put another token back: what Entra uses from
@@ -126,7 +145,7 @@ func refusal(put act) Blocked {
 // putOldBack saves a planned token whose value the vault has and AWS accepts.
 func (r *run) putOldBack(ctx context.Context) (string, error) {
 	rot := r.rotation()
-	if failed := rot.failedPuts(putBack); len(failed) >= savePuts {
+	if failed := rot.failedPuts(putBack); r.savingFails(failed) {
 		return "the old token could not be put back: " + failed[len(failed)-1].Error, nil
 	}
 	for _, old := range rot.old() {
@@ -210,9 +229,20 @@ func (r *run) put(ctx context.Context, tokenID, why string) error {
 	}
 	r.say("saved token %s to Entra (%s): %s", tokenID, why, outcomeText(a))
 	if !a.done() {
-		return r.wait(ctx, time.Minute, Settling)
+		return r.wait(ctx, time.Minute<<min(r.rotation().failedLast()-1, 3), Settling)
 	}
 	return nil
+}
+
+// failedLast counts the attempts to save since the last one that was answered 2xx.
+func (r *rotation) failedLast() int {
+	failed := 0
+	for _, put := range r.Puts {
+		if failed++; put.done() || put.Round != r.Round {
+			failed = 0
+		}
+	}
+	return failed
 }
 
 func outcomeText(a act) string {
@@ -231,19 +261,23 @@ func (r *run) graphMoment() time.Time {
 }
 
 // stored waits for proof level one: a PUT that was answered 2xx, then Entra's own test
-// of what it has saved good twice. False: not within its time.
+// of what it has saved good twice. False: the test is bad when its time is over, or the
+// PUT was not answered. A test that does not take place says nothing about the PUT, which
+// is not made again for it.
 func (r *run) stored(ctx context.Context) (bool, error) {
 	put, _ := r.rotation().lastPut()
 	if !put.done() {
 		return false, nil
 	}
 	var firstGood time.Time
-	for r.passed(put.Answered.Local) < storedFor {
+	for {
 		verdict, err := r.saved(ctx)
 		if err != nil {
-			return false, err
+			return false, r.untested(put, err)
 		}
-		switch {
+		switch late := r.passed(put.Answered.Local) >= storedFor; {
+		case verdict != bridge.VerdictGood && late:
+			return false, r.write(ctx, func(rec *record) { rec.Rotation.Puts[put.Number-1].Bad = true })
 		case verdict != bridge.VerdictGood:
 			firstGood = time.Time{}
 		case firstGood.IsZero():
@@ -255,7 +289,15 @@ func (r *run) stored(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	return false, nil
+}
+
+// untested is what it means that Entra's own test of a save does not take place: if that
+// lasts, a person must test it.
+func (r *run) untested(put act, err error) error {
+	if impasseOf(err) != nil {
+		return err
+	}
+	return doubted(r.notSaved(), "token %s was saved to Entra and could not be tested: %s", put.TokenID, err)
 }
 
 func (r *run) journalStored(ctx context.Context, put act) error {
