@@ -101,17 +101,30 @@ func BlockedReasons() []Blocked {
 
 // sentence is what the person on call reads.
 func sentence(connection string, phase bridge.Phase, reason Blocked, detail string, tokens []bridge.Token) string {
-	return fmt.Sprintf("%s is blocked in phase %s (%s): %s; tokens: %s; next: %s.",
-		connection, phase, reason, detail, datedAll(tokens), strings.ReplaceAll(next[reason], "CONNECTION", connection))
+	return sentenceWith(connection, phase, reason, detail, tokens, next[reason])
 }
+
+// sentenceWith is sentence with another command than is usual for the reason.
+func sentenceWith(connection string, phase bridge.Phase, reason Blocked, detail string, tokens []bridge.Token, command string) string {
+	return fmt.Sprintf("%s is blocked in phase %s (%s): %s; tokens: %s; next: %s.",
+		connection, phase, reason, detail, datedAll(tokens), strings.ReplaceAll(command, "CONNECTION", connection))
+}
+
+// What a person may do where the reason alone does not tell.
+const (
+	nextWithoutToken = "generate a token at AWS by hand now (if both slots are taken, first delete one by its id, an expired one if there is), " + //nolint:gosec // words, not a secret
+		"enter it in Entra, then rotation adopt CONNECTION --in-use ID"
+	nextSignIn = "renew the sign-in that this names, at Entra or at AWS (doctor CONNECTION tries both), then rotation reset CONNECTION"
+)
 
 // impasse is the error by which a phase says that it needs a person. The engine asks
 // the phase again before it believes it, so a single bad answer never blocks.
 type impasse struct {
 	reason Blocked
 	detail string
-	slow   bool // may pass by itself: must last an hour to be believed
-	sure   bool // asking again could only do harm
+	next   string // the command, if it is not the reason's
+	slow   bool   // may pass by itself: must last an hour to be believed
+	sure   bool   // asking again could only do harm
 }
 
 func (e *impasse) Error() string { return string(e.reason) + ": " + e.detail }
@@ -130,6 +143,12 @@ func surely(reason Blocked, format string, args ...any) error {
 // doubted is an impasse that may pass by itself.
 func doubted(reason Blocked, format string, args ...any) error {
 	return &impasse{reason: reason, detail: fmt.Sprintf(format, args...), slow: true}
+}
+
+// withoutToken is the impasse of an Entra that holds a dead token when there is none whose
+// value could be entered.
+func withoutToken(format string, args ...any) error {
+	return &impasse{reason: EntraHoldsDeadToken, detail: fmt.Sprintf(format, args...), next: nextWithoutToken}
 }
 
 // impasseOf returns the impasse that an error amounts to; nil when waiting may help for ever.
@@ -153,7 +172,11 @@ func impasseOf(err error) *impasse {
 	if !known {
 		return nil
 	}
-	return &impasse{reason: reason, detail: err.Error(), slow: true}
+	stuck = &impasse{reason: reason, detail: err.Error(), slow: true}
+	if reason == OwnCredentialExpiring { // it may be either cloud's
+		stuck.next = nextSignIn
+	}
+	return stuck
 }
 
 // Waiting is why a rotation waits. All but approval and held pass by themselves.

@@ -249,3 +249,62 @@ func (l *lab) readable(text string) string {
 	text = strings.ReplaceAll(text, l.at.JobID, "JOB")
 	return rotationID.ReplaceAllString(text, "ROTATION")
 }
+
+// signedOut is a token service whose sign-in AWS refuses.
+type signedOut struct{ TokenService }
+
+func (signedOut) ListTokens(context.Context) (bridge.TokenList, error) {
+	return bridge.TokenList{}, &bridge.Error{
+		Reason: bridge.ReasonAuth, Op: "listing the SCIM tokens of corp", Unsent: true,
+		Detail: "cannot assume arn:aws:iam::1:role/exporter: AccessDenied: no", Advice: "check aws.role_arn",
+	}
+}
+
+// TestWhatToDoNextFitsTheCase: where one reason has several causes, the sentence does not
+// send anybody after the wrong one.
+func TestWhatToDoNextFitsTheCase(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*scenario)
+		ending string
+		want   []string // in the sentence
+	}{
+		{
+			"the sign-in to AWS is refused", func(s *scenario) {
+				s.prepare = func(l *lab) {
+					l.connections = func(c Connection) []Connection {
+						c.Clouds.Tokens = signedOut{c.Clouds.Tokens}
+						return []Connection{c}
+					}
+				}
+			}, "blocked own_credential_expiring",
+			[]string{
+				"(own_credential_expiring): listing the SCIM tokens of corp: auth: cannot assume arn:aws:iam::1:role/exporter: AccessDenied: no (check aws.role_arn); ",
+				"next: renew the sign-in that this names, at Entra or at AWS (doctor corp tries both), then rotation reset corp.",
+			},
+		},
+		{
+			"Entra holds a dead token, and there is no other", func(s *scenario) {
+				s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { deleteByHand(l, newest(l)) }}
+				s.named = map[string]fault{"aws.create#2": refused}
+			}, "blocked entra_holds_dead_token",
+			[]string{
+				"(entra_holds_dead_token): Entra's saved token is refused, and no other could be made: ",
+				"next: generate a token at AWS by hand now (if both slots are taken, first delete one by its id, an expired one if there is), " +
+					"enter it in Entra, then rotation adopt corp --in-use ID.",
+			},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := usual()
+			test.change(&s)
+			must(t, s, test.ending, func(t *testing.T, o outcome) {
+				for _, want := range test.want {
+					if got := o.lab.readable(o.status.Sentence); !strings.Contains(got, want) {
+						t.Errorf("%s\nwant in it\n%s", got, want)
+					}
+				}
+			})
+		})
+	}
+}

@@ -97,7 +97,7 @@ func (r *run) create(ctx context.Context, name string) (bridge.Phase, error) {
 // Entra is without a valid one.
 func (r *run) notCreated(ctx context.Context, why string) (bridge.Phase, error) {
 	if r.rotation().putAttempted() {
-		return "", blocked(EntraHoldsDeadToken, "Entra's saved token is refused, and no other could be made: %s", why)
+		return "", withoutToken("Entra's saved token is refused, and no other could be made: %s", why)
 	}
 	return r.end(ctx, bridge.EndingAborted, why, func(rec *record) { rec.Attempts++ })
 }

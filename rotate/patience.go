@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -195,7 +196,7 @@ func (r *run) block(ctx context.Context, stuck *impasse) error {
 		return nil // a person was quicker
 	}
 	rot := r.rotation()
-	text := sentence(r.connection.Name, rot.Phase, stuck.reason, stuck.detail, r.tokens())
+	text := sentenceWith(r.connection.Name, rot.Phase, stuck.reason, stuck.detail, r.tokens(), cmp.Or(stuck.next, next[stuck.reason]))
 	r.say("blocked: %s: %s", stuck.reason, stuck.detail)
 	r.log.Error("rotation blocked", "connection", r.connection.Name, "phase", rot.Phase, "reason", string(stuck.reason), "sentence", text)
 	at := time.Now().UTC()

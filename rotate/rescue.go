@@ -21,11 +21,11 @@ func (r *run) rescue(ctx context.Context) (bridge.Phase, error) {
 	}
 	switch {
 	case rec.Budget.rescuesSpent(r.aws.now()):
-		reason := EntraHoldsDeadToken
-		if usable != nil {
-			reason = SwitchReverted
+		const spent = "Entra's own test of the saved credentials fails although they were mended %d times"
+		if usable == nil {
+			return "", withoutToken(spent+", and no token is left whose value is known", rot.Rescues)
 		}
-		return "", blocked(reason, "Entra's own test of the saved credentials fails although they were mended %d times", rot.Rescues)
+		return "", blocked(SwitchReverted, spent, rot.Rescues)
 	case usable != nil && usable.ID == rot.newID():
 		r.say("rescue: saving token %s to Entra once more", usable.ID)
 		return bridge.PhaseSwitch, r.beginRescue(ctx, func(rec *record) { rec.Rotation.Want = putRescue })
@@ -48,7 +48,7 @@ func (r *run) rescue(ctx context.Context) (bridge.Phase, error) {
 			rec.Rotation.Want = putRescue
 		})
 	default:
-		return "", blocked(EntraHoldsDeadToken, "Entra's own test of the saved credentials fails, and no token is left whose value is known")
+		return "", withoutToken("Entra's own test of the saved credentials fails, and no token is left whose value is known")
 	}
 }
 
