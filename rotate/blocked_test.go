@@ -294,6 +294,25 @@ func TestWhatToDoNextFitsTheCase(t *testing.T) {
 					"enter it in Entra, then rotation adopt corp --in-use ID.",
 			},
 		},
+		{
+			"the new token cannot be tested for lack of a permission", func(s *scenario) {
+				s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) { l.deny(world.WriteSynchronization) }}
+			}, "blocked permission",
+			[]string{"in phase test (permission): testing the connection: permission: Authorization_RequestDenied; ", "next: doctor corp, grant what it names"},
+		},
+		{
+			"the application was led elsewhere before the test", func(s *scenario) {
+				s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) {
+					l.person(func(w *world.World) error {
+						return w.PutSecrets(world.By(world.ActorPerson), l.at.EntraTenantID, l.at.ServicePrincipalID, []world.Secret{
+							{Key: bridge.CredentialKeyBaseAddress, Value: "https://scim.us-east-1.amazonaws.com/another/scim/v2"},
+							{Key: bridge.CredentialKeySecretToken, Value: w.TokenValue(l.at.TokenIDs[0])},
+						})
+					})
+				}}
+			}, "blocked wrong_target",
+			[]string{"in phase test (wrong_target): the application provisions to another Tenant URL", "next: correct service_principal_id"},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := usual()

@@ -84,8 +84,8 @@ func (r *run) tryTwice(ctx context.Context, value bridge.Secret) (bool, finding,
 				return false, finding{}, err
 			}
 		}
-		if good, found := r.try(ctx, value); !good {
-			return false, found, nil
+		if good, found, err := r.try(ctx, value); !good {
+			return false, found, err
 		}
 	}
 	return true, finding{}, nil
@@ -100,27 +100,30 @@ func (r *run) sinceCreated() time.Duration {
 }
 
 // try asks AWS whether it takes the value, and Entra whether it gets through with it.
-// One of the two may be unable to tell, not both.
-func (r *run) try(ctx context.Context, value bridge.Secret) (bool, finding) {
+// One of the two may be unable to tell, not both. An error is an impasse, which has nothing
+// to do with the token.
+func (r *run) try(ctx context.Context, value bridge.Secret) (bool, finding, error) {
 	verdict, detail := r.probe(ctx, value)
 	if verdict == rejected {
-		return false, finding{NewTokenRejected, "AWS does not accept it: " + detail}
+		return false, finding{NewTokenRejected, "AWS does not accept it: " + detail}, nil
 	}
 	if !r.rotation().Plan.Control {
-		return verdict == accepted, finding{EndpointRefusesEntra, "nobody can tell whether it works: Entra's inline test is no evidence, and " + detail}
+		return verdict == accepted, finding{EndpointRefusesEntra, "nobody can tell whether it works: Entra's inline test is no evidence, and " + detail}, nil
 	}
 	inline, err := r.inlineVerdict(ctx, value)
 	switch {
+	case impasseOf(err) != nil:
+		return false, finding{}, err
 	case err != nil:
-		return false, finding{EndpointRefusesEntra, "Entra's test did not take place: " + err.Error()}
+		return false, finding{EndpointRefusesEntra, "Entra's test did not take place: " + err.Error()}, nil //nolint:nilerr // it is in the finding, and may pass
 	case inline == rejected && verdict == accepted && r.rotation().Plan.Dead:
-		return true, finding{} // it may have tested what is saved; there is nothing to lose
+		return true, finding{}, nil // it may have tested what is saved; there is nothing to lose
 	case inline == rejected && verdict == accepted:
-		return false, finding{EndpointRefusesEntra, "AWS accepts it from here, but Entra's test of the endpoint with it fails"}
+		return false, finding{EndpointRefusesEntra, "AWS accepts it from here, but Entra's test of the endpoint with it fails"}, nil
 	case inline == rejected:
-		return false, finding{NewTokenRejected, "Entra's test with it fails, and " + detail}
+		return false, finding{NewTokenRejected, "Entra's test with it fails, and " + detail}, nil
 	default:
-		return true, finding{}
+		return true, finding{}, nil
 	}
 }
 
