@@ -229,7 +229,7 @@ func (r *run) put(ctx context.Context, tokenID, why string) error {
 	}
 	r.say("saved token %s to Entra (%s): %s", tokenID, why, outcomeText(a))
 	if !a.done() {
-		return r.wait(ctx, time.Minute<<min(r.rotation().failedLast()-1, 3), Settling)
+		return r.wait(ctx, time.Minute<<min(max(r.rotation().failedLast()-1, 0), 3), Settling)
 	}
 	return nil
 }
