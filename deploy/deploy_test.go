@@ -298,6 +298,41 @@ func TestAlertmanagerNamesAlerts(t *testing.T) {
 	}
 }
 
+// TestDueHoldsBackOnlyWhereItRotates: of the two rules of RotationDue, the warning about
+// the expiry is held back by the one under which a rotation begins by itself.
+func TestDueHoldsBackOnlyWhereItRotates(t *testing.T) {
+	var config struct {
+		Inhibit []struct {
+			Source []string `yaml:"source_matchers"`
+			Target []string `yaml:"target_matchers"`
+		} `yaml:"inhibit_rules"`
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "alertmanager/alertmanager.yml")), &config); err != nil {
+		t.Fatal(err)
+	}
+	var expressions []string
+	for _, inhibition := range config.Inhibit {
+		if !slices.Equal(inhibition.Target, []string{`alertname="EntraAwsScimTokenExpiringSoon"`}) ||
+			!slices.Contains(inhibition.Source, `alertname="EntraAwsScimTokenRotationDue"`) {
+			continue
+		}
+		for _, rule := range rules(t) {
+			carries := func(matcher string) bool {
+				name, value, _ := strings.Cut(matcher, "=")
+				return strings.Trim(value, `"`) == rule.Labels[name] || name == "alertname" && strings.Trim(value, `"`) == rule.Alert
+			}
+			if !slices.ContainsFunc(inhibition.Source, func(matcher string) bool { return !carries(matcher) }) {
+				expressions = append(expressions, rule.Expr)
+			}
+		}
+	}
+	const rotates = "and on (connection)\n" +
+		`  max by (connection) (last_over_time(entra_aws_rotation_info{mode="enabled",issuer="console_api"}[15m]))`
+	if len(expressions) != 1 || !strings.Contains(expressions[0], rotates) {
+		t.Errorf("EntraAwsScimTokenExpiringSoon is held back by %q, want the one rule with\n%s", expressions, rotates)
+	}
+}
+
 // TestEveryAlertIsTested: each name stands in a test of promtool's of its own, and in the
 // one in which exporters come and go.
 func TestEveryAlertIsTested(t *testing.T) {

@@ -142,6 +142,43 @@ func shape(t *testing.T, document string) any {
 	return of(value)
 }
 
+// TestWarnedWhereNothingRotates: a rotation that is due stands for the warning about the
+// expiry only where it begins by itself.
+func TestWarnedWhereNothingRotates(t *testing.T) {
+	t.Parallel()
+	webhook, people := record(t, ""), record(t, "")
+	am := startAlertmanager(t, t.TempDir(), webhook.URL+webhookPath, people.URL, "token")
+	due := map[string]string{"alertname": "EntraAwsScimTokenRotationDue", "severity": "info", "rotate": "scim-token", "connection": "rehearsing"}
+	am.receive(due)
+	due["connection"], due["mode"], due["issuer"] = "rotating", "enabled", "console_api"
+	am.receive(due)
+	eventually(t, time.Minute, "the webhook hears of both", func() string {
+		if len(webhook.posted(`"connection":"rehearsing"`)) == 0 || len(webhook.posted(`"connection":"rotating"`)) == 0 {
+			return "not yet"
+		}
+		return ""
+	})
+	for _, connection := range []string{"rotating", "rehearsing"} {
+		am.receive(map[string]string{"alertname": "EntraAwsScimTokenExpiringSoon", "severity": "warning", "connection": connection})
+	}
+	eventually(t, time.Minute, "the one is held back", func() string {
+		held, err := am.alerts("active=false", "inhibited=true")
+		if err != nil || !slices.Equal(held, []string{"EntraAwsScimTokenExpiringSoon rotating"}) {
+			return fmt.Sprint(held, err)
+		}
+		return ""
+	})
+	eventually(t, time.Minute, "people are told of the other", func() string {
+		if len(people.posted("ExpiringSoon", `"connection":"rehearsing"`)) == 0 {
+			return "not yet"
+		}
+		return ""
+	})
+	if told := people.posted("ExpiringSoon", `"connection":"rotating"`); len(told) > 0 {
+		t.Errorf("people are told of what a rotation mends: %s", told[0])
+	}
+}
+
 // TestPair has two Alertmanagers that know nothing of each other, so that both deliver.
 func TestPair(t *testing.T) {
 	t.Parallel()

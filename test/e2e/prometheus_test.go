@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -166,9 +167,9 @@ func (s *server) value(expression string) float64 {
 	return number
 }
 
-// alerts are what an Alertmanager has now, by name and connection.
-func (s *server) alerts() ([]string, error) {
-	response, err := http.Get(s.url + "/api/v2/alerts")
+// alerts are what an Alertmanager has now, by name and connection, all or those in a state.
+func (s *server) alerts(state ...string) ([]string, error) {
+	response, err := http.Get(s.url + "/api/v2/alerts?" + strings.Join(state, "&"))
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +183,23 @@ func (s *server) alerts() ([]string, error) {
 		names = append(names, alert.Labels["alertname"]+" "+alert.Labels["connection"])
 	}
 	return names, nil
+}
+
+// receive gives an Alertmanager an alert, as Prometheus does.
+func (s *server) receive(labels map[string]string) {
+	s.t.Helper()
+	body, err := json.Marshal([]any{map[string]any{"labels": labels}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	response, err := http.Post(s.url+"/api/v2/alerts", "application/json", bytes.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		s.t.Fatalf("Alertmanager answers %s to %s", response.Status, body)
+	}
 }
 
 // recorder keeps what is posted and, with somebody behind it, passes it on.

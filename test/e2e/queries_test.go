@@ -28,6 +28,7 @@ var emptyWhenWell = map[string]string{
 	"EntraAwsProvisioningStopped":           "nobody has paused a job",
 	"EntraAwsRotationBlocked":               "no rotation is blocked",
 	"EntraAwsRotationNeedsApproval":         "the rotation may delete by itself",
+	"EntraAwsScimTokenRotationDue":          "no connection is in dry_run; where an alert rotates, it has data",
 	"EntraAwsSamlCertificateNotTrusted":     "AWS holds the active certificate",
 	"EntraAwsSamlNobodyNotified":            "somebody is notified",
 	"EntraAwsSourceFailing":                 "every source can be read",

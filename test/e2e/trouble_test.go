@@ -19,7 +19,8 @@ func TestTrouble(t *testing.T) {
 	t.Parallel()
 	c := startClouds(t, "demo")
 	config := filepath.Join(c.directory, "config.yaml")
-	write(t, config, withApproval(t, read(t, config), "expiring"))
+	text := with(t, read(t, config), "expiring", "approval: never", "approval: always")
+	write(t, config, with(t, text, "healthy", "mode: enabled", "mode: dry_run, max_age: 7d"))
 	c.quirk("failing_user", "one")
 	c.quirk("extra_keys", "masked")
 	e := c.startExporter(freeAddress(t))
@@ -76,14 +77,14 @@ func troubles(t *testing.T, but ...string) []query {
 	return some
 }
 
-// withApproval lets every deletion of a connection's rotation ask.
-func withApproval(t *testing.T, config, connection string) string {
+// with changes one connection in a config.
+func with(t *testing.T, config, connection, from, to string) string {
 	t.Helper()
 	before, after, found := strings.Cut(config, "- name: "+connection+"\n")
-	if !found {
-		t.Fatalf("no connection %s in the config", connection)
+	if !found || !strings.Contains(after, from) {
+		t.Fatalf("no connection %s in the config, or no %s", connection, from)
 	}
-	return before + "- name: " + connection + "\n" + strings.Replace(after, "approval: never", "approval: always", 1)
+	return before + "- name: " + connection + "\n" + strings.Replace(after, from, to, 1)
 }
 
 // troubleHealthy gives the healthy connection a stopped job whose last cycle is long ago,
