@@ -25,6 +25,7 @@ func readings(c *config.Config, clouds *clouds, events watch.EventStore, log *sl
 			Tenant:   connection.Tenant,
 			Binding:  configured(c, connection),
 			Sources:  switchedOn(connectionSources(connection, clouds.readers[connection.Name])),
+			Without:  unwanted(connection.Intervals),
 			Identity: identity(withoutPolicy(connection), c.Tenant(connection.Tenant), c.HTTPClient),
 		})
 	}
@@ -41,6 +42,12 @@ func readings(c *config.Config, clouds *clouds, events watch.EventStore, log *sl
 // switchedOn leaves out what is never to be read.
 func switchedOn(sources []watch.Source) []watch.Source {
 	return slices.DeleteFunc(sources, func(source watch.Source) bool { return source.Interval == 0 })
+}
+
+// unwanted are the sources of its tenant that a connection does not want.
+func unwanted(intervals config.Intervals) []bridge.Source {
+	ofTenants := []bridge.Source{bridge.SourceEvents, bridge.SourceAppCredentials}
+	return slices.DeleteFunc(ofTenants, func(source bridge.Source) bool { return intervals.Every(source) > 0 })
 }
 
 func connectionSources(connection config.Connection, ends clients) []watch.Source {
@@ -69,18 +76,11 @@ func connectionSources(connection config.Connection, ends clients) []watch.Sourc
 	return append(sources, watch.Certificates(every(bridge.SourceCertificates), ends.application.SigningCertificates, trusted))
 }
 
-// tenantSources are read once per tenant, as often as its most impatient connection
-// wants; not at all if none does.
+// tenantSources are read once per tenant, for those of its connections that want them
+// and as often as the most impatient one wants; not at all if none does.
 func tenantSources(c *config.Config, tenant config.Tenant, clouds *clouds, events watch.EventStore, log *slog.Logger) []watch.Source {
-	every := func(source bridge.Source) (shortest time.Duration) {
-		for _, connection := range c.Connections {
-			interval := connection.Intervals.Every(source)
-			if connection.Tenant == tenant.Name && interval > 0 && (shortest == 0 || interval < shortest) {
-				shortest = interval
-			}
-		}
-		return shortest
-	}
+	connections := slices.DeleteFunc(slices.Clone(c.Connections), func(c config.Connection) bool { return c.Tenant != tenant.Name })
+	every := func(source bridge.Source) time.Duration { return mostOften(connections, source) }
 	client := clouds.tenants[tenant.Name]
 	rotators := rotatorsOf(c, tenant, clouds)
 	sources := []watch.Source{
@@ -93,6 +93,16 @@ func tenantSources(c *config.Config, tenant config.Tenant, clouds *clouds, event
 			log.With("entra_tenant", tenant.Name)))
 	}
 	return sources
+}
+
+// mostOften is how often the most impatient connection wants a source; 0: none wants it.
+func mostOften(connections []config.Connection, source bridge.Source) (shortest time.Duration) {
+	for _, connection := range connections {
+		if interval := connection.Intervals.Every(source); interval > 0 && (shortest == 0 || interval < shortest) {
+			shortest = interval
+		}
+	}
+	return shortest
 }
 
 // rotatorsOf are the stronger identities with which the rotation acts on a tenant's

@@ -49,6 +49,26 @@ func TestSourcesSwitchedOff(t *testing.T) {
 	})
 }
 
+// A source that is read once per tenant is off for each connection that says so.
+func TestSourcesOfATenantSwitchedOffForOneConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp"), world.Healthy("lab")})
+		before, after, _ := strings.Cut(l.read("exporter.yml"), "events: 15s, certificates: 30s, app_credentials: 1m")
+		l.write("exporter.yml", before+"events: 0, certificates: 30s, app_credentials: 0"+after)
+		l.start()
+		time.Sleep(settle)
+		l.series().holds(t, `entra_aws_source_up{connection="lab",source="events"} 1`, `entra_aws_source_up{connection="lab",source="app_credentials"} 1`)
+		for _, source := range []string{"events", "app_credentials"} {
+			if lines := l.series().with("entra_aws_source_", `connection="corp"`, `source="`+source+`"`); len(lines) > 0 {
+				t.Errorf("switched off: %v", lines)
+			}
+		}
+		if lines := l.series().with("entra_aws_provisioning_event", `connection="corp"`); len(lines) > 0 {
+			t.Errorf("counted although the log is not read: %v", lines)
+		}
+	})
+}
+
 // Two connections that turn out to be the same go on being read, and neither rotates.
 func TestTwoConnectionsThatResolveToTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -32,17 +32,6 @@ func newBoard(connections []Connection) *board {
 	return b
 }
 
-// ofTenant returns the places of a tenant's connections.
-func (b *board) ofTenant(tenant string) []int {
-	var places []int
-	for i, snapshot := range b.snapshots {
-		if snapshot.EntraTenant == tenant {
-			places = append(places, i)
-		}
-	}
-	return places
-}
-
 // watch announces a source that is going to be read, before anything runs.
 func (b *board) watch(places []int, source Source) {
 	for _, i := range places {

@@ -17,7 +17,7 @@ type schedule struct {
 	source     Source
 	feeds      []int  // the connections it is read for, as places on the board
 	connection string // the only one it is read for, or
-	tenant     string // the tenant for all of whose connections it is read
+	tenant     string // the tenant for whose connections it is read
 	identity   string // of that connection or tenant
 	log        *slog.Logger
 

@@ -25,7 +25,7 @@ type Source struct {
 	Deadline time.Duration // of one look
 	// Read looks once; bridge.ErrOff: there is nothing to read at the moment. It is given
 	// the latest snapshots of the connections that the source is read for: one, or for a
-	// source of a tenant all of the tenant's.
+	// source of a tenant those of the tenant's that want it.
 	Read func(ctx context.Context, of []bridge.Snapshot) (Reading, error)
 
 	log *eventLog // of the source events: what a reload takes over

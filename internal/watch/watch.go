@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type Connection struct {
 	Tenant  string // the Tenant's name
 	Binding bridge.Binding
 	Sources []Source
+	Without []bridge.Source // of its tenant's, those that are not read for it
 
 	// Identity says what is read and how, in any form: after a reload a connection
 	// whose name and identity are as before keeps its readings and error counters.
@@ -67,12 +69,12 @@ func New(options Options, previous *Watch) *Watch {
 		}
 	}
 	for _, tenant := range options.Tenants {
-		feeds := w.board.ofTenant(tenant.Name)
-		if len(feeds) == 0 {
-			continue // nobody would see it
-		}
 		log := options.Logger.With("entra_tenant", tenant.Name)
 		for _, source := range tenant.Sources {
+			feeds := readFor(options.Connections, tenant.Name, source.Name)
+			if len(feeds) == 0 {
+				continue // nobody would see it
+			}
 			s := newSchedule(w.board, source, feeds, log)
 			s.tenant, s.identity, s.after = tenant.Name, tenant.Identity, resolved[tenant.Name]
 			w.schedules = append(w.schedules, s)
@@ -86,6 +88,17 @@ func New(options Options, previous *Watch) *Watch {
 		s.first = s.resumeAt(spread)
 	}
 	return w
+}
+
+// readFor returns the places of the connections that a source of their tenant is read for.
+func readFor(connections []Connection, tenant string, source bridge.Source) []int {
+	var places []int
+	for i, connection := range connections {
+		if connection.Tenant == tenant && !slices.Contains(connection.Without, source) {
+			places = append(places, i)
+		}
+	}
+	return places
 }
 
 // Run looks until the context is cancelled, and returns when nothing runs any more.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -223,6 +224,48 @@ func TestRefresh(t *testing.T) {
 			t.Error("a throttled source was read out of turn")
 		}
 		w.Refresh("nobody")
+	})
+}
+
+// What a connection does not want of its tenant's is neither shown nor read for it.
+func TestATenantsSourceIsForThoseThatWantIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &jobs{}
+		with := func(corp, lab []bridge.Source) watch.Options {
+			return watch.Options{
+				Connections: []watch.Connection{{Name: "corp", Tenant: "t", Without: corp}, {Name: "lab", Tenant: "t", Without: lab}},
+				Tenants:     []watch.Tenant{{Name: "t", Sources: []watch.Source{credentials(client)}}},
+			}
+		}
+		expect := func(w *watch.Watch, want ...string) {
+			t.Helper()
+			var got []string
+			for _, snapshot := range w.Snapshots() {
+				if status, watched := snapshot.Status(bridge.SourceAppCredentials); watched && status.Up() && len(snapshot.AppCredentials) == 1 {
+					got = append(got, snapshot.Connection)
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("read for %q, want %q", got, want)
+			}
+		}
+		off := []bridge.Source{bridge.SourceAppCredentials}
+		w, stop := start(t, with(nil, off), nil)
+		after(time.Minute)
+		expect(w, "corp")
+		stop()
+		w, stop = start(t, with(off, nil), w) // a reload: the other one wants it
+		after(time.Minute)
+		expect(w, "lab")
+		stop()
+		looks := len(client.times())
+		w, stop = start(t, with(off, off), w)
+		defer stop()
+		after(3 * time.Hour)
+		expect(w)
+		if now := len(client.times()); looks != 2 || now != looks || !w.Ready() {
+			t.Errorf("%d looks and %d for nobody, ready: %v", looks, now-looks, w.Ready())
+		}
 	})
 }
 
