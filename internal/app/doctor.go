@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"entra-aws-exporter/collector"
@@ -20,12 +22,32 @@ const callTimeout = 30 * time.Second
 // check is one call that the configuration needs.
 type check struct {
 	name string
-	try  func(context.Context) (found string, err error)
+	try  attempt
+}
+
+// attempt makes a check's call; bridge.ErrOff: the configuration does not want it, and
+// found says why.
+type attempt func(context.Context) (found string, err error)
+
+// reading is the check of what these sources need; with all of them switched off it is
+// not tried.
+func reading(every func(bridge.Source) time.Duration, name string, try attempt, sources ...bridge.Source) check {
+	names := make([]string, 0, len(sources))
+	for _, source := range sources {
+		if every(source) > 0 {
+			return check{name, try}
+		}
+		names = append(names, string(source))
+	}
+	return check{name, func(context.Context) (string, error) {
+		return "intervals." + strings.Join(names, ", ") + ": 0", bridge.ErrOff
+	}}
 }
 
 // doctor tries what a configuration needs.
 type doctor struct {
 	config    *config.Config
+	meant     []config.Connection
 	clouds    *clouds
 	directory *state.Directory // nil: there is none, or it cannot be used
 	unusable  error            // why it cannot
@@ -42,7 +64,10 @@ func Doctor(ctx context.Context, options Options, only string) error {
 	if only != "" && c.Connection(only) == nil {
 		return fmt.Errorf("no connection %q is configured", only)
 	}
-	d := &doctor{config: c}
+	d := &doctor{config: c, meant: c.Connections}
+	if only != "" {
+		d.meant = []config.Connection{*c.Connection(only)}
+	}
 	d.directory, d.unusable = openState(c.State)
 	if d.clouds, _, err = options.connectWithVault(c, collector.NewRequests().Observe, d.directory, nil); err != nil {
 		return err
@@ -57,14 +82,10 @@ func Doctor(ctx context.Context, options Options, only string) error {
 	}
 	examine("this machine", d.ownChecks())
 	for _, tenant := range c.Tenants {
-		if only == "" || c.Connection(only).Uses(tenant.Name) {
-			examine("tenant "+tenant.Name, d.tenantChecks(tenant))
-		}
+		examine("tenant "+tenant.Name, d.tenantChecks(tenant))
 	}
-	for _, connection := range c.Connections {
-		if only == "" || only == connection.Name {
-			examine("connection "+connection.Name, d.connectionChecks(connection))
-		}
+	for _, connection := range d.meant {
+		examine("connection "+connection.Name, d.connectionChecks(connection))
 	}
 	if failures > 0 {
 		return fmt.Errorf("%d of the checks above failed", failures)
@@ -80,13 +101,16 @@ func run(ctx context.Context, out io.Writer, checks []check) (failures int) {
 			defer cancel()
 			return check.try(ctx)
 		}()
-		if err == nil {
+		switch {
+		case err == nil:
 			fmt.Fprintf(out, "  ok      %-30s %s\n", check.name, found)
-			continue
+		case errors.Is(err, bridge.ErrOff):
+			fmt.Fprintf(out, "  off     %-30s %s\n", check.name, found)
+		default:
+			failures++
+			fmt.Fprintf(out, "  FAILED  %-30s %s\n", check.name, bridge.ReasonOf(err))
+			fmt.Fprintf(out, "          %v\n", err)
 		}
-		failures++
-		fmt.Fprintf(out, "  FAILED  %-30s %s\n", check.name, bridge.ReasonOf(err))
-		fmt.Fprintf(out, "          %v\n", err)
 	}
 	return failures
 }
@@ -104,18 +128,20 @@ func (d *doctor) ownChecks() []check {
 }
 
 func (d *doctor) tenantChecks(tenant config.Tenant) []check {
-	if !d.config.Reads(tenant.Name) {
+	readers := slices.DeleteFunc(slices.Clone(d.meant), func(c config.Connection) bool { return c.Tenant != tenant.Name })
+	if len(readers) == 0 {
 		return nil // what a rotation alone does with it is checked with the connection
 	}
+	every := func(source bridge.Source) time.Duration { return mostOften(readers, source) }
 	client := d.clouds.tenants[tenant.Name]
-	checks := []check{{"sign-in, own credentials", func(ctx context.Context) (string, error) {
+	checks := []check{reading(every, "sign-in, own credentials", func(ctx context.Context) (string, error) {
 		credentials, err := client.AppCredentials(ctx)
 		return count(len(credentials), "credential"), err
-	}}}
+	}, bridge.SourceAppCredentials)}
 	if tenant.Cloud == bridge.CloudChina {
 		return checks
 	}
-	return append(checks, check{"provisioning log", func(ctx context.Context) (string, error) {
+	return append(checks, reading(every, "provisioning log", func(ctx context.Context) (string, error) {
 		entries := 0
 		err := client.Events(ctx, time.Now().Add(-time.Hour), time.Now(), func(bridge.Event) error {
 			entries++
@@ -125,48 +151,52 @@ func (d *doctor) tenantChecks(tenant config.Tenant) []check {
 			return "1 entry of the last hour", err
 		}
 		return fmt.Sprintf("%d entries of the last hour", entries), err
-	}})
+	}, bridge.SourceEvents))
 }
 
 func (d *doctor) connectionChecks(connection config.Connection) []check {
-	reader := d.clouds.readers[connection.Name]
+	reader, every := d.clouds.readers[connection.Name], connection.Intervals.Every
+	bound := []bridge.Source{bridge.SourceTokens, bridge.SourceSCIM} // by AWS's half of the binding
+	if connection.Tokens.Usage == config.UsageCloudTrail {
+		bound = append(bound, bridge.SourceUsage)
+	}
 	checks := []check{
-		{"AWS instance and tenant", func(ctx context.Context) (string, error) {
+		reading(every, "AWS instance and tenant", func(ctx context.Context) (string, error) {
 			binding, err := reader.instance.Binding(ctx)
 			if err != nil && connection.Tokens.ReadFrom == bridge.OriginDeclared && connection.Rotation.Mode == bridge.RotationDisabled {
 				return "not needed: the tokens are declared", nil
 			}
 			return binding.IdentityStoreID + ", " + binding.ProvisioningTenantID, err
-		}},
-		{"SCIM tokens", func(ctx context.Context) (string, error) {
+		}, bound...),
+		reading(every, "SCIM tokens", func(ctx context.Context) (string, error) {
 			list, err := reader.instance.ListTokens(ctx)
 			return fmt.Sprintf("%d of %d slots taken, from %s", len(list.Tokens), bridge.TokenSlots, list.Origin), err
-		}},
-		{"SCIM endpoint", func(ctx context.Context) (string, error) { return probe(ctx, reader) }},
-		{"Entra application and job", func(ctx context.Context) (string, error) {
+		}, bridge.SourceTokens),
+		reading(every, "SCIM endpoint", func(ctx context.Context) (string, error) { return probe(ctx, reader) }, bridge.SourceSCIM),
+		reading(every, "Entra application and job", func(ctx context.Context) (string, error) {
 			binding, err := reader.application.Binding(ctx)
 			return binding.ServicePrincipalID + ", " + binding.JobID, err
-		}},
-		{"provisioning job", func(ctx context.Context) (string, error) {
+		}, bridge.SourceJob),
+		reading(every, "provisioning job", func(ctx context.Context) (string, error) {
 			job, err := reader.application.Job(ctx)
 			return string(job.Status), err
-		}},
-		{"SAML certificates at Entra", func(ctx context.Context) (string, error) {
+		}, bridge.SourceJob),
+		reading(every, "SAML certificates at Entra", func(ctx context.Context) (string, error) {
 			signing, err := reader.application.SigningCertificates(ctx)
 			return count(len(signing.Certificates), "certificate"), err
-		}},
+		}, bridge.SourceCertificates),
 	}
 	if connection.Tokens.Usage == config.UsageCloudTrail {
-		checks = append(checks, check{"CloudTrail", func(ctx context.Context) (string, error) {
+		checks = append(checks, reading(every, "CloudTrail", func(ctx context.Context) (string, error) {
 			calls, err := reader.instance.CallsSince(ctx, time.Now().Add(-time.Hour))
 			return count(len(calls), "SCIM call") + " of the last hour", err
-		}})
+		}, bridge.SourceUsage))
 	}
 	if connection.SAML.AWSCertificates != config.AWSCertificatesNone {
-		checks = append(checks, check{"SAML certificates at AWS", func(ctx context.Context) (string, error) {
+		checks = append(checks, reading(every, "SAML certificates at AWS", func(ctx context.Context) (string, error) {
 			trusted, err := reader.instance.TrustedCertificates(ctx)
 			return count(len(trusted), "certificate"), err
-		}})
+		}, bridge.SourceCertificates))
 	}
 	if connection.Rotation.Mode == bridge.RotationDisabled {
 		return checks

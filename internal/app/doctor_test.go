@@ -42,6 +42,36 @@ func TestDoctor(t *testing.T) {
 	})
 }
 
+// What is switched off is not tried, whatever its permissions.
+func TestDoctorLeavesAloneWhatIsOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp"), world.Healthy("lab")})
+		l.edit("rotation: {mode: enabled, ", "rotation: {mode: disabled, ")
+		before, after, _ := strings.Cut(l.read("exporter.yml"), hasty)
+		l.write("exporter.yml", before+"intervals: {tokens: 0, scim: 0, usage: 0, job: 0, events: 0, certificates: 0, app_credentials: 0}"+after)
+		l.With(func(w *world.World) {
+			w.Deny(world.ActorExporter, world.ReadProvisioningLog, world.DenyMissing)
+			w.Deny(world.ActorExporter, world.ListBearerTokensAction, world.DenySCP)
+		})
+		if corp, want := l.examine("corp"), `tenant tenant-1
+  off     sign-in, own credentials       intervals.app_credentials: 0
+  off     provisioning log               intervals.events: 0
+connection corp
+  off     AWS instance and tenant        intervals.tokens, scim, usage: 0
+  off     SCIM tokens                    intervals.tokens: 0
+  off     SCIM endpoint                  intervals.scim: 0
+  off     Entra application and job      intervals.job: 0
+  off     provisioning job               intervals.job: 0
+  off     SAML certificates at Entra     intervals.certificates: 0
+  off     CloudTrail                     intervals.usage: 0
+  off     SAML certificates at AWS       intervals.certificates: 0
+`; !strings.HasSuffix(corp, want) {
+			t.Errorf("printed:\n%s\nwant at the end:\n%s", corp, want)
+		}
+		expectLines(t, l.examine("lab"), "FAILED  provisioning log ", "FAILED  SCIM tokens ", "2 of the checks above failed")
+	})
+}
+
 // What is missing is named: the permission, and where calls may come from.
 func TestDoctorNamesWhatIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
