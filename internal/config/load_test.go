@@ -177,6 +177,8 @@ func TestCloudEndpointFindsTheRealOnes(t *testing.T) {
 	connection.Tokens.ReadFrom, connection.SAML.AWSCertificates, connection.Tokens.Usage = bridge.OriginDeclared, AWSCertificatesNone, UsageNone
 	connection.AWS.Endpoints.CloudTrail, connection.AWS.Endpoints.IDPCertificates = "", ""
 	expect("") // nothing asks them
+	config.Tenants[0].AWSWebIdentity = &AWSWebIdentity{Region: "eu-central-1"}
+	expect("tenants[0].aws_web_identity") // its STS cannot be replaced
 }
 
 func TestIntervalsCoverEverySource(t *testing.T) {

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -30,16 +29,6 @@ func (c *Config) Connection(name string) *Connection {
 	return nil
 }
 
-// Uses reports whether the connection reads or rotates with a tenant.
-func (c *Connection) Uses(tenant string) bool {
-	return c.Tenant == tenant || c.Rotation.Tenant == tenant
-}
-
-// Reads reports whether any connection reads with a tenant.
-func (c *Config) Reads(tenant string) bool {
-	return slices.ContainsFunc(c.Connections, func(c Connection) bool { return c.Tenant == tenant })
-}
-
 // Every returns how often a source is read; 0: never.
 func (i Intervals) Every(source bridge.Source) time.Duration {
 	return time.Duration(map[bridge.Source]Duration{
@@ -60,6 +49,9 @@ func (c *Config) CloudEndpoint() string {
 		at := fmt.Sprintf("tenants[%d].endpoints.", i)
 		if own := firstOwn([]called{{at + "login", tenant.Endpoints.Login}, {at + "graph", tenant.Endpoints.Graph}}); own != "" {
 			return own
+		}
+		if tenant.AWSWebIdentity != nil { // its STS is always AWS's own
+			return fmt.Sprintf("tenants[%d].aws_web_identity", i)
 		}
 	}
 	for i, connection := range c.Connections {
