@@ -73,7 +73,7 @@ func New(options Options) (*Instance, error) {
 // those of the config, without any call.
 func (i *Instance) ListTokens(ctx context.Context) (bridge.TokenList, error) {
 	if i.options.TokensFrom == bridge.OriginDeclared {
-		list := bridge.TokenList{Origin: bridge.OriginDeclared, Tokens: oldestFirst(append([]bridge.Token{}, i.options.Declared...))}
+		list := bridge.TokenList{Origin: bridge.OriginDeclared, Slots: bridge.TokenSlots, Tokens: oldestFirst(append([]bridge.Token{}, i.options.Declared...))}
 		i.remember(list.Tokens)
 		return list, nil
 	}

@@ -133,7 +133,7 @@ func TestDeclaredTokensMakeNoCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := bridge.TokenList{Origin: bridge.OriginDeclared, Tokens: []bridge.Token{declared[1], declared[0]}}
+	want := bridge.TokenList{Origin: bridge.OriginDeclared, Slots: bridge.TokenSlots, Tokens: []bridge.Token{declared[1], declared[0]}}
 	if diff := cmp.Diff(want, list); diff != "" {
 		t.Error(diff)
 	}
