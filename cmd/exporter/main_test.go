@@ -65,6 +65,39 @@ func TestProblemsBeginWithTheirPlace(t *testing.T) {
 	}
 }
 
+// What serve refuses, check-config refuses: without its CA file the program makes no call.
+func TestCheckConfigNeedsTheCAFile(t *testing.T) {
+	directory := t.TempDir()
+	file, ca := filepath.Join(directory, "config.yml"), filepath.Join(directory, "ca.pem")
+	if err := os.WriteFile(file, []byte(`tenants:
+  - tenant_id: 11111111-1111-1111-1111-111111111111
+    client_id: 22222222-2222-2222-2222-222222222222
+    client_secret_file: config.yml
+connections:
+  - name: corp
+    aws: {region: eu-central-1}
+http_client: {tls_config: {ca_file: ca.pem}}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check := func(command, want string) {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), []string{"--config.file", file, command}, strings.NewReader(""), &stdout, &stderr); code != exitFailed || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%s: exit code %d: %s%s", command, code, stdout.String(), stderr.String())
+		}
+	}
+	for _, command := range []string{"check-config", "serve"} {
+		check(command, file+": http_client: unable to read CA cert: unable to read file "+ca)
+	}
+	if err := os.WriteFile(ca, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"check-config", "serve"} {
+		check(command, file+": http_client: unable to use specified CA cert file "+ca)
+	}
+}
+
 // Who may call the webhook is decided by two files together.
 func TestCheckConfigKnowsTheWebConfig(t *testing.T) {
 	directory := t.TempDir()

@@ -21,8 +21,8 @@ func CheckConfig(options Options, webConfig string) error {
 		return err
 	}
 	nothing := func(string, string) {}
-	if _, err := newClouds(c, nil, nothing, noValue, options.Logger); err != nil {
-		return fmt.Errorf("%s: %w", options.ConfigFile, err)
+	if _, err := options.connect(c, nothing, noValue); err != nil {
+		return err
 	}
 	for _, warning := range c.Warnings() {
 		fmt.Fprintln(options.Stdout, "warning:", warning.String())
