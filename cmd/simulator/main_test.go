@@ -101,7 +101,7 @@ func TestControlCommands(t *testing.T) {
 		{"state", `"quirks": "new_lag=20s"`, exitOK},
 		{"state", `"speed": 2`, exitOK},
 		{"age 300d", "", exitOK},
-		{"age soon", `the simulator refuses: "soon" is not a duration such as 300d or 36h`, exitFailed},
+		{"age soon", `the simulator refuses: "soon" is not a duration such as 300d, 2w or 36h`, exitFailed},
 		{"speed 10", "", exitOK},
 		{"state", `"speed": 10`, exitOK},
 		{"skew --aws 5m", "", exitOK},

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	"entra-aws-exporter/internal/simulator/world"
 )
 
@@ -133,8 +135,16 @@ func (s *Simulator) controlAge(r *http.Request) (any, error) {
 	return nil, nil
 }
 
-// ParseAge reads a duration with days, "300d" or "36h"; a negative one makes younger.
+// ParseAge reads a duration as the exporter's config does, "300d", "2w" or "1d12h", or
+// in fractions, "1.5d"; a negative one makes younger.
 func ParseAge(text string) (time.Duration, error) {
+	amount, negative := strings.CutPrefix(text, "-")
+	if by, err := model.ParseDuration(amount); err == nil {
+		if negative {
+			by = -by
+		}
+		return time.Duration(by), nil
+	}
 	if number, isDays := strings.CutSuffix(text, "d"); isDays {
 		days, err := strconv.ParseFloat(number, 64)
 		if err == nil {
@@ -143,7 +153,7 @@ func ParseAge(text string) (time.Duration, error) {
 	}
 	by, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, fmt.Errorf("%q is not a duration such as 300d or 36h", text)
+		return 0, fmt.Errorf("%q is not a duration such as 300d, 2w or 36h", text)
 	}
 	return by, nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/world"
 )
 
@@ -120,6 +121,23 @@ func TestControl(t *testing.T) {
 	})
 }
 
+func TestParseAge(t *testing.T) {
+	const day = 24 * time.Hour
+	for text, want := range map[string]time.Duration{
+		"300d": 300 * day, "2w": 14 * day, "1y": 365 * day, "1d12h": 36 * time.Hour, "36h": 36 * time.Hour, "0": 0,
+		"-2d": -2 * day, "-1w": -7 * day, "1.5d": 36 * time.Hour, "-0.5h": -30 * time.Minute,
+	} {
+		if got, err := simulator.ParseAge(text); err != nil || got != want {
+			t.Errorf("%s: %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "2", "--1d", "two weeks", "300y"} {
+		if got, err := simulator.ParseAge(text); err == nil {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
 func TestHands(t *testing.T) {
 	l := newLab(t)
 	job := func() reply { return l.graph(http.MethodGet, l.job(), "") }
@@ -178,7 +196,7 @@ func TestHands(t *testing.T) {
 func TestControlRefusals(t *testing.T) {
 	l := newLab(t, world.Healthy("one"), world.Healthy("two"))
 	for _, test := range []struct{ request, body, want string }{
-		{"POST age", `{"by":"soon"}`, `"soon" is not a duration such as 300d or 36h`},
+		{"POST age", `{"by":"soon"}`, `"soon" is not a duration such as 300d, 2w or 36h`},
 		{"POST age", `{"days":1}`, `unknown field "days"`},
 		{"POST age", `nonsense`, "reading the request: "},
 		{"POST speed", `{"speed":0.5}`, "speed 0.5: want a number of at least 1"},

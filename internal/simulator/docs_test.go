@@ -1,7 +1,9 @@
 package simulator_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -71,4 +73,49 @@ func TestDocumentation(t *testing.T) {
 			t.Errorf("the hand %s is not documented", hand)
 		}
 	}
+}
+
+// TestDocumentedAnswers: an answer of the control API has the members that
+// docs/simulator.md gives it.
+func TestDocumentedAnswers(t *testing.T) {
+	content, err := os.ReadFile("../../docs/simulator.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t)
+	names := func(text string) []string {
+		var list []string
+		for _, match := range regexp.MustCompile(`"([a-z_]+)"`).FindAllStringSubmatch(text, -1) {
+			list = append(list, match[1])
+		}
+		slices.Sort(list)
+		return slices.Compact(list)
+	}
+	for row, answer := range map[string]any{
+		"GET quirks":    decoded[[]map[string]any](t, l.must("GET", "quirks", ""))[0],
+		"GET tokens/ID": decoded[map[string]any](t, l.must("GET", "tokens/"+l.connection.TokenIDs[0], "")),
+		"GET truth":     decoded[map[string]any](t, l.must("GET", "truth", "")),
+	} {
+		line := regexp.MustCompile("(?m)^\\| `" + row + "`.*$").FindString(string(content))
+		var served []string
+		for name, value := range answer.(map[string]any) {
+			served = append(served, name)
+			if list, _ := value.([]any); len(list) > 0 {
+				record, _ := list[0].(map[string]any)
+				served = slices.AppendSeq(served, maps.Keys(record))
+			}
+		}
+		slices.Sort(served)
+		if documented := names(line); !slices.Equal(documented, served) {
+			t.Errorf("%s has the members %q, documented are %q in: %s", row, served, documented, line)
+		}
+	}
+}
+
+func decoded[T any](t *testing.T, answer reply) (value T) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(answer.body), &value); err != nil {
+		t.Fatal(err)
+	}
+	return value
 }
