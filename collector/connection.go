@@ -5,7 +5,7 @@ type connection struct{ info *metric }
 
 func newConnection(c *catalogue) connection {
 	return connection{
-		info: c.gauge("connection_info", "What the connection resolves to. Always 1; a label is empty while it is not resolved.",
+		info: c.gauge("connection_info", "What the connection resolves to. Always 1; a label is empty while it is not resolved. Cached: from the last good readings.",
 			"entra_tenant_id", "service_principal_id", "job_id", "region", "identity_store_id", "provisioning_tenant_id"),
 	}
 }

@@ -25,7 +25,7 @@ func newTokens(c *catalogue) tokens {
 			"When the token in use expires. Not known which: the earliest unexpired one; all expired: the latest."+cached),
 		count: c.gauge("scim_tokens", "How many SCIM access tokens there are, expired ones included."+cached),
 		slots: c.gauge("scim_token_slots", "How many SCIM access tokens there can be; an expired one occupies its slot."+cached),
-		due:   c.gauge("scim_token_rotation_due_timestamp_seconds", "From when on the token is due for rotation. Absent while rotation is disabled or nothing is known."),
+		due:   c.gauge("scim_token_rotation_due_timestamp_seconds", "From when on the token is due for rotation. Absent while rotation is disabled or nothing is known. Cached: it follows from the last good readings."),
 	}
 }
 
