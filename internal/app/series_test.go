@@ -1,0 +1,35 @@
+package app
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/simulator/world"
+)
+
+// docs/metrics.md says how many series a connection has while its token is rotated, and
+// in quarantine as well.
+func TestSeriesInARotation(t *testing.T) {
+	aged := world.Healthy("expiring")
+	aged.Tokens = []world.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}
+	for name, spec := range map[string]world.ConnectionSpec{"undisturbed": aged, "in quarantine": world.Quarantined("expiring")} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := furnish(t, []world.ConnectionSpec{spec})
+				l.edit(hasty, unhurried)
+				l.start()
+				time.Sleep(settle)
+				l.alert()
+				most := 0
+				for len(l.series().with("entra_aws_rotations_total", `outcome="done"} 1`)) == 0 {
+					most = max(most, len(l.series().with(`connection="expiring"`)))
+					time.Sleep(10 * time.Minute)
+				}
+				if t.Logf("%d series", most); most < 100 || most > 110 {
+					t.Errorf("%d series, want 100 to 110", most)
+				}
+			})
+		})
+	}
+}
