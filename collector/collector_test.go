@@ -240,7 +240,6 @@ entra_aws_webhook_requests_total{code="401"} 0
 entra_aws_webhook_requests_total{code="405"} 0
 entra_aws_webhook_requests_total{code="413"} 0
 entra_aws_webhook_requests_total{code="415"} 0
-entra_aws_webhook_requests_total{code="500"} 0
 entra_aws_webhook_requests_total{code="503"} 0
 `
 	if got := string(page(t, requests, webhook)); got != want {

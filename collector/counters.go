@@ -37,7 +37,7 @@ func NewWebhook() *Webhook {
 			Help: "Alerts that the webhook received by what it decided.",
 		}, []string{"decision"}),
 	}
-	for _, code := range []string{"200", "202", "400", "401", "405", "413", "415", "500", "503"} {
+	for _, code := range []string{"200", "202", "400", "401", "405", "413", "415", "503"} {
 		w.requests.WithLabelValues(code)
 	}
 	for _, decision := range []string{

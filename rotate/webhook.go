@@ -95,8 +95,8 @@ func (w *Webhook) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
 		code, body = rejected.code, rejected.text
 		w.options.Logger.Warn("webhook request rejected", "code", code, "reason", rejected.text, "remote", request.RemoteAddr)
 	case err != nil:
-		code, body = http.StatusServiceUnavailable, "the journal cannot be written, come again"
-		w.options.Logger.Error("webhook: the journal cannot be written", "err", err)
+		code, body = http.StatusServiceUnavailable, comeAgain(err)
+		w.options.Logger.Error("webhook request put off", "code", code, "reason", body, "err", err)
 	case counts[DecisionStarted]+counts[DecisionAlreadyRunning] > 0:
 		code = http.StatusAccepted
 	}
@@ -151,7 +151,7 @@ func (w *Webhook) authenticate(answer http.ResponseWriter, request *http.Request
 	}
 	if err != nil {
 		w.options.Logger.Error("the webhook's bearer token cannot be read", "err", err)
-		return &rejection{http.StatusInternalServerError, "the bearer token cannot be read"}
+		return &rejection{http.StatusServiceUnavailable, "the bearer token cannot be read, come again"}
 	}
 	scheme, shown, _ := strings.Cut(request.Header.Get("Authorization"), " ")
 	given := bridge.NewSecret(strings.TrimSpace(shown))
@@ -200,24 +200,17 @@ func (w *Webhook) decideAll(ctx context.Context, alerts []alert) (map[Decision]i
 	defer cancel()
 	counts := map[Decision]int{}
 	wanted := map[string]int{}
-	resolved := map[string]int{}
+	settled := map[meaning]int{}
 	for _, a := range alerts {
-		connection, decision := w.read(a)
-		switch decision {
-		case "":
-			wanted[connection]++
-		case DecisionResolved:
-			resolved[connection]++
-		default:
-			counts[decision]++
+		if m := w.read(a); m.decision == "" {
+			wanted[m.connection]++
+		} else {
+			settled[m]++
 		}
 	}
-	for decision, count := range counts {
-		w.note(decision, "", "", count)
-	}
-	for _, connection := range slices.Sorted(maps.Keys(resolved)) {
-		w.note(DecisionResolved, connection, "there is nothing to begin", resolved[connection])
-		counts[DecisionResolved] += resolved[connection]
+	for m, count := range settled {
+		w.note(m.decision, m.connection, m.why, count)
+		counts[m.decision] += count
 	}
 	var failed error
 	for _, connection := range slices.Sorted(maps.Keys(wanted)) {
@@ -238,21 +231,39 @@ func (w *Webhook) decideAll(ctx context.Context, alerts []alert) (map[Decision]i
 	return counts, failed
 }
 
-// read tells which connection an alert means, or the decision that needs no engine.
-func (w *Webhook) read(a alert) (connection string, decision Decision) {
-	for name, value := range w.options.MatchLabels() {
-		if a.Labels[name] != value {
-			return "", DecisionUnmatched
+// comeAgain says why Alertmanager is to come again; the log says more.
+func comeAgain(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no decision within " + decideTimeout.String() + ", come again"
+	}
+	return "the journal cannot be read or written, come again"
+}
+
+// meaning is which connection an alert means and, if that needs no engine, what is
+// decided about it and why.
+type meaning struct {
+	connection string
+	decision   Decision
+	why        string
+}
+
+// read tells what an alert means.
+func (w *Webhook) read(a alert) meaning {
+	connection := a.Labels["connection"]
+	wanted := w.options.MatchLabels()
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		if a.Labels[name] != wanted[name] {
+			return meaning{connection, DecisionUnmatched,
+				fmt.Sprintf("its label %s is %q, not %q as webhook.match_labels wants", name, clip(a.Labels[name]), wanted[name])}
 		}
 	}
-	connection = a.Labels["connection"]
 	switch {
 	case connection == "":
-		return "", DecisionUnmatched
+		return meaning{"", DecisionUnmatched, "it has no label connection"}
 	case a.Status == "resolved":
-		return connection, DecisionResolved
+		return meaning{connection, DecisionResolved, "there is nothing to begin"}
 	default:
-		return connection, ""
+		return meaning{connection: connection}
 	}
 }
 

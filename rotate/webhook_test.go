@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -131,7 +132,7 @@ func TestWebhookAnswers(t *testing.T) {
 		{"no alerts", firing(), nil, 200, `{"decisions":{}}`},
 		{"grouped", firing(alertFor("corp", "firing"), alertFor("corp", "firing"), alertFor("idle", "firing"), alertFor("corp", "resolved")), nil, 202,
 			`{"decisions":{"already_running":1,"not_due":1,"resolved":1,"started":1}}`},
-		{"journal not writable", firing(alertFor("corp", "firing"), alertFor("broken", "firing")), nil, 503, "the journal cannot be written, come again"},
+		{"journal not writable", firing(alertFor("corp", "firing"), alertFor("broken", "firing")), nil, 503, "the journal cannot be read or written, come again"},
 		{"GET", "", func(r *http.Request) { r.Method = http.MethodGet }, 405, "POST only"},
 		{"no token", firing(), func(r *http.Request) { r.Header.Del("Authorization") }, 401, "a bearer token is required"},
 		{"wrong token", firing(), header("Authorization", "Bearer wrong"), 401, "a bearer token is required"},
@@ -177,13 +178,60 @@ func TestWebhookCountsWhatItDecided(t *testing.T) {
 func TestWebhookRefusesWhenItsSecretCannotBeRead(t *testing.T) {
 	w := newWebhook(deciders{})
 	w.options.Bearer = func() (bridge.Secret, bool, error) { return bridge.Secret{}, true, errors.New("no such file") }
-	if answer := post(w, firing()); answer.Code != http.StatusInternalServerError {
-		t.Errorf("answered %d, want 500, so that Alertmanager comes again", answer.Code)
+	if answer := post(w, firing()); answer.Code != http.StatusServiceUnavailable {
+		t.Errorf("answered %d, want 503, so that Alertmanager comes again", answer.Code)
 	}
 	w.options.Bearer = func() (bridge.Secret, bool, error) { return bridge.Secret{}, true, nil }
 	if answer := post(w, firing(), func(r *http.Request) { r.Header.Set("Authorization", "Bearer ") }); answer.Code != http.StatusUnauthorized {
 		t.Errorf("an empty secret let an empty token in: %d", answer.Code)
 	}
+}
+
+// Whoever wonders why nothing rotates finds the connection and the reason in the log.
+func TestWebhookLogsWhatItDecided(t *testing.T) {
+	var log strings.Builder
+	w := newWebhook(deciders{"idle": DecisionNotDue, "broken": ""})
+	w.options.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	const labels = `{"status":"firing","labels":{%s}}`
+	for _, test := range []struct{ alerts, want string }{
+		{fmt.Sprintf(labels, `"connection":"corp","rotate":"saml"`),
+			`level=INFO msg="alert decided" decision=unmatched connection=corp reason="its label rotate is \"saml\", not \"scim-token\" as webhook.match_labels wants" alerts=1`},
+		{fmt.Sprintf(labels, `"connection":"corp"`),
+			`level=INFO msg="alert decided" decision=unmatched connection=corp reason="its label rotate is \"\", not \"scim-token\" as webhook.match_labels wants" alerts=1`},
+		{fmt.Sprintf(labels, `"rotate":"scim-token"`) + "," + fmt.Sprintf(labels, `"rotate":"scim-token"`),
+			`level=INFO msg="alert decided" decision=unmatched connection="" reason="it has no label connection" alerts=2`},
+		{alertFor("idle", "resolved"), `level=INFO msg="alert decided" decision=resolved connection=idle reason="there is nothing to begin" alerts=1`},
+		{alertFor("idle", "firing"), `level=INFO msg="alert decided" decision=not_due connection=idle reason="" alerts=1`},
+		{alertFor("broken", "firing"), `level=ERROR msg="webhook request put off" code=503 reason="the journal cannot be read or written, come again" err="connection broken: no space left on device"`},
+	} {
+		log.Reset()
+		post(w, firing(test.alerts))
+		if got := strings.TrimSpace(log.String()); got != test.want {
+			t.Errorf("got  %s\nwant %s", got, test.want)
+		}
+	}
+}
+
+// hesitant never decides.
+type hesitant struct{}
+
+func (hesitant) Alert(ctx context.Context, _ string) (Decision, string, error) {
+	<-ctx.Done()
+	return "", "", ctx.Err()
+}
+
+func TestADecisionThatDoesNotComeIsNoFaultOfTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := post(newWebhook(hesitant{}), firing(alertFor("corp", "firing")))
+		if got, want := strings.TrimSpace(answer.Body.String()), "no decision within 10s, come again"; answer.Code != 503 || got != want {
+			t.Errorf("answered %d %s, want 503 %s", answer.Code, got, want)
+		}
+	})
 }
 
 func TestTenThousandAlertsInOnePayload(t *testing.T) {
