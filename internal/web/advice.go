@@ -101,8 +101,8 @@ func (a *adviser) aboutRotation() {
 		}
 		a.add(Info, alert, "entra-aws-exporter rotation show "+a.Name, "%s", r.Sentence)
 	case r.Phase == bridge.PhaseIdle && !r.Due.IsZero() && a.now.Sub(r.Due) > rotationOverdue:
-		a.add(Warning, "EntraAwsRotationOverdue", "entra-aws-exporter rotation start "+a.Name,
-			"A rotation has been due for %s and none has run. Check that Alertmanager reaches the webhook, or start it by hand.", span(a.now.Sub(r.Due)))
+		a.add(Warning, "EntraAwsRotationOverdue", a.rotationCommand(), "A rotation has been due for %s and none has run%s",
+			span(a.now.Sub(r.Due)), a.whyNone())
 	}
 	if a.Ambiguous != "" && r.Blocked != string(bridge.ReasonAmbiguous) {
 		a.add(Warning, "", "", "This connection may not rotate: %s.", strings.TrimSuffix(a.Ambiguous, "."))
@@ -142,12 +142,37 @@ func (a *adviser) aboutProbe() {
 	}
 }
 
+// rotationCommand is how a person begins a rotation, or sees what one would do; "": not now.
 func (a *adviser) rotationCommand() string {
-	if a.Rotation.Mode == bridge.RotationDisabled || a.Rotation.Phase != bridge.PhaseIdle {
+	start := "entra-aws-exporter rotation start " + a.Name
+	switch r := a.Rotation; {
+	case r.Mode == bridge.RotationDisabled || r.Phase != bridge.PhaseIdle:
 		return ""
+	case r.Mode == bridge.RotationDryRun:
+		return start + " --dry-run"
+	case r.Issuer == bridge.IssuerOperator:
+		return start + " --token-stdin --token-id ID"
+	default:
+		return start
 	}
-	return "entra-aws-exporter rotation start " + a.Name
 }
+
+// whyNone ends the sentence on a rotation that is due and has not begun.
+func (a *adviser) whyNone() string {
+	switch {
+	case a.Rotation.Mode == bridge.RotationDryRun:
+		return ": rotation.mode is dry_run, so nothing rotates. Set it to enabled, or replace the token by hand."
+	case a.Rotation.Issuer == bridge.IssuerOperator:
+		return ": rotation.issuer is operator, so no alert begins one. " + operatorStarts
+	default:
+		return ". Check that Alertmanager reaches the webhook, or start it by hand."
+	}
+}
+
+const (
+	operatorStarts = "Generate a token in IAM Identity Center and give it to the rotation."
+	byHand         = "Generate a new token in IAM Identity Center, enter it in Entra, test, save, see a user provisioned, then delete the old one."
+)
 
 func (a *adviser) howToReplace() string {
 	switch {
@@ -155,10 +180,14 @@ func (a *adviser) howToReplace() string {
 		return "A rotation is replacing it; nothing to do unless it stops."
 	case a.Rotation.Blocked != "":
 		return "Its rotation is blocked and needs you first."
+	case a.Rotation.Mode == bridge.RotationDryRun:
+		return "rotation.mode is dry_run, so nothing rotates: set it to enabled, or do it by hand. " + byHand
+	case a.Rotation.Mode == bridge.RotationEnabled && a.Rotation.Issuer == bridge.IssuerOperator:
+		return operatorStarts
 	case a.Rotation.Mode == bridge.RotationEnabled:
 		return "The rotation replaces it when its alert arrives; start it by hand if that does not happen."
 	default:
-		return "Generate a new token in IAM Identity Center, enter it in Entra, test, save, see a user provisioned, then delete the old one."
+		return byHand
 	}
 }
 

@@ -109,7 +109,15 @@ func TestAdvice(t *testing.T) {
 			"info: corp does not get on. [entra-aws-exporter rotation show corp] ()"}},
 		{"no state directory", Connection{Rotation: Rotation{Phase: bridge.PhaseVerify, Started: in(0), Waiting: "store_unavailable", Sentence: "corp: no space."}}, []string{
 			"info: corp: no space. [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
-		{"overdue, never begun", Connection{Rotation: Rotation{Mode: bridge.RotationDryRun, Phase: bridge.PhaseIdle, Due: in(-9)}}, []string{
+		{"token soon, dry run", Connection{Tokens: tokens(token("a", in(20))), Rotation: Rotation{Mode: bridge.RotationDryRun}}, []string{
+			"warning: The SCIM access token a expires in 20 days (14 December 2026). rotation.mode is dry_run, so nothing rotates: set it to enabled, or do it by hand. Generate a new token in IAM Identity Center, enter it in Entra, test, save, see a user provisioned, then delete the old one. [entra-aws-exporter rotation start corp --dry-run] (EntraAwsScimTokenExpiringSoon)"}},
+		{"token soon, a person makes the tokens", Connection{Tokens: tokens(token("a", in(20))), Rotation: Rotation{Mode: bridge.RotationEnabled, Issuer: bridge.IssuerOperator}}, []string{
+			"warning: The SCIM access token a expires in 20 days (14 December 2026). Generate a token in IAM Identity Center and give it to the rotation. [entra-aws-exporter rotation start corp --token-stdin --token-id ID] (EntraAwsScimTokenExpiringSoon)"}},
+		{"overdue, dry run", Connection{Rotation: Rotation{Mode: bridge.RotationDryRun, Phase: bridge.PhaseIdle, Due: in(-9)}}, []string{
+			"warning: A rotation has been due for 8 days and none has run: rotation.mode is dry_run, so nothing rotates. Set it to enabled, or replace the token by hand. [entra-aws-exporter rotation start corp --dry-run] (EntraAwsRotationOverdue)"}},
+		{"overdue, a person makes the tokens", Connection{Rotation: Rotation{Mode: bridge.RotationEnabled, Issuer: bridge.IssuerOperator, Phase: bridge.PhaseIdle, Due: in(-9)}}, []string{
+			"warning: A rotation has been due for 8 days and none has run: rotation.issuer is operator, so no alert begins one. Generate a token in IAM Identity Center and give it to the rotation. [entra-aws-exporter rotation start corp --token-stdin --token-id ID] (EntraAwsRotationOverdue)"}},
+		{"overdue, never begun", Connection{Rotation: Rotation{Mode: bridge.RotationEnabled, Phase: bridge.PhaseIdle, Due: in(-9)}}, []string{
 			"warning: A rotation has been due for 8 days and none has run. Check that Alertmanager reaches the webhook, or start it by hand. [entra-aws-exporter rotation start corp] (EntraAwsRotationOverdue)"}},
 		{"overdue, running", Connection{Rotation: Rotation{Phase: bridge.PhaseVerify, Started: in(-9), Sentence: "Wait."}}, []string{
 			"warning: The rotation has been running for 8 days and is still in phase verify. Wait. [entra-aws-exporter rotation show corp] (EntraAwsRotationOverdue)"}},
