@@ -24,8 +24,8 @@ type Connection struct {
 	Binding        bridge.Binding  `json:"binding"`
 	Ambiguous      string          `json:"ambiguous,omitempty"` // why no rotation may touch it
 	Tokens         *Tokens         `json:"tokens,omitempty"`
-	Probe          *Probe          `json:"probe,omitempty"`
-	Job            *Job            `json:"job,omitempty"` // as the probe: absent when the last reading is more than three intervals old
+	Probe          *Probe          `json:"probe,omitempty"` // as the job: and absent when the last probe had no answer
+	Job            *Job            `json:"job,omitempty"`   // absent when the last reading is more than three intervals old
 	Events         *Events         `json:"events,omitempty"`
 	Certificates   *Certificates   `json:"certificates,omitempty"`
 	AppCredentials []AppCredential `json:"app_credentials,omitempty"`

@@ -32,10 +32,12 @@ func describeConnection(snapshot bridge.Snapshot, status bridge.RotationStatus, 
 		Rotation:     describeRotation(status),
 	}
 	// What misleads when it is old is not shown when it is old, as in the metrics.
-	if fresh(snapshot, bridge.SourceJob, now) {
+	if job, _ := snapshot.Status(bridge.SourceJob); job.Fresh(now) {
 		connection.Job = describeJob(snapshot.Job)
 	}
-	if probe := snapshot.Probe; probe != nil && fresh(snapshot, bridge.SourceSCIM, now) {
+	// A probe that had no answer says nothing of the token, nor does the one before it.
+	if scim, _ := snapshot.Status(bridge.SourceSCIM); snapshot.Probe != nil && scim.Up() && scim.Fresh(now) {
+		probe := snapshot.Probe
 		connection.Probe = &Probe{Accepted: probe.Accepted(), StatusCode: probe.StatusCode, DurationSeconds: probe.Duration.Seconds()}
 	}
 	for _, credential := range snapshot.AppCredentials {
@@ -44,11 +46,6 @@ func describeConnection(snapshot bridge.Snapshot, status bridge.RotationStatus, 
 	}
 	connection.Advice = advise(connection, now)
 	return connection
-}
-
-func fresh(snapshot bridge.Snapshot, source bridge.Source, now time.Time) bool {
-	status, on := snapshot.Status(source)
-	return on && status.Fresh(now)
 }
 
 func describeTokens(snapshot bridge.Snapshot, status bridge.RotationStatus, now time.Time) *Tokens {

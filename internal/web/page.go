@@ -292,7 +292,7 @@ func newRecordView(record bridge.RotationRecord, now time.Time) recordView {
 	case bridge.EndingDone:
 		view.Summary = "done" + took
 	case bridge.EndingAborted:
-		view.Summary = "given up without a change" + took
+		view.Summary = "given up" + took
 		view.Severity = Info
 	case bridge.EndingBlocked:
 		view.Summary = "blocked" + took

@@ -197,6 +197,54 @@ func TestOldStatesAreNotShown(t *testing.T) {
 	}
 }
 
+// TestAProbeWithoutAnswerIsNotShown: it is what the metrics drop, too.
+func TestAProbeWithoutAnswerIsNotShown(t *testing.T) {
+	o := options()
+	snapshot := o.Snapshots()[0]
+	for i := range snapshot.Sources {
+		if snapshot.Sources[i].Source == bridge.SourceSCIM {
+			snapshot.Sources[i].Err = &bridge.Error{Reason: bridge.ReasonTimeout, Op: "probing the SCIM endpoint"}
+		}
+	}
+	o.Snapshots = func() []bridge.Snapshot { return []bridge.Snapshot{snapshot} }
+	if answer := body(t, ask(t, o, "GET", "/api/v1/connections")); strings.Contains(answer, `"probe"`) {
+		t.Errorf("the API shows a probe that is over:\n%s", answer)
+	}
+	if page := body(t, ask(t, o, "GET", "/")); strings.Contains(page, "the SCIM access token (HTTP") {
+		t.Error("the page shows a probe that is over")
+	}
+}
+
+// TestWaitingForWhatWasDone: only after the deletion is the old token gone.
+func TestWaitingForWhatWasDone(t *testing.T) {
+	for phase, want := range map[bridge.Phase]string{
+		bridge.PhasePlan:    "What was just done takes a while to show everywhere; the rotation looks again.",
+		bridge.PhaseSwitch:  "What was just done takes a while to show everywhere; the rotation looks again.",
+		bridge.PhaseUndo:    "What was just done takes a while to show everywhere; the rotation looks again.",
+		bridge.PhaseConfirm: "The old token is deleted; the rotation watches whether all goes well without it.",
+	} {
+		o := options()
+		o.Rotation = func(string) bridge.RotationStatus {
+			return bridge.RotationStatus{Mode: bridge.RotationEnabled, Phase: phase, Started: time.Now(), Waiting: "settling"}
+		}
+		if page := body(t, ask(t, o, "GET", "/")); !strings.Contains(page, "<strong>Waiting: settling.</strong> "+want) {
+			t.Errorf("%s: the page does not say %q", phase, want)
+		}
+	}
+}
+
+// TestAnAbortMayHaveChangedSomething: it may have been undone, or a person decided otherwise.
+func TestAnAbortMayHaveChangedSomething(t *testing.T) {
+	o := options()
+	o.Records = func() []bridge.RotationRecord {
+		ended := time.Now()
+		return []bridge.RotationRecord{{Connection: "corp", Started: ended.Add(-time.Hour), Ended: ended, Ending: bridge.EndingAborted, Reason: "adopted: a person decided otherwise"}}
+	}
+	if page := body(t, ask(t, o, "GET", "/")); !strings.Contains(page, "<strong>corp</strong>: given up after 60 minutes, on ") {
+		t.Error("the history does not say that it was given up")
+	}
+}
+
 // TestEmpty: no connection and nil lists are no null in JSON and no panic on the page.
 func TestEmpty(t *testing.T) {
 	o := options()

@@ -3,6 +3,8 @@ package web
 import (
 	"fmt"
 	"time"
+
+	"entra-aws-exporter/internal/bridge"
 )
 
 // span says how long something lasts or lasted, in the largest unit that reads well.
@@ -55,14 +57,17 @@ func ago(t, now time.Time) string {
 	return span(now.Sub(t)) + " ago"
 }
 
-// waiting says in a sentence what a rotation waits for; docs/rotation.md has more.
-func waiting(reason string) string {
+// waiting says in a sentence what a rotation in a phase waits for; docs/rotation.md has more.
+func waiting(reason string, phase bridge.Phase) string {
+	if reason == "settling" && phase == bridge.PhaseConfirm {
+		return "The old token is deleted; the rotation watches whether all goes well without it."
+	}
 	return map[string]string{
 		"job_stopped_briefly": "The provisioning job stands still, and with it the clock of the rotation; it goes on when the job does.",
 		"quarantine_retry":    "Entra tries the quarantined job again soon; the rotation looks what comes of it.",
 		"proof_pending":       "Entra has saved the new token; a provisioning cycle has yet to prove that it is used.",
 		"retire_wait":         "The new token is proved; the old one stays for a while in case it is still needed.",
-		"settling":            "The old token is deleted; the rotation watches whether all goes well without it.",
+		"settling":            "What was just done takes a while to show everywhere; the rotation looks again.",
 		"store_unavailable":   "The journal or the vault cannot be written: look at the state directory. Nothing is changed meanwhile.",
 		"approval":            "A person must allow the deletion of the old token.",
 		"held":                "A person holds it; rotation hold --release lets it go on.",
