@@ -24,7 +24,7 @@ func TestImportsPointDownwards(t *testing.T) {
 		"internal/config":          {"internal/bridge"},
 		"internal/watch":           {"internal/bridge"},
 		"internal/state":           {"internal/bridge"},
-		"internal/web":             {"internal/bridge", "docs/runbooks"},
+		"internal/web":             {"internal/bridge", "docs", "docs/runbooks"},
 		"internal/entra":           {"internal/bridge"},
 		"internal/identitycenter":  {"internal/bridge"},
 		"internal/simulator/world": {"internal/bridge"},

@@ -8,10 +8,11 @@ import (
 	"strings"
 )
 
-// renderMarkdown renders the subset of Markdown that the runbooks use: headings,
-// paragraphs, both kinds of list, fenced code, and in the text `code`, **strong**
-// and [links](Other.md) to other runbooks. Everything else is text: all input is
-// escaped, and a link that leads elsewhere is written out instead of linked.
+// renderMarkdown renders the subset of Markdown that the runbooks and docs/rotation.md
+// use: headings, paragraphs, both kinds of list, tables, fenced code, and in the text
+// `code`, **strong**, *emphasis* and [links](Other.md) to one another. Everything else is
+// text: all input is escaped, and a link that leads elsewhere is written out instead of
+// linked.
 func renderMarkdown(text string) template.HTML {
 	var r markdown
 	for line := range strings.SplitSeq(strings.ReplaceAll(text, "\r\n", "\n"), "\n") {
@@ -24,7 +25,7 @@ func renderMarkdown(text string) template.HTML {
 // markdown holds the block that is open while the lines go by.
 type markdown struct {
 	out  strings.Builder
-	open string   // the open element: "", p, ul, ol or pre
+	open string   // the open element: "", p, ul, ol, table or pre
 	text []string // its lines so far; of a list, those of the current item
 }
 
@@ -52,11 +53,16 @@ func (m *markdown) line(line string) {
 		m.close()
 		match := heading.FindStringSubmatch(line)
 		level := strconv.Itoa(len(match[1]))
-		m.out.WriteString("<h" + level + ">" + inline(match[2]) + "</h" + level + ">\n")
+		m.out.WriteString("<h" + level + ` id="` + anchor(match[2]) + `">` + inline(match[2]) + "</h" + level + ">\n")
 	case bullet.MatchString(line):
 		m.item("ul", bullet.FindStringSubmatch(line)[1])
 	case numbered.MatchString(line):
 		m.item("ol", numbered.FindStringSubmatch(line)[1])
+	case strings.HasPrefix(line, "|"):
+		if m.open != "table" {
+			m.begin("table")
+		}
+		m.text = append(m.text, line)
 	default:
 		if m.open == "" {
 			m.begin("p")
@@ -91,6 +97,8 @@ func (m *markdown) close() {
 		m.out.WriteString("<p>" + inline(strings.Join(m.text, " ")) + "</p>\n")
 	case "pre":
 		m.out.WriteString(`<pre tabindex="0"><code>` + html.EscapeString(strings.Join(m.text, "\n")) + "</code></pre>\n")
+	case "table":
+		m.table()
 	case "ul", "ol":
 		m.flushItem()
 		m.out.WriteString("</" + m.open + ">\n")
@@ -98,10 +106,46 @@ func (m *markdown) close() {
 	m.open, m.text = "", nil
 }
 
-var inlineSpan = regexp.MustCompile("`([^`]+)`" + `|\*\*([^*]+)\*\*|\[([^\]]+)\]\(([^)\s]+)\)`)
+// table writes the rows so far. The second one only divides, and a head without a word
+// is none.
+func (m *markdown) table() {
+	m.out.WriteString(`<div class="scroll" tabindex="0"><table>` + "\n")
+	for i, line := range m.text {
+		cell := "td"
+		switch {
+		case i == 1, i == 0 && strings.Trim(line, "| ") == "":
+			continue
+		case i == 0:
+			cell = "th"
+		}
+		m.out.WriteString("<tr>")
+		for text := range strings.SplitSeq(strings.Trim(line, "| "), "|") {
+			m.out.WriteString("<" + cell + ">" + inline(strings.TrimSpace(text)) + "</" + cell + ">")
+		}
+		m.out.WriteString("</tr>\n")
+	}
+	m.out.WriteString("</table></div>\n")
+}
 
-// runbookLink is the only kind of address that is linked.
-var runbookLink = regexp.MustCompile(`^[A-Za-z]+\.md$`)
+// anchor is the name by which a link finds a heading, as GitHub makes it.
+func anchor(heading string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == ' ':
+			return '-'
+		case r == '_' || r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z':
+			return r
+		default:
+			return -1
+		}
+	}, strings.ToLower(heading))
+}
+
+var inlineSpan = regexp.MustCompile("`([^`]+)`" + `|\*\*([^*]+)\*\*|\[([^\]]+)\]\(([^)\s]+)\)|\*([^*\s][^*]*)\*`)
+
+// pageLink is the only kind of address that is linked: a page that is served here, or a
+// chapter.
+var pageLink = regexp.MustCompile(`^(?:((?:\.\./|runbooks/)?[A-Za-z]+)\.md)?(#[a-z0-9_-]+)?$`)
 
 func inline(text string) string {
 	var out strings.Builder
@@ -118,13 +162,15 @@ func inline(text string) string {
 			return text[at[2*n]:at[2*n+1]]
 		}
 		out.WriteString(html.EscapeString(text[:at[0]]))
-		switch code, strong, label, address := group(1), group(2), group(3), group(4); {
+		switch code, strong, label, address, emphasis := group(1), group(2), group(3), group(4), group(5); {
 		case code != "":
 			out.WriteString("<code>" + html.EscapeString(code) + "</code>")
 		case strong != "":
-			out.WriteString("<strong>" + html.EscapeString(strong) + "</strong>")
-		case runbookLink.MatchString(address):
-			out.WriteString(`<a href="` + strings.TrimSuffix(address, ".md") + `">` + html.EscapeString(label) + "</a>")
+			out.WriteString("<strong>" + inline(strong) + "</strong>")
+		case emphasis != "":
+			out.WriteString("<em>" + inline(emphasis) + "</em>")
+		case pageLink.MatchString(address):
+			out.WriteString(`<a href="` + pageLink.ReplaceAllString(address, "$1$2") + `">` + html.EscapeString(label) + "</a>")
 		default:
 			out.WriteString(html.EscapeString(label + " (" + address + ")"))
 		}

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"entra-aws-exporter/docs"
 	"entra-aws-exporter/docs/runbooks"
 )
 
@@ -14,6 +15,26 @@ import (
 type runbookPage struct {
 	layout
 	Body template.HTML
+}
+
+// rotationPage serves the page on the rotation from a path at the depth of root. It and
+// the runbooks link to each other by the same relative addresses, below /docs or not.
+func (s *site) rotationPage(root string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s.page(w, r, "runbook.html", runbookPage{
+			layout: layout{Title: "The rotation", Root: root, Build: s.Build},
+			Body:   renderMarkdown(docs.Rotation),
+		})
+	}
+}
+
+// elsewhere redirects to an address relative to the path, so that it works below a
+// proxy's prefix, which http.Redirect does not know.
+func elsewhere(address string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", address)
+		w.WriteHeader(http.StatusFound)
+	}
 }
 
 // runbookIndexPage is what runbooks.html shows.

@@ -72,8 +72,14 @@ func New(options Options) (http.Handler, error) {
 	mux.HandleFunc("GET /api/v1/rotations", s.rotations)
 	mux.HandleFunc("GET /runbooks/{$}", s.runbookIndex)
 	mux.HandleFunc("GET /runbooks/{name}", s.runbook("../"))
-	// The runbook_url of the alerting rules leads here when its base is this server.
+	mux.HandleFunc("GET /rotation", s.rotationPage("./"))
+	// The links of the alerting rules and dashboards lead here when their base is this server.
+	mux.HandleFunc("GET /docs/runbooks", elsewhere("../runbooks/"))
+	mux.HandleFunc("GET /docs/runbooks/{$}", elsewhere("../../runbooks/"))
 	mux.HandleFunc("GET /docs/runbooks/{name}", s.runbook("../../"))
+	for _, file := range []string{"rotation", "rotation.md"} {
+		mux.HandleFunc("GET /docs/"+file, s.rotationPage("../"))
+	}
 	for _, asset := range []string{"style.css", "icon.svg"} {
 		mux.HandleFunc("GET /"+asset, s.asset(asset))
 	}

@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -94,9 +96,14 @@ func TestRoutes(t *testing.T) {
 		{"no rotations", "GET", "/api/v1/rotations", func(o *web.Options) { o.Records = func() []bridge.RotationRecord { return nil } },
 			200, "application/json", "{\n  \"rotations\": []\n}\n"},
 		{"runbooks", "GET", "/runbooks/", nil, 200, "text/html; charset=utf-8", `<a href="EntraAwsRotationBlocked">`},
-		{"runbook", "GET", "/runbooks/EntraAwsRotationBlocked", nil, 200, "text/html; charset=utf-8", "<h1>EntraAwsRotationBlocked</h1>"},
-		{"runbook by its file's name", "GET", "/runbooks/EntraAwsRotationBlocked.md", nil, 200, "text/html; charset=utf-8", "<h1>EntraAwsRotationBlocked</h1>"},
+		{"runbook", "GET", "/runbooks/EntraAwsRotationBlocked", nil, 200, "text/html; charset=utf-8", "EntraAwsRotationBlocked</h1>"},
+		{"runbook by its file's name", "GET", "/runbooks/EntraAwsRotationBlocked.md", nil, 200, "text/html; charset=utf-8", "EntraAwsRotationBlocked</h1>"},
 		{"runbook by the alert's link", "GET", "/docs/runbooks/EntraAwsRotationBlocked.md", nil, 200, "text/html; charset=utf-8", `href="../../style.css"`},
+		{"runbooks by the dashboards' link", "GET", "/docs/runbooks", nil, 302, "", ""},
+		{"runbooks by the dashboards' link and a slash", "GET", "/docs/runbooks/", nil, 302, "", ""},
+		{"the rotation", "GET", "/rotation", nil, 200, "text/html; charset=utf-8", `<h3 id="two_tokens">two_tokens</h3>`},
+		{"the rotation beside the runbooks", "GET", "/docs/rotation", nil, 200, "text/html; charset=utf-8", `href="../style.css"`},
+		{"the rotation by its file's name", "GET", "/docs/rotation.md", nil, 200, "text/html; charset=utf-8", `<h2 id="by-hand">By hand</h2>`},
 		{"no such runbook", "GET", "/runbooks/EntraAwsNothing", nil, 404, "text/plain; charset=utf-8", "there is no runbook of this name; /runbooks/ lists them\n"},
 		{"runbook out of the directory", "GET", "/runbooks/..%2F..%2Fgo", nil, 404, "text/plain; charset=utf-8", "there is no runbook"},
 		{"stylesheet", "GET", "/style.css", nil, 200, "text/css; charset=utf-8", "prefers-color-scheme: dark"},
@@ -121,6 +128,49 @@ func TestRoutes(t *testing.T) {
 				t.Errorf("Content-Type = %q, want %q", contentType, test.contentType)
 			}
 		})
+	}
+}
+
+// TestLinksLeadSomewhere follows every link from the status page, the runbooks and the
+// dashboards, to its chapter too.
+func TestLinksLeadSomewhere(t *testing.T) {
+	o := options()
+	o.Metrics = http.NotFoundHandler() // its content is somebody else's
+	link := regexp.MustCompile(`<a href="([^"]*)"`)
+	seen := map[string]bool{"/metrics": true}
+	var follow func(from *url.URL, address string)
+	follow = func(from *url.URL, address string) {
+		to, err := from.Parse(address)
+		if err != nil {
+			t.Errorf("%s links to %q: %v", from, address, err)
+			return
+		}
+		if seen[to.String()] {
+			return
+		}
+		seen[to.String()] = true
+		response := ask(t, o, "GET", to.Path)
+		page := body(t, response)
+		switch {
+		case response.StatusCode == http.StatusFound:
+			follow(to, response.Header.Get("Location"))
+		case response.StatusCode != http.StatusOK:
+			t.Errorf("%s links to %s, which answers %d", from, to, response.StatusCode)
+		case to.Fragment != "" && !strings.Contains(page, `id="`+to.Fragment+`"`):
+			t.Errorf("%s links to %s, which has no such chapter", from, to)
+		case strings.HasPrefix(response.Header.Get("Content-Type"), "text/html"):
+			for _, match := range link.FindAllStringSubmatch(page, -1) {
+				follow(to, match[1])
+			}
+		}
+	}
+	for _, address := range []string{"/", "/docs/runbooks", "/docs/runbooks/", "/docs/runbooks/EntraAwsRotationBlocked.md"} {
+		follow(&url.URL{Path: "/"}, address)
+	}
+	for _, must := range []string{"/rotation#two_tokens", "/docs/rotation#when-it-is-blocked", "/docs/runbooks/EntraAwsAppCredentialExpiringSoon", "/runbooks/EntraAwsScimTokenRefused"} {
+		if !seen[must] {
+			t.Errorf("no link leads to %s", must)
+		}
 	}
 }
 
