@@ -17,7 +17,7 @@ rm -f "$directory/story.seen"
 for _ in $(seq 600); do
 	exporter rotation show expiring >"$directory/story" 2>/dev/null || true
 	news story <"$directory/story"
-	grep -q '^  ended' "$directory/story" && break
+	grep -qE '^  (ended|stopped)' "$directory/story" && break
 	sleep 1
 done
 echo

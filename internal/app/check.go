@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"strings"
 
 	"entra-aws-exporter/internal/config"
 )
@@ -30,6 +31,19 @@ func CheckConfig(options Options, webConfig string) error {
 	fmt.Fprintf(options.Stdout, "%s is valid: %s, %s\n", options.ConfigFile,
 		count(len(c.Tenants), "tenant"), count(len(c.Connections), "connection"))
 	return nil
+}
+
+// noConnection says that a name is none of a connection, and which are.
+func noConnection(c *config.Config, name string) error {
+	names := make([]string, len(c.Connections))
+	for i, connection := range c.Connections {
+		names[i] = connection.Name
+	}
+	are := "there are "
+	if len(names) == 1 {
+		are = "there is "
+	}
+	return fmt.Errorf("no connection %q is configured; %s%s", name, are, strings.Join(names, ", "))
 }
 
 // count says how many there are of something.

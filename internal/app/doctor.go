@@ -62,7 +62,7 @@ func Doctor(ctx context.Context, options Options, only string) error {
 		return err
 	}
 	if only != "" && c.Connection(only) == nil {
-		return fmt.Errorf("no connection %q is configured", only)
+		return noConnection(c, only)
 	}
 	d := &doctor{config: c, meant: c.Connections}
 	if only != "" {

@@ -38,7 +38,7 @@ func TestDoctor(t *testing.T) {
 			"FAILED  SCIM endpoint                  auth\n          probing the SCIM endpoint: auth: AWS answers 401 to the token (it has expired, was deleted",
 			"FAILED  rotation: test connection      auth\n", "AWS refuses the token that Entra holds: rotate it",
 			"2 of the checks above failed")
-		expectLines(t, l.examine("nobody"), `no connection "nobody" is configured`)
+		expectLines(t, l.examine("nobody"), `no connection "nobody" is configured; there are corp, ill`)
 	})
 }
 

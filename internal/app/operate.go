@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -39,6 +40,7 @@ type RotationAct func(ctx context.Context, options Options, connection string) e
 // desk is what a person works at: an engine on the server's own journal and vault, so
 // that both see the same and neither acts while the other does.
 type desk struct {
+	config    *config.Config
 	engine    *rotate.Engine
 	watch     *watch.Watch
 	directory *state.Directory // nil: nothing was ever rotated, and nothing can be
@@ -54,7 +56,7 @@ func openDesk(options Options, pace int) (*desk, error) {
 	if err := checkPace(pace, c); err != nil {
 		return nil, err
 	}
-	d := &desk{out: options.Stdout}
+	d := &desk{config: c, out: options.Stdout}
 	if d.directory, err = openState(c.State); err != nil {
 		return nil, err
 	}
@@ -63,40 +65,60 @@ func openDesk(options Options, pace int) (*desk, error) {
 		return nil, err
 	}
 	log := quiet(options.Logger)
-	d.watch = watch.New(readings(c, built, forgetful{}, log), nil)
+	d.watch = watch.New(decisive(readings(c, built, forgetful{}, log)), nil)
 	r := options.newRotations(d.directory, pace, d.watch.Snapshot, nil, log)
 	r.configure(c, built)
 	d.engine = r.engine
 	return d, nil
 }
 
+// decisive leaves of the readings what the beginning of a rotation rests on: tokens and
+// jobs. Those of the other connections tell what these resolve to, for no two may share
+// an application or an identity store.
+func decisive(options watch.Options) watch.Options {
+	options.Tenants = nil
+	for i, connection := range options.Connections {
+		options.Connections[i].Sources = slices.DeleteFunc(connection.Sources, func(source watch.Source) bool {
+			return source.Name != bridge.SourceTokens && source.Name != bridge.SourceJob
+		})
+	}
+	return options
+}
+
+// moment is how every command shows a time.
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
 // Step prints a step of a rotation as it is taken.
 func (d *desk) Step(connection string, step bridge.RotationStep) {
-	fmt.Fprintf(d.out, "%s  %-8s %-8s %s\n", step.At.Local().Format(time.TimeOnly), connection, step.Phase, step.Text)
+	fmt.Fprintf(d.out, "%s  %-8s %-8s %s\n", step.At.UTC().Format("15:04:05 UTC"), connection, step.Phase, step.Text)
 }
 
 // RotationStart rotates a token now, or prints what a rotation would do.
 func RotationStart(ctx context.Context, options Options, start StartOptions) error {
-	how := rotate.StartOptions{Force: start.Force, Retire: start.RetireToken, TokenID: start.TokenID}
-	switch {
-	case start.TokenStdin != (start.TokenID != ""):
+	if start.TokenStdin != (start.TokenID != "") {
 		return &UsageError{"--token-stdin and --token-id belong together: the value on standard input, and the id that AWS shows for it"}
-	case start.TokenStdin:
-		value, err := askSecret(options)
-		if err != nil {
-			return err
-		}
-		how.Value = value
 	}
 	d, err := openDesk(options, start.Pace)
 	if err != nil {
 		return err
 	}
+	if d.config.Connection(start.Connection) == nil {
+		return noConnection(d.config, start.Connection)
+	}
 	if d.directory == nil && !start.DryRun {
 		return errNoState
 	}
+	how := rotate.StartOptions{Force: start.Force, Retire: start.RetireToken, TokenID: start.TokenID}
+	if start.TokenStdin {
+		if how.Value, err = askSecret(options); err != nil {
+			return err
+		}
+	}
 	if err := once(ctx, d.watch); err != nil {
 		return err
+	}
+	if err := d.engine.Look(ctx); err != nil { // whether other rotations are blocked
+		options.Logger.Warn("not all that rotations have kept is seen", "err", err)
 	}
 	if start.DryRun {
 		return d.engine.DryRun(ctx, start.Connection, how, d)
@@ -189,7 +211,7 @@ func RotationList(ctx context.Context, options Options) error {
 		if record.Reason != "" {
 			stands += ": " + record.Reason
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", record.Started.Local().Format(time.DateTime), record.Connection,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", moment(record.Started), record.Connection,
 			record.ID, record.Trigger, stands, orNone(record.OldTokenID), orNone(record.NewTokenID), orNone(string(record.Proof)))
 	}
 	return errors.Join(table.Flush(), failed)
@@ -217,13 +239,20 @@ func RotationShow(ctx context.Context, options Options, connection string) error
 			continue
 		}
 		shown = true
-		fmt.Fprintf(options.Stdout, "rotation %s, begun %s by %s\n", record.ID, record.Started.Local().Format(time.DateTime), record.Trigger)
+		fmt.Fprintf(options.Stdout, "rotation %s, begun %s by %s\n", record.ID, moment(record.Started), record.Trigger)
 		for _, step := range record.Steps {
-			fmt.Fprintf(options.Stdout, "  %s  %-8s %s\n", step.At.Local().Format(time.DateTime), step.Phase, step.Text)
+			fmt.Fprintf(options.Stdout, "  %s  %-8s %s\n", step.At.UTC().Format("2006-01-02 15:04:05 UTC"), step.Phase, step.Text)
 		}
-		if record.Ending != "" {
-			fmt.Fprintf(options.Stdout, "  ended %s: %s\n", record.Ended.Local().Format(time.DateTime), outcome(record))
+		switch {
+		case record.Ending == "":
+		case record.Ended.IsZero(): // blocked: it may go on
+			fmt.Fprintf(options.Stdout, "  stopped: %s\n", outcome(record))
+		default:
+			fmt.Fprintf(options.Stdout, "  ended %s: %s\n", moment(record.Ended), outcome(record))
 		}
+	}
+	if !shown && failed == nil && d.config.Connection(connection) == nil {
+		return noConnection(d.config, connection)
 	}
 	if !shown {
 		fmt.Fprintf(options.Stdout, "no rotation of %s is recorded\n", connection)

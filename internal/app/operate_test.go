@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"entra-aws-exporter/internal/simulator/world"
 )
@@ -46,8 +48,72 @@ func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
 		if strings.Count(story, "ended: done") != 1 || strings.Count(story, "exclusive\n") != 1 || !strings.HasSuffix(story, ": done\n") {
 			t.Errorf("a story that tells its end once:\n%s", story)
 		}
+		for _, line := range []string{
+			`(?m)^rotation \S+, begun \d{4}-\d\d-\d\d \d\d:\d\d UTC by operator$`,
+			`(?m)^  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  plan `,
+			`(?m)^  ended \d{4}-\d\d-\d\d \d\d:\d\d UTC: done$`,
+		} {
+			if !regexp.MustCompile(line).MatchString(story) {
+				t.Errorf("no line %s in:\n%s", line, story)
+			}
+		}
+		if list := l.command(RotationList); !regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\d \d\d:\d\d UTC  expiring `).MatchString(list) {
+			t.Errorf("a list without UTC:\n%s", list)
+		}
 		l.edit("mode: enabled", "mode: disabled")
 		expectLines(t, l.examine("expiring"), "ok      SCIM endpoint                  accepts the token (200)")
+	})
+}
+
+// A name that is none of a connection's is found out before anything is asked.
+func TestANameThatIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp"), world.Expiring("expiring")})
+		const none = `no connection "typo" is configured; there are corp, expiring`
+		if said := l.begin(StartOptions{Connection: "typo"}); said != none {
+			t.Errorf("start: %s", said)
+		}
+		show := func(connection string) string {
+			return l.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, connection) })
+		}
+		if said := show("typo"); said != none {
+			t.Errorf("show: %s", said)
+		}
+		if said := show("corp"); said != "no rotation of corp is recorded\n" {
+			t.Errorf("show of what never rotated: %s", said)
+		}
+		if calls := l.Calls(); len(calls) != 0 {
+			t.Errorf("called %v", calls)
+		}
+		l.begin(StartOptions{Connection: "expiring"})
+		l.edit("name: expiring", "name: renamed")
+		expectLines(t, show("expiring"), "begun ", "ended ") // the journal knows it
+	})
+}
+
+// To begin a rotation not everything is read, but what forbids it is: that two connections
+// lead to one identity store, and that two rotations are blocked.
+func TestWhatTheBeginningRestsOn(t *testing.T) {
+	doubtful := func(name string) world.ConnectionSpec {
+		spec := world.Expiring(name)
+		spec.Tokens[1].Left = 30 * 24 * time.Hour
+		return spec
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := furnish(t, []world.ConnectionSpec{doubtful("one"), doubtful("two"), world.Expiring("expiring")})
+		l.begin(StartOptions{Connection: "expiring", DryRun: true})
+		calls := l.Calls()
+		for _, operation := range []string{"GET provisioning", "LookupEvents", "ListExternalIdPCertificates"} {
+			if calls[operation] > 0 {
+				t.Errorf("called %s, on which no beginning rests", operation)
+			}
+		}
+		if calls["ListInstances"] < 3 || calls["GET jobs"] < 3 {
+			t.Errorf("not every connection was resolved: %v", calls)
+		}
+		expectLines(t, l.begin(StartOptions{Connection: "one"}), "one is blocked in phase plan (two_tokens)")
+		expectLines(t, l.begin(StartOptions{Connection: "two"}), "two is blocked in phase plan (two_tokens)")
+		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "connection expiring: ", "(fleet_halt): the rotations of one and two are blocked")
 	})
 }
 
@@ -75,6 +141,10 @@ func TestAMistypedTokenMayBeGivenAgain(t *testing.T) {
 			})
 		}
 		expectLines(t, give("mistyped"), "new_token_rejected")
+		story := l.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
+		if !strings.Contains(story, "\n  stopped: blocked: new_token_rejected\n") || strings.Contains(story, "\n  ended") {
+			t.Errorf("what is blocked has stopped and not ended:\n%s", story)
+		}
 		steer := func(act RotationAct) string {
 			return l.command(func(ctx context.Context, options Options) error { return act(ctx, options, "expiring") })
 		}

@@ -118,7 +118,7 @@ func printStatus(out io.Writer, connections []web.Connection, now time.Time) err
 			rotation += ", " + string(c.Rotation.Phase)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			c.Name, in(token, now), job, in(certificate, now), rotation, failing(c.Sources))
+			c.Name, in(token, now), job, in(certificate, now), rotation, amiss(c.Sources))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -134,7 +134,7 @@ func printStatus(out io.Writer, connections []web.Connection, now time.Time) err
 	return nil
 }
 
-// in says how far away a time is, in days.
+// in says when a time is, and how far away in days.
 func in(t, now time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -142,19 +142,30 @@ func in(t, now time.Time) string {
 	days := int(t.Sub(now).Hours() / 24)
 	switch {
 	case now.After(t):
-		return fmt.Sprintf("expired %s (%d d ago)", t.Format(time.DateOnly), -days)
+		return fmt.Sprintf("expired %s (%d d ago)", moment(t), -days)
 	default:
-		return fmt.Sprintf("%s (%d d)", t.Format(time.DateOnly), days)
+		return fmt.Sprintf("%s (%d d)", moment(t), days)
 	}
 }
 
-// failing names the sources that could not be read, with the reason.
-func failing(sources []web.Source) string {
+// amiss names the sources that could not be read, with the reason, or not for long, and
+// counts those that nobody has tried to read.
+func amiss(sources []web.Source) string {
 	var names []string
+	untried := 0
 	for _, source := range sources {
-		if source.Up != nil && !*source.Up {
+		switch {
+		case source.Off:
+		case source.Up == nil:
+			untried++
+		case !*source.Up:
 			names = append(names, fmt.Sprintf("%s: %s", source.Source, source.Reason))
+		case !source.Fresh:
+			names = append(names, string(source.Source)+": stale")
 		}
+	}
+	if untried > 0 {
+		names = append(names, fmt.Sprintf("%d not tried yet", untried))
 	}
 	if len(names) == 0 {
 		return "ok"

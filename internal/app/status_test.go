@@ -25,17 +25,27 @@ func TestStatusTable(t *testing.T) {
 			Name: "corp", Tokens: &web.Tokens{ActiveExpires: now.AddDate(0, 0, 20)}, Job: &web.Job{Status: bridge.JobActive},
 			Certificates: &web.Certificates{ActiveExpires: now.AddDate(0, 0, -3)},
 			Rotation:     web.Rotation{Mode: bridge.RotationEnabled, Phase: bridge.PhaseVerify},
-			Sources:      []web.Source{{Source: bridge.SourceTokens, Up: &up}, {Source: bridge.SourceUsage}},
+			Sources:      []web.Source{{Source: bridge.SourceTokens, Up: &up, Fresh: true}, {Source: bridge.SourceSCIM, Off: true}},
 			Advice:       []web.Advice{{Sentence: "Do this.", Command: "entra-aws-exporter rotation show corp"}, {Sentence: "And that."}},
 		},
 		{
 			Name: "new", Rotation: web.Rotation{Mode: bridge.RotationDisabled, Phase: bridge.PhaseIdle},
-			Sources: []web.Source{{Source: bridge.SourceJob, Up: &down, Reason: bridge.ReasonAuth}, {Source: bridge.SourceTokens, Up: &down, Reason: bridge.ReasonTimeout}},
+			Sources: []web.Source{{Source: bridge.SourceJob, Up: &down, Reason: bridge.ReasonAuth}, {Source: bridge.SourceTokens, Up: &down, Fresh: true, Reason: bridge.ReasonTimeout}},
+		},
+		{
+			Name: "starting", Rotation: web.Rotation{Mode: bridge.RotationDisabled, Phase: bridge.PhaseIdle},
+			Sources: []web.Source{{Source: bridge.SourceJob}, {Source: bridge.SourceTokens, Up: &up, Fresh: true}, {Source: bridge.SourceUsage}},
+		},
+		{
+			Name: "stuck", Rotation: web.Rotation{Mode: bridge.RotationDisabled, Phase: bridge.PhaseIdle},
+			Sources: []web.Source{{Source: bridge.SourceJob, Up: &up}, {Source: bridge.SourceTokens, Up: &up, Fresh: true}},
 		},
 	}, now)
-	want := `CONNECTION  TOKEN EXPIRES      JOB     SAML CERTIFICATE EXPIRES      ROTATION         SOURCES
-corp        2026-03-21 (20 d)  active  expired 2026-02-26 (3 d ago)  enabled, verify  ok
-new         -                  -       -                             disabled         job: auth, tokens: timeout
+	want := `CONNECTION  TOKEN EXPIRES                JOB     SAML CERTIFICATE EXPIRES                ROTATION         SOURCES
+corp        2026-03-21 12:00 UTC (20 d)  active  expired 2026-02-26 12:00 UTC (3 d ago)  enabled, verify  ok
+new         -                            -       -                                       disabled         job: auth, tokens: timeout
+starting    -                            -       -                                       disabled         2 not tried yet
+stuck       -                            -       -                                       disabled         job: stale
 
 corp: Do this.
     entra-aws-exporter rotation show corp

@@ -33,10 +33,11 @@ var ErrOff = errors.New("nothing to read")
 type SourceStatus struct {
 	Source      Source
 	Interval    time.Duration
-	LastAttempt time.Time // when the last attempt ended; zero: not tried yet
+	LastAttempt time.Time // when the last attempt ended; zero: not tried yet, or Off
 	LastSuccess time.Time // zero: never
 	Err         error     // why the last attempt failed; nil: it did not
 	Errors      map[Reason]uint64
+	Off         bool // the last attempt found nothing to read
 }
 
 // Up reports whether the last attempt succeeded.

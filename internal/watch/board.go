@@ -91,7 +91,7 @@ func (b *board) publish(places []int, source bridge.Source, reading Reading, err
 		if reading.Put != nil {
 			reading.Put(snapshot)
 		}
-		status.LastAttempt, status.Err = at, err
+		status.LastAttempt, status.Err, status.Off = at, err, false
 		if err == nil {
 			status.LastSuccess = at
 			return
@@ -111,7 +111,7 @@ func (b *board) switchOff(places []int, source bridge.Source, reading Reading) {
 			reading.Put(snapshot)
 		}
 		move(source, snapshot, bridge.Snapshot{})
-		status.LastAttempt, status.LastSuccess, status.Err = time.Time{}, time.Time{}, nil
+		status.LastAttempt, status.LastSuccess, status.Err, status.Off = time.Time{}, time.Time{}, nil, true
 	})
 }
 

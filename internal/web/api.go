@@ -142,8 +142,9 @@ type AppCredential struct {
 // Source is how the reading of one thing goes.
 type Source struct {
 	Source          bridge.Source            `json:"source"`
-	Up              *bool                    `json:"up,omitempty"` // absent: not tried yet
-	Fresh           bool                     `json:"fresh"`        // the last success is at most three intervals old
+	Up              *bool                    `json:"up,omitempty"`  // absent: not tried yet, or off
+	Off             bool                     `json:"off,omitempty"` // there is nothing to read at the moment
+	Fresh           bool                     `json:"fresh"`         // the last success is at most three intervals old
 	IntervalSeconds float64                  `json:"interval_seconds"`
 	LastAttempt     time.Time                `json:"last_attempt,omitzero"`
 	LastSuccess     time.Time                `json:"last_success,omitzero"`

@@ -176,7 +176,7 @@ func describeSources(snapshot bridge.Snapshot, now time.Time) []Source {
 	sources := make([]Source, 0, len(snapshot.Sources))
 	for _, status := range snapshot.Sources {
 		source := Source{
-			Source: status.Source, Fresh: status.Fresh(now), IntervalSeconds: status.Interval.Seconds(),
+			Source: status.Source, Off: status.Off, Fresh: status.Fresh(now), IntervalSeconds: status.Interval.Seconds(),
 			LastAttempt: status.LastAttempt.UTC(), LastSuccess: status.LastSuccess.UTC(),
 			Reason: bridge.ReasonOf(status.Err), Errors: maps.Clone(status.Errors),
 		}

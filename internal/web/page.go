@@ -155,6 +155,8 @@ func (s Source) State() string {
 	switch {
 	case s.Error != "":
 		return "fails: " + strings.ReplaceAll(string(s.Reason), "_", " ")
+	case s.Off:
+		return "off: nothing to read"
 	case s.Up == nil:
 		return "not tried yet"
 	case !s.Fresh:
