@@ -157,7 +157,7 @@ func (c Clouds) unread(name string) bridge.Snapshot {
 
 // dates words a token's dates as the rotation does.
 func (c Clouds) dates(created, expires time.Duration) string {
-	const layout = "2006-01-02 15:04"
+	const layout = "2006-01-02 15:04 UTC"
 	return "created " + c.in(created).Format(layout) + ", expires " + c.in(expires).Format(layout)
 }
 
