@@ -123,7 +123,11 @@ type open struct {
 // takeable looks through the journal.
 func (e *Engine) takeable(ctx context.Context) []open {
 	keys, err := e.options.Journal.Keys(ctx)
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil // the process ends, which is no fault of the journal
+	default:
 		e.options.Logger.Error("the journal cannot be listed", "err", err)
 		return nil
 	}
@@ -137,6 +141,9 @@ func (e *Engine) takeable(ctx context.Context) []open {
 		rec, err := b.load(ctx)
 		if errors.Is(err, errRestored) {
 			err = e.markRestored(ctx, b)
+		}
+		if err != nil && ctx.Err() != nil {
+			return nil
 		}
 		if err != nil {
 			e.options.Logger.Error("a journal cannot be used", "err", err)

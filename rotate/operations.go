@@ -346,6 +346,8 @@ func (e *Engine) ShowToken(ctx context.Context, connection string) (tokenID stri
 	switch {
 	case err != nil:
 		return tokenID, value, err
+	case tokenID == "":
+		return tokenID, value, fmt.Errorf("connection %s: no rotation has put a token into the vault, so there is no value to show; make a new token by hand (docs/rotation.md, By hand)", connection)
 	case value.IsZero():
 		return tokenID, value, fmt.Errorf("connection %s: the vault does not hold the value of token %q", connection, tokenID)
 	}

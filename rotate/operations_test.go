@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -267,6 +268,22 @@ func TestAdoptLetsGoOn(t *testing.T) {
 	must(t, s, "done", noGap, told("credentials_overwritten", "saved in", "ended: done"))
 }
 
+// hasty is a journal that refuses whoever has no time any more, as the one on disk does.
+type hasty struct{ Journal }
+
+func (hasty) Keys(ctx context.Context) ([]string, error) { return nil, ctx.Err() }
+
+// A process that ends as it begins, its port being taken, says nothing of the journal.
+func TestAnEndIsNoFaultOfTheJournal(t *testing.T) {
+	var log strings.Builder
+	e := New(Options{Journal: hasty{}, Logger: slog.New(slog.NewTextHandler(&log, nil))}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.Run(ctx); err != nil || log.String() != "" {
+		t.Errorf("%v, and the log says %s", err, log.String())
+	}
+}
+
 func TestOperationsSayWhatIsWrong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
@@ -279,9 +296,9 @@ func TestOperationsSayWhatIsWrong(t *testing.T) {
 			{e.Start(ctx, "nobody", StartOptions{}), `no connection "nobody" is configured`},
 			{e.Approve(ctx, "corp", "x"), "connection corp: no rotation is open"},
 			{e.Abort(ctx, "corp"), "connection corp: no rotation is open"},
-			{e.Adopt(ctx, "corp", "x"), "token x is not listed at AWS: " + l.at.TokenIDs[0] + " (created 1999-01-21 00:00, expires 2000-01-21 00:00)"},
+			{e.Adopt(ctx, "corp", "x"), "token x is not listed at AWS: " + l.at.TokenIDs[0] + " (created 1999-01-21 00:00 UTC, expires 2000-01-21 00:00 UTC)"},
 			{e.Reset(ctx, "nobody"), `no connection "nobody" is configured, and the journal knows none`},
-			{showErr, `connection corp: the vault does not hold the value of token ""`},
+			{showErr, "connection corp: no rotation has put a token into the vault, so there is no value to show; make a new token by hand (docs/rotation.md, By hand)"},
 		} {
 			if test.err == nil || test.err.Error() != test.want {
 				t.Errorf("got  %v\nwant %s", test.err, test.want)
