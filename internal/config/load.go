@@ -21,6 +21,9 @@ import (
 // at every use, see Warnings.
 func Load(path string) (*Config, error) {
 	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading the configuration: %w (--config.file names it)", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}

@@ -106,7 +106,7 @@ func TestLoadResolvesPathsAgainstTheFile(t *testing.T) {
 			t.Errorf("%s is %s, want %s", what, paths[0], paths[1])
 		}
 	}
-	if _, err := Load(filepath.Join(directory, "none.yml")); err == nil || !strings.Contains(err.Error(), "none.yml: no such file") {
+	if _, err := Load(filepath.Join(directory, "none.yml")); err == nil || !strings.Contains(err.Error(), "none.yml: no such file or directory (--config.file names it)") {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
