@@ -198,7 +198,7 @@ func (w *ward) says(t *testing.T, source bridge.Source, reason bridge.Reason, wo
 	var lines []string
 	for line := range strings.Lines(w.logs.String()) {
 		ours := strings.Contains(line, "connection=hit ") || strings.Contains(line, "entra_tenant=tenant-1 ")
-		if ours && strings.Contains(line, "reading failed") && strings.Contains(line, " source="+string(source)+" ") {
+		if ours && strings.Contains(line, "reading failed") && strings.Contains(line, " reading="+string(source)+" ") {
 			lines = append(lines, line)
 		}
 	}

@@ -42,7 +42,7 @@ const firstRetry = time.Minute
 const patience = 10 * time.Second
 
 func newSchedule(board *board, source Source, feeds []int, log *slog.Logger) *schedule {
-	log = log.With("source", source.Name)
+	log = log.With("reading", source.Name) // "source" is the line of code, to the logger
 	board.watch(feeds, source)
 	return &schedule{
 		board: board, source: source, feeds: feeds, log: log,

@@ -100,8 +100,8 @@ func TestWhatFailsKeepsTheLastGoodReading(t *testing.T) {
 		if again := status(t, w, 0, bridge.SourceJob); !again.Up() || again.Errors[bridge.ReasonPermission] != attempts {
 			t.Errorf("after recovery: %+v", again)
 		}
-		want := `level=WARN msg="reading failed, the last good values stay" connection=corp source=job reason=permission err="reading the job: permission: Forbidden (grant Application.Read.All)"
-level=INFO msg="reading works again" connection=corp source=job`
+		want := `level=WARN msg="reading failed, the last good values stay" connection=corp reading=job reason=permission err="reading the job: permission: Forbidden (grant Application.Read.All)"
+level=INFO msg="reading works again" connection=corp reading=job`
 		got := log.String()
 		if !strings.HasPrefix(got, want) || strings.Count(got, "\n") != 2 {
 			t.Errorf("one line at the beginning and one at the end are wanted, got\n%s", got)
@@ -336,8 +336,13 @@ func TestNothingToReadIsNoFailure(t *testing.T) {
 		err.set(fmt.Errorf("no value: %w", bridge.ErrOff))
 		after(2 * time.Minute)
 		s := status(t, w, 0, bridge.SourceSCIM)
-		if w.Snapshots()[0].Probe != nil || !s.LastAttempt.IsZero() || s.Err != nil || len(s.Errors) != 0 {
+		if w.Snapshots()[0].Probe != nil || !s.LastAttempt.IsZero() || s.Err != nil || len(s.Errors) != 0 || !s.Off {
 			t.Errorf("switched off: %+v, %+v", w.Snapshots()[0].Probe, s)
+		}
+		err.set(nil)
+		after(2 * time.Minute)
+		if s := status(t, w, 0, bridge.SourceSCIM); s.Off || !s.Up() {
+			t.Errorf("on again: %+v", s)
 		}
 	})
 }
