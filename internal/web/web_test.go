@@ -295,6 +295,18 @@ func TestAnAbortMayHaveChangedSomething(t *testing.T) {
 	}
 }
 
+// TestWhatIsOffIsNotAwaited: a source without anything to read is not one that nobody has tried.
+func TestWhatIsOffIsNotAwaited(t *testing.T) {
+	o := options()
+	snapshot := o.Snapshots()[0]
+	snapshot.Sources = []bridge.SourceStatus{{Source: bridge.SourceSCIM, Off: true}, {Source: bridge.SourceJob}}
+	o.Snapshots = func() []bridge.Snapshot { return []bridge.Snapshot{snapshot} }
+	page := body(t, ask(t, o, "GET", "/"))
+	if !strings.Contains(page, "<td>off: nothing to read</td>") || !strings.Contains(page, "<td>not tried yet</td>") {
+		t.Error("the page does not tell one from the other")
+	}
+}
+
 // TestEmpty: no connection and nil lists are no null in JSON and no panic on the page.
 func TestEmpty(t *testing.T) {
 	o := options()
