@@ -123,8 +123,8 @@ func explain(caller, attempt context.Context, limit time.Duration, err error) er
 	return err
 }
 
-// compareClocks notes once when the machine's clock and AWS's part, and once when
-// they meet again. The SDK signs by AWS's clock, so readings go on.
+// compareClocks notes when the machine's clock and AWS's part. The SDK signs by AWS's
+// clock, so readings go on; the watch is what warns, once for all connections.
 func (e *exchange) compareClocks(response *http.Response) {
 	date := dateOf(response)
 	if date.IsZero() || response.Header.Get("Age") != "" {
@@ -139,11 +139,11 @@ func (e *exchange) compareClocks(response *http.Response) {
 		return
 	}
 	if large {
-		e.logger.Warn("this machine's clock differs from AWS's; requests are signed by AWS's clock, but set this one right",
+		e.logger.Debug("this machine's clock differs from AWS's; requests are signed by AWS's clock, but set this one right",
 			"connection", e.connection, "service", e.service, "aws_is_ahead_by", skew.String())
 		return
 	}
-	e.logger.Info("this machine's clock agrees with AWS's again", "connection", e.connection)
+	e.logger.Debug("this machine's clock agrees with AWS's again", "connection", e.connection)
 }
 
 // now is the time by AWS's clock, as far as an answer has told it.

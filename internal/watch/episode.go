@@ -42,38 +42,3 @@ func (e *episode) record(err error, at time.Time) {
 
 // over ends the episode, if there is one, without a word.
 func (e *episode) over() { e.attempts, e.last = 0, "" }
-
-// skew is the difference between a service's clock and ours, logged when it begins
-// to matter and when it no longer does. Nothing is corrected by it: dates are shown
-// as the services give them.
-type skew struct {
-	log *slog.Logger
-	off bool
-}
-
-// toleratedSkew is well below what signatures and tokens bear (five minutes) and
-// well above the second to which HTTP dates are exact.
-const toleratedSkew = 2 * time.Minute
-
-// check compares the service's date in an answer with the time of the look.
-func (s *skew) check(date, started, ended time.Time) {
-	if date.IsZero() {
-		return
-	}
-	var difference time.Duration // how far the service is ahead
-	switch {
-	case date.After(ended):
-		difference = date.Sub(ended)
-	case date.Before(started):
-		difference = date.Sub(started)
-	}
-	off := difference.Abs() > toleratedSkew
-	if off != s.off {
-		s.off = off
-		if off {
-			s.log.Warn("clocks differ, check this host's time synchronisation", "service_ahead", difference.Round(time.Second).String())
-		} else {
-			s.log.Info("clocks agree again")
-		}
-	}
-}

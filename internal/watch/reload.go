@@ -53,6 +53,7 @@ func (s *schedule) continueFrom(old *schedule, unchanged func(connection string)
 		s.markTried()
 	}
 	log := s.failing.log
-	s.failing, s.skew.off = old.failing, old.skew.off
+	s.failing = old.failing
 	s.failing.log = log
+	s.skew.continueFrom(old.skew, old, s)
 }

@@ -26,7 +26,7 @@ type schedule struct {
 	tried   chan struct{} // closed after the first look
 	again   chan struct{} // asks for a look out of turn
 	failing episode
-	skew    skew
+	skew    *skew
 }
 
 // Every gap between two looks is longer than the interval by up to this part of it,
@@ -41,13 +41,13 @@ const firstRetry = time.Minute
 // log can be assigned only to those that are resolved.
 const patience = 10 * time.Second
 
-func newSchedule(board *board, source Source, feeds []int, log *slog.Logger) *schedule {
+func newSchedule(board *board, source Source, feeds []int, skews skews, log *slog.Logger) *schedule {
 	log = log.With("reading", source.Name) // "source" is the line of code, to the logger
 	board.watch(feeds, source)
 	return &schedule{
 		board: board, source: source, feeds: feeds, log: log,
 		tried: make(chan struct{}), again: make(chan struct{}, 1),
-		failing: episode{log: log}, skew: skew{log: log},
+		failing: episode{log: log}, skew: skews.of(source.Name),
 	}
 }
 
@@ -147,13 +147,14 @@ func (s *schedule) look(ctx context.Context) {
 	case errors.Is(err, bridge.ErrOff):
 		s.board.switchOff(s.feeds, s.source.Name, reading)
 		s.failing.over()
+		s.skew.forget(s)
 		return
 	case err != nil && ctx.Err() != nil:
 		return
 	}
 	s.board.publish(s.feeds, s.source.Name, reading, err, now)
 	s.failing.record(err, now)
-	s.skew.check(reading.Date, started, now)
+	s.skew.check(s, reading.Date, started, now)
 }
 
 // read contains a panic: an answer that nobody thought of must not take the other

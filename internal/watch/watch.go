@@ -57,12 +57,13 @@ const (
 // change go on where that one stopped. At start previous is nil.
 func New(options Options, previous *Watch) *Watch {
 	w := &Watch{board: newBoard(options.Connections), identities: make(map[string]string)}
+	skews := newSkews(options.Logger)
 	resolved := make(map[string][]<-chan struct{}) // by tenant
 	for i, connection := range options.Connections {
 		w.identities[connection.Name] = connection.Identity
 		log := options.Logger.With("connection", connection.Name)
 		for _, source := range connection.Sources {
-			s := newSchedule(w.board, source, []int{i}, log)
+			s := newSchedule(w.board, source, []int{i}, skews, log)
 			s.connection, s.identity = connection.Name, connection.Identity
 			resolved[connection.Tenant] = append(resolved[connection.Tenant], s.tried)
 			w.schedules = append(w.schedules, s)
@@ -75,7 +76,7 @@ func New(options Options, previous *Watch) *Watch {
 			if len(feeds) == 0 {
 				continue // nobody would see it
 			}
-			s := newSchedule(w.board, source, feeds, log)
+			s := newSchedule(w.board, source, feeds, skews, log)
 			s.tenant, s.identity, s.after = tenant.Name, tenant.Identity, resolved[tenant.Name]
 			w.schedules = append(w.schedules, s)
 		}

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/watch"
 )
@@ -377,6 +379,42 @@ func TestOneSideOfTheCertificatesIsKept(t *testing.T) {
 		s = w.Snapshots()[0]
 		if s.Signing == nil || s.Trusted == nil || status(t, w, 0, bridge.SourceCertificates).Errors[bridge.ReasonTimeout] != 1 {
 			t.Errorf("Entra hung: %+v", s)
+		}
+	})
+}
+
+// Whatever is read of a cloud, for whichever connection: its clock is one.
+func TestAClockThatIsOffIsSaidOncePerCloud(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ahead variable[time.Duration]
+		date := func() time.Time { return time.Now().Add(ahead.get()) }
+		tokens := watch.Tokens(time.Minute, func(context.Context) (bridge.TokenList, error) { return bridge.TokenList{Date: date()}, nil })
+		scim := watch.SCIM(time.Minute, func(context.Context) (bridge.Probe, error) { return bridge.Probe{Date: date()}, nil })
+		job := watch.Job(time.Minute, func(context.Context) (bridge.Job, error) { return bridge.Job{Date: date()}, nil })
+		log := &logbook{}
+		options := watch.Options{Logger: log.logger(slog.LevelInfo)}
+		for _, name := range []string{"corp", "ops", "lab"} {
+			options.Connections = append(options.Connections, watch.Connection{Name: name, Identity: name, Sources: []watch.Source{tokens, scim, job}})
+		}
+		ahead.set(time.Hour)
+		w, stop := start(t, options, nil)
+		after(5 * time.Minute)
+		stop()
+		_, stop = start(t, options, w) // reloaded
+		defer stop()
+		after(5 * time.Minute)
+		ahead.set(0)
+		after(5 * time.Minute)
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		slices.Sort(lines)
+		want := []string{
+			`level=INFO msg="clocks agree again" cloud=AWS`,
+			`level=INFO msg="clocks agree again" cloud=Entra`,
+			`level=WARN msg="clocks differ, check this host's time synchronisation" cloud=AWS service_ahead=1h0m0s`,
+			`level=WARN msg="clocks differ, check this host's time synchronisation" cloud=Entra service_ahead=1h0m0s`,
+		}
+		if diff := cmp.Diff(want, lines); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
 }
