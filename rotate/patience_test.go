@@ -36,7 +36,7 @@ func TestTroubleThatLastsIsTold(t *testing.T) {
 				l.ail("graph.job", throttled, half)
 				time.AfterFunc(half+time.Second, func() { l.ail("graph.job", refused, half) })
 			}, notWaiting,
-			"corp does not get on in phase retire since 2000-01-01 01:03: graph.job: other: 400 BadRequest; " +
+			"corp does not get on in phase retire since 2000-01-01 01:03 UTC: graph.job: other: 400 BadRequest; " +
 				"it goes on by itself as soon as this works; next: doctor corp.",
 			[]string{"step=graph.job: throttled: 429 until the deadline; trying again", "step=graph.job: other: 400 BadRequest; trying again"},
 		},
@@ -45,7 +45,7 @@ func TestTroubleThatLastsIsTold(t *testing.T) {
 				l.seal(true)
 				time.AfterFunc(2*half, func() { l.seal(false) })
 			}, StoreUnavailable,
-			"corp does not get on in phase retire since 2000-01-01 01:03: reading the vault entry ROTATION-1: permission denied; " +
+			"corp does not get on in phase retire since 2000-01-01 01:03 UTC: reading the vault entry ROTATION-1: permission denied; " +
 				"it goes on by itself as soon as this works; next: make the state directory, and the age identity if there is one, readable and writable.",
 			[]string{"step=reading the vault entry ROTATION-1: permission denied; trying again"},
 		},
@@ -85,7 +85,7 @@ func TestTroubleThatLastsIsTold(t *testing.T) {
 // TestTheSwitchGivesInOnWhatLasts: an error that may pass has an hour to do so, and only a
 // test that was made speaks against a token.
 func TestTheSwitchGivesInOnWhatLasts(t *testing.T) {
-	const tokens = "tokens: OLD (created 1999-01-21 00:00, expires 2000-01-21 00:00) and NEW1 (created 2000-01-01 00:10, expires 2000-12-31 00:10); "
+	const tokens = "tokens: OLD (created 1999-01-21 00:00 UTC, expires 2000-01-21 00:00 UTC) and NEW1 (created 2000-01-01 00:10 UTC, expires 2000-12-31 00:10 UTC); "
 	const next = tokens + "next: test the connection in Entra, then rotation reset corp."
 	for _, test := range []struct {
 		name, call string
