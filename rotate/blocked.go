@@ -114,6 +114,7 @@ func sentenceWith(connection string, phase bridge.Phase, reason Blocked, detail 
 const (
 	nextWithoutToken = "generate a token at AWS by hand now (if both slots are taken, first delete one by its id, an expired one if there is), " + //nolint:gosec // words, not a secret
 		"enter it in Entra, then rotation adopt CONNECTION --in-use ID"
+	nextByHand = "replace the token that Entra uses by hand (docs/rotation.md), then rotation adopt CONNECTION --in-use ID"
 	nextSignIn = "renew the sign-in that this names, at Entra or at AWS (doctor CONNECTION tries both), then rotation reset CONNECTION"
 )
 

@@ -66,13 +66,8 @@ func confirmPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 func (r *run) settle(ctx context.Context) (bridge.Phase, error) {
 	refusals := 0
 	for {
-		verdict, err := r.saved(ctx)
-		if err != nil {
-			return "", err
-		}
-		if verdict != bridge.VerdictGood {
-			r.say("without the old token Entra's own test fails: rescue")
-			return r.rescue(ctx)
+		if following, err := r.watchSaved(ctx); following != "" || err != nil {
+			return following, err
 		}
 		old, err := r.oldValues(ctx)
 		if err != nil {
@@ -108,6 +103,17 @@ func (r *run) settle(ctx context.Context) (bridge.Phase, error) {
 	}
 	at := r.moment()
 	return bridge.PhaseConfirm, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Settled = at })
+}
+
+// watchSaved looks, once an old token was deleted, whether Entra works without it. It
+// returns the phase that mends it, or "" when there is nothing to mend.
+func (r *run) watchSaved(ctx context.Context) (bridge.Phase, error) {
+	verdict, err := r.saved(ctx)
+	if err != nil || verdict == bridge.VerdictGood {
+		return "", err
+	}
+	r.say("without the old token Entra's own test fails: rescue")
+	return r.rescue(ctx)
 }
 
 // stillAccepted says how long AWS may go on accepting a token that it was told to delete;

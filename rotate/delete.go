@@ -8,6 +8,9 @@ import (
 	"entra-aws-exporter/internal/bridge"
 )
 
+// listLag is how long AWS may go on listing a token whose deletion it has confirmed.
+const listLag = 15 * time.Minute
+
 // deleteTries is how often AWS may refuse, or fail, to delete a token.
 const deleteTries = 5
 
@@ -46,6 +49,16 @@ func (r *rotation) failedDeletes(id string) []act {
 func (r *rotation) deleted(id string) (act, bool) {
 	for _, a := range r.Deletes {
 		if a.TokenID == id && !a.refused() {
+			return a, true
+		}
+	}
+	return act{}, false
+}
+
+// deletedLast returns the deletion of a token that AWS has confirmed last; false: none.
+func (r *rotation) deletedLast(id string) (act, bool) {
+	for _, a := range slices.Backward(r.Deletes) {
+		if a.TokenID == id && a.done() {
 			return a, true
 		}
 	}

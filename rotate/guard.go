@@ -137,7 +137,10 @@ func (r *run) anotherStays(list bridge.TokenList, leaving bridge.Token) error {
 	if !slices.ContainsFunc(list.Tokens, func(t bridge.Token) bool { return t.ID != leaving.ID && !r.expired(t) }) {
 		return blocked(EntraHoldsDeadToken, "token %s is the only valid one, so it is kept although it could not be put to use", leaving.ID)
 	}
-	return blocked(LifetimeTooShort, "deleting token %s would leave none that is valid for another week", leaving.ID)
+	return &impasse{
+		reason: LifetimeTooShort, detail: "deleting token " + leaving.ID + " would leave none that is valid for another week",
+		next: nextByHand,
+	}
 }
 
 func (r *run) mayUndo(token bridge.Token) error {

@@ -20,7 +20,7 @@ var mistakes = []mistake{
 	{"an inline test counted as use", "verify.go", "if r.used(job, r.rotation().Proof.Stored) {", "value, _ := r.newValue(ctx)\n	if works, _ := r.inlineVerdict(ctx, value); works == accepted || r.used(job, r.rotation().Proof.Stored) {", "^whole", nil},
 	{"an act on the request's context: whoever hangs up cuts it off", "act.go", "context.WithTimeout(context.WithoutCancel(ctx), callTimeout)", "context.WithTimeout(ctx, callTimeout)", "aws.create:stopped", nil},
 	{"absent keys added", "payload.go", "	if !replaced {", "	sent = append(sent, bridge.Credential{Key: \"SkipOutOfScopeDeletions\", Value: bridge.NewSecret(\"True\")})\n	if !replaced {", "^whole", nil},
-	{"no rescue after the delete", "confirm.go", "			return r.rescue(ctx)\n		}\n		old", "			return bridge.PhaseConfirm, r.wait(ctx, time.Minute, Settling)\n		}\n		old", "trap:dropped", nil},
+	{"no rescue after the delete", "confirm.go", "	return r.rescue(ctx)\n}\n\n// stillAccepted", "	return r.rotation().Phase, r.wait(ctx, time.Minute, Settling)\n}\n\n// stillAccepted", "trap:dropped", nil},
 
 	{"G1: one list is enough", "reading.go", "	for range 6 {", "	if first.Date.After(time.Time{}) {\n		return first, nil\n	}\n	for range 6 {", "^whole", nil},
 	{"G1: lists of any age", "delete.go", "			if leave.stale() {", "			if false {", "journal.save:slept_after", []patch{{"act.go", "a.Unsent = time.Since(a.Intent.Local) > intentFresh; a.Unsent", "false"}}},

@@ -12,6 +12,11 @@ import (
 // person allows.
 func retirePhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	rot := r.rotation()
+	if rot.deletedOld() { // the lists may take their time, what Entra holds may not
+		if following, err := r.watchSaved(ctx); following != "" || err != nil {
+			return following, err
+		}
+	}
 	gone, list, err := r.isGone(ctx, ids(rot.old())...)
 	if err != nil {
 		return "", err
@@ -21,6 +26,10 @@ func retirePhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		return bridge.PhaseConfirm, r.write(ctx, func(rec *record) {
 			rec.Rotation.Proof.Gone, rec.Rotation.Proof.Settled = at, moment{}
 		})
+	}
+	old := firstListed(rot.old(), list)
+	if last, deleted := rot.deletedLast(old.ID); deleted && r.passed(last.Answered.Local) < listLag {
+		return bridge.PhaseRetire, r.wait(ctx, settleOften, Settling)
 	}
 	if err := r.checkClock(); err != nil { // AWS's log is read by AWS's clock
 		return "", err
@@ -48,7 +57,6 @@ func retirePhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if found == undecided { // a deletion now could be one that AWS's log would have forbidden
 		return bridge.PhaseRetire, r.wait(ctx, careEvery, RetireWait)
 	}
-	old := firstListed(rot.old(), list)
 	if !r.approved(old.ID) && (!r.expired(old.Token) || r.connection.Policy.Approval == ApproveAlways) {
 		return bridge.PhaseRetire, r.askFor(ctx, old)
 	}

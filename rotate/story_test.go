@@ -85,6 +85,43 @@ func TestARotationFromAlertToProof(t *testing.T) {
 	})
 }
 
+// The lists may lag behind a deletion: nothing is deleted twice, and Entra is watched all
+// the same, so that the rescue does not wait for them.
+func TestListsLagBehindTheDeletion(t *testing.T) {
+	s := usual()
+	s.hands = map[string]func(*lab){"aws.delete#1": func(l *lab) {
+		l.person(func(w *world.World) error { return w.SetQuirk("list_lag", "10m") })
+	}}
+	once := func(t *testing.T, o outcome) {
+		if n := o.lab.counts["aws.delete"]; n != 1 {
+			t.Errorf("deleted %d times", n)
+		}
+	}
+	t.Run("all is well", func(t *testing.T) { must(t, s, "done", noGap, once) })
+	t.Run("the save was dropped", func(t *testing.T) {
+		s := s
+		s.quirks.CloudTrail = world.TrailAbsent
+		_ = s.quirks.Set("deleted_lag", "0s")
+		s.policy.Approval = ApproveNever
+		s.prepare = func(l *lab) {
+			l.dropped = true
+			_ = l.world.SetQuirk("put_secrets", world.PutKeepsToken)
+		}
+		hand := s.hands["aws.delete#1"]
+		s.hands = map[string]func(*lab){"aws.delete#1": func(l *lab) {
+			hand(l)
+			l.person(func(w *world.World) error { return w.SetQuirk("put_secrets", world.PutMerges) })
+		}}
+		must(t, s, "done", once, told("without the old token Entra's own test fails: rescue", "(rescue): done", "exclusive"), func(t *testing.T, o outcome) {
+			for _, gap := range o.lab.world.Gaps() {
+				if seconds := gap.Seconds(gap.Ended); seconds > 60 {
+					t.Errorf("a gap of %v s", seconds)
+				}
+			}
+		})
+	})
+}
+
 func TestTheLogIsSilent(t *testing.T) {
 	s := usual()
 	s.named = map[string]fault{"trail.calls": refused}
