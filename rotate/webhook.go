@@ -135,7 +135,7 @@ func (w *Webhook) serve(answer http.ResponseWriter, request *http.Request) (map[
 		return nil, err
 	}
 	if p.Truncated > 0 {
-		w.options.Logger.Warn("Alertmanager truncated its payload; what is missing comes again", "truncated", p.Truncated, "receiver", p.Receiver)
+		w.options.Logger.Warn("Alertmanager truncated its payload, so not all alerts were seen; set max_alerts: 0 for this receiver", "truncated", p.Truncated, "receiver", p.Receiver)
 	}
 	return w.decideAll(request.Context(), p.Alerts)
 }
