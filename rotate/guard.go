@@ -238,7 +238,7 @@ func (r *run) mayRetire(ctx context.Context, list bridge.TokenList, old bridge.T
 		return blocked(ForeignToken, "the new token %s is not listed any more", rot.newID())
 	}
 	put, _ := rot.lastPut()
-	if put.Why != putAgain || !put.done() || rot.Proof.Put != put.Number || r.passed(rot.Proof.Stored.Local) > storedFresh {
+	if put.Why != putAgain || !put.done() || rot.Proof.Put != put.Number || r.passed(put.Answered.Local) > storedFresh {
 		return errNotYet
 	}
 	if err := r.newIsAccepted(ctx); err != nil {
@@ -254,7 +254,8 @@ func (r *run) mayRetire(ctx context.Context, list bridge.TokenList, old bridge.T
 	return nil
 }
 
-// storedFresh is how long the finding that the new token is stored is good for.
+// storedFresh is how old the save before a deletion may be, however long it took to be
+// found stored.
 const storedFresh = 30 * time.Minute
 
 // newIsAccepted demands that the new value is in the vault, and taken by AWS now.

@@ -148,6 +148,11 @@ func traps() []trial {
 			s.prepare = func(l *lab) { prepare(l); l.memory.keepPast, l.valueLost = true, true }
 			s.hands = map[string]func(*lab){"graph.test#6": func(l *lab) { l.memory.putBack(len(l.memory.past) * 2 / 3) }}
 		}),
+		with("both tokens are gone at once", []string{"done"}, func(s *scenario) {
+			s.every = once(func(_ *lab, name string, rot *rotation) bool {
+				return rot.Phase == bridge.PhaseRetire && rot.deletedOld() && name == "graph.test"
+			}, func(l *lab) { deleteByHand(l, newest(l)) })
+		}),
 		with("a copy from before the PUT is put back and adopted, and the test fails", []string{"blocked endpoint_refuses_entra"}, func(s *scenario) {
 			prepare := s.prepare
 			s.prepare = func(l *lab) { prepare(l); l.memory.keepPast, l.valueLost = true, true }

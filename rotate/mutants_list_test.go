@@ -84,7 +84,7 @@ var mistakes = []mistake{
 	{"a hundred tokens a day", "policy.go", "case day >= createsPerDay:", "case day >= 100:", "trap:again and again", nil},
 	{"switch at once, whatever the tests say", "test.go", "	if passed {", "	if true || passed {", "actor:a person deletes the new|situation:AWS never", nil},
 	{"a token is saved that AWS refuses", "switch.go", "if verdict == rejected {", "if false {", "trap:the new token is deleted", nil},
-	{"no second save before the old token goes", "guard.go", "if put.Why != putAgain || !put.done() || rot.Proof.Put != put.Number || r.passed(rot.Proof.Stored.Local) > storedFresh {", "if !put.done() {", "^whole", []patch{
+	{"no second save before the old token goes", "guard.go", "if put.Why != putAgain || !put.done() || rot.Proof.Put != put.Number || r.passed(put.Answered.Local) > storedFresh {", "if !put.done() {", "^whole", []patch{
 		{"retire.go", "if put.Why != putAgain || !put.done() || r.passed(put.Answered.Local) > storedFresh {", "if false {"},
 	}},
 	{"reset back to plan after a PUT", "record.go", "		if rot.putAttempted() {\n			rot.Want = putSwitch\n		}", "		rot.Phase, rot.NewToken = bridge.PhasePlan, nil", "trap:a person resets", nil},
