@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 tools=$PWD/.tools/bin
 
 echo "== rules"
-(cd deploy/prometheus && "$tools/promtool" check rules rules/*.yml && "$tools/promtool" test rules tests/*.yml)
+(cd deploy/prometheus && "$tools/promtool" check rules --lint-fatal rules/*.yml && "$tools/promtool" test rules tests/*.yml)
 echo "== routing"
 "$tools/amtool" check-config deploy/alertmanager/alertmanager.yml deploy/compose/alertmanager.yml
 if docker compose version >/dev/null 2>&1; then # needs no Docker engine
