@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -44,6 +45,9 @@ func TestTrouble(t *testing.T) {
 	c.quirk("put_secrets", "merges")
 	eventually(t, time.Minute, "the second rotation", e.told(c.bearer(), "expiring"))
 	shows("waiting_info", `connection="expiring",reason="approval"`)
+	mend := c.troubleStore()
+	shows("waiting_info", `connection="expiring",reason="store_unavailable"`)
+	mend()
 
 	c.troubleTenants()
 	write(t, config, read(t, config)+"nonsense: true\n")
@@ -98,6 +102,23 @@ func (c *clouds) troubleHealthy() {
 	c.edit("GET servicePrincipal", application, "/notificationEmailAddresses", []string{})
 	c.hand(simulator.Hand{Do: "pause", Connection: "healthy"}, nil)
 	c.edit("GET job", application, "/status/lastExecution/timeEnded", time.Now().Add(-5*time.Hour).UTC())
+}
+
+// troubleStore puts a file where the journal's directory was, until it is mended.
+func (c *clouds) troubleStore() (mend func()) {
+	c.t.Helper()
+	journal := filepath.Join(c.directory, "state", "journal")
+	move := func(from, to string) {
+		if err := os.Rename(from, to); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	move(journal, journal+".aside")
+	write(c.t, journal, "in the way")
+	return func() {
+		move(journal, journal+".file")
+		move(journal+".aside", journal)
+	}
 }
 
 // troubleTenants gives the exporter a secret that expires soon and takes the provisioning
