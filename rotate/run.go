@@ -39,8 +39,8 @@ type run struct {
 	unwritten  []bridge.RotationStep
 	cared      time.Time      // when takeCare last looked
 	listed     []bridge.Token // what AWS listed last
+	unheard    bridge.Reason  // why AWS's log could not be read last, as it was told
 	doubt      doubt
-	unheard    bridge.Reason // why AWS's log could not be read last, as it was told
 }
 
 // phases is the story. A phase reads where things stand, does what is still to be
