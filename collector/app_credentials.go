@@ -3,7 +3,7 @@ package collector
 import (
 	"cmp"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // appCredentials shows the credentials by which the exporter signs in to Entra. They
@@ -18,7 +18,7 @@ func newAppCredentials(c *catalogue) appCredentials {
 	}
 }
 
-func (f appCredentials) collect(out *output, snapshots []bridge.Snapshot) {
+func (f appCredentials) collect(out *output, snapshots []model.Snapshot) {
 	type series struct{ tenant, kind, keyID string }
 	shown := make(map[series]bool)
 	for i := range snapshots {

@@ -14,7 +14,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"entra-aws-exporter/collector"
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // BenchmarkScrape compares a whole scrape of healthy connections with its floor: a
@@ -25,8 +25,8 @@ func BenchmarkScrape(b *testing.B) {
 	for _, connections := range []int{1, 100, 1000} {
 		snapshots, statuses := fleet(connections, time.Now())
 		c := collector.New(collector.Inputs{
-			Snapshots: func() []bridge.Snapshot { return snapshots },
-			Rotation:  func(connection string) bridge.RotationStatus { return statuses[connection] },
+			Snapshots: func() []model.Snapshot { return snapshots },
+			Rotation:  func(connection string) model.RotationStatus { return statuses[connection] },
 		})
 		exporter, floor := prometheus.NewRegistry(), prometheus.NewRegistry()
 		exporter.MustRegister(c)

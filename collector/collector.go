@@ -5,16 +5,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Inputs is where the collector takes from what it shows. The functions are called
 // at every scrape and answer from memory.
 type Inputs struct {
 	// Snapshots returns the latest snapshot of every connection; names are unique.
-	Snapshots func() []bridge.Snapshot
+	Snapshots func() []model.Snapshot
 	// Rotation returns the status of a connection's rotation; nil: nothing rotates.
-	Rotation func(connection string) bridge.RotationStatus
+	Rotation func(connection string) model.RotationStatus
 	// Reload returns how the last loading of the config went; nil: not shown.
 	Reload func() Reload
 }
@@ -27,8 +27,8 @@ type Reload struct {
 
 // subject is one connection as it is known at the moment of a scrape.
 type subject struct {
-	bridge.Snapshot
-	rotation *bridge.RotationStatus // nil: nothing rotates
+	model.Snapshot
+	rotation *model.RotationStatus // nil: nothing rotates
 }
 
 // family shows one side of a connection.

@@ -16,17 +16,17 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"entra-aws-exporter/collector"
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/rotate"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // show is a Collector over one connection.
-func show(snapshot bridge.Snapshot, status bridge.RotationStatus) *collector.Collector {
+func show(snapshot model.Snapshot, status model.RotationStatus) *collector.Collector {
 	return collector.New(collector.Inputs{
-		Snapshots: func() []bridge.Snapshot { return []bridge.Snapshot{snapshot} },
-		Rotation:  func(string) bridge.RotationStatus { return status },
+		Snapshots: func() []model.Snapshot { return []model.Snapshot{snapshot} },
+		Rotation:  func(string) model.RotationStatus { return status },
 		Reload:    func() collector.Reload { return collector.Reload{Successful: true, LastSuccess: time.Now()} },
 	})
 }
@@ -34,17 +34,17 @@ func show(snapshot bridge.Snapshot, status bridge.RotationStatus) *collector.Col
 // TestGolden holds the whole page for a connection in each state, in a bubble whose
 // clock stands at 2000-01-01T00:00:00Z.
 func TestGolden(t *testing.T) {
-	for name, fixture := range map[string]func(now time.Time) (bridge.Snapshot, bridge.RotationStatus){
-		"healthy": func(now time.Time) (bridge.Snapshot, bridge.RotationStatus) { return healthy("corp", now) },
-		"broken":  func(now time.Time) (bridge.Snapshot, bridge.RotationStatus) { return broken("corp", now) },
-		"strange": func(now time.Time) (bridge.Snapshot, bridge.RotationStatus) { return strange("corp", now) },
-		"dark": func(now time.Time) (bridge.Snapshot, bridge.RotationStatus) {
+	for name, fixture := range map[string]func(now time.Time) (model.Snapshot, model.RotationStatus){
+		"healthy": func(now time.Time) (model.Snapshot, model.RotationStatus) { return healthy("corp", now) },
+		"broken":  func(now time.Time) (model.Snapshot, model.RotationStatus) { return broken("corp", now) },
+		"strange": func(now time.Time) (model.Snapshot, model.RotationStatus) { return strange("corp", now) },
+		"dark": func(now time.Time) (model.Snapshot, model.RotationStatus) {
 			return dark("corp", now, 20*time.Minute)
 		},
-		"started": func(time.Time) (bridge.Snapshot, bridge.RotationStatus) {
-			return bridge.Snapshot{
-				Connection: "corp", Binding: bridge.Binding{Region: "eu-central-1"},
-				Sources: []bridge.SourceStatus{{Source: bridge.SourceTokens, Interval: time.Minute}},
+		"started": func(time.Time) (model.Snapshot, model.RotationStatus) {
+			return model.Snapshot{
+				Connection: "corp", Binding: model.Binding{Region: "eu-central-1"},
+				Sources: []model.SourceStatus{{Source: model.SourceTokens, Interval: time.Minute}},
 			}, neverRotated()
 		},
 	} {
@@ -77,9 +77,9 @@ func TestGolden(t *testing.T) {
 }
 
 // neverRotated is what the engine itself says of a connection that does not rotate and never did.
-func neverRotated() bridge.RotationStatus {
+func neverRotated() model.RotationStatus {
 	return rotate.New(rotate.Options{}, []rotate.Connection{{
-		Name: "corp", Policy: rotate.Policy{Mode: bridge.RotationDisabled, Issuer: bridge.IssuerConsoleAPI},
+		Name: "corp", Policy: rotate.Policy{Mode: model.RotationDisabled, Issuer: model.IssuerConsoleAPI},
 	}}).Status("corp")
 }
 
@@ -177,10 +177,10 @@ func TestWhatSurvivesAFailure(t *testing.T) {
 
 func TestADeletedTokenTakesItsSeriesAway(t *testing.T) {
 	snapshot, status := broken("corp", time.Now())
-	var current bridge.Snapshot
+	var current model.Snapshot
 	c := collector.New(collector.Inputs{
-		Snapshots: func() []bridge.Snapshot { return []bridge.Snapshot{current} },
-		Rotation:  func(string) bridge.RotationStatus { return status },
+		Snapshots: func() []model.Snapshot { return []model.Snapshot{current} },
+		Rotation:  func(string) model.RotationStatus { return status },
 	})
 	current = snapshot
 	if text := string(page(t, c)); !strings.Contains(text, `token_id="older"`) || strings.Contains(text, "deleted long ago") {
@@ -197,7 +197,7 @@ func TestADeletedTokenTakesItsSeriesAway(t *testing.T) {
 func TestATenantsCredentialsAreShownOnce(t *testing.T) {
 	snapshots, _ := fleet(3, time.Now())
 	snapshots[2].EntraTenant = "another"
-	c := collector.New(collector.Inputs{Snapshots: func() []bridge.Snapshot { return snapshots }})
+	c := collector.New(collector.Inputs{Snapshots: func() []model.Snapshot { return snapshots }})
 	if n := testutil.CollectAndCount(c, "entra_aws_app_credential_expiry_timestamp_seconds"); n != 2 {
 		t.Errorf("%d series for two tenants", n)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // described is a metric as docs/metrics.md and the code both describe it.
@@ -117,23 +117,23 @@ func TestDocumentedValues(t *testing.T) {
 			}
 		}
 	}
-	check("provisioning_job_status", texts(bridge.JobStatuses())...)
-	check("provisioning_schedule_state", texts(bridge.ScheduleStates())...)
-	check("provisioning_last_cycle_state", texts(bridge.CycleStates())...)
-	check("provisioning_events_total", append(bridge.EventActions(), bridge.EventStatuses()...)...)
-	check("rotation_phase", texts(bridge.Phases())...)
-	check("rotations_total", texts(bridge.Endings())...)
-	check("rotation_proof_info", texts([]bridge.ProofLevel{bridge.ProofStored, bridge.ProofUsed, bridge.ProofAttributed, bridge.ProofExclusive})...)
-	check("rotation_info", texts([]bridge.RotationMode{bridge.RotationDisabled, bridge.RotationDryRun, bridge.RotationEnabled})...)
-	check("rotation_info", texts([]bridge.Issuer{bridge.IssuerConsoleAPI, bridge.IssuerOperator})...)
-	check("scim_token_info", texts([]bridge.TokenRole{bridge.RoleInUse, bridge.RoleNew, bridge.RolePrevious, bridge.RoleUnknown})...)
-	check("scim_token_info", texts([]bridge.TokenOrigin{bridge.OriginConsoleAPI, bridge.OriginDeclared})...)
-	for _, reason := range bridge.Reasons() {
+	check("provisioning_job_status", texts(model.JobStatuses())...)
+	check("provisioning_schedule_state", texts(model.ScheduleStates())...)
+	check("provisioning_last_cycle_state", texts(model.CycleStates())...)
+	check("provisioning_events_total", append(model.EventActions(), model.EventStatuses()...)...)
+	check("rotation_phase", texts(model.Phases())...)
+	check("rotations_total", texts(model.Outcomes())...)
+	check("rotation_proof_info", texts([]model.ProofLevel{model.ProofStored, model.ProofUsed, model.ProofAttributed, model.ProofExclusive})...)
+	check("rotation_info", texts([]model.RotationMode{model.RotationDisabled, model.RotationDryRun, model.RotationEnabled})...)
+	check("rotation_info", texts([]model.Issuer{model.IssuerConsoleAPI, model.IssuerOperator})...)
+	check("scim_token_info", texts([]model.TokenRole{model.RoleInUse, model.RoleNew, model.RolePrevious, model.RoleUnknown})...)
+	check("scim_token_info", texts([]model.TokenOrigin{model.OriginConsoleAPI, model.OriginDeclared})...)
+	for _, reason := range model.Reasons() {
 		if !strings.Contains(page, "| `"+string(reason)+"` |") {
 			t.Errorf("the reason %s is not explained", reason)
 		}
 	}
-	for _, source := range bridge.Sources() {
+	for _, source := range model.Sources() {
 		if !strings.Contains(page, "`"+string(source)+"`") {
 			t.Errorf("the source %s is not named", source)
 		}

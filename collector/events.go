@@ -3,14 +3,14 @@ package collector
 import (
 	"slices"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // events shows the counters over the provisioning log. They only grow, so they stay
 // when the log cannot be read.
 type events struct {
 	total, errors, last *metric
-	usual               []bridge.EventKey
+	usual               []model.EventKey
 }
 
 func newEvents(c *catalogue) events {
@@ -29,11 +29,11 @@ func newEvents(c *catalogue) events {
 // usualEvents are shown from the start, at 0: the successes and failures that rates
 // and alerts are made of. The other combinations appear when they are first counted,
 // or else they alone would be a quarter of a connection's series.
-func usualEvents() []bridge.EventKey {
+func usualEvents() []model.EventKey {
 	actions := []string{"create", "update", "delete", "disable", "staged_delete"}
-	usual := make([]bridge.EventKey, 0, 2*len(actions))
+	usual := make([]model.EventKey, 0, 2*len(actions))
 	for _, action := range actions {
-		usual = append(usual, bridge.EventKey{Action: action, Status: "success"}, bridge.EventKey{Action: action, Status: "failure"})
+		usual = append(usual, model.EventKey{Action: action, Status: "success"}, model.EventKey{Action: action, Status: "failure"})
 	}
 	return usual
 }

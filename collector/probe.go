@@ -1,6 +1,6 @@
 package collector
 
-import "entra-aws-exporter/internal/bridge"
+import "entra-aws-exporter/internal/model"
 
 // probe shows the answer of the SCIM endpoint. Without an answer there is nothing to
 // show: that a source fails is source_up, not a success of 0.
@@ -16,7 +16,7 @@ func newProbe(c *catalogue) probe {
 }
 
 func (f probe) collect(out *output, s *subject) {
-	status, _ := s.Status(bridge.SourceSCIM)
+	status, _ := s.Status(model.SourceSCIM)
 	if s.Probe == nil || !status.Up() || !status.Fresh(out.now) {
 		return
 	}

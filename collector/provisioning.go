@@ -3,7 +3,7 @@ package collector
 import (
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // job shows the provisioning job. All of it vanishes when it has not been read for
@@ -37,21 +37,21 @@ func newJob(c *catalogue) job {
 }
 
 func (f job) collect(out *output, s *subject) {
-	status, _ := s.Status(bridge.SourceJob)
+	status, _ := s.Status(model.SourceJob)
 	if s.Job == nil || !status.Fresh(out.now) {
 		return
 	}
 	read := s.Job
-	states(out, f.status, bridge.JobStatuses(), read.Status, bridge.JobUnknown)
-	states(out, f.schedule, bridge.ScheduleStates(), read.Schedule, bridge.ScheduleUnknown)
+	states(out, f.status, model.JobStatuses(), read.Status, model.JobUnknown)
+	states(out, f.schedule, model.ScheduleStates(), read.Schedule, model.ScheduleUnknown)
 	if read.Interval > 0 {
 		out.value(f.interval, read.Interval.Seconds())
 	}
-	if quarantine := read.Quarantine; quarantine != nil && *quarantine != (bridge.Quarantine{}) {
+	if quarantine := read.Quarantine; quarantine != nil && *quarantine != (model.Quarantine{}) {
 		out.value(f.quarantine, 1, quarantine.Reason, quarantine.ErrorCode)
 		out.time(f.quarantineBegan, quarantine.CurrentBegan)
 		if !quarantine.SeriesBegan.IsZero() {
-			out.time(f.quarantineDisable, quarantine.SeriesBegan.Add(bridge.QuarantineDisableAfter))
+			out.time(f.quarantineDisable, quarantine.SeriesBegan.Add(model.QuarantineDisableAfter))
 		}
 	}
 	if read.ConsecutiveFailures != nil {
@@ -70,17 +70,17 @@ func (f job) collect(out *output, s *subject) {
 	}
 }
 
-func (f job) collectCycle(out *output, cycle *bridge.Cycle) {
+func (f job) collectCycle(out *output, cycle *model.Cycle) {
 	out.time(f.cycleBegin, cycle.Began)
 	out.time(f.cycleEnd, cycle.Ended)
-	states(out, f.cycleState, bridge.CycleStates(), cycle.State, bridge.CycleUnknown)
+	states(out, f.cycleState, model.CycleStates(), cycle.State, model.CycleUnknown)
 	for kind, entries := range cycle.Entries {
 		out.value(f.cycleEntries, float64(entries), string(kind))
 	}
 }
 
 // endOf is when a cycle ended, or began if Entra did not say; zero without a cycle.
-func endOf(cycle *bridge.Cycle) time.Time {
+func endOf(cycle *model.Cycle) time.Time {
 	if cycle == nil {
 		return time.Time{}
 	}

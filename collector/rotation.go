@@ -1,6 +1,6 @@
 package collector
 
-import "entra-aws-exporter/internal/bridge"
+import "entra-aws-exporter/internal/model"
 
 // rotation shows the rotation of the connection's SCIM access token.
 type rotation struct {
@@ -38,20 +38,20 @@ func (f rotation) collect(out *output, s *subject) {
 			out.value(info.metric, 1, info.value)
 		}
 	}
-	idle := r.Phase == "" || r.Phase == bridge.PhaseIdle
-	if r.Mode == bridge.RotationDisabled && idle && r.TokensCreated == 0 && !anyEnded(r) {
+	idle := r.Phase == "" || r.Phase == model.PhaseIdle
+	if r.Mode == model.RotationDisabled && idle && r.TokensCreated == 0 && !anyEnded(r) {
 		return // it does not rotate and never did: a row of zeros would say nothing
 	}
-	states(out, f.phase, bridge.Phases(), r.Phase, bridge.PhaseIdle)
-	for _, ending := range bridge.Endings() {
-		out.value(f.ended, float64(r.Endings[ending]), string(ending))
+	states(out, f.phase, model.Phases(), r.Phase, model.PhaseIdle)
+	for _, ending := range model.Outcomes() {
+		out.value(f.ended, float64(r.Outcomes[ending]), string(ending))
 	}
 	out.value(f.tokensCreated, float64(r.TokensCreated))
 }
 
 // anyEnded does not count the keys: a status names every ending, with 0 for what never happened.
-func anyEnded(r *bridge.RotationStatus) bool {
-	for _, count := range r.Endings {
+func anyEnded(r *model.RotationStatus) bool {
+	for _, count := range r.Outcomes {
 		if count > 0 {
 			return true
 		}

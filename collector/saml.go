@@ -1,6 +1,6 @@
 package collector
 
-import "entra-aws-exporter/internal/bridge"
+import "entra-aws-exporter/internal/model"
 
 // saml shows the signing certificates of both sides. The last reading stays when they
 // cannot be read: an expiry does not move while nobody looks.
@@ -26,20 +26,20 @@ func newSAML(c *catalogue) saml {
 
 func (f saml) collect(out *output, s *subject) {
 	if s.Trusted != nil {
-		f.collectDates(out, bridge.HolderAWS, *s.Trusted)
+		f.collectDates(out, model.HolderAWS, *s.Trusted)
 	}
 	if s.Signing == nil {
 		return
 	}
-	for _, thumbprint := range f.collectDates(out, bridge.HolderEntra, s.Signing.Certificates) {
+	for _, thumbprint := range f.collectDates(out, model.HolderEntra, s.Signing.Certificates) {
 		if s.Signing.ActiveKnown {
 			out.flag(f.active, thumbprint == s.Signing.ActiveThumbprint, thumbprint)
 		}
-		if trusted, known := s.Trusts(thumbprint); known {
+		if trusted, known := s.TrustedByAWS(thumbprint); known {
 			out.flag(f.trusted, trusted, thumbprint)
 		}
 	}
-	if decisive, found := s.Signing.Decisive(); found {
+	if decisive, found := s.Signing.Effective(); found {
 		out.time(f.activeExpiry, decisive.NotAfter)
 	}
 	if _, found := s.Signing.Active(); found {
@@ -52,7 +52,7 @@ func (f saml) collect(out *output, s *subject) {
 }
 
 // collectDates shows each certificate once and returns the thumbprints.
-func (f saml) collectDates(out *output, holder bridge.CertificateHolder, certificates []bridge.Certificate) []string {
+func (f saml) collectDates(out *output, holder model.CertificateHolder, certificates []model.Certificate) []string {
 	shown := make(map[string]bool, len(certificates))
 	thumbprints := make([]string, 0, len(certificates))
 	for _, certificate := range certificates {

@@ -3,7 +3,7 @@ package collector
 import (
 	"cmp"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // tokens shows the SCIM access tokens. The last list stays when it cannot be read:
@@ -30,13 +30,13 @@ func newTokens(c *catalogue) tokens {
 }
 
 func (f tokens) collect(out *output, s *subject) {
-	if s.rotation != nil && s.rotation.Mode != bridge.RotationDisabled {
+	if s.rotation != nil && s.rotation.Mode != model.RotationDisabled {
 		out.time(f.due, s.rotation.Due)
 	}
 	if s.Tokens == nil {
 		return
 	}
-	inUse, roles := "", map[string]bridge.TokenRole(nil)
+	inUse, roles := "", map[string]model.TokenRole(nil)
 	if s.rotation != nil {
 		inUse, _ = s.rotation.InUse()
 		roles = s.rotation.Roles
@@ -52,7 +52,7 @@ func (f tokens) collect(out *output, s *subject) {
 		if !token.Created.IsZero() {
 			out.value(f.age, max(0, out.now.Sub(token.Created).Seconds()), token.ID)
 		}
-		out.value(f.info, 1, token.ID, string(s.Tokens.Origin), string(cmp.Or(roles[token.ID], bridge.RoleUnknown)))
+		out.value(f.info, 1, token.ID, string(s.Tokens.Origin), string(cmp.Or(roles[token.ID], model.RoleUnknown)))
 		if s.Usage != nil {
 			out.time(f.lastUsed, s.Usage.LastUsed[token.ID], token.ID)
 		}

@@ -11,7 +11,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // TestKubernetesPaths: the paths that the manifest's header gives for the configuration lie in
@@ -99,12 +99,12 @@ func TestSystemdCredentials(t *testing.T) {
 // and the policy allows the public one.
 func TestAudiences(t *testing.T) {
 	page := read(t, "permissions/entra.md")
-	for _, cloud := range bridge.Clouds() {
+	for _, cloud := range model.Clouds() {
 		if row := "| `" + string(cloud) + "` | `" + cloud.TokenExchange() + "` |\n"; !strings.Contains(page, row) {
 			t.Errorf("entra.md lacks the row %s", row)
 		}
 	}
-	if !strings.Contains(read(t, "permissions/aws-web-identity.json"), `"`+bridge.CloudPublic.TokenExchange()+`"`) {
+	if !strings.Contains(read(t, "permissions/aws-web-identity.json"), `"`+model.CloudPublic.TokenExchange()+`"`) {
 		t.Error("aws-web-identity.json does not allow the public cloud's audience")
 	}
 }

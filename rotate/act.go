@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // callTimeout bounds every call to a cloud. It is shorter than leaseMargin, so an act
@@ -17,30 +17,30 @@ const intentFresh = 30 * time.Second
 
 // act is one change to a cloud, as it is written down before and after.
 type act struct {
-	Number   int            `json:"number"`          // its place in its list, from 1
-	Round    int            `json:"round,omitempty"` // how often the rotation had been reset before
-	TokenID  string         `json:"token_id,omitempty"`
-	Why      string         `json:"why,omitempty"`
-	Intent   moment         `json:"intent"`
-	Outcome  bridge.Outcome `json:"outcome,omitempty"` // "": the intent was written, what came of it was not
-	Answered moment         `json:"answered,omitzero"`
-	Unsent   bool           `json:"unsent,omitempty"` // it was too late to make the call
-	Error    string         `json:"error,omitempty"`
-	Reason   bridge.Reason  `json:"reason,omitempty"`
-	Bad      bool           `json:"bad,omitempty"` // of a PUT: Entra's own test of it was bad to the end of its time
-	Mark     time.Time      `json:"mark,omitzero"` // of a start: when the quarantine began that it was to end
+	Number   int               `json:"number"`          // its place in its list, from 1
+	Round    int               `json:"round,omitempty"` // how often the rotation had been reset before
+	TokenID  string            `json:"token_id,omitempty"`
+	Why      string            `json:"why,omitempty"`
+	Intent   moment            `json:"intent"`
+	Outcome  model.CallOutcome `json:"outcome,omitempty"` // "": the intent was written, what came of it was not
+	Answered moment            `json:"answered,omitzero"`
+	Unsent   bool              `json:"unsent,omitempty"` // it was too late to make the call
+	Error    string            `json:"error,omitempty"`
+	Reason   model.Reason      `json:"reason,omitempty"`
+	Bad      bool              `json:"bad,omitempty"` // of a PUT: Entra's own test of it was bad to the end of its time
+	Mark     time.Time         `json:"mark,omitzero"` // of a start: when the quarantine began that it was to end
 }
 
-func (a act) done() bool    { return a.Outcome == bridge.OutcomeDone }
-func (a act) refused() bool { return a.Outcome == bridge.OutcomeRefused }
+func (a act) done() bool    { return a.Outcome == model.CallDone }
+func (a act) refused() bool { return a.Outcome == model.CallRefused }
 
 // deed is an act to be carried out.
 type deed struct {
 	list   func(*rotation) *[]act
 	act    act
-	intend func(*record)                 // what else is to be journalled with the intent
-	call   func(context.Context) error   // one call, no retry
-	settle func(*record, bridge.Outcome) // what else is to be journalled with the outcome
+	intend func(*record)                    // what else is to be journalled with the intent
+	call   func(context.Context) error      // one call, no retry
+	settle func(*record, model.CallOutcome) // what else is to be journalled with the outcome
 }
 
 func creates(r *rotation) *[]act  { return &r.Creates }
@@ -75,15 +75,15 @@ func (r *run) carryOut(ctx context.Context, d deed) (act, error) {
 		return a, err
 	}
 	if a.Unsent = time.Since(a.Intent.Local) > intentFresh; a.Unsent {
-		err = &bridge.Error{Reason: bridge.ReasonOther, Op: "acting", Unsent: true, Detail: "what it rests on has grown old meanwhile"}
+		err = &model.Error{Reason: model.ReasonOther, Op: "acting", Unsent: true, Detail: "what it rests on has grown old meanwhile"}
 	} else {
 		callCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 		err = d.call(callCtx)
 		cancel()
 	}
-	a.Outcome, a.Answered = bridge.OutcomeOf(err), r.moment()
+	a.Outcome, a.Answered = model.CallOutcomeOf(err), r.moment()
 	if err != nil {
-		a.Error, a.Reason = err.Error(), bridge.ReasonOf(err)
+		a.Error, a.Reason = err.Error(), model.ReasonOf(err)
 	}
 	return a, r.writeOutcome(ctx, func(rec *record) {
 		(*d.list(rec.Rotation))[a.Number-1] = a
@@ -94,7 +94,7 @@ func (r *run) carryOut(ctx context.Context, d deed) (act, error) {
 }
 
 // resolve writes down what is known by now of an act whose outcome was unknown.
-func (r *run) resolve(ctx context.Context, list func(*rotation) *[]act, number int, outcome bridge.Outcome, settle func(*record)) error {
+func (r *run) resolve(ctx context.Context, list func(*rotation) *[]act, number int, outcome model.CallOutcome, settle func(*record)) error {
 	return r.write(ctx, func(rec *record) {
 		(*list(rec.Rotation))[number-1].Outcome = outcome
 		if settle != nil {

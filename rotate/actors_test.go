@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
@@ -47,7 +47,7 @@ func actors() []actor {
 		},
 		{
 			name:    "a person saves another token",
-			hand:    func(l *lab) { l.saveByHand(world.ActorPerson, l.createByHand()) },
+			hand:    func(l *lab) { l.saveByHand(clouds.ActorOperator, l.createByHand()) },
 			allowed: []string{"done", "aborted", "blocked foreign_token", "blocked two_tokens", "blocked credentials_overwritten", "blocked orphan_token"},
 		},
 		{
@@ -57,7 +57,7 @@ func actors() []actor {
 		},
 		{
 			name:    "terraform writes the old token back",
-			hand:    func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) },
+			hand:    func(l *lab) { l.saveByHand(clouds.ActorTerraform, l.at.TokenIDs[0]) },
 			allowed: []string{"done", "blocked credentials_overwritten", "blocked switch_reverted", "blocked entra_holds_dead_token"},
 		},
 		{
@@ -72,43 +72,43 @@ func actors() []actor {
 		},
 		{
 			name: "a person disables the job",
-			hand: byHand(func(l *lab, w *world.World) error {
+			hand: byHand(func(l *lab, w *clouds.Model) error {
 				return w.DisableJob(person, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
 			}),
 			allowed: []string{"done", "blocked job_stopped"},
 		},
 		{
 			name: "a person restarts the job",
-			hand: byHand(func(l *lab, w *world.World) error {
+			hand: byHand(func(l *lab, w *clouds.Model) error {
 				return w.RestartJob(person, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID, "Full")
 			}),
 			allowed: []string{"done"},
 		},
 		{
 			name: "too many deletes",
-			hand: byHand(func(l *lab, w *world.World) error {
+			hand: byHand(func(l *lab, w *clouds.Model) error {
 				return w.QuarantineForDeletes(l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
 			}),
 			allowed: []string{"done", "blocked quarantine_other"},
 		},
 		{
 			name:    "the old token expires",
-			hand:    byHand(func(l *lab, w *world.World) error { return w.Expire(world.ActorTime, l.at.TokenIDs[0]) }),
+			hand:    byHand(func(l *lab, w *clouds.Model) error { return w.Expire(clouds.ActorTime, l.at.TokenIDs[0]) }),
 			allowed: []string{"done"},
 		},
 		{
 			name: "the new token expires",
 			hand: func(l *lab) {
 				if id := newest(l); id != "" {
-					l.locked(func(w *world.World) { _ = w.Expire(world.ActorTime, id) })
+					l.locked(func(w *clouds.Model) { _ = w.Expire(clouds.ActorTime, id) })
 				}
 			},
 			allowed: []string{"done", "aborted", "blocked *"},
 		},
 		{
 			name: "the provisioning tenant is recreated",
-			hand: byHand(func(l *lab, w *world.World) error {
-				_, err := w.RecreateProvisioningTenant(world.ActorPerson, l.at.IdentityStoreID)
+			hand: byHand(func(l *lab, w *clouds.Model) error {
+				_, err := w.RecreateProvisioningTenant(clouds.ActorOperator, l.at.IdentityStoreID)
 				return err
 			}),
 			allowed: []string{"aborted", "done", "blocked binding_changed", "blocked entra_holds_dead_token", "none"},
@@ -120,8 +120,8 @@ func actors() []actor {
 		},
 		{
 			name: "Entra tries the quarantined job again",
-			hand: byHand(func(l *lab, w *world.World) error {
-				return w.RetryNow(world.By(world.ActorEngine), l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+			hand: byHand(func(l *lab, w *clouds.Model) error {
+				return w.RetryNow(clouds.CallerFor(clouds.ActorEngine), l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
 			}),
 			base:    repair,
 			allowed: []string{"done"},
@@ -134,7 +134,7 @@ func actors() []actor {
 		{
 			name: "rotation is disabled",
 			hand: reconfigure(func(c Connection) []Connection {
-				c.Policy.Mode = bridge.RotationDisabled
+				c.Policy.Mode = model.RotationDisabled
 				return []Connection{c}
 			}),
 			allowed: []string{"done"},
@@ -142,7 +142,7 @@ func actors() []actor {
 		{
 			name: "rotation is only rehearsed",
 			hand: reconfigure(func(c Connection) []Connection {
-				c.Policy.Mode = bridge.RotationDryRun
+				c.Policy.Mode = model.RotationDryRun
 				return []Connection{c}
 			}),
 			allowed: []string{"done"},
@@ -179,7 +179,7 @@ func actors() []actor {
 				l.memory.putBack(len(l.memory.past) * 2 / 3)
 			},
 			prepare: func(l *lab) { l.memory.keepPast = true; l.valueLost = true },
-			allowed: []string{"done", "blocked state_restored", "blocked foreign_token", "blocked orphan_token", "blocked vault_value_lost", "blocked two_tokens", "aborted"},
+			allowed: []string{"done", "blocked state_restored", "blocked foreign_token", "blocked orphan_token", "blocked token_value_lost", "blocked two_tokens", "aborted"},
 		},
 		{
 			name: "a person holds it for a day",

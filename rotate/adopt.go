@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Adopt takes the clouds as they are for right: every listed token is known, and what
@@ -28,7 +28,7 @@ func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 	}
 	if _, listed := find(list.Tokens, inUse); inUse != "" && !listed {
 		place := "listed at AWS"
-		if list.Origin == bridge.OriginDeclared {
+		if list.Origin == model.OriginDeclared {
 			place = "declared in the config"
 		}
 		return fmt.Errorf("token %s is not %s: %s", inUse, place, datedAll(list.Tokens))
@@ -102,21 +102,21 @@ func (e *Engine) adoptRemoved(ctx context.Context, connection string) error {
 
 // adoptRotation lets the rotation go on with its new token, or ends it if somebody has
 // decided otherwise meanwhile. exposed: Entra may hold the new token, whatever the record says.
-func (r *record) adoptRotation(tokens []bridge.Token, inUse string, exposed bool, at time.Time) {
+func (r *record) adoptRotation(tokens []model.Token, inUse string, exposed bool, at time.Time) {
 	rot := r.Rotation
 	if rot == nil {
 		return
 	}
 	_, listed := find(tokens, rot.newID())
 	if !listed || (inUse != "" && inUse != rot.newID()) {
-		r.remember(bridge.EndingAborted, "adopted: a person decided otherwise", at)
-		r.count(bridge.EndingAborted)
+		r.remember(model.OutcomeAborted, "adopted: a person decided otherwise", at)
+		r.count(model.OutcomeAborted)
 		return
 	}
 	rot.Silence, rot.Exposed = 0, rot.Exposed || exposed
 	for _, token := range tokens {
 		if token.ID != rot.newID() && !slices.Contains(ids(rot.Plan.Tokens), token.ID) {
-			rot.Plan.Tokens = append(rot.Plan.Tokens, planned{Token: token, Role: bridge.RoleUnknown, Evidence: "adopted"})
+			rot.Plan.Tokens = append(rot.Plan.Tokens, planned{Token: token, Role: model.RoleUnknown, Evidence: "adopted"})
 		}
 	}
 	r.again(at)

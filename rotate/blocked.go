@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Blocked is why a rotation stopped until a person acts. The set is closed: it is a
@@ -35,8 +35,8 @@ const (
 	DeleteRefused          Blocked = "delete_refused"
 	Permission             Blocked = "permission"
 	OwnCredentialExpiring  Blocked = "own_credential_expiring" //nolint:gosec // a word, not a secret
-	VaultUnwritable        Blocked = "vault_unwritable"
-	VaultValueLost         Blocked = "vault_value_lost"
+	TokenStoreUnwritable   Blocked = "token_store_unwritable"
+	TokenValueLost         Blocked = "token_value_lost"
 	JournalUnreadable      Blocked = "journal_unreadable"
 	StateRestored          Blocked = "state_restored"
 	StoreUnsafe            Blocked = "store_unsafe"
@@ -74,8 +74,8 @@ var next = map[Blocked]string{
 	DeleteRefused:          "delete the old token at AWS by hand, then rotation reset CONNECTION",
 	Permission:             "doctor CONNECTION, grant what it names, then rotation reset CONNECTION",
 	OwnCredentialExpiring:  "renew the exporter's own Entra credential, then rotation reset CONNECTION",
-	VaultUnwritable:        "make the state directory writable, then rotation reset CONNECTION",
-	VaultValueLost:         "enter a new token in Entra by hand (docs/rotation.md), then rotation adopt CONNECTION",
+	TokenStoreUnwritable:   "make the state directory writable, then rotation reset CONNECTION",
+	TokenValueLost:         "enter a new token in Entra by hand (docs/rotation.md), then rotation adopt CONNECTION",
 	JournalUnreadable:      "restore the file from a backup or move it away, then rotation adopt CONNECTION",
 	StateRestored:          "compare the tokens at AWS with rotation show CONNECTION, then rotation adopt CONNECTION",
 	StoreUnsafe:            "put state.directory on a local file system, then restart",
@@ -94,18 +94,18 @@ func BlockedReasons() []Blocked {
 		TwoTokens, OrphanToken, ForeignToken, NewTokenRejected, EndpointRefusesEntra, SwitchFailed, SwitchReverted,
 		StorageLimit, UnknownSecretKeys, WrongTarget, BindingChanged, JobStopped, QuarantineOther, ProofTimeout,
 		ProofContradicted, EntraHoldsDeadToken, CredentialsOverwritten, DeleteRefused, Permission,
-		OwnCredentialExpiring, VaultUnwritable, VaultValueLost, JournalUnreadable, StateRestored, StoreUnsafe, Clock,
+		OwnCredentialExpiring, TokenStoreUnwritable, TokenValueLost, JournalUnreadable, StateRestored, StoreUnsafe, Clock,
 		APIChanged, LifetimeTooShort, AttemptsExhausted, BudgetExhausted, ConnectionRemoved, FleetHalt,
 	}
 }
 
 // sentence is what the person on call reads.
-func sentence(connection string, phase bridge.Phase, reason Blocked, detail string, tokens []bridge.Token) string {
+func sentence(connection string, phase model.Phase, reason Blocked, detail string, tokens []model.Token) string {
 	return sentenceWith(connection, phase, reason, detail, tokens, next[reason])
 }
 
 // sentenceWith is sentence with another command than is usual for the reason.
-func sentenceWith(connection string, phase bridge.Phase, reason Blocked, detail string, tokens []bridge.Token, command string) string {
+func sentenceWith(connection string, phase model.Phase, reason Blocked, detail string, tokens []model.Token, command string) string {
 	return fmt.Sprintf("%s is blocked in phase %s (%s): %s; tokens: %s; next: %s.",
 		connection, phase, reason, detail, datedAll(tokens), strings.ReplaceAll(command, "CONNECTION", connection))
 }
@@ -159,17 +159,17 @@ func impasseOf(err error) *impasse {
 	case errors.As(err, &stuck):
 		return stuck
 	case errors.Is(err, errValueLost):
-		return &impasse{reason: VaultValueLost, detail: err.Error()}
+		return &impasse{reason: TokenValueLost, detail: err.Error()}
 	}
-	reason, known := map[bridge.Reason]Blocked{
-		bridge.ReasonPermission:      Permission,
-		bridge.ReasonLicence:         Permission,
-		bridge.ReasonAuth:            OwnCredentialExpiring,
-		bridge.ReasonAPIChanged:      APIChanged,
-		bridge.ReasonInvalidResponse: APIChanged,
-		bridge.ReasonNotFound:        BindingChanged,
-		bridge.ReasonAmbiguous:       BindingChanged,
-	}[bridge.ReasonOf(err)]
+	reason, known := map[model.Reason]Blocked{
+		model.ReasonPermission:      Permission,
+		model.ReasonLicence:         Permission,
+		model.ReasonAuth:            OwnCredentialExpiring,
+		model.ReasonAPIChanged:      APIChanged,
+		model.ReasonInvalidResponse: APIChanged,
+		model.ReasonNotFound:        BindingChanged,
+		model.ReasonAmbiguous:       BindingChanged,
+	}[model.ReasonOf(err)]
 	if !known {
 		return nil
 	}
@@ -204,11 +204,11 @@ func WaitingReasons() []Waiting {
 }
 
 // dated names a token with its dates, as every sentence does.
-func dated(token bridge.Token) string {
+func dated(token model.Token) string {
 	return fmt.Sprintf("%s (created %s, expires %s)", token.ID, day(token.Created), day(token.Expires))
 }
 
-func idsOf(tokens []bridge.Token) string {
+func idsOf(tokens []model.Token) string {
 	names := make([]string, len(tokens))
 	for i, token := range tokens {
 		names[i] = "token " + token.ID
@@ -216,7 +216,7 @@ func idsOf(tokens []bridge.Token) string {
 	return strings.Join(names, " and ")
 }
 
-func datedAll(tokens []bridge.Token) string {
+func datedAll(tokens []model.Token) string {
 	names := make([]string, len(tokens))
 	for i, token := range tokens {
 		names[i] = dated(token)

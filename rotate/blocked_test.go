@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // offer begins a rotation with a token that a person made; value "" is the right one.
@@ -22,9 +22,9 @@ func offer(value string) func(*lab, *session) {
 	return func(l *lab, s *session) {
 		id := l.createByHand()
 		if value == "" {
-			l.locked(func(w *world.World) { value = w.TokenValue(id) })
+			l.locked(func(w *clouds.Model) { value = w.TokenValue(id) })
 		}
-		err := s.engine.Start(context.Background(), l.at.Name, StartOptions{TokenID: id, Value: bridge.NewSecret(value)})
+		err := s.engine.Start(context.Background(), l.at.Name, StartOptions{TokenID: id, Value: model.NewSecret(value)})
 		l.note("a person starts a rotation with token %s: %v", id, err)
 	}
 }
@@ -34,7 +34,7 @@ func (l *lab) blockedOther(name string) {
 	binding := l.at.Binding
 	binding.ServicePrincipalID = name
 	rec := newRecord(binding, name)
-	rec.Rotation = &rotation{ID: "earlier", Phase: bridge.PhasePlan, Blocked: &block{Reason: TwoTokens, Sentence: "…"}}
+	rec.Rotation = &rotation{ID: "earlier", Phase: model.PhasePlan, Blocked: &block{Reason: TwoTokens, Sentence: "…"}}
 	content, err := rec.encode()
 	if err == nil {
 		_, err = l.memory.save(binding.Key(), content, "")
@@ -44,8 +44,8 @@ func (l *lab) blockedOther(name string) {
 	}
 }
 
-func quirk(name, value string) world.Quirks {
-	quirks := world.DefaultQuirks()
+func quirk(name, value string) clouds.Quirks {
+	quirks := clouds.DefaultQuirks()
 	if err := quirks.Set(name, value); err != nil {
 		panic(err)
 	}
@@ -58,7 +58,7 @@ const day1 = 24 * time.Hour
 // is in testdata/blocked.txt.
 var stuck = map[Blocked]func(*scenario){
 	TwoTokens: func(s *scenario) {
-		s.spec.Tokens = append(s.spec.Tokens, world.TokenSpec{Age: 10 * day1, Left: 355 * day1})
+		s.spec.Tokens = append(s.spec.Tokens, clouds.TokenSpec{Age: 10 * day1, Left: 355 * day1})
 	},
 	OrphanToken: func(s *scenario) { s.named = map[string]fault{"aws.create#1": effectLater} },
 	ForeignToken: func(s *scenario) {
@@ -67,7 +67,7 @@ var stuck = map[Blocked]func(*scenario){
 	NewTokenRejected: func(s *scenario) { s.begin = offer("not-the-value") },
 	EndpointRefusesEntra: func(s *scenario) {
 		s.begin = offer("")
-		s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) { l.onlyFrom(world.ExporterAddress) }}
+		s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) { l.onlyFrom(clouds.ExporterAddress) }}
 	},
 	SwitchFailed: func(s *scenario) {
 		s.every = func(l *lab, name string) { // somebody spoils what is saved before it is tested
@@ -77,19 +77,19 @@ var stuck = map[Blocked]func(*scenario){
 		}
 	},
 	SwitchReverted: func(s *scenario) {
-		s.prepare = func(l *lab) { l.deny(world.ReadDirectoryAudits) }
+		s.prepare = func(l *lab) { l.deny(clouds.ReadDirectoryAudits) }
 		s.every = func(l *lab, name string) { // somebody spoils it whenever it was stored
 			if name == "graph.job" && l.counts["graph.put"] > 0 {
 				l.saveGarbage()
 			}
 		}
 	},
-	StorageLimit:      func(s *scenario) { s.quirks = quirk("put_secrets", world.PutLimited) },
-	UnknownSecretKeys: func(s *scenario) { s.quirks = quirk("extra_keys", world.ExtraMasked) },
+	StorageLimit:      func(s *scenario) { s.quirks = quirk("put_secrets", clouds.PutLimited) },
+	UnknownSecretKeys: func(s *scenario) { s.quirks = quirk("extra_keys", clouds.ExtraMasked) },
 	WrongTarget: func(s *scenario) {
 		s.prepare = func(l *lab) {
-			l.person(func(w *world.World) error {
-				return w.ChangeApplication(l.at.EntraTenantID, l.at.ServicePrincipalID, func(sp *world.ServicePrincipal) {
+			l.person(func(w *clouds.Model) error {
+				return w.ChangeApplication(l.at.EntraTenantID, l.at.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
 					sp.EntityIDs = []string{"https://eu-central-1.signin.aws.amazon.com/platform/saml/d-9999999999"}
 				})
 			})
@@ -97,8 +97,8 @@ var stuck = map[Blocked]func(*scenario){
 	},
 	BindingChanged: func(s *scenario) {
 		s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) {
-			l.person(func(w *world.World) error {
-				_, err := w.RecreateProvisioningTenant(world.ActorPerson, l.at.IdentityStoreID)
+			l.person(func(w *clouds.Model) error {
+				_, err := w.RecreateProvisioningTenant(clouds.ActorOperator, l.at.IdentityStoreID)
 				return err
 			})
 		}}
@@ -108,30 +108,30 @@ var stuck = map[Blocked]func(*scenario){
 	},
 	QuarantineOther: func(s *scenario) {
 		s.hands = map[string]func(*lab){"graph.put#1": func(l *lab) {
-			l.person(func(w *world.World) error {
+			l.person(func(w *clouds.Model) error {
 				return w.QuarantineForDeletes(l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
 			})
 		}}
 	},
 	ProofTimeout:      func(s *scenario) { s.policy.VerifyTimeout = 10 * time.Minute },
-	ProofContradicted: func(s *scenario) { s.quirks = quirk("put_secrets", world.PutKeepsToken) },
+	ProofContradicted: func(s *scenario) { s.quirks = quirk("put_secrets", clouds.PutKeepsToken) },
 	EntraHoldsDeadToken: func(s *scenario) {
-		s.quirks = quirk("put_secrets", world.PutKeepsToken)
-		s.quirks.CloudTrail = world.TrailAbsent
+		s.quirks = quirk("put_secrets", clouds.PutKeepsToken)
+		s.quirks.CloudTrail = clouds.TrailAbsent
 		s.prepare = func(l *lab) { l.dropped = true }
 	},
 	CredentialsOverwritten: func(s *scenario) {
-		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) }}
+		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.saveByHand(clouds.ActorTerraform, l.at.TokenIDs[0]) }}
 	},
 	DeleteRefused: func(s *scenario) {
-		s.prepare = func(l *lab) { l.deny(world.DeleteBearerTokenAction) }
+		s.prepare = func(l *lab) { l.deny(clouds.DeleteBearerTokenAction) }
 	},
-	Permission: func(s *scenario) { s.prepare = func(l *lab) { l.deny(world.WriteSynchronization) } },
+	Permission: func(s *scenario) { s.prepare = func(l *lab) { l.deny(clouds.WriteSynchronization) } },
 	OwnCredentialExpiring: func(s *scenario) {
 		s.prepare = func(l *lab) { l.ownCredential = time.Now().Add(36 * time.Hour) }
 	},
-	VaultUnwritable: func(s *scenario) { s.named = map[string]fault{"vault.reserve": refused} },
-	VaultValueLost: func(s *scenario) {
+	TokenStoreUnwritable: func(s *scenario) { s.named = map[string]fault{"vault.reserve": refused} },
+	TokenValueLost: func(s *scenario) {
 		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
 			l.valueLost = true
 			for _, key := range l.memory.list(l.at.Key()) {
@@ -151,11 +151,11 @@ var stuck = map[Blocked]func(*scenario){
 	},
 	StoreUnsafe: func(s *scenario) { s.named = map[string]fault{"vault.reserve": unsafePlace} },
 	Clock: func(s *scenario) {
-		s.prepare = func(l *lab) { l.world.SetSkew(world.Skew{AWS: 2 * day1}) }
+		s.prepare = func(l *lab) { l.world.SetSkew(clouds.Skew{AWS: 2 * day1}) }
 	},
-	APIChanged: func(s *scenario) { s.quirks = quirk("secrets_get", world.Gone) },
+	APIChanged: func(s *scenario) { s.quirks = quirk("secrets_get", clouds.Gone) },
 	LifetimeTooShort: func(s *scenario) {
-		s.spec.Tokens = []world.TokenSpec{{Age: 4 * day1, Left: 2 * day1, Saved: true}}
+		s.spec.Tokens = []clouds.TokenSpec{{Age: 4 * day1, Left: 2 * day1, Saved: true}}
 	},
 	AttemptsExhausted: func(s *scenario) {
 		s.named, s.alerts = map[string]fault{"aws.create": refused}, time.Hour
@@ -170,7 +170,7 @@ var stuck = map[Blocked]func(*scenario){
 		s.named = map[string]fault{"graph.put#1": killedAfter}
 		s.hands = map[string]func(*lab){"graph.put#1": func(l *lab) {
 			l.connections = func(c Connection) []Connection {
-				c.Name, c.Clouds.Resolve = "elsewhere", func(context.Context) (bridge.Binding, error) {
+				c.Name, c.Clouds.Resolve = "elsewhere", func(context.Context) (model.Binding, error) {
 					binding := l.at.Binding
 					binding.ServicePrincipalID = "elsewhere"
 					return binding, nil
@@ -205,7 +205,7 @@ func TestEveryBlockedReasonIsReachedAndSaysWhatToDo(t *testing.T) {
 				for _, wrong := range judge(o) {
 					t.Errorf("%s\n%s", wrong, o.lab.story())
 				}
-				read.WriteString(o.lab.readable(o.status.Sentence) + "\n")
+				read.WriteString(o.lab.readable(o.status.Message) + "\n")
 			})
 		})
 	}
@@ -241,7 +241,7 @@ func (l *lab) readable(text string) string {
 		text = strings.ReplaceAll(text, id, []string{"OLD", "OTHER"}[i])
 	}
 	created := 0
-	for c := range world.RecordsOf[world.Creation](l.world) {
+	for c := range clouds.EntriesOf[clouds.Creation](l.world) {
 		created++
 		text = strings.ReplaceAll(text, c.TokenID, fmt.Sprintf("NEW%d", created))
 	}
@@ -253,9 +253,9 @@ func (l *lab) readable(text string) string {
 // signedOut is a token service whose sign-in AWS refuses.
 type signedOut struct{ TokenService }
 
-func (signedOut) ListTokens(context.Context) (bridge.TokenList, error) {
-	return bridge.TokenList{}, &bridge.Error{
-		Reason: bridge.ReasonAuth, Op: "listing the SCIM tokens of corp", Unsent: true,
+func (signedOut) ListTokens(context.Context) (model.TokenList, error) {
+	return model.TokenList{}, &model.Error{
+		Reason: model.ReasonAuth, Op: "listing the SCIM tokens of corp", Unsent: true,
 		Detail: "cannot assume arn:aws:iam::1:role/exporter: AccessDenied: no", Advice: "check aws.role_arn",
 	}
 }
@@ -296,17 +296,17 @@ func TestWhatToDoNextFitsTheCase(t *testing.T) {
 		},
 		{
 			"the new token cannot be tested for lack of a permission", func(s *scenario) {
-				s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) { l.deny(world.WriteSynchronization) }}
+				s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) { l.deny(clouds.WriteSynchronization) }}
 			}, "blocked permission",
 			[]string{"in phase test (permission): testing the connection: permission: Authorization_RequestDenied; ", "next: doctor corp, grant what it names"},
 		},
 		{
 			"the application was led elsewhere before the test", func(s *scenario) {
 				s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) {
-					l.person(func(w *world.World) error {
-						return w.PutSecrets(world.By(world.ActorPerson), l.at.EntraTenantID, l.at.ServicePrincipalID, []world.Secret{
-							{Key: bridge.CredentialKeyBaseAddress, Value: "https://scim.us-east-1.amazonaws.com/another/scim/v2"},
-							{Key: bridge.CredentialKeySecretToken, Value: w.TokenValue(l.at.TokenIDs[0])},
+					l.person(func(w *clouds.Model) error {
+						return w.PutSecrets(clouds.CallerFor(clouds.ActorOperator), l.at.EntraTenantID, l.at.ServicePrincipalID, []clouds.Secret{
+							{Key: model.CredentialKeyBaseAddress, Value: "https://scim.us-east-1.amazonaws.com/another/scim/v2"},
+							{Key: model.CredentialKeySecretToken, Value: w.TokenValue(l.at.TokenIDs[0])},
 						})
 					})
 				}}
@@ -319,7 +319,7 @@ func TestWhatToDoNextFitsTheCase(t *testing.T) {
 			test.change(&s)
 			must(t, s, test.ending, func(t *testing.T, o outcome) {
 				for _, want := range test.want {
-					if got := o.lab.readable(o.status.Sentence); !strings.Contains(got, want) {
+					if got := o.lab.readable(o.status.Message); !strings.Contains(got, want) {
 						t.Errorf("%s\nwant in it\n%s", got, want)
 					}
 				}

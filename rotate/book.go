@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // The lease on a record. It is longer than an act takes and than the engine lets pass
@@ -122,7 +122,7 @@ func (b *book) fetch(ctx context.Context) (*record, error) {
 	} else if err == nil {
 		err = b.take(nil, nil, revision)
 	}
-	if errors.Is(err, bridge.ErrUnreadable) {
+	if errors.Is(err, model.ErrUnreadable) {
 		err = fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	if err != nil {
@@ -231,13 +231,13 @@ func (b *book) change(ctx context.Context, edit func(*record) error) (*record, e
 		if b.holds(content) {
 			return b.last(), nil // the answer was lost, the bytes were not
 		}
-		if !errors.Is(err, bridge.ErrConflict) {
+		if !errors.Is(err, model.ErrConflict) {
 			err = fmt.Errorf("writing the journal %s: %w", b.key, err)
 			b.ail(err)
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("writing the journal %s: %w", b.key, bridge.ErrConflict)
+	return nil, fmt.Errorf("writing the journal %s: %w", b.key, model.ErrConflict)
 }
 
 // copy returns the record as last known, to be changed.
@@ -263,7 +263,7 @@ func (b *book) holds(content []byte) bool {
 }
 
 // open loads the record, or begins one that the first change will store.
-func (b *book) open(ctx context.Context, binding bridge.Binding, connection string) (*record, error) {
+func (b *book) open(ctx context.Context, binding model.Binding, connection string) (*record, error) {
 	r, err := b.load(ctx)
 	if r != nil || err != nil {
 		return r, err

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 // readLog learns from AWS's log of SCIM calls which access key id stands for the new
 // token, by two calls of our own, and then who calls with which. An id that was seen
 // before the token existed, or that changes with every call, tells nothing.
-func (r *run) readLog(ctx context.Context, job bridge.Job) (attribution, error) {
+func (r *run) readLog(ctx context.Context, job model.Job) (attribution, error) {
 	rot := r.rotation()
 	yet := undecided
 	if r.passed(rot.Proof.Stored.Local) >= logDecides {
@@ -33,15 +33,15 @@ func (r *run) readLog(ctx context.Context, job bridge.Job) (attribution, error) 
 		return yet, r.calibrate(ctx)
 	}
 	created := rot.NewToken.Created
-	calls, err := within(ctx, logTimeout, func(ctx context.Context) ([]bridge.SCIMCall, error) {
+	calls, err := within(ctx, logTimeout, func(ctx context.Context) ([]model.SCIMCall, error) {
 		return r.connection.Clouds.Calls.CallsSince(ctx, created.Add(-logBefore))
 	})
-	if bridge.ReasonOf(err) == bridge.ReasonPermission {
+	if model.ReasonOf(err) == model.ReasonPermission {
 		yet = unattributed
 	}
 	if err != nil {
-		if r.unheard != bridge.ReasonOf(err) {
-			r.unheard = bridge.ReasonOf(err)
+		if r.unheard != model.ReasonOf(err) {
+			r.unheard = model.ReasonOf(err)
 			r.say("AWS's log of SCIM calls tells nothing: %s", err)
 		}
 		return yet, nil //nolint:nilerr // the log is an extra
@@ -95,7 +95,7 @@ func (r *run) calibrate(ctx context.Context) error {
 
 // calibrated returns the access key id by which the log knows the new token; "" as long
 // as it does not show our calls. tells is false if it cannot tell tokens apart.
-func calibrated(calls []bridge.SCIMCall, probes []moment, created time.Time) (id string, tells bool) {
+func calibrated(calls []model.SCIMCall, probes []moment, created time.Time) (id string, tells bool) {
 	shown := 0
 	for _, probe := range probes {
 		for _, call := range calls {

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // crowd is an engine with many due connections, each with a binding of its own.
@@ -22,7 +22,7 @@ func crowd(l *lab, size int) (*session, []string) {
 	}
 	s.engine = New(Options{
 		Journal: s, Vault: s, Holder: "process", Logger: l.log,
-		Snapshot: func(connection string) (bridge.Snapshot, bool) {
+		Snapshot: func(connection string) (model.Snapshot, bool) {
 			snapshot, ok := l.snapshot(l.at.Name)
 			snapshot.Connection, snapshot.Binding.JobID = connection, connection
 			return snapshot, ok
@@ -35,7 +35,7 @@ func crowd(l *lab, size int) (*session, []string) {
 // begins, also before the engine has taken it up.
 func TestOneRotationAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, names := crowd(newLab(world.Quirks{}, dueSpec(), defaultPolicy()), 20)
+		s, names := crowd(newLab(clouds.Quirks{}, dueSpec(), defaultPolicy()), 20)
 		var all sync.WaitGroup
 		var mu sync.Mutex
 		decisions := map[Decision]int{}
@@ -61,7 +61,7 @@ func TestOneRotationAtATime(t *testing.T) {
 // took up, keeps nobody waiting.
 func TestThePlaceIsFreeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(world.Quirks{}, dueSpec(), defaultPolicy())
+		l := newLab(clouds.Quirks{}, dueSpec(), defaultPolicy())
 		s, names := crowd(l, 2)
 		l.named = map[string]fault{"journal.save": refused}
 		if _, _, err := s.engine.Alert(t.Context(), names[0]); err == nil {

@@ -5,19 +5,19 @@ import (
 	"context"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // The interfaces below are all that a rotation needs of the two clouds. Every
-// method makes its calls under ctx and returns errors classified as *bridge.Error;
-// bridge.OutcomeOf tells from the error of an act whether it may have taken effect.
+// method makes its calls under ctx and returns errors classified as *model.Error;
+// model.OutcomeOf tells from the error of an act whether it may have taken effect.
 
 // TokenService is AWS's side: the SCIM access tokens of one provisioning tenant.
 type TokenService interface {
 	// ListTokens returns the tokens and AWS's clock.
-	ListTokens(ctx context.Context) (bridge.TokenList, error)
+	ListTokens(ctx context.Context) (model.TokenList, error)
 	// CreateToken asks for a new token exactly once, without any retry.
-	CreateToken(ctx context.Context) (bridge.IssuedToken, error)
+	CreateToken(ctx context.Context) (model.IssuedToken, error)
 	// DeleteToken deletes the token with this id, exactly once, without any retry.
 	DeleteToken(ctx context.Context, tokenID string) error
 }
@@ -26,28 +26,28 @@ type TokenService interface {
 type SCIM interface {
 	// ProbeToken makes one cheap authenticated call. A status other than 2xx is an
 	// answer, not an error; an error means that there was none.
-	ProbeToken(ctx context.Context, value bridge.Secret) (bridge.Probe, error)
+	ProbeToken(ctx context.Context, value model.Secret) (model.Probe, error)
 	// HasUser reports whether a user with this userName is there.
-	HasUser(ctx context.Context, value bridge.Secret, userName string) (bool, error)
+	HasUser(ctx context.Context, value model.Secret, userName string) (bool, error)
 }
 
 // SCIMCalls is AWS's log of the calls to the SCIM endpoint.
 type SCIMCalls interface {
 	// CallsSince lists the logged calls to the bound provisioning tenant, oldest first.
-	CallsSince(ctx context.Context, since time.Time) ([]bridge.SCIMCall, error)
+	CallsSince(ctx context.Context, since time.Time) ([]model.SCIMCall, error)
 }
 
 // Provisioning is Entra's side: one application's provisioning job and credentials.
 type Provisioning interface {
 	// Job reads the job and Graph's clock.
-	Job(ctx context.Context) (bridge.Job, error)
+	Job(ctx context.Context) (model.Job, error)
 	// Credentials reads the provisioning credentials; secret values come masked.
-	Credentials(ctx context.Context) ([]bridge.Credential, error)
+	Credentials(ctx context.Context) ([]model.Credential, error)
 	// SaveCredentials replaces the provisioning credentials, exactly once, without any retry.
-	SaveCredentials(ctx context.Context, credentials []bridge.Credential) error
+	SaveCredentials(ctx context.Context, credentials []model.Credential) error
 	// TestConnection makes Entra call the SCIM endpoint: with these credentials, or
 	// with the saved ones if inline is nil. The error says why a verdict is not good.
-	TestConnection(ctx context.Context, inline []bridge.Credential) (bridge.Verdict, error)
+	TestConnection(ctx context.Context, inline []model.Credential) (model.TestResult, error)
 	// StartJob starts the job, exactly once, without any retry.
 	StartJob(ctx context.Context) error
 	// Exports counts the successful entries of the provisioning log for this job since then.
@@ -55,7 +55,7 @@ type Provisioning interface {
 	// ProvisionUser provisions one user on demand and returns its userName at AWS.
 	ProvisionUser(ctx context.Context, userObjectID string) (userName string, err error)
 	// Application reads what the plan checks of the application itself.
-	Application(ctx context.Context) (bridge.Application, error)
+	Application(ctx context.Context) (model.Application, error)
 }
 
 // Clouds are the two sides of one connection.
@@ -65,5 +65,5 @@ type Clouds struct {
 	Calls        SCIMCalls // nil: AWS's log is not read
 	Provisioning Provisioning
 	// Resolve asks both clouds anew what the connection resolves to.
-	Resolve func(ctx context.Context) (bridge.Binding, error)
+	Resolve func(ctx context.Context) (model.Binding, error)
 }

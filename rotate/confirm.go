@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -20,7 +20,7 @@ const (
 // confirmPhase watches that Entra goes on working without the old token. That is the
 // only proof that leaves no doubt, and the moment in which a mistake shows: then the
 // rescue comes at once.
-func confirmPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+func confirmPhase(ctx context.Context, r *run) (model.Phase, error) {
 	if r.rotation().Proof.Settled.Local.IsZero() {
 		return r.settle(ctx)
 	}
@@ -39,7 +39,7 @@ func confirmPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		}
 		if verdict, err := r.saved(ctx); err != nil {
 			return "", err
-		} else if verdict != bridge.VerdictGood {
+		} else if verdict != model.TestPassed {
 			return r.rescue(ctx)
 		}
 	}
@@ -48,22 +48,22 @@ func confirmPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		return "", err
 	}
 	if standing, err := r.standing(ctx, job); standing || err != nil {
-		return bridge.PhaseConfirm, err
+		return model.PhaseConfirm, err
 	}
 	if r.mayStart(job) {
-		return bridge.PhaseResume, nil
+		return model.PhaseResume, nil
 	}
 	if detail := r.failing(job); detail != "" {
 		return r.renew(ctx, SwitchReverted, detail)
 	}
 	if !r.used(job, r.rotation().Proof.Settled) {
-		return bridge.PhaseConfirm, r.wait(ctx, lookEvery, Settling)
+		return model.PhaseConfirm, r.wait(ctx, lookEvery, Settling)
 	}
 	return r.done(ctx, list)
 }
 
 // settle waits until the old token is refused everywhere, testing often meanwhile.
-func (r *run) settle(ctx context.Context) (bridge.Phase, error) {
+func (r *run) settle(ctx context.Context) (model.Phase, error) {
 	refusals := 0
 	for {
 		if following, err := r.watchSaved(ctx); following != "" || err != nil {
@@ -102,14 +102,14 @@ func (r *run) settle(ctx context.Context) (bridge.Phase, error) {
 		r.say("nobody can tell whether the old token is refused by now; it was deleted more than an hour ago")
 	}
 	at := r.moment()
-	return bridge.PhaseConfirm, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Settled = at })
+	return model.PhaseConfirm, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Settled = at })
 }
 
 // watchSaved looks, once an old token was deleted, whether Entra works without it. It
 // returns the phase that mends it, or "" when there is nothing to mend.
-func (r *run) watchSaved(ctx context.Context) (bridge.Phase, error) {
+func (r *run) watchSaved(ctx context.Context) (model.Phase, error) {
 	verdict, err := r.saved(ctx)
-	if err != nil || verdict == bridge.VerdictGood {
+	if err != nil || verdict == model.TestPassed {
 		return "", err
 	}
 	r.say("without the old token Entra's own test fails: rescue")
@@ -168,12 +168,12 @@ func (r *run) oldValues(ctx context.Context) (answer, error) {
 }
 
 // notAlone handles tokens that should not be there, or one that should and is not.
-func (r *run) notAlone(ctx context.Context, list bridge.TokenList) (bridge.Phase, error) {
+func (r *run) notAlone(ctx context.Context, list model.TokenList) (model.Phase, error) {
 	if gone, _, err := r.isGone(ctx, ids(r.rotation().old())...); !gone || err != nil {
-		return bridge.PhaseRetire, err
+		return model.PhaseRetire, err
 	}
 	if _, listed := find(list.Tokens, r.rotation().newID()); !listed {
-		if verdict, err := r.saved(ctx); err != nil || verdict != bridge.VerdictGood {
+		if verdict, err := r.saved(ctx); err != nil || verdict != model.TestPassed {
 			if err != nil {
 				return "", err
 			}
@@ -192,8 +192,8 @@ func (r *rotation) rescued() bool {
 // the list is the config's, by refusing their values. A value that it accepts belongs to a
 // token that was taken out of the config only; of one that the vault does not have, a
 // person's word is all there is.
-func (r *run) seenGone(ctx context.Context, list bridge.TokenList) (bool, error) {
-	if list.Origin != bridge.OriginDeclared {
+func (r *run) seenGone(ctx context.Context, list model.TokenList) (bool, error) {
+	if list.Origin != model.OriginDeclared {
 		return true, nil
 	}
 	old := r.rotation().old()
@@ -211,7 +211,7 @@ func (r *run) seenGone(ctx context.Context, list bridge.TokenList) (bool, error)
 		case accepted:
 			return false, blocked(DeleteRefused, "token %s is not declared any more, but AWS still accepts it, so it must be deleted by hand", token.ID)
 		case silent:
-			return false, &bridge.Error{Reason: bridge.ReasonOther, Op: "probing the SCIM endpoint with token " + token.ID, Detail: detail}
+			return false, &model.Error{Reason: model.ReasonOther, Op: "probing the SCIM endpoint with token " + token.ID, Detail: detail}
 		case rejected, noVerdict:
 			seen = seen && verdict == rejected
 		}
@@ -221,7 +221,7 @@ func (r *run) seenGone(ctx context.Context, list bridge.TokenList) (bool, error)
 
 // done ends the rotation with its proof, and only now forgets the old value. Trust in the
 // next one wants more than a person's word that the old token is gone.
-func (r *run) done(ctx context.Context, list bridge.TokenList) (bridge.Phase, error) {
+func (r *run) done(ctx context.Context, list model.TokenList) (model.Phase, error) {
 	seen, err := r.seenGone(ctx, list)
 	if err != nil {
 		return "", err
@@ -235,11 +235,11 @@ func (r *run) done(ctx context.Context, list bridge.TokenList) (bridge.Phase, er
 		r.say("only token %s is declared, and Entra works with it: exclusive, if the others are deleted at AWS, which cannot be seen", dated(*r.rotation().NewToken))
 	}
 	at := r.moment()
-	return r.end(ctx, bridge.EndingDone, "", func(rec *record) {
+	return r.end(ctx, model.OutcomeDone, "", func(rec *record) {
 		rot := rec.Rotation
 		rot.Proof.Exclusive = at
-		rot.Proof.raise(bridge.ProofExclusive)
-		rec.account([]bridge.Token{*rot.NewToken})
+		rot.Proof.raise(model.ProofExclusive)
+		rec.account([]model.Token{*rot.NewToken})
 		rec.InUse, rec.Attempts, rec.ForeignChange = rot.NewToken.ID, 0, time.Time{}
 		rec.LastSuccess = at.Local
 		switch {

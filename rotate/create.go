@@ -8,14 +8,14 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // createPhase asks AWS for one token and keeps its value before anything else happens.
-func createPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+func createPhase(ctx context.Context, r *run) (model.Phase, error) {
 	rot := r.rotation()
 	if rot.NewToken != nil {
-		return bridge.PhaseTest, nil
+		return model.PhaseTest, nil
 	}
 	if rot.creating() {
 		return r.whatWasCreated(ctx)
@@ -41,15 +41,15 @@ func createPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	}
 	name := fmt.Sprintf("%s-%d", rot.ID, len(rot.Creates)+1)
 	if err := r.safe.reserve(ctx, name); err != nil {
-		return "", blocked(VaultUnwritable, "%s", err)
+		return "", blocked(TokenStoreUnwritable, "%s", err)
 	}
 	return r.create(ctx, name)
 }
 
 // create is the act. The value goes into the vault before the outcome goes into the
 // journal: found there, it is proof of the creation.
-func (r *run) create(ctx context.Context, name string) (bridge.Phase, error) {
-	var issued bridge.IssuedToken
+func (r *run) create(ctx context.Context, name string) (model.Phase, error) {
+	var issued model.IssuedToken
 	var kept error
 	a, err := r.carryOut(ctx, deed{
 		list: creates,
@@ -67,12 +67,12 @@ func (r *run) create(ctx context.Context, name string) (bridge.Phase, error) {
 			}
 			return err
 		},
-		settle: func(rec *record, outcome bridge.Outcome) {
-			if outcome == bridge.OutcomeDone {
+		settle: func(rec *record, outcome model.CallOutcome) {
+			if outcome == model.CallDone {
 				rec.created(issued.Token)
 			}
 			last := len(rec.Budget.Creates) - 1
-			rec.Budget.Creates[last].Known = outcome != bridge.OutcomeUnknown
+			rec.Budget.Creates[last].Known = outcome != model.CallUnknown
 			if rec.Rotation.Creates[len(rec.Rotation.Creates)-1].Unsent { // AWS was never asked
 				rec.Budget.Creates = rec.Budget.Creates[:last]
 			}
@@ -83,30 +83,30 @@ func (r *run) create(ctx context.Context, name string) (bridge.Phase, error) {
 	}
 	if !a.done() {
 		r.say("creating a token: %s: %s", a.Outcome, a.Error)
-		return bridge.PhaseCreate, nil
+		return model.PhaseCreate, nil
 	}
 	r.say("created token %s", dated(issued.Token))
 	if kept != nil {
 		r.say("its value could not be kept: %s", kept)
-		return bridge.PhaseUndo, nil //nolint:nilerr // told above; what was created must go again
+		return model.PhaseUndo, nil //nolint:nilerr // told above; what was created must go again
 	}
-	return bridge.PhaseTest, nil
+	return model.PhaseTest, nil
 }
 
 // notCreated ends a rotation that has no new token. Next time is soon enough, unless
 // Entra is without a valid one.
-func (r *run) notCreated(ctx context.Context, why string) (bridge.Phase, error) {
+func (r *run) notCreated(ctx context.Context, why string) (model.Phase, error) {
 	if r.rotation().putAttempted() {
 		return "", withoutToken("Entra's saved token is refused, and no other could be made: %s", why)
 	}
-	return r.end(ctx, bridge.EndingAborted, why, func(rec *record) { rec.Attempts++ })
+	return r.end(ctx, model.OutcomeAborted, why, func(rec *record) { rec.Attempts++ })
 }
 
 // keepTries is how often the only copy of a value is tried to be kept.
 const keepTries = 5
 
 // keep puts a value into the vault. It tries other entries if one turns out to be bad.
-func (r *run) keep(ctx context.Context, name string, issued bridge.IssuedToken) error {
+func (r *run) keep(ctx context.Context, name string, issued model.IssuedToken) error {
 	var err error
 	for try := range keepTries {
 		entry := name
@@ -127,7 +127,7 @@ func (r *run) keep(ctx context.Context, name string, issued bridge.IssuedToken) 
 }
 
 // created makes a token the rotation's new one.
-func (r *record) created(token bridge.Token) {
+func (r *record) created(token model.Token) {
 	r.Rotation.NewToken = &token
 	r.Rotation.Silence = 0
 	r.Tokens[token.ID] = token
@@ -145,7 +145,7 @@ const listFor = 2 * time.Minute
 
 // whatWasCreated finds out what became of a creation without an answer: a value in the
 // vault proves it; else AWS's lists must tell.
-func (r *run) whatWasCreated(ctx context.Context) (bridge.Phase, error) {
+func (r *run) whatWasCreated(ctx context.Context) (model.Phase, error) {
 	rot := r.rotation()
 	id, err := r.keptBy(ctx, rot.Entry)
 	if err != nil {
@@ -158,8 +158,8 @@ func (r *run) whatWasCreated(ctx context.Context) (bridge.Phase, error) {
 	for {
 		if token, listed := find(first.Tokens, id); listed {
 			r.say("the vault holds the value of token %s: it was created", dated(token))
-			err := r.resolve(ctx, creates, len(rot.Creates), bridge.OutcomeDone, func(rec *record) { rec.created(token) })
-			return bridge.PhaseTest, err
+			err := r.resolve(ctx, creates, len(rot.Creates), model.CallDone, func(rec *record) { rec.created(token) })
+			return model.PhaseTest, err
 		}
 		if waited := r.passed(rot.Creates[len(rot.Creates)-1].Intent.Local); waited > listFor && id == "" {
 			break
@@ -201,12 +201,12 @@ func (r *run) keptBy(ctx context.Context, name string) (string, error) {
 
 // nothingKept decides about a creation of which no value remains: nothing was created,
 // or what was is of no use to anybody and goes again by the orphan rule.
-func (r *run) nothingKept(ctx context.Context) (bridge.Phase, error) {
+func (r *run) nothingKept(ctx context.Context) (model.Phase, error) {
 	list, err := r.agreedTokens(ctx)
 	if err != nil {
 		return "", err
 	}
-	if list.Origin == bridge.OriginDeclared {
+	if list.Origin == model.OriginDeclared {
 		return "", blocked(OrphanToken, "a creation got no answer, and the tokens are declared in the config, so whether there is one more must be looked up at AWS; then rotation adopt, not reset")
 	}
 	strangers := r.book.last().unaccounted(list.Tokens)
@@ -219,7 +219,7 @@ func (r *run) nothingKept(ctx context.Context) (bridge.Phase, error) {
 	}
 	err = r.write(ctx, func(rec *record) {
 		if !slices.ContainsFunc(rec.Rotation.Plan.Tokens, func(p planned) bool { return p.ID == orphan.ID }) {
-			rec.Rotation.Plan.Tokens = append(rec.Rotation.Plan.Tokens, planned{Token: orphan, Role: bridge.RoleUnknown, Evidence: "its value was lost"})
+			rec.Rotation.Plan.Tokens = append(rec.Rotation.Plan.Tokens, planned{Token: orphan, Role: model.RoleUnknown, Evidence: "its value was lost"})
 		}
 	})
 	if err != nil {
@@ -231,30 +231,30 @@ func (r *run) nothingKept(ctx context.Context) (bridge.Phase, error) {
 	leave, err := r.mayDelete(ctx, orphan.ID, deleteOrphan)
 	switch {
 	case errors.Is(err, errNotYet):
-		return bridge.PhaseCreate, r.wait(ctx, 5*time.Minute, Settling)
+		return model.PhaseCreate, r.wait(ctx, 5*time.Minute, Settling)
 	case errors.Is(err, errGone):
-		return bridge.PhaseCreate, nil
+		return model.PhaseCreate, nil
 	case err != nil:
 		return "", err
 	}
 	r.say("token %s was created but its value is lost: deleting it", dated(orphan))
-	return bridge.PhaseCreate, r.delete(ctx, leave)
+	return model.PhaseCreate, r.delete(ctx, leave)
 }
 
 // onlyValid tells whether every other listed token has expired.
-func (r *run) onlyValid(list bridge.TokenList, token bridge.Token) bool {
-	return !slices.ContainsFunc(list.Tokens, func(t bridge.Token) bool { return t.ID != token.ID && !r.expired(t) })
+func (r *run) onlyValid(list model.TokenList, token model.Token) bool {
+	return !slices.ContainsFunc(list.Tokens, func(t model.Token) bool { return t.ID != token.ID && !r.expired(t) })
 }
 
 // passOver leaves a created token whose value is lost where it is and plans anew: while
 // Entra holds a dead token there is no waiting for the moment to delete this one, and the
 // last valid one is never deleted. An expired token makes room for another one, and this
 // one is retired like any old token.
-func (r *run) passOver(ctx context.Context, orphan bridge.Token) (bridge.Phase, error) {
+func (r *run) passOver(ctx context.Context, orphan model.Token) (model.Phase, error) {
 	r.say("token %s was created but its value is lost; Entra has no valid one, so this one stays for now, and another one is created", dated(orphan))
 	at := r.moment()
-	return bridge.PhasePlan, r.resolve(ctx, creates, len(r.rotation().Creates), bridge.OutcomeDone, func(rec *record) {
+	return model.PhasePlan, r.resolve(ctx, creates, len(r.rotation().Creates), model.CallDone, func(rec *record) {
 		rec.Budget.Creates[len(rec.Budget.Creates)-1].Known = true
-		rec.Rotation.pass(bridge.PhasePlan, at) // with the same stroke: the plan accounts for the token
+		rec.Rotation.pass(model.PhasePlan, at) // with the same stroke: the plan accounts for the token
 	})
 }

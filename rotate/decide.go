@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Decision is what becomes of one alert. The set is closed: it is a metric label.
@@ -96,9 +96,9 @@ func (e *Engine) decide(ctx context.Context, c Connection) error {
 		}
 	}
 	switch {
-	case c.Policy.Mode == bridge.RotationDisabled || c.Policy.Mode == "":
+	case c.Policy.Mode == model.RotationDisabled || c.Policy.Mode == "":
 		return stand(DecisionDisabled, "rotation.mode is disabled")
-	case c.Policy.Issuer == bridge.IssuerOperator:
+	case c.Policy.Issuer == model.IssuerOperator:
 		return stand(DecisionDisabled, "rotation.issuer is operator: create a token at AWS, then rotation start %s --token-stdin --token-id ID", c.Name)
 	}
 	snapshot, read := e.options.Snapshot(c.Name)
@@ -121,11 +121,11 @@ func (e *Engine) decide(ctx context.Context, c Connection) error {
 	if since.IsZero() || since.After(now) {
 		return stand(DecisionNotDue, "due %s", day(since))
 	}
-	if c.Policy.Mode == bridge.RotationDryRun {
+	if c.Policy.Mode == model.RotationDryRun {
 		e.rehearse(c.Name)
 		return stand(DecisionDryRun, "rotation.mode is dry_run")
 	}
-	tokens, _ := snapshot.Status(bridge.SourceTokens)
+	tokens, _ := snapshot.Status(model.SourceTokens)
 	return e.begin(ctx, c, b, snapshot.Binding, beginning{trigger: TriggerAlert, due: tokens.LastSuccess})
 }
 
@@ -136,14 +136,14 @@ func running(rot *rotation) error {
 // unusable turns a journal that nobody can use into a decision; a journal that cannot
 // be read or written now stays an error, so that Alertmanager comes again.
 func unusable(err error) error {
-	if errors.Is(err, errUnreadable) || errors.Is(err, bridge.ErrUnsafe) || errors.Is(err, errRestored) {
+	if errors.Is(err, errUnreadable) || errors.Is(err, model.ErrUnsafe) || errors.Is(err, errRestored) {
 		return stand(DecisionBlocked, "%s", err)
 	}
 	return err
 }
 
 // mayBegin says why no rotation may begin by this record, whoever asks.
-func (e *Engine) mayBegin(c Connection, rec *record, snapshot bridge.Snapshot, now time.Time) error {
+func (e *Engine) mayBegin(c Connection, rec *record, snapshot model.Snapshot, now time.Time) error {
 	left := e.leftOpen(c.Name, rec.Binding.Key())
 	switch {
 	case left != nil && left.Blocked != nil:
@@ -155,14 +155,14 @@ func (e *Engine) mayBegin(c Connection, rec *record, snapshot bridge.Snapshot, n
 	case rec.Rotation != nil:
 		return running(rec.Rotation)
 	case rec.Restored != "":
-		return stand(DecisionBlocked, "%s", sentence(c.Name, bridge.PhaseIdle, StateRestored, rec.Restored, listed(snapshot, rec)))
+		return stand(DecisionBlocked, "%s", sentence(c.Name, model.PhaseIdle, StateRestored, rec.Restored, listed(snapshot, rec)))
 	case !rec.Held.IsZero():
 		return stand(DecisionBlocked, "a person holds its rotations since %s", day(rec.Held))
 	case snapshot.Ambiguous != "":
 		return stand(DecisionBlocked, "ambiguous: %s", snapshot.Ambiguous)
 	}
 	if reason, detail := e.halted(c, rec); reason != "" {
-		return stand(DecisionBlocked, "%s", sentence(c.Name, bridge.PhaseIdle, reason, detail, listed(snapshot, rec)))
+		return stand(DecisionBlocked, "%s", sentence(c.Name, model.PhaseIdle, reason, detail, listed(snapshot, rec)))
 	}
 	if left := c.Policy.Cooldown/time.Duration(e.options.Pace) - now.Sub(rec.LastEnd); !rec.LastEnd.IsZero() && left > 0 && !repairs(snapshot, rec) {
 		return stand(DecisionCooldown, "the last rotation ended %s", day(rec.LastEnd))
@@ -186,17 +186,17 @@ func (e *Engine) halted(c Connection, rec *record) (Blocked, string) {
 }
 
 // begin writes the rotation into the journal, from where the engine takes it up.
-func (e *Engine) begin(ctx context.Context, c Connection, b *book, binding bridge.Binding, how beginning) error {
+func (e *Engine) begin(ctx context.Context, c Connection, b *book, binding model.Binding, how beginning) error {
 	now := time.Now()
 	rot := &rotation{
 		ID: now.UTC().Format("20060102T150405") + "-" + strings.ToLower(rand.Text()[:6]), Trigger: how.trigger, Forced: how.forced,
-		Issuer: c.Policy.Issuer, Retire: how.retire, Offered: how.offered, Phase: bridge.PhasePlan,
+		Issuer: c.Policy.Issuer, Retire: how.retire, Offered: how.offered, Phase: model.PhasePlan,
 		Started: moment{Local: now.UTC()}, Plan: plan{DueSince: how.due},
 	}
 	if how.offered != "" {
-		rot.Issuer = bridge.IssuerOperator
+		rot.Issuer = model.IssuerOperator
 	}
-	rot.Phases = []passage{{bridge.PhasePlan, rot.Started}}
+	rot.Phases = []passage{{model.PhasePlan, rot.Started}}
 	if other := e.claim(b.key, c.Name); other != "" {
 		return stand(DecisionAlreadyRunning, "this process rotates %s first", other)
 	}
@@ -223,12 +223,12 @@ func (e *Engine) begin(ctx context.Context, c Connection, b *book, binding bridg
 }
 
 // dueSince returns when the token in use is, or was, due to be replaced; zero: not known.
-func (e *Engine) dueSince(c Connection, snapshot bridge.Snapshot, rec *record, now time.Time) time.Time {
+func (e *Engine) dueSince(c Connection, snapshot model.Snapshot, rec *record, now time.Time) time.Time {
 	var due time.Time
 	if snapshot.Tokens != nil {
 		current := ""
 		for id, role := range roles(snapshot, rec, now) {
-			if role == bridge.RoleInUse {
+			if role == model.RoleInUse {
 				current = id
 			}
 		}
@@ -248,7 +248,7 @@ func (e *Engine) dueSince(c Connection, snapshot bridge.Snapshot, rec *record, n
 
 // repairs tells whether the last reading shows a job that only a working token can heal.
 // A quarantine that began before the last success is that rotation's, and still ending.
-func repairs(snapshot bridge.Snapshot, rec *record) bool {
+func repairs(snapshot model.Snapshot, rec *record) bool {
 	if snapshot.Job == nil || snapshot.Job.Quarantine == nil || !snapshot.Job.Quarantine.Credentials() {
 		return false
 	}

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // Where AWS's token service is not to be used: the config says which tokens there are, a
@@ -17,7 +17,7 @@ import (
 // declaring is a scenario whose config declares the tokens.
 func declaring(begin func(*lab, *session)) scenario {
 	s := usual()
-	s.policy.Issuer = bridge.IssuerOperator
+	s.policy.Issuer = model.IssuerOperator
 	s.prepare = func(l *lab) { l.declare(l.at.TokenIDs...) }
 	s.begin = begin
 	return s
@@ -25,12 +25,12 @@ func declaring(begin func(*lab, *session)) scenario {
 
 // declare writes these tokens into the config, as the console shows them.
 func (l *lab) declare(ids ...string) {
-	l.locked(func(w *world.World) {
+	l.locked(func(w *clouds.Model) {
 		tokens, err := w.ListBearerTokens(person, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
 		if err != nil {
 			panic(err)
 		}
-		l.declared = []bridge.Token{}
+		l.declared = []model.Token{}
 		for _, token := range tokens {
 			if slices.Contains(ids, token.ID) {
 				l.declared = append(l.declared, token.Token)
@@ -43,7 +43,7 @@ func (l *lab) declare(ids ...string) {
 func give(l *lab, s *session) {
 	id := l.createByHand()
 	l.declare(append([]string{id}, l.at.TokenIDs...)...)
-	err := s.engine.Start(context.Background(), l.at.Name, StartOptions{TokenID: id, Value: bridge.NewSecret(l.world.TokenValue(id))})
+	err := s.engine.Start(context.Background(), l.at.Name, StartOptions{TokenID: id, Value: model.NewSecret(l.world.TokenValue(id))})
 	l.note("a person starts a rotation with token %s: %v", id, err)
 }
 
@@ -106,9 +106,9 @@ func TestDeclaredTokens(t *testing.T) {
 	})
 	t.Run("nobody is sent to delete what the exporter would keep", func(t *testing.T) {
 		s := declaring(give)
-		s.hands = map[string]func(*lab){"graph.put#2": byHand(func(l *lab, _ *world.World) error {
+		s.hands = map[string]func(*lab){"graph.put#2": byHand(func(l *lab, _ *clouds.Model) error {
 			l.declared = slices.Clone(l.declared)
-			l.declared[slices.IndexFunc(l.declared, func(token bridge.Token) bool { return token.ID != l.at.TokenIDs[0] })].ID = "stranger"
+			l.declared[slices.IndexFunc(l.declared, func(token model.Token) bool { return token.ID != l.at.TokenIDs[0] })].ID = "stranger"
 			return nil
 		})}
 		must(t, s, "blocked foreign_token", noGap, untouched, told("(again): done", "token stranger appeared during the rotation"))
@@ -117,7 +117,7 @@ func TestDeclaredTokens(t *testing.T) {
 		s := declaring(give)
 		s.prepare = func(l *lab) {
 			l.declare(l.at.TokenIDs...)
-			l.world.SetSkew(world.Skew{AWS: 2 * day1})
+			l.world.SetSkew(clouds.Skew{AWS: 2 * day1})
 		}
 		must(t, s, "blocked clock", noGap, untouched)
 	})
@@ -187,10 +187,10 @@ func onlyOld(t *testing.T, o outcome) {
 // What is not declared yet is said at once, and costs no attempt.
 func TestATokenThatIsNotDeclaredYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
-		l.policy.Issuer = bridge.IssuerOperator
+		l := newLab(clouds.DefaultQuirks(), dueSpec(), defaultPolicy())
+		l.policy.Issuer = model.IssuerOperator
 		l.declare(l.at.TokenIDs...)
-		ses, options := l.open(), StartOptions{TokenID: "new", Value: bridge.NewSecret("value")}
+		ses, options := l.open(), StartOptions{TokenID: "new", Value: model.NewSecret("value")}
 		const want = "new_token_rejected: token new, which an operator gave, is not declared yet: add it to tokens.declared with its dates, then give it again"
 		if err := ses.engine.Start(t.Context(), "corp", options); err == nil || err.Error() != "connection corp: "+want {
 			t.Errorf("got  %v\nwant connection corp: %s", err, want)
@@ -214,11 +214,11 @@ func TestATokenThatIsNotDeclaredYet(t *testing.T) {
 
 func TestTheProvisioningTenantIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
+		l := newLab(clouds.DefaultQuirks(), dueSpec(), defaultPolicy())
 		l.at.ProvisioningTenantID = ""
 		ses := l.open()
 		c := ses.connection()
-		c.Clouds.Resolve = func(context.Context) (bridge.Binding, error) { return l.at.Binding, nil }
+		c.Clouds.Resolve = func(context.Context) (model.Binding, error) { return l.at.Binding, nil }
 		ses.engine.Configure([]Connection{c})
 		const want = "connection corp: its provisioning tenant at AWS is not known: with tokens.read_from: declared it is not looked up, so set aws.provisioning_tenant_id"
 		if err := ses.engine.DryRun(t.Context(), "corp", StartOptions{}, l); err == nil || err.Error() != want {

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // listLag is how long AWS may go on listing a token whose deletion it has confirmed.
@@ -25,7 +25,7 @@ func (r *run) delete(ctx context.Context, leave permit) error {
 		act:  act{TokenID: leave.token.ID, Why: string(leave.why)},
 		call: func(ctx context.Context) error {
 			if leave.stale() {
-				return &bridge.Error{Reason: bridge.ReasonOther, Op: "deleting token " + leave.token.ID, Detail: "what allowed it is too old by now", Unsent: true}
+				return &model.Error{Reason: model.ReasonOther, Op: "deleting token " + leave.token.ID, Detail: "what allowed it is too old by now", Unsent: true}
 			}
 			return r.connection.Clouds.Tokens.DeleteToken(ctx, leave.token.ID)
 		},
@@ -75,7 +75,7 @@ func (r *rotation) deletedOld() bool {
 }
 
 // isGone returns true when these tokens are missing in two lists.
-func (r *run) isGone(ctx context.Context, ids ...string) (bool, bridge.TokenList, error) {
+func (r *run) isGone(ctx context.Context, ids ...string) (bool, model.TokenList, error) {
 	list, err := r.agreedTokens(ctx)
 	if err != nil {
 		return false, list, err

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // DryRun reads everything that a rotation would read and tells what it would do. It
@@ -75,7 +75,7 @@ func (e *Engine) pretend(ctx context.Context, c Connection, rec *record, options
 	if err != nil {
 		return nil, err
 	}
-	copied.Rotation = &rotation{ID: "dry-run", Trigger: TriggerOperator, Phase: bridge.PhasePlan, Retire: options.Retire, Offered: options.TokenID}
+	copied.Rotation = &rotation{ID: "dry-run", Trigger: TriggerOperator, Phase: model.PhasePlan, Retire: options.Retire, Offered: options.TokenID}
 	copied.Lease, copied.Held = lease{}, time.Time{}
 	content, err := copied.encode()
 	if err != nil {
@@ -134,17 +134,17 @@ func (r *run) tell(f *findings, options StartOptions) {
 	policy := r.connection.Policy
 	r.say("dry run: then test it at AWS and from Entra, save it to Entra (keys %v, all others as they are), and wait up to %s for a cycle that uses it", f.keys, policy.VerifyTimeout)
 	remove := "delete it"
-	if f.list.Origin == bridge.OriginDeclared {
+	if f.list.Origin == model.OriginDeclared {
 		remove = "have a person delete it"
 	}
 	r.say("dry run: then keep the old token for %s, %s (approval: %s) and watch that Entra goes on working", max(policy.RetireAfter, retireFloor), remove, policy.Approval)
 }
 
-func slotsOf(list bridge.TokenList) int {
+func slotsOf(list model.TokenList) int {
 	if list.Slots > 0 {
 		return list.Slots
 	}
-	return bridge.TokenSlots
+	return model.TokenSlots
 }
 
 // scrap is a journal that is thrown away.

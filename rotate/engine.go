@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Options are what an Engine works with.
@@ -25,7 +25,7 @@ type Options struct {
 	// Pace divides every wait of a rotation; 0 and 1: as they are.
 	Pace int
 	// Snapshot returns the last reading of a connection; decisions and the status rest on it.
-	Snapshot func(connection string) (bridge.Snapshot, bool)
+	Snapshot func(connection string) (model.Snapshot, bool)
 	// Changed is told when a rotation has changed something, so that it is read anew. Optional.
 	Changed func(connection string)
 	Logger  *slog.Logger
@@ -57,7 +57,7 @@ func New(options Options, connections []Connection) *Engine {
 		options.Pace = 1
 	}
 	if options.Snapshot == nil {
-		options.Snapshot = func(string) (bridge.Snapshot, bool) { return bridge.Snapshot{}, false }
+		options.Snapshot = func(string) (model.Snapshot, bool) { return model.Snapshot{}, false }
 	}
 	e := &Engine{
 		options: options, kick: make(chan struct{}, 1),
@@ -217,7 +217,7 @@ func (e *Engine) markRestored(ctx context.Context, b *book) error {
 			snapshot, _ := e.options.Snapshot(rec.Connection)
 			text := sentence(rec.Connection, rot.Phase, StateRestored, errRestored.Error(), listed(snapshot, rec))
 			rot.Blocked = &block{Reason: StateRestored, Sentence: text, At: time.Now().UTC()}
-			rec.count(bridge.EndingBlocked)
+			rec.count(model.OutcomeBlocked)
 		}
 		return nil
 	})
@@ -233,7 +233,7 @@ func (e *Engine) markRemoved(ctx context.Context, b *book, seen *record) {
 			return errHeldElsewhere
 		}
 		rec.Rotation.Blocked = &block{Reason: ConnectionRemoved, Sentence: text, At: time.Now().UTC()}
-		rec.count(bridge.EndingBlocked)
+		rec.count(model.OutcomeBlocked)
 		return nil
 	})
 	if err == nil {
@@ -242,8 +242,8 @@ func (e *Engine) markRemoved(ctx context.Context, b *book, seen *record) {
 }
 
 // known lists the tokens that the record knows of.
-func known(rec *record) []bridge.Token {
-	return slices.SortedFunc(maps.Values(rec.Tokens), func(a, b bridge.Token) int { return a.Created.Compare(b.Created) })
+func known(rec *record) []model.Token {
+	return slices.SortedFunc(maps.Values(rec.Tokens), func(a, b model.Token) int { return a.Created.Compare(b.Created) })
 }
 
 // connectionOf finds the connection of a record: by its binding, else by its name. sure
@@ -283,7 +283,7 @@ func (e *Engine) learnKeys(ctx context.Context) {
 }
 
 // bindingOf returns the binding of a connection, from the last reading or asked for.
-func (e *Engine) bindingOf(ctx context.Context, c Connection) (bridge.Binding, error) {
+func (e *Engine) bindingOf(ctx context.Context, c Connection) (model.Binding, error) {
 	snapshot, _ := e.options.Snapshot(c.Name)
 	binding := snapshot.Binding
 	if !binding.Complete() {
@@ -303,7 +303,7 @@ func (e *Engine) bindingOf(ctx context.Context, c Connection) (bridge.Binding, e
 }
 
 // learn notes which binding a connection has.
-func (e *Engine) learn(connection string, binding bridge.Binding) {
+func (e *Engine) learn(connection string, binding model.Binding) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if _, configured := e.connections[connection]; configured && binding.Complete() {

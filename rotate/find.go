@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // find returns the book that a person means by a connection's name. The clouds are asked
@@ -26,7 +26,7 @@ func (e *Engine) find(ctx context.Context, connection string) (*book, error) {
 		}
 	}
 	c, configured := e.connection(connection)
-	var binding bridge.Binding
+	var binding model.Binding
 	var unresolved error
 	if configured {
 		binding, unresolved = e.bindingOf(ctx, c)
@@ -131,8 +131,8 @@ func (b *book) giveUp(ctx context.Context, why string) error {
 		if rec.Rotation == nil || rec.Rotation.Blocked == nil {
 			return errors.New("its rotation is not blocked any more")
 		}
-		rec.remember(bridge.EndingAborted, why, time.Now().UTC())
-		rec.count(bridge.EndingAborted)
+		rec.remember(model.OutcomeAborted, why, time.Now().UTC())
+		rec.count(model.OutcomeAborted)
 		return nil
 	})
 	return err

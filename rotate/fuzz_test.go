@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 func FuzzWebhookBody(f *testing.F) {
@@ -35,21 +35,21 @@ func FuzzWebhookBody(f *testing.F) {
 func journalled() *record {
 	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	when := moment{Local: at, AWS: at, Graph: at}
-	token := bridge.Token{ID: "t-1", Created: at, Expires: at.Add(365 * 24 * time.Hour)}
-	rec := newRecord(bridge.Binding{IdentityStoreID: "d-1234567890", JobID: "job"}, "corp")
-	rec.account([]bridge.Token{token})
+	token := model.Token{ID: "t-1", Created: at, Expires: at.Add(365 * 24 * time.Hour)}
+	rec := newRecord(model.Binding{IdentityStoreID: "d-1234567890", JobID: "job"}, "corp")
+	rec.account([]model.Token{token})
 	rec.Lease = lease{Holder: "process-1", Epoch: 3, Expires: at}
 	rec.Trust = &trust{At: at, Keys: []string{"BaseAddress", "SecretToken"}}
 	rec.Budget = budget{Creates: []window{{From: at, To: at, Known: true}}, Rescues: []time.Time{at}}
 	rec.Rotation = &rotation{
-		ID: "r-1", Trigger: TriggerAlert, Issuer: bridge.IssuerConsoleAPI, Phase: bridge.PhaseRetire, Started: when, NewToken: &token,
-		Phases: []passage{{bridge.PhasePlan, when}}, Plan: plan{Tokens: []planned{{token, bridge.RoleInUse, "x"}}, Keys: []string{"SecretToken"}, Control: true},
-		Creates: []act{{Number: 1, Intent: when, Outcome: bridge.OutcomeDone, Answered: when}},
+		ID: "r-1", Trigger: TriggerAlert, Issuer: model.IssuerConsoleAPI, Phase: model.PhaseRetire, Started: when, NewToken: &token,
+		Phases: []passage{{model.PhasePlan, when}}, Plan: plan{Tokens: []planned{{token, model.RoleInUse, "x"}}, Keys: []string{"SecretToken"}, Control: true},
+		Creates: []act{{Number: 1, Intent: when, Outcome: model.CallDone, Answered: when}},
 		Puts:    []act{{Number: 1, TokenID: "t-1", Why: putSwitch, Intent: when}},
-		Proof:   proof{Level: bridge.ProofUsed, Put: 1, Stored: when, Used: when}, Approval: &approval{TokenID: "t-1", At: at},
-		Blocked: &block{Reason: TwoTokens, Sentence: "…", At: at}, Steps: []bridge.RotationStep{{At: at, Phase: bridge.PhasePlan, Text: "…"}},
+		Proof:   proof{Level: model.ProofUsed, Put: 1, Stored: when, Used: when}, Approval: &approval{TokenID: "t-1", At: at},
+		Blocked: &block{Reason: TwoTokens, Sentence: "…", At: at}, Steps: []model.RotationStep{{At: at, Phase: model.PhasePlan, Text: "…"}},
 	}
-	rec.History = []bridge.RotationRecord{{Connection: "corp", ID: "r-0", Ending: bridge.EndingDone}}
+	rec.History = []model.RotationRecord{{Connection: "corp", ID: "r-0", Outcome: model.OutcomeDone}}
 	return rec
 }
 
@@ -111,7 +111,7 @@ func TestJournalsThatAreNotOurs(t *testing.T) {
 }
 
 func FuzzVaultEntry(f *testing.F) {
-	whole, err := encodeEntry("binding", "t-1", bridge.NewSecret("the-value"))
+	whole, err := encodeEntry("binding", "t-1", model.NewSecret("the-value"))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func FuzzVaultEntry(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, content string) {
-		id, value, err := decodeEntry(bridge.NewSecret(content), "binding")
+		id, value, err := decodeEntry(model.NewSecret(content), "binding")
 		switch {
 		case err == nil && (id == "" || value.IsZero()):
 			t.Errorf("%q: nothing, without an error", content)

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // deletion is why a token may be deleted.
@@ -24,7 +24,7 @@ const (
 // permit is the leave to delete one token. Only mayDelete gives one, and the act that
 // deletes wants one.
 type permit struct {
-	token  bridge.Token
+	token  model.Token
 	why    deletion
 	listed time.Time // when the last of its lists was read
 }
@@ -90,20 +90,20 @@ func (r *run) mayDelete(ctx context.Context, id string, why deletion) (permit, e
 	if err != nil {
 		return permit{}, err
 	}
-	if list.Origin == bridge.OriginDeclared { // it may go, but nobody could see at AWS whether it went
+	if list.Origin == model.OriginDeclared { // it may go, but nobody could see at AWS whether it went
 		return permit{}, blocked(DeleteRefused, "the tokens are declared in the config, so token %s must be deleted by hand, and taken out of tokens.declared", id)
 	}
 	return permit{token, why, listed}, nil
 }
 
 // asJournalled is G3: the token is the one that was written down, not one that took its place.
-func (r *run) asJournalled(list bridge.TokenList, id string) (bridge.Token, error) {
+func (r *run) asJournalled(list model.TokenList, id string) (model.Token, error) {
 	listed, ok := find(list.Tokens, id)
 	if !ok {
 		return listed, errGone
 	}
 	rot := r.rotation()
-	journalled, ok := bridge.Token{}, false
+	journalled, ok := model.Token{}, false
 	for _, p := range rot.Plan.Tokens {
 		if p.ID == id {
 			journalled, ok = p.Token, true
@@ -120,7 +120,7 @@ func (r *run) asJournalled(list bridge.TokenList, id string) (bridge.Token, erro
 
 // sameCreation compares when two tokens of one id were made. The answer to a creation may
 // be rounded otherwise than the list, or have no dates at all; then the id speaks alone.
-func sameCreation(journalled, listed bridge.Token) bool {
+func sameCreation(journalled, listed model.Token) bool {
 	return journalled.Created.IsZero() || journalled.Created.Sub(listed.Created).Abs() <= windowSlack
 }
 
@@ -128,13 +128,13 @@ func sameCreation(journalled, listed bridge.Token) bool {
 var errGone = errors.New("the token is gone already")
 
 // anotherStays is G4: never take the last valid token away.
-func (r *run) anotherStays(list bridge.TokenList, leaving bridge.Token) error {
+func (r *run) anotherStays(list model.TokenList, leaving model.Token) error {
 	for _, token := range list.Tokens {
 		if token.ID != leaving.ID && !token.Expires.IsZero() && token.Expires.Sub(r.aws.now()) >= staysValid {
 			return nil
 		}
 	}
-	if !slices.ContainsFunc(list.Tokens, func(t bridge.Token) bool { return t.ID != leaving.ID && !r.expired(t) }) {
+	if !slices.ContainsFunc(list.Tokens, func(t model.Token) bool { return t.ID != leaving.ID && !r.expired(t) }) {
 		return blocked(EntraHoldsDeadToken, "token %s is the only valid one, so it is kept although it could not be put to use", leaving.ID)
 	}
 	return &impasse{
@@ -143,7 +143,7 @@ func (r *run) anotherStays(list bridge.TokenList, leaving bridge.Token) error {
 	}
 }
 
-func (r *run) mayUndo(token bridge.Token) error {
+func (r *run) mayUndo(token model.Token) error {
 	rot := r.rotation()
 	switch {
 	case rot.putAttempted() || !rot.created(token.ID):
@@ -154,7 +154,7 @@ func (r *run) mayUndo(token bridge.Token) error {
 	return r.unbroken(token)
 }
 
-func (r *run) mayExpire(token bridge.Token) error {
+func (r *run) mayExpire(token model.Token) error {
 	if !r.expired(token) {
 		return blocked(TwoTokens, "token %s has not expired", token.ID)
 	}
@@ -163,21 +163,21 @@ func (r *run) mayExpire(token bridge.Token) error {
 
 // orphan finds the one unaccounted token that can only come from a create call of ours
 // whose answer was lost.
-func (r *run) orphan(tokens []bridge.Token) (bridge.Token, bool) {
+func (r *run) orphan(tokens []model.Token) (model.Token, bool) {
 	rec := r.book.last()
 	strangers := rec.unaccounted(tokens)
 	if len(strangers) != 1 || strangers[0].Created.IsZero() {
-		return bridge.Token{}, false
+		return model.Token{}, false
 	}
 	for _, asked := range rec.Budget.Creates {
 		if !asked.Known && !strangers[0].Created.Before(asked.From.Add(-windowSlack)) && !strangers[0].Created.After(asked.To.Add(windowSlack)) {
 			return strangers[0], true
 		}
 	}
-	return bridge.Token{}, false
+	return model.Token{}, false
 }
 
-func (r *run) mayDropOrphan(ctx context.Context, list bridge.TokenList, token bridge.Token) error {
+func (r *run) mayDropOrphan(ctx context.Context, list model.TokenList, token model.Token) error {
 	orphan, ok := r.orphan(list.Tokens)
 	if !ok || orphan.ID != token.ID {
 		return blocked(OrphanToken, "token %s was made by nobody we know", token.ID)
@@ -191,7 +191,7 @@ func (r *run) mayDropOrphan(ctx context.Context, list bridge.TokenList, token br
 	return r.savedIsGood(ctx)
 }
 
-func (r *run) mayDropNamed(ctx context.Context, token bridge.Token) error {
+func (r *run) mayDropNamed(ctx context.Context, token model.Token) error {
 	if r.rotation().Retire != token.ID {
 		return blocked(TwoTokens, "nobody named token %s as unused", token.ID)
 	}
@@ -201,7 +201,7 @@ func (r *run) mayDropNamed(ctx context.Context, token bridge.Token) error {
 // unbroken demands a journal without gaps. What a gap could hide, in a copy that was
 // put back, is that the token was saved to Entra after all: that takes longer than a
 // silence that is passed over.
-func (r *run) unbroken(token bridge.Token) error {
+func (r *run) unbroken(token model.Token) error {
 	if silence := r.rotation().Silence; silence >= silenceLimit {
 		return blocked(StateRestored, "the journal was silent for %s, so it may be older than token %s: an older copy put back would look the same",
 			silence.Round(time.Minute), token.ID)
@@ -214,16 +214,16 @@ var errNotYet = errors.New("not yet")
 
 func (r *run) savedIsGood(ctx context.Context) error {
 	verdict, err := r.saved(ctx)
-	if err == nil && verdict != bridge.VerdictGood {
+	if err == nil && verdict != model.TestPassed {
 		err = errNotYet
 	}
 	return err
 }
 
 // mayRetire is the proof that the old token is unused, or a person's word for it.
-func (r *run) mayRetire(ctx context.Context, list bridge.TokenList, old bridge.Token) error {
+func (r *run) mayRetire(ctx context.Context, list model.TokenList, old model.Token) error {
 	rot, rec := r.rotation(), r.book.last()
-	if !rot.Proof.atLeast(bridge.ProofUsed) || r.passed(rot.Proof.Used.Local) < r.retireAfter() {
+	if !rot.Proof.atLeast(model.ProofUsed) || r.passed(rot.Proof.Used.Local) < r.retireAfter() {
 		return errNotYet
 	}
 	if !r.approved(old.ID) {

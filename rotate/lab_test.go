@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // fault is what goes wrong with one call.
@@ -42,8 +42,8 @@ var errKilled = errors.New("killed")
 // lab is one play: both clouds, one store, and the processes that come and go.
 type lab struct {
 	mu     sync.Mutex
-	world  *world.World
-	at     world.Connection
+	world  *clouds.Model
+	at     clouds.Connection
 	memory *memory
 	policy Policy
 	faults map[int]fault         // by the number of the call
@@ -67,7 +67,7 @@ type lab struct {
 	lasting   bool     // some call goes wrong every time, for ever: then it need not end
 	adopted   bool     // a person took the clouds as they are for right
 
-	dates   map[string]bridge.Token // of the tokens that were there, by id
+	dates   map[string]model.Token  // of the tokens that were there, by id
 	trusted bool                    // this binding's rotation was proven before
 	extra   []*session              // processes beside the one
 	room    time.Time               // when the disk has room again; zero: it has
@@ -79,7 +79,7 @@ type lab struct {
 	witness func(*session, string)  // sees every act before it is made
 	left    func(*session)          // sees what a process leaves that stopped in good order
 
-	declared      []bridge.Token                // the tokens as the config has them; nil: AWS is asked
+	declared      []model.Token                 // the tokens as the config has them; nil: AWS is asked
 	ownCredential time.Time                     // when the exporter's own Entra credential expires
 	connections   func(Connection) []Connection // what is configured; nil: the one
 }
@@ -97,37 +97,37 @@ type session struct {
 // defaultPolicy is a policy with short waits.
 func defaultPolicy() Policy {
 	return Policy{
-		Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Before: 60 * 24 * time.Hour, Approval: ApproveFirst,
+		Mode: model.RotationEnabled, Issuer: model.IssuerConsoleAPI, Before: 60 * 24 * time.Hour, Approval: ApproveFirst,
 		DeleteExpiredToken: true, VerifyTimeout: 24 * time.Hour, RetireAfter: 2 * time.Hour, Cooldown: 24 * time.Hour, MaxAttempts: 3,
 	}
 }
 
 // dueSpec is a connection with one token, which expires in twenty days.
-func dueSpec() world.ConnectionSpec {
-	spec := world.Healthy("corp")
-	spec.Tokens = []world.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}
+func dueSpec() clouds.ConnectionSpec {
+	spec := clouds.Healthy("corp")
+	spec.Tokens = []clouds.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}
 	return spec
 }
 
 // newLab builds a play. It must be called in a bubble.
-func newLab(quirks world.Quirks, spec world.ConnectionSpec, policy Policy) *lab {
+func newLab(quirks clouds.Quirks, spec clouds.ConnectionSpec, policy Policy) *lab {
 	l := &lab{
-		world: world.New(world.Options{Seed: 7, Quirks: &quirks}), memory: newMemory(), policy: policy,
+		world: clouds.New(clouds.Options{Seed: 7, Quirks: &quirks}), memory: newMemory(), policy: policy,
 		counts: map[string]int{}, dead: make(chan *session, 8),
 		log: slog.New(slog.DiscardHandler),
 	}
 	l.at = l.world.Add(spec)
 	l.atStart = len(l.at.TokenIDs)
-	l.dates = map[string]bridge.Token{}
+	l.dates = map[string]model.Token{}
 	for i, token := range spec.Tokens {
 		now := l.world.Now()
-		l.dates[l.at.TokenIDs[i]] = bridge.Token{ID: l.at.TokenIDs[i], Created: now.Add(-token.Age), Expires: now.Add(token.Left)}
+		l.dates[l.at.TokenIDs[i]] = model.Token{ID: l.at.TokenIDs[i], Created: now.Add(-token.Age), Expires: now.Add(token.Left)}
 	}
 	return l
 }
 
 // locked does something to the world.
-func (l *lab) locked(do func(*world.World)) {
+func (l *lab) locked(do func(*clouds.Model)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	do(l.world)
@@ -242,7 +242,7 @@ func (s *session) call(ctx context.Context, name string, do func(fault) error, r
 		defer l.mu.Unlock()
 		return do(f)
 	}
-	lost := &bridge.Error{Reason: bridge.ReasonTimeout, Op: name, Detail: "no answer"}
+	lost := &model.Error{Reason: model.ReasonTimeout, Op: name, Detail: "no answer"}
 	switch f {
 	case refused:
 		return refuse()
@@ -271,14 +271,14 @@ func (s *session) call(ctx context.Context, name string, do func(fault) error, r
 		if err := perform(); err != nil {
 			return err
 		}
-		return &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: name, Status: 200, Detail: "an answer that cannot be read"}
+		return &model.Error{Reason: model.ReasonInvalidResponse, Op: name, Status: 200, Detail: "an answer that cannot be read"}
 	case unsafePlace:
-		return fmt.Errorf("%s: nfs: %w", name, bridge.ErrUnsafe)
+		return fmt.Errorf("%s: nfs: %w", name, model.ErrUnsafe)
 	case throttled:
 		if deadline, ok := ctx.Deadline(); ok {
 			time.Sleep(time.Until(deadline))
 		}
-		return &bridge.Error{Reason: bridge.ReasonThrottled, Op: name, Status: 429, Detail: "429 until the deadline"}
+		return &model.Error{Reason: model.ReasonThrottled, Op: name, Status: 429, Detail: "429 until the deadline"}
 	case suspended:
 		time.Sleep(suspension)
 	case sleptAfter:
@@ -297,7 +297,7 @@ func (s *session) call(ctx context.Context, name string, do func(fault) error, r
 	case none, staleRead, fullDisk: // the port knows what is stale, and the store what is full
 	}
 	if ctx.Err() != nil {
-		return &bridge.Error{Reason: bridge.ReasonTimeout, Op: name, Detail: ctx.Err().Error(), Unsent: true}
+		return &model.Error{Reason: model.ReasonTimeout, Op: name, Detail: ctx.Err().Error(), Unsent: true}
 	}
 	return perform()
 }
@@ -331,7 +331,7 @@ func reading[T any](ctx context.Context, s *session, name string, do func() (T, 
 		s.before[name] = fresh
 		return nil
 	}, func() error {
-		return &bridge.Error{Reason: bridge.ReasonOther, Op: name, Status: 400, Detail: "400 BadRequest"}
+		return &model.Error{Reason: model.ReasonOther, Op: name, Status: 400, Detail: "400 BadRequest"}
 	})
 	if err != nil {
 		var zero T
@@ -348,18 +348,18 @@ func acting(ctx context.Context, s *session, name string, do func() error) error
 		s.lab.witness(s, name)
 	}
 	return s.call(ctx, name, func(fault) error { return do() }, func() error {
-		return &bridge.Error{Reason: bridge.ReasonOther, Op: name, Status: 400, Detail: "400 BadRequest"}
+		return &model.Error{Reason: model.ReasonOther, Op: name, Status: 400, Detail: "400 BadRequest"}
 	})
 }
 
 func (l *lab) note(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.world.Mark("play", format, args...)
+	l.world.Annotate("play", format, args...)
 }
 
 // Step implements Progress; the log handler tells the same.
-func (l *lab) Step(_ string, step bridge.RotationStep) {
+func (l *lab) Step(_ string, step model.RotationStep) {
 	l.note("engine: %s: %s", step.Phase, step.Text)
 }
 
@@ -380,6 +380,6 @@ func (l *lab) story() string {
 
 func (l *lab) storyLocked() string {
 	var b strings.Builder
-	_ = l.world.Story(&b)
+	_ = l.world.WriteTimeline(&b)
 	return b.String()
 }

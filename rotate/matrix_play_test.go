@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
@@ -99,10 +99,10 @@ func (c *coverage) one(t *testing.T, tr trial) result {
 		if *only != "" {
 			r.story = o.lab.story()
 		}
-		o.lab.locked(func(w *world.World) {
-			for _, gap := range w.Gaps() {
+		o.lab.locked(func(w *clouds.Model) {
+			for _, gap := range w.Outages() {
 				r.gap += gap.Seconds(w.Now())
-				if gap.Culprit == exporter.Actor {
+				if gap.CausedBy == exporter.Actor {
 					r.ours += gap.Seconds(w.Now())
 				}
 			}

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
@@ -26,9 +26,12 @@ func situations() []trial {
 		return trial{scenario: s, name: "situation:" + name, allowed: allowed}
 	}
 	return []trial{
-		with("the save is dropped", []string{"blocked *", "done"}, func(s *scenario) { s.quirks.PutSecrets = world.PutKeepsToken; s.quirks.CloudTrail = world.TrailAbsent }),
+		with("the save is dropped", []string{"blocked *", "done"}, func(s *scenario) {
+			s.quirks.PutSecrets = clouds.PutKeepsToken
+			s.quirks.CloudTrail = clouds.TrailAbsent
+		}),
 		with("the save is dropped, the log shows it", []string{"blocked proof_contradicted"}, func(s *scenario) {
-			s.quirks.PutSecrets = world.PutKeepsToken
+			s.quirks.PutSecrets = clouds.PutKeepsToken
 			s.policy.RetireAfter = 4 * time.Hour // the log needs its time to contradict
 			s.prepare = withHistory
 		}),
@@ -64,7 +67,7 @@ func situations() []trial {
 // permission withdrawn, an API that changed, a service that answers nobody.
 func outages(trace []string) []trial {
 	var trials []trial
-	for _, phase := range []bridge.Phase{bridge.PhasePlan, bridge.PhaseTest, bridge.PhaseSwitch, bridge.PhaseVerify, bridge.PhaseRetire, bridge.PhaseConfirm} {
+	for _, phase := range []model.Phase{model.PhasePlan, model.PhaseTest, model.PhaseSwitch, model.PhaseVerify, model.PhaseRetire, model.PhaseConfirm} {
 		for _, call := range slices.Compact(slices.Sorted(slices.Values(trace))) {
 			for _, f := range []fault{refused, throttled, unparsable, answerLost} {
 				if !slices.Contains(kinds(call), f) || call == "journal.save" { // without a journal nothing is done
@@ -73,7 +76,7 @@ func outages(trace []string) []trial {
 				s := repair()
 				s.limit = 36 * time.Hour
 				s.every = once(func(_ *lab, _ string, rot *rotation) bool { return rot.Phase == phase }, func(l *lab) {
-					l.locked(func(*world.World) { l.named, l.lasting = map[string]fault{call: f}, true })
+					l.locked(func(*clouds.Model) { l.named, l.lasting = map[string]fault{call: f}, true })
 				})
 				trials = append(trials, trial{
 					scenario: s, name: fmt.Sprintf("outage:%s:%s:from %s on", call, f, phase),

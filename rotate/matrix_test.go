@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // kinds are the faults that can befall a call of this name.
@@ -68,7 +68,7 @@ func short() scenario {
 func rememberOld(l *lab) {
 	old := l.at.TokenIDs[0]
 	key := l.at.Key()
-	content, err := encodeEntry(key, old, bridge.NewSecret(l.world.TokenValue(old)))
+	content, err := encodeEntry(key, old, model.NewSecret(l.world.TokenValue(old)))
 	if err == nil {
 		l.memory.reserve(key + "/earlier")
 		err = l.memory.write(key+"/earlier", content, false)
@@ -84,7 +84,7 @@ func rememberOld(l *lab) {
 func repair() scenario {
 	s := short()
 	s.prepare = withCanary
-	s.spec.Tokens = []world.TokenSpec{{Age: 368 * day1, Left: -3 * day1, Saved: true}, {Age: 400 * day1, Left: -35 * day1}}
+	s.spec.Tokens = []clouds.TokenSpec{{Age: 368 * day1, Left: -3 * day1, Saved: true}, {Age: 400 * day1, Left: -35 * day1}}
 	s.spec.QuarantinedFor = 3*day1 - time.Hour
 	return s
 }

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
@@ -19,13 +19,13 @@ func traps() []trial {
 		change(&s)
 		return trial{scenario: s, name: "trap:" + name, allowed: allowed}
 	}
-	blind := func(s *scenario) { s.quirks.CloudTrail = world.TrailAbsent }
+	blind := func(s *scenario) { s.quirks.CloudTrail = clouds.TrailAbsent }
 	return []trial{
 		with("dropped once", []string{"done"}, func(s *scenario) {
 			blind(s)
-			s.quirks.PutSecrets = world.PutKeepsToken
+			s.quirks.PutSecrets = clouds.PutKeepsToken
 			s.hands = map[string]func(*lab){"aws.delete#1": func(l *lab) {
-				l.locked(func(w *world.World) { _ = w.SetQuirk("put_secrets", world.PutMerges) })
+				l.locked(func(w *clouds.Model) { _ = w.SetQuirk("put_secrets", clouds.PutMerges) })
 			}}
 		}),
 		with("nobody approves", []string{"waiting approval"}, func(s *scenario) {
@@ -34,13 +34,13 @@ func traps() []trial {
 			s.limit = 3 * 24 * time.Hour
 		}),
 		with("nobody approves, one id for all", []string{"waiting approval"}, func(s *scenario) {
-			s.quirks.CloudTrail = world.TrailConstant
+			s.quirks.CloudTrail = clouds.TrailConstant
 			s.prepare = withHistory
 			s.approves = false
 			s.limit = 3 * 24 * time.Hour
 		}),
 		with("nobody approves, the log is blind", []string{"waiting approval"}, func(s *scenario) {
-			s.quirks.CloudTrail = world.TrailBlind
+			s.quirks.CloudTrail = clouds.TrailBlind
 			s.prepare = withHistory
 			s.approves = false
 			s.limit = 3 * 24 * time.Hour
@@ -54,10 +54,10 @@ func traps() []trial {
 			s.named = map[string]fault{"graph.start": refused}
 		}),
 		with("a person resets it after the PUT", []string{"done"}, func(s *scenario) {
-			s.quirks.PutSecrets = world.PutKeepsToken
-			s.hands = map[string]func(*lab){"graph.app#4": func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) }}
+			s.quirks.PutSecrets = clouds.PutKeepsToken
+			s.hands = map[string]func(*lab){"graph.app#4": func(l *lab) { l.saveByHand(clouds.ActorTerraform, l.at.TokenIDs[0]) }}
 			s.until = andThen(nil, func(l *lab, current *session) {
-				l.locked(func(w *world.World) { _ = w.SetQuirk("put_secrets", world.PutMerges) })
+				l.locked(func(w *clouds.Model) { _ = w.SetQuirk("put_secrets", clouds.PutMerges) })
 				l.note("a person resets it: %v", current.engine.Reset(l.ctx, l.at.Name))
 			})
 		}),
@@ -65,7 +65,7 @@ func traps() []trial {
 			s.hands = map[string]func(*lab){"graph.put#1": byHand(pauseJob)}
 			s.until = andThen(nil, func(l *lab, current *session) {
 				byHand(startJob)(l)
-				l.onlyFrom(world.ExporterAddress)
+				l.onlyFrom(clouds.ExporterAddress)
 				l.note("a person resets it: %v", current.engine.Reset(l.ctx, l.at.Name))
 			})
 		}),
@@ -74,7 +74,7 @@ func traps() []trial {
 		}),
 		with("the new token is deleted before it is saved", []string{"blocked new_token_rejected"}, func(s *scenario) {
 			s.every = once(func(l *lab, name string, rot *rotation) bool {
-				return rot.Phase == bridge.PhaseSwitch && name == "resolve"
+				return rot.Phase == model.PhaseSwitch && name == "resolve"
 			}, func(l *lab) {
 				deleteByHand(l, newest(l))
 				time.Sleep(2 * time.Minute)
@@ -86,27 +86,27 @@ func traps() []trial {
 			s.every = vaultFillsUp()
 		}),
 		with("lists that flicker", []string{"done"}, func(s *scenario) {
-			s.quirks.Nodes = world.NodesApart
+			s.quirks.Nodes = clouds.NodesApart
 			_ = s.quirks.Set("list_lag", "1m30s")
 		}),
 		with("deleted tokens live on", []string{"done"}, func(s *scenario) { _ = s.quirks.Set("deleted_lag", "1h0m0s") }),
-		with("one user fails", []string{"done"}, func(s *scenario) { s.quirks.FailingUser = world.OneUserFails }),
-		with("replaces", []string{"done"}, func(s *scenario) { s.quirks.PutSecrets = world.PutReplaces }),
+		with("one user fails", []string{"done"}, func(s *scenario) { s.quirks.FailingUser = clouds.OneUserFails }),
+		with("replaces", []string{"done"}, func(s *scenario) { s.quirks.PutSecrets = clouds.PutReplaces }),
 		with("replaces, masked", []string{"done"}, func(s *scenario) {
-			s.quirks.PutSecrets, s.quirks.BaseAddress = world.PutReplaces, world.AddressMasked
+			s.quirks.PutSecrets, s.quirks.BaseAddress = clouds.PutReplaces, clouds.AddressMasked
 		}),
 		with("replaces, a flag", []string{"done"}, func(s *scenario) {
-			s.quirks.PutSecrets, s.quirks.BaseAddress = world.PutReplaces, world.AddressQuery
+			s.quirks.PutSecrets, s.quirks.BaseAddress = clouds.PutReplaces, clouds.AddressQuery
 		}),
 		with("replaces, an extra key", []string{"done"}, func(s *scenario) {
-			s.quirks.PutSecrets, s.quirks.ExtraKeys = world.PutReplaces, world.ExtraClear
+			s.quirks.PutSecrets, s.quirks.ExtraKeys = clouds.PutReplaces, clouds.ExtraClear
 		}),
-		with("a masked key", []string{"blocked unknown_secret_keys"}, func(s *scenario) { s.quirks.ExtraKeys = world.ExtraMasked }),
-		with("keys absent", []string{"done"}, func(s *scenario) { s.quirks.SettingsKeys = world.KeysAbsent }),
-		with("engine caches", []string{"done"}, func(s *scenario) { s.quirks.EngineReads = world.ReadsHourly }),
+		with("a masked key", []string{"blocked unknown_secret_keys"}, func(s *scenario) { s.quirks.ExtraKeys = clouds.ExtraMasked }),
+		with("keys absent", []string{"done"}, func(s *scenario) { s.quirks.SettingsKeys = clouds.KeysAbsent }),
+		with("engine caches", []string{"done"}, func(s *scenario) { s.quirks.EngineReads = clouds.ReadsHourly }),
 		with("engine caches, the save comes right after a cycle", []string{"done"}, func(s *scenario) {
 			blind(s)
-			s.quirks.EngineReads = world.ReadsHourly
+			s.quirks.EngineReads = clouds.ReadsHourly
 			s.policy.Approval = ApproveNever
 			s.prepare = func(l *lab) {
 				rememberOld(l)
@@ -132,7 +132,7 @@ func traps() []trial {
 			s.hands = map[string]func(*lab){"graph.put#1": byHand(pauseJob)}
 		}),
 		with("too many deletes", []string{"blocked quarantine_other"}, func(s *scenario) {
-			s.hands = map[string]func(*lab){"graph.put#1": byHand(func(l *lab, w *world.World) error {
+			s.hands = map[string]func(*lab){"graph.put#1": byHand(func(l *lab, w *clouds.Model) error {
 				return w.QuarantineForDeletes(l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
 			})}
 		}),
@@ -150,28 +150,28 @@ func traps() []trial {
 		}),
 		with("both tokens are gone at once", []string{"done"}, func(s *scenario) {
 			s.every = once(func(_ *lab, name string, rot *rotation) bool {
-				return rot.Phase == bridge.PhaseRetire && rot.deletedOld() && name == "graph.test"
+				return rot.Phase == model.PhaseRetire && rot.deletedOld() && name == "graph.test"
 			}, func(l *lab) { deleteByHand(l, newest(l)) })
 		}),
 		with("a copy from before the PUT is put back and adopted, and the test fails", []string{"blocked endpoint_refuses_entra"}, func(s *scenario) {
 			prepare := s.prepare
 			s.prepare = func(l *lab) { prepare(l); l.memory.keepPast, l.valueLost = true, true }
-			s.every = once(func(_ *lab, _ string, rot *rotation) bool { return rot.Phase == bridge.PhaseVerify }, func(l *lab) {
-				l.memory.putBackTo(l.at.Key(), bridge.PhaseTest)
+			s.every = once(func(_ *lab, _ string, rot *rotation) bool { return rot.Phase == model.PhaseVerify }, func(l *lab) {
+				l.memory.putBackTo(l.at.Key(), model.PhaseTest)
 			})
 			s.until = andThen(nil, func(l *lab, current *session) {
-				l.onlyFrom(world.ExporterAddress)
+				l.onlyFrom(clouds.ExporterAddress)
 				l.note("a person adopts it: %v", current.engine.Adopt(l.ctx, l.at.Name, ""))
 			})
 		}),
 		with("shown to a person who saves it, and given up", []string{"done"}, func(s *scenario) {
 			s.every = once(func(_ *lab, name string, rot *rotation) bool {
-				return rot.Phase == bridge.PhaseTest && name == "graph.inline"
+				return rot.Phase == model.PhaseTest && name == "graph.inline"
 			}, func(l *lab) {
 				e := l.current.Load().engine
 				shown, _, err := e.ShowToken(l.ctx, l.at.Name)
 				l.note("a person is shown token %s: %v", shown, err)
-				l.saveByHand(world.ActorPerson, shown)
+				l.saveByHand(clouds.ActorOperator, shown)
 				l.note("a person aborts it: %v", e.Abort(l.ctx, l.at.Name))
 			})
 		}),
@@ -186,7 +186,7 @@ func traps() []trial {
 			s.prepare = func(l *lab) {
 				rememberOld(l)
 				l.rotatedBefore(nil)
-				l.saveByHand(world.ActorPerson, l.createByHand())
+				l.saveByHand(clouds.ActorOperator, l.createByHand())
 			}
 		}),
 		with("trusted by an earlier rotation", []string{"done"}, func(s *scenario) {
@@ -203,16 +203,16 @@ func traps() []trial {
 			s.approves, s.limit = false, 3*24*time.Hour
 			s.prepare = func(l *lab) {
 				rememberOld(l)
-				l.rotatedBefore([]string{bridge.CredentialKeySecretToken})
+				l.rotatedBefore([]string{model.CredentialKeySecretToken})
 			}
 		}),
 		with("the given token is the older one", []string{"done"}, func(s *scenario) {
-			s.spec.Tokens = append(s.spec.Tokens, world.TokenSpec{Age: 350 * 24 * time.Hour, Left: 15 * 24 * time.Hour})
+			s.spec.Tokens = append(s.spec.Tokens, clouds.TokenSpec{Age: 350 * 24 * time.Hour, Left: 15 * 24 * time.Hour})
 			s.begin = func(l *lab, current *session) {
 				given := l.at.TokenIDs[1]
 				var value string
-				l.locked(func(w *world.World) { value = w.TokenValue(given) })
-				err := current.engine.Start(l.ctx, l.at.Name, StartOptions{TokenID: given, Value: bridge.NewSecret(value)})
+				l.locked(func(w *clouds.Model) { value = w.TokenValue(given) })
+				err := current.engine.Start(l.ctx, l.at.Name, StartOptions{TokenID: given, Value: model.NewSecret(value)})
 				l.note("a person starts a rotation with token %s: %v", given, err)
 			}
 		}),
@@ -227,25 +227,25 @@ func traps() []trial {
 		}),
 		with("the vault loses the new value before it is tried", []string{"aborted"}, func(s *scenario) {
 			s.every = once(func(l *lab, name string, rot *rotation) bool {
-				return rot.Phase == bridge.PhaseTest && name == "journal.save"
+				return rot.Phase == model.PhaseTest && name == "journal.save"
 			}, func(l *lab) { l.loseValue(newest(l)) })
 		}),
-		with("the vault loses the new value before the old token goes", []string{"blocked vault_value_lost"}, func(s *scenario) {
+		with("the vault loses the new value before the old token goes", []string{"blocked token_value_lost"}, func(s *scenario) {
 			s.every = once(func(l *lab, name string, rot *rotation) bool {
 				last, _ := rot.lastPut()
-				return rot.Phase == bridge.PhaseRetire && last.Why == putAgain && rot.Proof.Put == last.Number && name == "aws.list"
+				return rot.Phase == model.PhaseRetire && last.Why == putAgain && rot.Proof.Put == last.Number && name == "aws.list"
 			}, func(l *lab) { l.loseValue(newest(l)) })
 		}),
 		with("another job while the new token is taken back", []string{"blocked binding_changed"}, func(s *scenario) {
 			_ = s.quirks.Set("new_lag", "240h")
-			s.every = once(func(l *lab, name string, rot *rotation) bool { return rot.Phase == bridge.PhaseUndo }, func(l *lab) {
+			s.every = once(func(l *lab, name string, rot *rotation) bool { return rot.Phase == model.PhaseUndo }, func(l *lab) {
 				byHand(replaceJob)(l)
 				time.Sleep(2 * time.Minute)
 			})
 		}),
 		with("a stranger's token at the end, deleted, and a reset", []string{"done"}, func(s *scenario) {
 			strange := ""
-			s.every = once(func(_ *lab, _ string, rot *rotation) bool { return rot.Phase == bridge.PhaseConfirm }, func(l *lab) {
+			s.every = once(func(_ *lab, _ string, rot *rotation) bool { return rot.Phase == model.PhaseConfirm }, func(l *lab) {
 				strange = l.createByHand()
 			})
 			s.until = andThen(nil, func(l *lab, current *session) {
@@ -255,9 +255,9 @@ func traps() []trial {
 		}),
 		with("AWS lists the deleted token again", []string{"done"}, func(s *scenario) {
 			s.every = once(func(l *lab, name string, rot *rotation) bool {
-				return rot.Phase == bridge.PhaseConfirm && !rot.Proof.Settled.Local.IsZero()
+				return rot.Phase == model.PhaseConfirm && !rot.Proof.Settled.Local.IsZero()
 			}, func(l *lab) {
-				l.locked(func(w *world.World) { _ = w.SetQuirk("list_lag", "10m") })
+				l.locked(func(w *clouds.Model) { _ = w.SetQuirk("list_lag", "10m") })
 			})
 		}),
 	}
@@ -277,8 +277,8 @@ func once(stands func(l *lab, name string, rot *rotation) bool, hand func(*lab))
 
 // vaultFillsUp lets the vault refuse every write from the creation on.
 func vaultFillsUp() func(*lab, string) {
-	return once(func(_ *lab, _ string, rot *rotation) bool { return rot.Phase == bridge.PhaseCreate }, func(l *lab) {
-		l.locked(func(*world.World) { l.named = map[string]fault{"vault.write": refused} })
+	return once(func(_ *lab, _ string, rot *rotation) bool { return rot.Phase == model.PhaseCreate }, func(l *lab) {
+		l.locked(func(*clouds.Model) { l.named = map[string]fault{"vault.write": refused} })
 	})
 }
 
@@ -289,7 +289,7 @@ func (l *lab) rotatedBefore(keys []string) {
 	old := l.dates[l.at.TokenIDs[0]]
 	rec := newRecord(l.at.Binding, l.at.Name)
 	rec.InUse, rec.SavedAt, rec.LastEnd, rec.LastSuccess = old.ID, []time.Time{ended}, ended, ended
-	rec.account([]bridge.Token{old})
+	rec.account([]model.Token{old})
 	if keys != nil {
 		rec.Trust = &trust{At: ended, Keys: keys}
 	}
@@ -305,8 +305,8 @@ func (l *lab) rotatedBefore(keys []string) {
 // secretKeys are those of Entra's provisioning credentials.
 func (l *lab) secretKeys() []string {
 	var keys []string
-	l.locked(func(w *world.World) {
-		secrets, err := w.Secrets(world.By("oracle"), l.at.EntraTenantID, l.at.ServicePrincipalID)
+	l.locked(func(w *clouds.Model) {
+		secrets, err := w.Secrets(clouds.CallerFor("oracle"), l.at.EntraTenantID, l.at.ServicePrincipalID)
 		if err != nil {
 			panic(err)
 		}
@@ -321,7 +321,7 @@ func (l *lab) secretKeys() []string {
 // loseValue takes a token's value out of the vault.
 func (l *lab) loseValue(id string) {
 	value := ""
-	l.locked(func(w *world.World) { value = w.TokenValue(id) })
+	l.locked(func(w *clouds.Model) { value = w.TokenValue(id) })
 	l.note("the vault loses the value of token %s", id)
 	l.valueLost = true
 	for _, key := range l.memory.list(l.at.Key()) {
@@ -334,8 +334,8 @@ func (l *lab) loseValue(id string) {
 // withCanary names one of the users in scope as the canary.
 func withCanary(l *lab) {
 	rememberOld(l)
-	l.locked(func(w *world.World) {
-		id, err := w.AddUser(world.ActorPerson, l.at.EntraTenantID, l.at.ServicePrincipalID, "canary@corp.example.com")
+	l.locked(func(w *clouds.Model) {
+		id, err := w.AddUser(clouds.ActorOperator, l.at.EntraTenantID, l.at.ServicePrincipalID, "canary@corp.example.com")
 		if err != nil {
 			panic(err)
 		}

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
@@ -19,8 +19,8 @@ type truth struct {
 	skew     time.Duration
 	rebound  time.Time // when tenant or job became another one
 	tokens   map[string]tokenTruth
-	saves    []world.Save // the exporter's
-	cycles   []bridge.Cycle
+	saves    []clouds.Save // the exporter's
+	cycles   []model.Cycle
 	running  bool // a cycle is under way that was to be expected
 	approved map[string]bool
 	trusted  bool // an earlier rotation of this binding was done
@@ -29,14 +29,14 @@ type truth struct {
 
 // cycled tells whether a good cycle began after this time.
 func (t truth) cycled(after time.Time) bool {
-	return slices.ContainsFunc(t.cycles, func(c bridge.Cycle) bool {
-		return c.Began.After(after) && (c.State == bridge.CycleSucceeded || c.State == bridge.CycleEntryLevelErrors)
+	return slices.ContainsFunc(t.cycles, func(c model.Cycle) bool {
+		return c.Began.After(after) && (c.State == model.CycleSucceeded || c.State == model.CycleEntryLevelErrors)
 	})
 }
 
 type tokenTruth struct {
 	created, expires time.Time
-	by               world.Actor
+	by               clouds.Actor
 	deleted          bool
 	taken            time.Time // when somebody else deleted it
 }
@@ -50,42 +50,42 @@ func (t tokenTruth) listed(now time.Time) bool {
 func truthOf(l *lab) truth {
 	w := l.world
 	t := truth{now: w.Now(), tokens: map[string]tokenTruth{}, approved: map[string]bool{}, skew: w.AWSNow().Sub(w.Now()).Abs(), trusted: l.trusted}
-	t.tells = w.Quirks().CloudTrail == world.TrailPerToken
-	if tenants, err := w.ListProvisioningTenants(world.By("oracle"), l.at.IdentityStoreID); err == nil && len(tenants) > 0 {
+	t.tells = w.Quirks().CloudTrail == clouds.TrailPerToken
+	if tenants, err := w.ListProvisioningTenants(clouds.CallerFor("oracle"), l.at.IdentityStoreID); err == nil && len(tenants) > 0 {
 		t.tenant = tenants[0].TenantID
 	}
-	if jobs, err := w.Jobs(world.By("oracle"), l.at.EntraTenantID, l.at.ServicePrincipalID); err == nil && len(jobs) > 0 {
+	if jobs, err := w.Jobs(clouds.CallerFor("oracle"), l.at.EntraTenantID, l.at.ServicePrincipalID); err == nil && len(jobs) > 0 {
 		t.job = jobs[0].ID
 	}
 	for id, dates := range l.dates {
-		t.tokens[id] = tokenTruth{created: dates.Created, expires: dates.Expires, by: world.ActorScene}
+		t.tokens[id] = tokenTruth{created: dates.Created, expires: dates.Expires, by: clouds.ActorSetup}
 	}
 	since := w.CycleSince(l.at.ServicePrincipalID)
 	t.running = !since.IsZero()
-	for _, record := range w.Records() {
+	for _, record := range w.Timeline() {
 		switch r := record.(type) {
-		case world.Creation:
-			t.tokens[r.TokenID] = tokenTruth{created: r.At, expires: r.At.Add(world.TokenLifetime), by: r.Actor}
-		case world.Deletion:
+		case clouds.Creation:
+			t.tokens[r.TokenID] = tokenTruth{created: r.At, expires: r.At.Add(clouds.TokenLifetime), by: r.Actor}
+		case clouds.Deletion:
 			token := t.tokens[r.TokenID]
 			token.deleted = true
-			if r.Actor != world.ActorExporter {
+			if r.Actor != clouds.ActorExporter {
 				token.taken = r.At
 			}
 			t.tokens[r.TokenID] = token
-		case world.Save:
-			if r.Actor == world.ActorExporter {
+		case clouds.Save:
+			if r.Actor == clouds.ActorExporter {
 				t.saves = append(t.saves, r)
 			}
-		case world.TenantRecreated:
+		case clouds.TenantRecreated:
 			t.rebound = r.At
-		case world.JobReplaced:
+		case clouds.JobReplaced:
 			t.rebound = r.At
-		case world.Start:
-			t.running = t.running && r.At.Add(world.CyclePeriod).Before(since)
-		case world.CycleEnded:
+		case clouds.Start:
+			t.running = t.running && r.At.Add(clouds.CyclePeriod).Before(since)
+		case clouds.CycleEnded:
 			t.cycles = append(t.cycles, r.Cycle)
-		case world.Note:
+		case clouds.Annotation:
 			if rest, ok := strings.CutPrefix(r.Text, "a person approves the deletion of "); ok && strings.HasSuffix(rest, ": <nil>") {
 				t.approved[strings.TrimSuffix(rest, ": <nil>")] = true
 			}

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
@@ -39,7 +39,7 @@ func watching(l *lab) *witness {
 	l.witness = func(s *session, name string) { w.alone(func() { w.act(s, name) }) }
 	l.left = func(s *session) { w.alone(func() { w.stop(s) }) }
 	switch l.world.Quirks().PutSecrets {
-	case world.PutKeepsToken, world.PutNeedsAll:
+	case clouds.PutKeepsToken, clouds.PutNeedsAll:
 		l.dropped = true
 	}
 	every := l.every
@@ -90,13 +90,13 @@ func (w *witness) plan(rec *record) {
 	w.planned = rot.ID
 	w.lab.mu.Lock()
 	defer w.lab.mu.Unlock()
-	for save := range world.RecordsOf[world.Save](w.lab.world) {
+	for save := range clouds.EntriesOf[clouds.Save](w.lab.world) {
 		if save.At.After(rot.Started.Local) {
 			return // a person was quicker, or this process slept since it made the plan
 		}
 	}
 	for _, token := range rot.Plan.Tokens {
-		if saved := w.lab.world.SavedToken(w.lab.at.ServicePrincipalID); token.Role == bridge.RoleInUse && token.ID != saved {
+		if saved := w.lab.world.SavedToken(w.lab.at.ServicePrincipalID); token.Role == model.RoleInUse && token.ID != saved {
 			w.say("roles: token %s is taken for the one in use (%s), and Entra holds %q", token.ID, token.Evidence, saved)
 		}
 	}
@@ -122,7 +122,7 @@ func (w *witness) proof(rec *record) {
 	if rot == nil {
 		return
 	}
-	if used := rot.Proof.atLeast(bridge.ProofUsed); used && !w.used {
+	if used := rot.Proof.atLeast(model.ProofUsed); used && !w.used {
 		w.lab.mu.Lock()
 		truth := truthOf(w.lab)
 		w.lab.mu.Unlock()
@@ -130,13 +130,13 @@ func (w *witness) proof(rec *record) {
 			w.say("P2: used, and no good cycle began after the save")
 		}
 	}
-	w.used = rot.Proof.atLeast(bridge.ProofUsed)
-	if rot.Phase == bridge.PhaseConfirm && rot.Proof.Settled.Local.IsZero() {
+	w.used = rot.Proof.atLeast(model.ProofUsed)
+	if rot.Phase == model.PhaseConfirm && rot.Proof.Settled.Local.IsZero() {
 		w.lab.mu.Lock()
 		defer w.lab.mu.Unlock()
 		for _, old := range rot.old() {
 			value := w.lab.world.TokenValue(old.ID)
-			if w.known[old.ID] && !slices.Contains(w.lab.memory.values(), value) && w.lab.world.TokenAccepted(old.ID) != world.AcceptedByNone {
+			if w.known[old.ID] && !slices.Contains(w.lab.memory.values(), value) && w.lab.world.TokenAccepted(old.ID) != clouds.AcceptedByNone {
 				w.say("I3: token %s still works, and its value is gone from the vault", old.ID)
 			}
 		}
@@ -221,7 +221,7 @@ func (w *witness) create(rec *record) {
 
 // put: what is saved to Entra must be in the vault, and alive.
 func (w *witness) put(tokenID string) {
-	w.lab.locked(func(world *world.World) {
+	w.lab.locked(func(world *clouds.Model) {
 		if value := world.TokenValue(tokenID); value == "" || !slices.Contains(w.lab.memory.values(), value) {
 			w.say("I3: token %s is saved to Entra, and its value is not in the vault", tokenID)
 		}
@@ -255,7 +255,7 @@ func (w *witness) remove(rec *record, intent act) {
 	}
 	switch deletion(intent.Why) {
 	case deleteUndo:
-		if w.puts[intent.TokenID] > 0 || token.by != world.ActorExporter {
+		if w.puts[intent.TokenID] > 0 || token.by != clouds.ActorExporter {
 			w.say("G7: token %s is undone after %d attempts to save it, made by %s", intent.TokenID, w.puts[intent.TokenID], token.by)
 		}
 	case deleteExpired:
@@ -263,7 +263,7 @@ func (w *witness) remove(rec *record, intent act) {
 			w.say("G7: token %s is deleted as expired, and is not", intent.TokenID)
 		}
 	case deleteOrphan:
-		if token.by != world.ActorExporter || truth.now.Sub(token.created) < orphanGrace {
+		if token.by != clouds.ActorExporter || truth.now.Sub(token.created) < orphanGrace {
 			w.say("G7: orphan %s, made by %s %s ago, is deleted", intent.TokenID, token.by, truth.now.Sub(token.created))
 		}
 	case deleteNamed:
@@ -300,7 +300,7 @@ func (w *witness) retire(truth truth, old, fresh string) {
 		w.say("G7: token %s is retired in the middle of a cycle", old)
 	}
 	for id, token := range truth.tokens {
-		if token.by != world.ActorExporter && token.by != world.ActorScene && !token.deleted && id != old {
+		if token.by != clouds.ActorExporter && token.by != clouds.ActorSetup && !token.deleted && id != old {
 			w.say("G7: token %s is retired while %s's token %s is there", old, token.by, id)
 		}
 	}

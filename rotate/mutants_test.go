@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/mutant"
+	"entra-aws-exporter/test/mutant"
 )
 
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).

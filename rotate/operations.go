@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // amend changes a record on a person's word, without the lease: whoever works on the
@@ -35,7 +35,7 @@ func (e *Engine) Approve(ctx context.Context, connection, tokenID string) error 
 			return errNoRotation
 		case !slices.Contains(ids(rot.old()), tokenID):
 			return fmt.Errorf("token %s is not one that this rotation wants to delete; those are: %s", tokenID, datedAll(tokensOf(rot.old())))
-		case !rot.Proof.atLeast(bridge.ProofUsed):
+		case !rot.Proof.atLeast(model.ProofUsed):
 			return fmt.Errorf("nothing shows yet that Entra uses the new token (phase %s): approve once the rotation asks for it", rot.Phase)
 		}
 		rot.Approval = &approval{TokenID: tokenID, At: time.Now().UTC()}
@@ -86,7 +86,7 @@ func (e *Engine) Reset(ctx context.Context, connection string) error {
 		case rot.Blocked == nil:
 			return fmt.Errorf("its rotation is not blocked, it is in phase %s", rot.Phase)
 		case rot.NewToken == nil && !rot.creating() && !rot.putAttempted():
-			rec.remember(bridge.EndingBlocked, string(rot.Blocked.Reason), time.Now().UTC())
+			rec.remember(model.OutcomeBlocked, string(rot.Blocked.Reason), time.Now().UTC())
 		default:
 			rec.again(time.Now().UTC())
 		}
@@ -100,10 +100,10 @@ func errAdoptFirst(connection string) error {
 }
 
 // ShowToken returns the token in use and its value, for a person who must enter it by hand.
-func (e *Engine) ShowToken(ctx context.Context, connection string) (tokenID string, value bridge.Secret, err error) {
+func (e *Engine) ShowToken(ctx context.Context, connection string) (tokenID string, value model.Secret, err error) {
 	b, err := e.find(ctx, connection)
 	if err != nil {
-		return "", bridge.Secret{}, err
+		return "", model.Secret{}, err
 	}
 	tokenID, value, err = e.inUse(ctx, b)
 	switch {
@@ -128,7 +128,7 @@ func (e *Engine) expose(ctx context.Context, b *book, tokenID string) error {
 		switch {
 		case rot.newID() != tokenID:
 			return nil
-		case rot.Phase == bridge.PhaseUndo && rot.Blocked == nil:
+		case rot.Phase == model.PhaseUndo && rot.Blocked == nil:
 			return errors.New("the rotation is taking it back just now; look again in a few minutes")
 		}
 		rot.Exposed = true
@@ -142,16 +142,16 @@ func (e *Engine) expose(ctx context.Context, b *book, tokenID string) error {
 
 // InUse returns the token in use and its value as far as journal and vault tell; a zero
 // Secret: they do not. It asks no cloud.
-func (e *Engine) InUse(ctx context.Context, connection string) (tokenID string, value bridge.Secret, err error) {
+func (e *Engine) InUse(ctx context.Context, connection string) (tokenID string, value model.Secret, err error) {
 	_ = e.Look(ctx) // what cannot be read now is as it was read last
 	b := e.bookFor(connection)
 	if b == nil || b.last() == nil {
-		return "", bridge.Secret{}, nil
+		return "", model.Secret{}, nil
 	}
 	return e.inUse(ctx, b)
 }
 
-func (e *Engine) inUse(ctx context.Context, b *book) (tokenID string, value bridge.Secret, err error) {
+func (e *Engine) inUse(ctx context.Context, b *book) (tokenID string, value model.Secret, err error) {
 	rec := b.last()
 	tokenID = rec.InUse
 	if rec.Rotation != nil && rec.Rotation.NewToken != nil {

@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // A person's operations.
@@ -44,14 +44,14 @@ func (l *lab) operate(t *testing.T, do func(*Engine, context.Context, string) er
 
 func TestResetNeverGoesBackBeforeASave(t *testing.T) {
 	s := usual()
-	s.quirks = quirk("put_secrets", world.PutLimited)
+	s.quirks = quirk("put_secrets", clouds.PutLimited)
 	reset := false
 	s.until = func(l *lab, ses *session) bool {
 		if !l.isOver(ses) || reset {
 			return l.isOver(ses)
 		}
 		reset = true
-		l.person(func(w *world.World) error { return w.SetQuirk("put_secrets", world.PutMerges) })
+		l.person(func(w *clouds.Model) error { return w.SetQuirk("put_secrets", clouds.PutMerges) })
 		l.operate(t, (*Engine).Reset)
 		return false
 	}
@@ -79,7 +79,7 @@ func TestRetireTokenSettlesTwoTokens(t *testing.T) {
 	must(t, s, "blocked") // the first one
 	settled = false
 	play(t, s, func(t *testing.T, o outcome) {
-		if o.status.Endings[bridge.EndingDone] != 1 {
+		if o.status.Outcomes[model.OutcomeDone] != 1 {
 			t.Errorf("the second rotation did not get done\n%s", o.lab.story())
 		}
 	})
@@ -90,7 +90,7 @@ func TestRetireTokenSettlesTwoTokens(t *testing.T) {
 func TestNothingIsTakenBackByAnOlderCopy(t *testing.T) {
 	s := usual()
 	s.prepare = func(l *lab) { l.memory.keepPast = true }
-	s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.memory.putBackTo(l.at.Key(), bridge.PhaseTest) }}
+	s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.memory.putBackTo(l.at.Key(), model.PhaseTest) }}
 	compared := false
 	s.until = func(l *lab, ses *session) bool {
 		if !l.isOver(ses) || compared {
@@ -123,7 +123,7 @@ func TestNothingIsTakenBackThatAPersonWasShown(t *testing.T) {
 		if err != nil || shown != newest(l) {
 			t.Errorf("shown %s: %v", shown, err)
 		}
-		l.saveByHand(world.ActorPerson, shown)
+		l.saveByHand(clouds.ActorOperator, shown)
 		if err := e.Abort(l.ctx, l.at.Name); err == nil || !strings.Contains(err.Error(), "may be in use already") {
 			t.Errorf("aborting: %v", err)
 		}
@@ -158,7 +158,7 @@ func TestAdoptEndsWhatCannotGoOn(t *testing.T) {
 					t.Error(err)
 				}
 				history := other.engine.Records()
-				if len(history) != 1 || history[0].Ending != bridge.EndingAborted || history[0].Reason != why {
+				if len(history) != 1 || history[0].Outcome != model.OutcomeAborted || history[0].Reason != why {
 					t.Errorf("%+v", history)
 				}
 				if value, err := (safe{other, l.at.Key()}).of(l.ctx, created); reason == BindingChanged && (err != nil || value.IsZero()) {
@@ -181,19 +181,19 @@ func TestAdoptEndsWhatCannotGoOn(t *testing.T) {
 // A name means what it is bound to now, whatever the journal remembers of it.
 func TestANameIsGivenToAnotherConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
+		l := newLab(clouds.DefaultQuirks(), dueSpec(), defaultPolicy())
 		l.ctx = t.Context()
 		first := l.open().engine
 		if err := first.Start(l.ctx, "corp", StartOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		others := world.Healthy("other")
+		others := clouds.Healthy("other")
 		others.Account = "444455556666"
 		other := l.world.Add(others).Binding
 		l.at.Name = "renamed"
 		l.connections = func(c Connection) []Connection {
 			newcomer := c
-			newcomer.Name, newcomer.Clouds.Resolve = "corp", func(context.Context) (bridge.Binding, error) { return other, nil }
+			newcomer.Name, newcomer.Clouds.Resolve = "corp", func(context.Context) (model.Binding, error) { return other, nil }
 			return []Connection{c, newcomer}
 		}
 		second := l.open().engine
@@ -201,7 +201,7 @@ func TestANameIsGivenToAnotherConnection(t *testing.T) {
 			if err := second.Hold(l.ctx, test.hold, false); err != nil {
 				t.Error(err)
 			}
-			if status := second.Status("renamed"); status.Waiting != test.waiting || status.Phase != bridge.PhasePlan {
+			if status := second.Status("renamed"); status.Waiting != test.waiting || status.Phase != model.PhasePlan {
 				t.Errorf("with %s held: %+v", test.hold, status)
 			}
 		}
@@ -213,7 +213,7 @@ func TestAbortedBeforeItBlocks(t *testing.T) {
 	s := usual()
 	stuck[TwoTokens](&s)
 	s.every = once(func(_ *lab, name string, rot *rotation) bool {
-		return name == "graph.job" && slices.ContainsFunc(rot.Steps, func(step bridge.RotationStep) bool {
+		return name == "graph.job" && slices.ContainsFunc(rot.Steps, func(step model.RotationStep) bool {
 			return strings.Contains(step.Text, "two_tokens") && time.Since(step.At) > 4*time.Minute // in the third try
 		})
 	}, func(l *lab) { // another process: nobody wakes the one that rotates
@@ -226,7 +226,7 @@ func TestAbortedBeforeItBlocks(t *testing.T) {
 
 func TestAnApprovalIsForOneProof(t *testing.T) {
 	s := usual()
-	s.quirks.CloudTrail = world.TrailAbsent
+	s.quirks.CloudTrail = clouds.TrailAbsent
 	s.approves = false
 	early := false
 	s.hands = map[string]func(*lab){
@@ -253,7 +253,7 @@ func TestAnApprovalIsForOneProof(t *testing.T) {
 
 func TestAdoptLetsGoOn(t *testing.T) {
 	s := usual()
-	s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) }}
+	s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.saveByHand(clouds.ActorTerraform, l.at.TokenIDs[0]) }}
 	adopted := false
 	s.until = func(l *lab, ses *session) bool {
 		if !l.isOver(ses) || adopted {
@@ -286,7 +286,7 @@ func TestAnEndIsNoFaultOfTheJournal(t *testing.T) {
 
 func TestOperationsSayWhatIsWrong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
+		l := newLab(clouds.DefaultQuirks(), dueSpec(), defaultPolicy())
 		e, ctx := l.open().engine, t.Context()
 		_, _, showErr := e.ShowToken(ctx, "corp")
 		for _, test := range []struct {
@@ -344,7 +344,7 @@ func TestAStopLetsTheActInFlightFinish(t *testing.T) {
 
 func TestTheLeaseIsNotWaitedOutForAHolderThatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(world.DefaultQuirks(), dueSpec(), defaultPolicy())
+		l := newLab(clouds.DefaultQuirks(), dueSpec(), defaultPolicy())
 		b := newBook(l.open(), l.at.Key())
 		if _, err := b.open(t.Context(), l.at.Binding, "corp"); err != nil {
 			t.Fatal(err)
@@ -363,7 +363,7 @@ func TestTheLeaseIsNotWaitedOutForAHolderThatIsGone(t *testing.T) {
 
 func TestDryRunTellsEverythingAndChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(world.DefaultQuirks(), world.Expiring("corp"), defaultPolicy())
+		l := newLab(clouds.DefaultQuirks(), clouds.Expiring("corp"), defaultPolicy())
 		ses := l.open()
 		if err := ses.engine.DryRun(t.Context(), "corp", StartOptions{}, l); err != nil {
 			t.Fatal(err)
@@ -383,7 +383,7 @@ func TestDryRunTellsEverythingAndChangesNothing(t *testing.T) {
 
 func TestModeDryRunTellsItInTheLog(t *testing.T) {
 	s := usual()
-	s.policy.Mode, s.limit, s.alerts = bridge.RotationDryRun, 2*time.Hour, 10*time.Minute
+	s.policy.Mode, s.limit, s.alerts = model.RotationDryRun, 2*time.Hour, 10*time.Minute
 	play(t, s, func(t *testing.T, o outcome) {
 		told("alert: dry_run", "dry run: a rotation would begin", "alert: dry_run", "dry run: it would create a token")(t, o)
 		if n := strings.Count(o.lab.story(), "dry run: a rotation would begin"); n < 2 || n > 3 || o.lab.counts["journal.save"] > 0 {

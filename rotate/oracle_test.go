@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // judge reads the truth of the world, never what the tool says of itself, and returns
@@ -35,7 +35,7 @@ func judge(o outcome) []string {
 
 type verdicts struct {
 	o     outcome
-	world *world.World
+	world *clouds.Model
 	list  []string
 }
 
@@ -46,20 +46,20 @@ func (j *verdicts) say(format string, args ...any) {
 // gaps is I1: nothing that we did made the token that Entra holds invalid. The one
 // admitted exception must have been ended by the rescue.
 func (j *verdicts) gaps() {
-	for _, gap := range j.world.Gaps() {
-		if gap.Culprit != world.ActorExporter {
+	for _, gap := range j.world.Outages() {
+		if gap.CausedBy != clouds.ActorExporter {
 			continue
 		}
-		if j.o.lab.dropped && gap.Cause == world.CauseDeleted && (!gap.Ended.IsZero() || j.o.ending == "blocked entra_holds_dead_token") {
+		if j.o.lab.dropped && gap.Cause == clouds.CauseDeleted && (!gap.Ended.IsZero() || j.o.ending == "blocked entra_holds_dead_token") {
 			continue
 		}
 		if j.overtaken(gap.TokenID, gap.Began) && !gap.Ended.IsZero() && gap.Seconds(gap.Ended) <= 300 {
 			continue
 		}
-		if gap.Cause == world.CauseSaved && j.recreated(gap.Began) {
+		if gap.Cause == clouds.CauseSaved && j.recreated(gap.Began) {
 			continue
 		}
-		if gap.Cause == world.CauseSaved && j.vanished(gap.TokenID, gap.Began) && !gap.Ended.IsZero() {
+		if gap.Cause == clouds.CauseSaved && j.vanished(gap.TokenID, gap.Began) && !gap.Ended.IsZero() {
 			continue // a person deleted it between our last look and the save, and it was put right
 		}
 		j.say("I1: %s", gap)
@@ -68,8 +68,8 @@ func (j *verdicts) gaps() {
 
 // deletions is I2: each has an intent in the journal, and leaves a valid token.
 func (j *verdicts) deletions() {
-	for d := range world.RecordsOf[world.Deletion](j.world) {
-		if d.Actor != world.ActorExporter {
+	for d := range clouds.EntriesOf[clouds.Deletion](j.world) {
+		if d.Actor != clouds.ActorExporter {
 			continue
 		}
 		if !slices.Contains(j.o.lab.intended, d.TokenID) {
@@ -86,11 +86,11 @@ func (j *verdicts) deletions() {
 
 // saves: the Tenant URL stays, no key comes or goes, and no dead token is saved.
 func (j *verdicts) saves() {
-	for s := range world.RecordsOf[world.Save](j.world) {
-		if s.Actor != world.ActorExporter {
+	for s := range clouds.EntriesOf[clouds.Save](j.world) {
+		if s.Actor != clouds.ActorExporter {
 			continue
 		}
-		if address, _, _ := strings.Cut(s.AddressAfter, "?"); s.AddressAfter != s.AddressBefore && j.world.Quirks().BaseAddress != world.AddressMasked || address != j.o.lab.at.SCIMEndpoint {
+		if address, _, _ := strings.Cut(s.AddressAfter, "?"); s.AddressAfter != s.AddressBefore && j.world.Quirks().BaseAddress != clouds.AddressMasked || address != j.o.lab.at.SCIMEndpoint {
 			j.say("I7: the Tenant URL was changed from %q to %q", s.AddressBefore, s.AddressAfter)
 		}
 		if len(s.Added)+len(s.Overwritten) > 0 || (len(s.Lost) > 0) {
@@ -102,12 +102,12 @@ func (j *verdicts) saves() {
 // starts is I7: a job is started only out of a quarantine for its credentials.
 func (j *verdicts) starts() {
 	count := 0
-	for s := range world.RecordsOf[world.Start](j.world) {
-		if s.Actor != world.ActorExporter {
+	for s := range clouds.EntriesOf[clouds.Start](j.world) {
+		if s.Actor != clouds.ActorExporter {
 			continue
 		}
 		count++
-		if s.StoppedBy != "" || s.Schedule != bridge.ScheduleActive || s.Quarantine == nil || s.Quarantine.Reason != bridge.QuarantineReasonException || s.ResetScope != "" {
+		if s.StoppedBy != "" || s.Schedule != model.ScheduleActive || s.Quarantine == nil || s.Quarantine.Reason != model.QuarantineReasonException || s.ResetScope != "" {
 			j.say("I7: %s", s)
 		}
 	}
@@ -119,8 +119,8 @@ func (j *verdicts) starts() {
 // budget is I6.
 func (j *verdicts) budget() {
 	var at []time.Time
-	for c := range world.RecordsOf[world.Creation](j.world) {
-		if c.Actor == world.ActorExporter {
+	for c := range clouds.EntriesOf[clouds.Creation](j.world) {
+		if c.Actor == clouds.ActorExporter {
 			at = append(at, c.At)
 		}
 	}
@@ -148,7 +148,7 @@ func (j *verdicts) endings() {
 	switch {
 	case j.o.ending == "done" && j.tooLate():
 	case j.o.ending == "done":
-		if len(listed) != 1 || listed[0] != saved || j.world.TokenAccepted(saved) != world.AcceptedByAll {
+		if len(listed) != 1 || listed[0] != saved || j.world.TokenAccepted(saved) != clouds.AcceptedByAll {
 			j.say("I3: done, but tokens %v are listed and Entra holds %q (accepted by %s)", listed, saved, j.world.TokenAccepted(saved))
 		}
 		j.exclusive()
@@ -169,8 +169,8 @@ func (j *verdicts) endings() {
 
 // ours tells whether the exporter created a token.
 func (j *verdicts) ours(id string) bool {
-	for c := range world.RecordsOf[world.Creation](j.world) {
-		if c.TokenID == id && c.Actor == world.ActorExporter {
+	for c := range clouds.EntriesOf[clouds.Creation](j.world) {
+		if c.TokenID == id && c.Actor == clouds.ActorExporter {
 			return true
 		}
 	}
@@ -187,11 +187,11 @@ func (o outcome) newToken() string {
 // listed are the tokens that AWS would list to somebody without any lag.
 func (l *lab) listed() []string {
 	deleted := map[string]bool{}
-	for d := range world.RecordsOf[world.Deletion](l.world) {
+	for d := range clouds.EntriesOf[clouds.Deletion](l.world) {
 		deleted[d.TokenID] = true
 	}
 	ids := slices.Clone(l.at.TokenIDs)
-	for c := range world.RecordsOf[world.Creation](l.world) {
+	for c := range clouds.EntriesOf[clouds.Creation](l.world) {
 		if c.Tenant == l.at.ProvisioningTenantID {
 			ids = append(ids, c.TokenID)
 		}
@@ -219,7 +219,7 @@ func (j *verdicts) values() {
 // exclusive is P4: after the last deletion a good cycle has begun and ended.
 func (j *verdicts) exclusive() {
 	var last time.Time
-	for d := range world.RecordsOf[world.Deletion](j.world) {
+	for d := range clouds.EntriesOf[clouds.Deletion](j.world) {
 		if !d.Expired {
 			last = d.At
 		}
@@ -228,8 +228,8 @@ func (j *verdicts) exclusive() {
 	if j.o.last != nil {
 		ended = j.o.last.Ended
 	}
-	for c := range world.RecordsOf[world.CycleEnded](j.world) {
-		if c.Cycle.Began.After(last) && !c.At.After(ended) && c.Cycle.State != bridge.CycleFailed {
+	for c := range clouds.EntriesOf[clouds.CycleEnded](j.world) {
+		if c.Cycle.Began.After(last) && !c.At.After(ended) && c.Cycle.State != model.CycleFailed {
 			return
 		}
 	}
@@ -240,21 +240,21 @@ func (j *verdicts) exclusive() {
 // the last time before this moment. Nothing fences a person: then all that can be asked
 // is that the rescue ends it at once.
 func (j *verdicts) overtaken(tokenID string, at time.Time) bool {
-	by := world.Actor("")
-	for s := range world.RecordsOf[world.Save](j.world) {
+	by := clouds.Actor("")
+	for s := range clouds.EntriesOf[clouds.Save](j.world) {
 		if !s.At.After(at) && s.After == tokenID {
 			by = s.Actor
 		} else if !s.At.After(at) {
 			by = ""
 		}
 	}
-	return by != "" && by != world.ActorExporter && by != world.ActorScene
+	return by != "" && by != clouds.ActorExporter && by != clouds.ActorSetup
 }
 
 // expired tells whether some token's life was cut short in so much time before this
 // moment: then no list that was read before shows it.
 func (j *verdicts) expired(within time.Duration, at time.Time) bool {
-	for note := range world.RecordsOf[world.Note](j.world) {
+	for note := range clouds.EntriesOf[clouds.Annotation](j.world) {
 		if strings.HasPrefix(note.Text, "let token ") && !note.At.After(at) && at.Sub(note.At) <= within {
 			return true
 		}
@@ -269,14 +269,14 @@ func (j *verdicts) tooLate() bool {
 		return false
 	}
 	lastLook := j.o.last.Ended.Add(-2 * time.Minute)
-	return slices.ContainsFunc(j.world.Records(), func(record world.Record) bool {
-		if record.When().Actor == world.ActorExporter || record.When().At.Before(lastLook) {
+	return slices.ContainsFunc(j.world.Timeline(), func(record clouds.Entry) bool {
+		if record.Stamped().Actor == clouds.ActorExporter || record.Stamped().At.Before(lastLook) {
 			return false
 		}
 		switch r := record.(type) {
-		case world.Creation, world.Deletion, world.Save, world.TenantRecreated, world.JobReplaced:
+		case clouds.Creation, clouds.Deletion, clouds.Save, clouds.TenantRecreated, clouds.JobReplaced:
 			return true
-		case world.Note:
+		case clouds.Annotation:
 			return strings.HasPrefix(r.Text, "let token ")
 		default:
 			return false
@@ -287,7 +287,7 @@ func (j *verdicts) tooLate() bool {
 // recreated tells whether the provisioning tenant, and all its tokens with it, was replaced
 // in the minute before this moment.
 func (j *verdicts) recreated(at time.Time) bool {
-	for r := range world.RecordsOf[world.TenantRecreated](j.world) {
+	for r := range clouds.EntriesOf[clouds.TenantRecreated](j.world) {
 		if !r.At.After(at) && at.Sub(r.At) <= time.Minute {
 			return true
 		}
@@ -298,8 +298,8 @@ func (j *verdicts) recreated(at time.Time) bool {
 // taken tells whether somebody else took any token away in the minute before this moment:
 // the lists on which a deletion rests may still show it.
 func (j *verdicts) taken(at time.Time) bool {
-	for d := range world.RecordsOf[world.Deletion](j.world) {
-		if d.Actor != world.ActorExporter && !d.At.After(at) && at.Sub(d.At) <= listFresh {
+	for d := range clouds.EntriesOf[clouds.Deletion](j.world) {
+		if d.Actor != clouds.ActorExporter && !d.At.After(at) && at.Sub(d.At) <= listFresh {
 			return true
 		}
 	}
@@ -308,8 +308,8 @@ func (j *verdicts) taken(at time.Time) bool {
 
 // vanished tells whether somebody else took a token away in the minute before this moment.
 func (j *verdicts) vanished(tokenID string, at time.Time) bool {
-	for d := range world.RecordsOf[world.Deletion](j.world) {
-		if d.TokenID == tokenID && d.Actor != world.ActorExporter && at.Sub(d.At) <= time.Minute {
+	for d := range clouds.EntriesOf[clouds.Deletion](j.world) {
+		if d.TokenID == tokenID && d.Actor != clouds.ActorExporter && at.Sub(d.At) <= time.Minute {
 			return true
 		}
 	}

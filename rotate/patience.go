@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // How long the engine doubts before it gives in. One bad answer never blocks: an
@@ -76,7 +76,7 @@ func (r *run) cope(ctx context.Context, err error) error {
 		quick && r.doubt.tries >= impasseTries,
 		stuck != nil && r.doubt.tries >= errorTries && lasted >= errorLasts:
 		return r.block(ctx, stuck)
-	case stuck == nil && rot.Phase == bridge.PhasePlan && lasted >= giveUpAfter:
+	case stuck == nil && rot.Phase == model.PhasePlan && lasted >= giveUpAfter:
 		return r.giveUp(ctx, fmt.Sprintf("no answer for %s: %s", giveUpAfter, err))
 	}
 	r.alarm()
@@ -111,7 +111,7 @@ func (r *run) suffer(err error) {
 // kindOf tells errors apart that are worth a line each.
 func kindOf(err error) string {
 	var stuck *impasse
-	var failed *bridge.Error
+	var failed *model.Error
 	switch {
 	case errors.As(err, &stuck):
 		return string(stuck.reason)
@@ -125,7 +125,7 @@ func kindOf(err error) string {
 // ofStore tells whether an error is the journal's or the vault's: the clouds' are classified.
 func ofStore(err error) bool {
 	var stuck *impasse
-	var failed *bridge.Error
+	var failed *model.Error
 	return !errors.As(err, &stuck) && !errors.As(err, &failed)
 }
 
@@ -146,7 +146,7 @@ func (r *run) alarm() {
 func (s streak) stands(now time.Time) bool { return !s.Since.IsZero() && now.Sub(s.Last) <= streakGap }
 
 // sentence is what a person reads while it lasts.
-func (s streak) sentence(connection string, phase bridge.Phase) string {
+func (s streak) sentence(connection string, phase model.Phase) string {
 	look := "doctor " + connection
 	if s.Store {
 		look = "make the state directory, and the age identity if there is one, readable and writable"
@@ -170,23 +170,23 @@ func (r *run) giveUp(ctx context.Context, why string) error {
 	case rot.outOfHand():
 		return nil // past the point of no undo there is only forward
 	case rot.NewToken != nil:
-		return r.enter(ctx, bridge.PhaseUndo)
+		return r.enter(ctx, model.PhaseUndo)
 	default:
-		_, err := r.end(ctx, bridge.EndingAborted, why, func(rec *record) { rec.Attempts++ })
+		_, err := r.end(ctx, model.OutcomeAborted, why, func(rec *record) { rec.Attempts++ })
 		return err
 	}
 }
 
 // tokens are those that AWS listed last, or that the journal knows of, and the new one.
-func (r *run) tokens() []bridge.Token {
+func (r *run) tokens() []model.Token {
 	tokens := slices.Clone(r.listed)
 	if tokens == nil {
 		tokens = known(r.book.last())
 	}
-	if token := r.rotation().NewToken; token != nil && !slices.ContainsFunc(tokens, func(t bridge.Token) bool { return t.ID == token.ID }) {
+	if token := r.rotation().NewToken; token != nil && !slices.ContainsFunc(tokens, func(t model.Token) bool { return t.ID == token.ID }) {
 		tokens = append(tokens, *token)
 	}
-	slices.SortFunc(tokens, func(a, b bridge.Token) int { return a.Created.Compare(b.Created) })
+	slices.SortFunc(tokens, func(a, b model.Token) int { return a.Created.Compare(b.Created) })
 	return tokens
 }
 
@@ -206,6 +206,6 @@ func (r *run) block(ctx context.Context, stuck *impasse) error {
 		rec.Rotation.Blocked = &block{Reason: stuck.reason, Sentence: text, At: at}
 		rec.Attempts++
 		rec.LastEnd = at
-		rec.count(bridge.EndingBlocked)
+		rec.count(model.OutcomeBlocked)
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // ail lets every call of this name go wrong like this for a while.
@@ -53,9 +53,9 @@ func TestTroubleThatLastsIsTold(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := usual()
 			s.hands = map[string]func(*lab){"graph.log#1": test.trouble}
-			var shown []bridge.RotationStatus
+			var shown []model.RotationStatus
 			s.until = func(l *lab, ses *session) bool {
-				if status := ses.engine.Status(l.at.Name); strings.Contains(status.Sentence, "does not get on") {
+				if status := ses.engine.Status(l.at.Name); strings.Contains(status.Message, "does not get on") {
 					shown = append(shown, status)
 				}
 				return l.isOver(ses)
@@ -74,7 +74,7 @@ func TestTroubleThatLastsIsTold(t *testing.T) {
 					t.Fatalf("shown %d times, looking every ten minutes for six hours", len(shown))
 				}
 				last := shown[len(shown)-1]
-				if got := o.lab.readable(last.Sentence); got != test.sentence || last.Waiting != string(test.waiting) {
+				if got := o.lab.readable(last.Message); got != test.sentence || last.Waiting != string(test.waiting) {
 					t.Errorf("waiting %q\n%s\nwant %q\n%s", last.Waiting, got, test.waiting, test.sentence)
 				}
 			})
@@ -120,7 +120,7 @@ func TestTheSwitchGivesInOnWhatLasts(t *testing.T) {
 				if o.lab.counts["graph.put"] > test.puts {
 					t.Errorf("saved %d times, want at most %d", o.lab.counts["graph.put"], test.puts)
 				}
-				if got := o.lab.readable(o.status.Sentence); got != test.sentence {
+				if got := o.lab.readable(o.status.Message); got != test.sentence {
 					t.Errorf("%s\nwant\n%s", got, test.sentence)
 				}
 				if took := over.Sub(saving); took < time.Hour {

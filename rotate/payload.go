@@ -6,21 +6,21 @@ import (
 	"slices"
 	"strings"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // credentials reads Entra's provisioning credentials and refuses to go on with any
 // that a PUT could destroy: a masked key whose value we do not know.
-func (r *run) credentials(ctx context.Context) ([]bridge.Credential, error) {
+func (r *run) credentials(ctx context.Context) ([]model.Credential, error) {
 	current, err := read(ctx, r.connection.Clouds.Provisioning.Credentials)
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range current {
-		if c.Masked() && c.Key != bridge.CredentialKeySecretToken && c.Key != bridge.CredentialKeyBaseAddress {
+		if c.Masked() && c.Key != model.CredentialKeySecretToken && c.Key != model.CredentialKeyBaseAddress {
 			return nil, blocked(UnknownSecretKeys, "the application's credentials hold the secret key %q, which a PUT could erase", c.Key)
 		}
-		if c.Key == bridge.CredentialKeyBaseAddress && !c.Masked() && !r.isBound(c.Value.Reveal()) {
+		if c.Key == model.CredentialKeyBaseAddress && !c.Masked() && !r.isBound(c.Value.Reveal()) {
 			return nil, blocked(WrongTarget, "the application provisions to another Tenant URL than the connection's SCIM endpoint %s", r.book.last().Binding.SCIMEndpoint)
 		}
 	}
@@ -29,41 +29,41 @@ func (r *run) credentials(ctx context.Context) ([]bridge.Credential, error) {
 
 // payload is what is to be saved: every clear key as it was just read, the token
 // replaced, no key added, no mask sent back.
-func (r *run) payload(current []bridge.Credential, value bridge.Secret) []bridge.Credential {
-	var sent []bridge.Credential
+func (r *run) payload(current []model.Credential, value model.Secret) []model.Credential {
+	var sent []model.Credential
 	replaced := false
 	for _, c := range current {
 		switch {
-		case c.Key == bridge.CredentialKeySecretToken:
+		case c.Key == model.CredentialKeySecretToken:
 			c.Value, replaced = value, true
 		case c.Masked():
-			c.Value = bridge.NewSecret(r.tenantURL())
+			c.Value = model.NewSecret(r.tenantURL())
 		}
 		sent = append(sent, c)
 	}
 	if !replaced {
-		sent = append(sent, bridge.Credential{Key: bridge.CredentialKeySecretToken, Value: value})
+		sent = append(sent, model.Credential{Key: model.CredentialKeySecretToken, Value: value})
 	}
 	return sent
 }
 
 // inline is what a test needs of the payload: where, and with what.
-func (r *run) inline(current []bridge.Credential, value bridge.Secret) []bridge.Credential {
-	address := bridge.NewSecret(r.tenantURL())
+func (r *run) inline(current []model.Credential, value model.Secret) []model.Credential {
+	address := model.NewSecret(r.tenantURL())
 	for _, c := range current {
-		if c.Key == bridge.CredentialKeyBaseAddress && !c.Masked() {
+		if c.Key == model.CredentialKeyBaseAddress && !c.Masked() {
 			address = c.Value
 		}
 	}
-	return []bridge.Credential{
-		{Key: bridge.CredentialKeyBaseAddress, Value: address},
-		{Key: bridge.CredentialKeySecretToken, Value: value},
+	return []model.Credential{
+		{Key: model.CredentialKeyBaseAddress, Value: address},
+		{Key: model.CredentialKeySecretToken, Value: value},
 	}
 }
 
 // hidesAddress tells whether Entra shows a mask in place of its Tenant URL.
-func hidesAddress(current []bridge.Credential) bool {
-	return slices.ContainsFunc(current, func(c bridge.Credential) bool { return c.Key == bridge.CredentialKeyBaseAddress && c.Masked() })
+func hidesAddress(current []model.Credential) bool {
+	return slices.ContainsFunc(current, func(c model.Credential) bool { return c.Key == model.CredentialKeyBaseAddress && c.Masked() })
 }
 
 // tenantURL is the Tenant URL to write when Entra does not show its own.
@@ -88,7 +88,7 @@ func sameEndpoint(a, b string) bool {
 		strings.TrimRight(x.Path, "/") == strings.TrimRight(y.Path, "/")
 }
 
-func keysOf(credentials []bridge.Credential) []string {
+func keysOf(credentials []model.Credential) []string {
 	keys := make([]string, len(credentials))
 	for i, c := range credentials {
 		keys[i] = c.Key

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // notDue is how a rotation ends whose plan found that there is nothing to do.
@@ -15,7 +15,7 @@ const notDue = "not_due"
 
 // planPhase reads everything twice, changes nothing but an occupied slot, and decides
 // whether there is to be a rotation at all.
-func planPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+func planPhase(ctx context.Context, r *run) (model.Phase, error) {
 	if _, err := r.listTokens(ctx); err != nil { // whatever else is found, a person wants to know these
 		return "", err
 	}
@@ -27,7 +27,7 @@ func planPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		return "", err
 	}
 	if standing, err := r.standing(ctx, job); standing || err != nil {
-		return bridge.PhasePlan, err
+		return model.PhasePlan, err
 	}
 	f, err := r.survey(ctx)
 	if err != nil {
@@ -39,10 +39,10 @@ func planPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	}
 	if due == "" {
 		r.say("it is not due yet; --force starts all the same")
-		return r.end(ctx, bridge.EndingAborted, notDue, nil)
+		return r.end(ctx, model.OutcomeAborted, notDue, nil)
 	}
 	if settled, err := r.readTwice(ctx, f); !settled || err != nil {
-		return bridge.PhasePlan, err
+		return model.PhasePlan, err
 	}
 	token, err := r.reusable(ctx, f)
 	if err != nil {
@@ -56,11 +56,11 @@ func planPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if err := r.journalPlan(ctx, f, due, token); err != nil {
 		return "", err
 	}
-	following := bridge.PhaseTest
+	following := model.PhaseTest
 	if token == nil {
-		following = bridge.PhaseCreate
+		following = model.PhaseCreate
 		if freed, err := r.freeSlot(ctx, f); freed || err != nil {
-			return bridge.PhasePlan, err
+			return model.PhasePlan, err
 		}
 	}
 	return following, r.write(ctx, func(rec *record) { rec.account(f.list.Tokens) })
@@ -73,10 +73,10 @@ func (r *run) checkPlace(ctx context.Context) error {
 	}
 	err := r.safe.roundTrip(ctx, r.rotation().ID+"-check")
 	switch {
-	case errors.Is(err, bridge.ErrUnsafe):
+	case errors.Is(err, model.ErrUnsafe):
 		return blocked(StoreUnsafe, "%s", err)
 	case err != nil:
-		return blocked(VaultUnwritable, "%s", err)
+		return blocked(TokenStoreUnwritable, "%s", err)
 	}
 	if older := r.book.last().Restored; older != "" {
 		return blocked(StateRestored, "%s", older)
@@ -86,7 +86,7 @@ func (r *run) checkPlace(ctx context.Context) error {
 
 // readTwice returns true once the same need was read twice, some minutes apart.
 func (r *run) readTwice(ctx context.Context, f *findings) (bool, error) {
-	if f.saved == bridge.VerdictBad {
+	if f.saved == model.TestFailed {
 		return r.failsTwice(ctx)
 	}
 	since, forced := r.rotation().Plan.DueSince, r.rotation().Forced
@@ -123,38 +123,38 @@ func (r *run) failsTwice(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if probe.StatusCode >= 500 {
-		return false, &bridge.Error{Reason: bridge.ReasonOther, Op: "probing the SCIM endpoint", Status: probe.StatusCode, Detail: fmt.Sprintf("it answers %d", probe.StatusCode)}
+		return false, &model.Error{Reason: model.ReasonOther, Op: "probing the SCIM endpoint", Status: probe.StatusCode, Detail: fmt.Sprintf("it answers %d", probe.StatusCode)}
 	}
 	return true, nil
 }
 
 // reusable returns a token that need not be created: the one that an operator made, or,
 // when Entra holds a dead one, a listed one whose value the vault has and AWS accepts.
-func (r *run) reusable(ctx context.Context, f *findings) (*bridge.Token, error) {
+func (r *run) reusable(ctx context.Context, f *findings) (*model.Token, error) {
 	rot := r.rotation()
 	if rot.Offered != "" {
 		token, err := offered(f.list, rot.Offered)
 		if err != nil {
 			return nil, err
 		}
-		if others := len(f.list.Tokens) - 1; others > 1 || (f.inUse == "" && f.saved == bridge.VerdictGood && others > 0) {
+		if others := len(f.list.Tokens) - 1; others > 1 || (f.inUse == "" && f.saved == model.TestPassed && others > 0) {
 			return nil, blocked(TwoTokens, "beside the given token there are several")
 		}
 		return &token, nil
 	}
-	if f.saved != bridge.VerdictBad {
+	if f.saved != model.TestFailed {
 		return nil, nil
 	}
 	return r.usable(ctx, f.list)
 }
 
 // offered finds the token that an operator gave.
-func offered(list bridge.TokenList, id string) (bridge.Token, error) {
+func offered(list model.TokenList, id string) (model.Token, error) {
 	token, there := find(list.Tokens, id)
 	switch {
 	case there:
 		return token, nil
-	case list.Origin == bridge.OriginDeclared:
+	case list.Origin == model.OriginDeclared:
 		return token, blocked(NewTokenRejected, "token %s, which an operator gave, is not declared yet: add it to tokens.declared with its dates, then give it again", id)
 	default:
 		return token, blocked(NewTokenRejected, "token %s, which an operator gave, is not listed at AWS", id)
@@ -162,7 +162,7 @@ func offered(list bridge.TokenList, id string) (bridge.Token, error) {
 }
 
 // usable returns a listed, unexpired token whose value the vault has and AWS accepts.
-func (r *run) usable(ctx context.Context, list bridge.TokenList) (*bridge.Token, error) {
+func (r *run) usable(ctx context.Context, list model.TokenList) (*model.Token, error) {
 	for _, token := range list.Tokens {
 		value, err := r.safe.of(ctx, token.ID)
 		if err != nil {
@@ -176,7 +176,7 @@ func (r *run) usable(ctx context.Context, list bridge.TokenList) (*bridge.Token,
 		case accepted:
 			return &token, nil
 		case silent: // an endpoint that is ill proves nothing against a token
-			return nil, &bridge.Error{Reason: bridge.ReasonOther, Op: "probing the SCIM endpoint with token " + token.ID, Detail: detail}
+			return nil, &model.Error{Reason: model.ReasonOther, Op: "probing the SCIM endpoint with token " + token.ID, Detail: detail}
 		case noVerdict:
 			if verdict, err = r.inlineVerdict(ctx, value); err != nil {
 				return nil, err
@@ -191,8 +191,8 @@ func (r *run) usable(ctx context.Context, list bridge.TokenList) (*bridge.Token,
 }
 
 // mayCreate refuses a creation whose outcome no list would show.
-func mayCreate(list bridge.TokenList) error {
-	if list.Origin == bridge.OriginDeclared {
+func mayCreate(list model.TokenList) error {
+	if list.Origin == model.OriginDeclared {
 		return blocked(APIChanged, "the tokens are declared in the config, so none is created: make one at AWS and give it with --token-stdin --token-id")
 	}
 	return nil
@@ -214,22 +214,22 @@ func (r *run) checkCreate(f *findings) error {
 }
 
 // lifeOf is how long a token is valid in all; false: that is not known.
-func lifeOf(token bridge.Token) (time.Duration, bool) {
+func lifeOf(token model.Token) (time.Duration, bool) {
 	return token.Expires.Sub(token.Created), !token.Expires.IsZero() && !token.Created.IsZero()
 }
 
 // journalPlan accounts for every listed token.
-func (r *run) journalPlan(ctx context.Context, f *findings, due string, token *bridge.Token) error {
+func (r *run) journalPlan(ctx context.Context, f *findings, due string, token *model.Token) error {
 	var tokens []planned
 	for _, listed := range f.list.Tokens {
-		p := planned{Token: listed, Role: bridge.RoleUnknown}
+		p := planned{Token: listed, Role: model.RoleUnknown}
 		switch {
 		case token != nil && listed.ID == token.ID:
-			p.Role = bridge.RoleNew
+			p.Role = model.RoleNew
 		case listed.ID == f.inUse:
-			p.Role, p.Evidence = bridge.RoleInUse, f.evidence
+			p.Role, p.Evidence = model.RoleInUse, f.evidence
 		case r.expired(listed):
-			p.Role, p.Evidence = bridge.RolePrevious, "expired"
+			p.Role, p.Evidence = model.RolePrevious, "expired"
 		}
 		tokens = append(tokens, p)
 	}
@@ -245,7 +245,7 @@ func (r *run) journalPlan(ctx context.Context, f *findings, due string, token *b
 	return r.write(ctx, func(rec *record) {
 		rec.Rotation.Plan.Tokens, rec.Rotation.Plan.Keys = tokens, f.keys
 		rec.Rotation.Plan.Control, rec.Rotation.Plan.Trusted, rec.Rotation.Plan.Due = f.control, trusted, due
-		rec.Rotation.Plan.Dead = f.saved == bridge.VerdictBad
+		rec.Rotation.Plan.Dead = f.saved == model.TestFailed
 		rec.Rotation.NewToken = token
 		rec.ForeignChange = foreign
 		if f.inUse != "" {

@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // storyLog writes what the engine logs into the truth, so that a failure reads as one story.
@@ -37,8 +37,8 @@ func (s storyLog) Handle(_ context.Context, record slog.Record) error {
 
 // scenario is one play.
 type scenario struct {
-	quirks   world.Quirks
-	spec     world.ConnectionSpec
+	quirks   clouds.Quirks
+	spec     clouds.ConnectionSpec
 	policy   Policy
 	approves bool          // a person approves when asked
 	limit    time.Duration // how long at most
@@ -56,15 +56,15 @@ type scenario struct {
 
 // usual is the scenario that the others vary.
 func usual() scenario {
-	return scenario{quirks: world.DefaultQuirks(), spec: dueSpec(), policy: defaultPolicy(), approves: true, limit: 12 * 24 * time.Hour}
+	return scenario{quirks: clouds.DefaultQuirks(), spec: dueSpec(), policy: defaultPolicy(), approves: true, limit: 12 * 24 * time.Hour}
 }
 
 // outcome is how a play ended.
 type outcome struct {
 	lab    *lab
-	status bridge.RotationStatus
-	last   *bridge.RotationRecord // the first rotation; nil: none was begun
-	ending string                 // done | aborted | blocked <reason> | waiting <reason> | none
+	status model.RotationStatus
+	last   *model.RotationRecord // the first rotation; nil: none was begun
+	ending string                // done | aborted | blocked <reason> | waiting <reason> | none
 }
 
 // play carries a scenario to its end: the rotation has ended, is blocked, or the time
@@ -183,7 +183,7 @@ func (l *lab) outcome(s *session) outcome {
 	records := s.engine.Records()
 	if len(records) > 0 {
 		o.last = &records[len(records)-1]
-		o.ending = string(o.last.Ending)
+		o.ending = string(o.last.Outcome)
 	}
 	switch {
 	case o.status.Blocked != "":

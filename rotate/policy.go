@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Approval says who allows the deletion of the old token.
@@ -19,8 +19,8 @@ const (
 
 // Policy says when and how a connection's token may be rotated.
 type Policy struct {
-	Mode               bridge.RotationMode
-	Issuer             bridge.Issuer
+	Mode               model.RotationMode
+	Issuer             model.Issuer
 	Before             time.Duration // due when the token in use expires within this time
 	MaxAge             time.Duration // or is older than this; 0: never
 	Approval           Approval
@@ -61,7 +61,7 @@ const (
 
 // dueAt returns when a token is to be replaced: a third of its lifetime before it
 // expires, at most Before; or when it gets older than MaxAge. Zero: its dates are unknown.
-func (p Policy) dueAt(token bridge.Token) time.Time {
+func (p Policy) dueAt(token model.Token) time.Time {
 	var due time.Time
 	if !token.Expires.IsZero() {
 		before := p.Before

@@ -8,43 +8,43 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The session implements the engine's ports on the world: what the real clients do over
 // the wire, without the wire.
 
-var exporter = world.By(world.ActorExporter)
+var exporter = clouds.CallerFor(clouds.ActorExporter)
 
 // classified is a world's refusal as the clients would classify it.
 func classified(op string, err error) error {
-	var failed *world.Error
+	var failed *clouds.Error
 	if !errors.As(err, &failed) {
 		return err
 	}
-	e := &bridge.Error{Op: op, Reason: bridge.ReasonOther, Status: failed.Status, Code: failed.Code, Detail: failed.Code}
+	e := &model.Error{Op: op, Reason: model.ReasonOther, Status: failed.Status, Code: failed.Code, Detail: failed.Code}
 	switch {
 	case failed.Code == "AccessDeniedException", failed.Status == http.StatusForbidden:
-		e.Reason = bridge.ReasonPermission
-	case failed.Service == world.ServiceGraph && failed.Status == http.StatusNotFound && strings.Contains(failed.Message, "segment"):
-		e.Reason = bridge.ReasonAPIChanged
+		e.Reason = model.ReasonPermission
+	case failed.Service == clouds.ServiceGraph && failed.Status == http.StatusNotFound && strings.Contains(failed.Message, "segment"):
+		e.Reason = model.ReasonAPIChanged
 	case failed.Status == http.StatusNotFound, strings.Contains(failed.Code, "NotFound"):
-		e.Reason = bridge.ReasonNotFound
+		e.Reason = model.ReasonNotFound
 	}
 	return e
 }
 
-func (s *session) resolve(ctx context.Context) (bridge.Binding, error) {
+func (s *session) resolve(ctx context.Context) (model.Binding, error) {
 	l := s.lab
-	return reading(ctx, s, "resolve", func() (bridge.Binding, error) {
+	return reading(ctx, s, "resolve", func() (model.Binding, error) {
 		tenants, err := l.world.ListProvisioningTenants(exporter, l.at.IdentityStoreID)
 		if err != nil {
-			return bridge.Binding{}, classified("resolving", err)
+			return model.Binding{}, classified("resolving", err)
 		}
 		jobs, err := l.world.Jobs(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID)
 		if err != nil {
-			return bridge.Binding{}, classified("resolving", err)
+			return model.Binding{}, classified("resolving", err)
 		}
 		binding := l.at.Binding
 		binding.JobID = jobs[0].ID
@@ -54,48 +54,48 @@ func (s *session) resolve(ctx context.Context) (bridge.Binding, error) {
 }
 
 // ListTokens implements TokenService.
-func (s *session) ListTokens(ctx context.Context) (bridge.TokenList, error) {
+func (s *session) ListTokens(ctx context.Context) (model.TokenList, error) {
 	l := s.lab
 	if list, declared := l.declaration(); declared {
 		return list, nil
 	}
-	list, err := reading(ctx, s, "aws.list", func() (bridge.TokenList, error) {
+	list, err := reading(ctx, s, "aws.list", func() (model.TokenList, error) {
 		tokens, err := l.world.ListBearerTokens(exporter, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
 		if err != nil {
-			return bridge.TokenList{}, classified("listing SCIM tokens", err)
+			return model.TokenList{}, classified("listing SCIM tokens", err)
 		}
-		list := bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Date: l.world.AWSNow()}
+		list := model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots, Date: l.world.AWSNow()}
 		for _, token := range tokens {
 			list.Tokens = append(list.Tokens, token.Token)
 		}
 		return list, nil
 	})
 	if err == nil {
-		l.locked(func(w *world.World) { list.Date = w.AWSNow() })
+		l.locked(func(w *clouds.Model) { list.Date = w.AWSNow() })
 	}
 	return list, err
 }
 
 // declaration is the list of tokens that the config has, if it has one.
-func (l *lab) declaration() (list bridge.TokenList, declared bool) {
+func (l *lab) declaration() (list model.TokenList, declared bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return bridge.TokenList{Origin: bridge.OriginDeclared, Tokens: slices.Clone(l.declared)}, l.declared != nil
+	return model.TokenList{Origin: model.OriginDeclared, Tokens: slices.Clone(l.declared)}, l.declared != nil
 }
 
 // CreateToken implements TokenService.
-func (s *session) CreateToken(ctx context.Context) (issued bridge.IssuedToken, err error) {
+func (s *session) CreateToken(ctx context.Context) (issued model.IssuedToken, err error) {
 	l := s.lab
 	err = acting(ctx, s, "aws.create", func() error {
 		token, err := l.world.CreateBearerToken(exporter, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
 		if err != nil {
 			return classified("creating a SCIM token", err)
 		}
-		issued = bridge.IssuedToken{Token: token.Token, Value: bridge.NewSecret(token.Value), Date: l.world.AWSNow()}
+		issued = model.IssuedToken{Token: token.Token, Value: model.NewSecret(token.Value), Date: l.world.AWSNow()}
 		return nil
 	})
 	if err != nil {
-		return bridge.IssuedToken{}, err
+		return model.IssuedToken{}, err
 	}
 	return issued, nil
 }
@@ -108,42 +108,42 @@ func (s *session) DeleteToken(ctx context.Context, tokenID string) error {
 	})
 }
 
-func (s *session) scimCall(value bridge.Secret) world.SCIMCall {
-	return world.SCIMCall{Tenant: s.lab.at.ProvisioningTenantID, Token: value.Reveal(), SourceIP: world.ExporterAddress, UserAgent: "entra-aws-exporter/test"}
+func (s *session) scimCall(value model.Secret) clouds.SCIMCall {
+	return clouds.SCIMCall{Tenant: s.lab.at.ProvisioningTenantID, Token: value.Reveal(), SourceIP: clouds.ExporterAddress, UserAgent: "entra-aws-exporter/test"}
 }
 
 // ProbeToken implements SCIM.
-func (s *session) ProbeToken(ctx context.Context, value bridge.Secret) (bridge.Probe, error) {
-	return reading(ctx, s, "scim.probe", func() (bridge.Probe, error) {
+func (s *session) ProbeToken(ctx context.Context, value model.Secret) (model.Probe, error) {
+	return reading(ctx, s, "scim.probe", func() (model.Probe, error) {
 		err := s.lab.world.ServiceProviderConfig(s.scimCall(value))
-		var failed *world.Error
+		var failed *clouds.Error
 		switch {
 		case err == nil:
-			return bridge.Probe{StatusCode: http.StatusOK, Date: s.lab.world.AWSNow()}, nil
+			return model.Probe{StatusCode: http.StatusOK, Date: s.lab.world.AWSNow()}, nil
 		case errors.As(err, &failed) && failed.Status != 0:
-			return bridge.Probe{StatusCode: failed.Status, Date: s.lab.world.AWSNow()}, nil
+			return model.Probe{StatusCode: failed.Status, Date: s.lab.world.AWSNow()}, nil
 		default:
-			return bridge.Probe{}, classified("probing", err)
+			return model.Probe{}, classified("probing", err)
 		}
 	})
 }
 
 // HasUser implements SCIM.
-func (s *session) HasUser(ctx context.Context, value bridge.Secret, userName string) (bool, error) {
+func (s *session) HasUser(ctx context.Context, value model.Secret, userName string) (bool, error) {
 	return reading(ctx, s, "scim.user", func() (bool, error) {
-		_, total, err := s.lab.world.ListUsers(s.scimCall(value), []world.Match{{Attribute: "userName", Value: userName}}, 1, 1)
+		_, total, err := s.lab.world.ListUsers(s.scimCall(value), []clouds.Match{{Attribute: "userName", Value: userName}}, 1, 1)
 		return total > 0, classified("looking a user up", err)
 	})
 }
 
 // CallsSince implements SCIMCalls.
-func (s *session) CallsSince(ctx context.Context, since time.Time) ([]bridge.SCIMCall, error) {
-	return reading(ctx, s, "trail.calls", func() ([]bridge.SCIMCall, error) {
-		events, err := s.lab.world.LookupEvents(exporter, world.TrailFilter{After: since, EventSource: world.SCIMEventSource, TenantID: s.lab.at.ProvisioningTenantID})
+func (s *session) CallsSince(ctx context.Context, since time.Time) ([]model.SCIMCall, error) {
+	return reading(ctx, s, "trail.calls", func() ([]model.SCIMCall, error) {
+		events, err := s.lab.world.LookupEvents(exporter, clouds.TrailFilter{After: since, EventSource: clouds.SCIMEventSource, TenantID: s.lab.at.ProvisioningTenantID})
 		if err != nil {
 			return nil, classified("looking events up", err)
 		}
-		var calls []bridge.SCIMCall
+		var calls []model.SCIMCall
 		for _, event := range slices.Backward(events) {
 			calls = append(calls, event.SCIMCall)
 		}
@@ -152,44 +152,44 @@ func (s *session) CallsSince(ctx context.Context, since time.Time) ([]bridge.SCI
 }
 
 // Job implements Provisioning.
-func (s *session) Job(ctx context.Context) (bridge.Job, error) {
+func (s *session) Job(ctx context.Context) (model.Job, error) {
 	l := s.lab
-	job, err := reading(ctx, s, "graph.job", func() (bridge.Job, error) {
+	job, err := reading(ctx, s, "graph.job", func() (model.Job, error) {
 		job, err := l.world.Job(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
 		return job.Job, classified("reading the job", err)
 	})
 	if err == nil { // what is stale is the job, never the answer's Date
-		l.locked(func(w *world.World) { job.Date = w.EntraNow() })
+		l.locked(func(w *clouds.Model) { job.Date = w.EntraNow() })
 	}
 	return job, err
 }
 
 // Credentials implements Provisioning.
-func (s *session) Credentials(ctx context.Context) ([]bridge.Credential, error) {
+func (s *session) Credentials(ctx context.Context) ([]model.Credential, error) {
 	l := s.lab
-	return reading(ctx, s, "graph.secrets", func() ([]bridge.Credential, error) {
+	return reading(ctx, s, "graph.secrets", func() ([]model.Credential, error) {
 		secrets, err := l.world.Secrets(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID)
 		if err != nil {
 			return nil, classified("reading the provisioning credentials", err)
 		}
-		var list []bridge.Credential
+		var list []model.Credential
 		for _, secret := range secrets {
-			list = append(list, bridge.Credential{Key: secret.Key, Value: bridge.NewSecret(secret.Value)})
+			list = append(list, model.Credential{Key: secret.Key, Value: model.NewSecret(secret.Value)})
 		}
 		return list, nil
 	})
 }
 
-func secretsOf(credentials []bridge.Credential) []world.Secret {
-	var list []world.Secret
+func secretsOf(credentials []model.Credential) []clouds.Secret {
+	var list []clouds.Secret
 	for _, c := range credentials {
-		list = append(list, world.Secret{Key: c.Key, Value: c.Value.Reveal()})
+		list = append(list, clouds.Secret{Key: c.Key, Value: c.Value.Reveal()})
 	}
 	return list
 }
 
 // SaveCredentials implements Provisioning.
-func (s *session) SaveCredentials(ctx context.Context, credentials []bridge.Credential) error {
+func (s *session) SaveCredentials(ctx context.Context, credentials []model.Credential) error {
 	l := s.lab
 	return acting(ctx, s, "graph.put", func() error {
 		return classified("saving the provisioning credentials", l.world.PutSecrets(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, secretsOf(credentials)))
@@ -197,28 +197,28 @@ func (s *session) SaveCredentials(ctx context.Context, credentials []bridge.Cred
 }
 
 // TestConnection implements Provisioning.
-func (s *session) TestConnection(ctx context.Context, inline []bridge.Credential) (bridge.Verdict, error) {
+func (s *session) TestConnection(ctx context.Context, inline []model.Credential) (model.TestResult, error) {
 	l, name := s.lab, "graph.test"
 	if inline != nil {
 		name = "graph.inline"
 	}
-	verdict, err := reading(ctx, s, name, func() (bridge.Verdict, error) {
+	verdict, err := reading(ctx, s, name, func() (model.TestResult, error) {
 		err := l.world.TestConnection(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID, secretsOf(inline))
-		var failed *world.Error
+		var failed *clouds.Error
 		switch {
 		case err == nil:
-			return bridge.VerdictGood, nil
+			return model.TestPassed, nil
 		case errors.As(err, &failed) && strings.Contains(failed.Code, "CredentialValidation"):
-			return bridge.VerdictBad, nil
+			return model.TestFailed, nil
 		default:
-			return bridge.VerdictUndecided, classified("testing the connection", err)
+			return model.TestUnavailable, classified("testing the connection", err)
 		}
 	})
 	switch {
 	case err != nil:
-		return bridge.VerdictUndecided, err
-	case verdict == bridge.VerdictBad:
-		return verdict, &bridge.Error{Reason: bridge.ReasonOther, Op: "testing the connection", Status: http.StatusBadRequest, Detail: "CredentialValidation"}
+		return model.TestUnavailable, err
+	case verdict == model.TestFailed:
+		return verdict, &model.Error{Reason: model.ReasonOther, Op: "testing the connection", Status: http.StatusBadRequest, Detail: "CredentialValidation"}
 	default:
 		return verdict, nil
 	}
@@ -236,7 +236,7 @@ func (s *session) StartJob(ctx context.Context) error {
 func (s *session) Exports(ctx context.Context, since time.Time) (int, error) {
 	l := s.lab
 	return reading(ctx, s, "graph.log", func() (int, error) {
-		entries, err := l.world.ProvisioningLog(exporter, l.at.EntraTenantID, world.LogFilter{After: since, JobID: l.at.JobID, Status: "success"})
+		entries, err := l.world.ProvisioningLog(exporter, l.at.EntraTenantID, clouds.LogFilter{After: since, JobID: l.at.JobID, Status: "success"})
 		return len(entries), classified("reading the provisioning log", err)
 	})
 }
@@ -257,14 +257,14 @@ func (s *session) ProvisionUser(ctx context.Context, userObjectID string) (userN
 }
 
 // Application implements Provisioning.
-func (s *session) Application(ctx context.Context) (bridge.Application, error) {
+func (s *session) Application(ctx context.Context) (model.Application, error) {
 	l := s.lab
-	return reading(ctx, s, "graph.app", func() (bridge.Application, error) {
+	return reading(ctx, s, "graph.app", func() (model.Application, error) {
 		sp, err := l.world.ServicePrincipal(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID)
 		if err != nil {
-			return bridge.Application{}, classified("reading the application", err)
+			return model.Application{}, classified("reading the application", err)
 		}
-		app := bridge.Application{EntityIDs: sp.EntityIDs, CredentialExpires: l.ownCredential}
+		app := model.Application{EntityIDs: sp.EntityIDs, CredentialExpires: l.ownCredential}
 		audits, err := l.world.DirectoryAudits(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, time.Time{})
 		if err == nil {
 			app.CredentialsReadable = true
@@ -279,23 +279,23 @@ func (s *session) Application(ctx context.Context) (bridge.Application, error) {
 }
 
 // snapshot is what watch would have read: without faults, and in no way a rotation's call.
-func (l *lab) snapshot(connection string) (bridge.Snapshot, bool) {
+func (l *lab) snapshot(connection string) (model.Snapshot, bool) {
 	if connection != l.at.Name {
-		return bridge.Snapshot{}, false
+		return model.Snapshot{}, false
 	}
 	declaration, declared := l.declaration()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	by := world.By("watch")
+	by := clouds.CallerFor("watch")
 	tokens, err := l.world.ListBearerTokens(by, l.at.IdentityStoreID, l.at.ProvisioningTenantID)
 	if err != nil {
-		return bridge.Snapshot{}, false
+		return model.Snapshot{}, false
 	}
 	job, err := l.world.Job(by, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
 	if err != nil {
-		return bridge.Snapshot{}, false
+		return model.Snapshot{}, false
 	}
-	list := bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Date: l.world.AWSNow()}
+	list := model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots, Date: l.world.AWSNow()}
 	for _, token := range tokens {
 		list.Tokens = append(list.Tokens, token.Token)
 	}
@@ -303,9 +303,9 @@ func (l *lab) snapshot(connection string) (bridge.Snapshot, bool) {
 		list = declaration
 	}
 	now := time.Now()
-	return bridge.Snapshot{
+	return model.Snapshot{
 		Connection: l.at.Name, Binding: l.at.Binding, Tokens: &list, Job: &job.Job,
-		Sources: []bridge.SourceStatus{{Source: bridge.SourceTokens, Interval: 15 * time.Minute, LastAttempt: now, LastSuccess: now}},
+		Sources: []model.SourceStatus{{Source: model.SourceTokens, Interval: 15 * time.Minute, LastAttempt: now, LastSuccess: now}},
 	}, true
 }
 

@@ -5,17 +5,17 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // rank orders the levels of proof; each includes the ones before it.
-func rank(level bridge.ProofLevel) int {
-	return slices.Index([]bridge.ProofLevel{bridge.ProofNone, bridge.ProofStored, bridge.ProofUsed, bridge.ProofAttributed, bridge.ProofExclusive}, level)
+func rank(level model.ProofLevel) int {
+	return slices.Index([]model.ProofLevel{model.ProofNone, model.ProofStored, model.ProofUsed, model.ProofAttributed, model.ProofExclusive}, level)
 }
 
-func (p proof) atLeast(level bridge.ProofLevel) bool { return rank(p.Level) >= rank(level) }
+func (p proof) atLeast(level model.ProofLevel) bool { return rank(p.Level) >= rank(level) }
 
-func (p *proof) raise(level bridge.ProofLevel) {
+func (p *proof) raise(level model.ProofLevel) {
 	if !p.atLeast(level) {
 		p.Level = level
 	}
@@ -27,19 +27,19 @@ const cycleAfter = 2 * time.Minute
 // used is proof level two: a cycle that began well after the moment, on Graph's clock,
 // and ended without a credential error. That one user fails in every cycle says nothing
 // against the token.
-func (r *run) used(job bridge.Job, since moment) bool {
+func (r *run) used(job model.Job, since moment) bool {
 	cycle := job.LastCycle
-	if cycle == nil || since.Graph.IsZero() || job.Quarantine != nil || job.Status == bridge.JobQuarantine {
+	if cycle == nil || since.Graph.IsZero() || job.Quarantine != nil || job.Status == model.JobQuarantine {
 		return false
 	}
 	return cycle.Began.After(since.Graph.Add(cycleAfter/r.pace)) && cycle.Ended.After(cycle.Began) &&
-		(cycle.State == bridge.CycleSucceeded || cycle.State == bridge.CycleEntryLevelErrors) &&
-		cycle.ErrorCode != bridge.QuarantineCodeBadCredentials
+		(cycle.State == model.CycleSucceeded || cycle.State == model.CycleEntryLevelErrors) &&
+		cycle.ErrorCode != model.QuarantineCodeBadCredentials
 }
 
 // journalUsed notes level two, and whether the cycle really provisioned something.
-func (r *run) journalUsed(ctx context.Context, job bridge.Job) error {
-	strong := job.LastCycle.Entries[bridge.EntriesExported] > 0
+func (r *run) journalUsed(ctx context.Context, job model.Job) error {
+	strong := job.LastCycle.Entries[model.EntriesExported] > 0
 	if !strong {
 		exported, err := read(ctx, func(ctx context.Context) (int, error) {
 			return r.connection.Clouds.Provisioning.Exports(ctx, job.LastCycle.Began)
@@ -57,7 +57,7 @@ func (r *run) journalUsed(ctx context.Context, job bridge.Job) error {
 	at := r.moment()
 	return r.write(ctx, func(rec *record) {
 		rec.Rotation.Proof.Used, rec.Rotation.Proof.Strong = at, strong
-		rec.Rotation.Proof.raise(bridge.ProofUsed)
+		rec.Rotation.Proof.raise(model.ProofUsed)
 	})
 }
 
@@ -102,8 +102,8 @@ const (
 
 // attribute gathers proof level three. It returns contradicted if Entra was seen to use
 // another token although it must have read the new one.
-func (r *run) attribute(ctx context.Context, job bridge.Job) (attribution, error) {
-	if r.rotation().Proof.atLeast(bridge.ProofAttributed) {
+func (r *run) attribute(ctx context.Context, job model.Job) (attribution, error) {
+	if r.rotation().Proof.atLeast(model.ProofAttributed) {
 		return attributed, nil
 	}
 	found, how := unattributed, "circumstance"
@@ -126,7 +126,7 @@ func (r *run) attribute(ctx context.Context, job bridge.Job) (attribution, error
 	at := r.moment()
 	return attributed, r.write(ctx, func(rec *record) {
 		rec.Rotation.Proof.Attributed, rec.Rotation.Proof.How = at, how
-		rec.Rotation.Proof.raise(bridge.ProofAttributed)
+		rec.Rotation.Proof.raise(model.ProofAttributed)
 	})
 }
 
@@ -157,16 +157,16 @@ func (r *run) onlyNewIsAlive(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	verdict, err := r.saved(ctx)
-	return verdict == bridge.VerdictGood, err
+	return verdict == model.TestPassed, err
 }
 
 // rejectedTwice asks twice in a row: two nodes of AWS may answer differently.
-func (r *run) rejectedTwice(ctx context.Context, value bridge.Secret) bool {
+func (r *run) rejectedTwice(ctx context.Context, value model.Secret) bool {
 	return r.twice(ctx, value) == rejected
 }
 
 // twice asks twice, since AWS's nodes learn one after the other: accepted if one takes it.
-func (r *run) twice(ctx context.Context, value bridge.Secret) answer {
+func (r *run) twice(ctx context.Context, value model.Secret) answer {
 	first, _ := r.probe(ctx, value)
 	second, _ := r.probe(ctx, value)
 	switch {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
@@ -16,21 +16,21 @@ import (
 // together, and three-wise covering for the rest.
 func TestQuirkMatrix(t *testing.T) {
 	const sample = 250
-	var coupled, others []world.Quirk
-	for _, q := range world.AllQuirks() {
+	var coupled, others []clouds.Quirk
+	for _, q := range clouds.AllQuirks() {
 		if q.Coupled {
 			coupled = append(coupled, q)
 		} else {
 			others = append(others, q)
 		}
 	}
-	product := slices.Collect(world.Product(world.DefaultQuirks(), coupled))
-	rows := world.Covering(world.DefaultQuirks(), others)
+	product := slices.Collect(clouds.Product(clouds.DefaultQuirks(), coupled))
+	rows := clouds.Covering(clouds.DefaultQuirks(), others)
 	enumerated := len(product)
 	if !full() {
-		slices.SortFunc(product, func(a, b world.Quirks) int { return strings.Compare(hashedName(a), hashedName(b)) })
+		slices.SortFunc(product, func(a, b clouds.Quirks) int { return strings.Compare(hashedName(a), hashedName(b)) })
 		product = product[:sample]
-		slices.SortFunc(rows, func(a, b world.Quirks) int { return strings.Compare(hashedName(a), hashedName(b)) })
+		slices.SortFunc(rows, func(a, b clouds.Quirks) int { return strings.Compare(hashedName(a), hashedName(b)) })
 		rows = rows[:min(sample/2, len(rows))]
 	}
 	reached := newCoverage()
@@ -44,13 +44,13 @@ func TestQuirkMatrix(t *testing.T) {
 	reached.report(t)
 }
 
-func hashedName(q world.Quirks) string { return fmt.Sprintf("%016x", number(q.String())) }
+func hashedName(q clouds.Quirks) string { return fmt.Sprintf("%016x", number(q.String())) }
 
 // crashes are where the process dies in the rotation with a crash, one for each combination.
 var crashes = []string{"aws.create#1", "graph.put#1", "graph.put#2", "aws.delete#1", "vault.write#2", "journal.save#20"}
 
 // quirky are the two trials of one combination.
-func quirky(quirks world.Quirks) []trial {
+func quirky(quirks clouds.Quirks) []trial {
 	whole := short()
 	whole.quirks = quirks
 	crash := short()
@@ -59,7 +59,7 @@ func quirky(quirks world.Quirks) []trial {
 	crash.named = map[string]fault{where: killedAfter}
 	allowed := endingsOf(quirks)
 	killed := slices.Concat(allowed, []string{"aborted", "blocked orphan_token"})
-	if quirks.PutSecrets == world.PutLimited {
+	if quirks.PutSecrets == clouds.PutLimited {
 		killed = append(killed, "blocked switch_failed") // one PUT without an answer among those refused: it may be saved
 	}
 	return []trial{
@@ -70,17 +70,17 @@ func quirky(quirks world.Quirks) []trial {
 
 // endingsOf is the table of endings by what the clouds do. Where it names a reason, a
 // person must act: nothing that a program may do would help.
-func endingsOf(q world.Quirks) []string {
-	if q.SecretsGet == world.Gone {
+func endingsOf(q clouds.Quirks) []string {
+	if q.SecretsGet == clouds.Gone {
 		return []string{"blocked api_changed"}
 	}
-	if q.ExtraKeys == world.ExtraMasked {
+	if q.ExtraKeys == clouds.ExtraMasked {
 		return []string{"blocked unknown_secret_keys"}
 	}
 	endings := []string{}
-	dropped := q.PutSecrets == world.PutKeepsToken || q.PutSecrets == world.PutNeedsAll && q.SettingsKeys == world.KeysAbsent
+	dropped := q.PutSecrets == clouds.PutKeepsToken || q.PutSecrets == clouds.PutNeedsAll && q.SettingsKeys == clouds.KeysAbsent
 	switch {
-	case q.PutSecrets == world.PutLimited:
+	case q.PutSecrets == clouds.PutLimited:
 		return []string{"blocked storage_limit", "done"}
 	case dropped:
 		// nothing shows it until the log does, or the old token is gone
@@ -88,7 +88,7 @@ func endingsOf(q world.Quirks) []string {
 	default:
 		endings = append(endings, "done")
 	}
-	if q.SourceAddress == world.SourceRefusesExporter && q.InlineTest == world.InlineIgnored {
+	if q.SourceAddress == clouds.SourceRefusesExporter && q.InlineTest == clouds.InlineIgnored {
 		endings = append(endings, "aborted", "blocked endpoint_refuses_entra")
 	}
 	return endings

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // testTimeout leaves Entra the time to call AWS.
@@ -58,10 +58,10 @@ const (
 
 // listTokens reads the tokens once, and AWS's clock with them. A list from the config
 // comes without a clock, so then the SCIM endpoint is asked for it.
-func (r *run) listTokens(ctx context.Context) (bridge.TokenList, error) {
+func (r *run) listTokens(ctx context.Context) (model.TokenList, error) {
 	list, err := read(ctx, r.connection.Clouds.Tokens.ListTokens)
-	if err == nil && list.Origin == bridge.OriginDeclared {
-		var probe bridge.Probe
+	if err == nil && list.Origin == model.OriginDeclared {
+		var probe model.Probe
 		probe, err = r.knock(ctx)
 		list.Date = probe.Date
 	}
@@ -73,12 +73,12 @@ func (r *run) listTokens(ctx context.Context) (bridge.TokenList, error) {
 	for i := range list.Tokens {
 		list.Tokens[i] = plausible(list.Tokens[i])
 	}
-	slices.SortFunc(list.Tokens, func(a, b bridge.Token) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(list.Tokens, func(a, b model.Token) int { return strings.Compare(a.ID, b.ID) })
 	r.listed = list.Tokens
 	return list, nil
 }
 
-func plausible(token bridge.Token) bridge.Token {
+func plausible(token model.Token) model.Token {
 	if life := token.Expires.Sub(token.Created); token.Created.IsZero() || life < shortestLife || life > longestLife {
 		token.Expires = time.Time{}
 	}
@@ -89,7 +89,7 @@ func plausible(token bridge.Token) bridge.Token {
 const listApart = 10 * time.Second
 
 // agreedTokens reads the tokens until two lists in a row, some seconds apart, are equal.
-func (r *run) agreedTokens(ctx context.Context) (bridge.TokenList, error) {
+func (r *run) agreedTokens(ctx context.Context) (model.TokenList, error) {
 	first, err := r.listTokens(ctx)
 	if err != nil {
 		return first, err
@@ -107,29 +107,29 @@ func (r *run) agreedTokens(ctx context.Context) (bridge.TokenList, error) {
 		}
 		first = second
 	}
-	return first, &bridge.Error{Reason: bridge.ReasonOther, Op: "listing SCIM tokens", Detail: "no two lists in a row agree"}
+	return first, &model.Error{Reason: model.ReasonOther, Op: "listing SCIM tokens", Detail: "no two lists in a row agree"}
 }
 
-func sameTokens(a, b []bridge.Token) bool {
-	return slices.EqualFunc(a, b, func(x, y bridge.Token) bool {
+func sameTokens(a, b []model.Token) bool {
+	return slices.EqualFunc(a, b, func(x, y model.Token) bool {
 		return x.ID == y.ID && x.Created.Equal(y.Created) && x.Expires.Equal(y.Expires)
 	})
 }
 
-func find(tokens []bridge.Token, id string) (bridge.Token, bool) {
+func find(tokens []model.Token, id string) (model.Token, bool) {
 	for _, token := range tokens {
 		if token.ID == id {
 			return token, true
 		}
 	}
-	return bridge.Token{}, false
+	return model.Token{}, false
 }
 
 // expiryGrace is how long after its expiry a token is still taken for valid.
 const expiryGrace = time.Hour
 
 // expired judges by AWS's clock, generously.
-func (r *run) expired(token bridge.Token) bool {
+func (r *run) expired(token model.Token) bool {
 	return r.aws.known && token.Expired(r.aws.now().Add(-expiryGrace))
 }
 
@@ -139,7 +139,7 @@ const clockLimit = 5 * time.Minute
 // checkClock is G6: without a common notion of time no window and no expiry means anything.
 func (r *run) checkClock() error {
 	if !r.aws.known {
-		return &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: "reading AWS's clock", Detail: "AWS's answer carried no date"}
+		return &model.Error{Reason: model.ReasonInvalidResponse, Op: "reading AWS's clock", Detail: "AWS's answer carried no date"}
 	}
 	if r.aws.offset.Abs() > clockLimit {
 		return blocked(Clock, "this machine's clock is %s away from AWS's", r.aws.offset.Abs().Round(time.Second))
@@ -161,7 +161,7 @@ func (r *run) checkBinding(ctx context.Context) error {
 }
 
 // job reads the provisioning job, and Graph's clock with it.
-func (r *run) job(ctx context.Context) (bridge.Job, error) {
+func (r *run) job(ctx context.Context) (model.Job, error) {
 	job, err := read(ctx, r.connection.Clouds.Provisioning.Job)
 	if err == nil {
 		r.graph.set(job.Date)
@@ -172,7 +172,7 @@ func (r *run) job(ctx context.Context) (bridge.Job, error) {
 // defaultInterval is Entra's usual time between two cycles.
 const defaultInterval = 40 * time.Minute
 
-func (r *run) interval(job bridge.Job) time.Duration {
+func (r *run) interval(job model.Job) time.Duration {
 	if job.Interval > 0 {
 		return job.Interval
 	}
@@ -181,7 +181,7 @@ func (r *run) interval(job bridge.Job) time.Duration {
 
 // cycleRunning tells whether the job may be in the middle of a cycle now. Entra shows a cycle only when it is over, so the next one counts as
 // running from when it is expected until it shows, for as long as a cycle may take.
-func (r *run) cycleRunning(job bridge.Job) bool {
+func (r *run) cycleRunning(job model.Job) bool {
 	if job.LastCycle == nil || !runs(job) || job.Quarantine != nil {
 		return false
 	}
@@ -193,25 +193,25 @@ func (r *run) cycleRunning(job bridge.Job) bool {
 const cycleMargin = time.Minute
 
 // saved asks Entra to test what it has saved.
-func (r *run) saved(ctx context.Context) (bridge.Verdict, error) {
+func (r *run) saved(ctx context.Context) (model.TestResult, error) {
 	return r.verdict(ctx, nil)
 }
 
 // verdict makes Entra test these credentials, or the saved ones (nil). An error means
 // that the test itself did not take place.
-func (r *run) verdict(ctx context.Context, inline []bridge.Credential) (bridge.Verdict, error) {
+func (r *run) verdict(ctx context.Context, inline []model.Credential) (model.TestResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()
 	verdict, err := r.connection.Clouds.Provisioning.TestConnection(ctx, inline)
 	switch {
-	case verdict == bridge.VerdictGood && err == nil:
+	case verdict == model.TestPassed && err == nil:
 		return verdict, nil
-	case verdict == bridge.VerdictBad:
+	case verdict == model.TestFailed:
 		return verdict, nil
 	case err == nil:
-		err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: "testing the connection", Detail: "no verdict"}
+		err = &model.Error{Reason: model.ReasonInvalidResponse, Op: "testing the connection", Detail: "no verdict"}
 	}
-	return bridge.VerdictUndecided, err
+	return model.TestUnavailable, err
 }
 
 // answer is what AWS says to a token's value.
@@ -226,15 +226,15 @@ const (
 
 // knock calls the SCIM endpoint with what is no token: that it answers, and its clock, is
 // all that is wanted.
-func (r *run) knock(ctx context.Context) (bridge.Probe, error) {
-	return read(ctx, func(ctx context.Context) (bridge.Probe, error) {
-		return r.connection.Clouds.SCIM.ProbeToken(ctx, bridge.NewSecret("is-anybody-there"))
+func (r *run) knock(ctx context.Context) (model.Probe, error) {
+	return read(ctx, func(ctx context.Context) (model.Probe, error) {
+		return r.connection.Clouds.SCIM.ProbeToken(ctx, model.NewSecret("is-anybody-there"))
 	})
 }
 
 // probe asks AWS itself whether it takes a value.
-func (r *run) probe(ctx context.Context, value bridge.Secret) (answer, string) {
-	probe, err := read(ctx, func(ctx context.Context) (bridge.Probe, error) {
+func (r *run) probe(ctx context.Context, value model.Secret) (answer, string) {
+	probe, err := read(ctx, func(ctx context.Context) (model.Probe, error) {
 		return r.connection.Clouds.SCIM.ProbeToken(ctx, value)
 	})
 	switch {

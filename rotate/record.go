@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // The kind and schema of a record; a program that meets another one keeps its hands off.
@@ -25,32 +25,32 @@ var errUnreadable = errors.New("the journal cannot be read")
 // record is all that is remembered of one binding. It holds no token values and no
 // personal data. Once published it is never changed in place.
 type record struct {
-	Kind       string         `json:"kind"`
-	Schema     int            `json:"schema"`
-	Sequence   uint64         `json:"sequence"` // grows with every write, so that an older copy put back shows
-	Updated    time.Time      `json:"updated"`
-	Binding    bridge.Binding `json:"binding"`
-	Connection string         `json:"connection"` // what the config called it last
-	Lease      lease          `json:"lease,omitzero"`
+	Kind       string        `json:"kind"`
+	Schema     int           `json:"schema"`
+	Sequence   uint64        `json:"sequence"` // grows with every write, so that an older copy put back shows
+	Updated    time.Time     `json:"updated"`
+	Binding    model.Binding `json:"binding"`
+	Connection string        `json:"connection"` // what the config called it last
+	Lease      lease         `json:"lease,omitzero"`
 
-	Tokens        map[string]bridge.Token `json:"tokens,omitempty"` // accounted for: seen when the plan or a person knew what each was for
-	InUse         string                  `json:"in_use,omitempty"` // the token id that Entra was switched to, or was proven to hold
-	SavedAt       []time.Time             `json:"saved_at,omitempty"`
-	ForeignChange time.Time               `json:"foreign_change,omitzero"` // somebody else changed Entra's credentials then (Graph's clock)
-	Trust         *trust                  `json:"trust,omitempty"`
+	Tokens        map[string]model.Token `json:"tokens,omitempty"` // accounted for: seen when the plan or a person knew what each was for
+	InUse         string                 `json:"in_use,omitempty"` // the token id that Entra was switched to, or was proven to hold
+	SavedAt       []time.Time            `json:"saved_at,omitempty"`
+	ForeignChange time.Time              `json:"foreign_change,omitzero"` // somebody else changed Entra's credentials then (Graph's clock)
+	Trust         *trust                 `json:"trust,omitempty"`
 
 	Budget        budget                   `json:"budget"`
 	Attempts      int                      `json:"attempts,omitempty"` // failed since the last success or reset
 	LastEnd       time.Time                `json:"last_end,omitzero"`
 	LastSuccess   time.Time                `json:"last_success,omitzero"`
-	Endings       map[bridge.Ending]uint64 `json:"endings,omitempty"`
+	Endings       map[model.Outcome]uint64 `json:"outcomes,omitempty"`
 	TokensCreated uint64                   `json:"tokens_created,omitempty"`
 
 	Held     time.Time `json:"held,omitzero"`     // a person said: stop acting; zero: nobody did
 	Restored string    `json:"restored,omitzero"` // why this record may be older than the clouds; "": it is not
 
-	Rotation *rotation               `json:"rotation,omitempty"` // the open or blocked one
-	History  []bridge.RotationRecord `json:"history,omitempty"`  // ended ones, oldest first
+	Rotation *rotation              `json:"rotation,omitempty"` // the open or blocked one
+	History  []model.RotationRecord `json:"history,omitempty"`  // ended ones, oldest first
 }
 
 // trust: a rotation of this binding reached exclusive with this set of secret keys.
@@ -98,7 +98,7 @@ func decodeRecord(content []byte, key string) (*record, error) {
 		return nil, fmt.Errorf("%w: foreign: it belongs to the binding %s, not to %s", errUnreadable, r.Binding.Key(), key)
 	}
 	if r.Tokens == nil { // no token was listed
-		r.Tokens = map[string]bridge.Token{}
+		r.Tokens = map[string]model.Token{}
 	}
 	if r.Rotation != nil {
 		if err := r.Rotation.check(); err != nil {
@@ -128,10 +128,10 @@ func foreign(content []byte) error {
 }
 
 // newRecord is the record of a binding about which nothing is remembered.
-func newRecord(binding bridge.Binding, connection string) *record {
+func newRecord(binding model.Binding, connection string) *record {
 	return &record{
 		Kind: recordKind, Schema: recordSchema, Binding: binding, Connection: connection,
-		Tokens: map[string]bridge.Token{}, Endings: map[bridge.Ending]uint64{},
+		Tokens: map[string]model.Token{}, Endings: map[model.Outcome]uint64{},
 	}
 }
 
@@ -145,16 +145,16 @@ func (r *record) clone() (*record, error) {
 }
 
 // account makes these and no other tokens the ones that are known.
-func (r *record) account(tokens []bridge.Token) {
-	r.Tokens = map[string]bridge.Token{}
+func (r *record) account(tokens []model.Token) {
+	r.Tokens = map[string]model.Token{}
 	for _, token := range tokens {
 		r.Tokens[token.ID] = token
 	}
 }
 
 // unaccounted lists the tokens that nobody has accounted for.
-func (r *record) unaccounted(tokens []bridge.Token) []bridge.Token {
-	return slices.DeleteFunc(slices.Clone(tokens), func(token bridge.Token) bool {
+func (r *record) unaccounted(tokens []model.Token) []model.Token {
+	return slices.DeleteFunc(slices.Clone(tokens), func(token model.Token) bool {
 		_, known := r.Tokens[token.ID]
 		return known
 	})
@@ -170,11 +170,11 @@ func (r *record) again(at time.Time) {
 	rot.Renewed, rot.Rescues = 0, 0
 	switch {
 	case rot.creating(), rot.NewToken == nil && rot.putAttempted():
-		rot.Phase = bridge.PhaseCreate
+		rot.Phase = model.PhaseCreate
 	case rot.NewToken == nil:
-		rot.Phase = bridge.PhasePlan
+		rot.Phase = model.PhasePlan
 	default:
-		rot.Phase, rot.Tests, rot.Proof = bridge.PhaseTest, tests{}, proof{}
+		rot.Phase, rot.Tests, rot.Proof = model.PhaseTest, tests{}, proof{}
 		if rot.putAttempted() {
 			rot.Want = putSwitch
 		}
@@ -188,7 +188,7 @@ func (r *record) again(at time.Time) {
 const historyLength = 20
 
 // close ends the rotation and counts how.
-func (r *record) close(ending bridge.Ending, reason string, at time.Time) {
+func (r *record) close(ending model.Outcome, reason string, at time.Time) {
 	idle := reason == notDue && r.Rotation.Trigger == TriggerOperator
 	r.count(ending)
 	r.remember(ending, reason, at)
@@ -198,33 +198,33 @@ func (r *record) close(ending bridge.Ending, reason string, at time.Time) {
 }
 
 // remember moves the rotation into the history.
-func (r *record) remember(ending bridge.Ending, reason string, at time.Time) {
+func (r *record) remember(ending model.Outcome, reason string, at time.Time) {
 	ended := r.history(at)
-	ended.Ending, ended.Reason = ending, reason
+	ended.Outcome, ended.Reason = ending, reason
 	r.History = append(r.History, ended)
 	r.History = r.History[max(0, len(r.History)-historyLength):]
 	r.Rotation = nil
 }
 
-func (r *record) count(ending bridge.Ending) {
+func (r *record) count(ending model.Outcome) {
 	if r.Endings == nil {
-		r.Endings = map[bridge.Ending]uint64{}
+		r.Endings = map[model.Outcome]uint64{}
 	}
 	r.Endings[ending]++
 }
 
 // history shows the open rotation as history does; at is when it ended, zero: it has not.
-func (r *record) history(at time.Time) bridge.RotationRecord {
+func (r *record) history(at time.Time) model.RotationRecord {
 	rot := r.Rotation
-	shown := bridge.RotationRecord{
+	shown := model.RotationRecord{
 		Connection: r.Connection, ID: rot.ID, Trigger: rot.Trigger, Started: rot.Started.Local, Ended: at,
 		Phase: rot.Phase, NewTokenID: rot.newID(), Proof: rot.Proof.Level, Steps: slices.Clone(rot.Steps),
 	}
 	if rot.Blocked != nil {
-		shown.Ending, shown.Reason = bridge.EndingBlocked, string(rot.Blocked.Reason)
+		shown.Outcome, shown.Reason = model.OutcomeBlocked, string(rot.Blocked.Reason)
 	}
 	for _, token := range rot.old() {
-		if shown.OldTokenID == "" || token.Role == bridge.RoleInUse {
+		if shown.OldTokenID == "" || token.Role == model.RoleInUse {
 			shown.OldTokenID = token.ID
 		}
 	}
@@ -232,8 +232,8 @@ func (r *record) history(at time.Time) bridge.RotationRecord {
 }
 
 // endings returns a copy of the counters with every ending present.
-func (r *record) endings() map[bridge.Ending]uint64 {
-	counts := map[bridge.Ending]uint64{bridge.EndingDone: 0, bridge.EndingAborted: 0, bridge.EndingBlocked: 0}
+func (r *record) endings() map[model.Outcome]uint64 {
+	counts := map[model.Outcome]uint64{model.OutcomeDone: 0, model.OutcomeAborted: 0, model.OutcomeBlocked: 0}
 	maps.Copy(counts, r.Endings)
 	return counts
 }

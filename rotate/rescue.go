@@ -3,13 +3,13 @@ package rotate
 import (
 	"context"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // rescue gives Entra a token that works when its own test of what it has saved fails
 // although AWS answers: the new one again, else another listed one whose value we have,
 // else one more. It ignores the cooldown, not the budget.
-func (r *run) rescue(ctx context.Context) (bridge.Phase, error) {
+func (r *run) rescue(ctx context.Context) (model.Phase, error) {
 	list, err := r.agreedTokens(ctx) // AWS answers
 	if err != nil {
 		return "", err
@@ -28,22 +28,22 @@ func (r *run) rescue(ctx context.Context) (bridge.Phase, error) {
 		return "", blocked(SwitchReverted, spent, rot.Rescues)
 	case usable != nil && usable.ID == rot.newID():
 		r.say("rescue: saving token %s to Entra once more", usable.ID)
-		return bridge.PhaseSwitch, r.beginRescue(ctx, func(rec *record) { rec.Rotation.Want = putRescue })
+		return model.PhaseSwitch, r.beginRescue(ctx, func(rec *record) { rec.Rotation.Want = putRescue })
 	case usable != nil:
 		if err := r.put(ctx, usable.ID, putBack); err != nil {
 			return "", err
 		}
 		if last, _ := r.rotation().lastPut(); !last.done() {
-			return "", &bridge.Error{Reason: bridge.ReasonOther, Op: "putting token " + usable.ID + " back", Detail: last.Error}
+			return "", &model.Error{Reason: model.ReasonOther, Op: "putting token " + usable.ID + " back", Detail: last.Error}
 		}
 		return "", surely(NewTokenRejected, "the new token %s is not accepted any more, so token %s was put back", rot.newID(), usable.ID)
-	case mayCreate(list) == nil && len(list.Tokens) < slotsOf(list) && rec.Budget.spent(r.aws.now()) == "" && rot.Issuer == bridge.IssuerConsoleAPI:
+	case mayCreate(list) == nil && len(list.Tokens) < slotsOf(list) && rec.Budget.spent(r.aws.now()) == "" && rot.Issuer == model.IssuerConsoleAPI:
 		r.say("rescue: no token that Entra could use is left, creating another")
 		at := r.moment()
-		return bridge.PhaseCreate, r.beginRescue(ctx, func(rec *record) {
+		return model.PhaseCreate, r.beginRescue(ctx, func(rec *record) {
 			// with the same stroke: only these phases know no new token
-			rec.Rotation.pass(bridge.PhaseCreate, at)
-			rec.Rotation.Plan.Tokens = append(rec.Rotation.Plan.Tokens, planned{Token: *rec.Rotation.NewToken, Role: bridge.RolePrevious, Evidence: "not accepted any more"})
+			rec.Rotation.pass(model.PhaseCreate, at)
+			rec.Rotation.Plan.Tokens = append(rec.Rotation.Plan.Tokens, planned{Token: *rec.Rotation.NewToken, Role: model.RolePrevious, Evidence: "not accepted any more"})
 			rec.Rotation.NewToken, rec.Rotation.Entry, rec.Rotation.Offered, rec.Rotation.Tests = nil, "", "", tests{}
 			rec.Rotation.Want = putRescue
 		})
@@ -63,10 +63,10 @@ func (r *run) beginRescue(ctx context.Context, edit func(*record)) error {
 }
 
 // usableFirst is usable, with one token looked at before the others.
-func (r *run) usableFirst(ctx context.Context, list bridge.TokenList, first string) (*bridge.Token, error) {
+func (r *run) usableFirst(ctx context.Context, list model.TokenList, first string) (*model.Token, error) {
 	if token, listed := find(list.Tokens, first); listed {
 		alone := list
-		alone.Tokens = []bridge.Token{token}
+		alone.Tokens = []model.Token{token}
 		if usable, err := r.usable(ctx, alone); usable != nil || err != nil {
 			return usable, err
 		}

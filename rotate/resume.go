@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -15,26 +15,26 @@ const (
 )
 
 // resumePhase ends a quarantine that the old token caused, if waiting would be long.
-func resumePhase(ctx context.Context, r *run) (bridge.Phase, error) {
+func resumePhase(ctx context.Context, r *run) (model.Phase, error) {
 	job, err := r.job(ctx)
 	if err != nil {
 		return "", err
 	}
 	if standing, err := r.standing(ctx, job); standing || err != nil {
-		return bridge.PhaseResume, err
+		return model.PhaseResume, err
 	}
 	if r.mayStart(job) {
 		if err := r.start(ctx, job); err != nil {
 			return "", err
 		}
 	}
-	return bridge.PhaseVerify, nil
+	return model.PhaseVerify, nil
 }
 
 // standing waits a while if the job does not run because somebody stopped it, and
 // returns true if it waited. Neither a person's stop nor a quarantine that asks for a
 // decision is for us to end.
-func (r *run) standing(ctx context.Context, job bridge.Job) (bool, error) {
+func (r *run) standing(ctx context.Context, job model.Job) (bool, error) {
 	if q := job.Quarantine; q != nil && !q.Credentials() {
 		return false, blocked(QuarantineOther, "the provisioning job is in quarantine for %s since %s", strings.TrimSpace(q.Reason+" "+q.ErrorCode), day(q.CurrentBegan))
 	}
@@ -60,16 +60,16 @@ func (r *run) standing(ctx context.Context, job bridge.Job) (bool, error) {
 }
 
 // runs tells whether Entra runs the job by itself.
-func runs(job bridge.Job) bool {
-	return job.Status != bridge.JobPaused && job.Status != bridge.JobNotConfigured &&
-		job.Schedule != bridge.SchedulePaused && job.Schedule != bridge.ScheduleDisabled
+func runs(job model.Job) bool {
+	return job.Status != model.JobPaused && job.Status != model.JobNotConfigured &&
+		job.Schedule != model.SchedulePaused && job.Schedule != model.ScheduleDisabled
 }
 
 // mayStart is the start rule: one start per quarantine, unless it was certainly refused,
 // and no more than two in all, whatever became of them.
-func (r *run) mayStart(job bridge.Job) bool {
+func (r *run) mayStart(job model.Job) bool {
 	q := job.Quarantine
-	if q == nil || !q.Credentials() || job.Schedule != bridge.ScheduleActive || q.NextAttempt.Sub(r.graphMoment()) <= startBefore/r.pace {
+	if q == nil || !q.Credentials() || job.Schedule != model.ScheduleActive || q.NextAttempt.Sub(r.graphMoment()) <= startBefore/r.pace {
 		return false
 	}
 	tried := 0
@@ -86,7 +86,7 @@ func (r *run) mayStart(job bridge.Job) bool {
 }
 
 // start is the act: only if a reading right before it shows the same quarantine.
-func (r *run) start(ctx context.Context, seen bridge.Job) error {
+func (r *run) start(ctx context.Context, seen model.Job) error {
 	job, err := r.job(ctx)
 	if err != nil {
 		return err

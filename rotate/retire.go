@@ -5,12 +5,12 @@ import (
 	"errors"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // retirePhase keeps the old token for a while, then deletes it, if the proof or a
 // person allows.
-func retirePhase(ctx context.Context, r *run) (bridge.Phase, error) {
+func retirePhase(ctx context.Context, r *run) (model.Phase, error) {
 	rot := r.rotation()
 	if rot.deletedOld() { // the lists may take their time, what Entra holds may not
 		if following, err := r.watchSaved(ctx); following != "" || err != nil {
@@ -23,13 +23,13 @@ func retirePhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	}
 	if gone {
 		at := r.moment()
-		return bridge.PhaseConfirm, r.write(ctx, func(rec *record) {
+		return model.PhaseConfirm, r.write(ctx, func(rec *record) {
 			rec.Rotation.Proof.Gone, rec.Rotation.Proof.Settled = at, moment{}
 		})
 	}
 	old := firstListed(rot.old(), list)
 	if last, deleted := rot.deletedLast(old.ID); deleted && r.passed(last.Answered.Local) < listLag {
-		return bridge.PhaseRetire, r.wait(ctx, settleOften, Settling)
+		return model.PhaseRetire, r.wait(ctx, settleOften, Settling)
 	}
 	if err := r.checkClock(); err != nil { // AWS's log is read by AWS's clock
 		return "", err
@@ -39,7 +39,7 @@ func retirePhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		return "", err
 	}
 	if standing, err := r.standing(ctx, job); standing || err != nil {
-		return bridge.PhaseRetire, err
+		return model.PhaseRetire, err
 	}
 	if following, err := r.takeCare(ctx, job); following != "" || err != nil {
 		return following, err
@@ -52,13 +52,13 @@ func retirePhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		return r.renew(ctx, ProofContradicted, "AWS's log shows Entra using another token")
 	}
 	if left := r.retireAfter() - r.passed(r.rotation().Proof.Used.Local); left > 0 {
-		return bridge.PhaseRetire, r.wait(ctx, min(left, careEvery), RetireWait)
+		return model.PhaseRetire, r.wait(ctx, min(left, careEvery), RetireWait)
 	}
 	if found == undecided { // a deletion now could be one that AWS's log would have forbidden
-		return bridge.PhaseRetire, r.wait(ctx, careEvery, RetireWait)
+		return model.PhaseRetire, r.wait(ctx, careEvery, RetireWait)
 	}
 	if !r.approved(old.ID) && (!r.expired(old.Token) || r.connection.Policy.Approval == ApproveAlways) {
-		return bridge.PhaseRetire, r.askFor(ctx, old)
+		return model.PhaseRetire, r.askFor(ctx, old)
 	}
 	return r.retire(ctx, job, old)
 }
@@ -76,7 +76,7 @@ func (r *run) askFor(ctx context.Context, old planned) error {
 
 // retire saves the new token once more, so that it is certainly the one that Entra
 // holds, and deletes the old one.
-func (r *run) retire(ctx context.Context, job bridge.Job, old planned) (bridge.Phase, error) {
+func (r *run) retire(ctx context.Context, job model.Job, old planned) (model.Phase, error) {
 	put, _ := r.rotation().lastPut()
 	if put.Why != putAgain || !put.done() || r.passed(put.Answered.Local) > storedFresh {
 		if put.Why == putAgain && !put.done() && r.savingFails(r.rotation().failedPuts(putAgain)) {
@@ -86,18 +86,18 @@ func (r *run) retire(ctx context.Context, job bridge.Job, old planned) (bridge.P
 			return "", err
 		}
 		if put, _ = r.rotation().lastPut(); !put.done() {
-			return bridge.PhaseRetire, nil
+			return model.PhaseRetire, nil
 		}
 	}
 	if r.rotation().Proof.Put != put.Number {
 		if stored, err := r.stored(ctx); err != nil {
 			return "", err
 		} else if !stored {
-			return bridge.PhaseSwitch, nil
+			return model.PhaseSwitch, nil
 		}
 	}
 	if r.cycleRunning(job) {
-		return bridge.PhaseRetire, r.wait(ctx, time.Minute, Settling)
+		return model.PhaseRetire, r.wait(ctx, time.Minute, Settling)
 	}
 	why := deleteRetire
 	if r.expired(old.Token) {
@@ -106,13 +106,13 @@ func (r *run) retire(ctx context.Context, job bridge.Job, old planned) (bridge.P
 	leave, err := r.mayDelete(ctx, old.ID, why)
 	switch {
 	case errors.Is(err, errGone):
-		return bridge.PhaseRetire, nil
+		return model.PhaseRetire, nil
 	case errors.Is(err, errNotYet):
-		return bridge.PhaseRetire, r.wait(ctx, time.Minute, Settling)
+		return model.PhaseRetire, r.wait(ctx, time.Minute, Settling)
 	case err != nil:
 		return "", err
 	}
-	return bridge.PhaseRetire, r.delete(ctx, leave)
+	return model.PhaseRetire, r.delete(ctx, leave)
 }
 
 // retireAfter is how long the old token stays after the proof.
@@ -131,11 +131,11 @@ func (r *run) approved(id string) bool {
 	case ApproveAlways:
 		return false
 	default:
-		return rot.Proof.atLeast(bridge.ProofAttributed) || rot.Plan.Trusted
+		return rot.Proof.atLeast(model.ProofAttributed) || rot.Plan.Trusted
 	}
 }
 
-func firstListed(old []planned, list bridge.TokenList) planned {
+func firstListed(old []planned, list model.TokenList) planned {
 	for _, p := range old {
 		if _, listed := find(list.Tokens, p.ID); listed {
 			return p
@@ -167,7 +167,7 @@ func (r *run) approvalSentence(old planned) string {
 }
 
 // approvalSentence asks a person for leave to delete.
-func approvalSentence(connection string, rot *rotation, old bridge.Token) string {
+func approvalSentence(connection string, rot *rotation, old model.Token) string {
 	strength := "a provisioning cycle passed, though nothing was provisioned in it"
 	if rot.Proof.Strong {
 		strength = "users were provisioned with what is saved now"

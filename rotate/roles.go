@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // ownChange is how far the audit's time of a change may be from our own PUT to be that PUT.
@@ -13,7 +13,7 @@ const ownChange = 2 * time.Minute
 // inUse determines which of the listed tokens Entra holds, and why we think so; "" when
 // that is not known. expired tells which tokens are certainly refused, working whether
 // Entra's own test of what it has saved passes.
-func (r *record) inUse(tokens []bridge.Token, expired func(bridge.Token) bool, working bool) (id, evidence string) {
+func (r *record) inUse(tokens []model.Token, expired func(model.Token) bool, working bool) (id, evidence string) {
 	if !working {
 		return "", "Entra's own test of the saved credentials fails"
 	}
@@ -29,7 +29,7 @@ func (r *record) inUse(tokens []bridge.Token, expired func(bridge.Token) bool, w
 
 // foreignChange returns when somebody else changed Entra's credentials since we saved
 // them last; zero when nobody was seen doing so.
-func (r *record) foreignChange(app bridge.Application) time.Time {
+func (r *record) foreignChange(app model.Application) time.Time {
 	if !app.CredentialsReadable || app.CredentialsChanged.IsZero() || len(r.SavedAt) == 0 {
 		return time.Time{}
 	}
@@ -54,28 +54,28 @@ func (r *record) savedAt(at time.Time) {
 const savesKept = 20
 
 // roles says what each listed token is for, as far as it is known without asking anybody.
-func (r *record) roles(tokens []bridge.Token, expired func(bridge.Token) bool, working bool) map[string]bridge.TokenRole {
-	roles := map[string]bridge.TokenRole{}
+func (r *record) roles(tokens []model.Token, expired func(model.Token) bool, working bool) map[string]model.TokenRole {
+	roles := map[string]model.TokenRole{}
 	current := ""
 	if r.Rotation == nil || !r.Rotation.putAttempted() {
 		before := tokens
 		if r.Rotation != nil && r.Rotation.NewToken != nil {
-			before = slices.DeleteFunc(slices.Clone(tokens), func(t bridge.Token) bool { return t.ID == r.Rotation.NewToken.ID })
+			before = slices.DeleteFunc(slices.Clone(tokens), func(t model.Token) bool { return t.ID == r.Rotation.NewToken.ID })
 		}
 		current, _ = r.inUse(before, expired, working)
-	} else if r.Rotation.Proof.Level == bridge.ProofAttributed || r.Rotation.Proof.Level == bridge.ProofExclusive {
+	} else if r.Rotation.Proof.Level == model.ProofAttributed || r.Rotation.Proof.Level == model.ProofExclusive {
 		current = r.Rotation.newID()
 	}
 	for _, token := range tokens {
 		switch {
 		case token.ID == current:
-			roles[token.ID] = bridge.RoleInUse
+			roles[token.ID] = model.RoleInUse
 		case r.Rotation != nil && token.ID == r.Rotation.newID():
-			roles[token.ID] = bridge.RoleNew
+			roles[token.ID] = model.RoleNew
 		case current != "" && r.Tokens[token.ID].ID != "":
-			roles[token.ID] = bridge.RolePrevious
+			roles[token.ID] = model.RolePrevious
 		default:
-			roles[token.ID] = bridge.RoleUnknown
+			roles[token.ID] = model.RoleUnknown
 		}
 	}
 	return roles

@@ -5,23 +5,23 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // rotation is one rotation from its trigger to its end.
 type rotation struct {
-	ID      string        `json:"id"`
-	Trigger string        `json:"trigger"`
-	Forced  bool          `json:"forced,omitempty"` // start even though it is not due
-	Issuer  bridge.Issuer `json:"issuer"`
-	Retire  string        `json:"retire,omitempty"` // a person named this token as unused
+	ID      string       `json:"id"`
+	Trigger string       `json:"trigger"`
+	Forced  bool         `json:"forced,omitempty"` // start even though it is not due
+	Issuer  model.Issuer `json:"issuer"`
+	Retire  string       `json:"retire,omitempty"` // a person named this token as unused
 
-	Phase   bridge.Phase `json:"phase"`
-	Started moment       `json:"started"`
-	Phases  []passage    `json:"phases,omitempty"`
+	Phase   model.Phase `json:"phase"`
+	Started moment      `json:"started"`
+	Phases  []passage   `json:"phases,omitempty"`
 
 	Plan     plan          `json:"plan"`
-	NewToken *bridge.Token `json:"new_token,omitempty"`
+	NewToken *model.Token  `json:"new_token,omitempty"`
 	Entry    string        `json:"entry,omitempty"`   // the vault entry that holds, or will hold, its value
 	Offered  string        `json:"offered,omitempty"` // a token that an operator made, by id
 	Exposed  bool          `json:"exposed,omitempty"` // a person may have entered the new token in Entra
@@ -47,7 +47,7 @@ type rotation struct {
 	Blocked  *block    `json:"blocked,omitempty"`
 	Failing  streak    `json:"failing,omitzero"` // what keeps it from getting on; zero: nothing
 
-	Steps []bridge.RotationStep `json:"steps,omitempty"`
+	Steps []model.RotationStep `json:"steps,omitempty"`
 }
 
 // moment is one point in time on the three clocks involved; zero: not known.
@@ -59,12 +59,12 @@ type moment struct {
 
 // passage is when a phase was entered.
 type passage struct {
-	Phase bridge.Phase `json:"phase"`
-	At    moment       `json:"at"`
+	Phase model.Phase `json:"phase"`
+	At    moment      `json:"at"`
 }
 
 // pass moves on to another phase.
-func (r *rotation) pass(to bridge.Phase, at moment) {
+func (r *rotation) pass(to model.Phase, at moment) {
 	r.Phase, r.Waiting = to, notWaiting
 	r.Phases = append(r.Phases, passage{to, at})
 }
@@ -83,9 +83,9 @@ type plan struct {
 
 // planned is a token that was there before.
 type planned struct {
-	bridge.Token
-	Role     bridge.TokenRole `json:"role"`
-	Evidence string           `json:"evidence,omitempty"`
+	model.Token
+	Role     model.TokenRole `json:"role"`
+	Evidence string          `json:"evidence,omitempty"`
 }
 
 // tests are the trials of the new token before it is switched to.
@@ -97,18 +97,18 @@ type tests struct {
 
 // proof is what speaks for the new token being the one in use.
 type proof struct {
-	Level      bridge.ProofLevel `json:"level,omitempty"`
-	Put        int               `json:"put,omitempty"` // the PUT that was found stored, by number
-	Stored     moment            `json:"stored,omitzero"`
-	Used       moment            `json:"used,omitzero"`
-	Strong     bool              `json:"strong,omitempty"` // something really was provisioned
-	Attributed moment            `json:"attributed,omitzero"`
-	How        string            `json:"how,omitempty"`    // log | circumstance
-	Probes     []moment          `json:"probes,omitempty"` // our own calls with the new value, to be found in AWS's log
-	Gone       moment            `json:"gone,omitzero"`    // every old token was missing in two lists
-	Settled    moment            `json:"settled,omitzero"` // and is refused everywhere
-	Exclusive  moment            `json:"exclusive,omitzero"`
-	Ran        time.Duration     `json:"ran,omitempty"` // how long was waited for it while the job ran
+	Level      model.ProofLevel `json:"level,omitempty"`
+	Put        int              `json:"put,omitempty"` // the PUT that was found stored, by number
+	Stored     moment           `json:"stored,omitzero"`
+	Used       moment           `json:"used,omitzero"`
+	Strong     bool             `json:"strong,omitempty"` // something really was provisioned
+	Attributed moment           `json:"attributed,omitzero"`
+	How        string           `json:"how,omitempty"`    // log | circumstance
+	Probes     []moment         `json:"probes,omitempty"` // our own calls with the new value, to be found in AWS's log
+	Gone       moment           `json:"gone,omitzero"`    // every old token was missing in two lists
+	Settled    moment           `json:"settled,omitzero"` // and is refused everywhere
+	Exclusive  moment           `json:"exclusive,omitzero"`
+	Ran        time.Duration    `json:"ran,omitempty"` // how long was waited for it while the job ran
 }
 
 // approval is a person's leave to delete one token.
@@ -120,7 +120,7 @@ type approval struct {
 // block is why a rotation stopped until a person acts.
 type block struct {
 	Reason   Blocked   `json:"reason"`
-	Sentence string    `json:"sentence"`
+	Sentence string    `json:"message"`
 	At       time.Time `json:"at"`
 }
 
@@ -150,8 +150,8 @@ func (r *rotation) old() []planned {
 	})
 }
 
-func tokensOf(list []planned) []bridge.Token {
-	tokens := make([]bridge.Token, len(list))
+func tokensOf(list []planned) []model.Token {
+	tokens := make([]model.Token, len(list))
 	for i, p := range list {
 		tokens[i] = p.Token
 	}
@@ -181,7 +181,7 @@ func (r *rotation) lastPut() (act, bool) {
 
 // check refuses what no version of this program writes.
 func (r *rotation) check() error {
-	if r.ID == "" || !slices.Contains(bridge.Phases(), r.Phase) || r.Phase == bridge.PhaseIdle || r.Phase == bridge.PhaseBlocked {
+	if r.ID == "" || !slices.Contains(model.Phases(), r.Phase) || r.Phase == model.PhaseIdle || r.Phase == model.PhaseBlocked {
 		return fmt.Errorf("rotation %q in phase %q", r.ID, r.Phase)
 	}
 	for _, list := range [][]act{r.Creates, r.Puts, r.Starts, r.Canary, r.Deletes} {
@@ -191,7 +191,7 @@ func (r *rotation) check() error {
 			}
 		}
 	}
-	if after := r.Phase != bridge.PhasePlan && r.Phase != bridge.PhaseCreate; after && r.NewToken == nil {
+	if after := r.Phase != model.PhasePlan && r.Phase != model.PhaseCreate; after && r.NewToken == nil {
 		return fmt.Errorf("phase %s without a new token", r.Phase)
 	}
 	return nil

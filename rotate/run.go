@@ -8,7 +8,7 @@ import (
 	"math"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 var (
@@ -20,7 +20,7 @@ var (
 
 // Progress hears of every step as it is taken.
 type Progress interface {
-	Step(connection string, step bridge.RotationStep)
+	Step(connection string, step model.RotationStep)
 }
 
 // run carries one rotation from wherever its record stands to its end. It is the same
@@ -36,10 +36,10 @@ type run struct {
 	wake       <-chan struct{} // somebody changed the record: look
 
 	aws, graph clock
-	unwritten  []bridge.RotationStep
-	cared      time.Time      // when takeCare last looked
-	listed     []bridge.Token // what AWS listed last
-	unheard    bridge.Reason  // why AWS's log could not be read last, as it was told
+	unwritten  []model.RotationStep
+	cared      time.Time     // when takeCare last looked
+	listed     []model.Token // what AWS listed last
+	unheard    model.Reason  // why AWS's log could not be read last, as it was told
 	doubt      doubt
 }
 
@@ -48,16 +48,16 @@ type run struct {
 // is no impasse is waited out, and the phase entered again.
 //
 //nolint:gochecknoglobals // a table, never written
-var phases = map[bridge.Phase]func(context.Context, *run) (bridge.Phase, error){
-	bridge.PhasePlan:    planPhase,
-	bridge.PhaseCreate:  createPhase,
-	bridge.PhaseTest:    testPhase,
-	bridge.PhaseSwitch:  switchPhase,
-	bridge.PhaseResume:  resumePhase,
-	bridge.PhaseVerify:  verifyPhase,
-	bridge.PhaseRetire:  retirePhase,
-	bridge.PhaseConfirm: confirmPhase,
-	bridge.PhaseUndo:    undoPhase,
+var phases = map[model.Phase]func(context.Context, *run) (model.Phase, error){
+	model.PhasePlan:    planPhase,
+	model.PhaseCreate:  createPhase,
+	model.PhaseTest:    testPhase,
+	model.PhaseSwitch:  switchPhase,
+	model.PhaseResume:  resumePhase,
+	model.PhaseVerify:  verifyPhase,
+	model.PhaseRetire:  retirePhase,
+	model.PhaseConfirm: confirmPhase,
+	model.PhaseUndo:    undoPhase,
 }
 
 // toItsEnd runs until the rotation has ended or is blocked. An error means that it has
@@ -73,7 +73,7 @@ func (r *run) toItsEnd(ctx context.Context) error {
 			err = r.putBackEnds()
 		}
 		if err == nil {
-			var following bridge.Phase
+			var following model.Phase
 			if following, err = phases[rot.Phase](ctx, r); err == nil {
 				err = r.enter(ctx, following)
 			}
@@ -97,8 +97,8 @@ func (r *run) rotation() *rotation {
 }
 
 // enter moves on to the next phase; idle means that the phase has ended the rotation.
-func (r *run) enter(ctx context.Context, following bridge.Phase) error {
-	if following == bridge.PhaseIdle || following == r.rotation().Phase {
+func (r *run) enter(ctx context.Context, following model.Phase) error {
+	if following == model.PhaseIdle || following == r.rotation().Phase {
 		return nil
 	}
 	at := r.moment()
@@ -106,7 +106,7 @@ func (r *run) enter(ctx context.Context, following bridge.Phase) error {
 }
 
 // end closes the rotation.
-func (r *run) end(ctx context.Context, ending bridge.Ending, reason string, edit func(*record)) (bridge.Phase, error) {
+func (r *run) end(ctx context.Context, ending model.Outcome, reason string, edit func(*record)) (model.Phase, error) {
 	if reason == "" {
 		r.say("ended: %s", ending)
 	} else {
@@ -119,12 +119,12 @@ func (r *run) end(ctx context.Context, ending bridge.Ending, reason string, edit
 		}
 		rec.close(ending, reason, at)
 	})
-	return bridge.PhaseIdle, err
+	return model.PhaseIdle, err
 }
 
 // say tells the person who follows; it is journalled with the next entry.
 func (r *run) say(format string, args ...any) {
-	step := bridge.RotationStep{At: time.Now().UTC(), Text: fmt.Sprintf(format, args...)}
+	step := model.RotationStep{At: time.Now().UTC(), Text: fmt.Sprintf(format, args...)}
 	if rot := r.rotation(); rot != nil {
 		step.Phase = rot.Phase
 	}
@@ -180,7 +180,7 @@ func (r *run) writeIf(ctx context.Context, edit func(*record) error) error {
 
 // lasting tells whether an error of the journal will not pass by waiting.
 func lasting(err error) bool {
-	return errors.Is(err, errLeaseLost) || errors.Is(err, errUnreadable) || errors.Is(err, errRestored) || errors.Is(err, bridge.ErrUnsafe)
+	return errors.Is(err, errLeaseLost) || errors.Is(err, errUnreadable) || errors.Is(err, errRestored) || errors.Is(err, model.ErrUnsafe)
 }
 
 // recordTimeout is how long a stop waits for the outcome of an act to be journalled.
@@ -218,7 +218,7 @@ func (r *record) mayAct() error {
 		return errHeld
 	case r.Restored != "":
 		return surely(StateRestored, "%s", r.Restored)
-	case rot.Abort != "" && !rot.outOfHand() && !rot.creating() && rot.Phase != bridge.PhaseUndo:
+	case rot.Abort != "" && !rot.outOfHand() && !rot.creating() && rot.Phase != model.PhaseUndo:
 		return fmt.Errorf("%w: %s", errGivenUp, rot.Abort)
 	default:
 		return nil

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // StartOptions are how a person starts a rotation.
@@ -17,7 +17,7 @@ type StartOptions struct {
 	Retire string // a token that the person names as unused, so that it may be deleted
 	// TokenID and Value are a token that the person made at AWS (issuer operator).
 	TokenID string
-	Value   bridge.Secret
+	Value   model.Secret
 }
 
 // ErrOpen says that a rotation of the connection is open already; Carry goes on with it.
@@ -68,9 +68,9 @@ func (e *Engine) Start(ctx context.Context, connection string, options StartOpti
 // allowed says what in the config forbids such a start.
 func (o StartOptions) allowed(policy Policy) error {
 	switch {
-	case policy.Mode != bridge.RotationEnabled:
-		return fmt.Errorf("rotation.mode is %s: set it to enabled, or ask for --dry-run", cmp.Or(policy.Mode, bridge.RotationDisabled))
-	case policy.Issuer == bridge.IssuerOperator && o.TokenID == "":
+	case policy.Mode != model.RotationEnabled:
+		return fmt.Errorf("rotation.mode is %s: set it to enabled, or ask for --dry-run", cmp.Or(policy.Mode, model.RotationDisabled))
+	case policy.Issuer == model.IssuerOperator && o.TokenID == "":
 		return errors.New("rotation.issuer is operator: create a token at AWS and give it with --token-stdin --token-id")
 	default:
 		return nil
@@ -91,7 +91,7 @@ func (e *Engine) mayStart(ctx context.Context, c Connection, rec *record, option
 	case err != nil && !cooling:
 		return err
 	}
-	if tokens := snapshot.Tokens; options.TokenID != "" && tokens != nil && tokens.Origin == bridge.OriginDeclared {
+	if tokens := snapshot.Tokens; options.TokenID != "" && tokens != nil && tokens.Origin == model.OriginDeclared {
 		_, err := offered(*tokens, options.TokenID)
 		return err
 	}
@@ -116,7 +116,7 @@ func (e *Engine) keepOffered(ctx context.Context, c Connection, s safe, options 
 	if err != nil {
 		return err
 	}
-	probe, err := read(ctx, func(ctx context.Context) (bridge.Probe, error) { return c.Clouds.SCIM.ProbeToken(ctx, before) })
+	probe, err := read(ctx, func(ctx context.Context) (model.Probe, error) { return c.Clouds.SCIM.ProbeToken(ctx, before) })
 	switch {
 	case err != nil:
 		return fmt.Errorf("the vault holds another value of token %s, and AWS cannot be asked which is right: %w", options.TokenID, err)
@@ -132,19 +132,19 @@ func (e *Engine) keepOffered(ctx context.Context, c Connection, s safe, options 
 
 // Carry takes the open rotation of a connection to its end, and reports each step. It
 // returns what became of it, also when ctx ends before it does.
-func (e *Engine) Carry(ctx context.Context, connection string, progress Progress) (bridge.RotationRecord, error) {
+func (e *Engine) Carry(ctx context.Context, connection string, progress Progress) (model.RotationRecord, error) {
 	b, err := e.find(ctx, connection)
 	if err != nil {
-		return bridge.RotationRecord{}, err
+		return model.RotationRecord{}, err
 	}
 	rec := b.last()
 	if rec.Rotation == nil {
-		return bridge.RotationRecord{}, fmt.Errorf("connection %s: no rotation is open", connection)
+		return model.RotationRecord{}, fmt.Errorf("connection %s: no rotation is open", connection)
 	}
 	id := rec.Rotation.ID
 	c, found, _ := e.connectionOf(rec)
 	if !found {
-		return bridge.RotationRecord{}, fmt.Errorf("no connection %q is configured", connection)
+		return model.RotationRecord{}, fmt.Errorf("no connection %q is configured", connection)
 	}
 	err = e.carry(ctx, b, c, progress)
 	for _, shown := range e.Records() {
@@ -152,5 +152,5 @@ func (e *Engine) Carry(ctx context.Context, connection string, progress Progress
 			return shown, err
 		}
 	}
-	return bridge.RotationRecord{}, err
+	return model.RotationRecord{}, err
 }

@@ -3,18 +3,18 @@ package rotate
 import (
 	"context"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
-// Journal keeps one record per binding, under the binding's key (bridge.Binding.Key).
+// Journal keeps one record per binding, under the binding's key (model.Binding.Key).
 // What the bytes mean is rotate's business, that they are kept is the journal's.
 type Journal interface {
 	// Load returns the record and its revision; a record that is not there is nil
-	// bytes with revision "" and no error. bridge.ErrUnreadable: the bytes cannot be
-	// had although there are some. bridge.ErrUnsafe: the place cannot be trusted.
+	// bytes with revision "" and no error. model.ErrUnreadable: the bytes cannot be
+	// had although there are some. model.ErrUnsafe: the place cannot be trusted.
 	Load(ctx context.Context, key string) (content []byte, revision string, err error)
 	// Save replaces the record if it still has this revision ("": is not there), and
-	// returns only when the new bytes would survive a power cut. bridge.ErrConflict:
+	// returns only when the new bytes would survive a power cut. model.ErrConflict:
 	// it has another one, nothing was written. Any other error leaves it open whether
 	// the bytes were written; they never are in part.
 	Save(ctx context.Context, key string, content []byte, revision string) (newRevision string, err error)
@@ -37,11 +37,11 @@ type Vault interface {
 	// Reserve claims a key and makes sure that an entry can be written there: that
 	// the place is writable and has room. Reserving again is no error.
 	Reserve(ctx context.Context, key string) error
-	// Write fills a reserved key, durably. bridge.ErrExists: it is filled already.
-	Write(ctx context.Context, key string, entry bridge.Secret) error
+	// Write fills a reserved key, durably. model.ErrExists: it is filled already.
+	Write(ctx context.Context, key string, entry model.Secret) error
 	// Read returns the entry; a zero Secret and no error if the key is not there or
-	// reserved only. bridge.ErrUnreadable: it is there, but corrupt or not ours to decrypt.
-	Read(ctx context.Context, key string) (bridge.Secret, error)
+	// reserved only. model.ErrUnreadable: it is there, but corrupt or not ours to decrypt.
+	Read(ctx context.Context, key string) (model.Secret, error)
 	// List returns the keys of a binding, reserved ones included, in any order.
 	List(ctx context.Context, bindingKey string) ([]string, error)
 	// Destroy removes an entry or a reservation for good. A missing key is no error.

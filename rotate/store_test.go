@@ -11,7 +11,7 @@ import (
 	"strings"
 	"sync"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // memory is a journal and a vault that survive the death of the engines that use them.
@@ -61,7 +61,7 @@ func (m *memory) putBack(n int) {
 }
 
 // putBackTo restores the state as it was when this record last stood in the phase.
-func (m *memory) putBackTo(key string, phase bridge.Phase) {
+func (m *memory) putBackTo(key string, phase model.Phase) {
 	m.mu.Lock()
 	last := -1
 	for n := range m.past {
@@ -87,7 +87,7 @@ func (m *memory) save(key string, content []byte, revision string) (string, erro
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.records[key].revision != revision {
-		return "", fmt.Errorf("saving %s: %w", key, bridge.ErrConflict)
+		return "", fmt.Errorf("saving %s: %w", key, model.ErrConflict)
 	}
 	m.revision++
 	r := stored{bytes.Clone(content), strconv.Itoa(m.revision)}
@@ -110,11 +110,11 @@ func (m *memory) reserve(key string) {
 	}
 }
 
-func (m *memory) write(key string, entry bridge.Secret, torn bool) error {
+func (m *memory) write(key string, entry model.Secret, torn bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.entries[key].filled {
-		return fmt.Errorf("writing %s: %w", key, bridge.ErrExists)
+		return fmt.Errorf("writing %s: %w", key, model.ErrExists)
 	}
 	content := entry.Reveal()
 	if torn {
@@ -125,17 +125,17 @@ func (m *memory) write(key string, entry bridge.Secret, torn bool) error {
 	return nil
 }
 
-func (m *memory) read(key string) (bridge.Secret, error) {
+func (m *memory) read(key string) (model.Secret, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.entries[key]
 	if e.torn {
-		return bridge.Secret{}, fmt.Errorf("reading %s: %w", key, bridge.ErrUnreadable)
+		return model.Secret{}, fmt.Errorf("reading %s: %w", key, model.ErrUnreadable)
 	}
 	if !e.filled {
-		return bridge.Secret{}, nil
+		return model.Secret{}, nil
 	}
-	return bridge.NewSecret(e.content), nil
+	return model.NewSecret(e.content), nil
 }
 
 func (m *memory) list(binding string) []string {
@@ -165,7 +165,7 @@ func (m *memory) values() []string {
 	var list []string
 	for key, e := range m.entries {
 		binding, _, _ := strings.Cut(key, "/")
-		if _, value, err := decodeEntry(bridge.NewSecret(e.content), binding); err == nil && e.filled && !e.torn {
+		if _, value, err := decodeEntry(model.NewSecret(e.content), binding); err == nil && e.filled && !e.torn {
 			list = append(list, value.Reveal())
 		}
 	}
@@ -222,7 +222,7 @@ func (s *session) Reserve(ctx context.Context, key string) error {
 }
 
 // Write implements Vault.
-func (s *session) Write(ctx context.Context, key string, entry bridge.Secret) error {
+func (s *session) Write(ctx context.Context, key string, entry model.Secret) error {
 	return s.access(ctx, "vault.write", func(f fault) error {
 		return s.lab.memory.write(key, entry, f == tornWrite)
 	})
@@ -242,7 +242,7 @@ func (l *lab) isSealed() bool {
 }
 
 // Read implements Vault.
-func (s *session) Read(ctx context.Context, key string) (entry bridge.Secret, err error) {
+func (s *session) Read(ctx context.Context, key string) (entry model.Secret, err error) {
 	err = s.quietly(func() error {
 		if s.lab.isSealed() {
 			return errors.New("permission denied")

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // must plays a scenario that has to end like this, with no invariant violated.
@@ -51,7 +51,7 @@ func told(phrases ...string) func(*testing.T, outcome) {
 // noGap demands that provisioning was never interrupted, by whomever.
 func noGap(t *testing.T, o outcome) {
 	t.Helper()
-	for _, gap := range o.lab.world.Gaps() {
+	for _, gap := range o.lab.world.Outages() {
 		t.Errorf("provisioning was interrupted: %s", gap)
 	}
 }
@@ -59,7 +59,7 @@ func noGap(t *testing.T, o outcome) {
 // noStepTwice demands that the record tells each step of the story once.
 func noStepTwice(t *testing.T, o outcome) {
 	t.Helper()
-	seen := map[bridge.RotationStep]bool{}
+	seen := map[model.RotationStep]bool{}
 	for _, step := range o.last.Steps {
 		if seen[step] {
 			t.Errorf("the step stands twice in the record: %s %s", step.Phase, step.Text)
@@ -73,10 +73,10 @@ func TestARotationFromAlertToProof(t *testing.T) {
 		"alert: started", "created token", "works at AWS, and from Entra", "saved in", "stored", "used", "attributed",
 		"(again): done", "deleted token", "the old token is refused by now", "exclusive", "ended: done",
 	), func(t *testing.T, o outcome) {
-		if o.status.Phase != bridge.PhaseIdle || o.status.LastSuccess.IsZero() || o.status.TokensCreated != 1 || o.status.Endings[bridge.EndingDone] != 1 {
+		if o.status.Phase != model.PhaseIdle || o.status.LastSuccess.IsZero() || o.status.TokensCreated != 1 || o.status.Outcomes[model.OutcomeDone] != 1 {
 			t.Errorf("status %+v", o.status)
 		}
-		if id, ok := o.status.InUse(); !ok || id != o.last.NewTokenID || o.last.OldTokenID != o.lab.at.TokenIDs[0] || o.last.Proof != bridge.ProofExclusive {
+		if id, ok := o.status.InUse(); !ok || id != o.last.NewTokenID || o.last.OldTokenID != o.lab.at.TokenIDs[0] || o.last.Proof != model.ProofExclusive {
 			t.Errorf("in use %q, record %+v", id, o.last)
 		}
 		if got := o.lab.memory.values(); len(got) != 1 || got[0] != o.lab.world.TokenValue(o.last.NewTokenID) {
@@ -90,7 +90,7 @@ func TestARotationFromAlertToProof(t *testing.T) {
 func TestListsLagBehindTheDeletion(t *testing.T) {
 	s := usual()
 	s.hands = map[string]func(*lab){"aws.delete#1": func(l *lab) {
-		l.person(func(w *world.World) error { return w.SetQuirk("list_lag", "10m") })
+		l.person(func(w *clouds.Model) error { return w.SetQuirk("list_lag", "10m") })
 	}}
 	once := func(t *testing.T, o outcome) {
 		if n := o.lab.counts["aws.delete"]; n != 1 {
@@ -100,20 +100,20 @@ func TestListsLagBehindTheDeletion(t *testing.T) {
 	t.Run("all is well", func(t *testing.T) { must(t, s, "done", noGap, once) })
 	t.Run("the save was dropped", func(t *testing.T) {
 		s := s
-		s.quirks.CloudTrail = world.TrailAbsent
+		s.quirks.CloudTrail = clouds.TrailAbsent
 		_ = s.quirks.Set("deleted_lag", "0s")
 		s.policy.Approval = ApproveNever
 		s.prepare = func(l *lab) {
 			l.dropped = true
-			_ = l.world.SetQuirk("put_secrets", world.PutKeepsToken)
+			_ = l.world.SetQuirk("put_secrets", clouds.PutKeepsToken)
 		}
 		hand := s.hands["aws.delete#1"]
 		s.hands = map[string]func(*lab){"aws.delete#1": func(l *lab) {
 			hand(l)
-			l.person(func(w *world.World) error { return w.SetQuirk("put_secrets", world.PutMerges) })
+			l.person(func(w *clouds.Model) error { return w.SetQuirk("put_secrets", clouds.PutMerges) })
 		}}
 		must(t, s, "done", once, told("without the old token Entra's own test fails: rescue", "(rescue): done", "exclusive"), func(t *testing.T, o outcome) {
-			for _, gap := range o.lab.world.Gaps() {
+			for _, gap := range o.lab.world.Outages() {
 				if seconds := gap.Seconds(gap.Ended); seconds > 60 {
 					t.Errorf("a gap of %v s", seconds)
 				}
@@ -161,34 +161,34 @@ func TestADeletedTokenThatAWSStillAccepts(t *testing.T) {
 func TestTheSaveIsSilentlyDropped(t *testing.T) {
 	t.Run("AWS's log tells", func(t *testing.T) {
 		s := usual()
-		s.quirks = quirk("put_secrets", world.PutKeepsToken)
+		s.quirks = quirk("put_secrets", clouds.PutKeepsToken)
 		must(t, s, "blocked proof_contradicted", noGap, told("AWS's log shows Entra using another token; saving the new token once more"))
 	})
 	t.Run("once only, and nothing tells", func(t *testing.T) {
 		s := usual()
-		s.quirks.CloudTrail = world.TrailAbsent
+		s.quirks.CloudTrail = clouds.TrailAbsent
 		s.policy.Approval = ApproveNever
-		s.prepare = func(l *lab) { _ = l.world.SetQuirk("put_secrets", world.PutKeepsToken) }
+		s.prepare = func(l *lab) { _ = l.world.SetQuirk("put_secrets", clouds.PutKeepsToken) }
 		s.hands = map[string]func(*lab){"graph.put#2": func(l *lab) {
-			l.person(func(w *world.World) error { return w.SetQuirk("put_secrets", world.PutMerges) })
+			l.person(func(w *clouds.Model) error { return w.SetQuirk("put_secrets", clouds.PutMerges) })
 		}}
 		must(t, s, "done", noGap, told("used", "(again): done", "deleted token"))
 	})
 	t.Run("every time but for the rescue", func(t *testing.T) {
 		s := usual()
-		s.quirks.CloudTrail = world.TrailAbsent
+		s.quirks.CloudTrail = clouds.TrailAbsent
 		s.policy.Approval = ApproveNever
 		s.prepare = func(l *lab) {
 			l.dropped = true
-			_ = l.world.SetQuirk("put_secrets", world.PutKeepsToken)
+			_ = l.world.SetQuirk("put_secrets", clouds.PutKeepsToken)
 		}
 		s.hands = map[string]func(*lab){"graph.put#3": func(l *lab) {
-			l.person(func(w *world.World) error { return w.SetQuirk("put_secrets", world.PutMerges) })
+			l.person(func(w *clouds.Model) error { return w.SetQuirk("put_secrets", clouds.PutMerges) })
 		}}
 		must(t, s, "done", told("which was saved in", "without the old token Entra's own test fails: rescue", "(rescue): done", "exclusive"),
 			func(t *testing.T, o outcome) {
 				var seconds float64
-				for _, gap := range o.lab.world.Gaps() {
+				for _, gap := range o.lab.world.Outages() {
 					seconds += gap.Seconds(time.Now())
 				}
 				if seconds > 60 {
@@ -201,24 +201,24 @@ func TestTheSaveIsSilentlyDropped(t *testing.T) {
 func TestAPersonMadeAndSavedAnotherTokenMeanwhile(t *testing.T) {
 	t.Run("before ours is created", func(t *testing.T) {
 		s := usual()
-		s.hands = map[string]func(*lab){"aws.list#7": func(l *lab) { l.saveByHand(world.ActorPerson, l.createByHand()) }}
+		s.hands = map[string]func(*lab){"aws.list#7": func(l *lab) { l.saveByHand(clouds.ActorOperator, l.createByHand()) }}
 		must(t, s, "blocked foreign_token", noGap)
 	})
 	t.Run("after ours was saved, in place of the old one", func(t *testing.T) {
 		s := usual()
 		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
-			l.person(func(w *world.World) error {
-				return w.DeleteBearerToken(world.By(world.ActorPerson), l.at.IdentityStoreID, l.at.ProvisioningTenantID, l.at.TokenIDs[0])
+			l.person(func(w *clouds.Model) error {
+				return w.DeleteBearerToken(clouds.CallerFor(clouds.ActorOperator), l.at.IdentityStoreID, l.at.ProvisioningTenantID, l.at.TokenIDs[0])
 			})
-			l.saveByHand(world.ActorPerson, l.createByHand())
+			l.saveByHand(clouds.ActorOperator, l.createByHand())
 		}}
-		s.prepare = func(l *lab) { l.deny(world.ReadDirectoryAudits) }
+		s.prepare = func(l *lab) { l.deny(clouds.ReadDirectoryAudits) }
 		must(t, s, "blocked foreign_token", noGap)
 	})
 }
 
 func TestTerraformWritesTheOldTokenBack(t *testing.T) {
-	overwrite := func(l *lab) { l.saveByHand(world.ActorTerraform, l.at.TokenIDs[0]) }
+	overwrite := func(l *lab) { l.saveByHand(clouds.ActorTerraform, l.at.TokenIDs[0]) }
 	t.Run("the audit tells", func(t *testing.T) {
 		s := usual()
 		s.hands = map[string]func(*lab){"graph.log#1": overwrite}
@@ -226,15 +226,15 @@ func TestTerraformWritesTheOldTokenBack(t *testing.T) {
 	})
 	t.Run("AWS's log tells", func(t *testing.T) {
 		s := usual()
-		s.prepare = func(l *lab) { l.deny(world.ReadDirectoryAudits) }
+		s.prepare = func(l *lab) { l.deny(clouds.ReadDirectoryAudits) }
 		s.hands = map[string]func(*lab){"graph.log#1": overwrite}
 		must(t, s, "done", noGap, told("terraform", "saving the new token once more", "attributed"))
 	})
 	t.Run("nothing tells, and nobody is asked", func(t *testing.T) {
 		s := usual()
-		s.quirks.CloudTrail = world.TrailAbsent
+		s.quirks.CloudTrail = clouds.TrailAbsent
 		s.policy.Approval = ApproveNever
-		s.prepare = func(l *lab) { l.deny(world.ReadDirectoryAudits) }
+		s.prepare = func(l *lab) { l.deny(clouds.ReadDirectoryAudits) }
 		s.hands = map[string]func(*lab){"graph.log#1": overwrite}
 		must(t, s, "done", noGap, told("terraform", "(again): done", "deleted token"))
 	})
@@ -242,7 +242,7 @@ func TestTerraformWritesTheOldTokenBack(t *testing.T) {
 
 func TestOneUserFailsInEveryCycle(t *testing.T) {
 	s := usual()
-	s.quirks = quirk("failing_user", world.OneUserFails)
+	s.quirks = quirk("failing_user", clouds.OneUserFails)
 	must(t, s, "done", noGap, told("entry_level_errors: used"))
 }
 
@@ -250,7 +250,7 @@ func TestOneUserFailsInEveryCycle(t *testing.T) {
 
 func TestAnExpiredTokenMakesRoom(t *testing.T) {
 	s := usual()
-	s.spec = world.Expiring("corp")
+	s.spec = clouds.Expiring("corp")
 	must(t, s, "done", noGap, told("(expired)", "created token", "ended: done"))
 	s.policy.DeleteExpiredToken = false
 	must(t, s, "blocked two_tokens", noGap)
@@ -258,23 +258,23 @@ func TestAnExpiredTokenMakesRoom(t *testing.T) {
 
 func TestRepairOutOfQuarantine(t *testing.T) {
 	s := usual()
-	s.spec = world.Quarantined("corp")
+	s.spec = clouds.Quarantined("corp")
 	must(t, s, "done", told("Entra's own test of the saved credentials fails; looking again", "created token", "saved in", "started the job", "attributed", "(expired)", "ended: done"))
 	t.Run("though the inline test tests what is saved", func(t *testing.T) {
 		s := s
-		s.quirks.InlineTest = world.InlineIgnored
+		s.quirks.InlineTest = clouds.InlineIgnored
 		must(t, s, "done")
 	})
 	t.Run("by itself, soon", func(t *testing.T) {
 		s.prepare = func(l *lab) { // the next automatic attempt is near
-			l.person(func(w *world.World) error {
+			l.person(func(w *clouds.Model) error {
 				job, err := w.Job(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
 				time.Sleep(job.Quarantine.NextAttempt.Sub(w.EntraNow()) - 50*time.Minute)
 				return err
 			})
 		}
 		must(t, s, "done", func(t *testing.T, o outcome) {
-			for start := range world.RecordsOf[world.Start](o.lab.world) {
+			for start := range clouds.EntriesOf[clouds.Start](o.lab.world) {
 				t.Errorf("it did not wait for the automatic attempt: %s", start)
 			}
 		})
@@ -284,7 +284,7 @@ func TestRepairOutOfQuarantine(t *testing.T) {
 func TestRepairWithTheTokenThatTheVaultHas(t *testing.T) {
 	s := short()
 	s.quiet = false
-	s.spec = world.Healthy("corp")
+	s.spec = clouds.Healthy("corp")
 	s.prepare = func(l *lab) { rememberOld(l); l.saveGarbage() }
 	s.begin = func(l *lab, ses *session) {
 		time.Sleep(2 * time.Hour) // until the next cycle fails
@@ -299,7 +299,7 @@ func TestRepairWithTheTokenThatTheVaultHas(t *testing.T) {
 
 func TestAnOperatorsToken(t *testing.T) {
 	s := usual()
-	s.policy.Issuer = bridge.IssuerOperator
+	s.policy.Issuer = model.IssuerOperator
 	s.begin = offer("")
 	must(t, s, "done", noGap, told("created token", "a person starts a rotation", "works at AWS", "deleted token", "ended: done"), func(t *testing.T, o outcome) {
 		if o.status.TokensCreated != 0 {
@@ -329,23 +329,23 @@ func TestWaitsThatNeedNobody(t *testing.T) {
 		}
 	}
 	s := usual()
-	s.quirks.CloudTrail = world.TrailAbsent
+	s.quirks.CloudTrail = clouds.TrailAbsent
 	s.hands = map[string]func(*lab){
 		"graph.put#1": byHand(pauseJob),
 		"graph.job#8": func(l *lab) {
-			l.world.Schedule(time.Now().Add(3*time.Hour), "start", func(w *world.World) { go byHand(startJob)(l) })
+			l.world.Schedule(time.Now().Add(3*time.Hour), "start", func(w *clouds.Model) { go byHand(startJob)(l) })
 		},
 	}
 	look(&s)
 	must(t, s, "done", noGap)
 	s = usual()
-	s.spec = world.Quarantined("corp")
-	s.quirks.Recovery = world.NeedsStart
+	s.spec = clouds.Quarantined("corp")
+	s.quirks.Recovery = clouds.NeedsStart
 	look(&s)
 	s.every = func(l *lab, name string) {
 		if name == "graph.start" { // whose effect is a cycle that fails for a while: the engine must retry by itself
-			l.onlyFrom(world.ExporterAddress)
-			l.world.Schedule(time.Now().Add(20*time.Minute), "open again", func(w *world.World) { go l.onlyFrom(world.EntraAddress) })
+			l.onlyFrom(clouds.ExporterAddress)
+			l.world.Schedule(time.Now().Add(20*time.Minute), "open again", func(w *clouds.Model) { go l.onlyFrom(clouds.EntraAddress) })
 		}
 	}
 	play(t, s, func(*testing.T, outcome) {})
@@ -387,25 +387,25 @@ func (l *lab) fail(name string, during time.Duration) {
 
 // Each phase × {refused, answer lost, killed}.
 func TestEachPhaseSurvives(t *testing.T) {
-	quarantined := func(s *scenario) { s.spec = world.Quarantined("corp") }
+	quarantined := func(s *scenario) { s.spec = clouds.Quarantined("corp") }
 	rejected := func(s *scenario) { s.quirks.NewLag = 3 * time.Hour }
 	tests := []struct {
-		phase  bridge.Phase
+		phase  model.Phase
 		call   string
 		change func(*scenario)
 		want   map[fault]string // default: done
 	}{
-		{bridge.PhasePlan, "aws.list#2", nil, nil},
-		{bridge.PhasePlan, "vault.reserve#1", nil, nil},
-		{bridge.PhaseCreate, "aws.create#1", nil, map[fault]string{none: "aborted"}},
-		{bridge.PhaseTest, "graph.inline#3", nil, nil},
-		{bridge.PhaseSwitch, "graph.put#1", nil, nil},
-		{bridge.PhaseResume, "graph.start#1", quarantined, nil},
-		{bridge.PhaseVerify, "graph.log#1", nil, nil},
-		{bridge.PhaseRetire, "aws.delete#1", nil, nil},
-		{bridge.PhaseConfirm, "graph.test#14", nil, nil},
-		{bridge.PhaseConfirm, "vault.destroy#5", func(s *scenario) { s.prepare = rememberOld }, nil},
-		{bridge.PhaseUndo, "aws.delete#1", rejected, map[fault]string{none: "aborted"}},
+		{model.PhasePlan, "aws.list#2", nil, nil},
+		{model.PhasePlan, "vault.reserve#1", nil, nil},
+		{model.PhaseCreate, "aws.create#1", nil, map[fault]string{none: "aborted"}},
+		{model.PhaseTest, "graph.inline#3", nil, nil},
+		{model.PhaseSwitch, "graph.put#1", nil, nil},
+		{model.PhaseResume, "graph.start#1", quarantined, nil},
+		{model.PhaseVerify, "graph.log#1", nil, nil},
+		{model.PhaseRetire, "aws.delete#1", nil, nil},
+		{model.PhaseConfirm, "graph.test#14", nil, nil},
+		{model.PhaseConfirm, "vault.destroy#5", func(s *scenario) { s.prepare = rememberOld }, nil},
+		{model.PhaseUndo, "aws.delete#1", rejected, map[fault]string{none: "aborted"}},
 	}
 	for _, test := range tests {
 		for _, f := range []fault{refused, answerLost, killedBefore, killedAfter} {

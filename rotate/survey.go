@@ -8,21 +8,21 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // findings are what the plan rests on. Reading them changes nothing in either cloud.
 type findings struct {
-	list     bridge.TokenList // twice the same
-	job      bridge.Job
-	app      bridge.Application
+	list     model.TokenList // twice the same
+	job      model.Job
+	app      model.Application
 	keys     []string // of Entra's provisioning credentials
-	saved    bridge.Verdict
+	saved    model.TestResult
 	control  bool // an inline test with garbage fails, so inline tests tell something
 	inUse    string
 	evidence string
-	judged   bridge.Token // whose dates decide
-	dueAt    time.Time    // zero: unknown
+	judged   model.Token // whose dates decide
+	dueAt    time.Time   // zero: unknown
 }
 
 // survey reads everything a rotation depends on.
@@ -49,11 +49,11 @@ func (r *run) survey(ctx context.Context) (*findings, error) {
 	if f.saved, err = r.saved(ctx); err != nil {
 		return nil, err
 	}
-	garbage, err := r.verdict(ctx, r.inline(current, bridge.NewSecret("control-"+rand.Text())))
+	garbage, err := r.verdict(ctx, r.inline(current, model.NewSecret("control-"+rand.Text())))
 	if err != nil {
 		return nil, err
 	}
-	f.control = garbage == bridge.VerdictBad
+	f.control = garbage == model.TestFailed
 	if hidesAddress(current) && !f.control && r.connection.TenantURL == "" {
 		return nil, blocked(UnknownSecretKeys, "Entra hides its Tenant URL, and its inline test passes with anything, so no other one can be tried; set tenant_url")
 	}
@@ -63,9 +63,9 @@ func (r *run) survey(ctx context.Context) (*findings, error) {
 	if err := r.checkClock(); err != nil {
 		return nil, err
 	}
-	before := slices.DeleteFunc(slices.Clone(f.list.Tokens), func(t bridge.Token) bool { return t.ID == r.rotation().Offered })
-	f.inUse, f.evidence = r.book.last().inUse(before, r.expired, f.saved == bridge.VerdictGood)
-	if token, ok := (bridge.TokenList{Tokens: before}).Active(f.inUse, r.aws.now()); ok {
+	before := slices.DeleteFunc(slices.Clone(f.list.Tokens), func(t model.Token) bool { return t.ID == r.rotation().Offered })
+	f.inUse, f.evidence = r.book.last().inUse(before, r.expired, f.saved == model.TestPassed)
+	if token, ok := (model.TokenList{Tokens: before}).Active(f.inUse, r.aws.now()); ok {
 		f.judged, f.dueAt = token, r.connection.Policy.dueAt(token)
 	} else if token, ok := find(before, f.inUse); ok {
 		f.judged, f.dueAt = token, r.connection.Policy.dueAt(token)
@@ -75,7 +75,7 @@ func (r *run) survey(ctx context.Context) (*findings, error) {
 
 // checkApplication refuses an application that provisions another identity store, and
 // one for which our own sign-in will not live long enough to finish.
-func (r *run) checkApplication(app bridge.Application) error {
+func (r *run) checkApplication(app model.Application) error {
 	store := r.book.last().Binding.IdentityStoreID
 	for _, id := range app.EntityIDs {
 		if end := id[strings.LastIndexByte(id, '/')+1:]; strings.HasPrefix(end, "d-") && end != store {
@@ -94,7 +94,7 @@ func (r *run) checkApplication(app bridge.Application) error {
 // why tells why a rotation is due by the findings; "" if it is not.
 func (f *findings) why(now time.Time) string {
 	switch {
-	case f.saved == bridge.VerdictBad:
+	case f.saved == model.TestFailed:
 		return "repair: Entra's own test of the saved credentials fails"
 	case f.job.Quarantine != nil && f.job.Quarantine.Credentials():
 		return "repair: the provisioning job is in quarantine for its credentials"
@@ -108,7 +108,7 @@ func (f *findings) why(now time.Time) string {
 // lines tell a person what was found.
 func (f *findings) lines() []string {
 	place := "at AWS"
-	if f.list.Origin == bridge.OriginDeclared {
+	if f.list.Origin == model.OriginDeclared {
 		place = "declared in the config"
 	}
 	lines := []string{

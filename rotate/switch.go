@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Why a PUT is made.
@@ -28,11 +28,11 @@ const (
 
 // switchPhase saves the new token to Entra and waits until Entra's own test of what it
 // has saved is good.
-func switchPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+func switchPhase(ctx context.Context, r *run) (model.Phase, error) {
 	rot := r.rotation()
 	last, tried := rot.lastPut()
 	if tried && rot.Want == "" && rot.Proof.Put == last.Number {
-		return bridge.PhaseResume, nil
+		return model.PhaseResume, nil
 	}
 	if !tried || rot.Want != "" || last.Why == putAgain || !last.done() || last.Bad {
 		if err := r.maySaveAgain(ctx); err != nil {
@@ -52,10 +52,10 @@ func switchPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	}
 	stored, err := r.stored(ctx)
 	if !stored || err != nil {
-		return bridge.PhaseSwitch, err
+		return model.PhaseSwitch, err
 	}
 	r.say("Entra's own test of the saved credentials is good: stored")
-	return bridge.PhaseResume, nil
+	return model.PhaseResume, nil
 }
 
 // maySaveAgain ends the attempts when they do not help: with the old value back in
@@ -130,9 +130,9 @@ func (r *run) putBackEnds() error {
 // code; what is known of it is in docs/rotation.md.
 func refusal(put act) Blocked {
 	switch put.Reason {
-	case bridge.ReasonPermission, bridge.ReasonLicence:
+	case model.ReasonPermission, model.ReasonLicence:
 		return Permission
-	case bridge.ReasonAuth:
+	case model.ReasonAuth:
 		return OwnCredentialExpiring
 	default:
 		if strings.Contains(strings.ToLower(put.Error), "limit") {
@@ -161,7 +161,7 @@ func (r *run) putOldBack(ctx context.Context) (string, error) {
 				return "", err
 			}
 			if last, _ := r.rotation().lastPut(); !last.done() {
-				return "", &bridge.Error{Reason: bridge.ReasonOther, Op: "putting token " + old.ID + " back", Detail: last.Error}
+				return "", &model.Error{Reason: model.ReasonOther, Op: "putting token " + old.ID + " back", Detail: last.Error}
 			}
 			return "token " + old.ID + " was put back", nil
 		}
@@ -171,7 +171,7 @@ func (r *run) putOldBack(ctx context.Context) (string, error) {
 
 // worthSaving makes sure that no dead token is ever saved. AWS's word is enough; if AWS
 // does not talk to us, Entra's.
-func (r *run) worthSaving(ctx context.Context, tokenID string, value bridge.Secret) error {
+func (r *run) worthSaving(ctx context.Context, tokenID string, value model.Secret) error {
 	verdict, detail := r.probe(ctx, value)
 	if verdict == noVerdict || verdict == silent {
 		var err error
@@ -196,7 +196,7 @@ func (r *run) put(ctx context.Context, tokenID, why string) error {
 		return err
 	}
 	if value.IsZero() {
-		return blocked(VaultValueLost, "the value of token %s is not in the vault", tokenID)
+		return blocked(TokenValueLost, "the value of token %s is not in the vault", tokenID)
 	}
 	if err := r.checkBinding(ctx); err != nil {
 		return err
@@ -217,8 +217,8 @@ func (r *run) put(ctx context.Context, tokenID, why string) error {
 			rec.savedAt(r.graphMoment())
 		},
 		call: func(ctx context.Context) error { return r.connection.Clouds.Provisioning.SaveCredentials(ctx, payload) },
-		settle: func(rec *record, outcome bridge.Outcome) {
-			if outcome == bridge.OutcomeDone {
+		settle: func(rec *record, outcome model.CallOutcome) {
+			if outcome == model.CallDone {
 				rec.savedAt(r.graphMoment())
 				rec.ForeignChange = time.Time{}
 			}
@@ -276,9 +276,9 @@ func (r *run) stored(ctx context.Context) (bool, error) {
 			return false, r.untested(put, err)
 		}
 		switch late := r.passed(put.Answered.Local) >= storedFor; {
-		case verdict != bridge.VerdictGood && late:
+		case verdict != model.TestPassed && late:
 			return false, r.write(ctx, func(rec *record) { rec.Rotation.Puts[put.Number-1].Bad = true })
-		case verdict != bridge.VerdictGood:
+		case verdict != model.TestPassed:
 			firstGood = time.Time{}
 		case firstGood.IsZero():
 			firstGood = time.Now()
@@ -308,7 +308,7 @@ func (r *run) journalStored(ctx context.Context, put act) error {
 	return r.write(ctx, func(rec *record) {
 		proof := &rec.Rotation.Proof
 		proof.Put, proof.Stored = put.Number, at
-		proof.raise(bridge.ProofStored)
+		proof.raise(model.ProofStored)
 		rec.InUse = put.TokenID
 	})
 }

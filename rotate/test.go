@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 
 // testPhase tries the new token, as it was kept, at AWS itself and from Entra, before
 // anything depends on it.
-func testPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+func testPhase(ctx context.Context, r *run) (model.Phase, error) {
 	rot := r.rotation()
 	if rot.Tests.Began.IsZero() {
 		now := time.Now().UTC()
@@ -30,7 +30,7 @@ func testPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	}
 	value, err := r.newValue(ctx)
 	if errors.Is(err, errValueLost) {
-		return r.testFailed(VaultValueLost, err.Error())
+		return r.testFailed(TokenValueLost, err.Error())
 	}
 	if err != nil {
 		return "", err
@@ -45,7 +45,7 @@ func testPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if passed {
 		r.say("token %s works at AWS, and from Entra", rot.newID())
 		at := r.moment()
-		return bridge.PhaseSwitch, r.write(ctx, func(rec *record) { rec.Rotation.Tests.Passed = at })
+		return model.PhaseSwitch, r.write(ctx, func(rec *record) { rec.Rotation.Tests.Passed = at })
 	}
 	if finding.text != rot.Tests.Last {
 		r.say("token %s: %s", rot.newID(), finding.text)
@@ -56,15 +56,15 @@ func testPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if r.passed(rot.Tests.Began) >= testFor {
 		return r.testFailed(finding.reason, finding.text)
 	}
-	return bridge.PhaseTest, r.wait(ctx, time.Minute, notWaiting)
+	return model.PhaseTest, r.wait(ctx, time.Minute, notWaiting)
 }
 
 // testFailed gives the token up if nobody else can hold it; else a person must look.
-func (r *run) testFailed(reason Blocked, detail string) (bridge.Phase, error) {
+func (r *run) testFailed(reason Blocked, detail string) (model.Phase, error) {
 	rot := r.rotation()
 	if !rot.outOfHand() && rot.created(rot.newID()) {
 		r.say("giving up: %s", detail)
-		return bridge.PhaseUndo, nil
+		return model.PhaseUndo, nil
 	}
 	return "", blocked(reason, "token %s: %s", rot.newID(), detail)
 }
@@ -77,7 +77,7 @@ type finding struct {
 
 // tryTwice makes two trials and returns true if both were good, and if it is long
 // enough since the token was made.
-func (r *run) tryTwice(ctx context.Context, value bridge.Secret) (bool, finding, error) {
+func (r *run) tryTwice(ctx context.Context, value model.Secret) (bool, finding, error) {
 	for try := range 2 {
 		if try > 0 {
 			if err := r.wait(ctx, max(testsApart, switchAfter-r.sinceCreated()), notWaiting); err != nil {
@@ -102,7 +102,7 @@ func (r *run) sinceCreated() time.Duration {
 // try asks AWS whether it takes the value, and Entra whether it gets through with it.
 // One of the two may be unable to tell, not both. An error is an impasse, which has nothing
 // to do with the token.
-func (r *run) try(ctx context.Context, value bridge.Secret) (bool, finding, error) {
+func (r *run) try(ctx context.Context, value model.Secret) (bool, finding, error) {
 	verdict, detail := r.probe(ctx, value)
 	if verdict == rejected {
 		return false, finding{NewTokenRejected, "AWS does not accept it: " + detail}, nil
@@ -129,7 +129,7 @@ func (r *run) try(ctx context.Context, value bridge.Secret) (bool, finding, erro
 
 // inlineVerdict makes Entra test a value without saving it. An error means that the
 // test did not take place; without control it tells nothing, and says so.
-func (r *run) inlineVerdict(ctx context.Context, value bridge.Secret) (answer, error) {
+func (r *run) inlineVerdict(ctx context.Context, value model.Secret) (answer, error) {
 	if !r.rotation().Plan.Control {
 		return noVerdict, nil
 	}
@@ -141,7 +141,7 @@ func (r *run) inlineVerdict(ctx context.Context, value bridge.Secret) (answer, e
 	switch {
 	case err != nil:
 		return noVerdict, err
-	case verdict == bridge.VerdictGood:
+	case verdict == model.TestPassed:
 		return accepted, nil
 	default:
 		return rejected, nil
@@ -150,7 +150,7 @@ func (r *run) inlineVerdict(ctx context.Context, value bridge.Secret) (answer, e
 
 // newValue reads the new token's value from the vault, never from memory: what counts
 // is what would be there after a crash.
-func (r *run) newValue(ctx context.Context) (bridge.Secret, error) {
+func (r *run) newValue(ctx context.Context) (model.Secret, error) {
 	value, err := r.safe.of(ctx, r.rotation().newID())
 	if err == nil && value.IsZero() {
 		err = errValueLost

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // undoPhase takes a new token back that nobody but us has ever had.
-func undoPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+func undoPhase(ctx context.Context, r *run) (model.Phase, error) {
 	rot := r.rotation()
 	why := rot.Abort
 	if why == "" {
@@ -20,7 +20,7 @@ func undoPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 		if err != nil {
 			return "", err
 		}
-		if gone && list.Origin == bridge.OriginDeclared { // the config never had it
+		if gone && list.Origin == model.OriginDeclared { // the config never had it
 			return "", blocked(DeleteRefused, "the tokens are declared in the config, so token %s, which was created before, must be deleted by hand; then rotation adopt, not reset", rot.newID())
 		}
 		if !gone {
@@ -29,18 +29,18 @@ func undoPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 				if errors.Is(err, errGone) {
 					err = nil
 				}
-				return bridge.PhaseUndo, err
+				return model.PhaseUndo, err
 			}
-			return bridge.PhaseUndo, r.delete(ctx, leave)
+			return model.PhaseUndo, r.delete(ctx, leave)
 		}
 		if deletion, asked := rot.deleted(rot.newID()); asked && r.passed(deletion.Intent.Local) < time.Minute {
-			return bridge.PhaseUndo, r.wait(ctx, time.Minute, Settling)
+			return model.PhaseUndo, r.wait(ctx, time.Minute, Settling)
 		}
 		if err := r.safe.destroy(ctx, rot.newID()); err != nil {
 			return "", err
 		}
 	}
-	return r.end(ctx, bridge.EndingAborted, why, func(rec *record) {
+	return r.end(ctx, model.OutcomeAborted, why, func(rec *record) {
 		rec.Attempts++
 		delete(rec.Tokens, rec.Rotation.newID())
 	})

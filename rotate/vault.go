@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // The kind and schema of a vault entry.
@@ -31,30 +31,30 @@ type entry struct {
 	Value   string `json:"value"`
 }
 
-func encodeEntry(binding, tokenID string, value bridge.Secret) (bridge.Secret, error) {
+func encodeEntry(binding, tokenID string, value model.Secret) (model.Secret, error) {
 	content, err := json.Marshal(entry{entryKind, entrySchema, binding, tokenID, value.Reveal()})
 	if err != nil {
-		return bridge.Secret{}, fmt.Errorf("encoding the vault entry of token %s: %w", tokenID, err)
+		return model.Secret{}, fmt.Errorf("encoding the vault entry of token %s: %w", tokenID, err)
 	}
-	return bridge.NewSecret(string(content)), nil
+	return model.NewSecret(string(content)), nil
 }
 
 // decodeEntry reads what encodeEntry wrote for this binding. Its errors never show
 // the content.
-func decodeEntry(content bridge.Secret, binding string) (tokenID string, value bridge.Secret, err error) {
+func decodeEntry(content model.Secret, binding string) (tokenID string, value model.Secret, err error) {
 	var e entry
 	if json.Unmarshal([]byte(content.Reveal()), &e) != nil {
-		return "", bridge.Secret{}, fmt.Errorf("%w: corrupt", errValueLost)
+		return "", model.Secret{}, fmt.Errorf("%w: corrupt", errValueLost)
 	}
 	switch {
 	case e.Kind != entryKind || e.Schema != entrySchema:
-		return "", bridge.Secret{}, fmt.Errorf("%w: foreign or newer", errValueLost)
+		return "", model.Secret{}, fmt.Errorf("%w: foreign or newer", errValueLost)
 	case e.Binding != binding:
-		return "", bridge.Secret{}, fmt.Errorf("%w: it belongs to another binding", errValueLost)
+		return "", model.Secret{}, fmt.Errorf("%w: it belongs to another binding", errValueLost)
 	case e.TokenID == "" || e.Value == "":
-		return "", bridge.Secret{}, fmt.Errorf("%w: incomplete", errValueLost)
+		return "", model.Secret{}, fmt.Errorf("%w: incomplete", errValueLost)
 	}
-	return e.TokenID, bridge.NewSecret(e.Value), nil
+	return e.TokenID, model.NewSecret(e.Value), nil
 }
 
 // safe is one binding's part of the vault.
@@ -74,12 +74,12 @@ func (s safe) reserve(ctx context.Context, name string) error {
 }
 
 // put keeps a value and reads it back. Putting the same value again is no error.
-func (s safe) put(ctx context.Context, name, tokenID string, value bridge.Secret) error {
+func (s safe) put(ctx context.Context, name, tokenID string, value model.Secret) error {
 	content, err := encodeEntry(s.binding, tokenID, value)
 	if err != nil {
 		return err
 	}
-	if err := s.vault.Write(ctx, s.key(name), content); err != nil && !errors.Is(err, bridge.ErrExists) {
+	if err := s.vault.Write(ctx, s.key(name), content); err != nil && !errors.Is(err, model.ErrExists) {
 		return fmt.Errorf("writing the vault entry %s: %w", name, err)
 	}
 	id, kept, err := s.get(ctx, name)
@@ -94,39 +94,39 @@ func (s safe) put(ctx context.Context, name, tokenID string, value bridge.Secret
 
 // get returns what put kept. errValueLost: there is nothing, or nothing readable; any
 // other error is the vault's, and may pass.
-func (s safe) get(ctx context.Context, name string) (tokenID string, value bridge.Secret, err error) {
+func (s safe) get(ctx context.Context, name string) (tokenID string, value model.Secret, err error) {
 	content, err := s.vault.Read(ctx, s.key(name))
 	switch {
-	case errors.Is(err, bridge.ErrUnreadable):
-		return "", bridge.Secret{}, fmt.Errorf("%w: entry %s: %w", errValueLost, name, err)
+	case errors.Is(err, model.ErrUnreadable):
+		return "", model.Secret{}, fmt.Errorf("%w: entry %s: %w", errValueLost, name, err)
 	case err != nil:
-		return "", bridge.Secret{}, fmt.Errorf("reading the vault entry %s: %w", name, err)
+		return "", model.Secret{}, fmt.Errorf("reading the vault entry %s: %w", name, err)
 	case content.IsZero():
-		return "", bridge.Secret{}, fmt.Errorf("%w: entry %s is empty", errValueLost, name)
+		return "", model.Secret{}, fmt.Errorf("%w: entry %s is empty", errValueLost, name)
 	}
 	tokenID, value, err = decodeEntry(content, s.binding)
 	if err != nil {
-		return "", bridge.Secret{}, fmt.Errorf("entry %s: %w", name, err)
+		return "", model.Secret{}, fmt.Errorf("entry %s: %w", name, err)
 	}
 	return tokenID, value, nil
 }
 
 // of returns the value of a token, whichever entry holds it; a zero Secret if none does.
-func (s safe) of(ctx context.Context, tokenID string) (bridge.Secret, error) {
+func (s safe) of(ctx context.Context, tokenID string) (model.Secret, error) {
 	keys, err := s.vault.List(ctx, s.binding)
 	if err != nil {
-		return bridge.Secret{}, fmt.Errorf("listing the vault: %w", err)
+		return model.Secret{}, fmt.Errorf("listing the vault: %w", err)
 	}
 	for _, key := range keys {
 		id, value, err := s.get(ctx, strings.TrimPrefix(key, s.binding+"/"))
 		if err != nil && !errors.Is(err, errValueLost) {
-			return bridge.Secret{}, err
+			return model.Secret{}, err
 		}
 		if err == nil && id == tokenID {
 			return value, nil
 		}
 	}
-	return bridge.Secret{}, nil
+	return model.Secret{}, nil
 }
 
 // destroy removes the value of a token.
@@ -170,7 +170,7 @@ func (s safe) roundTrip(ctx context.Context, name string) error {
 	if err := s.reserve(ctx, name); err != nil {
 		return err
 	}
-	if err := s.put(ctx, name, "round-trip", bridge.NewSecret("round-trip")); err != nil {
+	if err := s.put(ctx, name, "round-trip", model.NewSecret("round-trip")); err != nil {
 		return err
 	}
 	if err := s.vault.Destroy(ctx, s.key(name)); err != nil {

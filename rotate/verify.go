@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -18,25 +18,25 @@ const (
 
 // verifyPhase waits until Entra has used what is saved. Its clock stops while the job
 // stands still, or waits out a quarantine.
-func verifyPhase(ctx context.Context, r *run) (bridge.Phase, error) {
+func verifyPhase(ctx context.Context, r *run) (model.Phase, error) {
 	job, err := r.job(ctx)
 	if err != nil {
 		return "", err
 	}
 	if standing, err := r.standing(ctx, job); standing || err != nil {
-		return bridge.PhaseVerify, err
+		return model.PhaseVerify, err
 	}
 	if r.mayStart(job) {
-		return bridge.PhaseResume, nil
+		return model.PhaseResume, nil
 	}
 	if following, err := r.takeCare(ctx, job); following != "" || err != nil {
 		return following, err
 	}
 	if r.used(job, r.rotation().Proof.Stored) {
-		return bridge.PhaseRetire, r.journalUsed(ctx, job)
+		return model.PhaseRetire, r.journalUsed(ctx, job)
 	}
 	if job.Quarantine != nil {
-		return bridge.PhaseVerify, r.wait(ctx, lookEvery, QuarantineRetry)
+		return model.PhaseVerify, r.wait(ctx, lookEvery, QuarantineRetry)
 	}
 	if ran := r.rotation().Proof.Ran; ran >= r.connection.Policy.VerifyTimeout {
 		return "", blocked(ProofTimeout, "for %s no provisioning cycle has shown that token %s is used", ran, r.rotation().newID())
@@ -44,12 +44,12 @@ func verifyPhase(ctx context.Context, r *run) (bridge.Phase, error) {
 	if err := r.wait(ctx, lookEvery, ProofPending); err != nil {
 		return "", err
 	}
-	return bridge.PhaseVerify, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Ran += lookEvery })
+	return model.PhaseVerify, r.write(ctx, func(rec *record) { rec.Rotation.Proof.Ran += lookEvery })
 }
 
 // takeCare looks whether what was saved still holds. It returns the phase that mends
 // it, or "" when there is nothing to mend.
-func (r *run) takeCare(ctx context.Context, job bridge.Job) (bridge.Phase, error) {
+func (r *run) takeCare(ctx context.Context, job model.Job) (model.Phase, error) {
 	if detail := r.failing(job); detail != "" {
 		return r.renew(ctx, SwitchReverted, detail)
 	}
@@ -67,10 +67,10 @@ func (r *run) takeCare(ctx context.Context, job bridge.Job) (bridge.Phase, error
 }
 
 // failing tells whether Entra's engine, with what it must have read since, is refused.
-func (r *run) failing(job bridge.Job) string {
+func (r *run) failing(job model.Job) string {
 	since := r.rotation().Proof.Stored.Graph.Add(engineCache / r.pace)
 	switch cycle, q := job.LastCycle, job.Quarantine; {
-	case cycle != nil && cycle.State == bridge.CycleFailed && cycle.Began.After(since) && cycle.ErrorCode == bridge.QuarantineCodeBadCredentials:
+	case cycle != nil && cycle.State == model.CycleFailed && cycle.Began.After(since) && cycle.ErrorCode == model.QuarantineCodeBadCredentials:
 		return "the provisioning cycle of " + day(cycle.Began) + " was refused by AWS"
 	case q != nil && q.CurrentBegan.After(since):
 		return "the provisioning job went into quarantine for its credentials on " + day(q.CurrentBegan)
@@ -84,7 +84,7 @@ func (r *run) failing(job bridge.Job) string {
 func (r *run) checkForeignChange(ctx context.Context) error {
 	app, err := read(ctx, r.connection.Clouds.Provisioning.Application)
 	if err != nil {
-		if bridge.ReasonOf(err) == bridge.ReasonPermission { // the audit is an extra
+		if model.ReasonOf(err) == model.ReasonPermission { // the audit is an extra
 			return nil
 		}
 		return err
@@ -101,7 +101,7 @@ func (r *run) checkForeignChange(ctx context.Context) error {
 
 // checkSaved asks Entra to test what it has saved. Two failures some minutes apart call
 // for the rescue.
-func (r *run) checkSaved(ctx context.Context) (bridge.Phase, error) {
+func (r *run) checkSaved(ctx context.Context) (model.Phase, error) {
 	for try := range 2 {
 		if try > 0 {
 			if err := r.wait(ctx, badApart, r.rotation().Waiting); err != nil {
@@ -109,7 +109,7 @@ func (r *run) checkSaved(ctx context.Context) (bridge.Phase, error) {
 			}
 		}
 		verdict, err := r.saved(ctx)
-		if verdict == bridge.VerdictGood || err != nil {
+		if verdict == model.TestPassed || err != nil {
 			return "", err
 		}
 	}
@@ -118,13 +118,13 @@ func (r *run) checkSaved(ctx context.Context) (bridge.Phase, error) {
 
 // renew saves the new token once more and begins the proof anew; the second time a
 // person must look.
-func (r *run) renew(ctx context.Context, reason Blocked, detail string) (bridge.Phase, error) {
+func (r *run) renew(ctx context.Context, reason Blocked, detail string) (model.Phase, error) {
 	rot := r.rotation()
 	if rot.Renewed > 0 {
 		return "", blocked(reason, "%s, although token %s was saved again", detail, rot.newID())
 	}
 	r.say("%s; saving the new token once more", detail)
-	return bridge.PhaseSwitch, r.write(ctx, func(rec *record) {
+	return model.PhaseSwitch, r.write(ctx, func(rec *record) {
 		rec.Rotation.Renewed++
 		rec.Rotation.Want, rec.Rotation.Proof = putSwitch, proof{}
 	})

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // payloadLimit is the largest payload that is read.
@@ -48,7 +48,7 @@ type Decider interface {
 type WebhookOptions struct {
 	// Bearer returns the token that callers must show; required is false if something
 	// in front authenticates them. Optional.
-	Bearer func() (value bridge.Secret, required bool, err error)
+	Bearer func() (value model.Secret, required bool, err error)
 	// MatchLabels returns what must all be on an alert for it to mean us. Optional.
 	MatchLabels func() map[string]string
 	Logger      *slog.Logger
@@ -154,7 +154,7 @@ func (w *Webhook) authenticate(answer http.ResponseWriter, request *http.Request
 		return &rejection{http.StatusServiceUnavailable, "the bearer token cannot be read, come again"}
 	}
 	scheme, shown, _ := strings.Cut(request.Header.Get("Authorization"), " ")
-	given := bridge.NewSecret(strings.TrimSpace(shown))
+	given := model.NewSecret(strings.TrimSpace(shown))
 	if equal := given.Equal(wanted); !equal || wanted.IsZero() || !strings.EqualFold(scheme, "Bearer") {
 		answer.Header().Set("WWW-Authenticate", "Bearer")
 		return &rejection{http.StatusUnauthorized, "a bearer token is required"}

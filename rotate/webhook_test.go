@@ -17,7 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // deciders answers as it is told.
@@ -58,7 +58,7 @@ func (c *counted) Alerts(decision string, count int) {
 
 func newWebhook(d Decider) *Webhook {
 	return NewWebhook(d, newCounted(), WebhookOptions{
-		Bearer:      func() (bridge.Secret, bool, error) { return bridge.NewSecret("the-secret"), true, nil },
+		Bearer:      func() (model.Secret, bool, error) { return model.NewSecret("the-secret"), true, nil },
 		MatchLabels: func() map[string]string { return map[string]string{"rotate": "scim-token"} },
 		Logger:      slog.New(slog.DiscardHandler),
 	})
@@ -177,11 +177,11 @@ func TestWebhookCountsWhatItDecided(t *testing.T) {
 
 func TestWebhookRefusesWhenItsSecretCannotBeRead(t *testing.T) {
 	w := newWebhook(deciders{})
-	w.options.Bearer = func() (bridge.Secret, bool, error) { return bridge.Secret{}, true, errors.New("no such file") }
+	w.options.Bearer = func() (model.Secret, bool, error) { return model.Secret{}, true, errors.New("no such file") }
 	if answer := post(w, firing()); answer.Code != http.StatusServiceUnavailable {
 		t.Errorf("answered %d, want 503, so that Alertmanager comes again", answer.Code)
 	}
-	w.options.Bearer = func() (bridge.Secret, bool, error) { return bridge.Secret{}, true, nil }
+	w.options.Bearer = func() (model.Secret, bool, error) { return model.Secret{}, true, nil }
 	if answer := post(w, firing(), func(r *http.Request) { r.Header.Set("Authorization", "Bearer ") }); answer.Code != http.StatusUnauthorized {
 		t.Errorf("an empty secret let an empty token in: %d", answer.Code)
 	}

@@ -135,7 +135,7 @@ func effects() []string {
 
 func addHands(cli *kingpin.Application, add adder) {
 	hand := cli.Command("hand", "Do what a person, a tool or the clouds themselves do: create_token, save_token, pause, add_user, …")
-	var h simulator.Hand
+	var h simulator.Action
 	hand.Arg("do", "What; a wrong word lists them all.").Required().StringVar(&h.Do)
 	hand.Flag("connection", "To which connection; default: the only one.").StringVar(&h.Connection)
 	hand.Flag("actor", "Who does it; default: person.").StringVar((*string)(&h.Actor))

@@ -20,7 +20,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The exit codes, as the exporter's.
@@ -100,11 +100,11 @@ func serveClouds(ctx context.Context, o serveOptions, logger *slog.Logger, stdou
 	if o.speed < 1 {
 		return fmt.Errorf("--speed=%v: want a number of at least 1", o.speed)
 	}
-	clouds := world.New(world.Options{Seed: o.seed, Speed: o.speed})
-	if err := simulator.Furnish(clouds, o.scene); err != nil {
+	clouds := clouds.New(clouds.Options{Seed: o.seed, Speed: o.speed})
+	if err := simulator.Seed(clouds, o.scene); err != nil {
 		return err
 	}
-	access, err := simulator.Admit(clouds)
+	access, err := simulator.IssueCredentials(clouds)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func serveClouds(ctx context.Context, o serveOptions, logger *slog.Logger, stdou
 	return nil
 }
 
-func writeConfig(access simulator.Access, o serveOptions, stdout io.Writer) error {
+func writeConfig(access simulator.Credentials, o serveOptions, stdout io.Writer) error {
 	file, err := filepath.Abs(o.config)
 	if err != nil {
 		return fmt.Errorf("--write-config: %w", err)

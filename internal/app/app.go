@@ -9,8 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/state"
 	"entra-aws-exporter/rotate"
 )
@@ -27,7 +27,7 @@ type Options struct {
 }
 
 // connect builds the clients that a configuration needs; it makes no call.
-func (o Options) connect(c *config.Config, observe func(service, code string), values tokenValues) (*clouds, error) {
+func (o Options) connect(c *config.Config, observe func(service, code string), values tokenValues) (*clientSet, error) {
 	transport := o.Transport
 	if transport == nil {
 		var err error
@@ -45,8 +45,8 @@ func (o Options) connect(c *config.Config, observe func(service, code string), v
 // connectWithVault is connect with the values that rotations have put into the vault of
 // a state directory (nil: none), and with the engine that knows their journals.
 func (o Options) connectWithVault(c *config.Config, observe func(service, code string), directory *state.Directory,
-	snapshot func(string) (bridge.Snapshot, bool),
-) (*clouds, *rotate.Engine, error) {
+	snapshot func(string) (model.Snapshot, bool),
+) (*clientSet, *rotate.Engine, error) {
 	r := o.newRotations(directory, 1, snapshot, nil, o.Logger)
 	built, err := o.connect(c, observe, r.tokenValue)
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 
 	"github.com/prometheus/common/version"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/entra"
 	"entra-aws-exporter/internal/identitycenter"
+	"entra-aws-exporter/internal/model"
 )
 
-// clouds are the clients of one version of the configuration.
-type clouds struct {
+// clientSet holds the clients of one version of the configuration.
+type clientSet struct {
 	tenants   map[string]*entra.Tenant // by the name in the config
 	readers   map[string]clients       // by connection: what is read on a schedule
 	rotators  map[string]clients       // by connection: with the rotation's own, stronger identities
@@ -34,13 +34,13 @@ type clients struct {
 }
 
 // tokenValues knows the value of a connection's token in use, if the vault has it.
-type tokenValues func(ctx context.Context, connection string) (tokenID string, value bridge.Secret, err error)
+type tokenValues func(ctx context.Context, connection string) (tokenID string, value model.Secret, err error)
 
 // newClouds builds every client that the configuration needs; it makes no call.
 func newClouds(c *config.Config, transport http.RoundTripper, observe func(service, code string),
 	values tokenValues, log *slog.Logger,
-) (*clouds, error) {
-	built := &clouds{
+) (*clientSet, error) {
+	built := &clientSet{
 		tenants: map[string]*entra.Tenant{}, readers: map[string]clients{}, rotators: map[string]clients{},
 		transport: transport, observe: observe, log: log, values: values,
 	}
@@ -74,7 +74,7 @@ func newClouds(c *config.Config, transport http.RoundTripper, observe func(servi
 	return built, errors.Join(failures...)
 }
 
-func (c *clouds) tenant(tenant config.Tenant) (*entra.Tenant, error) {
+func (c *clientSet) tenant(tenant config.Tenant) (*entra.Tenant, error) {
 	options := entra.TenantOptions{
 		Name:          tenant.Name,
 		TenantID:      tenant.TenantID,
@@ -93,7 +93,7 @@ func (c *clouds) tenant(tenant config.Tenant) (*entra.Tenant, error) {
 		Logger:    c.log,
 	}
 	if workload := tenant.WorkloadIdentity; workload != nil {
-		options.Credential.WorkloadIdentityTokenFile = bridge.SecretFile(workload.TokenFile)
+		options.Credential.WorkloadIdentityTokenFile = model.SecretFile(workload.TokenFile)
 	}
 	if managed := tenant.ManagedIdentity; managed != nil {
 		options.Credential.ManagedIdentity = true
@@ -116,7 +116,7 @@ func (c *clouds) tenant(tenant config.Tenant) (*entra.Tenant, error) {
 }
 
 // connect builds the two ends of a connection for one pair of identities.
-func (c *clouds) connect(connection config.Connection, tenant, roleARN string) (clients, error) {
+func (c *clientSet) connect(connection config.Connection, tenant, roleARN string) (clients, error) {
 	aws := connection.AWS
 	options := identitycenter.Options{
 		Connection:           connection.Name,
@@ -138,7 +138,7 @@ func (c *clouds) connect(connection config.Connection, tenant, roleARN string) (
 		TokenServiceJSONVersion: aws.Endpoints.TokenServiceJSONVersion,
 		TokensFrom:              connection.Tokens.ReadFrom,
 		Declared:                declared(connection.Tokens.Declared),
-		TokenValue: func(ctx context.Context) (string, bridge.Secret, error) {
+		TokenValue: func(ctx context.Context) (string, model.Secret, error) {
 			return c.values(ctx, connection.Name)
 		},
 		SCIMTokenFile:    connection.Tokens.SCIMTokenFile,
@@ -172,10 +172,10 @@ func scimEndpoint(tenantURL string) string {
 	return strings.TrimRight(endpoint, "/")
 }
 
-func declared(tokens []config.DeclaredToken) []bridge.Token {
-	list := make([]bridge.Token, 0, len(tokens))
+func declared(tokens []config.DeclaredToken) []model.Token {
+	list := make([]model.Token, 0, len(tokens))
 	for _, token := range tokens {
-		list = append(list, bridge.Token{ID: token.TokenID, Created: token.Created, Expires: token.Expires})
+		list = append(list, model.Token{ID: token.TokenID, Created: token.Created, Expires: token.Expires})
 	}
 	return list
 }
@@ -189,4 +189,4 @@ func paths(files []config.Path) []string {
 }
 
 // noValue is for commands that have no vault.
-func noValue(context.Context, string) (string, bridge.Secret, error) { return "", bridge.Secret{}, nil }
+func noValue(context.Context, string) (string, model.Secret, error) { return "", model.Secret{}, nil }

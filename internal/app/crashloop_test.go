@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // mortal is a process's way to the clouds, which ends with it.
@@ -31,7 +31,7 @@ func (m *mortal) RoundTrip(r *http.Request) (*http.Response, error) {
 // An exporter that dies again and again, a minute or two after each start, for a part of
 // the rotation: once it lives, the rotation ends done.
 func TestACrashLoopInTheMiddle(t *testing.T) {
-	furnish(t, []world.ConnectionSpec{world.Expiring("expiring")}) // for its environment
+	furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")}) // for its environment
 	for _, begins := range []time.Duration{0, 20 * time.Minute, 100 * time.Minute, 115 * time.Minute} {
 		for _, lives := range []time.Duration{40 * time.Second, 100 * time.Second} {
 			t.Run(fmt.Sprintf("after %s, every %s", begins, lives), func(t *testing.T) {
@@ -43,8 +43,8 @@ func TestACrashLoopInTheMiddle(t *testing.T) {
 }
 
 func crashLoop(t *testing.T, begins, lives time.Duration) {
-	w := world.New(world.Options{Seed: 1})
-	w.Add(world.Expiring("expiring"))
+	w := clouds.New(clouds.Options{Seed: 1})
+	w.Add(clouds.Expiring("expiring"))
 	l := settleIn(t, w)
 	l.edit(hasty, unhurried)
 	var now *mortal
@@ -74,14 +74,14 @@ func crashLoop(t *testing.T, begins, lives time.Duration) {
 		time.Sleep(lives)
 	}
 	record := l.ends("expiring")
-	if record.Ending != bridge.EndingDone {
-		t.Errorf("it ended %s: %s", record.Ending, record.Reason)
+	if record.Outcome != model.OutcomeDone {
+		t.Errorf("it ended %s: %s", record.Outcome, record.Reason)
 		for _, step := range record.Steps {
 			t.Log(step.At.Format(time.TimeOnly), step.Phase, step.Text)
 		}
 	}
-	l.With(func(now *world.World) {
-		for _, gap := range now.Gaps() {
+	l.With(func(now *clouds.Model) {
+		for _, gap := range now.Outages() {
 			t.Errorf("a gap: %s", gap)
 		}
 	})

@@ -11,9 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // value is the value of the one series that begins so; false: there is none.
@@ -38,8 +38,8 @@ func TestABadDay(t *testing.T) {
 		t.Skip("it measures memory")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		w := world.New(world.Options{Seed: 1})
-		if err := simulator.Furnish(w, "demo"); err != nil {
+		w := clouds.New(clouds.Options{Seed: 1})
+		if err := simulator.Seed(w, "demo"); err != nil {
 			t.Fatal(err)
 		}
 		l := admit(t, w)
@@ -108,7 +108,7 @@ func (m *watchman) look(p page) {
 	m.t.Helper()
 	now := time.Now()
 	for _, connection := range []string{"healthy", "expiring", "quarantined"} {
-		for _, source := range bridge.Sources() {
+		for _, source := range model.Sources() {
 			labels := fmt.Sprintf(`{connection=%q,source=%q}`, connection, source)
 			interval, known := p.value(m.t, "entra_aws_source_interval_seconds"+labels)
 			success, succeeded := p.value(m.t, "entra_aws_source_last_success_timestamp_seconds"+labels)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The documented way, from its beginning to its end: the config declares the tokens, a
@@ -17,13 +17,13 @@ import (
 // it do nothing but probe.
 func TestARotationOfDeclaredTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spec := world.Healthy("corp")
-		spec.Tokens = []world.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}
-		l := furnish(t, []world.ConnectionSpec{spec})
+		spec := clouds.Healthy("corp")
+		spec.Tokens = []clouds.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}
+		l := furnish(t, []clouds.ConnectionSpec{spec})
 		c := l.access.Connections[0]
-		by := world.By(world.ActorPerson)
-		var old, made world.BearerToken
-		l.With(func(w *world.World) {
+		by := clouds.CallerFor(clouds.ActorOperator)
+		var old, made clouds.BearerToken
+		l.With(func(w *clouds.Model) {
 			tokens, err := w.ListBearerTokens(by, c.IdentityStoreID, c.ProvisioningTenantID)
 			if err != nil {
 				t.Fatal(err)
@@ -34,7 +34,7 @@ func TestARotationOfDeclaredTokens(t *testing.T) {
 			}
 		})
 		declared := "declared: []"
-		declare := func(tokens ...world.BearerToken) {
+		declare := func(tokens ...clouds.BearerToken) {
 			var list []string
 			for _, token := range tokens {
 				list = append(list, fmt.Sprintf("{token_id: %s, created: %s, expires: %s}", token.ID, token.Created.UTC().Format(time.RFC3339), token.Expires.UTC().Format(time.RFC3339)))
@@ -67,7 +67,7 @@ func TestARotationOfDeclaredTokens(t *testing.T) {
 		expectLines(t, give(false), "token "+made.ID+" works at AWS, and from Entra", "saved token "+made.ID+" to Entra (switch): done",
 			"corp is blocked in phase retire (delete_refused): the tokens are declared in the config, so token "+old.ID+
 				" must be deleted by hand, and taken out of tokens.declared; tokens: "+old.ID, "; next: delete the old token at AWS by hand, then rotation reset corp.")
-		l.With(func(w *world.World) {
+		l.With(func(w *clouds.Model) {
 			if err := w.DeleteBearerToken(by, c.IdentityStoreID, c.ProvisioningTenantID, old.ID); err != nil {
 				t.Fatal(err)
 			}
@@ -78,8 +78,8 @@ func TestARotationOfDeclaredTokens(t *testing.T) {
 		expectLines(t, l.begin(StartOptions{Connection: "corp"}), "going on with it", "only token "+made.ID+" ",
 			"is declared, and Entra works with it: exclusive, if the others are deleted at AWS, which cannot be seen",
 			"done: token "+made.ID+" is in use, proof exclusive")
-		l.With(func(w *world.World) {
-			for _, gap := range w.Gaps() {
+		l.With(func(w *clouds.Model) {
+			for _, gap := range w.Outages() {
 				t.Errorf("provisioning was interrupted: %s", gap)
 			}
 		})

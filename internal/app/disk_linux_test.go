@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // A real disk that takes nothing more, which even root feels: no token is asked for, the
@@ -25,7 +25,7 @@ func TestDiskThatTakesNothingMore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+				l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 				l.edit(hasty, unhurried)
 				disk := l.path("state")
 				mount(t, disk)
@@ -46,7 +46,7 @@ func TestDiskThatTakesNothingMore(t *testing.T) {
 				if status, answer := l.alert(); status != http.StatusAccepted {
 					t.Errorf("with the disk again: %d %s", status, answer)
 				}
-				if record := l.rotated(); record.Ending != bridge.EndingDone {
+				if record := l.rotated(); record.Outcome != model.OutcomeDone {
 					t.Errorf("with the disk again: %+v", record)
 				}
 			})

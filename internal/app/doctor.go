@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"entra-aws-exporter/collector"
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/state"
 )
 
@@ -25,13 +25,13 @@ type check struct {
 	try  attempt
 }
 
-// attempt makes a check's call; bridge.ErrOff: the configuration does not want it, and
+// attempt makes a check's call; model.ErrOff: the configuration does not want it, and
 // found says why.
 type attempt func(context.Context) (found string, err error)
 
 // reading is the check of what these sources need; with all of them switched off it is
 // not tried.
-func reading(every func(bridge.Source) time.Duration, name string, try attempt, sources ...bridge.Source) check {
+func reading(every func(model.Source) time.Duration, name string, try attempt, sources ...model.Source) check {
 	names := make([]string, 0, len(sources))
 	for _, source := range sources {
 		if every(source) > 0 {
@@ -40,7 +40,7 @@ func reading(every func(bridge.Source) time.Duration, name string, try attempt, 
 		names = append(names, string(source))
 	}
 	return check{name, func(context.Context) (string, error) {
-		return "intervals." + strings.Join(names, ", ") + ": 0", bridge.ErrOff
+		return "intervals." + strings.Join(names, ", ") + ": 0", model.ErrSourceOff
 	}}
 }
 
@@ -48,7 +48,7 @@ func reading(every func(bridge.Source) time.Duration, name string, try attempt, 
 type doctor struct {
 	config    *config.Config
 	meant     []config.Connection
-	clouds    *clouds
+	clouds    *clientSet
 	directory *state.Directory // nil: there is none, or it cannot be used
 	unusable  error            // why it cannot
 }
@@ -104,11 +104,11 @@ func run(ctx context.Context, out io.Writer, checks []check) (failures int) {
 		switch {
 		case err == nil:
 			fmt.Fprintf(out, "  ok      %-30s %s\n", check.name, found)
-		case errors.Is(err, bridge.ErrOff):
+		case errors.Is(err, model.ErrSourceOff):
 			fmt.Fprintf(out, "  off     %-30s %s\n", check.name, found)
 		default:
 			failures++
-			fmt.Fprintf(out, "  FAILED  %-30s %s\n", check.name, bridge.ReasonOf(err))
+			fmt.Fprintf(out, "  FAILED  %-30s %s\n", check.name, model.ReasonOf(err))
 			fmt.Fprintf(out, "          %v\n", err)
 		}
 	}
@@ -132,18 +132,18 @@ func (d *doctor) tenantChecks(tenant config.Tenant) []check {
 	if len(readers) == 0 {
 		return nil // what a rotation alone does with it is checked with the connection
 	}
-	every := func(source bridge.Source) time.Duration { return mostOften(readers, source) }
+	every := func(source model.Source) time.Duration { return mostOften(readers, source) }
 	client := d.clouds.tenants[tenant.Name]
 	checks := []check{reading(every, "sign-in, own credentials", func(ctx context.Context) (string, error) {
 		credentials, err := client.AppCredentials(ctx)
 		return count(len(credentials), "credential"), err
-	}, bridge.SourceAppCredentials)}
-	if tenant.Cloud == bridge.CloudChina {
+	}, model.SourceAppCredentials)}
+	if tenant.Cloud == model.CloudChina {
 		return checks
 	}
 	return append(checks, reading(every, "provisioning log", func(ctx context.Context) (string, error) {
 		entries := 0
-		err := client.Events(ctx, time.Now().Add(-time.Hour), time.Now(), func(bridge.Event) error {
+		err := client.Events(ctx, time.Now().Add(-time.Hour), time.Now(), func(model.Event) error {
 			entries++
 			return nil
 		})
@@ -151,54 +151,54 @@ func (d *doctor) tenantChecks(tenant config.Tenant) []check {
 			return "1 entry of the last hour", err
 		}
 		return fmt.Sprintf("%d entries of the last hour", entries), err
-	}, bridge.SourceEvents))
+	}, model.SourceEvents))
 }
 
 func (d *doctor) connectionChecks(connection config.Connection) []check {
 	reader, every := d.clouds.readers[connection.Name], connection.Intervals.Every
-	bound := []bridge.Source{bridge.SourceTokens, bridge.SourceSCIM} // by AWS's half of the binding
+	bound := []model.Source{model.SourceTokens, model.SourceSCIM} // by AWS's half of the binding
 	if connection.Tokens.Usage == config.UsageCloudTrail {
-		bound = append(bound, bridge.SourceUsage)
+		bound = append(bound, model.SourceUsage)
 	}
 	checks := []check{
 		reading(every, "AWS instance and tenant", func(ctx context.Context) (string, error) {
 			binding, err := reader.instance.Binding(ctx)
-			if err != nil && connection.Tokens.ReadFrom == bridge.OriginDeclared && connection.Rotation.Mode == bridge.RotationDisabled {
+			if err != nil && connection.Tokens.ReadFrom == model.OriginDeclared && connection.Rotation.Mode == model.RotationDisabled {
 				return "not needed: the tokens are declared", nil
 			}
 			return binding.IdentityStoreID + ", " + binding.ProvisioningTenantID, err
 		}, bound...),
 		reading(every, "SCIM tokens", func(ctx context.Context) (string, error) {
 			list, err := reader.instance.ListTokens(ctx)
-			return fmt.Sprintf("%d of %d slots taken, from %s", len(list.Tokens), bridge.TokenSlots, list.Origin), err
-		}, bridge.SourceTokens),
-		reading(every, "SCIM endpoint", func(ctx context.Context) (string, error) { return probe(ctx, reader) }, bridge.SourceSCIM),
+			return fmt.Sprintf("%d of %d slots taken, from %s", len(list.Tokens), model.TokenSlots, list.Origin), err
+		}, model.SourceTokens),
+		reading(every, "SCIM endpoint", func(ctx context.Context) (string, error) { return probe(ctx, reader) }, model.SourceSCIM),
 		reading(every, "Entra application and job", func(ctx context.Context) (string, error) {
 			binding, err := reader.application.Binding(ctx)
 			return binding.ServicePrincipalID + ", " + binding.JobID, err
-		}, bridge.SourceJob),
+		}, model.SourceJob),
 		reading(every, "provisioning job", func(ctx context.Context) (string, error) {
 			job, err := reader.application.Job(ctx)
 			return string(job.Status), err
-		}, bridge.SourceJob),
+		}, model.SourceJob),
 		reading(every, "SAML certificates at Entra", func(ctx context.Context) (string, error) {
 			signing, err := reader.application.SigningCertificates(ctx)
 			return count(len(signing.Certificates), "certificate"), err
-		}, bridge.SourceCertificates),
+		}, model.SourceCertificates),
 	}
 	if connection.Tokens.Usage == config.UsageCloudTrail {
 		checks = append(checks, reading(every, "CloudTrail", func(ctx context.Context) (string, error) {
 			calls, err := reader.instance.CallsSince(ctx, time.Now().Add(-time.Hour))
 			return count(len(calls), "SCIM call") + " of the last hour", err
-		}, bridge.SourceUsage))
+		}, model.SourceUsage))
 	}
 	if connection.SAML.AWSCertificates != config.AWSCertificatesNone {
 		checks = append(checks, reading(every, "SAML certificates at AWS", func(ctx context.Context) (string, error) {
 			trusted, err := reader.instance.TrustedCertificates(ctx)
 			return count(len(trusted), "certificate"), err
-		}, bridge.SourceCertificates))
+		}, model.SourceCertificates))
 	}
-	if connection.Rotation.Mode == bridge.RotationDisabled {
+	if connection.Rotation.Mode == model.RotationDisabled {
 		return checks
 	}
 	return append(checks, rotationChecks(d.clouds.rotators[connection.Name])...)
@@ -208,12 +208,12 @@ func (d *doctor) connectionChecks(connection config.Connection) []check {
 // address that it does not take calls from, which only the identity store can tell.
 func probe(ctx context.Context, ends clients) (string, error) {
 	answer, err := ends.instance.Probe(ctx)
-	refused := &bridge.Error{
-		Reason: bridge.ReasonAuth, Op: "probing the SCIM endpoint", Status: answer.StatusCode,
+	refused := &model.Error{
+		Reason: model.ReasonAuth, Op: "probing the SCIM endpoint", Status: answer.StatusCode,
 		Detail: fmt.Sprintf("AWS answers %d to the token", answer.StatusCode),
 	}
 	switch {
-	case errors.Is(err, bridge.ErrOff):
+	case errors.Is(err, model.ErrSourceOff):
 		return "not probed: no token value is known (tokens.scim_token_file)", nil
 	case err != nil:
 		return "", err
@@ -222,7 +222,7 @@ func probe(ctx context.Context, ends clients) (string, error) {
 	case answer.StatusCode == http.StatusUnauthorized:
 		refused.Advice = "it has expired, was deleted or belongs to another endpoint: rotate it, or correct tokens.scim_token_file"
 	case answer.StatusCode == http.StatusForbidden:
-		refused.Reason = bridge.ReasonPermission
+		refused.Reason = model.ReasonPermission
 		sources, err := ends.instance.SCIMSources(ctx)
 		if err != nil {
 			refused.Advice = "whether it takes SCIM calls from this machine could not be seen: " + err.Error()
@@ -230,9 +230,9 @@ func probe(ctx context.Context, ends clients) (string, error) {
 		}
 		refused.Advice = "the identity store takes SCIM calls from " + sources.String() + ": is this machine among them?"
 	case answer.StatusCode == http.StatusTooManyRequests:
-		refused.Reason, refused.Advice = bridge.ReasonThrottled, "try again in a minute"
+		refused.Reason, refused.Advice = model.ReasonThrottled, "try again in a minute"
 	default:
-		refused.Reason = bridge.ReasonOther
+		refused.Reason = model.ReasonOther
 	}
 	return "", refused
 }
@@ -252,10 +252,10 @@ func rotationChecks(rotator clients) []check {
 		}},
 		{"rotation: test connection", func(ctx context.Context) (string, error) {
 			verdict, err := rotator.application.TestConnection(ctx, nil)
-			var failed *bridge.Error
-			if verdict == bridge.VerdictBad && errors.As(err, &failed) {
-				err = &bridge.Error{
-					Reason: bridge.ReasonAuth, Op: failed.Op, Detail: failed.Detail,
+			var failed *model.Error
+			if verdict == model.TestFailed && errors.As(err, &failed) {
+				err = &model.Error{
+					Reason: model.ReasonAuth, Op: failed.Op, Detail: failed.Detail,
 					Advice: "AWS refuses the token that Entra holds: rotate it",
 				}
 			}

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // examine returns what doctor prints of one connection; "": of all.
@@ -27,7 +27,7 @@ func expectLines(t *testing.T, text string, lines ...string) {
 
 func TestDoctor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp"), world.Quarantined("ill")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Quarantined("ill")})
 		corp := l.examine("corp")
 		expectLines(t, corp, "this machine\n", "ok      state directory", "tenant tenant-1\n", "ok      provisioning log",
 			"ok      SCIM endpoint                  accepts the token (200)", "ok      rotation: test connection      good")
@@ -45,13 +45,13 @@ func TestDoctor(t *testing.T) {
 // What is switched off is not tried, whatever its permissions.
 func TestDoctorLeavesAloneWhatIsOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp"), world.Healthy("lab")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Healthy("lab")})
 		l.edit("rotation: {mode: enabled, ", "rotation: {mode: disabled, ")
 		before, after, _ := strings.Cut(l.read("exporter.yml"), hasty)
 		l.write("exporter.yml", before+"intervals: {tokens: 0, scim: 0, usage: 0, job: 0, events: 0, certificates: 0, app_credentials: 0}"+after)
-		l.With(func(w *world.World) {
-			w.Deny(world.ActorExporter, world.ReadProvisioningLog, world.DenyMissing)
-			w.Deny(world.ActorExporter, world.ListBearerTokensAction, world.DenySCP)
+		l.With(func(w *clouds.Model) {
+			w.Deny(clouds.ActorExporter, clouds.ReadProvisioningLog, clouds.DenyMissing)
+			w.Deny(clouds.ActorExporter, clouds.ListBearerTokensAction, clouds.DenySCP)
 		})
 		if corp, want := l.examine("corp"), `tenant tenant-1
   off     sign-in, own credentials       intervals.app_credentials: 0
@@ -75,11 +75,11 @@ connection corp
 // What is missing is named: the permission, and where calls may come from.
 func TestDoctorNamesWhatIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
-		l.With(func(w *world.World) {
-			w.Deny(world.ActorExporter, world.ReadProvisioningLog, world.DenyMissing)
-			w.Deny(world.ActorExporter, world.ListBearerTokensAction, world.DenySCP)
-			if err := w.AllowSources(world.ActorPerson, l.access.Connections[0].IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24")); err != nil {
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		l.With(func(w *clouds.Model) {
+			w.Deny(clouds.ActorExporter, clouds.ReadProvisioningLog, clouds.DenyMissing)
+			w.Deny(clouds.ActorExporter, clouds.ListBearerTokensAction, clouds.DenySCP)
+			if err := w.AllowSources(clouds.ActorOperator, l.access.Connections[0].IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24")); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -89,8 +89,8 @@ func TestDoctorNamesWhatIsMissing(t *testing.T) {
 			"an explicit deny, such as a service control policy, forbids sso-directory:ListBearerTokens",
 			"FAILED  SCIM endpoint                  permission\n",
 			"AWS answers 403 to the token (the identity store takes SCIM calls from 203.0.113.0/24: is this machine among them?)")
-		l.With(func(w *world.World) {
-			w.Deny(world.ActorExporter, world.DescribeIdentityStoreAction, world.DenyMissing)
+		l.With(func(w *clouds.Model) {
+			w.Deny(clouds.ActorExporter, clouds.DescribeIdentityStoreAction, clouds.DenyMissing)
 		})
 		expectLines(t, l.examine("corp"), "whether it takes SCIM calls from this machine could not be seen", "allow identitystore:DescribeIdentityStore")
 	})

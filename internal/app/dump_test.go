@@ -14,8 +14,8 @@ import (
 
 	azlog "github.com/Azure/azure-sdk-for-go/sdk/azcore/log"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // bug is a transport with a mistake in it: when it is told to, it panics and takes
@@ -46,7 +46,7 @@ func TestDumpsShowNoSecret(t *testing.T) {
 	azlog.SetListener(func(event azlog.Event, message string) { _, _ = fmt.Fprintf(&sdk, "%s %s\n", event, message) })
 	t.Cleanup(func() { azlog.SetListener(nil) })
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		l.edit(hasty, unhurried)
 		b := &bug{}
 		l.around = func(next http.RoundTripper) http.RoundTripper { b.next = next; return b }
@@ -70,7 +70,7 @@ func TestDumpsShowNoSecret(t *testing.T) {
 			return l.Calls()["PUT secrets"] > 0
 		})
 		record := l.ends("expiring")
-		l.With(func(now *world.World) { secrets["new SCIM token"] = now.TokenValue(record.NewTokenID) })
+		l.With(func(now *clouds.Model) { secrets["new SCIM token"] = now.TokenValue(record.NewTokenID) })
 
 		e := l.exporter
 		b.holds = func() []any {
@@ -80,9 +80,9 @@ func TestDumpsShowNoSecret(t *testing.T) {
 				t.Errorf("the live value of token %s is not the new one: %v", id, err)
 			}
 			return []any{
-				e.current.Load().config, snapshot, snapshot.Binding, value, &value, []bridge.Secret{value}, map[string]bridge.Secret{id: value},
-				bridge.IssuedToken{Value: value}, bridge.Credential{Key: bridge.CredentialKeySecretToken, Value: value},
-				fmt.Errorf("saving %v: %w", bridge.Credential{Value: value}, bridge.ErrUnreadable),
+				e.current.Load().config, snapshot, snapshot.Binding, value, &value, []model.Secret{value}, map[string]model.Secret{id: value},
+				model.IssuedToken{Value: value}, model.Credential{Key: model.CredentialKeySecretToken, Value: value},
+				fmt.Errorf("saving %v: %w", model.Credential{Value: value}, model.ErrUnreadable),
 			}
 		}
 		b.strikes.Store(true)

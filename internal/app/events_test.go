@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // sum adds up the values of series.
@@ -39,8 +39,8 @@ func (l *lab) counted() int {
 // happened is how many entries the provisioning log holds, floods aside.
 func (l *lab) happened() (count int) {
 	l.t.Helper()
-	l.With(func(now *world.World) {
-		entries, err := now.ProvisioningLog(world.By(world.ActorPerson), l.access.Connections[0].EntraTenantID, world.LogFilter{})
+	l.With(func(now *clouds.Model) {
+		entries, err := now.ProvisioningLog(clouds.CallerFor(clouds.ActorOperator), l.access.Connections[0].EntraTenantID, clouds.LogFilter{})
 		if err != nil {
 			l.t.Fatal(err)
 		}
@@ -53,7 +53,7 @@ func (l *lab) happened() (count int) {
 func (l *lab) flood(count int, every time.Duration) {
 	l.t.Helper()
 	c := l.access.Connections[0]
-	if err := l.AddFlood(simulator.Flood{
+	if err := l.AddFlood(simulator.BulkEvents{
 		TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID,
 		Count: count, From: time.Now(), Every: simulator.Duration(every),
 	}); err != nil {
@@ -110,7 +110,7 @@ func (b *halfBody) Read(into []byte) (int, error) {
 // entry once in the end.
 func TestKilledWhileReadingTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 		l.edit("events: 15s", "events: 5m")
 		l.start()
 		time.Sleep(30 * time.Minute) // also what is written with a delay is counted by now
@@ -120,7 +120,7 @@ func TestKilledWhileReadingTheLog(t *testing.T) {
 		const entries = 40_000
 		l.flood(entries, 100*time.Millisecond)
 		for n, name := range []string{"ann@example.com", "bob@example.com", "eve@example.com"} {
-			if _, err := l.Act(simulator.Hand{Do: "add_user", UserName: name}); err != nil {
+			if _, err := l.Perform(simulator.Action{Do: "add_user", UserName: name}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Duration(n+1) * 20 * time.Minute)
@@ -166,7 +166,7 @@ func TestALongLogIsStreamed(t *testing.T) {
 		entries = 1_000_000
 	}
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 		l.edit("events: 15s", "events: 5m")
 		l.start()
 		time.Sleep(20 * time.Minute)

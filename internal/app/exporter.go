@@ -15,10 +15,10 @@ import (
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
 	"entra-aws-exporter/collector"
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/poller"
 	"entra-aws-exporter/internal/state"
-	"entra-aws-exporter/internal/watch"
 )
 
 // Exporter is a running exporter: what outlives a reload, and the generation in force.
@@ -88,7 +88,7 @@ func (e *Exporter) open(c *config.Config) error {
 		return nil
 	case err != nil && rotates(c):
 		return fmt.Errorf("a rotation needs a state directory that keeps what is written: %w", err)
-	case errors.Is(err, bridge.ErrUnsafe): // a lost lock costs no more than a miscount
+	case errors.Is(err, model.ErrUnsafe): // a lost lock costs no more than a miscount
 		e.log.Warn("event counters are kept, but no rotation can be enabled", "err", err)
 		e.state = directory
 		return nil
@@ -115,7 +115,7 @@ func (e *Exporter) sameState(next *config.Config) error {
 	return nil
 }
 
-func (e *Exporter) events() watch.EventStore {
+func (e *Exporter) events() poller.EventStore {
 	if e.state == nil {
 		return nil
 	}
@@ -124,7 +124,7 @@ func (e *Exporter) events() watch.EventStore {
 
 // rotates reports whether any connection may be rotated; a dry run keeps nothing.
 func rotates(c *config.Config) bool {
-	return slices.ContainsFunc(c.Connections, func(c config.Connection) bool { return c.Rotation.Mode == bridge.RotationEnabled })
+	return slices.ContainsFunc(c.Connections, func(c config.Connection) bool { return c.Rotation.Mode == model.RotationEnabled })
 }
 
 // checkPace refuses to hurry a rotation in the real clouds: its waits are their times.

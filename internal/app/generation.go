@@ -5,15 +5,15 @@ import (
 	"log/slog"
 
 	"entra-aws-exporter/internal/config"
-	"entra-aws-exporter/internal/watch"
+	"entra-aws-exporter/internal/poller"
 )
 
 // generation is what one version of the configuration built. A reload builds the next
 // one whole before it touches the running one.
 type generation struct {
 	config *config.Config
-	clouds *clouds
-	watch  *watch.Watch
+	clouds *clientSet
+	watch  *poller.Poller
 	stop   context.CancelFunc
 	done   chan struct{} // closed when the watch has returned
 }
@@ -41,13 +41,13 @@ func (e *Exporter) prepare() (*generation, error) {
 // replace stops the running generation and starts the next, which goes on with what
 // the other has read.
 func (e *Exporter) replace(ctx context.Context, next *generation) {
-	var before *watch.Watch
+	var before *poller.Poller
 	if running := e.current.Load(); running != nil {
 		running.stop()
 		<-running.done
 		before = running.watch
 	}
-	next.watch = watch.New(readings(next.config, next.clouds, e.events(), e.log), before)
+	next.watch = poller.New(readings(next.config, next.clouds, e.events(), e.log), before)
 	ctx, next.stop = context.WithCancel(ctx)
 	go func() {
 		defer close(next.done)

@@ -21,7 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 func TestMain(m *testing.M) {
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 type lab struct {
 	*simulator.Simulator
 	t      *testing.T
-	access simulator.Access
+	access simulator.Credentials
 	dir    string
 	logs   *transcript
 	client *http.Client
@@ -55,16 +55,16 @@ const (
 const simulated = "https://127.0.0.1:10198"
 
 // furnish is a lab whose exporter does not run yet; its config file can still be changed.
-func furnish(t *testing.T, specs []world.ConnectionSpec) *lab {
+func furnish(t *testing.T, specs []clouds.ConnectionSpec) *lab {
 	t.Helper()
-	w := world.New(world.Options{Seed: 1})
+	w := clouds.New(clouds.Options{Seed: 1})
 	for _, spec := range specs {
 		w.Add(spec)
 	}
 	return admit(t, w)
 }
 
-func admit(t *testing.T, w *world.World) *lab {
+func admit(t *testing.T, w *clouds.Model) *lab {
 	t.Helper()
 	l := settleIn(t, w)
 	for name, value := range l.environment() {
@@ -74,9 +74,9 @@ func admit(t *testing.T, w *world.World) *lab {
 }
 
 // settleIn is a lab that leaves the process's environment as it is.
-func settleIn(t *testing.T, w *world.World) *lab {
+func settleIn(t *testing.T, w *clouds.Model) *lab {
 	t.Helper()
-	access, err := simulator.Admit(w)
+	access, err := simulator.IssueCredentials(w)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"entra-aws-exporter/collector"
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
-	"entra-aws-exporter/internal/watch"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/poller"
 )
 
 // metricsTimeout bounds the one round of readings that the metrics command makes.
@@ -29,14 +29,14 @@ func Metrics(ctx context.Context, options Options) error {
 	if err != nil {
 		options.Logger.Warn("what rotations have kept is not seen", "err", err)
 	}
-	var w *watch.Watch
+	var w *poller.Poller
 	requests := collector.NewRequests()
-	snapshot := func(connection string) (bridge.Snapshot, bool) { return w.Snapshot(connection) }
+	snapshot := func(connection string) (model.Snapshot, bool) { return w.Snapshot(connection) }
 	built, engine, err := options.connectWithVault(c, requests.Observe, directory, snapshot)
 	if err != nil {
 		return err
 	}
-	w = watch.New(readings(c, built, forgetful{}, options.Logger), nil)
+	w = poller.New(readings(c, built, forgetful{}, options.Logger), nil)
 	if err := once(ctx, w); err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func Metrics(ctx context.Context, options Options) error {
 }
 
 // once lets a watch run until every source was tried.
-func once(ctx context.Context, w *watch.Watch) error {
+func once(ctx context.Context, w *poller.Poller) error {
 	ctx, cancel := context.WithTimeout(ctx, metricsTimeout)
 	defer cancel()
 	done := make(chan struct{})

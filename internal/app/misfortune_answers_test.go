@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // edited is the true answer with some values put in.
@@ -76,7 +76,7 @@ func TestAnswersThatNobodyThoughtOf(t *testing.T) {
 			}),
 		},
 		"job/no status": {
-			faults: edited("GET job", "/status", `null`), down: all(bridge.ReasonInvalidResponse, bridge.SourceJob), says: []string{"a job without its status"},
+			faults: edited("GET job", "/status", `null`), down: all(model.ReasonInvalidResponse, model.SourceJob), says: []string{"a job without its status"},
 		},
 		"job/hardly a status": {
 			faults: edited("GET job", "/status", `{}`, "/schedule", `null`),
@@ -122,7 +122,7 @@ func TestAnswersThatNobodyThoughtOf(t *testing.T) {
 			}, forgets: true,
 		},
 		"log/an entry of a new kind": {
-			happens: entry(world.LogEntry{Action: "teleport", Status: "maybe", ErrorCode: "New", ErrorCategory: "new"}), lasts: 15 * time.Minute,
+			happens: entry(clouds.LogEntry{Action: "teleport", Status: "maybe", ErrorCode: "New", ErrorCategory: "new"}), lasts: 15 * time.Minute,
 			shows: func(t *testing.T, _ *ward, _, after page) {
 				if others := after.with("provisioning_events_total", `"hit"`, "other"); len(others) == 0 {
 					t.Errorf("it is not counted as other: %v", after.with("provisioning_events_total", `"hit"`))
@@ -133,7 +133,7 @@ func TestAnswersThatNobodyThoughtOf(t *testing.T) {
 			},
 		},
 		"log/zero dates": {
-			happens: entry(world.LogEntry{Action: "create", Status: "success"}), lasts: 15 * time.Minute,
+			happens: entry(clouds.LogEntry{Action: "create", Status: "success"}), lasts: 15 * time.Minute,
 			faults: edited("GET provisioning", "/value/*/activityDateTime", yearOne),
 			shows:  shows(nil, "provisioning_last_event_timestamp_seconds"), forgets: true,
 		},
@@ -154,9 +154,9 @@ func TestAnswersThatNobodyThoughtOf(t *testing.T) {
 }
 
 // entry puts an entry into hit's provisioning log.
-func entry(e world.LogEntry) func(*ward) {
+func entry(e clouds.LogEntry) func(*ward) {
 	return func(w *ward) {
-		w.With(func(now *world.World) {
+		w.With(func(now *clouds.Model) {
 			e.At = now.Now()
 			if err := now.AddLogEntry(w.hit.EntraTenantID, w.hit.ServicePrincipalID, w.hit.JobID, e); err != nil {
 				w.t.Error(err)
@@ -170,24 +170,24 @@ func TestErrorsThatSayLittle(t *testing.T) {
 	body := func(status int, text string) []simulator.Fault {
 		return []simulator.Fault{{Operation: "GET job", Status: status, Body: text}}
 	}
-	job := bridge.SourceJob
+	job := model.SourceJob
 	suffer(t, map[string]misfortune{
-		"{} 400":            {faults: body(400, `{}`), down: all(bridge.ReasonOther, job), says: []string{"answered 400"}},
-		"{} 403":            {faults: body(403, `{}`), down: all(bridge.ReasonPermission, job), says: []string{"answered 403", "Synchronization"}},
-		"{} 404":            {faults: body(404, `{}`), down: all(bridge.ReasonNotFound, job), says: []string{"answered 404", "job_id"}},
-		"{} 500":            {faults: body(500, `{}`), down: all(bridge.ReasonOther, job), says: []string{"answered 500"}},
-		"no body":           {faults: body(403, ``), down: all(bridge.ReasonPermission, job), says: []string{"answered 403"}},
-		"a null error":      {faults: body(403, `{"error":null}`), down: all(bridge.ReasonPermission, job), says: []string{"answered 403"}},
-		"a text as error":   {faults: body(403, `{"error":"no"}`), down: all(bridge.ReasonPermission, job), says: []string{"answered 403"}},
-		"a null message":    {faults: body(403, `{"error":{"code":"Forbidden","message":null}}`), down: all(bridge.ReasonPermission, job), says: []string{"403 Forbidden"}},
-		"no inner error":    {faults: body(403, `{"error":{"code":"UnknownError","message":"","innerError":null}}`), down: all(bridge.ReasonPermission, job), says: []string{"UnknownError"}},
-		"JSON in a message": {faults: body(403, `{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"Forbidden\",\"message\":\"Not for you.\"}}"}}`), down: all(bridge.ReasonPermission, job), says: []string{"403 Forbidden: Not for you."}},
-		"half JSON in it":   {faults: body(403, `{"error":{"code":"UnknownError","message":"{\"error\":{\"co"}}`), down: all(bridge.ReasonPermission, job), says: []string{"UnknownError"}},
-		"no JSON":           {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML, Status: 502}}, down: all(bridge.ReasonOther, job), says: []string{"answered 502 with text/html"}},
-		"a page as answer":  {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML}}, down: all(bridge.ReasonInvalidResponse, job), says: []string{"answered 200 with text/html"}},
-		"{} as answer":      {faults: body(200, `{}`), down: all(bridge.ReasonInvalidResponse, job), says: []string{"a job without its status"}},
-		"null as answer":    {faults: body(200, `null`), down: all(bridge.ReasonInvalidResponse, job)},
-		"cut off":           {faults: body(200, `{"id":"`), down: all(bridge.ReasonInvalidResponse, job)},
+		"{} 400":            {faults: body(400, `{}`), down: all(model.ReasonOther, job), says: []string{"answered 400"}},
+		"{} 403":            {faults: body(403, `{}`), down: all(model.ReasonPermission, job), says: []string{"answered 403", "Synchronization"}},
+		"{} 404":            {faults: body(404, `{}`), down: all(model.ReasonNotFound, job), says: []string{"answered 404", "job_id"}},
+		"{} 500":            {faults: body(500, `{}`), down: all(model.ReasonOther, job), says: []string{"answered 500"}},
+		"no body":           {faults: body(403, ``), down: all(model.ReasonPermission, job), says: []string{"answered 403"}},
+		"a null error":      {faults: body(403, `{"error":null}`), down: all(model.ReasonPermission, job), says: []string{"answered 403"}},
+		"a text as error":   {faults: body(403, `{"error":"no"}`), down: all(model.ReasonPermission, job), says: []string{"answered 403"}},
+		"a null message":    {faults: body(403, `{"error":{"code":"Forbidden","message":null}}`), down: all(model.ReasonPermission, job), says: []string{"403 Forbidden"}},
+		"no inner error":    {faults: body(403, `{"error":{"code":"UnknownError","message":"","innerError":null}}`), down: all(model.ReasonPermission, job), says: []string{"UnknownError"}},
+		"JSON in a message": {faults: body(403, `{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"Forbidden\",\"message\":\"Not for you.\"}}"}}`), down: all(model.ReasonPermission, job), says: []string{"403 Forbidden: Not for you."}},
+		"half JSON in it":   {faults: body(403, `{"error":{"code":"UnknownError","message":"{\"error\":{\"co"}}`), down: all(model.ReasonPermission, job), says: []string{"UnknownError"}},
+		"no JSON":           {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML, Status: 502}}, down: all(model.ReasonOther, job), says: []string{"answered 502 with text/html"}},
+		"a page as answer":  {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML}}, down: all(model.ReasonInvalidResponse, job), says: []string{"answered 200 with text/html"}},
+		"{} as answer":      {faults: body(200, `{}`), down: all(model.ReasonInvalidResponse, job), says: []string{"a job without its status"}},
+		"null as answer":    {faults: body(200, `null`), down: all(model.ReasonInvalidResponse, job)},
+		"cut off":           {faults: body(200, `{"id":"`), down: all(model.ReasonInvalidResponse, job)},
 	})
 }
 
@@ -211,15 +211,15 @@ func TestSecretsThatCannotBeRead(t *testing.T) {
 // Certificates that are not as Entra makes them are counted rightly, or left out with
 // one line in the log.
 func TestOddCertificates(t *testing.T) {
-	add := func(change func(*world.SigningCertificate, *world.World)) func(*ward) {
+	add := func(change func(*clouds.SigningCertificate, *clouds.Model)) func(*ward) {
 		return func(w *ward) {
-			w.With(func(now *world.World) {
-				one := world.SigningCertificate{
+			w.With(func(now *clouds.Model) {
+				one := clouds.SigningCertificate{
 					Certificate: now.NewCertificate("uploaded", now.Now(), now.Now().AddDate(2, 0, 0)),
 					SignKeyID:   "aaaaaaaa-0000-4000-8000-000000000001", VerifyKeyID: "aaaaaaaa-0000-4000-8000-000000000002",
 				}
 				change(&one, now)
-				if err := now.ChangeApplication(w.hit.EntraTenantID, w.hit.ServicePrincipalID, func(sp *world.ServicePrincipal) {
+				if err := now.ChangeApplication(w.hit.EntraTenantID, w.hit.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
 					sp.Certificates = append(sp.Certificates, one)
 				}); err != nil {
 					w.t.Error(err)
@@ -246,13 +246,13 @@ func TestOddCertificates(t *testing.T) {
 	}
 	suffer(t, map[string]misfortune{
 		"without its Sign twin": {
-			happens: add(func(c *world.SigningCertificate, _ *world.World) { c.NoSign = true }), shows: counted("entra", 1, "it does not sign"),
+			happens: add(func(c *clouds.SigningCertificate, _ *clouds.Model) { c.NoSign = true }), shows: counted("entra", 1, "it does not sign"),
 		},
 		"odd identifier": {
-			happens: add(func(c *world.SigningCertificate, _ *world.World) { c.CustomKeyIdentifier = []byte("my key") }), shows: counted("entra", 2, ""),
+			happens: add(func(c *clouds.SigningCertificate, _ *clouds.Model) { c.CustomKeyIdentifier = []byte("my key") }), shows: counted("entra", 2, ""),
 		},
 		"an identifier that looks like a thumbprint": {
-			happens: add(func(c *world.SigningCertificate, _ *world.World) {
+			happens: add(func(c *clouds.SigningCertificate, _ *clouds.Model) {
 				c.CustomKeyIdentifier = []byte("twenty bytes exactly")
 			}),
 			shows: func(t *testing.T, w *ward, before, after page) {
@@ -263,8 +263,8 @@ func TestOddCertificates(t *testing.T) {
 			},
 		},
 		"garbage instead of DER": {
-			happens: add(func(c *world.SigningCertificate, now *world.World) {
-				c.Certificate = world.BrokenCertificate([]byte("this is no certificate"), now.Now(), now.Now().AddDate(2, 0, 0))
+			happens: add(func(c *clouds.SigningCertificate, now *clouds.Model) {
+				c.Certificate = clouds.BrokenCertificate([]byte("this is no certificate"), now.Now(), now.Now().AddDate(2, 0, 0))
 			}), shows: counted("entra", 1, "it cannot be read"),
 		},
 		"garbage beside AWS's": {
@@ -279,7 +279,7 @@ func TestOddCertificates(t *testing.T) {
 		// Not one that can be read: then nothing is known of trust, and nobody is alarmed.
 		"garbage from AWS": {
 			faults: edited("ListExternalIdPCertificates", "/idPCertificates/0/x509CertificateInPEM", `"changed"`),
-			down:   all(bridge.ReasonAPIChanged, bridge.SourceCertificates), says: []string{"saml.aws_certificates: files"}, half: "aws",
+			down:   all(model.ReasonAPIChanged, model.SourceCertificates), says: []string{"saml.aws_certificates: files"}, half: "aws",
 		},
 	})
 }

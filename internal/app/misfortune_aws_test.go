@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The undocumented API is no longer what it was: whatever it answers, the log says how
@@ -35,14 +35,14 @@ func TestTheTokenServiceHasChanged(t *testing.T) {
 	rows := map[string]misfortune{
 		"the list/cut off": {
 			faults: []simulator.Fault{{Operation: "ListBearerTokens", Status: 200, Body: `{"BearerTokens":[{"Tok`}},
-			down:   all(bridge.ReasonInvalidResponse, bridge.SourceTokens), says: []string{"cut off"},
+			down:   all(model.ReasonInvalidResponse, model.SourceTokens), says: []string{"cut off"},
 		},
 		// Until it is known which token service's tenant it is, nothing of it can be read.
 		"from the start/unknown operation": {
 			exists: func(w *ward) {
 				w.strike(simulator.Fault{Operation: "ListProvisioningTenants", Status: 400, Code: "UnknownOperationException"})
 			},
-			down: all(bridge.ReasonAPIChanged, bridge.SourceTokens, bridge.SourceSCIM, bridge.SourceUsage), says: says,
+			down: all(model.ReasonAPIChanged, model.SourceTokens, model.SourceSCIM, model.SourceUsage), says: says,
 		},
 		// What the log line says helps, although nothing undocumented answers any more.
 		"declared instead": {
@@ -66,11 +66,11 @@ func TestTheTokenServiceHasChanged(t *testing.T) {
 	}
 	for name, fault := range changes {
 		fault.Operation = "ListBearerTokens"
-		rows["the list/"+name] = misfortune{faults: []simulator.Fault{fault}, down: all(bridge.ReasonAPIChanged, bridge.SourceTokens), says: says}
+		rows["the list/"+name] = misfortune{faults: []simulator.Fault{fault}, down: all(model.ReasonAPIChanged, model.SourceTokens), says: says}
 	}
 	for name, fault := range inTheList {
 		fault.Operation = "ListBearerTokens"
-		rows["in the list/"+name] = misfortune{faults: []simulator.Fault{fault}, down: all(bridge.ReasonAPIChanged, bridge.SourceTokens), says: says}
+		rows["in the list/"+name] = misfortune{faults: []simulator.Fault{fault}, down: all(model.ReasonAPIChanged, model.SourceTokens), says: says}
 	}
 	suffer(t, rows)
 }
@@ -88,7 +88,7 @@ func TestTheCertificatesAPIHasChanged(t *testing.T) {
 		} {
 			fault.Operation = operation
 			rows[operation+"/"+name] = misfortune{
-				faults: []simulator.Fault{fault}, down: all(bridge.ReasonAPIChanged, bridge.SourceCertificates),
+				faults: []simulator.Fault{fault}, down: all(model.ReasonAPIChanged, model.SourceCertificates),
 				says: []string{"saml.aws_certificates: files"}, half: "aws",
 			}
 		}
@@ -109,10 +109,10 @@ func set(pairs ...string) map[string]json.RawMessage {
 func TestAWSForbids(t *testing.T) {
 	const who = "User: arn:aws:sts::111122223333:assumed-role/exporter/session is not authorized to perform: "
 	rows := map[string]misfortune{}
-	for source, call := range map[bridge.Source]struct{ operation, action string }{
-		bridge.SourceTokens:       {"ListBearerTokens", "sso-directory:ListBearerTokens"},
-		bridge.SourceUsage:        {"LookupEvents", "cloudtrail:LookupEvents"},
-		bridge.SourceCertificates: {"ListExternalIdPCertificates", "sso-directory:ListExternalIdPCertificates"},
+	for source, call := range map[model.Source]struct{ operation, action string }{
+		model.SourceTokens:       {"ListBearerTokens", "sso-directory:ListBearerTokens"},
+		model.SourceUsage:        {"LookupEvents", "cloudtrail:LookupEvents"},
+		model.SourceCertificates: {"ListExternalIdPCertificates", "sso-directory:ListExternalIdPCertificates"},
 	} {
 		for name, test := range map[string]struct{ message, says string }{
 			"SCP":     {who + call.action + " with an explicit deny in a service control policy", "explicit deny"},
@@ -120,11 +120,11 @@ func TestAWSForbids(t *testing.T) {
 		} {
 			rows[name+"/"+string(source)] = misfortune{
 				faults: []simulator.Fault{{Operation: call.operation, Status: 400, Code: "AccessDeniedException", Message: test.message}},
-				down:   all(bridge.ReasonPermission, source), says: []string{call.action, test.says, "deploy/permissions/aws.md"},
+				down:   all(model.ReasonPermission, source), says: []string{call.action, test.says, "deploy/permissions/aws.md"},
 			}
 		}
 	}
-	kms := all(bridge.ReasonPermission, bridge.SourceTokens)
+	kms := all(model.ReasonPermission, model.SourceTokens)
 	const refused = "kms:Decrypt on the resource associated with this ciphertext because no identity-based policy allows the kms:Decrypt action"
 	rows["KMS"] = misfortune{
 		faults: []simulator.Fault{{Operation: "ListBearerTokens", Status: 400, Code: "AccessDeniedException", Message: who + refused}},
@@ -142,7 +142,7 @@ func TestAWSForbids(t *testing.T) {
 		exists: func(w *ward) {
 			w.strike(simulator.Fault{Operation: "ListInstances", Status: 400, Code: "AccessDeniedException", Message: who + "sso:ListInstances with an explicit deny in a service control policy"})
 		},
-		down: all(bridge.ReasonPermission, awsSources()...), says: []string{"sso:ListInstances", "explicit deny"}, half: "aws",
+		down: all(model.ReasonPermission, awsSources()...), says: []string{"sso:ListInstances", "explicit deny"}, half: "aws",
 	}
 	suffer(t, rows)
 }
@@ -163,7 +163,7 @@ func TestSCIMRefuses(t *testing.T) {
 		"a wrong token": {exists: func(w *ward) { w.write("scim-token-hit", "mistyped") }, shows: answered(401)},
 		"the exporter's address": {
 			happens: func(w *ward) {
-				if _, err := w.Act(simulator.Hand{Do: "allow_sources", Connection: "hit", Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}); err != nil {
+				if _, err := w.Perform(simulator.Action{Do: "allow_sources", Connection: "hit", Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}); err != nil {
 					w.t.Error(err)
 				}
 			},
@@ -190,11 +190,11 @@ func TestSCIMRefuses(t *testing.T) {
 // A clock that is wrong breaks no signature and makes nothing negative; the log says it.
 func TestClocksApart(t *testing.T) {
 	rows := map[string]misfortune{}
-	add := func(name string, skew world.Skew, jumps bool) {
+	add := func(name string, skew clouds.Skew, jumps bool) {
 		wrong := func(w *ward) {
-			w.With(func(now *world.World) { now.SetSkew(skew) })
+			w.With(func(now *clouds.Model) { now.SetSkew(skew) })
 			// By a clock that is ahead, it comes from the future.
-			if _, err := w.Act(simulator.Hand{Do: "create_token", Connection: "hit"}); err != nil {
+			if _, err := w.Perform(simulator.Action{Do: "create_token", Connection: "hit"}); err != nil {
 				w.t.Error(err)
 			}
 		}
@@ -204,11 +204,11 @@ func TestClocksApart(t *testing.T) {
 		}
 	}
 	for _, by := range []time.Duration{-48 * time.Hour, -5 * time.Minute, 5 * time.Minute, 48 * time.Hour} {
-		add("AWS "+by.String(), world.Skew{AWS: by}, true)
+		add("AWS "+by.String(), clouds.Skew{AWS: by}, true)
 		// An access token that lives for an hour does not survive a leap of two days.
-		add("Entra "+by.String(), world.Skew{Entra: by}, by.Abs() < time.Hour)
-		add("ours "+by.String(), world.Skew{AWS: by, Entra: by}, by.Abs() < time.Hour)
-		add("apart "+by.String(), world.Skew{AWS: by, Entra: -by}, by.Abs() < time.Hour)
+		add("Entra "+by.String(), clouds.Skew{Entra: by}, by.Abs() < time.Hour)
+		add("ours "+by.String(), clouds.Skew{AWS: by, Entra: by}, by.Abs() < time.Hour)
+		add("apart "+by.String(), clouds.Skew{AWS: by, Entra: -by}, by.Abs() < time.Hour)
 	}
 	suffer(t, rows)
 }

@@ -7,16 +7,16 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // register changes the exporter's own application in hit's tenant.
-func (w *ward) register(change func(*world.AppRegistration)) {
+func (w *ward) register(change func(*clouds.AppRegistration)) {
 	w.t.Helper()
 	tenant := w.access.Tenants[0]
-	w.With(func(now *world.World) {
+	w.With(func(now *clouds.Model) {
 		if err := now.ChangeRegistration(tenant.TenantID, tenant.Registration.ClientID, change); err != nil {
 			w.t.Error(err)
 		}
@@ -26,7 +26,7 @@ func (w *ward) register(change func(*world.AppRegistration)) {
 // act lets a hand do something to hit.
 func (w *ward) act(do string) {
 	w.t.Helper()
-	if _, err := w.Act(simulator.Hand{Do: do, Connection: "hit"}); err != nil {
+	if _, err := w.Perform(simulator.Action{Do: do, Connection: "hit"}); err != nil {
 		w.t.Error(err)
 	}
 }
@@ -34,7 +34,7 @@ func (w *ward) act(do string) {
 // without takes permissions away.
 func without(roles ...string) func(*ward) {
 	return func(w *ward) {
-		w.register(func(r *world.AppRegistration) {
+		w.register(func(r *clouds.AppRegistration) {
 			r.Roles = slices.DeleteFunc(slices.Clone(r.Roles), func(role string) bool { return slices.Contains(roles, role) })
 		})
 	}
@@ -45,24 +45,24 @@ func TestEntraForbids(t *testing.T) {
 	const grant = "grant the application permission "
 	suffer(t, map[string]misfortune{
 		"the log's permission": {
-			happens: without(world.RoleProvisioningLog, world.RoleAuditLog), down: all(bridge.ReasonPermission, bridge.SourceEvents),
-			says: []string{grant + world.RoleProvisioningLog, "with admin consent"},
+			happens: without(clouds.RoleProvisioningLog, clouds.RoleAuditLog), down: all(model.ReasonPermission, model.SourceEvents),
+			says: []string{grant + clouds.RoleProvisioningLog, "with admin consent"},
 		},
 		"no P1 licence": {
-			happens: func(w *ward) { w.act("take_licence") }, down: all(bridge.ReasonLicence, bridge.SourceEvents),
+			happens: func(w *ward) { w.act("take_licence") }, down: all(model.ReasonLicence, model.SourceEvents),
 			says: []string{"Microsoft Entra ID P1"},
 		},
 		"the synchronization's permission": {
-			happens: without(world.RoleSynchronization, world.RoleSynchronizationRead), down: all(bridge.ReasonPermission, bridge.SourceJob),
+			happens: without(clouds.RoleSynchronization, clouds.RoleSynchronizationRead), down: all(model.ReasonPermission, model.SourceJob),
 			says: []string{grant + "Synchronization."},
 		},
 		"the applications' permission": {
-			happens: without(world.RoleApplicationRead), down: all(bridge.ReasonPermission, bridge.SourceCertificates, bridge.SourceAppCredentials),
-			says: []string{grant + world.RoleApplicationRead}, half: "entra",
+			happens: without(clouds.RoleApplicationRead), down: all(model.ReasonPermission, model.SourceCertificates, model.SourceAppCredentials),
+			says: []string{grant + clouds.RoleApplicationRead}, half: "entra",
 		},
 		"consent missing": {
-			exists: func(w *ward) { w.register(func(r *world.AppRegistration) { r.Roles = nil }) },
-			down:   all(bridge.ReasonPermission, entraSources()...), says: []string{grant, "admin consent"}, half: "entra",
+			exists: func(w *ward) { w.register(func(r *clouds.AppRegistration) { r.Roles = nil }) },
+			down:   all(model.ReasonPermission, entraSources()...), says: []string{grant, "admin consent"}, half: "entra",
 		},
 	})
 }
@@ -70,7 +70,7 @@ func TestEntraForbids(t *testing.T) {
 // The exporter's own way to sign in fails: all of Entra's side does, with the code that
 // a person can look up and what to do.
 func TestTheExporterMayNotSignIn(t *testing.T) {
-	down := all(bridge.ReasonAuth, entraSources()...)
+	down := all(model.ReasonAuth, entraSources()...)
 	refused := func(code, message string) func(*ward) {
 		return func(w *ward) {
 			w.strike(simulator.Fault{Operation: "POST token", Status: 400, Code: code, Message: message})
@@ -83,13 +83,13 @@ func TestTheExporterMayNotSignIn(t *testing.T) {
 		},
 		"expired secret": {
 			exists: func(w *ward) {
-				w.register(func(r *world.AppRegistration) { r.Secrets[0].Expires = time.Now().Add(-time.Hour) })
+				w.register(func(r *clouds.AppRegistration) { r.Secrets[0].Expires = time.Now().Add(-time.Hour) })
 			}, half: "entra",
 			down: down, says: []string{"AADSTS7000222", "create a new one for the app registration"},
 		},
 		"it expires while the exporter runs": {
 			happens: func(w *ward) {
-				w.register(func(r *world.AppRegistration) { r.Secrets[0].Expires = time.Now() })
+				w.register(func(r *clouds.AppRegistration) { r.Secrets[0].Expires = time.Now() })
 			}, half: "entra", lasts: 70 * time.Minute, // the access token that it has lives for an hour
 			down: down, says: []string{"AADSTS7000222", "create a new one for the app registration"}, moves: true,
 		},
@@ -126,10 +126,10 @@ func TestTheExporterMayNotSignIn(t *testing.T) {
 func TestThrottled(t *testing.T) {
 	const looks = 20
 	rows := map[string]misfortune{}
-	for source, operation := range map[bridge.Source]string{
-		bridge.SourceEvents: "GET provisioning", bridge.SourceJob: "GET job", bridge.SourceTokens: "ListBearerTokens", bridge.SourceUsage: "LookupEvents",
+	for source, operation := range map[model.Source]string{
+		model.SourceEvents: "GET provisioning", model.SourceJob: "GET job", model.SourceTokens: "ListBearerTokens", model.SourceUsage: "LookupEvents",
 	} {
-		onGraph := source == bridge.SourceEvents || source == bridge.SourceJob
+		onGraph := source == model.SourceEvents || source == model.SourceJob
 		for name, test := range map[string]struct {
 			retryAfter string
 			date       time.Duration
@@ -148,14 +148,14 @@ func TestThrottled(t *testing.T) {
 			if !onGraph { // AWS's word for it is the code, not the status
 				most, fault.Status, fault.Code = test.aws, 400, "ThrottlingException"
 			}
-			row := misfortune{faults: []simulator.Fault{fault}, down: all(bridge.ReasonThrottled, source), lasts: looks * time.Minute}
-			if source == bridge.SourceJob {
+			row := misfortune{faults: []simulator.Fault{fault}, down: all(model.ReasonThrottled, source), lasts: looks * time.Minute}
+			if source == model.SourceJob {
 				row.half = "entra"
 				switch test.graph {
 				case 1: // all of the tenant is to wait
-					row.down = all(bridge.ReasonThrottled, bridge.SourceJob, bridge.SourceCertificates, bridge.SourceAppCredentials)
+					row.down = all(model.ReasonThrottled, model.SourceJob, model.SourceCertificates, model.SourceAppCredentials)
 				case 2 * looks: // who waits for half a minute again and again may miss a deadline
-					row.shaken = []bridge.Source{bridge.SourceCertificates}
+					row.shaken = []model.Source{model.SourceCertificates}
 				}
 			}
 			calls := 0
@@ -177,7 +177,7 @@ func TestThrottled(t *testing.T) {
 	}
 	// One 429 whose wait is shorter than the deadline costs nothing but the wait.
 	for source, operation := range readBy() {
-		if source != bridge.SourceSCIM { // a probe is told the status, whatever it is
+		if source != model.SourceSCIM { // a probe is told the status, whatever it is
 			rows["once/"+string(source)] = misfortune{faults: []simulator.Fault{{
 				Operation: operation, Status: 429, Code: "TooManyRequests", RetryAfter: "20", Times: 1,
 			}}}
@@ -189,51 +189,51 @@ func TestThrottled(t *testing.T) {
 // A person reads one sentence: what was found, and which key chooses.
 func TestNothingToDiscoverOrTooMuch(t *testing.T) {
 	second := func(w *ward) { w.act("second_application") }
-	another := func(spec world.ConnectionSpec) func(*ward) {
-		return func(w *ward) { w.With(func(now *world.World) { now.Add(spec) }) }
+	another := func(spec clouds.ConnectionSpec) func(*ward) {
+		return func(w *ward) { w.With(func(now *clouds.Model) { now.Add(spec) }) }
 	}
-	entra := []bridge.Source{bridge.SourceJob, bridge.SourceCertificates}
-	store := world.Healthy("another")
+	entra := []model.Source{model.SourceJob, model.SourceCertificates}
+	store := clouds.Healthy("another")
 	store.TenantID = "33333333-3333-4333-8333-333333333333"
 	suffer(t, map[string]misfortune{
 		"two AWS applications": {
-			exists: second, down: all(bridge.ReasonAmbiguous, entra...), half: "entra",
+			exists: second, down: all(model.ReasonAmbiguous, entra...), half: "entra",
 			says: []string{"2 ", "AWS IAM Identity Center (hit)", "AWS IAM Identity Center (another)", "service_principal_id"},
 		},
 		"no AWS application": {
 			exists: func(w *ward) {
-				w.With(func(now *world.World) {
-					if err := now.ChangeApplication(w.hit.EntraTenantID, w.hit.ServicePrincipalID, func(sp *world.ServicePrincipal) { sp.TemplateID = world.OldAWSTemplateID }); err != nil {
+				w.With(func(now *clouds.Model) {
+					if err := now.ChangeApplication(w.hit.EntraTenantID, w.hit.ServicePrincipalID, func(sp *clouds.ServicePrincipal) { sp.TemplateID = clouds.OldAWSTemplateID }); err != nil {
 						w.t.Error(err)
 					}
 				})
 			},
-			down: all(bridge.ReasonNotFound, entra...), half: "entra", says: []string{"service_principal_id"},
+			down: all(model.ReasonNotFound, entra...), half: "entra", says: []string{"service_principal_id"},
 		},
 		"no job": {
 			exists: func(w *ward) { w.strike(simulator.Fault{Operation: "GET jobs", Status: 200, Body: `{"value":[]}`}) },
-			down:   all(bridge.ReasonNotFound, bridge.SourceJob), says: []string{"provisioning"},
+			down:   all(model.ReasonNotFound, model.SourceJob), says: []string{"provisioning"},
 		},
 		"two jobs": {
 			exists: func(w *ward) {
 				w.strike(edited("GET jobs", "/value/-", `{"id":"aWSSingleSignon.other","templateId":"aWSSingleSignon"}`)[0])
 			},
-			down: all(bridge.ReasonAmbiguous, bridge.SourceJob), says: []string{"aWSSingleSignon.other", "job_id"},
+			down: all(model.ReasonAmbiguous, model.SourceJob), says: []string{"aWSSingleSignon.other", "job_id"},
 		},
 		"automatic provisioning is off": {
 			exists: func(w *ward) {
 				w.strike(simulator.Fault{Operation: "ListProvisioningTenants", Status: 200, Body: `{"ProvisioningTenants":[]}`})
 			},
-			down: all(bridge.ReasonNotFound, awsSources()[:3]...), says: []string{"has no provisioning tenant", "enable automatic provisioning"},
+			down: all(model.ReasonNotFound, awsSources()[:3]...), says: []string{"has no provisioning tenant", "enable automatic provisioning"},
 		},
 		"two provisioning tenants": {
 			exists: func(w *ward) {
 				w.strike(edited("ListProvisioningTenants", "/ProvisioningTenants/-", `{"TenantId":"other","ScimEndpoint":"https://127.0.0.1/scim/other/scim/v2"}`)[0])
 			},
-			down: all(bridge.ReasonAmbiguous, awsSources()[:3]...), says: []string{"has 2 provisioning tenants", "aws.provisioning_tenant_id"},
+			down: all(model.ReasonAmbiguous, awsSources()[:3]...), says: []string{"has 2 provisioning tenants", "aws.provisioning_tenant_id"},
 		},
 		"two identity stores": {
-			exists: another(store), down: all(bridge.ReasonAmbiguous, awsSources()...), half: "aws",
+			exists: another(store), down: all(model.ReasonAmbiguous, awsSources()...), half: "aws",
 			says: []string{"2 identity stores in eu-central-1", "aws.identity_store_id"},
 		},
 		"wrong region": {
@@ -241,14 +241,14 @@ func TestNothingToDiscoverOrTooMuch(t *testing.T) {
 				part := section(w.read("exporter.yml"), "hit")
 				w.edit(part, strings.Replace(part, "region: eu-central-1", "region: eu-west-1", 1))
 			},
-			down: all(bridge.ReasonNotFound, awsSources()...), half: "aws",
+			down: all(model.ReasonNotFound, awsSources()...), half: "aws",
 			says: []string{"no instance has its primary region in eu-west-1", "set aws.region: eu-central-1"},
 		},
 		"no identity store": {
 			exists: func(w *ward) {
 				w.strike(simulator.Fault{Operation: "ListInstances", Status: 200, Body: `{"Instances":[]}`})
 			},
-			down: all(bridge.ReasonNotFound, awsSources()...), half: "aws",
+			down: all(model.ReasonNotFound, awsSources()...), half: "aws",
 			says: []string{"these credentials see no instance in any region", "aws.profile or aws.role_arn"},
 		},
 	})

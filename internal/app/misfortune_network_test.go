@@ -6,20 +6,20 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 )
 
 // readBy is one call that each source cannot do without.
-func readBy() map[bridge.Source]string {
-	return map[bridge.Source]string{
-		bridge.SourceTokens:         "ListBearerTokens",
-		bridge.SourceSCIM:           "SCIM GET ServiceProviderConfig",
-		bridge.SourceUsage:          "LookupEvents",
-		bridge.SourceJob:            "GET job",
-		bridge.SourceEvents:         "GET provisioning",
-		bridge.SourceCertificates:   "GET servicePrincipal",
-		bridge.SourceAppCredentials: "GET applications",
+func readBy() map[model.Source]string {
+	return map[model.Source]string{
+		model.SourceTokens:         "ListBearerTokens",
+		model.SourceSCIM:           "SCIM GET ServiceProviderConfig",
+		model.SourceUsage:          "LookupEvents",
+		model.SourceJob:            "GET job",
+		model.SourceEvents:         "GET provisioning",
+		model.SourceCertificates:   "GET servicePrincipal",
+		model.SourceAppCredentials: "GET applications",
 	}
 }
 
@@ -28,23 +28,23 @@ func TestNetworkMisfortunes(t *testing.T) {
 	rows := map[string]misfortune{
 		"DNS": {
 			happens: func(w *ward) { w.wire.breaks(errDNS()) },
-			down:    all(bridge.ReasonNetwork, bridge.Sources()...), says: []string{"hit.example"},
+			down:    all(model.ReasonNetwork, model.Sources()...), says: []string{"hit.example"},
 		},
 		"TLS": {
 			happens: func(w *ward) { w.wire.breaks(errTLS()) },
-			down:    all(bridge.ReasonNetwork, bridge.Sources()...), says: []string{"http_client.tls_config.ca_file"},
+			down:    all(model.ReasonNetwork, model.Sources()...), says: []string{"http_client.tls_config.ca_file"},
 		},
 	}
 	for source, operation := range readBy() {
 		for name, row := range map[string]struct {
 			fault  simulator.Fault
-			reason bridge.Reason
+			reason model.Reason
 			says   string
 		}{
-			"reset":       {simulator.Fault{Effect: simulator.EffectReset}, bridge.ReasonNetwork, "connection reset"},
-			"lost answer": {simulator.Fault{Effect: simulator.EffectLost}, bridge.ReasonNetwork, "connection reset"},
-			"hang":        {simulator.Fault{Effect: simulator.EffectHang}, bridge.ReasonTimeout, "no "},
-			"trickle":     {simulator.Fault{Effect: simulator.EffectTrickle, Delay: simulator.Duration(5 * time.Second)}, bridge.ReasonTimeout, "no "},
+			"reset":       {simulator.Fault{Effect: simulator.EffectReset}, model.ReasonNetwork, "connection reset"},
+			"lost answer": {simulator.Fault{Effect: simulator.EffectLost}, model.ReasonNetwork, "connection reset"},
+			"hang":        {simulator.Fault{Effect: simulator.EffectHang}, model.ReasonTimeout, "no "},
+			"trickle":     {simulator.Fault{Effect: simulator.EffectTrickle, Delay: simulator.Duration(5 * time.Second)}, model.ReasonTimeout, "no "},
 		} {
 			row.fault.Operation = operation
 			rows[name+"/"+string(source)] = misfortune{
@@ -73,7 +73,7 @@ func TestAnAnswerWithoutAnEnd(t *testing.T) {
 				calls = w.Calls()[operation]
 				runtime.ReadMemStats(&began)
 			},
-			down: all(bridge.ReasonInvalidResponse, source), says: []string{"the answer is ", "large"},
+			down: all(model.ReasonInvalidResponse, source), says: []string{"the answer is ", "large"},
 			shows: func(t *testing.T, w *ward, _, _ page) {
 				var ended runtime.MemStats
 				runtime.ReadMemStats(&ended)

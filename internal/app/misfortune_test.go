@@ -9,9 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // misfortune is something that happens to the connection "hit" of a running exporter,
@@ -24,10 +24,10 @@ type misfortune struct {
 
 	// down are the sources of hit that fail, and why; every other one stays up. Each
 	// has one line in the log, with all the words of says.
-	down map[bridge.Source]bridge.Reason
+	down map[model.Source]model.Reason
 	says []string
 	// shaken are those that may fail for the same reason now and then.
-	shaken []bridge.Source
+	shaken []model.Source
 	half   string // of the certificates: the only holder whose cannot be read
 	// moves: what happens moves the dates that are shown, so that only the series stay.
 	moves bool
@@ -41,16 +41,16 @@ type misfortune struct {
 // ward is a lab with hit and safe, with everything on.
 type ward struct {
 	*lab
-	hit  world.Connection
+	hit  clouds.Connection
 	wire *wire
 }
 
 const everyMinute = "intervals: {tokens: 1m, scim: 1m, usage: 1m, job: 1m, events: 1m, certificates: 1m, app_credentials: 1m}"
 
-func hitAndSafe() *world.World {
-	hit, safe := world.Healthy("hit"), world.Healthy("safe")
+func hitAndSafe() *clouds.Model {
+	hit, safe := clouds.Healthy("hit"), clouds.Healthy("safe")
 	safe.TenantID, safe.Account, safe.Region = "22222222-2222-4222-8222-222222222222", "444455556666", "us-east-1"
-	w := world.New(world.Options{Seed: 1})
+	w := clouds.New(clouds.Options{Seed: 1})
 	w.Add(hit)
 	w.Add(safe)
 	return w
@@ -127,7 +127,7 @@ func (m misfortune) test(t *testing.T) {
 		before = nil
 	}
 	after := w.series()
-	for _, source := range bridge.Sources() {
+	for _, source := range model.Sources() {
 		m.judge(t, w, source, before, after)
 		after.holds(t, fmt.Sprintf(`entra_aws_source_up{connection="safe",source=%q} 1`, source))
 	}
@@ -156,7 +156,7 @@ func (m misfortune) test(t *testing.T) {
 }
 
 // judge holds one source of hit to what the row says of it.
-func (m misfortune) judge(t *testing.T, w *ward, source bridge.Source, before, after page) {
+func (m misfortune) judge(t *testing.T, w *ward, source model.Source, before, after page) {
 	t.Helper()
 	failed := after.with("source_errors_total", `"hit"`, fmt.Sprintf("source=%q", source))
 	reason, down := m.down[source]
@@ -179,7 +179,7 @@ func (m misfortune) judge(t *testing.T, w *ward, source bridge.Source, before, a
 		known[line] = true
 	}
 	for _, line := range after.with(`"hit"`) {
-		if sourceOf(line) != source || m.half != "" && source == bridge.SourceCertificates && holderIn(line) != m.half {
+		if sourceOf(line) != source || m.half != "" && source == model.SourceCertificates && holderIn(line) != m.half {
 			continue
 		}
 		if !known[line] {
@@ -193,7 +193,7 @@ func (m misfortune) judge(t *testing.T, w *ward, source bridge.Source, before, a
 }
 
 // says holds the log to one line about the failing source, with all these words.
-func (w *ward) says(t *testing.T, source bridge.Source, reason bridge.Reason, words ...string) {
+func (w *ward) says(t *testing.T, source model.Source, reason model.Reason, words ...string) {
 	t.Helper()
 	var lines []string
 	for line := range strings.Lines(w.logs.String()) {
@@ -214,8 +214,8 @@ func (w *ward) says(t *testing.T, source bridge.Source, reason bridge.Reason, wo
 }
 
 // vanishes reports whether what a source said misleads when it is old.
-func vanishes(source bridge.Source) bool {
-	return source == bridge.SourceJob || source == bridge.SourceSCIM
+func vanishes(source model.Source) bool {
+	return source == model.SourceJob || source == model.SourceSCIM
 }
 
 // holderIn is who holds the certificate that a series is about.
@@ -227,21 +227,21 @@ func holderIn(line string) string {
 }
 
 // sourceOf is the source that a series comes from; "" for those that live by the clock.
-func sourceOf(line string) bridge.Source {
+func sourceOf(line string) model.Source {
 	for _, family := range []struct {
 		prefix string
-		source bridge.Source
+		source model.Source
 	}{
 		{"scim_token_age_seconds", ""},
-		{"scim_token_last_used", bridge.SourceUsage},
-		{"scim_probe_", bridge.SourceSCIM},
-		{"scim_token", bridge.SourceTokens},
-		{"scim_active_token", bridge.SourceTokens},
-		{"provisioning_event", bridge.SourceEvents},
-		{"provisioning_last_event", bridge.SourceEvents},
-		{"provisioning_", bridge.SourceJob},
-		{"saml_", bridge.SourceCertificates},
-		{"app_credential_", bridge.SourceAppCredentials},
+		{"scim_token_last_used", model.SourceUsage},
+		{"scim_probe_", model.SourceSCIM},
+		{"scim_token", model.SourceTokens},
+		{"scim_active_token", model.SourceTokens},
+		{"provisioning_event", model.SourceEvents},
+		{"provisioning_last_event", model.SourceEvents},
+		{"provisioning_", model.SourceJob},
+		{"saml_", model.SourceCertificates},
+		{"app_credential_", model.SourceAppCredentials},
 	} {
 		if strings.HasPrefix(line, "entra_aws_"+family.prefix) {
 			return family.source
@@ -251,8 +251,8 @@ func sourceOf(line string) bridge.Source {
 }
 
 // all are several sources that fail for one reason.
-func all(reason bridge.Reason, sources ...bridge.Source) map[bridge.Source]bridge.Reason {
-	down := make(map[bridge.Source]bridge.Reason, len(sources))
+func all(reason model.Reason, sources ...model.Source) map[model.Source]model.Reason {
+	down := make(map[model.Source]model.Reason, len(sources))
 	for _, source := range sources {
 		down[source] = reason
 	}
@@ -260,10 +260,10 @@ func all(reason bridge.Reason, sources ...bridge.Source) map[bridge.Source]bridg
 }
 
 // Which sources one side of the bridge carries. The certificates are read on both.
-func entraSources() []bridge.Source {
-	return []bridge.Source{bridge.SourceJob, bridge.SourceEvents, bridge.SourceCertificates, bridge.SourceAppCredentials}
+func entraSources() []model.Source {
+	return []model.Source{model.SourceJob, model.SourceEvents, model.SourceCertificates, model.SourceAppCredentials}
 }
 
-func awsSources() []bridge.Source {
-	return []bridge.Source{bridge.SourceTokens, bridge.SourceSCIM, bridge.SourceUsage, bridge.SourceCertificates}
+func awsSources() []model.Source {
+	return []model.Source{model.SourceTokens, model.SourceSCIM, model.SourceUsage, model.SourceCertificates}
 }

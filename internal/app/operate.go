@@ -16,10 +16,10 @@ import (
 	"golang.org/x/term"
 
 	"entra-aws-exporter/collector"
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/poller"
 	"entra-aws-exporter/internal/state"
-	"entra-aws-exporter/internal/watch"
 	"entra-aws-exporter/rotate"
 )
 
@@ -42,7 +42,7 @@ type RotationAct func(ctx context.Context, options Options, connection string) e
 type desk struct {
 	config    *config.Config
 	engine    *rotate.Engine
-	watch     *watch.Watch
+	watch     *poller.Poller
 	directory *state.Directory // nil: nothing was ever rotated, and nothing can be
 	out       io.Writer
 }
@@ -65,7 +65,7 @@ func openDesk(options Options, pace int) (*desk, error) {
 		return nil, err
 	}
 	log := quiet(options.Logger)
-	d.watch = watch.New(decisive(readings(c, built, forgetful{}, log)), nil)
+	d.watch = poller.New(decisive(readings(c, built, forgetful{}, log)), nil)
 	r := options.newRotations(d.directory, pace, d.watch.Snapshot, nil, log)
 	r.configure(c, built)
 	d.engine = r.engine
@@ -75,11 +75,11 @@ func openDesk(options Options, pace int) (*desk, error) {
 // decisive leaves of the readings what the beginning of a rotation rests on: tokens and
 // jobs. Those of the other connections tell what these resolve to, for no two may share
 // an application or an identity store.
-func decisive(options watch.Options) watch.Options {
+func decisive(options poller.Options) poller.Options {
 	options.Tenants = nil
 	for i, connection := range options.Connections {
-		options.Connections[i].Sources = slices.DeleteFunc(connection.Sources, func(source watch.Source) bool {
-			return source.Name != bridge.SourceTokens && source.Name != bridge.SourceJob
+		options.Connections[i].Sources = slices.DeleteFunc(connection.Sources, func(source poller.Source) bool {
+			return source.Name != model.SourceTokens && source.Name != model.SourceJob
 		})
 	}
 	return options
@@ -89,7 +89,7 @@ func decisive(options watch.Options) watch.Options {
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
 // Step prints a step of a rotation as it is taken.
-func (d *desk) Step(connection string, step bridge.RotationStep) {
+func (d *desk) Step(connection string, step model.RotationStep) {
 	fmt.Fprintf(d.out, "%s  %-8s %-8s %s\n", step.At.UTC().Format("15:04:05 UTC"), connection, step.Phase, step.Text)
 }
 
@@ -142,28 +142,28 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 }
 
 // conclude prints how a rotation ended.
-func (d *desk) conclude(record bridge.RotationRecord) error {
-	if record.Ending == bridge.EndingDone {
+func (d *desk) conclude(record model.RotationRecord) error {
+	if record.Outcome == model.OutcomeDone {
 		fmt.Fprintf(d.out, "done: token %s is in use, proof %s\n", record.NewTokenID, record.Proof)
 		return nil
 	}
 	status := d.engine.Status(record.Connection)
-	if status.Sentence != "" {
-		return errors.New(status.Sentence)
+	if status.Message != "" {
+		return errors.New(status.Message)
 	}
 	return fmt.Errorf("rotation %s of %s: %s", record.ID, record.Connection, outcome(record))
 }
 
 // outcome is how a rotation ended, and why if there is a reason.
-func outcome(record bridge.RotationRecord) string {
+func outcome(record model.RotationRecord) string {
 	if record.Reason == "" {
-		return string(record.Ending)
+		return string(record.Outcome)
 	}
-	return string(record.Ending) + ": " + record.Reason
+	return string(record.Outcome) + ": " + record.Reason
 }
 
 // askSecret reads the token's value; from a terminal without showing it.
-func askSecret(options Options) (bridge.Secret, error) {
+func askSecret(options Options) (model.Secret, error) {
 	terminal, is := options.Stdin.(*os.File)
 	if !is || !term.IsTerminal(int(terminal.Fd())) {
 		return readSecret(options.Stdin)
@@ -172,21 +172,21 @@ func askSecret(options Options) (bridge.Secret, error) {
 	line, err := term.ReadPassword(int(terminal.Fd()))
 	fmt.Fprintln(options.Stdout)
 	if err != nil {
-		return bridge.Secret{}, fmt.Errorf("reading the token from the terminal: %w", err)
+		return model.Secret{}, fmt.Errorf("reading the token from the terminal: %w", err)
 	}
 	return readSecret(bytes.NewReader(line))
 }
 
 // readSecret reads one line.
-func readSecret(in io.Reader) (bridge.Secret, error) {
+func readSecret(in io.Reader) (model.Secret, error) {
 	line, err := bufio.NewReader(io.LimitReader(in, 1<<16)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return bridge.Secret{}, fmt.Errorf("reading the token from standard input: %w", err)
+		return model.Secret{}, fmt.Errorf("reading the token from standard input: %w", err)
 	}
 	if line = strings.TrimSpace(line); line == "" {
-		return bridge.Secret{}, errors.New("reading the token from standard input: it is empty")
+		return model.Secret{}, errors.New("reading the token from standard input: it is empty")
 	}
-	return bridge.NewSecret(line), nil
+	return model.NewSecret(line), nil
 }
 
 // RotationList prints one line per rotation, newest first.
@@ -204,8 +204,8 @@ func RotationList(ctx context.Context, options Options) error {
 	table := tabwriter.NewWriter(options.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "STARTED\tCONNECTION\tROTATION\tTRIGGER\tSTATE\tOLD TOKEN\tNEW TOKEN\tPROOF")
 	for _, record := range records {
-		stands := string(record.Ending)
-		if record.Ending == "" {
+		stands := string(record.Outcome)
+		if record.Outcome == "" {
 			stands = "in " + string(record.Phase)
 		}
 		if record.Reason != "" {
@@ -244,7 +244,7 @@ func RotationShow(ctx context.Context, options Options, connection string) error
 			fmt.Fprintf(options.Stdout, "  %s  %-8s %s\n", step.At.UTC().Format("2006-01-02 15:04:05 UTC"), step.Phase, step.Text)
 		}
 		switch {
-		case record.Ending == "":
+		case record.Outcome == "":
 		case record.Ended.IsZero(): // blocked: it may go on
 			fmt.Fprintf(options.Stdout, "  stopped: %s\n", outcome(record))
 		default:
@@ -257,7 +257,7 @@ func RotationShow(ctx context.Context, options Options, connection string) error
 	if !shown {
 		fmt.Fprintf(options.Stdout, "no rotation of %s is recorded\n", connection)
 	}
-	if sentence := d.engine.Status(connection).Sentence; sentence != "" {
+	if sentence := d.engine.Status(connection).Message; sentence != "" {
 		fmt.Fprintln(options.Stdout, sentence)
 	}
 	return failed

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // begin is the command rotation start.
@@ -21,7 +21,7 @@ func (l *lab) begin(how StartOptions) string {
 // A dry run needs no place to keep anything, and nothing but enabled lets a command act.
 func TestOnlyEnabledActs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		l.edit("mode: enabled", "mode: dry_run")
 		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "connection expiring: rotation.mode is dry_run: set it to enabled, or ask for --dry-run")
 		l.edit("state: {directory: state}\n", "")
@@ -40,7 +40,7 @@ func TestOnlyEnabledActs(t *testing.T) {
 // no rotation is wanted any more: the file holds the value that was retired.
 func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		if said := l.begin(StartOptions{Connection: "expiring"}); !strings.Contains(said, "done: token") {
 			t.Fatalf("the rotation: %s", said)
 		}
@@ -68,7 +68,7 @@ func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
 // A name that is none of a connection's is found out before anything is asked.
 func TestANameThatIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp"), world.Expiring("expiring")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Expiring("expiring")})
 		const none = `no connection "typo" is configured; there are corp, expiring`
 		if said := l.begin(StartOptions{Connection: "typo"}); said != none {
 			t.Errorf("start: %s", said)
@@ -94,13 +94,13 @@ func TestANameThatIsNone(t *testing.T) {
 // To begin a rotation not everything is read, but what forbids it is: that two connections
 // lead to one identity store, and that two rotations are blocked.
 func TestWhatTheBeginningRestsOn(t *testing.T) {
-	doubtful := func(name string) world.ConnectionSpec {
-		spec := world.Expiring(name)
+	doubtful := func(name string) clouds.ConnectionSpec {
+		spec := clouds.Expiring(name)
 		spec.Tokens[1].Left = 30 * 24 * time.Hour
 		return spec
 	}
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{doubtful("one"), doubtful("two"), world.Expiring("expiring")})
+		l := furnish(t, []clouds.ConnectionSpec{doubtful("one"), doubtful("two"), clouds.Expiring("expiring")})
 		l.begin(StartOptions{Connection: "expiring", DryRun: true})
 		calls := l.Calls()
 		for _, operation := range []string{"GET provisioning", "LookupEvents", "ListExternalIdPCertificates"} {
@@ -121,16 +121,16 @@ func TestWhatTheBeginningRestsOn(t *testing.T) {
 // one may be given after it.
 func TestAMistypedTokenMayBeGivenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		l.edit("mode: enabled", "mode: enabled, issuer: operator")
-		at, made := l.access.Connections[0], world.BearerToken{}
-		l.With(func(w *world.World) {
+		at, made := l.access.Connections[0], clouds.BearerToken{}
+		l.With(func(w *clouds.Model) {
 			expired := at.TokenIDs[1]
-			if err := w.DeleteBearerToken(world.By(world.ActorPerson), at.IdentityStoreID, at.ProvisioningTenantID, expired); err != nil {
+			if err := w.DeleteBearerToken(clouds.CallerFor(clouds.ActorOperator), at.IdentityStoreID, at.ProvisioningTenantID, expired); err != nil {
 				t.Fatal(err)
 			}
 			var err error
-			if made, err = w.CreateBearerToken(world.By(world.ActorPerson), at.IdentityStoreID, at.ProvisioningTenantID); err != nil {
+			if made, err = w.CreateBearerToken(clouds.CallerFor(clouds.ActorOperator), at.IdentityStoreID, at.ProvisioningTenantID); err != nil {
 				t.Fatal(err)
 			}
 		})

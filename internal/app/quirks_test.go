@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The quirks that touch a reading, in groups of those that could touch each other. The
@@ -33,7 +33,7 @@ func actQuirks() []string {
 }
 
 // combinations lists every choice of values of some quirks.
-func combinations(all []world.Quirk, names []string) []map[string]string {
+func combinations(all []clouds.Quirk, names []string) []map[string]string {
 	list := []map[string]string{{}}
 	for _, quirk := range all {
 		if !slices.Contains(names, quirk.Name) {
@@ -55,7 +55,7 @@ func combinations(all []world.Quirk, names []string) []map[string]string {
 }
 
 func TestReadingsUnderEveryQuirk(t *testing.T) {
-	probe := simulator.New(world.New(world.Options{}), simulator.Options{})
+	probe := simulator.New(clouds.New(clouds.Options{}), simulator.Options{})
 	all, _ := probe.Quirks()
 	known := actQuirks()
 	runs := 0
@@ -71,7 +71,7 @@ func TestReadingsUnderEveryQuirk(t *testing.T) {
 			t.Errorf("the quirk %s is new: does it touch a reading?", quirk.Name)
 		}
 	}
-	furnish(t, []world.ConnectionSpec{world.Healthy("corp")}) // the environment is the same for all
+	furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")}) // the environment is the same for all
 	for run := range runs {
 		if testing.Short() && run%20 != 0 {
 			continue
@@ -98,8 +98,8 @@ func TestReadingsUnderEveryQuirk(t *testing.T) {
 // readsRightly runs an exporter for some hours under these quirks, while people work:
 // what the page shows is right, or not there.
 func readsRightly(t *testing.T, quirks map[string]string) {
-	w := world.New(world.Options{Seed: 1})
-	w.Add(world.Healthy("corp"))
+	w := clouds.New(clouds.Options{Seed: 1})
+	w.Add(clouds.Healthy("corp"))
 	l := settleIn(t, w)
 	for name, value := range quirks {
 		if err := l.SetQuirk(name, value); err != nil {
@@ -107,7 +107,7 @@ func readsRightly(t *testing.T, quirks map[string]string) {
 		}
 	}
 	l.edit(hasty, "intervals: {tokens: 30m, scim: 30m, usage: 30m, job: 30m, events: 15m, certificates: 1h, app_credentials: 1h}")
-	if quirks["json_version"] == world.JSON10 {
+	if quirks["json_version"] == clouds.JSON10 {
 		l.edit("      endpoints:\n", "      endpoints:\n        token_service_json_version: \"1.0\"\n")
 	}
 	at := l.access.Connections[0]
@@ -120,8 +120,8 @@ func readsRightly(t *testing.T, quirks map[string]string) {
 	}
 	l.start()
 	time.Sleep(30 * time.Minute)
-	for _, hand := range []simulator.Hand{{Do: "add_user", UserName: "ann@example.com"}, {Do: "create_token"}} {
-		if _, err := l.Act(hand); err != nil {
+	for _, hand := range []simulator.Action{{Do: "add_user", UserName: "ann@example.com"}, {Do: "create_token"}} {
+		if _, err := l.Perform(hand); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -156,13 +156,13 @@ func (l *lab) touched(t *testing.T, page page, quirks map[string]string) {
 			t.Errorf("%s: %v, want it %v", series, found, when)
 		}
 	}
-	served := quirks["secrets_get"] == world.Served
-	one(served && quirks["settings_keys"] == world.KeysPresent, `entra_aws_provisioning_notification_enabled{connection="corp"} 1`)
-	one(served && quirks["settings_keys"] == world.KeysAbsent, `entra_aws_provisioning_notification_enabled{connection="corp"} 0`)
-	open := quirks["source_address"] == world.SourceOpen
+	served := quirks["secrets_get"] == clouds.Served
+	one(served && quirks["settings_keys"] == clouds.KeysPresent, `entra_aws_provisioning_notification_enabled{connection="corp"} 1`)
+	one(served && quirks["settings_keys"] == clouds.KeysAbsent, `entra_aws_provisioning_notification_enabled{connection="corp"} 0`)
+	open := quirks["source_address"] == clouds.SourceOpen
 	one(open, `entra_aws_scim_probe_success{connection="corp"} 1`)
 	one(!open, `entra_aws_scim_probe_success{connection="corp"} 0`)
-	fails := quirks["failing_user"] == world.OneUserFails
+	fails := quirks["failing_user"] == clouds.OneUserFails
 	one(fails, `entra_aws_provisioning_last_cycle_state{connection="corp",state="entry_level_errors"} 1`)
 	one(!fails, `entra_aws_provisioning_last_cycle_state{connection="corp",state="succeeded"} 1`)
 	one(!fails, `entra_aws_provisioning_events_total{action="create",connection="corp",status="failure"} 0`)

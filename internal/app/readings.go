@@ -8,19 +8,19 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/entra"
-	"entra-aws-exporter/internal/watch"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/poller"
 )
 
 // readings says what is read: the sources of every tenant and connection, from the
 // clients that can read them. events is where the provisioning log's counters are kept;
 // nil: nowhere.
-func readings(c *config.Config, clouds *clouds, events watch.EventStore, log *slog.Logger) watch.Options {
-	options := watch.Options{Logger: log}
+func readings(c *config.Config, clouds *clientSet, events poller.EventStore, log *slog.Logger) poller.Options {
+	options := poller.Options{Logger: log}
 	for _, connection := range c.Connections {
-		options.Connections = append(options.Connections, watch.Connection{
+		options.Connections = append(options.Connections, poller.Connection{
 			Name:     connection.Name,
 			Tenant:   connection.Tenant,
 			Binding:  configured(c, connection),
@@ -30,7 +30,7 @@ func readings(c *config.Config, clouds *clouds, events watch.EventStore, log *sl
 		})
 	}
 	for _, tenant := range c.Tenants {
-		options.Tenants = append(options.Tenants, watch.Tenant{
+		options.Tenants = append(options.Tenants, poller.Tenant{
 			Name:     tenant.Name,
 			Sources:  switchedOn(tenantSources(c, tenant, clouds, events, log)),
 			Identity: identity(tenant, c.HTTPClient),
@@ -40,63 +40,63 @@ func readings(c *config.Config, clouds *clouds, events watch.EventStore, log *sl
 }
 
 // switchedOn leaves out what is never to be read.
-func switchedOn(sources []watch.Source) []watch.Source {
-	return slices.DeleteFunc(sources, func(source watch.Source) bool { return source.Interval == 0 })
+func switchedOn(sources []poller.Source) []poller.Source {
+	return slices.DeleteFunc(sources, func(source poller.Source) bool { return source.Interval == 0 })
 }
 
 // unwanted are the sources of its tenant that a connection does not want.
-func unwanted(intervals config.Intervals) []bridge.Source {
-	ofTenants := []bridge.Source{bridge.SourceEvents, bridge.SourceAppCredentials}
-	return slices.DeleteFunc(ofTenants, func(source bridge.Source) bool { return intervals.Every(source) > 0 })
+func unwanted(intervals config.Intervals) []model.Source {
+	ofTenants := []model.Source{model.SourceEvents, model.SourceAppCredentials}
+	return slices.DeleteFunc(ofTenants, func(source model.Source) bool { return intervals.Every(source) > 0 })
 }
 
-func connectionSources(connection config.Connection, ends clients) []watch.Source {
+func connectionSources(connection config.Connection, ends clients) []poller.Source {
 	every := connection.Intervals.Every
-	aws := func(source watch.Source) watch.Source { return watch.Resolving(ends.instance.Binding, source) }
-	microsoft := func(source watch.Source) watch.Source { return watch.Resolving(ends.application.Binding, source) }
+	aws := func(source poller.Source) poller.Source { return poller.Resolving(ends.instance.Binding, source) }
+	microsoft := func(source poller.Source) poller.Source { return poller.Resolving(ends.application.Binding, source) }
 
-	tokens := watch.Tokens(every(bridge.SourceTokens), ends.instance.ListTokens)
-	if connection.Tokens.ReadFrom == bridge.OriginDeclared { // nothing need be asked
-		tokens = watch.MayResolve(ends.instance.Binding, tokens)
+	tokens := poller.Tokens(every(model.SourceTokens), ends.instance.ListTokens)
+	if connection.Tokens.ReadFrom == model.OriginDeclared { // nothing need be asked
+		tokens = poller.MayResolve(ends.instance.Binding, tokens)
 	} else {
 		tokens = aws(tokens)
 	}
-	sources := []watch.Source{
+	sources := []poller.Source{
 		tokens,
-		watch.SCIM(every(bridge.SourceSCIM), ends.instance.Probe),
-		microsoft(watch.Job(every(bridge.SourceJob), ends.application.Job)),
+		poller.SCIM(every(model.SourceSCIM), ends.instance.Probe),
+		microsoft(poller.Job(every(model.SourceJob), ends.application.Job)),
 	}
 	if connection.Tokens.Usage == config.UsageCloudTrail {
-		sources = append(sources, aws(watch.Usage(every(bridge.SourceUsage), ends.instance.Usage)))
+		sources = append(sources, aws(poller.Usage(every(model.SourceUsage), ends.instance.Usage)))
 	}
-	var trusted func(context.Context) ([]bridge.Certificate, error)
+	var trusted func(context.Context) ([]model.Certificate, error)
 	if connection.SAML.AWSCertificates != config.AWSCertificatesNone {
 		trusted = ends.instance.TrustedCertificates
 	}
-	return append(sources, watch.Certificates(every(bridge.SourceCertificates), ends.application.SigningCertificates, trusted))
+	return append(sources, poller.Certificates(every(model.SourceCertificates), ends.application.SigningCertificates, trusted))
 }
 
 // tenantSources are read once per tenant, for those of its connections that want them
 // and as often as the most impatient one wants; not at all if none does.
-func tenantSources(c *config.Config, tenant config.Tenant, clouds *clouds, events watch.EventStore, log *slog.Logger) []watch.Source {
+func tenantSources(c *config.Config, tenant config.Tenant, clouds *clientSet, events poller.EventStore, log *slog.Logger) []poller.Source {
 	connections := slices.DeleteFunc(slices.Clone(c.Connections), func(c config.Connection) bool { return c.Tenant != tenant.Name })
-	every := func(source bridge.Source) time.Duration { return mostOften(connections, source) }
+	every := func(source model.Source) time.Duration { return mostOften(connections, source) }
 	client := clouds.tenants[tenant.Name]
 	rotators := rotatorsOf(c, tenant, clouds)
-	sources := []watch.Source{
-		watch.AppCredentials(every(bridge.SourceAppCredentials), func(ctx context.Context) ([]bridge.AppCredential, error) {
+	sources := []poller.Source{
+		poller.AppCredentials(every(model.SourceAppCredentials), func(ctx context.Context) ([]model.AppCredential, error) {
 			return client.AppCredentials(ctx, rotators...)
 		}),
 	}
-	if tenant.Cloud != bridge.CloudChina { // that cloud has no provisioning log
-		sources = append(sources, watch.Events(every(bridge.SourceEvents), client.Events, events, tenant.Name,
+	if tenant.Cloud != model.CloudChina { // that cloud has no provisioning log
+		sources = append(sources, poller.Events(every(model.SourceEvents), client.Events, events, tenant.Name,
 			log.With("entra_tenant", tenant.Name)))
 	}
 	return sources
 }
 
 // mostOften is how often the most impatient connection wants a source; 0: none wants it.
-func mostOften(connections []config.Connection, source bridge.Source) (shortest time.Duration) {
+func mostOften(connections []config.Connection, source model.Source) (shortest time.Duration) {
 	for _, connection := range connections {
 		if interval := connection.Intervals.Every(source); interval > 0 && (shortest == 0 || interval < shortest) {
 			shortest = interval
@@ -107,7 +107,7 @@ func mostOften(connections []config.Connection, source bridge.Source) (shortest 
 
 // rotatorsOf are the stronger identities with which the rotation acts on a tenant's
 // connections. Their credentials expire too.
-func rotatorsOf(c *config.Config, tenant config.Tenant, clouds *clouds) []*entra.Tenant {
+func rotatorsOf(c *config.Config, tenant config.Tenant, clouds *clientSet) []*entra.Tenant {
 	var rotators []*entra.Tenant
 	for _, connection := range c.Connections {
 		rotator := clouds.tenants[connection.Rotation.Tenant]
@@ -119,8 +119,8 @@ func rotatorsOf(c *config.Config, tenant config.Tenant, clouds *clouds) []*entra
 }
 
 // configured is what the configuration says of a binding; the rest is discovered.
-func configured(c *config.Config, connection config.Connection) bridge.Binding {
-	return bridge.Binding{
+func configured(c *config.Config, connection config.Connection) model.Binding {
+	return model.Binding{
 		Region:               connection.AWS.Region,
 		IdentityStoreID:      connection.AWS.IdentityStoreID,
 		ProvisioningTenantID: connection.AWS.ProvisioningTenantID,

@@ -7,13 +7,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The rotation's own identity has a credential that ends, too.
 func TestCredentialsOfTheRotationsTenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 		text := l.read("exporter.yml")
 		tenant := text[strings.Index(text, "  - name: tenant-1"):strings.Index(text, "connections:")]
 		l.edit("connections:", strings.Replace(tenant, "name: tenant-1", "name: rotator", 1)+"connections:")
@@ -31,7 +31,7 @@ func TestCredentialsOfTheRotationsTenant(t *testing.T) {
 // What is never to be read is neither up nor down.
 func TestSourcesSwitchedOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 		l.edit("{tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}",
 			"{scim: 0, events: 0, app_credentials: 0}")
 		l.start()
@@ -52,7 +52,7 @@ func TestSourcesSwitchedOff(t *testing.T) {
 // A source that is read once per tenant is off for each connection that says so.
 func TestSourcesOfATenantSwitchedOffForOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp"), world.Healthy("lab")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Healthy("lab")})
 		before, after, _ := strings.Cut(l.read("exporter.yml"), "events: 15s, certificates: 30s, app_credentials: 1m")
 		l.write("exporter.yml", before+"events: 0, certificates: 30s, app_credentials: 0"+after)
 		l.start()
@@ -72,7 +72,7 @@ func TestSourcesOfATenantSwitchedOffForOneConnection(t *testing.T) {
 // Two connections that turn out to be the same go on being read, and neither rotates.
 func TestTwoConnectionsThatResolveToTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		text := l.read("exporter.yml")
 		connection := text[strings.Index(text, "  - name: expiring"):strings.Index(text, "state:")]
 		twin := strings.Replace(connection, "name: expiring", "name: twin\n    service_principal_id: "+l.access.Connections[0].ServicePrincipalID, 1)
@@ -94,7 +94,7 @@ func TestTwoConnectionsThatResolveToTheSame(t *testing.T) {
 // probe, which a token's value opens.
 func TestDeclaredTokensNeedNoSignInToAWS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 		c := l.access.Connections[0]
 		l.edit("      profile: account-"+c.Account+"\n", "      provisioning_tenant_id: "+c.ProvisioningTenantID+"\n")
 		l.edit("      usage: cloudtrail\n", "      read_from: declared\n      declared: [{token_id: "+c.TokenIDs[0]+", created: 1999-10-01, expires: 2000-09-30}]\n")

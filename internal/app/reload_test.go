@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // reload asks for one and returns the status and the answer.
@@ -33,8 +33,8 @@ func section(text, connection string) string {
 
 func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := world.New(world.Options{Seed: 1})
-		if err := simulator.Furnish(w, "demo"); err != nil {
+		w := clouds.New(clouds.Options{Seed: 1})
+		if err := simulator.Seed(w, "demo"); err != nil {
 			t.Fatal(err)
 		}
 		l := admit(t, w)
@@ -96,7 +96,7 @@ func TestReload(t *testing.T) {
 
 // A request that a reload overtakes finds no webhook section: then nobody may pass.
 func TestNobodyPassesAWebhookThatIsGone(t *testing.T) {
-	l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+	l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 	l.edit("webhook: {bearer_token_file: webhook-token}\n", "")
 	r := Options{}.newRotations(nil, 1, nil, nil, discard())
 	e := &Exporter{options: Options{ConfigFile: l.path("exporter.yml"), Logger: discard()}, rotation: r, requests: newCounter()}
@@ -113,7 +113,7 @@ func TestNobodyPassesAWebhookThatIsGone(t *testing.T) {
 // The server reads the web config again at every request. Once that lets everybody in,
 // the webhook that relied on it lets nobody in.
 func TestTheWebConfigVouchesForCallersAsLongAsItDoes(t *testing.T) {
-	l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+	l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 	l.edit("webhook: {bearer_token_file: webhook-token}\n", "webhook: {}\n")
 	l.write("web.yml", "basic_auth_users: {alertmanager: $2y$10$x}\n")
 	r := Options{}.newRotations(nil, 1, nil, nil, discard())

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"entra-aws-exporter/collector"
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/state"
 	"entra-aws-exporter/rotate"
 )
@@ -32,7 +32,7 @@ type rotations struct {
 // newRotations builds the engine. snapshot is the last reading of a connection, changed
 // is told when a rotation has changed something.
 func (o Options) newRotations(directory *state.Directory, pace int,
-	snapshot func(string) (bridge.Snapshot, bool), changed func(string), log *slog.Logger,
+	snapshot func(string) (model.Snapshot, bool), changed func(string), log *slog.Logger,
 ) *rotations {
 	options := rotate.Options{
 		Journal: noState{}, Vault: noState{},
@@ -51,7 +51,7 @@ func (o Options) newRotations(directory *state.Directory, pace int,
 }
 
 // configure puts a configuration into force. What runs ends as it began.
-func (r *rotations) configure(c *config.Config, clouds *clouds) {
+func (r *rotations) configure(c *config.Config, clouds *clientSet) {
 	connections := make([]rotate.Connection, 0, len(c.Connections))
 	for _, connection := range c.Connections {
 		connections = append(connections, rotated(connection, clouds.rotators[connection.Name]))
@@ -83,11 +83,11 @@ func rotated(connection config.Connection, ends clients) rotate.Connection {
 			Tokens:       ends.instance,
 			SCIM:         ends.instance,
 			Provisioning: ends.application,
-			Resolve: func(ctx context.Context) (bridge.Binding, error) {
+			Resolve: func(ctx context.Context) (model.Binding, error) {
 				ends.instance.Forget()
 				aws, err := ends.instance.Binding(ctx)
 				if err != nil {
-					return bridge.Binding{}, err
+					return model.Binding{}, err
 				}
 				binding, err := ends.application.Rediscover(ctx)
 				binding.AWSAccount, binding.Region, binding.IdentityStoreID = aws.AWSAccount, aws.Region, aws.IdentityStoreID
@@ -104,7 +104,7 @@ func rotated(connection config.Connection, ends clients) rotate.Connection {
 
 // tokenValue is what a probe may be made with: the value of the token in use, if a
 // rotation has put it into the vault.
-func (r *rotations) tokenValue(ctx context.Context, connection string) (string, bridge.Secret, error) {
+func (r *rotations) tokenValue(ctx context.Context, connection string) (string, model.Secret, error) {
 	return r.engine.InUse(ctx, connection)
 }
 
@@ -124,13 +124,13 @@ var errNoWebhook = errors.New("the configuration has no webhook section any more
 
 // bearer is the token that callers of the webhook must show; required is false as long as
 // the web config authenticates them.
-func (r *rotations) bearer() (value bridge.Secret, required bool, err error) {
+func (r *rotations) bearer() (value model.Secret, required bool, err error) {
 	webhook := r.config.Load().Webhook
 	if webhook == nil {
-		return bridge.Secret{}, true, errNoWebhook
+		return model.Secret{}, true, errNoWebhook
 	}
 	if webhook.BearerTokenFile == "" { // then nobody has one to show
-		return bridge.Secret{}, r.authenticated == nil || !r.authenticated(), nil
+		return model.Secret{}, r.authenticated == nil || !r.authenticated(), nil
 	}
 	value, err = webhook.BearerTokenFile.Read()
 	return value, true, err
@@ -157,15 +157,15 @@ func (*noStateError) Error() string {
 }
 
 // Is implements errors.Is: nothing is as unsafe as no place at all.
-func (*noStateError) Is(target error) bool { return target == bridge.ErrUnsafe }
+func (*noStateError) Is(target error) bool { return target == model.ErrUnsafe }
 
 func (noState) Load(context.Context, string) ([]byte, string, error) { return nil, "", nil }
 func (noState) Save(context.Context, string, []byte, string) (string, error) {
 	return "", errNoState
 }
-func (noState) Keys(context.Context) ([]string, error)              { return nil, nil }
-func (noState) Reserve(context.Context, string) error               { return errNoState }
-func (noState) Write(context.Context, string, bridge.Secret) error  { return errNoState }
-func (noState) Read(context.Context, string) (bridge.Secret, error) { return bridge.Secret{}, nil }
-func (noState) List(context.Context, string) ([]string, error)      { return nil, nil }
-func (noState) Destroy(context.Context, string) error               { return nil }
+func (noState) Keys(context.Context) ([]string, error)             { return nil, nil }
+func (noState) Reserve(context.Context, string) error              { return errNoState }
+func (noState) Write(context.Context, string, model.Secret) error  { return errNoState }
+func (noState) Read(context.Context, string) (model.Secret, error) { return model.Secret{}, nil }
+func (noState) List(context.Context, string) ([]string, error)     { return nil, nil }
+func (noState) Destroy(context.Context, string) error              { return nil }

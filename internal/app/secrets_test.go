@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"entra-aws-exporter/collector"
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -33,27 +33,27 @@ func (l *lab) alert() (int, string) {
 }
 
 // rotated waits until the one rotation has ended.
-func (l *lab) rotated() bridge.RotationRecord {
+func (l *lab) rotated() model.RotationRecord {
 	l.t.Helper()
 	for range 7 * 24 {
 		time.Sleep(time.Hour)
-		var answer struct{ Rotations []bridge.RotationRecord }
+		var answer struct{ Rotations []model.RotationRecord }
 		if err := json.Unmarshal([]byte(l.get("/api/v1/rotations")), &answer); err != nil {
 			l.t.Fatal(err)
 		}
-		if len(answer.Rotations) == 1 && answer.Rotations[0].Ending != "" {
+		if len(answer.Rotations) == 1 && answer.Rotations[0].Outcome != "" {
 			return answer.Rotations[0]
 		}
 	}
 	l.t.Fatalf("after a week the rotation has not ended:\n%s", l.get("/api/v1/rotations"))
-	return bridge.RotationRecord{}
+	return model.RotationRecord{}
 }
 
 // A whole rotation through the real clients; then every output is searched for every
 // value that the program has held.
 func TestRotationThroughTheRealClientsShowsNoSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		l.edit(hasty, unhurried)
 		secrets := map[string]string{
 			"client secret": strings.TrimSpace(l.read("client-secret-tenant-1")),
@@ -73,16 +73,16 @@ func TestRotationThroughTheRealClientsShowsNoSecret(t *testing.T) {
 		time.Sleep(time.Minute)
 		outputs := map[string]string{"status page in the middle": l.get("/"), "rotations in the middle": l.get("/api/v1/rotations")}
 		record := l.rotated()
-		if record.Ending != bridge.EndingDone || record.Proof != bridge.ProofExclusive {
-			t.Fatalf("the rotation ended %s %s, proof %s", record.Ending, record.Reason, record.Proof)
+		if record.Outcome != model.OutcomeDone || record.Proof != model.ProofExclusive {
+			t.Fatalf("the rotation ended %s %s, proof %s", record.Outcome, record.Reason, record.Proof)
 		}
-		l.With(func(w *world.World) {
+		l.With(func(w *clouds.Model) {
 			secrets["new SCIM token"] = w.TokenValue(record.NewTokenID)
-			holding, _ := w.Holding(l.access.Connections[0].ServicePrincipalID)
+			holding, _ := w.EntraState(l.access.Connections[0].ServicePrincipalID)
 			if holding.Saved.TokenID != record.NewTokenID {
 				t.Errorf("Entra holds %s, the rotation made %s", holding.Saved.TokenID, record.NewTokenID)
 			}
-			for _, gap := range w.Gaps() {
+			for _, gap := range w.Outages() {
 				t.Errorf("a gap: %+v", gap)
 			}
 		})
@@ -138,7 +138,7 @@ func TestRotationThroughTheRealClientsShowsNoSecret(t *testing.T) {
 func TestRefusedSecretsAreNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const planted = "pl4nted-wr0ng-secret"
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 		l.write("client-secret-tenant-1", planted)
 		l.write("scim-token-corp", planted)
 		l.start()

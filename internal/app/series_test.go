@@ -5,18 +5,18 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // docs/metrics.md says how many series a connection has while its token is rotated, and
 // in quarantine as well.
 func TestSeriesInARotation(t *testing.T) {
-	aged := world.Healthy("expiring")
-	aged.Tokens = []world.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}
-	for name, spec := range map[string]world.ConnectionSpec{"undisturbed": aged, "in quarantine": world.Quarantined("expiring")} {
+	aged := clouds.Healthy("expiring")
+	aged.Tokens = []clouds.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}
+	for name, spec := range map[string]clouds.ConnectionSpec{"undisturbed": aged, "in quarantine": clouds.Quarantined("expiring")} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := furnish(t, []world.ConnectionSpec{spec})
+				l := furnish(t, []clouds.ConnectionSpec{spec})
 				l.edit(hasty, unhurried)
 				l.start()
 				time.Sleep(settle)

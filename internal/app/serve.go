@@ -19,7 +19,7 @@ import (
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
 	"entra-aws-exporter/collector"
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/web"
 )
 
@@ -151,15 +151,15 @@ func (e *Exporter) rotate(ctx context.Context) {
 
 // tokenValue is the value of a connection's token in use. Clients ask when they are
 // used, and by then there is a rotation.
-func (e *Exporter) tokenValue(ctx context.Context, connection string) (string, bridge.Secret, error) {
+func (e *Exporter) tokenValue(ctx context.Context, connection string) (string, model.Secret, error) {
 	return e.rotation.tokenValue(ctx, connection)
 }
 
-func (e *Exporter) snapshot(connection string) (bridge.Snapshot, bool) {
+func (e *Exporter) snapshot(connection string) (model.Snapshot, bool) {
 	if running := e.current.Load(); running != nil {
 		return running.watch.Snapshot(connection)
 	}
-	return bridge.Snapshot{}, false
+	return model.Snapshot{}, false
 }
 
 // refresh looks again at a connection that a rotation has changed.
@@ -169,7 +169,7 @@ func (e *Exporter) refresh(connection string) {
 	}
 }
 
-func (e *Exporter) snapshots() []bridge.Snapshot {
+func (e *Exporter) snapshots() []model.Snapshot {
 	if running := e.current.Load(); running != nil {
 		return running.watch.Snapshots()
 	}

@@ -9,43 +9,43 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // Every way to sign in to Entra, from the key in the config to an answer of Graph. A
 // managed identity's endpoint is next door and not among the clouds: internal/entra has
 // its test.
 func TestWaysToSignIn(t *testing.T) {
-	for name, prepare := range map[string]func(*testing.T, *lab, *world.AppRegistration) (config string){
-		"client secret": func(_ *testing.T, l *lab, r *world.AppRegistration) string {
+	for name, prepare := range map[string]func(*testing.T, *lab, *clouds.AppRegistration) (config string){
+		"client secret": func(_ *testing.T, l *lab, r *clouds.AppRegistration) string {
 			return "client_secret_file: client-secret-tenant-1"
 		},
 		"client certificate with a password": withCertificate,
-		"workload identity": func(t *testing.T, l *lab, r *world.AppRegistration) string {
-			trusted := world.FederatedCredential{Issuer: "https://cluster.example", Subject: "system:serviceaccount:monitoring:exporter"}
+		"workload identity": func(t *testing.T, l *lab, r *clouds.AppRegistration) string {
+			trusted := clouds.FederatedCredential{Issuer: "https://cluster.example", Subject: "system:serviceaccount:monitoring:exporter"}
 			token, err := l.WebIdentityToken(trusted.Issuer, trusted.Subject, "api://AzureADTokenExchange", time.Hour)
 			if err != nil {
 				t.Fatal(err)
 			}
 			l.write("projected", token)
-			r.Secrets, r.Federated = nil, []world.FederatedCredential{trusted}
+			r.Secrets, r.Federated = nil, []clouds.FederatedCredential{trusted}
 			return "workload_identity: {token_file: projected}"
 		},
-		"AWS web identity": func(_ *testing.T, l *lab, r *world.AppRegistration) string {
+		"AWS web identity": func(_ *testing.T, l *lab, r *clouds.AppRegistration) string {
 			aws := l.access.Accounts[0]
 			r.Secrets = nil
-			r.Federated = []world.FederatedCredential{{Issuer: simulator.WebIdentityIssuer(aws.Account), Subject: aws.Keys.ARN}}
+			r.Federated = []clouds.FederatedCredential{{Issuer: simulator.WebIdentityIssuer(aws.Account), Subject: aws.Keys.ARN}}
 			return "aws_web_identity: {region: eu-central-1, profile: account-" + aws.Account + "}"
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+				l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 				tenant := l.access.Tenants[0]
 				registration := tenant.Registration
 				l.edit("client_secret_file: client-secret-tenant-1", prepare(t, l, &registration))
-				l.With(func(w *world.World) {
-					if err := w.ChangeRegistration(tenant.TenantID, registration.ClientID, func(r *world.AppRegistration) { *r = registration }); err != nil {
+				l.With(func(w *clouds.Model) {
+					if err := w.ChangeRegistration(tenant.TenantID, registration.ClientID, func(r *clouds.AppRegistration) { *r = registration }); err != nil {
 						t.Fatal(err)
 					}
 				})
@@ -57,7 +57,7 @@ func TestWaysToSignIn(t *testing.T) {
 	}
 }
 
-func withCertificate(t *testing.T, l *lab, r *world.AppRegistration) string {
+func withCertificate(t *testing.T, l *lab, r *clouds.AppRegistration) string {
 	bundle, err := os.ReadFile("../entra/testdata/client.pfx")
 	if err != nil {
 		t.Fatal(err)
@@ -69,19 +69,19 @@ func withCertificate(t *testing.T, l *lab, r *world.AppRegistration) string {
 	l.write("client.pfx", string(bundle))
 	l.write("password", "simulated\n")
 	r.Secrets = nil
-	r.Certificates = []world.AppCertificate{{KeyID: "c", DER: certificates[0].Raw, Expires: time.Now().AddDate(1, 0, 0)}}
+	r.Certificates = []clouds.AppCertificate{{KeyID: "c", DER: certificates[0].Raw, Expires: time.Now().AddDate(1, 0, 0)}}
 	return "client_certificate_file: client.pfx\n    client_certificate_password_file: password"
 }
 
 // A new client secret is used without a reload, at the next sign-in.
 func TestClientSecretIsReplacedWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 		tenant := l.access.Tenants[0]
 		l.start()
 		time.Sleep(settle)
-		l.With(func(w *world.World) {
-			err := w.ChangeRegistration(tenant.TenantID, tenant.Registration.ClientID, func(r *world.AppRegistration) { r.Secrets[0].Value = "another-secret" })
+		l.With(func(w *clouds.Model) {
+			err := w.ChangeRegistration(tenant.TenantID, tenant.Registration.ClientID, func(r *clouds.AppRegistration) { r.Secrets[0].Value = "another-secret" })
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -13,8 +13,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/web"
 )
 
@@ -65,7 +65,7 @@ func (s Server) get(ctx context.Context, path string) ([]byte, error) {
 		return nil, fmt.Errorf("--url: %w", err)
 	}
 	if s.BasicAuthFile != "" {
-		credentials, err := bridge.SecretFile(s.BasicAuthFile).Read()
+		credentials, err := model.SecretFile(s.BasicAuthFile).Read()
 		if err != nil {
 			return nil, fmt.Errorf("--url.basic-auth-file: %w", err)
 		}
@@ -114,7 +114,7 @@ func printStatus(out io.Writer, connections []web.Connection, now time.Time) err
 			job = string(c.Job.Status)
 		}
 		rotation := string(c.Rotation.Mode)
-		if c.Rotation.Phase != "" && c.Rotation.Phase != bridge.PhaseIdle {
+		if c.Rotation.Phase != "" && c.Rotation.Phase != model.PhaseIdle {
 			rotation += ", " + string(c.Rotation.Phase)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
@@ -125,7 +125,7 @@ func printStatus(out io.Writer, connections []web.Connection, now time.Time) err
 	}
 	for _, c := range connections {
 		for _, advice := range c.Advice {
-			fmt.Fprintf(out, "\n%s: %s\n", c.Name, advice.Sentence)
+			fmt.Fprintf(out, "\n%s: %s\n", c.Name, advice.Message)
 			if advice.Command != "" {
 				fmt.Fprintf(out, "    %s\n", advice.Command)
 			}

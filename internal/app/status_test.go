@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/web"
 )
 
@@ -22,23 +22,23 @@ func TestStatusTable(t *testing.T) {
 	var out bytes.Buffer
 	err := printStatus(&out, []web.Connection{
 		{
-			Name: "corp", Tokens: &web.Tokens{ActiveExpires: now.AddDate(0, 0, 20)}, Job: &web.Job{Status: bridge.JobActive},
+			Name: "corp", Tokens: &web.Tokens{ActiveExpires: now.AddDate(0, 0, 20)}, Job: &web.Job{Status: model.JobActive},
 			Certificates: &web.Certificates{ActiveExpires: now.AddDate(0, 0, -3)},
-			Rotation:     web.Rotation{Mode: bridge.RotationEnabled, Phase: bridge.PhaseVerify},
-			Sources:      []web.Source{{Source: bridge.SourceTokens, Up: &up, Fresh: true}, {Source: bridge.SourceSCIM, Off: true}},
-			Advice:       []web.Advice{{Sentence: "Do this.", Command: "entra-aws-exporter rotation show corp"}, {Sentence: "And that."}},
+			Rotation:     web.Rotation{Mode: model.RotationEnabled, Phase: model.PhaseVerify},
+			Sources:      []web.Source{{Source: model.SourceTokens, Up: &up, Fresh: true}, {Source: model.SourceSCIM, Off: true}},
+			Advice:       []web.Advice{{Message: "Do this.", Command: "entra-aws-exporter rotation show corp"}, {Message: "And that."}},
 		},
 		{
-			Name: "new", Rotation: web.Rotation{Mode: bridge.RotationDisabled, Phase: bridge.PhaseIdle},
-			Sources: []web.Source{{Source: bridge.SourceJob, Up: &down, Reason: bridge.ReasonAuth}, {Source: bridge.SourceTokens, Up: &down, Fresh: true, Reason: bridge.ReasonTimeout}},
+			Name: "new", Rotation: web.Rotation{Mode: model.RotationDisabled, Phase: model.PhaseIdle},
+			Sources: []web.Source{{Source: model.SourceJob, Up: &down, Reason: model.ReasonAuth}, {Source: model.SourceTokens, Up: &down, Fresh: true, Reason: model.ReasonTimeout}},
 		},
 		{
-			Name: "starting", Rotation: web.Rotation{Mode: bridge.RotationDisabled, Phase: bridge.PhaseIdle},
-			Sources: []web.Source{{Source: bridge.SourceJob}, {Source: bridge.SourceTokens, Up: &up, Fresh: true}, {Source: bridge.SourceUsage}},
+			Name: "starting", Rotation: web.Rotation{Mode: model.RotationDisabled, Phase: model.PhaseIdle},
+			Sources: []web.Source{{Source: model.SourceJob}, {Source: model.SourceTokens, Up: &up, Fresh: true}, {Source: model.SourceUsage}},
 		},
 		{
-			Name: "stuck", Rotation: web.Rotation{Mode: bridge.RotationDisabled, Phase: bridge.PhaseIdle},
-			Sources: []web.Source{{Source: bridge.SourceJob, Up: &up}, {Source: bridge.SourceTokens, Up: &up, Fresh: true}},
+			Name: "stuck", Rotation: web.Rotation{Mode: model.RotationDisabled, Phase: model.PhaseIdle},
+			Sources: []web.Source{{Source: model.SourceJob, Up: &up}, {Source: model.SourceTokens, Up: &up, Fresh: true}},
 		},
 	}, now)
 	want := `CONNECTION  TOKEN EXPIRES                JOB     SAML CERTIFICATE EXPIRES                ROTATION         SOURCES

@@ -10,15 +10,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // Two servers and a command line on one state directory, all told at the same moment:
 // one rotation, and all three know it.
 func TestTwoServersAndACommandLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		l.edit(hasty, unhurried)
 		l.gone = func(string) bool { return false } // all three are alive, though they are one process here
 		l.start()
@@ -60,26 +60,26 @@ func TestTwoServersAndACommandLine(t *testing.T) {
 			t.Errorf("the command said %s", command)
 		}
 		record := l.ends("expiring")
-		if record.Ending != bridge.EndingDone {
-			t.Errorf("it ended %s %s", record.Ending, record.Reason)
+		if record.Outcome != model.OutcomeDone {
+			t.Errorf("it ended %s %s", record.Outcome, record.Reason)
 		}
 		time.Sleep(time.Hour)
 		for _, client := range []*http.Client{first, second} {
 			l.client = client
-			if list := l.rotations("expiring"); len(list) != 1 || list[0].ID != record.ID || list[0].Ending != bridge.EndingDone {
+			if list := l.rotations("expiring"); len(list) != 1 || list[0].ID != record.ID || list[0].Outcome != model.OutcomeDone {
 				shown, _ := json.Marshal(list)
 				t.Errorf("a server shows %s", shown)
 			}
 		}
-		l.With(func(now *world.World) {
+		l.With(func(now *clouds.Model) {
 			created := 0
-			for range world.RecordsOf[world.Creation](now) {
+			for range clouds.EntriesOf[clouds.Creation](now) {
 				created++
 			}
 			if created != 1 {
 				t.Errorf("%d tokens were created", created)
 			}
-			for _, gap := range now.Gaps() {
+			for _, gap := range now.Outages() {
 				t.Errorf("a gap: %s", gap)
 			}
 		})

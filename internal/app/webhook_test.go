@@ -13,14 +13,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // office is a lab whose connections stand in every way in which an alert can find them.
 func office(t *testing.T) *lab {
 	t.Helper()
-	specs := []world.ConnectionSpec{world.Expiring("due"), world.Healthy("idle"), world.Expiring("off"), world.Expiring("trial"), world.Expiring("held"), world.Expiring("rested")}
+	specs := []clouds.ConnectionSpec{clouds.Expiring("due"), clouds.Healthy("idle"), clouds.Expiring("off"), clouds.Expiring("trial"), clouds.Expiring("held"), clouds.Expiring("rested")}
 	for i := range specs {
 		specs[i].Account = fmt.Sprintf("%012d", i+1)
 	}
@@ -64,9 +64,9 @@ func (l *lab) acts() (sum int) {
 }
 
 // rotations lists what the journal holds of a connection.
-func (l *lab) rotations(connection string) (list []bridge.RotationRecord) {
+func (l *lab) rotations(connection string) (list []model.RotationRecord) {
 	l.t.Helper()
-	var answer struct{ Rotations []bridge.RotationRecord }
+	var answer struct{ Rotations []model.RotationRecord }
 	if err := json.Unmarshal([]byte(l.get("/api/v1/rotations")), &answer); err != nil {
 		l.t.Fatal(err)
 	}
@@ -90,15 +90,15 @@ func (l *lab) until(what string, reached func() bool) {
 	l.t.Fatalf("after three days still not: %s\n%s", what, l.get("/api/v1/rotations"))
 }
 
-func (l *lab) ends(connection string) bridge.RotationRecord {
+func (l *lab) ends(connection string) model.RotationRecord {
 	l.t.Helper()
-	var last bridge.RotationRecord
+	var last model.RotationRecord
 	l.until("the end of the rotation of "+connection, func() bool {
 		list := l.rotations(connection)
 		if len(list) > 0 {
 			last = list[0]
 		}
-		return last.Ending != ""
+		return last.Outcome != ""
 	})
 	return last
 }
@@ -114,7 +114,7 @@ func TestWhatTheWebhookGets(t *testing.T) {
 		if status, answer := l.post(firing("rested")); status != http.StatusAccepted {
 			t.Fatalf("%d %s", status, answer)
 		}
-		if record := l.ends("rested"); record.Ending != bridge.EndingDone {
+		if record := l.ends("rested"); record.Outcome != model.OutcomeDone {
 			t.Fatalf("%+v", record)
 		}
 		many := make([]string, 10_000)
@@ -186,7 +186,7 @@ func TestWhatTheWebhookGets(t *testing.T) {
 			t.Fatalf("%d %s", status, answer)
 		}
 		visit{"switched off while it runs", firing("due"), nil, 202, "already_running", 1, "is in phase"}.pay(t, l)
-		if record := l.ends("due"); record.Ending != bridge.EndingDone {
+		if record := l.ends("due"); record.Outcome != model.OutcomeDone {
 			t.Errorf("%+v", record)
 		}
 		if list := l.rotations("due"); len(list) != 1 {
@@ -267,7 +267,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 		code   int
 		reason string // of the block; "": nothing began
 	}{
-		"no vault":   {inTheWay("vault"), http.StatusAccepted, "vault_unwritable"},
+		"no vault":   {inTheWay("vault"), http.StatusAccepted, "token_store_unwritable"},
 		"no journal": {inTheWay("journal"), http.StatusServiceUnavailable, ""},
 		"read-only": {func(l *lab) {
 			if os.Geteuid() == 0 {
@@ -284,7 +284,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring")})
+				l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 				l.edit(hasty, unhurried)
 				l.start()
 				time.Sleep(15 * time.Minute)
@@ -317,24 +317,24 @@ func TestConfigurationChangesInTheMiddle(t *testing.T) {
 	for name, test := range map[string]struct {
 		change  func(*lab)
 		restart bool
-		ending  bridge.Ending
+		ending  model.Outcome
 		reason  string
 	}{
 		"edited": {func(l *lab) {
 			l.edit("approval: never, cooldown: 1h, retire_after: 10m", "approval: always, cooldown: 2h, retire_after: 3h")
-		}, false, bridge.EndingDone, ""},
-		"switched off":                        {func(l *lab) { l.edit("mode: enabled", "mode: disabled") }, false, bridge.EndingDone, ""},
-		"renamed":                             {func(l *lab) { l.edit("- name: expiring", "- name: renamed") }, false, bridge.EndingDone, ""},
-		"renamed, and the exporter restarted": {func(l *lab) { l.edit("- name: expiring", "- name: renamed") }, true, bridge.EndingDone, ""},
-		"removed":                             {func(l *lab) { l.edit(section(l.read("exporter.yml"), "expiring"), "") }, false, bridge.EndingDone, ""},
+		}, false, model.OutcomeDone, ""},
+		"switched off":                        {func(l *lab) { l.edit("mode: enabled", "mode: disabled") }, false, model.OutcomeDone, ""},
+		"renamed":                             {func(l *lab) { l.edit("- name: expiring", "- name: renamed") }, false, model.OutcomeDone, ""},
+		"renamed, and the exporter restarted": {func(l *lab) { l.edit("- name: expiring", "- name: renamed") }, true, model.OutcomeDone, ""},
+		"removed":                             {func(l *lab) { l.edit(section(l.read("exporter.yml"), "expiring"), "") }, false, model.OutcomeDone, ""},
 		"removed, and the exporter restarted": {func(l *lab) { l.edit(section(l.read("exporter.yml"), "expiring"), "") }, true,
-			bridge.EndingBlocked, "connection_removed"},
+			model.OutcomeBlocked, "connection_removed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				other := world.Healthy("other")
+				other := clouds.Healthy("other")
 				other.Account = "444455556666"
-				l := furnish(t, []world.ConnectionSpec{world.Expiring("expiring"), other})
+				l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring"), other})
 				l.edit(hasty, unhurried)
 				l.start()
 				time.Sleep(15 * time.Minute)
@@ -349,24 +349,24 @@ func TestConfigurationChangesInTheMiddle(t *testing.T) {
 				} else if status, answer := l.reload(); status != http.StatusOK {
 					t.Fatalf("reload: %d %s", status, answer)
 				}
-				var last bridge.RotationRecord
+				var last model.RotationRecord
 				l.until("its end", func() bool {
 					for _, connection := range []string{"expiring", "renamed"} {
 						if list := l.rotations(connection); len(list) == 1 {
 							last = list[0]
 						}
 					}
-					return last.Ending != ""
+					return last.Outcome != ""
 				})
-				if last.Ending != test.ending || !strings.Contains(last.Reason, test.reason) {
-					t.Errorf("it ended %s: %s", last.Ending, last.Reason)
+				if last.Outcome != test.ending || !strings.Contains(last.Reason, test.reason) {
+					t.Errorf("it ended %s: %s", last.Outcome, last.Reason)
 				}
-				l.With(func(now *world.World) {
-					for _, gap := range now.Gaps() {
+				l.With(func(now *clouds.Model) {
+					for _, gap := range now.Outages() {
 						t.Errorf("a gap: %s", gap)
 					}
 					at := l.access.Connections[0]
-					if saved := now.SavedToken(at.ServicePrincipalID); saved != last.NewTokenID || now.TokenAccepted(saved) != world.AcceptedByAll {
+					if saved := now.SavedToken(at.ServicePrincipalID); saved != last.NewTokenID || now.TokenAccepted(saved) != clouds.AcceptedByAll {
 						t.Errorf("Entra holds %s, the rotation made %s", saved, last.NewTokenID)
 					}
 				})

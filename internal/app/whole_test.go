@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The smallest useful configuration: everything else is discovered.
 func TestEightLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Healthy("corp")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 		tenant := l.access.Tenants[0]
 		l.write("exporter.yml", fmt.Sprintf(`tenants:
   - tenant_id: %s
@@ -51,8 +51,8 @@ connections:
 // The three scenes of the demonstration, in two Entra tenants.
 func TestThreeConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := world.New(world.Options{Seed: 1})
-		if err := simulator.Furnish(w, "demo"); err != nil {
+		w := clouds.New(clouds.Options{Seed: 1})
+		if err := simulator.Seed(w, "demo"); err != nil {
 			t.Fatal(err)
 		}
 		begin := time.Now()
@@ -125,7 +125,7 @@ func unixText(begin time.Time, days int) string {
 // it is old goes, no error becomes a number, and nobody has to restart anything.
 func TestCloudsDieAndComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []world.ConnectionSpec{world.Expiring("corp")})
+		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("corp")})
 		l.start()
 		time.Sleep(settle)
 		healthy := l.series()

@@ -14,9 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/rotate"
 )
 
@@ -32,9 +32,9 @@ type wired struct {
 }
 
 // rotateOnce lets a command line rotate, and if it dies, a server take it up.
-func rotateOnce(t *testing.T, spec func(string) world.ConnectionSpec, at int, what accident) *wired {
+func rotateOnce(t *testing.T, spec func(string) clouds.ConnectionSpec, at int, what accident) *wired {
 	t.Helper()
-	w := world.New(world.Options{Seed: 1})
+	w := clouds.New(clouds.Options{Seed: 1})
 	w.Add(spec("corp"))
 	l := settleIn(t, w)
 	l.edit(hasty, "intervals: {tokens: 1d, scim: 1d, usage: 1d, job: 1d, events: 1d, certificates: 1d, app_credentials: 1d}")
@@ -50,7 +50,7 @@ func rotateOnce(t *testing.T, spec func(string) world.ConnectionSpec, at int, wh
 		kill()
 	}
 	run := &wired{lab: l, conductor: c}
-	run.expired = w.TokenAccepted(l.access.Connections[0].TokenIDs[0]) != world.AcceptedByAll
+	run.expired = w.TokenAccepted(l.access.Connections[0].TokenIDs[0]) != clouds.AcceptedByAll
 	d, err := openDesk(Options{ConfigFile: l.path("exporter.yml"), Stdout: l.logs, Transport: c, Logger: discard()}, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -71,26 +71,26 @@ func rotateOnce(t *testing.T, spec func(string) world.ConnectionSpec, at int, wh
 	} else if err != nil {
 		t.Errorf("the rotation was left: %v", err)
 	}
-	run.ending = strings.TrimSpace(string(record.Ending) + " " + record.Reason)
+	run.ending = strings.TrimSpace(string(record.Outcome) + " " + record.Reason)
 	return run
 }
 
 // taken starts an exporter on what the dead one left, and waits for the rotation's end.
-func (w *wired) taken() bridge.RotationRecord {
+func (w *wired) taken() model.RotationRecord {
 	w.t.Helper()
 	w.start()
 	defer w.stop()
 	for range 3 * 24 {
 		time.Sleep(time.Hour)
-		var answer struct{ Rotations []bridge.RotationRecord }
+		var answer struct{ Rotations []model.RotationRecord }
 		if err := json.Unmarshal([]byte(w.get("/api/v1/rotations")), &answer); err != nil {
 			w.t.Fatal(err)
 		}
-		if len(answer.Rotations) == 1 && answer.Rotations[0].Ending != "" {
+		if len(answer.Rotations) == 1 && answer.Rotations[0].Outcome != "" {
 			return answer.Rotations[0]
 		}
 	}
-	return bridge.RotationRecord{Ending: "open"}
+	return model.RotationRecord{Outcome: "open"}
 }
 
 // mayEnd are the endings that an accident to a call may lead to. Only around the
@@ -115,25 +115,25 @@ func (w *wired) judge(t *testing.T, allowed []string) {
 	}
 	at := w.access.Connections[0]
 	var values []string
-	w.With(func(now *world.World) {
-		for _, gap := range now.Gaps() {
-			if gap.Culprit == world.ActorExporter {
+	w.With(func(now *clouds.Model) {
+		for _, gap := range now.Outages() {
+			if gap.CausedBy == clouds.ActorExporter {
 				t.Errorf("Entra held a token that AWS refused: %s", gap)
 			}
 		}
-		for d := range world.RecordsOf[world.Deletion](now) {
+		for d := range clouds.EntriesOf[clouds.Deletion](now) {
 			if len(d.WasSaved)+len(d.WasCached) > 0 && !d.Expired {
 				t.Errorf("in use when it was deleted: %s", d)
 			}
 		}
 		created := 0
-		for range world.RecordsOf[world.Creation](now) {
+		for range clouds.EntriesOf[clouds.Creation](now) {
 			created++
 		}
 		if created > 2 {
 			t.Errorf("%d tokens were created", created)
 		}
-		tokens, err := now.ListBearerTokens(world.By(world.ActorPerson), at.IdentityStoreID, at.ProvisioningTenantID)
+		tokens, err := now.ListBearerTokens(clouds.CallerFor(clouds.ActorOperator), at.IdentityStoreID, at.ProvisioningTenantID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +146,7 @@ func (w *wired) judge(t *testing.T, allowed []string) {
 		if ended != "done" && w.expired {
 			return // what was dead still is
 		}
-		if accepted := now.TokenAccepted(saved); accepted != world.AcceptedByAll {
+		if accepted := now.TokenAccepted(saved); accepted != clouds.AcceptedByAll {
 			t.Errorf("Entra holds token %s, accepted by %s", saved, accepted)
 		}
 		if ended == "done" && (len(tokens) != 1 || tokens[0].ID != saved || slices.Contains(at.TokenIDs, saved)) {
@@ -155,7 +155,7 @@ func (w *wired) judge(t *testing.T, allowed []string) {
 		if ended == "aborted" && saved != at.TokenIDs[0] {
 			t.Errorf("aborted, and Entra holds %s", saved)
 		}
-		for c := range world.RecordsOf[world.Creation](now) {
+		for c := range clouds.EntriesOf[clouds.Creation](now) {
 			values = append(values, now.TokenValue(c.TokenID))
 		}
 	})
@@ -166,7 +166,7 @@ func (w *wired) judge(t *testing.T, allowed []string) {
 	}
 	if t.Failed() {
 		var story strings.Builder
-		w.With(func(now *world.World) { _ = now.Story(&story) })
+		w.With(func(now *clouds.Model) { _ = now.WriteTimeline(&story) })
 		t.Logf("the clouds:\n%s\nthe program:\n%s", story.String(), w.logs)
 	}
 }
@@ -177,8 +177,8 @@ func (w *wired) judge(t *testing.T, allowed []string) {
 // MATRIX=full/12 one accident at every call; otherwise all at the acts and a sample of the
 // rest that is always the same.
 func TestWireMatrix(t *testing.T) {
-	for name, spec := range map[string]func(string) world.ConnectionSpec{"rotation": world.Expiring, "repair": world.Quarantined} {
-		furnish(t, []world.ConnectionSpec{spec("corp")}) // for its environment
+	for name, spec := range map[string]func(string) clouds.ConnectionSpec{"rotation": clouds.Expiring, "repair": clouds.Quarantined} {
+		furnish(t, []clouds.ConnectionSpec{spec("corp")}) // for its environment
 		var trace []string
 		synctest.Test(t, func(t *testing.T) {
 			undisturbed := rotateOnce(t, spec, -1, nothingHappens)

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/common/model"
+	prommodel "github.com/prometheus/common/model"
 )
 
 // The words of a check tag:
@@ -168,7 +168,7 @@ func oneOf(value string, right []string) error {
 func within(value reflect.Value, low, high string) bool {
 	bound := func(text string) int64 {
 		if value.Type() == reflect.TypeFor[Duration]() {
-			d, _ := model.ParseDuration(text)
+			d, _ := prommodel.ParseDuration(text)
 			return int64(d)
 		}
 		n, _ := strconv.ParseInt(text, 10, 64)
@@ -178,7 +178,7 @@ func within(value reflect.Value, low, high string) bool {
 }
 
 func parseDuration(text string) (Duration, error) {
-	d, err := model.ParseDuration(text)
+	d, err := prommodel.ParseDuration(text)
 	if err != nil {
 		return 0, fmt.Errorf("%s is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y", shownNumber(text))
 	}

@@ -10,20 +10,20 @@ package config
 import (
 	"time"
 
-	"github.com/prometheus/common/model"
+	prommodel "github.com/prometheus/common/model"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Duration is a time.Duration that is written with Prometheus's units: 30s, 15m,
 // 24h, 60d, 2w, 1y.
-type Duration = model.Duration
+type Duration = prommodel.Duration
 
 // Secret is a value that shows nowhere.
-type Secret = bridge.Secret
+type Secret = model.Secret
 
 // SecretFile is the path of a file with a secret, read again at every use.
-type SecretFile = bridge.SecretFile
+type SecretFile = model.SecretFile
 
 // Path is the path of a file or directory. In the config it is relative to the
 // config file; after Load it is absolute, like a SecretFile.
@@ -43,10 +43,10 @@ type Config struct {
 // Tenant is one identity in one Entra tenant. Two may name the same tenant_id: a
 // reader and a stronger one for the rotation.
 type Tenant struct {
-	Name     string       `yaml:"name" check:"name"` // never empty after Load
-	TenantID string       `yaml:"tenant_id" check:"required uuid"`
-	Cloud    bridge.Cloud `yaml:"cloud" check:"public|usgov|usgov_dod|china" default:"public"`
-	ClientID string       `yaml:"client_id,omitempty" check:"uuid"` // empty with a managed identity only
+	Name     string      `yaml:"name" check:"name"` // never empty after Load
+	TenantID string      `yaml:"tenant_id" check:"required uuid"`
+	Cloud    model.Cloud `yaml:"cloud" check:"public|usgov|usgov_dod|china" default:"public"`
+	ClientID string      `yaml:"client_id,omitempty" check:"uuid"` // empty with a managed identity only
 
 	// Exactly one way to sign in is set.
 	ClientSecretFile              SecretFile        `yaml:"client_secret_file,omitempty"`
@@ -121,11 +121,11 @@ type AWSEndpoints struct {
 
 // Tokens says how the SCIM access tokens are read.
 type Tokens struct {
-	ReadFrom         bridge.TokenOrigin `yaml:"read_from" check:"console_api|declared" default:"console_api"`
-	Declared         []DeclaredToken    `yaml:"declared,omitempty"`
-	SCIMTokenFile    SecretFile         `yaml:"scim_token_file,omitempty"`
-	Usage            UsageSource        `yaml:"usage" check:"none|cloudtrail" default:"none"`
-	SCIMAllowedHosts []string           `yaml:"scim_allowed_hosts,omitempty" check:"host_suffix"`
+	ReadFrom         model.TokenOrigin `yaml:"read_from" check:"console_api|declared" default:"console_api"`
+	Declared         []DeclaredToken   `yaml:"declared,omitempty"`
+	SCIMTokenFile    SecretFile        `yaml:"scim_token_file,omitempty"`
+	Usage            UsageSource       `yaml:"usage" check:"none|cloudtrail" default:"none"`
+	SCIMAllowedHosts []string          `yaml:"scim_allowed_hosts,omitempty" check:"host_suffix"`
 }
 
 // DeclaredToken is what an operator says about a token.
@@ -157,19 +157,19 @@ type Intervals struct {
 
 // Rotation is the policy of the SCIM token's rotation.
 type Rotation struct {
-	Mode               bridge.RotationMode `yaml:"mode" check:"disabled|dry_run|enabled" default:"disabled"`
-	Issuer             bridge.Issuer       `yaml:"issuer" check:"console_api|operator" default:"console_api"`
-	Tenant             string              `yaml:"tenant" check:"name"`                       // never empty after Load: the connection's
-	RoleARN            string              `yaml:"role_arn,omitempty" check:"role_arn"`       // after Load: aws.role_arn unless set
-	Before             Duration            `yaml:"before" check:"1d..365d" default:"60d"`     //
-	MaxAge             Duration            `yaml:"max_age" check:"zero 7d..365d" default:"0"` // 0: never
-	Approval           Approval            `yaml:"approval" check:"first|always|never" default:"first"`
-	DeleteExpiredToken bool                `yaml:"delete_expired_token" default:"true"`
-	VerifyTimeout      Duration            `yaml:"verify_timeout" check:"1h..30d" default:"24h"`
-	CanaryUserObjectID string              `yaml:"canary_user_object_id,omitempty" check:"uuid"`
-	RetireAfter        Duration            `yaml:"retire_after" check:"zero 1m..90d" default:"24h"`
-	Cooldown           Duration            `yaml:"cooldown" check:"1h..90d" default:"24h"`
-	MaxAttempts        int                 `yaml:"max_attempts" check:"1..10" default:"3"`
+	Mode               model.RotationMode `yaml:"mode" check:"disabled|dry_run|enabled" default:"disabled"`
+	Issuer             model.Issuer       `yaml:"issuer" check:"console_api|operator" default:"console_api"`
+	Tenant             string             `yaml:"tenant" check:"name"`                       // never empty after Load: the connection's
+	RoleARN            string             `yaml:"role_arn,omitempty" check:"role_arn"`       // after Load: aws.role_arn unless set
+	Before             Duration           `yaml:"before" check:"1d..365d" default:"60d"`     //
+	MaxAge             Duration           `yaml:"max_age" check:"zero 7d..365d" default:"0"` // 0: never
+	Approval           Approval           `yaml:"approval" check:"first|always|never" default:"first"`
+	DeleteExpiredToken bool               `yaml:"delete_expired_token" default:"true"`
+	VerifyTimeout      Duration           `yaml:"verify_timeout" check:"1h..30d" default:"24h"`
+	CanaryUserObjectID string             `yaml:"canary_user_object_id,omitempty" check:"uuid"`
+	RetireAfter        Duration           `yaml:"retire_after" check:"zero 1m..90d" default:"24h"`
+	Cooldown           Duration           `yaml:"cooldown" check:"1h..90d" default:"24h"`
+	MaxAttempts        int                `yaml:"max_attempts" check:"1..10" default:"3"`
 }
 
 // HTTPClient is how every outgoing call is made.

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -128,7 +128,7 @@ func TestDocumentationHasTheClouds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, cloud := range bridge.Clouds() {
+	for _, cloud := range model.Clouds() {
 		login, graph := cloud.Endpoints()
 		if row := "| " + string(cloud) + " | " + login + " | " + graph + " |"; !strings.Contains(string(content), row) {
 			t.Errorf("docs/configuration.md lacks %s", row)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // smallest is the smallest useful file; the cases below add to it or replace parts.
@@ -134,7 +134,7 @@ state: {directory: /var/lib/exporter}
 	if corp.Rotation.RoleARN != corp.AWS.RoleARN {
 		t.Errorf("rotation.role_arn is %q, not the connection's", corp.Rotation.RoleARN)
 	}
-	if gov.Rotation.Approval != ApprovalAlways || gov.Rotation.Mode != bridge.RotationDryRun || time.Duration(gov.Rotation.RetireAfter) != 48*time.Hour {
+	if gov.Rotation.Approval != ApprovalAlways || gov.Rotation.Mode != model.RotationDryRun || time.Duration(gov.Rotation.RetireAfter) != 48*time.Hour {
 		t.Errorf("merged rotation: %+v", gov.Rotation)
 	}
 	if id := config.Tenant("reader").TenantID; id != "aaaaaaaa-1111-1111-1111-111111111111" {
@@ -174,7 +174,7 @@ func TestCloudEndpointFindsTheRealOnes(t *testing.T) {
 	expect("")
 	connection.AWS.Endpoints.TokenService = "https://UP.SSO.eu-central-1.amazonaws.com./identitystore/"
 	expect("connections[0].aws.endpoints.token_service")
-	connection.Tokens.ReadFrom, connection.SAML.AWSCertificates, connection.Tokens.Usage = bridge.OriginDeclared, AWSCertificatesNone, UsageNone
+	connection.Tokens.ReadFrom, connection.SAML.AWSCertificates, connection.Tokens.Usage = model.OriginDeclared, AWSCertificatesNone, UsageNone
 	connection.AWS.Endpoints.CloudTrail, connection.AWS.Endpoints.IDPCertificates = "", ""
 	expect("") // nothing asks them
 	config.Tenants[0].AWSWebIdentity = &AWSWebIdentity{Region: "eu-central-1"}
@@ -183,7 +183,7 @@ func TestCloudEndpointFindsTheRealOnes(t *testing.T) {
 
 func TestIntervalsCoverEverySource(t *testing.T) {
 	config := mustParse(t, smallest)
-	for _, source := range bridge.Sources() {
+	for _, source := range model.Sources() {
 		if config.Connections[0].Intervals.Every(source) == 0 {
 			t.Errorf("source %s has no interval", source)
 		}
@@ -265,7 +265,7 @@ webhook: {bearer_token_file: secret}
 	if diff := cmp.Diff(want, Problems(config.Warnings()).Error()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	config.Connections[0].Rotation.Mode, config.Webhook = bridge.RotationEnabled, nil
+	config.Connections[0].Rotation.Mode, config.Webhook = model.RotationEnabled, nil
 	if got := Problems(config.Warnings()).Error(); !strings.Contains(got, "config.yml:5: connections[0].rotation.mode: enabled, but there is no webhook section") {
 		t.Errorf("rotation without webhook: %s", got)
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Tenant returns the tenant of that name, or nil.
@@ -30,15 +30,15 @@ func (c *Config) Connection(name string) *Connection {
 }
 
 // Every returns how often a source is read; 0: never.
-func (i Intervals) Every(source bridge.Source) time.Duration {
-	return time.Duration(map[bridge.Source]Duration{
-		bridge.SourceTokens:         i.Tokens,
-		bridge.SourceSCIM:           i.SCIM,
-		bridge.SourceUsage:          i.Usage,
-		bridge.SourceJob:            i.Job,
-		bridge.SourceEvents:         i.Events,
-		bridge.SourceCertificates:   i.Certificates,
-		bridge.SourceAppCredentials: i.AppCredentials,
+func (i Intervals) Every(source model.Source) time.Duration {
+	return time.Duration(map[model.Source]Duration{
+		model.SourceTokens:         i.Tokens,
+		model.SourceSCIM:           i.SCIM,
+		model.SourceUsage:          i.Usage,
+		model.SourceJob:            i.Job,
+		model.SourceEvents:         i.Events,
+		model.SourceCertificates:   i.Certificates,
+		model.SourceAppCredentials: i.AppCredentials,
 	}[source])
 }
 
@@ -73,7 +73,7 @@ func (c *Connection) called(at string) []called {
 		on bool
 		called
 	}{
-		{c.Tokens.ReadFrom == bridge.OriginConsoleAPI, called{"aws.endpoints.token_service", endpoints.TokenService}},
+		{c.Tokens.ReadFrom == model.OriginConsoleAPI, called{"aws.endpoints.token_service", endpoints.TokenService}},
 		{c.Tokens.Usage == UsageCloudTrail, called{"aws.endpoints.cloudtrail", endpoints.CloudTrail}},
 		{c.SAML.AWSCertificates == AWSCertificatesConsoleAPI, called{"aws.endpoints.idp_certificates", endpoints.IDPCertificates}},
 		{c.AWS.RoleARN != "" || c.Rotation.RoleARN != "", called{"aws.endpoints.sts", endpoints.STS}},

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // settle checks that there is exactly one way to sign in.
@@ -40,14 +40,14 @@ func (c *Connection) settle(at place) {
 		c.Rotation.RoleARN = c.AWS.RoleARN
 	}
 	c.settleIntervals(at)
-	if c.Rotation.Mode != bridge.RotationDisabled && c.Tokens.ReadFrom == bridge.OriginDeclared {
+	if c.Rotation.Mode != model.RotationDisabled && c.Tokens.ReadFrom == model.OriginDeclared {
 		c.settleDeclaredRotation(at)
 	}
 }
 
 // settleDeclaredRotation demands what a rotation cannot look up without the undocumented API.
 func (c *Connection) settleDeclaredRotation(at place) {
-	if c.Rotation.Issuer == bridge.IssuerConsoleAPI {
+	if c.Rotation.Issuer == model.IssuerConsoleAPI {
 		at.in("rotation").fail("issuer", "console_api creates tokens by the API that tokens.read_from: declared avoids; "+
 			"set issuer: operator (a person makes the token) or tokens.read_from: console_api")
 	}
@@ -59,10 +59,10 @@ func (c *Connection) settleDeclaredRotation(at place) {
 
 // settleIntervals keeps what a rotation is decided by.
 func (c *Connection) settleIntervals(at place) {
-	if c.Rotation.Mode == bridge.RotationDisabled {
+	if c.Rotation.Mode == model.RotationDisabled {
 		return
 	}
-	for _, source := range []bridge.Source{bridge.SourceTokens, bridge.SourceJob} {
+	for _, source := range []model.Source{model.SourceTokens, model.SourceJob} {
 		if c.Intervals.Every(source) == 0 {
 			at.in("intervals").fail(string(source), "0 switches off what a rotation is decided by; give it a time or set rotation.mode: disabled")
 		}
@@ -71,12 +71,12 @@ func (c *Connection) settleIntervals(at place) {
 
 func (t *Tokens) settle(at place) {
 	switch declared := len(t.Declared) > 0; {
-	case t.ReadFrom == bridge.OriginDeclared && !declared:
+	case t.ReadFrom == model.OriginDeclared && !declared:
 		at.fail("declared", "is missing; read_from: declared needs the tokens of the AWS console (token_id, created, expires)")
-	case t.ReadFrom == bridge.OriginConsoleAPI && declared:
+	case t.ReadFrom == model.OriginConsoleAPI && declared:
 		at.fail("declared", "has no effect with read_from: console_api; set read_from: declared or remove it")
-	case len(t.Declared) > bridge.TokenSlots:
-		at.fail("declared", "has %d tokens, but an identity store holds at most %d", len(t.Declared), bridge.TokenSlots)
+	case len(t.Declared) > model.TokenSlots:
+		at.fail("declared", "has %d tokens, but an identity store holds at most %d", len(t.Declared), model.TokenSlots)
 	}
 	for i, token := range t.Declared {
 		if first := slices.IndexFunc(t.Declared, func(o DeclaredToken) bool { return o.TokenID == token.TokenID }); first < i && token.TokenID != "" {
@@ -162,7 +162,7 @@ func (c *Config) settle(at place) {
 		for j, other := range c.Connections[:i] {
 			c.keepApart(here, connection, j, &other)
 		}
-		if connection.Rotation.Mode == bridge.RotationEnabled && c.State.Directory == "" {
+		if connection.Rotation.Mode == model.RotationEnabled && c.State.Directory == "" {
 			here.in("rotation").fail("mode", "enabled needs a place for the journal and the new token; set state.directory")
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/common/model"
+	prommodel "github.com/prometheus/common/model"
 	"gopkg.in/yaml.v3"
 )
 
@@ -205,7 +205,7 @@ func (w *walk) labels(node *yaml.Node, into reflect.Value, path string) {
 	}
 	into.Set(reflect.MakeMap(into.Type()))
 	for _, pair := range w.pairs(node, path) {
-		if !model.LegacyValidation.IsValidLabelName(pair.key.Value) || pair.value.Kind != yaml.ScalarNode || pair.value.Value == "" {
+		if !prommodel.LegacyValidation.IsValidLabelName(pair.key.Value) || pair.value.Kind != yaml.ScalarNode || pair.value.Value == "" {
 			w.fail(path, "has a label that is not a name and a text; it looks like rotate: scim-token")
 			continue
 		}

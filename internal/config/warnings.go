@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"slices"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Warnings lists what is valid but probably not meant, in the order of the file, and
@@ -23,8 +23,8 @@ func (c *Config) Warnings() []Problem {
 	}
 	rotates := false
 	for i, connection := range c.Connections {
-		rotates = rotates || connection.Rotation.Mode != bridge.RotationDisabled
-		if connection.Rotation.Mode == bridge.RotationEnabled && c.Webhook == nil {
+		rotates = rotates || connection.Rotation.Mode != model.RotationDisabled
+		if connection.Rotation.Mode == model.RotationEnabled && c.Webhook == nil {
 			warn(fmt.Sprintf("connections[%d].rotation.mode", i), "enabled, but there is no webhook section: only the command rotation start begins one")
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"regexp"
 	"strings"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // refusal is what a code of Entra's sign-in service means for an application, and
@@ -76,16 +76,16 @@ func refusalOf(code string) (known refusal, listed bool) {
 var aadsts = regexp.MustCompile(`AADSTS[0-9]{4,8}`)
 
 // explainSignIn classifies a sign-in that failed. No request of ours was sent then.
-func explainSignIn(ctx context.Context, x *exchange, cause error) *bridge.Error {
+func explainSignIn(ctx context.Context, x *exchange, cause error) *model.Error {
 	var assertion *assertionError
 	if errors.As(x.err, &assertion) {
-		reason, advice := bridge.ReasonAuth, "check the tenant's federated identity"
-		var classified *bridge.Error
+		reason, advice := model.ReasonAuth, "check the tenant's federated identity"
+		var classified *model.Error
 		if errors.As(assertion.cause, &classified) {
 			reason, advice = classified.Reason, classified.Advice
 			assertion = &assertionError{errors.New(string(classified.Reason) + ": " + describe(classified))}
 		}
-		return &bridge.Error{Reason: reason, Unsent: true, Detail: assertion.Error(), Advice: advice, Err: cause}
+		return &model.Error{Reason: reason, Unsent: true, Detail: assertion.Error(), Advice: advice, Err: cause}
 	}
 	if ctx.Err() != nil && x.status < http.StatusBadRequest {
 		return unsent(ctx.Err(), "the sign-in to Entra did not end in time")
@@ -96,21 +96,21 @@ func explainSignIn(ctx context.Context, x *exchange, cause error) *bridge.Error 
 		return failed
 	}
 	code := aadsts.FindString(string(x.failure))
-	refused := &bridge.Error{Reason: bridge.ReasonAuth, Unsent: true, Status: x.status, Code: code}
+	refused := &model.Error{Reason: model.ReasonAuth, Unsent: true, Status: x.status, Code: code}
 	known, listed := refusalOf(code)
 	switch {
 	case x.status == http.StatusTooManyRequests:
-		refused.Reason, refused.Detail = bridge.ReasonThrottled, "the sign-in to Entra was answered 429"
+		refused.Reason, refused.Detail = model.ReasonThrottled, "the sign-in to Entra was answered 429"
 	case listed:
 		refused.Detail, refused.Advice = code+": "+known.means, known.advice
 	case code != "":
 		refused.Detail, refused.Advice = refusalText(x.failure), "look the code up at https://login.microsoftonline.com/error"
 	case x.status >= http.StatusInternalServerError:
-		refused.Reason, refused.Detail = bridge.ReasonOther, "the sign-in to Entra was "+answered(x)
+		refused.Reason, refused.Detail = model.ReasonOther, "the sign-in to Entra was "+answered(x)
 	case x.status >= http.StatusBadRequest:
 		refused.Detail, refused.Advice = "the sign-in to Entra was "+answered(x), "check endpoints.login, and what stands between"
 	case x.status != 0:
-		refused.Reason, refused.Detail = bridge.ReasonInvalidResponse, "the sign-in to Entra was "+answered(x)+" that cannot be read"
+		refused.Reason, refused.Detail = model.ReasonInvalidResponse, "the sign-in to Entra was "+answered(x)+" that cannot be read"
 	default:
 		// azidentity names credential and cause, and no request was made.
 		refused.Detail = clean(cause.Error())
@@ -130,7 +130,7 @@ func refusalText(body []byte) string {
 	return clean(first)
 }
 
-func describe(e *bridge.Error) string {
+func describe(e *model.Error) string {
 	if e.Detail != "" || e.Err == nil {
 		return e.Detail
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/microsoftgraph/msgraph-sdk-go/models"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -66,17 +66,17 @@ func (t *Tenant) Application(options ApplicationOptions) *Application {
 }
 
 // Binding returns the Entra half of what the connection resolves to.
-func (a *Application) Binding(ctx context.Context) (bridge.Binding, error) {
+func (a *Application) Binding(ctx context.Context) (model.Binding, error) {
 	servicePrincipal, job, err := a.resolve(ctx)
 	if err != nil {
-		return bridge.Binding{}, err
+		return model.Binding{}, err
 	}
-	return bridge.Binding{EntraTenantID: a.tenant.id, ServicePrincipalID: servicePrincipal, JobID: job}, nil
+	return model.Binding{EntraTenantID: a.tenant.id, ServicePrincipalID: servicePrincipal, JobID: job}, nil
 }
 
 // Rediscover forgets what was discovered and returns the Entra half of what the
 // connection resolves to now.
-func (a *Application) Rediscover(ctx context.Context) (bridge.Binding, error) {
+func (a *Application) Rediscover(ctx context.Context) (model.Binding, error) {
 	a.learn(func(found *discovered) { *found = discovered{} })
 	return a.Binding(ctx)
 }
@@ -144,7 +144,7 @@ func (a *Application) learn(set func(*discovered)) {
 // notFound passes an error on, and forgets what was discovered if that is not there
 // any more.
 func (a *Application) notFound(err error) error {
-	if bridge.ReasonOf(err) == bridge.ReasonNotFound {
+	if model.ReasonOf(err) == model.ReasonNotFound {
 		a.learn(func(found *discovered) { *found = discovered{} })
 	}
 	return err
@@ -214,10 +214,10 @@ func one(c call, ids, names []string, none, many, advice string) (string, error)
 	case 1:
 		return ids[0], nil
 	case 0:
-		return "", &bridge.Error{Reason: bridge.ReasonNotFound, Op: c.doing, Detail: none, Advice: advice}
+		return "", &model.Error{Reason: model.ReasonNotFound, Op: c.doing, Detail: none, Advice: advice}
 	default:
-		return "", &bridge.Error{
-			Reason: bridge.ReasonAmbiguous, Op: c.doing, Advice: advice,
+		return "", &model.Error{
+			Reason: model.ReasonAmbiguous, Op: c.doing, Advice: advice,
 			Detail: fmt.Sprintf("%d %s: %s", len(names), many, strings.Join(names, ", ")),
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -93,7 +93,7 @@ func TestWhatHasGoneIsLookedForAgain(t *testing.T) {
 	m.serve["GET "+principalsURL] = always(200, `{"value":[{"id":"`+principal+`"}]}`)
 	m.serve["GET "+jobsURL] = always(200, `{"value":[{"id":"`+jobID+`","templateId":"aWSSingleSignon"}]}`)
 	m.serve["GET "+jobURL] = always(200, healthyJob)
-	if _, err := application.Job(t.Context()); bridge.ReasonOf(err) != bridge.ReasonNotFound {
+	if _, err := application.Job(t.Context()); model.ReasonOf(err) != model.ReasonNotFound {
 		t.Fatalf("got %v", err)
 	}
 	if job, err := application.Job(t.Context()); err != nil || job.ID != jobID {
@@ -115,7 +115,7 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 		http.Redirect(w, r, "https://elsewhere.test/", http.StatusTemporaryRedirect)
 	}
 	err := m.application().SaveCredentials(t.Context(), nil)
-	if bridge.ReasonOf(err) != bridge.ReasonInvalidResponse || len(m.calls()) != 1 {
+	if model.ReasonOf(err) != model.ReasonInvalidResponse || len(m.calls()) != 1 {
 		t.Errorf("%v, asked %v", err, m.calls())
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 	kiota "github.com/microsoft/kiota-abstractions-go"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // The application permissions, as an administrator finds them.
@@ -124,8 +124,8 @@ func decode(content []byte, into any) error {
 }
 
 // invalid is an answer that was read and makes no sense.
-func invalid(c call, x *exchange, detail string) *bridge.Error {
-	return &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: c.doing, Status: x.status, Detail: detail}
+func invalid(c call, x *exchange, detail string) *model.Error {
+	return &model.Error{Reason: model.ReasonInvalidResponse, Op: c.doing, Status: x.status, Detail: detail}
 }
 
 func text(s *string) string {

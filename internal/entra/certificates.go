@@ -11,20 +11,20 @@ import (
 
 	"github.com/microsoftgraph/msgraph-sdk-go/models"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // SigningCertificates reads the certificates that the application signs SAML responses
 // with: from Graph, or from the public federation metadata, which does not tell which
 // one is active.
-func (a *Application) SigningCertificates(ctx context.Context) (bridge.SigningCertificates, error) {
+func (a *Application) SigningCertificates(ctx context.Context) (model.SigningCertificates, error) {
 	if a.options.Certificates == CertificatesMetadata {
 		signing, err := a.metadataCertificates(ctx)
 		return signing, a.notFound(err)
 	}
 	servicePrincipal, err := a.samlServicePrincipal(ctx)
 	if err != nil {
-		return bridge.SigningCertificates{}, err
+		return model.SigningCertificates{}, err
 	}
 	signing, err := a.graphCertificates(ctx, servicePrincipal)
 	return signing, a.notFound(err)
@@ -33,21 +33,21 @@ func (a *Application) SigningCertificates(ctx context.Context) (bridge.SigningCe
 // graphCertificates asks twice: Graph returns the certificates themselves only to a
 // request that selects nothing else.
 // https://learn.microsoft.com/graph/api/resources/keycredential
-func (a *Application) graphCertificates(ctx context.Context, id string) (bridge.SigningCertificates, error) {
+func (a *Application) graphCertificates(ctx context.Context, id string) (model.SigningCertificates, error) {
 	application, err := a.selectOf(ctx, "reading the signing certificate in use", id,
 		"preferredTokenSigningKeyThumbprint", "notificationEmailAddresses")
 	if err != nil {
-		return bridge.SigningCertificates{}, err
+		return model.SigningCertificates{}, err
 	}
 	const doing = "reading the signing certificates"
 	keys, err := a.selectOf(ctx, doing, id, "keyCredentials")
 	if err == nil && keys.keys == nil {
-		err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: doing, Detail: "an application without keyCredentials"}
+		err = &model.Error{Reason: model.ReasonInvalidResponse, Op: doing, Detail: "an application without keyCredentials"}
 	}
 	if err != nil {
-		return bridge.SigningCertificates{}, err
+		return model.SigningCertificates{}, err
 	}
-	return bridge.SigningCertificates{
+	return model.SigningCertificates{
 		Certificates:          ordered(a.pair(keys.keys)),
 		ActiveThumbprint:      strings.ToUpper(application.activeThumbprint),
 		ActiveKnown:           true,
@@ -67,14 +67,14 @@ func (a *Application) selectOf(ctx context.Context, doing, id string, properties
 // pair returns the certificates that sign. Entra keeps each as two credentials, one to
 // sign and one to verify, which share an identifier; one to verify alone belongs to
 // something else. The identifier is the thumbprint only if Entra made the certificate.
-func (a *Application) pair(keys []models.KeyCredentialable) []bridge.Certificate {
+func (a *Application) pair(keys []models.KeyCredentialable) []model.Certificate {
 	var signers [][]byte
 	for _, key := range keys {
 		if key != nil && strings.EqualFold(text(key.GetUsage()), "Sign") && len(key.GetCustomKeyIdentifier()) > 0 {
 			signers = append(signers, key.GetCustomKeyIdentifier())
 		}
 	}
-	var certificates []bridge.Certificate
+	var certificates []model.Certificate
 	for _, key := range keys {
 		if key == nil || !strings.EqualFold(text(key.GetUsage()), "Verify") {
 			continue
@@ -90,7 +90,7 @@ func (a *Application) pair(keys []models.KeyCredentialable) []bridge.Certificate
 		}
 		certificate, ok := certificateOf(key.GetKey())
 		if !ok && len(key.GetKey()) == 0 && len(identifier) == 20 {
-			certificate, ok = bridge.Certificate{
+			certificate, ok = model.Certificate{
 				Thumbprint: strings.ToUpper(hex.EncodeToString(identifier)),
 				NotBefore:  instant(key.GetStartDateTime()), NotAfter: instant(key.GetEndDateTime()),
 			}, key.GetEndDateTime() != nil
@@ -115,21 +115,21 @@ func (a *Application) leaveOut(keyID, why string) {
 	}
 }
 
-func certificateOf(der []byte) (bridge.Certificate, bool) {
+func certificateOf(der []byte) (model.Certificate, bool) {
 	certificate, err := x509.ParseCertificate(der)
 	if err != nil {
-		return bridge.Certificate{}, false
+		return model.Certificate{}, false
 	}
-	return bridge.Certificate{
-		Thumbprint: bridge.Thumbprint(der),
+	return model.Certificate{
+		Thumbprint: model.Thumbprint(der),
 		NotBefore:  certificate.NotBefore.UTC(), NotAfter: certificate.NotAfter.UTC(), DER: der,
 	}, true
 }
 
 // ordered returns each certificate once, the earliest expiry first.
-func ordered(certificates []bridge.Certificate) []bridge.Certificate {
-	slices.SortFunc(certificates, func(a, b bridge.Certificate) int {
+func ordered(certificates []model.Certificate) []model.Certificate {
+	slices.SortFunc(certificates, func(a, b model.Certificate) int {
 		return cmp.Or(a.NotAfter.Compare(b.NotAfter), cmp.Compare(a.Thumbprint, b.Thumbprint))
 	})
-	return slices.CompactFunc(certificates, func(a, b bridge.Certificate) bool { return a.Thumbprint == b.Thumbprint })
+	return slices.CompactFunc(certificates, func(a, b model.Certificate) bool { return a.Thumbprint == b.Thumbprint })
 }

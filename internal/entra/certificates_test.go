@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -48,12 +48,12 @@ func key(usage string, identifier, der []byte, keyID int) string {
 func TestSigningCertificates(t *testing.T) {
 	early, late, uploaded := selfSigned(t, "early", at("2027-05-01T00:00:00Z"), nil), selfSigned(t, "late", at("2028-05-01T00:00:00Z"), nil),
 		selfSigned(t, "uploaded", at("2029-05-01T00:00:00Z"), nil)
-	thumbprint := func(der []byte) []byte { raw, _ := hex.DecodeString(bridge.Thumbprint(der)); return raw }
+	thumbprint := func(der []byte) []byte { raw, _ := hex.DecodeString(model.Thumbprint(der)); return raw }
 	garbage := []byte("garbage")
 	var lines logLines
 	m := newMicrosoft(t)
 	m.serve["GET "+principalURL] = selecting(map[string]string{
-		"preferredTokenSigningKeyThumbprint,notificationEmailAddresses": `{"preferredTokenSigningKeyThumbprint":"` + strings.ToLower(bridge.Thumbprint(late)) +
+		"preferredTokenSigningKeyThumbprint,notificationEmailAddresses": `{"preferredTokenSigningKeyThumbprint":"` + strings.ToLower(model.Thumbprint(late)) +
 			`","notificationEmailAddresses":["ann@example.com","bob@example.com"]}`,
 		"keyCredentials": `{"keyCredentials":[null,` + strings.Join([]string{
 			key("Verify", thumbprint(late), late, 1), key("Sign", thumbprint(late), nil, 2),
@@ -72,12 +72,12 @@ func TestSigningCertificates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := bridge.SigningCertificates{
-			ActiveThumbprint: bridge.Thumbprint(late), ActiveKnown: true, NotificationAddresses: 2,
-			Certificates: []bridge.Certificate{
-				{Thumbprint: bridge.Thumbprint(early), NotBefore: at("2026-05-01T00:00:00Z"), NotAfter: at("2027-05-01T00:00:00Z"), DER: early},
-				{Thumbprint: bridge.Thumbprint(late), NotBefore: at("2027-05-01T00:00:00Z"), NotAfter: at("2028-05-01T00:00:00Z"), DER: late},
-				{Thumbprint: bridge.Thumbprint(uploaded), NotBefore: at("2028-05-01T00:00:00Z"), NotAfter: at("2029-05-01T00:00:00Z"), DER: uploaded},
+		want := model.SigningCertificates{
+			ActiveThumbprint: model.Thumbprint(late), ActiveKnown: true, NotificationAddresses: 2,
+			Certificates: []model.Certificate{
+				{Thumbprint: model.Thumbprint(early), NotBefore: at("2026-05-01T00:00:00Z"), NotAfter: at("2027-05-01T00:00:00Z"), DER: early},
+				{Thumbprint: model.Thumbprint(late), NotBefore: at("2027-05-01T00:00:00Z"), NotAfter: at("2028-05-01T00:00:00Z"), DER: late},
+				{Thumbprint: model.Thumbprint(uploaded), NotBefore: at("2028-05-01T00:00:00Z"), NotAfter: at("2029-05-01T00:00:00Z"), DER: uploaded},
 				{Thumbprint: strings.ToUpper(hex.EncodeToString([]byte("twenty bytes exactly"))), NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z")},
 			},
 		}
@@ -100,7 +100,7 @@ func TestNoSigningCertificate(t *testing.T) {
 		"keyCredentials": `{"keyCredentials":[]}`,
 	})
 	got, err := m.application().SigningCertificates(t.Context())
-	if diff := cmp.Diff(bridge.SigningCertificates{ActiveKnown: true}, got); diff != "" || err != nil {
+	if diff := cmp.Diff(model.SigningCertificates{ActiveKnown: true}, got); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 }
@@ -155,9 +155,9 @@ func TestFederationMetadata(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := bridge.SigningCertificates{NotificationAddresses: -1, Certificates: []bridge.Certificate{
-			{Thumbprint: bridge.Thumbprint(early), NotBefore: at("2026-05-01T00:00:00Z"), NotAfter: at("2027-05-01T00:00:00Z"), DER: early},
-			{Thumbprint: bridge.Thumbprint(late), NotBefore: at("2027-05-01T00:00:00Z"), NotAfter: at("2028-05-01T00:00:00Z"), DER: late},
+		want := model.SigningCertificates{NotificationAddresses: -1, Certificates: []model.Certificate{
+			{Thumbprint: model.Thumbprint(early), NotBefore: at("2026-05-01T00:00:00Z"), NotAfter: at("2027-05-01T00:00:00Z"), DER: early},
+			{Thumbprint: model.Thumbprint(late), NotBefore: at("2027-05-01T00:00:00Z"), NotAfter: at("2028-05-01T00:00:00Z"), DER: late},
 		}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)

@@ -4,9 +4,9 @@ import (
 	"os"
 	"testing"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/internal/simulator/contract"
-	"entra-aws-exporter/internal/simulator/world"
 )
 
 // TestContract holds every exchange with Graph to its published shapes.
@@ -21,7 +21,7 @@ func TestContract(t *testing.T) {
 	}
 	inBubble(t, func(t *testing.T) {
 		var recorder *contract.Recorder
-		s := simulate(t, world.Quarantined("corp"), nil, func(o *TenantOptions) {
+		s := simulate(t, clouds.Quarantined("corp"), nil, func(o *TenantOptions) {
 			recorder = contract.NewRecorder(shapes, o.Transport)
 			o.Transport = recorder
 		})
@@ -37,13 +37,13 @@ func TestContract(t *testing.T) {
 		}
 		for i := range credentials {
 			if credentials[i].Masked() {
-				credentials[i].Value = bridge.NewSecret("wrong")
+				credentials[i].Value = model.NewSecret("wrong")
 			}
 		}
-		if verdict, _ := s.TestConnection(ctx, credentials); verdict != bridge.VerdictBad {
+		if verdict, _ := s.TestConnection(ctx, credentials); verdict != model.TestFailed {
 			t.Errorf("verdict %s", verdict)
 		}
-		if verdict, _ := s.TestConnection(ctx, nil); verdict != bridge.VerdictBad {
+		if verdict, _ := s.TestConnection(ctx, nil); verdict != model.TestFailed {
 			t.Errorf("verdict %s", verdict)
 		}
 		if err := s.SaveCredentials(ctx, credentials); err != nil {
@@ -55,7 +55,7 @@ func TestContract(t *testing.T) {
 		if _, err := s.Application.Application(ctx); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.ProvisionUser(ctx, principal); bridge.ReasonOf(err) != bridge.ReasonNotFound {
+		if _, err := s.ProvisionUser(ctx, principal); model.ReasonOf(err) != model.ReasonNotFound {
 			t.Error(err)
 		}
 		checked, err := recorder.Result()

@@ -11,7 +11,7 @@ import (
 
 	"github.com/microsoftgraph/msgraph-sdk-go/auditlogs"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Events visits the entries of the tenant's provisioning log with after < time <
@@ -21,7 +21,7 @@ import (
 //
 // The tenant's requests to its logs are kept within 5 in 10 seconds; give ctx time.
 // https://learn.microsoft.com/graph/api/provisioningobjectsummary-list
-func (t *Tenant) Events(ctx context.Context, after, before time.Time, visit func(bridge.Event) error) error {
+func (t *Tenant) Events(ctx context.Context, after, before time.Time, visit func(model.Event) error) error {
 	var bounds []string
 	if !after.IsZero() {
 		bounds = append(bounds, "activityDateTime gt "+moment(after))
@@ -41,7 +41,7 @@ func (a *Application) Exports(ctx context.Context, since time.Time) (int, error)
 	}
 	exports := 0
 	filter := "activityDateTime gt " + moment(since) + " and servicePrincipal/id eq '" + servicePrincipal + "'"
-	err = a.tenant.readLog(ctx, filter, func(event bridge.Event) error {
+	err = a.tenant.readLog(ctx, filter, func(event model.Event) error {
 		// The log does not keep to the job id's letter case, and filters by it.
 		if strings.EqualFold(event.JobID, job) && event.Status == "success" && event.Action != "other" && event.At.After(since) {
 			exports++
@@ -75,14 +75,14 @@ type logEntry struct {
 }
 
 // readLog visits a filtered log page by page.
-func (t *Tenant) readLog(ctx context.Context, filter string, visit func(bridge.Event) error) error {
+func (t *Tenant) readLog(ctx context.Context, filter string, visit func(model.Event) error) error {
 	c := call{
 		doing: "reading the provisioning log", needs: readLog,
 		missing: "this cloud has no provisioning log", sensitive: true,
 	}
-	if t.cloud == bridge.CloudChina {
-		return &bridge.Error{
-			Reason: bridge.ReasonNotFound, Op: c.doing, Unsent: true,
+	if t.cloud == model.CloudChina {
+		return &model.Error{
+			Reason: model.ReasonNotFound, Op: c.doing, Unsent: true,
 			Detail: "Microsoft Graph in China has no provisioning log", Advice: "set intervals.events: 0",
 		}
 	}
@@ -148,19 +148,19 @@ func (t *Tenant) isOurs(link string) bool {
 
 // event takes from an entry what is not personal. An entry without id or time cannot
 // be counted once, so it is not counted.
-func (e *logEntry) event() (bridge.Event, bool) {
+func (e *logEntry) event() (model.Event, bool) {
 	if e == nil {
-		return bridge.Event{}, false
+		return model.Event{}, false
 	}
-	event := bridge.Event{
+	event := model.Event{
 		ID: e.ID, At: instant(e.ActivityDateTime), JobID: e.JobID, CycleID: e.CycleID,
-		Action: known(bridge.EventActions(), e.ProvisioningAction, "other"), Status: "unknown",
+		Action: known(model.EventActions(), e.ProvisioningAction, "other"), Status: "unknown",
 	}
 	if e.ServicePrincipal != nil {
 		event.ServicePrincipalID = e.ServicePrincipal.ID
 	}
 	if e.StatusInfo != nil {
-		event.Status = known(bridge.EventStatuses(), e.StatusInfo.Status, "unknown")
+		event.Status = known(model.EventStatuses(), e.StatusInfo.Status, "unknown")
 		if failure := e.StatusInfo.ErrorInformation; failure != nil {
 			event.ErrorCode = label(failure.ErrorCode)
 			event.ErrorCategory = label(snake(failure.ErrorCategory))

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const logURL = "GET /v1.0/auditLogs/provisioning"
@@ -32,15 +32,15 @@ func TestEvents(t *testing.T) {
 		{"id":"5","activityDateTime":"0001-01-01T00:00:00Z"},
 		{"id":null,"activityDateTime":"2026-03-01T10:00:00Z"}
 	]}`)
-	var got []bridge.Event
-	err := m.tenant().Events(t.Context(), at("2026-03-01T09:59:59.999Z"), at("2026-03-02T00:00:00+02:00"), func(e bridge.Event) error {
+	var got []model.Event
+	err := m.tenant().Events(t.Context(), at("2026-03-01T09:59:59.999Z"), at("2026-03-02T00:00:00+02:00"), func(e model.Event) error {
 		got = append(got, e)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []bridge.Event{
+	want := []model.Event{
 		{ID: "1", At: at("2026-03-01T10:00:00Z"), JobID: strings.ToUpper(jobID), CycleID: "c", ServicePrincipalID: principal, Action: "staged_delete", Status: "success"},
 		{ID: "2", At: at("2026-03-01T10:00:01Z"), Action: "create", Status: "failure", ErrorCategory: "non_service_failure", ErrorCode: "EntryConflict"},
 		{ID: "3", At: at("2026-03-01T10:00:02Z"), Action: "other", Status: "unknown", ErrorCategory: "something_new", ErrorCode: "other"},
@@ -57,13 +57,13 @@ func TestEvents(t *testing.T) {
 
 func TestEveryActionAndStatusIsKnown(t *testing.T) {
 	known := map[string]bool{}
-	for _, word := range append(bridge.EventActions(), bridge.EventStatuses()...) {
+	for _, word := range append(model.EventActions(), model.EventStatuses()...) {
 		known[word] = true
 	}
 	for _, word := range []string{"other", "create", "delete", "disable", "update", "stagedDelete", "unknownFutureValue", "success", "failure", "skipped", "warning"} {
 		m := newMicrosoft(t)
 		m.serve[logURL] = always(200, `{"value":[{"id":"1","activityDateTime":"2026-03-01T10:00:00Z","provisioningAction":"`+word+`","provisioningStatusInfo":{"status":"`+word+`"}}]}`)
-		err := m.tenant().Events(t.Context(), time.Time{}, time.Time{}, func(e bridge.Event) error {
+		err := m.tenant().Events(t.Context(), time.Time{}, time.Time{}, func(e model.Event) error {
 			if !known[e.Action] || !known[e.Status] {
 				t.Errorf("%s became %s, %s", word, e.Action, e.Status)
 			}
@@ -81,7 +81,7 @@ func TestEventsTrouble(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
-		cloud  bridge.Cloud
+		cloud  model.Cloud
 		want   string
 	}{
 		"permission": {always(403, `{"error":{"code":"Authentication_MSGraphPermissionMissing","message":"ann"}}`), "",
@@ -89,7 +89,7 @@ func TestEventsTrouble(t *testing.T) {
 				"(grant the application permission ProvisioningLog.Read.All (AuditLog.Read.All in older tenants) with admin consent, see deploy/permissions/entra.md)"},
 		"licence": {always(403, `{"error":{"code":"Authentication_RequestFromNonPremiumTenantOrB2CTenant","message":"m"}}`), "",
 			"reading the provisioning log: licence: 403 Authentication_RequestFromNonPremiumTenantOrB2CTenant (the tenant needs Microsoft Entra ID P1 or P2 for this)"},
-		"China": {nil, bridge.CloudChina, "reading the provisioning log: not_found: Microsoft Graph in China has no provisioning log (set intervals.events: 0)"},
+		"China": {nil, model.CloudChina, "reading the provisioning log: not_found: Microsoft Graph in China has no provisioning log (set intervals.events: 0)"},
 		"a page elsewhere": {page("https://elsewhere.test/v1.0/auditLogs/provisioning?x"), "",
 			"reading the provisioning log: invalid_response: the next page is the same one, or lies outside of Graph"},
 		"a page without end": {page("https://graph.test/v1.0/auditLogs/provisioning?again"), "",
@@ -102,7 +102,7 @@ func TestEventsTrouble(t *testing.T) {
 				m := newMicrosoft(t)
 				m.serve[logURL] = test.answer
 				tenant := m.tenant(func(o *TenantOptions) { o.Cloud = test.cloud })
-				wantError(t, tenant.Events(t.Context(), time.Time{}, time.Time{}, func(bridge.Event) error { return nil }), test.want)
+				wantError(t, tenant.Events(t.Context(), time.Time{}, time.Time{}, func(model.Event) error { return nil }), test.want)
 				if len(m.calls()) > 2 {
 					t.Errorf("asked %v", m.calls())
 				}
@@ -115,7 +115,7 @@ func TestVisitEndsTheReading(t *testing.T) {
 	m := newMicrosoft(t)
 	m.serve[logURL] = always(200, `{"value":[{"id":"1","activityDateTime":"2026-03-01T10:00:00Z"}],"@odata.nextLink":"https://graph.test/v1.0/auditLogs/provisioning?2"}`)
 	full := errors.New("full")
-	if err := m.tenant().Events(t.Context(), time.Time{}, time.Time{}, func(bridge.Event) error { return full }); !errors.Is(err, full) || len(m.calls()) != 1 {
+	if err := m.tenant().Events(t.Context(), time.Time{}, time.Time{}, func(model.Event) error { return full }); !errors.Is(err, full) || len(m.calls()) != 1 {
 		t.Errorf("%v, asked %v", err, m.calls())
 	}
 }
@@ -168,7 +168,7 @@ func TestAMillionEvents(t *testing.T) {
 			answerJSON(w, 200, body.String())
 		}
 		var seen, first, last uint64
-		err := m.tenant().Events(t.Context(), time.Time{}, time.Time{}, func(bridge.Event) error {
+		err := m.tenant().Events(t.Context(), time.Time{}, time.Time{}, func(model.Event) error {
 			if seen++; seen == 10*perPage {
 				first = heap()
 			}

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // permissionsPage is where the permissions and the way to grant them are described.
@@ -23,8 +23,8 @@ const permissionsPage = "deploy/permissions/entra.md"
 
 // explain classifies a call to Graph that failed, from what was seen on the wire: the
 // SDK's own errors lose the status, or panic when they are printed.
-func explain(c call, x *exchange, cause error) *bridge.Error {
-	var failed *bridge.Error
+func explain(c call, x *exchange, cause error) *model.Error {
+	var failed *model.Error
 	switch {
 	case errors.As(cause, &failed): // the sign-in or the throttle said it
 		copied := *failed
@@ -32,7 +32,7 @@ func explain(c call, x *exchange, cause error) *bridge.Error {
 	case x.err != nil && !isContext(x.err):
 		failed = explainTransport(x.err)
 	case isContext(cause) && x.status == http.StatusTooManyRequests:
-		failed = &bridge.Error{Reason: bridge.ReasonThrottled, Status: x.status, Detail: "429 until the deadline"}
+		failed = &model.Error{Reason: model.ReasonThrottled, Status: x.status, Detail: "429 until the deadline"}
 	case isContext(cause):
 		failed = explainContext(cause)
 		failed.Unsent = !x.sent
@@ -41,39 +41,39 @@ func explain(c call, x *exchange, cause error) *bridge.Error {
 	case x.status >= http.StatusOK && x.status <= 299:
 		failed = unreadable(c, x, cause)
 	case x.status != 0:
-		failed = &bridge.Error{
-			Reason: bridge.ReasonInvalidResponse, Status: x.status, Detail: "a redirect elsewhere: " + answered(x),
+		failed = &model.Error{
+			Reason: model.ReasonInvalidResponse, Status: x.status, Detail: "a redirect elsewhere: " + answered(x),
 			Advice: "check the tenant's endpoints, and what stands between",
 		}
 	default:
-		failed = &bridge.Error{Reason: bridge.ReasonOther, Unsent: !x.sent, Err: cause}
+		failed = &model.Error{Reason: model.ReasonOther, Unsent: !x.sent, Err: cause}
 	}
 	failed.Op = c.doing
 	return failed
 }
 
 // unreadable classifies a 2xx that is not what was asked for.
-func unreadable(c call, x *exchange, cause error) *bridge.Error {
-	failed := &bridge.Error{
-		Reason: bridge.ReasonInvalidResponse, Status: x.status, Detail: answered(x) + " that cannot be read", Err: cause,
+func unreadable(c call, x *exchange, cause error) *model.Error {
+	failed := &model.Error{
+		Reason: model.ReasonInvalidResponse, Status: x.status, Detail: answered(x) + " that cannot be read", Err: cause,
 	}
 	if !c.sensitive {
 		failed.Detail += ": " + clean(cause.Error())
 	}
 	if c.undocumented {
-		failed.Reason = bridge.ReasonAPIChanged
+		failed.Reason = model.ReasonAPIChanged
 	}
 	return failed
 }
 
 // refused classifies an answer of 400 and above.
-func refused(c call, x *exchange) *bridge.Error {
+func refused(c call, x *exchange) *model.Error {
 	code, message := graphFailure(x.failure)
 	gone := c.undocumented && isGone(x.status, code, message)
 	if c.sensitive {
 		message = ""
 	}
-	failed := &bridge.Error{Reason: bridge.ReasonOther, Status: x.status, Code: code, Detail: answered(x)}
+	failed := &model.Error{Reason: model.ReasonOther, Status: x.status, Code: code, Detail: answered(x)}
 	if code != "" {
 		failed.Detail = fmt.Sprintf("%d %s", x.status, code)
 	}
@@ -82,25 +82,25 @@ func refused(c call, x *exchange) *bridge.Error {
 	}
 	switch {
 	case isLicence(code, message):
-		failed.Reason, failed.Advice = bridge.ReasonLicence, "the tenant needs Microsoft Entra ID P1 or P2 for this"
+		failed.Reason, failed.Advice = model.ReasonLicence, "the tenant needs Microsoft Entra ID P1 or P2 for this"
 	case x.status == http.StatusUnauthorized:
-		failed.Reason, failed.Advice = bridge.ReasonAuth, "check the tenant's cloud and endpoints, and the clock"
+		failed.Reason, failed.Advice = model.ReasonAuth, "check the tenant's cloud and endpoints, and the clock"
 	case x.status == http.StatusForbidden && c.needs == "":
-		failed.Reason = bridge.ReasonPermission
+		failed.Reason = model.ReasonPermission
 	case x.status == http.StatusForbidden:
-		failed.Reason = bridge.ReasonPermission
+		failed.Reason = model.ReasonPermission
 		failed.Advice = "grant the application permission " + c.needs + " with admin consent, see " + permissionsPage
 	case gone:
-		failed.Reason, failed.Advice = bridge.ReasonAPIChanged, "this API is undocumented; see whether a newer release of the exporter knows its successor"
+		failed.Reason, failed.Advice = model.ReasonAPIChanged, "this API is undocumented; see whether a newer release of the exporter knows its successor"
 	case x.status == http.StatusNotFound:
-		failed.Reason, failed.Advice = bridge.ReasonNotFound, c.missing
+		failed.Reason, failed.Advice = model.ReasonNotFound, c.missing
 	case x.status == http.StatusTooManyRequests:
-		failed.Reason = bridge.ReasonThrottled
+		failed.Reason = model.ReasonThrottled
 		if x.wait > 0 {
 			failed.Detail += fmt.Sprintf(", to be asked again in %s", x.wait)
 		}
 	case x.status == http.StatusRequestTimeout || x.status == http.StatusGatewayTimeout:
-		failed.Reason = bridge.ReasonTimeout
+		failed.Reason = model.ReasonTimeout
 	}
 	return failed
 }
@@ -149,7 +149,7 @@ func failureOf(body []byte) (code, message string) {
 
 // explainTransport classifies a request without an answer. Unsent is set only where
 // the connection did not come about.
-func explainTransport(cause error) *bridge.Error {
+func explainTransport(cause error) *model.Error {
 	var wrapped *url.Error
 	if errors.As(cause, &wrapped) {
 		cause = wrapped.Err // the URL says nothing new
@@ -157,7 +157,7 @@ func explainTransport(cause error) *bridge.Error {
 	if isContext(cause) {
 		return explainContext(cause)
 	}
-	failed := &bridge.Error{Reason: bridge.ReasonNetwork, Detail: cause.Error(), Err: cause}
+	failed := &model.Error{Reason: model.ReasonNetwork, Detail: cause.Error(), Err: cause}
 	var (
 		dns         *net.DNSError
 		dial        *net.OpError
@@ -168,9 +168,9 @@ func explainTransport(cause error) *bridge.Error {
 	)
 	switch {
 	case errors.Is(cause, errTooLarge):
-		failed.Reason = bridge.ReasonInvalidResponse
+		failed.Reason = model.ReasonInvalidResponse
 	case errors.Is(cause, errNoAnswer):
-		failed.Reason = bridge.ReasonTimeout
+		failed.Reason = model.ReasonTimeout
 	case errors.As(cause, &dns):
 		failed.Detail, failed.Unsent = "the name "+dns.Name+" cannot be resolved", true
 	case errors.As(cause, &certificate), errors.As(cause, &authority):
@@ -180,8 +180,8 @@ func explainTransport(cause error) *bridge.Error {
 	case errors.As(cause, &dial) && (dial.Op == "dial" || dial.Op == "proxyconnect"):
 		failed.Unsent = true
 	}
-	if failed.Reason == bridge.ReasonNetwork && errors.As(cause, &timeout) && timeout.Timeout() {
-		failed.Reason = bridge.ReasonTimeout
+	if failed.Reason == model.ReasonNetwork && errors.As(cause, &timeout) && timeout.Timeout() {
+		failed.Reason = model.ReasonTimeout
 	}
 	return failed
 }
@@ -190,18 +190,18 @@ func isContext(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
-func explainContext(cause error) *bridge.Error {
+func explainContext(cause error) *model.Error {
 	if errors.Is(cause, context.DeadlineExceeded) {
-		return &bridge.Error{Reason: bridge.ReasonTimeout, Detail: "no answer before the deadline", Err: context.DeadlineExceeded}
+		return &model.Error{Reason: model.ReasonTimeout, Detail: "no answer before the deadline", Err: context.DeadlineExceeded}
 	}
-	return &bridge.Error{Reason: bridge.ReasonOther, Detail: "given up: the exporter no longer waits for it", Err: context.Canceled}
+	return &model.Error{Reason: model.ReasonOther, Detail: "given up: the exporter no longer waits for it", Err: context.Canceled}
 }
 
 // unsent is the end of the caller's time before anything was asked.
-func unsent(cause error, detail string) *bridge.Error {
+func unsent(cause error, detail string) *model.Error {
 	failed := explainContext(cause)
 	failed.Unsent = true
-	if failed.Reason == bridge.ReasonTimeout {
+	if failed.Reason == model.ReasonTimeout {
 		failed.Detail = detail
 	}
 	return failed

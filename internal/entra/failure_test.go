@@ -19,7 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // inBubble runs a test on virtual time.
@@ -142,8 +142,8 @@ func TestEveryStatusAndBodyIsClassified(t *testing.T) {
 				answerJSON(w, status, body)
 			}
 			_, err := application.Job(t.Context())
-			reason := bridge.ReasonOf(err)
-			if reason == "" || (reason == bridge.ReasonPermission) != (status == 403) || (reason == bridge.ReasonAuth) != (status == 401) {
+			reason := model.ReasonOf(err)
+			if reason == "" || (reason == model.ReasonPermission) != (status == 403) || (reason == model.ReasonAuth) != (status == 401) {
 				t.Fatalf("%d %s: %v", status, body, err)
 			}
 		}
@@ -193,7 +193,7 @@ func TestRealSockets(t *testing.T) {
 	wantError(t, err, "reading the provisioning job: network: the sign-in to Entra: tls: failed to verify certificate: x509: certificate signed by unknown authority "+
 		"(if a proxy inspects TLS, set http_client.tls_config.ca_file)")
 	_, err = m.application(at(server.Client().Transport)).Job(within(t, 10*time.Second))
-	if bridge.ReasonOf(err) != bridge.ReasonNetwork || bridge.OutcomeOf(err) != bridge.OutcomeUnknown {
+	if model.ReasonOf(err) != model.ReasonNetwork || model.CallOutcomeOf(err) != model.CallUnknown {
 		t.Errorf("a reset: %v", err)
 	}
 }

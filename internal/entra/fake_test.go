@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -60,7 +60,7 @@ func (m *microsoft) tenant(mod ...func(*TenantOptions)) *Tenant {
 	options := TenantOptions{
 		Name: "corp", TenantID: tenantID, ClientID: clientID,
 		LoginEndpoint: "https://login.test", GraphEndpoint: "https://graph.test",
-		Credential: Credential{SecretFile: bridge.SecretFile(m.file("secret", "planted-secret"))},
+		Credential: Credential{SecretFile: model.SecretFile(m.file("secret", "planted-secret"))},
 		Transport:  m,
 	}
 	for _, change := range mod {
@@ -189,13 +189,13 @@ func wantError(t *testing.T, err error, want string) {
 
 // classified reports whether an error is one that the client decided on.
 func classified(err error) bool {
-	_, ok := err.(*bridge.Error) //nolint:errorlint // that it is one itself is the point
+	_, ok := err.(*model.Error) //nolint:errorlint // that it is one itself is the point
 	return ok
 }
 
 // isUnsent reports whether an error tells that nothing was sent.
 func isUnsent(err error) bool {
-	var failed *bridge.Error
+	var failed *model.Error
 	return errors.As(err, &failed) && failed.Unsent
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // readings are all that asks Graph, the acts included.
@@ -96,7 +96,7 @@ func FuzzMetadata(f *testing.F) {
 			t.Errorf("%d certificates, %v", len(certificates), err)
 		}
 		for _, certificate := range certificates {
-			if certificate.Thumbprint != bridge.Thumbprint(certificate.DER) || certificate.NotAfter.IsZero() {
+			if certificate.Thumbprint != model.Thumbprint(certificate.DER) || certificate.NotAfter.IsZero() {
 				t.Errorf("%+v", certificate)
 			}
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -43,7 +43,7 @@ type identity struct {
 	turn              chan struct{} // held while what follows is used
 	token             azcore.AccessToken
 	acquired, refused time.Time
-	refusal           *bridge.Error
+	refusal           *model.Error
 }
 
 func newIdentity(t *Tenant, ownEndpoint bool, w *web) *identity {
@@ -65,7 +65,7 @@ func newIdentity(t *Tenant, ownEndpoint bool, w *web) *identity {
 // doubt is told when Graph refused the token.
 func (i *identity) doubt() { i.doubted.Store(true) }
 
-// GetToken implements azcore.TokenCredential. Its errors are *bridge.Error.
+// GetToken implements azcore.TokenCredential. Its errors are *model.Error.
 func (i *identity) GetToken(ctx context.Context, request policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	select {
 	case i.turn <- struct{}{}:
@@ -84,7 +84,7 @@ func (i *identity) GetToken(ctx context.Context, request policy.TokenRequestOpti
 			i.token, i.acquired, i.refusal = token, time.Now(), nil
 			return token, nil
 		}
-		if ctx.Err() != nil || refusal.Reason == bridge.ReasonTimeout {
+		if ctx.Err() != nil || refusal.Reason == model.ReasonTimeout {
 			return azcore.AccessToken{}, refusal // this caller's haste is nobody else's refusal
 		}
 		i.refusal, i.refused = refusal, time.Now()
@@ -95,15 +95,15 @@ func (i *identity) GetToken(ctx context.Context, request policy.TokenRequestOpti
 	return azcore.AccessToken{}, i.refusal
 }
 
-func (i *identity) acquire(ctx context.Context, scopes []string) (azcore.AccessToken, *bridge.Error) {
+func (i *identity) acquire(ctx context.Context, scopes []string) (azcore.AccessToken, *model.Error) {
 	ctx, cancel := context.WithTimeout(ctx, signInLimit)
 	defer cancel()
 	x := &exchange{}
 	ctx = withExchange(ctx, x)
 	credential, err := i.credential()
 	if err != nil {
-		return azcore.AccessToken{}, &bridge.Error{
-			Reason: bridge.ReasonAuth, Unsent: true, Err: err,
+		return azcore.AccessToken{}, &model.Error{
+			Reason: model.ReasonAuth, Unsent: true, Err: err,
 			Detail: "the exporter's own credential cannot be used: " + err.Error(),
 		}
 	}

@@ -22,7 +22,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 func TestSignInRefused(t *testing.T) {
@@ -107,7 +107,7 @@ func TestSecretIsReadAtEverySignIn(t *testing.T) {
 		m := newMicrosoft(t)
 		form := m.signInForm()
 		path := m.file("rotated", "first\n")
-		a := m.application(func(o *TenantOptions) { o.Credential = Credential{SecretFile: bridge.SecretFile(path)} })
+		a := m.application(func(o *TenantOptions) { o.Credential = Credential{SecretFile: model.SecretFile(path)} })
 		for _, want := range []string{"first", "second"} {
 			if err := os.WriteFile(path, []byte(want+"\n"), 0o600); err != nil {
 				t.Fatal(err)
@@ -184,7 +184,7 @@ func TestARefusedSignInIsNoStorm(t *testing.T) {
 		var readings sync.WaitGroup
 		for range 100 {
 			readings.Go(func() {
-				if _, err := a.Job(t.Context()); bridge.ReasonOf(err) != bridge.ReasonAuth {
+				if _, err := a.Job(t.Context()); model.ReasonOf(err) != model.ReasonAuth {
 					t.Errorf("got %v", err)
 				}
 			})
@@ -252,7 +252,7 @@ func TestCertificateCredential(t *testing.T) {
 	form := m.signInForm()
 	for name, credential := range map[string]Credential{
 		"PEM":      {CertificateFile: m.file("client.pem", bundle)},
-		"PKCS #12": {CertificateFile: "testdata/client.pfx", CertificatePasswordFile: bridge.SecretFile(m.file("password", "simulated\n"))},
+		"PKCS #12": {CertificateFile: "testdata/client.pfx", CertificatePasswordFile: model.SecretFile(m.file("password", "simulated\n"))},
 	} {
 		if _, err := m.application(func(o *TenantOptions) { o.Credential = credential }).Job(t.Context()); err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -262,7 +262,7 @@ func TestCertificateCredential(t *testing.T) {
 		}
 		form.PostForm = nil
 	}
-	wrong := Credential{CertificateFile: "testdata/client.pfx", CertificatePasswordFile: bridge.SecretFile(m.file("password", "wrong"))}
+	wrong := Credential{CertificateFile: "testdata/client.pfx", CertificatePasswordFile: model.SecretFile(m.file("password", "wrong"))}
 	_, err = m.application(func(o *TenantOptions) { o.Credential = wrong }).Job(t.Context())
 	wantError(t, err, "reading the provisioning job: auth: the exporter's own credential cannot be used: testdata/client.pfx holds no certificate with its private key "+
 		"in PEM or PKCS #12 (a PKCS #12 file must use the older algorithms, openssl's -legacy): pkcs12: decryption password incorrect")
@@ -272,7 +272,7 @@ func TestWorkloadIdentity(t *testing.T) {
 	m := newMicrosoft(t)
 	form := m.signInForm()
 	path := m.file("token", "projected\n")
-	a := m.application(func(o *TenantOptions) { o.Credential = Credential{WorkloadIdentityTokenFile: bridge.SecretFile(path)} })
+	a := m.application(func(o *TenantOptions) { o.Credential = Credential{WorkloadIdentityTokenFile: model.SecretFile(path)} })
 	if _, err := a.Job(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +298,7 @@ func TestAssertion(t *testing.T) {
 		t.Errorf("signed in with %q", got)
 	}
 	_, err := with(func(context.Context) (string, error) {
-		return "", &bridge.Error{Reason: bridge.ReasonPermission, Op: "asking STS", Detail: "AccessDenied", Advice: "allow sts:GetWebIdentityToken"}
+		return "", &model.Error{Reason: model.ReasonPermission, Op: "asking STS", Detail: "AccessDenied", Advice: "allow sts:GetWebIdentityToken"}
 	}).Job(t.Context())
 	wantError(t, err, "reading the provisioning job: permission: no federated token to sign in with: permission: AccessDenied (allow sts:GetWebIdentityToken)")
 	_, err = with(func(context.Context) (string, error) { return "", errors.New("no role") }).Job(t.Context())

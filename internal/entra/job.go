@@ -7,7 +7,7 @@ import (
 	kiota "github.com/microsoft/kiota-abstractions-go/serialization"
 	"github.com/microsoftgraph/msgraph-sdk-go/models"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // longestInterval is beyond any interval that a job can be set to. A disabled job's is
@@ -16,10 +16,10 @@ const longestInterval = 31 * 24 * time.Hour
 
 // Job reads the provisioning job and Graph's clock.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-get
-func (a *Application) Job(ctx context.Context) (bridge.Job, error) {
+func (a *Application) Job(ctx context.Context) (model.Job, error) {
 	servicePrincipal, id, err := a.resolve(ctx)
 	if err != nil {
-		return bridge.Job{}, err
+		return model.Job{}, err
 	}
 	c := call{
 		doing: "reading the provisioning job", needs: readJobs,
@@ -29,10 +29,10 @@ func (a *Application) Job(ctx context.Context) (bridge.Job, error) {
 		return a.tenant.job(servicePrincipal, id).Get(ctx, nil)
 	})
 	if err != nil {
-		return bridge.Job{}, a.notFound(err)
+		return model.Job{}, a.notFound(err)
 	}
 	if answer.GetStatus() == nil {
-		return bridge.Job{}, invalid(c, x, "a job without its status")
+		return model.Job{}, invalid(c, x, "a job without its status")
 	}
 	job := jobOf(answer)
 	job.ID, job.Date = id, x.date
@@ -41,12 +41,12 @@ func (a *Application) Job(ctx context.Context) (bridge.Job, error) {
 	return job, nil
 }
 
-func jobOf(answer models.SynchronizationJobable) bridge.Job {
+func jobOf(answer models.SynchronizationJobable) model.Job {
 	status := answer.GetStatus()
-	job := bridge.Job{
+	job := model.Job{
 		TemplateID:  text(answer.GetTemplateId()),
 		Status:      jobStatusOf(status.GetCode()),
-		Schedule:    bridge.ScheduleUnknown,
+		Schedule:    model.ScheduleUnknown,
 		Quarantine:  quarantineOf(status.GetQuarantine()),
 		LastCycle:   cycleOf(status.GetLastExecution()),
 		LastSuccess: cycleOf(status.GetLastSuccessfulExecution()),
@@ -54,7 +54,7 @@ func jobOf(answer models.SynchronizationJobable) bridge.Job {
 	}
 	if schedule := answer.GetSchedule(); schedule != nil {
 		job.Schedule = scheduleOf(schedule.GetState())
-		if job.Schedule == bridge.ScheduleActive {
+		if job.Schedule == model.ScheduleActive {
 			job.Interval = intervalOf(schedule.GetInterval())
 		}
 	}
@@ -73,39 +73,39 @@ func jobOf(answer models.SynchronizationJobable) bridge.Job {
 	return job
 }
 
-func jobStatusOf(code *models.SynchronizationStatusCode) bridge.JobStatus {
+func jobStatusOf(code *models.SynchronizationStatusCode) model.JobStatus {
 	if code == nil {
-		return bridge.JobUnknown
+		return model.JobUnknown
 	}
 	switch *code {
 	case models.NOTCONFIGURED_SYNCHRONIZATIONSTATUSCODE:
-		return bridge.JobNotConfigured
+		return model.JobNotConfigured
 	case models.NOTRUN_SYNCHRONIZATIONSTATUSCODE:
-		return bridge.JobNotRun
+		return model.JobNotRun
 	case models.ACTIVE_SYNCHRONIZATIONSTATUSCODE:
-		return bridge.JobActive
+		return model.JobActive
 	case models.PAUSED_SYNCHRONIZATIONSTATUSCODE:
-		return bridge.JobPaused
+		return model.JobPaused
 	case models.QUARANTINE_SYNCHRONIZATIONSTATUSCODE:
-		return bridge.JobQuarantine
+		return model.JobQuarantine
 	default:
-		return bridge.JobUnknown
+		return model.JobUnknown
 	}
 }
 
-func scheduleOf(state *models.SynchronizationScheduleState) bridge.ScheduleState {
+func scheduleOf(state *models.SynchronizationScheduleState) model.ScheduleState {
 	if state == nil {
-		return bridge.ScheduleUnknown
+		return model.ScheduleUnknown
 	}
 	switch *state {
 	case models.ACTIVE_SYNCHRONIZATIONSCHEDULESTATE:
-		return bridge.ScheduleActive
+		return model.ScheduleActive
 	case models.DISABLED_SYNCHRONIZATIONSCHEDULESTATE:
-		return bridge.ScheduleDisabled
+		return model.ScheduleDisabled
 	case models.PAUSED_SYNCHRONIZATIONSCHEDULESTATE:
-		return bridge.SchedulePaused
+		return model.SchedulePaused
 	default:
-		return bridge.ScheduleUnknown
+		return model.ScheduleUnknown
 	}
 }
 
@@ -122,11 +122,11 @@ func intervalOf(interval *kiota.ISODuration) time.Duration {
 }
 
 // quarantineOf reads the quarantine; one without any content is none.
-func quarantineOf(answer models.SynchronizationQuarantineable) *bridge.Quarantine {
+func quarantineOf(answer models.SynchronizationQuarantineable) *model.Quarantine {
 	if answer == nil {
 		return nil
 	}
-	quarantine := bridge.Quarantine{
+	quarantine := model.Quarantine{
 		Reason:       "unknown",
 		CurrentBegan: instant(answer.GetCurrentBegan()),
 		SeriesBegan:  instant(answer.GetSeriesBegan()),
@@ -138,22 +138,22 @@ func quarantineOf(answer models.SynchronizationQuarantineable) *bridge.Quarantin
 	if failure := answer.GetError(); failure != nil {
 		quarantine.ErrorCode = label(text(failure.GetCode()))
 	}
-	if quarantine == (bridge.Quarantine{Reason: "unknown"}) {
+	if quarantine == (model.Quarantine{Reason: "unknown"}) {
 		return nil
 	}
 	return &quarantine
 }
 
 // cycleOf reads one execution; one that never began is none.
-func cycleOf(answer models.SynchronizationTaskExecutionable) *bridge.Cycle {
+func cycleOf(answer models.SynchronizationTaskExecutionable) *model.Cycle {
 	if answer == nil {
 		return nil
 	}
-	cycle := bridge.Cycle{
+	cycle := model.Cycle{
 		Began:   instant(answer.GetTimeBegan()),
 		Ended:   instant(answer.GetTimeEnded()),
-		State:   bridge.CycleUnknown,
-		Entries: make(map[bridge.EntryKind]int64),
+		State:   model.CycleUnknown,
+		Entries: make(map[model.EntryKind]int64),
 	}
 	if cycle.Began.IsZero() && cycle.Ended.IsZero() {
 		return nil
@@ -161,18 +161,18 @@ func cycleOf(answer models.SynchronizationTaskExecutionable) *bridge.Cycle {
 	if state := answer.GetState(); state != nil {
 		switch *state {
 		case models.SUCCEEDED_SYNCHRONIZATIONTASKEXECUTIONRESULT:
-			cycle.State = bridge.CycleSucceeded
+			cycle.State = model.CycleSucceeded
 		case models.FAILED_SYNCHRONIZATIONTASKEXECUTIONRESULT:
-			cycle.State = bridge.CycleFailed
+			cycle.State = model.CycleFailed
 		case models.ENTRYLEVELERRORS_SYNCHRONIZATIONTASKEXECUTIONRESULT:
-			cycle.State = bridge.CycleEntryLevelErrors
+			cycle.State = model.CycleEntryLevelErrors
 		}
 	}
-	for kind, entries := range map[bridge.EntryKind]*int64{
-		bridge.EntriesImported: answer.GetCountImported(),
-		bridge.EntriesExported: answer.GetCountExported(),
-		bridge.EntriesEscrowed: answer.GetCountEscrowed(),
-		bridge.EntriesEntitled: answer.GetCountEntitled(),
+	for kind, entries := range map[model.EntryKind]*int64{
+		model.EntriesImported: answer.GetCountImported(),
+		model.EntriesExported: answer.GetCountExported(),
+		model.EntriesEscrowed: answer.GetCountEscrowed(),
+		model.EntriesEntitled: answer.GetCountEntitled(),
 	} {
 		if entries != nil && *entries >= 0 {
 			cycle.Entries[kind] = *entries

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const healthyJob = `{
@@ -40,15 +40,15 @@ func ptr[T any](v T) *T { return &v }
 func TestJob(t *testing.T) {
 	for name, test := range map[string]struct {
 		body string
-		want bridge.Job
+		want model.Job
 	}{
-		"healthy": {healthyJob, bridge.Job{
-			TemplateID: "aWSSingleSignon", Status: bridge.JobActive, Schedule: bridge.ScheduleActive, Interval: 40 * time.Minute,
-			LastCycle: &bridge.Cycle{
-				Began: at("2026-03-01T10:00:00.5Z"), Ended: at("2026-03-01T10:01:00Z"), State: bridge.CycleEntryLevelErrors,
-				Entries: map[bridge.EntryKind]int64{bridge.EntriesImported: 7, bridge.EntriesExported: 2, bridge.EntriesEscrowed: 1, bridge.EntriesEntitled: 50},
+		"healthy": {healthyJob, model.Job{
+			TemplateID: "aWSSingleSignon", Status: model.JobActive, Schedule: model.ScheduleActive, Interval: 40 * time.Minute,
+			LastCycle: &model.Cycle{
+				Began: at("2026-03-01T10:00:00.5Z"), Ended: at("2026-03-01T10:01:00Z"), State: model.CycleEntryLevelErrors,
+				Entries: map[model.EntryKind]int64{model.EntriesImported: 7, model.EntriesExported: 2, model.EntriesEscrowed: 1, model.EntriesEntitled: 50},
 			},
-			LastSuccess:         &bridge.Cycle{Began: at("2026-03-01T09:20:00Z"), Ended: at("2026-03-01T09:21:00Z"), State: bridge.CycleSucceeded, Entries: map[bridge.EntryKind]int64{bridge.EntriesEntitled: 50, bridge.EntriesExported: 0}},
+			LastSuccess:         &model.Cycle{Began: at("2026-03-01T09:20:00Z"), Ended: at("2026-03-01T09:21:00Z"), State: model.CycleSucceeded, Entries: map[model.EntryKind]int64{model.EntriesEntitled: 50, model.EntriesExported: 0}},
 			ConsecutiveFailures: ptr(int64(0)),
 			Synchronized:        map[string]int64{"User": 48, "Group": 3},
 		}},
@@ -56,33 +56,33 @@ func TestJob(t *testing.T) {
 			"quarantine":{"reason":"EncounteredQuarantineException","currentBegan":"2026-02-02T00:00:00Z","seriesBegan":"2026-02-01T00:00:00Z",
 			"seriesCount":3,"nextAttempt":"2026-02-03T00:00:00Z","error":{"code":"SystemForCrossDomainIdentityManagementCredentialValidationFailure","message":"m","tenantActionable":true}},
 			"lastExecution":{"state":"Failed","timeBegan":"2026-02-02T00:00:00Z","timeEnded":"2026-02-02T00:00:01Z","error":{"code":"a sentence about Ann","message":"m"}}}}`,
-			bridge.Job{
-				Status: bridge.JobQuarantine, Schedule: bridge.ScheduleActive, Interval: 40 * time.Minute, ConsecutiveFailures: ptr(int64(12)),
-				Quarantine: &bridge.Quarantine{
-					Reason: bridge.QuarantineReasonException, ErrorCode: bridge.QuarantineCodeBadCredentials,
+			model.Job{
+				Status: model.JobQuarantine, Schedule: model.ScheduleActive, Interval: 40 * time.Minute, ConsecutiveFailures: ptr(int64(12)),
+				Quarantine: &model.Quarantine{
+					Reason: model.QuarantineReasonException, ErrorCode: model.QuarantineCodeBadCredentials,
 					CurrentBegan: at("2026-02-02T00:00:00Z"), SeriesBegan: at("2026-02-01T00:00:00Z"), NextAttempt: at("2026-02-03T00:00:00Z"),
 				},
-				LastCycle: &bridge.Cycle{Began: at("2026-02-02T00:00:00Z"), Ended: at("2026-02-02T00:00:01Z"), State: bridge.CycleFailed, ErrorCode: "other"},
+				LastCycle: &model.Cycle{Began: at("2026-02-02T00:00:00Z"), Ended: at("2026-02-02T00:00:01Z"), State: model.CycleFailed, ErrorCode: "other"},
 			}},
 		"a disabled job's huge interval": {`{"schedule":{"interval":"P10675199DT2H48M5.4775807S","state":"Disabled"},"status":{"code":"Paused"}}`,
-			bridge.Job{Status: bridge.JobPaused, Schedule: bridge.ScheduleDisabled}},
+			model.Job{Status: model.JobPaused, Schedule: model.ScheduleDisabled}},
 		"a huge interval that calls itself active": {`{"schedule":{"interval":"P10675199DT2H48M5.4775807S","state":"Active"},"status":{"code":"Active"}}`,
-			bridge.Job{Status: bridge.JobActive, Schedule: bridge.ScheduleActive}},
+			model.Job{Status: model.JobActive, Schedule: model.ScheduleActive}},
 		"unknown enums": {`{"schedule":{"state":"Sleeping"},"status":{"code":"Dreaming","quarantine":{"reason":"Bored","currentBegan":"2026-02-02T00:00:00Z"},
 			"lastExecution":{"state":"Shrugged","timeBegan":"2026-02-02T00:00:00Z"}}}`,
-			bridge.Job{
-				Status: bridge.JobUnknown, Schedule: bridge.ScheduleUnknown,
-				Quarantine: &bridge.Quarantine{Reason: "unknown", CurrentBegan: at("2026-02-02T00:00:00Z")},
-				LastCycle:  &bridge.Cycle{Began: at("2026-02-02T00:00:00Z"), State: bridge.CycleUnknown},
+			model.Job{
+				Status: model.JobUnknown, Schedule: model.ScheduleUnknown,
+				Quarantine: &model.Quarantine{Reason: "unknown", CurrentBegan: at("2026-02-02T00:00:00Z")},
+				LastCycle:  &model.Cycle{Began: at("2026-02-02T00:00:00Z"), State: model.CycleUnknown},
 			}},
 		"zero dates": {`{"schedule":null,"status":{"code":"NotRun","quarantine":{"currentBegan":"0001-01-01T00:00:00Z"},
 			"lastExecution":{"timeBegan":"0001-01-01T00:00:00Z","timeEnded":"0001-01-01T00:00:00Z","state":"Succeeded","countExported":-5},
 			"lastSuccessfulExecution":{"timeBegan":"2026-02-02T00:00:00Z","timeEnded":"0001-01-01T00:00:00Z","state":"Succeeded","countExported":-5}}}`,
-			bridge.Job{
-				Status: bridge.JobNotRun, Schedule: bridge.ScheduleUnknown,
-				LastSuccess: &bridge.Cycle{Began: at("2026-02-02T00:00:00Z"), State: bridge.CycleSucceeded},
+			model.Job{
+				Status: model.JobNotRun, Schedule: model.ScheduleUnknown,
+				LastSuccess: &model.Cycle{Began: at("2026-02-02T00:00:00Z"), State: model.CycleSucceeded},
 			}},
-		"nothing but a status": {`{"status":{}}`, bridge.Job{Status: bridge.JobUnknown, Schedule: bridge.ScheduleUnknown}},
+		"nothing but a status": {`{"status":{}}`, model.Job{Status: model.JobUnknown, Schedule: model.ScheduleUnknown}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMicrosoft(t)

@@ -12,20 +12,20 @@ import (
 	"net/url"
 	"strings"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // metadataCertificates reads the certificates that the tenant publishes for the
 // application. The document needs no sign-in.
 // https://learn.microsoft.com/entra/identity-platform/federation-metadata
-func (a *Application) metadataCertificates(ctx context.Context) (bridge.SigningCertificates, error) {
+func (a *Application) metadataCertificates(ctx context.Context) (model.SigningCertificates, error) {
 	appID, err := a.samlAppID(ctx)
 	if err != nil {
-		return bridge.SigningCertificates{}, err
+		return model.SigningCertificates{}, err
 	}
 	c := call{doing: "reading the federation metadata", missing: "check tenant_id and saml.service_principal_id"}
 	var (
-		found   []bridge.Certificate
+		found   []model.Certificate
 		skipped int
 	)
 	_, err = a.tenant.do(ctx, c, func(ctx context.Context) error {
@@ -37,12 +37,12 @@ func (a *Application) metadataCertificates(ctx context.Context) (bridge.SigningC
 		return err
 	})
 	if err != nil {
-		return bridge.SigningCertificates{}, err
+		return model.SigningCertificates{}, err
 	}
 	if skipped > 0 {
 		a.leaveOut("in the federation metadata", "it cannot be read")
 	}
-	return bridge.SigningCertificates{Certificates: ordered(found), NotificationAddresses: -1}, nil
+	return model.SigningCertificates{Certificates: ordered(found), NotificationAddresses: -1}, nil
 }
 
 // samlAppID is the id of the application that signs people in, for which the metadata is
@@ -61,7 +61,7 @@ func (a *Application) samlAppID(ctx context.Context) (string, error) {
 	const doing = "reading the application's id"
 	application, err := a.selectOf(ctx, doing, servicePrincipal, "appId")
 	if err == nil && application.appID == "" {
-		err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
+		err = &model.Error{Reason: model.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
 	}
 	if err != nil {
 		return "", err
@@ -89,7 +89,7 @@ func (t *Tenant) readMetadata(ctx context.Context, appID string) ([]byte, error)
 
 // parseMetadata returns the certificates that the document lists for signing, and how
 // many of them are none. Entra lists each in several descriptors.
-func parseMetadata(content []byte) (certificates []bridge.Certificate, skipped int, err error) {
+func parseMetadata(content []byte) (certificates []model.Certificate, skipped int, err error) {
 	decoder := xml.NewDecoder(bytes.NewReader(content))
 	entity := false
 	for {

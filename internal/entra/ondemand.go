@@ -11,7 +11,7 @@ import (
 	"github.com/microsoftgraph/msgraph-sdk-go/models"
 	"github.com/microsoftgraph/msgraph-sdk-go/serviceprincipals"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // ProvisionUser provisions one user on demand, exactly once, and returns its userName
@@ -51,8 +51,8 @@ func (a *Application) ProvisionUser(ctx context.Context, userObjectID string) (s
 		return "", invalid(c, x, "an outcome that cannot be read")
 	}
 	if outcome.failed {
-		return "", &bridge.Error{
-			Reason: bridge.ReasonOther, Op: c.doing, Status: http.StatusOK, Code: outcome.code,
+		return "", &model.Error{
+			Reason: model.ReasonOther, Op: c.doing, Status: http.StatusOK, Code: outcome.code,
 			Detail: "Entra could not provision the user: " + outcome.code,
 			Advice: "see the user in the application's provisioning logs",
 		}
@@ -84,8 +84,8 @@ func (a *Application) userRule(ctx context.Context, servicePrincipal, job string
 			}
 		}
 	}
-	return "", &bridge.Error{
-		Reason: bridge.ReasonNotFound, Op: c.doing, Detail: "no rule of the job maps users",
+	return "", &model.Error{
+		Reason: model.ReasonNotFound, Op: c.doing, Detail: "no rule of the job maps users",
 		Advice: "enable the mapping of users in Entra, or remove rotation.canary_user_object_id",
 	}
 }

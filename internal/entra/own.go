@@ -10,14 +10,14 @@ import (
 	"github.com/microsoftgraph/msgraph-sdk-go/auditlogs"
 	"github.com/microsoftgraph/msgraph-sdk-go/models"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // AppCredentials reads when the secrets and certificates expire by which the exporter
 // signs in: as this identity, and as others of the same Entra tenant, whose own rights
 // need not reach that far.
-func (t *Tenant) AppCredentials(ctx context.Context, others ...*Tenant) ([]bridge.AppCredential, error) {
-	var credentials []bridge.AppCredential
+func (t *Tenant) AppCredentials(ctx context.Context, others ...*Tenant) ([]model.AppCredential, error) {
+	var credentials []model.AppCredential
 	for _, identity := range append([]*Tenant{t}, others...) {
 		of, _, err := t.credentialsOf(ctx, identity)
 		if err != nil {
@@ -31,7 +31,7 @@ func (t *Tenant) AppCredentials(ctx context.Context, others ...*Tenant) ([]bridg
 // credentialsOf reads the credentials of an identity's app registration that end, and
 // Graph's clock. A managed identity has none.
 // https://learn.microsoft.com/graph/api/resources/application
-func (t *Tenant) credentialsOf(ctx context.Context, identity *Tenant) ([]bridge.AppCredential, time.Time, error) {
+func (t *Tenant) credentialsOf(ctx context.Context, identity *Tenant) ([]model.AppCredential, time.Time, error) {
 	if identity.credential.ManagedIdentity {
 		return nil, time.Time{}, nil
 	}
@@ -61,24 +61,24 @@ func (t *Tenant) credentialsOf(ctx context.Context, identity *Tenant) ([]bridge.
 		return nil, time.Time{}, invalid(c, x, "a list without its value")
 	}
 	if len(answer.Value) == 0 || answer.Value[0] == nil {
-		return nil, time.Time{}, &bridge.Error{
-			Reason: bridge.ReasonNotFound, Op: c.doing,
+		return nil, time.Time{}, &model.Error{
+			Reason: model.ReasonNotFound, Op: c.doing,
 			Detail: "tenant " + identity.name + " has no app registration with client id " + identity.clientID,
 			Advice: "if it is registered in another tenant, set intervals.app_credentials: 0",
 		}
 	}
-	var credentials []bridge.AppCredential
+	var credentials []model.AppCredential
 	list := func(kind string, found []*credential) {
 		for _, entry := range found {
 			if entry != nil && !instant(entry.EndDateTime).IsZero() {
-				credentials = append(credentials, bridge.AppCredential{
+				credentials = append(credentials, model.AppCredential{
 					Tenant: identity.name, Kind: kind, KeyID: entry.KeyID, Expires: instant(entry.EndDateTime),
 				})
 			}
 		}
 	}
-	list(bridge.CredentialSecret, answer.Value[0].PasswordCredentials)
-	list(bridge.CredentialCertificate, answer.Value[0].KeyCredentials)
+	list(model.CredentialSecret, answer.Value[0].PasswordCredentials)
+	list(model.CredentialCertificate, answer.Value[0].KeyCredentials)
 	return credentials, x.date, nil
 }
 
@@ -86,10 +86,10 @@ func (t *Tenant) credentialsOf(ctx context.Context, identity *Tenant) ([]bridge.
 // be using: those of its kind that have not ended, for with an ended one it would have
 // been refused. Zero: it uses none that ends, or they cannot be read.
 func (t *Tenant) credentialExpires(ctx context.Context) time.Time {
-	kind := bridge.CredentialSecret
+	kind := model.CredentialSecret
 	switch {
 	case t.credential.CertificateFile != "":
-		kind = bridge.CredentialCertificate
+		kind = model.CredentialCertificate
 	case t.credential.SecretFile == "":
 		return time.Time{}
 	}
@@ -112,20 +112,20 @@ func (t *Tenant) credentialExpires(ctx context.Context) time.Time {
 
 // Application reads what the plan of a rotation checks of the application itself. What
 // may not be readable, our own credentials and the directory audit, is left out then.
-func (a *Application) Application(ctx context.Context) (bridge.Application, error) {
+func (a *Application) Application(ctx context.Context) (model.Application, error) {
 	id, err := a.samlServicePrincipal(ctx)
 	if err != nil {
-		return bridge.Application{}, err
+		return model.Application{}, err
 	}
 	const doing = "reading the application"
 	answer, err := a.selectOf(ctx, doing, id, "appId", "servicePrincipalNames")
 	if err == nil && answer.appID == "" {
-		err = &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
+		err = &model.Error{Reason: model.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
 	}
 	if err != nil {
-		return bridge.Application{}, a.notFound(err)
+		return model.Application{}, a.notFound(err)
 	}
-	var application bridge.Application
+	var application model.Application
 	for _, name := range answer.names {
 		if !strings.EqualFold(name, answer.appID) {
 			application.EntityIDs = append(application.EntityIDs, name)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 func TestAppCredentials(t *testing.T) {
@@ -17,7 +17,7 @@ func TestAppCredentials(t *testing.T) {
 	m.serve[applications] = always(200, `{"value":[{"passwordCredentials":[{"keyId":"s1","endDateTime":"2027-01-01T00:00:00.1234567Z","hint":"abc","secretText":null},null,{"keyId":"s2","endDateTime":null}],
 		"keyCredentials":[{"keyId":"c1","endDateTime":"2026-06-01T00:00:00Z","key":null},{"keyId":"c2","endDateTime":"0001-01-01T00:00:00Z"}]}]}`)
 	got, err := m.tenant().AppCredentials(t.Context())
-	want := []bridge.AppCredential{
+	want := []model.AppCredential{
 		{Tenant: "corp", Kind: "secret", KeyID: "s1", Expires: at("2027-01-01T00:00:00.1234567Z")},
 		{Tenant: "corp", Kind: "certificate", KeyID: "c1", Expires: at("2026-06-01T00:00:00Z")},
 	}
@@ -54,7 +54,7 @@ func TestCredentialsOfSeveralIdentities(t *testing.T) {
 		o.Name, o.ClientID, o.Credential = "managed", "", Credential{ManagedIdentity: true}
 	})
 	got, err := m.tenant().AppCredentials(t.Context(), rotator, managed)
-	want := []bridge.AppCredential{
+	want := []model.AppCredential{
 		{Tenant: "corp", Kind: "secret", KeyID: "s1", Expires: at("2027-01-01T00:00:00Z")},
 		{Tenant: "rotator", Kind: "secret", KeyID: "r1", Expires: at("2027-01-01T00:00:00Z")},
 	}
@@ -83,18 +83,18 @@ func testApplicationForARotation(t *testing.T) {
 		`,`+audit("2026-02-02T00:00:00Z", "Update application", principal)+`,`+audit("2026-02-03T00:00:00Z", credentialActivity, "another")+`,`+audit("2026-01-01T00:00:00Z", credentialActivity, principal)+`]}`)
 	application := m.application()
 	got, err := application.Application(t.Context())
-	want := bridge.Application{EntityIDs: []string{entity}, CredentialExpires: soon, CredentialsChanged: at("2026-02-01T00:00:00Z"), CredentialsReadable: true}
+	want := model.Application{EntityIDs: []string{entity}, CredentialExpires: soon, CredentialsChanged: at("2026-02-01T00:00:00Z"), CredentialsReadable: true}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 	delete(m.serve, "GET /v1.0/auditLogs/directoryAudits")
 	delete(m.serve, "GET /v1.0/applications")
 	got, err = application.Application(t.Context())
-	if diff := cmp.Diff(bridge.Application{EntityIDs: []string{entity}}, got); diff != "" || err != nil {
+	if diff := cmp.Diff(model.Application{EntityIDs: []string{entity}}, got); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 	delete(m.serve, "GET "+principalURL)
-	if _, err = application.Application(t.Context()); bridge.ReasonOf(err) != bridge.ReasonNotFound {
+	if _, err = application.Application(t.Context()); model.ReasonOf(err) != model.ReasonNotFound {
 		t.Errorf("got %v", err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	kiota "github.com/microsoft/kiota-abstractions-go"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // testLimit leaves Entra the time to call AWS, and to wait for its answer.
@@ -19,10 +19,10 @@ const testLimit = time.Minute
 // is a bad verdict; a test that did not take place is undecided. The error says why a
 // verdict is not good.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-validatecredentials
-func (a *Application) TestConnection(ctx context.Context, inline []bridge.Credential) (bridge.Verdict, error) {
+func (a *Application) TestConnection(ctx context.Context, inline []model.Credential) (model.TestResult, error) {
 	servicePrincipal, job, err := a.resolve(ctx)
 	if err != nil {
-		return bridge.VerdictUndecided, err
+		return model.TestUnavailable, err
 	}
 	c := call{
 		doing: "testing the saved provisioning credentials", needs: writeJobs, limit: testLimit,
@@ -44,11 +44,11 @@ func (a *Application) TestConnection(ctx context.Context, inline []bridge.Creden
 	})
 	switch {
 	case err == nil:
-		return bridge.VerdictGood, nil
+		return model.TestPassed, nil
 	case x.status == http.StatusBadRequest && strings.Contains(failureCodes(x.failure), "CredentialValidation"):
-		return bridge.VerdictBad, err
+		return model.TestFailed, err
 	default:
-		return bridge.VerdictUndecided, a.notFound(err)
+		return model.TestUnavailable, a.notFound(err)
 	}
 }
 

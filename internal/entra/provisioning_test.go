@@ -7,11 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
-func credential(key, value string) bridge.Credential {
-	return bridge.Credential{Key: key, Value: bridge.NewSecret(value)}
+func credential(key, value string) model.Credential {
+	return model.Credential{Key: key, Value: model.NewSecret(value)}
 }
 
 func TestCredentials(t *testing.T) {
@@ -55,7 +55,7 @@ func TestCredentialsWhenTheUndocumentedAPIChanges(t *testing.T) {
 func TestSaveCredentials(t *testing.T) {
 	m := newMicrosoft(t)
 	m.serve["PUT "+secretsURL] = always204
-	err := m.application().SaveCredentials(t.Context(), []bridge.Credential{
+	err := m.application().SaveCredentials(t.Context(), []model.Credential{
 		credential("BaseAddress", "https://scim.test/x/scim/v2?aadOptscim062020"), credential("SecretToken", `a"<&>b`), credential("NewKey", ""),
 	})
 	if err != nil {
@@ -76,7 +76,7 @@ func TestSaveCredentials(t *testing.T) {
 
 func TestAMaskIsNeverSaved(t *testing.T) {
 	m := newMicrosoft(t)
-	err := m.application().SaveCredentials(t.Context(), []bridge.Credential{credential("SecretToken", "*")})
+	err := m.application().SaveCredentials(t.Context(), []model.Credential{credential("SecretToken", "*")})
 	wantError(t, err, "saving the provisioning credentials: other: the value of SecretToken is masked and would be overwritten with the mask")
 	if !isUnsent(err) || len(m.calls()) != 0 {
 		t.Errorf("asked %v", m.calls())
@@ -99,27 +99,27 @@ func TestActsGoOnce(t *testing.T) {
 	}
 	for what, test := range map[string]struct {
 		answer http.HandlerFunc
-		want   bridge.Outcome
+		want   model.CallOutcome
 	}{
 		"429": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "1")
 			w.WriteHeader(http.StatusTooManyRequests)
-		}, bridge.OutcomeRefused},
+		}, model.CallRefused},
 		"503": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "1")
 			w.WriteHeader(http.StatusServiceUnavailable)
-		}, bridge.OutcomeUnknown},
-		"504": {always(504, ``), bridge.OutcomeUnknown},
-		"409": {always(409, `{}`), bridge.OutcomeRefused},
+		}, model.CallUnknown},
+		"504": {always(504, ``), model.CallUnknown},
+		"409": {always(409, `{}`), model.CallRefused},
 		"401, a challenge": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Bearer claims="e30="`)
 			w.WriteHeader(http.StatusUnauthorized)
-		}, bridge.OutcomeRefused},
-		"302":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) }, bridge.OutcomeUnknown},
-		"200 with HTML": {html(200), bridge.OutcomeUnknown},
-		"lost answer":   {failing(errNetwork), bridge.OutcomeUnknown},
-		"hang":          {hanging, bridge.OutcomeUnknown},
-		"no connection": {failing(errDial), bridge.OutcomeRefused},
+		}, model.CallRefused},
+		"302":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) }, model.CallUnknown},
+		"200 with HTML": {html(200), model.CallUnknown},
+		"lost answer":   {failing(errNetwork), model.CallUnknown},
+		"hang":          {hanging, model.CallUnknown},
+		"no connection": {failing(errDial), model.CallRefused},
 	} {
 		for name, act := range acts {
 			t.Run(name+" "+what, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestActsGoOnce(t *testing.T) {
 					m.serve[act.request] = test.answer
 					began := time.Now()
 					err := act.act(t, m.application())
-					if got := bridge.OutcomeOf(err); got != test.want {
+					if got := model.CallOutcomeOf(err); got != test.want {
 						t.Errorf("outcome %s of %v, want %s", got, err, test.want)
 					}
 					times := 0
@@ -154,11 +154,11 @@ func TestAnActIsUnsentWithoutSignIn(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMicrosoft(t)
 		m.signIn = always(401, `{"error":"invalid_client","error_description":"AADSTS7000222: expired"}`)
-		if err := m.application().SaveCredentials(t.Context(), nil); bridge.OutcomeOf(err) != bridge.OutcomeRefused || len(m.calls()) != 0 {
+		if err := m.application().SaveCredentials(t.Context(), nil); model.CallOutcomeOf(err) != model.CallRefused || len(m.calls()) != 0 {
 			t.Errorf("%v, asked %v", err, m.calls())
 		}
 		m.signIn = hanging
-		if err := m.application().StartJob(t.Context()); bridge.OutcomeOf(err) != bridge.OutcomeRefused || len(m.calls()) != 0 {
+		if err := m.application().StartJob(t.Context()); model.CallOutcomeOf(err) != model.CallRefused || len(m.calls()) != 0 {
 			t.Errorf("%v, asked %v", err, m.calls())
 		}
 	})
@@ -168,29 +168,29 @@ func TestTestConnection(t *testing.T) {
 	const saved = "testing the saved provisioning credentials: "
 	for name, test := range map[string]struct {
 		answer  http.HandlerFunc
-		verdict bridge.Verdict
+		verdict model.TestResult
 		want    string
 	}{
-		"good": {always204, bridge.VerdictGood, ""},
+		"good": {always204, model.TestPassed, ""},
 		"bad": {
 			always(400, `{"error":{"code":"SystemForCrossDomainIdentityManagementCredentialValidationUnavailable","message":"We received this unexpected response for ann@example.com: 401"}}`),
-			bridge.VerdictBad, saved + "other: 400 SystemForCrossDomainIdentityManagementCredentialValidationUnavailable",
+			model.TestFailed, saved + "other: 400 SystemForCrossDomainIdentityManagementCredentialValidationUnavailable",
 		},
 		"bad, wrapped": {
 			always(400, `{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"CredentialValidationFailure\",\"message\":null}}"}}`),
-			bridge.VerdictBad, saved + "other: 400 CredentialValidationFailure",
+			model.TestFailed, saved + "other: 400 CredentialValidationFailure",
 		},
 		"bad, wrapping": {
 			always(400, `{"error":{"code":"CredentialValidationFailure","message":"{\"error\":{\"code\":\"Unauthorized\"}}"}}`),
-			bridge.VerdictBad, saved + "other: 400 Unauthorized",
+			model.TestFailed, saved + "other: 400 Unauthorized",
 		},
-		"another 400":           {always(400, `{"error":{"code":"RequestMissingRequiredParameter"}}`), bridge.VerdictUndecided, saved + "other: 400 RequestMissingRequiredParameter"},
-		"the code, another 5xx": {always(500, `{"error":{"code":"CredentialValidationFailure"}}`), bridge.VerdictUndecided, saved + "other: 500 CredentialValidationFailure"},
+		"another 400":           {always(400, `{"error":{"code":"RequestMissingRequiredParameter"}}`), model.TestUnavailable, saved + "other: 400 RequestMissingRequiredParameter"},
+		"the code, another 5xx": {always(500, `{"error":{"code":"CredentialValidationFailure"}}`), model.TestUnavailable, saved + "other: 500 CredentialValidationFailure"},
 		"not allowed": {
-			always(403, `{}`), bridge.VerdictUndecided, saved + "permission: answered 403 with application/json " +
+			always(403, `{}`), model.TestUnavailable, saved + "permission: answered 403 with application/json " +
 				"(grant the application permission Application.ReadWrite.OwnedBy as an owner of the application, or Synchronization.ReadWrite.All, with admin consent, see deploy/permissions/entra.md)",
 		},
-		"a page of a proxy": {html(200), bridge.VerdictUndecided, saved + "invalid_response: answered 200 with text/html that cannot be read"},
+		"a page of a proxy": {html(200), model.TestUnavailable, saved + "invalid_response: answered 200 with text/html that cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMicrosoft(t)
@@ -218,7 +218,7 @@ func TestTestConnectionAsks(t *testing.T) {
 	if got := m.lastBody(); !reflect.DeepEqual(got, map[string]any{"useSavedCredentials": true, "templateId": "aWSSingleSignon"}) {
 		t.Errorf("sent %v", got)
 	}
-	if _, err := application.TestConnection(t.Context(), []bridge.Credential{credential("SecretToken", "t")}); err != nil {
+	if _, err := application.TestConnection(t.Context(), []model.Credential{credential("SecretToken", "t")}); err != nil {
 		t.Fatal(err)
 	}
 	if got := m.lastBody(); !reflect.DeepEqual(got, map[string]any{

@@ -9,7 +9,7 @@ import (
 
 	kiota "github.com/microsoft/kiota-abstractions-go"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // secretsPath is read with GET, which Microsoft does not document, and written with
@@ -26,7 +26,7 @@ type secret struct {
 	Value *string `json:"value"`
 }
 
-func wireSecrets(credentials []bridge.Credential) []secret {
+func wireSecrets(credentials []model.Credential) []secret {
 	secrets := make([]secret, 0, len(credentials))
 	for _, credential := range credentials {
 		value := credential.Value.Reveal()
@@ -37,7 +37,7 @@ func wireSecrets(credentials []bridge.Credential) []secret {
 
 // Credentials reads the application's provisioning credentials; secret values come
 // masked. The keys are those that Entra sent, known or not.
-func (a *Application) Credentials(ctx context.Context) ([]bridge.Credential, error) {
+func (a *Application) Credentials(ctx context.Context) ([]model.Credential, error) {
 	servicePrincipal, err := a.servicePrincipal(ctx)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (a *Application) Credentials(ctx context.Context) ([]bridge.Credential, err
 	return credentials, a.notFound(err)
 }
 
-func (a *Application) credentials(ctx context.Context, servicePrincipal string, limit time.Duration) ([]bridge.Credential, error) {
+func (a *Application) credentials(ctx context.Context, servicePrincipal string, limit time.Duration) ([]model.Credential, error) {
 	c := call{
 		doing: "reading the provisioning credentials", needs: readJobs, limit: limit,
 		missing: "check service_principal_id", undocumented: true, sensitive: true,
@@ -64,33 +64,33 @@ func (a *Application) credentials(ctx context.Context, servicePrincipal string, 
 	}
 	changed := func(what string) error {
 		failed := invalid(c, x, what)
-		failed.Reason = bridge.ReasonAPIChanged
+		failed.Reason = model.ReasonAPIChanged
 		return failed
 	}
 	if answer.Value == nil {
 		return nil, changed("a list without its value")
 	}
-	credentials := make([]bridge.Credential, 0, len(answer.Value))
+	credentials := make([]model.Credential, 0, len(answer.Value))
 	for _, entry := range answer.Value {
 		if entry == nil || entry.Key == "" { // saving the others could erase it
 			return nil, changed("a list with an entry without its key")
 		}
-		credentials = append(credentials, bridge.Credential{Key: entry.Key, Value: bridge.NewSecret(text(entry.Value))})
+		credentials = append(credentials, model.Credential{Key: entry.Key, Value: model.NewSecret(text(entry.Value))})
 	}
 	return credentials, nil
 }
 
 // SaveCredentials replaces the application's provisioning credentials, exactly once,
 // without any retry. A masked value is refused before anything is sent.
-func (a *Application) SaveCredentials(ctx context.Context, credentials []bridge.Credential) error {
+func (a *Application) SaveCredentials(ctx context.Context, credentials []model.Credential) error {
 	c := call{
 		doing: "saving the provisioning credentials", needs: writeJobs, limit: actLimit,
 		missing: "check service_principal_id", sensitive: true,
 	}
 	for _, credential := range credentials {
 		if credential.Masked() {
-			return &bridge.Error{
-				Reason: bridge.ReasonOther, Op: c.doing, Unsent: true,
+			return &model.Error{
+				Reason: model.ReasonOther, Op: c.doing, Unsent: true,
 				Detail: "the value of " + credential.Key + " is masked and would be overwritten with the mask",
 			}
 		}
@@ -118,7 +118,7 @@ func (a *Application) notificationEnabled(ctx context.Context, servicePrincipal 
 		return nil
 	}
 	for _, credential := range credentials {
-		if credential.Key != bridge.CredentialKeyNotificationSettings {
+		if credential.Key != model.CredentialKeyNotificationSettings {
 			continue
 		}
 		if credential.Masked() {
@@ -139,7 +139,7 @@ func (a *Application) notificationEnabled(ctx context.Context, servicePrincipal 
 
 // notSent marks what failed on the way to an act: the act itself was not begun.
 func notSent(err error) error {
-	var failed *bridge.Error
+	var failed *model.Error
 	if !errors.As(err, &failed) {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // TestEveryValueReplaced takes a good answer of each kind and replaces each of its
@@ -71,12 +71,12 @@ func TestEveryValueReplaced(t *testing.T) {
 	t.Logf("%d answers", variants)
 }
 
-func checkJob(t *testing.T, job bridge.Job) {
+func checkJob(t *testing.T, job model.Job) {
 	t.Helper()
 	if job.Interval < 0 || job.Interval > longestInterval {
 		t.Errorf("interval %s", job.Interval)
 	}
-	for _, cycle := range []*bridge.Cycle{job.LastCycle, job.LastSuccess, job.LastExport} {
+	for _, cycle := range []*model.Cycle{job.LastCycle, job.LastSuccess, job.LastExport} {
 		if cycle == nil {
 			continue
 		}

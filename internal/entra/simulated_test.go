@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // simulated is the client under test before a simulated Entra with one connection, in
@@ -16,14 +16,14 @@ import (
 type simulated struct {
 	*simulator.Simulator
 	*Application
-	connection world.Connection
+	connection clouds.Connection
 }
 
-func simulate(t *testing.T, spec world.ConnectionSpec, quirks *world.Quirks, mod ...func(*TenantOptions)) *simulated {
+func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, mod ...func(*TenantOptions)) *simulated {
 	t.Helper()
-	w := world.New(world.Options{Seed: 1, Quirks: quirks})
+	w := clouds.New(clouds.Options{Seed: 1, Quirks: quirks})
 	w.Add(spec)
-	access, err := simulator.Admit(w)
+	access, err := simulator.IssueCredentials(w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func simulate(t *testing.T, spec world.ConnectionSpec, quirks *world.Quirks, mod
 	registration := access.Tenants[0].Registration
 	options := TenantOptions{
 		Name: "corp", TenantID: access.Tenants[0].TenantID, ClientID: registration.ClientID, Transport: transport,
-		Credential: Credential{SecretFile: bridge.SecretFile(newMicrosoft(t).file("secret", registration.Secrets[0].Value))},
+		Credential: Credential{SecretFile: model.SecretFile(newMicrosoft(t).file("secret", registration.Secrets[0].Value))},
 	}
 	for _, change := range mod {
 		change(&options)
@@ -47,24 +47,24 @@ func simulate(t *testing.T, spec world.ConnectionSpec, quirks *world.Quirks, mod
 }
 
 // do lets a person or a cloud do something.
-func (s *simulated) do(t *testing.T, act func(*world.World) error) {
+func (s *simulated) do(t *testing.T, act func(*clouds.Model) error) {
 	t.Helper()
 	var err error
-	s.With(func(w *world.World) { err = act(w) })
+	s.With(func(w *clouds.Model) { err = act(w) })
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
 // events counts the log's entries by action and status.
-func (s *simulated) events(t *testing.T, after time.Time) map[bridge.EventKey]int {
+func (s *simulated) events(t *testing.T, after time.Time) map[model.EventKey]int {
 	t.Helper()
-	counted := map[bridge.EventKey]int{}
-	err := s.tenant.Events(t.Context(), after, time.Now(), func(e bridge.Event) error {
+	counted := map[model.EventKey]int{}
+	err := s.tenant.Events(t.Context(), after, time.Now(), func(e model.Event) error {
 		if e.ServicePrincipalID != s.connection.ServicePrincipalID || !strings.EqualFold(e.JobID, s.connection.JobID) {
 			t.Errorf("an entry of something else: %+v", e)
 		}
-		counted[bridge.EventKey{Action: e.Action, Status: e.Status}]++
+		counted[model.EventKey{Action: e.Action, Status: e.Status}]++
 		return nil
 	})
 	if err != nil {
@@ -76,11 +76,11 @@ func (s *simulated) events(t *testing.T, after time.Time) map[bridge.EventKey]in
 // TestReadingsUnderEveryQuirk reads everything under every combination of the
 // behaviours of Entra that nobody could confirm. What is read is right, or absent.
 func TestReadingsUnderEveryQuirk(t *testing.T) {
-	quirks := world.QuirksNamed("settings_keys", "extra_keys", "base_address", "secrets_get", "graph_errors", "failing_user", "log_delay")
+	quirks := clouds.QuirksNamed("settings_keys", "extra_keys", "base_address", "secrets_get", "graph_errors", "failing_user", "log_delay")
 	combinations := 0
-	for combination := range world.Product(world.DefaultQuirks(), quirks) {
+	for combination := range clouds.Product(clouds.DefaultQuirks(), quirks) {
 		combinations++
-		inBubble(t, func(t *testing.T) { readsRightly(t, simulate(t, world.Healthy("corp"), &combination), combination) })
+		inBubble(t, func(t *testing.T) { readsRightly(t, simulate(t, clouds.Healthy("corp"), &combination), combination) })
 		if t.Failed() {
 			t.Fatalf("under %s", combination)
 		}
@@ -88,15 +88,15 @@ func TestReadingsUnderEveryQuirk(t *testing.T) {
 	t.Logf("%d combinations", combinations)
 }
 
-func readsRightly(t *testing.T, s *simulated, quirks world.Quirks) {
+func readsRightly(t *testing.T, s *simulated, quirks clouds.Quirks) {
 	ctx, began := t.Context(), time.Now()
 	want := s.connection.Binding
 	binding, err := s.Binding(ctx)
-	if err != nil || binding != (bridge.Binding{EntraTenantID: want.EntraTenantID, ServicePrincipalID: want.ServicePrincipalID, JobID: want.JobID}) {
+	if err != nil || binding != (model.Binding{EntraTenantID: want.EntraTenantID, ServicePrincipalID: want.ServicePrincipalID, JobID: want.JobID}) {
 		t.Errorf("binding %+v, %v", binding, err)
 	}
-	s.do(t, func(w *world.World) error {
-		_, err := w.AddUser(world.ActorPerson, want.EntraTenantID, want.ServicePrincipalID, "ann@example.com")
+	s.do(t, func(w *clouds.Model) error {
+		_, err := w.AddUser(clouds.ActorOperator, want.EntraTenantID, want.ServicePrincipalID, "ann@example.com")
 		return err
 	})
 	time.Sleep(2 * time.Hour)
@@ -105,23 +105,23 @@ func readsRightly(t *testing.T, s *simulated, quirks world.Quirks) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := bridge.CycleSucceeded
-	if quirks.FailingUser == world.OneUserFails {
-		ended = bridge.CycleEntryLevelErrors
+	ended := model.CycleSucceeded
+	if quirks.FailingUser == clouds.OneUserFails {
+		ended = model.CycleEntryLevelErrors
 	}
-	if job.Status != bridge.JobActive || job.Schedule != bridge.ScheduleActive || job.Interval != world.CyclePeriod || job.Quarantine != nil ||
+	if job.Status != model.JobActive || job.Schedule != model.ScheduleActive || job.Interval != clouds.CyclePeriod || job.Quarantine != nil ||
 		job.LastCycle.State != ended || !job.LastExport.Began.After(began) || job.Synchronized["User to User"] != 4 || time.Until(job.Date).Abs() > time.Second {
 		t.Errorf("job %+v, last cycle %+v, last export %+v", job, job.LastCycle, job.LastExport)
 	}
-	notified := ptr(quirks.SettingsKeys == world.KeysPresent)
-	if quirks.SecretsGet == world.Gone {
+	notified := ptr(quirks.SettingsKeys == clouds.KeysPresent)
+	if quirks.SecretsGet == clouds.Gone {
 		notified = nil
 	}
 	if (notified == nil) != (job.NotificationEnabled == nil) || notified != nil && *notified != *job.NotificationEnabled {
 		t.Errorf("notification %v, want %v", job.NotificationEnabled, notified)
 	}
 	credentials, err := s.Credentials(ctx)
-	if gone := quirks.SecretsGet == world.Gone; gone != (bridge.ReasonOf(err) == bridge.ReasonAPIChanged) || gone != (err != nil) {
+	if gone := quirks.SecretsGet == clouds.Gone; gone != (model.ReasonOf(err) == model.ReasonAPIChanged) || gone != (err != nil) {
 		t.Errorf("credentials %v, %v", credentials, err)
 	}
 	signing, err := s.SigningCertificates(ctx)
@@ -130,12 +130,12 @@ func readsRightly(t *testing.T, s *simulated, quirks world.Quirks) {
 		t.Errorf("signing %+v, %v", signing, err)
 	}
 	own, err := s.tenant.AppCredentials(ctx)
-	if err != nil || len(own) != 1 || own[0].Kind != bridge.CredentialSecret || own[0].Expires.Sub(began).Round(time.Hour) != 180*24*time.Hour {
+	if err != nil || len(own) != 1 || own[0].Kind != model.CredentialSecret || own[0].Expires.Sub(began).Round(time.Hour) != 180*24*time.Hour {
 		t.Errorf("own credentials %+v, %v", own, err)
 	}
 	counted := s.events(t, began)
-	if failures := counted[bridge.EventKey{Action: "create", Status: "failure"}]; counted[bridge.EventKey{Action: "create", Status: "success"}] != 1 ||
-		(failures > 0) != (quirks.FailingUser == world.OneUserFails) {
+	if failures := counted[model.EventKey{Action: "create", Status: "failure"}]; counted[model.EventKey{Action: "create", Status: "success"}] != 1 ||
+		(failures > 0) != (quirks.FailingUser == clouds.OneUserFails) {
 		t.Errorf("events %v", counted)
 	}
 	if exports, err := s.Exports(ctx, began); exports != 1 || err != nil {
@@ -145,14 +145,14 @@ func readsRightly(t *testing.T, s *simulated, quirks world.Quirks) {
 
 func TestAQuarantinedJob(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s := simulate(t, world.Quarantined("corp"), nil)
+		s := simulate(t, clouds.Quarantined("corp"), nil)
 		job, err := s.Job(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if job.Status != bridge.JobQuarantine || !job.Quarantine.Credentials() || job.Quarantine.ErrorCode == "" ||
+		if job.Status != model.JobQuarantine || !job.Quarantine.Credentials() || job.Quarantine.ErrorCode == "" ||
 			time.Since(job.Quarantine.SeriesBegan).Round(time.Hour) != 71*time.Hour || !job.Quarantine.NextAttempt.After(time.Now()) ||
-			*job.ConsecutiveFailures == 0 || job.LastCycle.State != bridge.CycleFailed {
+			*job.ConsecutiveFailures == 0 || job.LastCycle.State != model.CycleFailed {
 			t.Errorf("job %+v, quarantine %+v", job, job.Quarantine)
 		}
 		signing, err := s.SigningCertificates(t.Context())
@@ -165,13 +165,13 @@ func TestAQuarantinedJob(t *testing.T) {
 
 func TestTheIntervalOfHurriedClouds(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s := simulate(t, world.Healthy("corp"), nil)
-		s.With(func(w *world.World) {
+		s := simulate(t, clouds.Healthy("corp"), nil)
+		s.With(func(w *clouds.Model) {
 			if err := w.SetSpeed(60); err != nil {
 				t.Fatal(err)
 			}
 		})
-		if job, err := s.Job(t.Context()); err != nil || job.Interval != world.CyclePeriod/60 {
+		if job, err := s.Job(t.Context()); err != nil || job.Interval != clouds.CyclePeriod/60 {
 			t.Errorf("%s, %v", job.Interval, err)
 		}
 	})
@@ -179,7 +179,7 @@ func TestTheIntervalOfHurriedClouds(t *testing.T) {
 
 func TestFederationMetadataOfTheSimulator(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s := simulate(t, world.Quarantined("corp"), nil)
+		s := simulate(t, clouds.Quarantined("corp"), nil)
 		public := s.tenant.Application(ApplicationOptions{Certificates: CertificatesMetadata})
 		got, err := public.SigningCertificates(t.Context())
 		want, graphErr := s.SigningCertificates(t.Context())
@@ -194,7 +194,7 @@ func TestFederationMetadataOfTheSimulator(t *testing.T) {
 // and looks into the world for what they did.
 func TestActs(t *testing.T) {
 	combinations := 0
-	for combination := range world.Product(world.DefaultQuirks(), world.QuirksNamed("put_secrets", "settings_keys", "extra_keys", "graph_errors", "inline_test")) {
+	for combination := range clouds.Product(clouds.DefaultQuirks(), clouds.QuirksNamed("put_secrets", "settings_keys", "extra_keys", "graph_errors", "inline_test")) {
 		combinations++
 		inBubble(t, func(t *testing.T) { actsRightly(t, combination) })
 		if t.Failed() {
@@ -204,40 +204,40 @@ func TestActs(t *testing.T) {
 	t.Logf("%d combinations", combinations)
 }
 
-func actsRightly(t *testing.T, quirks world.Quirks) {
-	spec := world.Healthy("corp")
-	spec.Certificates = append(spec.Certificates, world.CertificateSpec{Left: 1000 * 24 * time.Hour}) // the storage is shared with them
+func actsRightly(t *testing.T, quirks clouds.Quirks) {
+	spec := clouds.Healthy("corp")
+	spec.Certificates = append(spec.Certificates, clouds.CertificateSpec{Left: 1000 * 24 * time.Hour}) // the storage is shared with them
 	s, ctx := simulate(t, spec, &quirks), t.Context()
-	var issued world.BearerToken
-	s.do(t, func(w *world.World) (err error) {
-		issued, err = w.CreateBearerToken(world.By(world.ActorPerson), s.connection.IdentityStoreID, s.connection.ProvisioningTenantID)
+	var issued clouds.BearerToken
+	s.do(t, func(w *clouds.Model) (err error) {
+		issued, err = w.CreateBearerToken(clouds.CallerFor(clouds.ActorOperator), s.connection.IdentityStoreID, s.connection.ProvisioningTenantID)
 		return err
 	})
-	with := func(value string) []bridge.Credential {
+	with := func(value string) []model.Credential {
 		credentials, err := s.Credentials(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		credentials = slices.DeleteFunc(credentials, func(c bridge.Credential) bool { return c.Masked() && c.Key != bridge.CredentialKeySecretToken })
+		credentials = slices.DeleteFunc(credentials, func(c model.Credential) bool { return c.Masked() && c.Key != model.CredentialKeySecretToken })
 		for i := range credentials {
-			if credentials[i].Key == bridge.CredentialKeySecretToken {
-				credentials[i].Value = bridge.NewSecret(value)
+			if credentials[i].Key == model.CredentialKeySecretToken {
+				credentials[i].Value = model.NewSecret(value)
 			}
 		}
 		return credentials
 	}
-	if verdict, err := s.TestConnection(ctx, with(issued.Value)); verdict != bridge.VerdictGood || err != nil {
+	if verdict, err := s.TestConnection(ctx, with(issued.Value)); verdict != model.TestPassed || err != nil {
 		t.Errorf("inline: %s, %v", verdict, err)
 	}
-	wrong := bridge.VerdictBad
-	if quirks.InlineTest == world.InlineIgnored {
-		wrong = bridge.VerdictGood
+	wrong := model.TestFailed
+	if quirks.InlineTest == clouds.InlineIgnored {
+		wrong = model.TestPassed
 	}
 	if verdict, err := s.TestConnection(ctx, with("wrong")); verdict != wrong {
 		t.Errorf("the control: %s, %v", verdict, err)
 	}
 	err := s.SaveCredentials(ctx, with(issued.Value))
-	if outcome, limited := bridge.OutcomeOf(err), quirks.PutSecrets == world.PutLimited; limited != (outcome == bridge.OutcomeRefused) || limited != (err != nil) {
+	if outcome, limited := model.CallOutcomeOf(err), quirks.PutSecrets == clouds.PutLimited; limited != (outcome == model.CallRefused) || limited != (err != nil) {
 		t.Errorf("saved: %s, %v", outcome, err)
 	}
 	if err != nil && strings.Contains(err.Error(), issued.Value) {
@@ -245,25 +245,25 @@ func actsRightly(t *testing.T, quirks world.Quirks) {
 	}
 	saved := issued.ID
 	switch {
-	case quirks.PutSecrets == world.PutLimited, quirks.PutSecrets == world.PutKeepsToken,
-		quirks.PutSecrets == world.PutNeedsAll && quirks.SettingsKeys == world.KeysAbsent:
+	case quirks.PutSecrets == clouds.PutLimited, quirks.PutSecrets == clouds.PutKeepsToken,
+		quirks.PutSecrets == clouds.PutNeedsAll && quirks.SettingsKeys == clouds.KeysAbsent:
 		saved = s.connection.TokenIDs[0]
 	}
-	s.With(func(w *world.World) {
+	s.With(func(w *clouds.Model) {
 		if got := w.SavedToken(s.connection.ServicePrincipalID); got != saved {
 			t.Errorf("saved is %s, want %s", got, saved)
 		}
 	})
 	time.Sleep(2 * time.Minute)
-	if verdict, err := s.TestConnection(ctx, nil); verdict != bridge.VerdictGood || err != nil {
+	if verdict, err := s.TestConnection(ctx, nil); verdict != model.TestPassed || err != nil {
 		t.Errorf("saved: %s, %v", verdict, err)
 	}
 	if err := s.StartJob(ctx); err != nil {
 		t.Errorf("start: %v", err)
 	}
 	var user string
-	s.do(t, func(w *world.World) (err error) {
-		user, err = w.AddUser(world.ActorPerson, s.connection.EntraTenantID, s.connection.ServicePrincipalID, "ann@example.com")
+	s.do(t, func(w *clouds.Model) (err error) {
+		user, err = w.AddUser(clouds.ActorOperator, s.connection.EntraTenantID, s.connection.ServicePrincipalID, "ann@example.com")
 		return err
 	})
 	if name, err := s.ProvisionUser(ctx, user); name != "ann@example.com" || err != nil {
@@ -271,7 +271,7 @@ func actsRightly(t *testing.T, quirks world.Quirks) {
 	}
 	time.Sleep(10 * time.Minute) // the audit's delay
 	application, err := s.Application.Application(ctx)
-	if err != nil || !application.CredentialsReadable || application.CredentialsChanged.IsZero() != (quirks.PutSecrets == world.PutLimited) ||
+	if err != nil || !application.CredentialsReadable || application.CredentialsChanged.IsZero() != (quirks.PutSecrets == clouds.PutLimited) ||
 		len(application.EntityIDs) != 1 || !strings.HasSuffix(application.EntityIDs[0], "/"+s.connection.IdentityStoreID) || application.CredentialExpires.IsZero() {
 		t.Errorf("application %+v, %v", application, err)
 	}

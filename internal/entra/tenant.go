@@ -3,7 +3,7 @@
 // certificates, and the exporter's own credential. It is the only package that knows
 // the Microsoft Graph SDK.
 //
-// Every error it returns is a *bridge.Error, classified once, without personal data.
+// Every error it returns is a *model.Error, classified once, without personal data.
 package entra
 
 import (
@@ -22,15 +22,15 @@ import (
 	"github.com/microsoftgraph/msgraph-sdk-go/auditlogs"
 	"github.com/microsoftgraph/msgraph-sdk-go/serviceprincipals"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // TenantOptions says which Entra tenant is meant and how the exporter signs in to it.
 type TenantOptions struct {
 	Name     string // what the config calls it, for errors and logs; default: TenantID
 	TenantID string
-	ClientID string       // of the exporter's app registration; not needed with a managed identity
-	Cloud    bridge.Cloud // default: CloudPublic
+	ClientID string      // of the exporter's app registration; not needed with a managed identity
+	Cloud    model.Cloud // default: CloudPublic
 
 	LoginEndpoint string // "https://host[:port]"; "": the cloud's own
 	GraphEndpoint string // "https://host[:port][/path]" without /v1.0; "": the cloud's own
@@ -46,12 +46,12 @@ type TenantOptions struct {
 // Credential is how the exporter proves who it is. Exactly one kind is set. Files are
 // read again whenever an access token is acquired.
 type Credential struct {
-	SecretFile bridge.SecretFile
+	SecretFile model.SecretFile
 
-	CertificateFile         string            // PEM or PKCS #12, with its private key
-	CertificatePasswordFile bridge.SecretFile // of a PKCS #12 file
+	CertificateFile         string           // PEM or PKCS #12, with its private key
+	CertificatePasswordFile model.SecretFile // of a PKCS #12 file
 
-	WorkloadIdentityTokenFile bridge.SecretFile // a federated token, as Kubernetes projects it
+	WorkloadIdentityTokenFile model.SecretFile // a federated token, as Kubernetes projects it
 
 	ManagedIdentity         bool
 	ManagedIdentityClientID string // "": the system-assigned one
@@ -65,7 +65,7 @@ type Credential struct {
 // several goroutines.
 type Tenant struct {
 	name, id, clientID string
-	cloud              bridge.Cloud
+	cloud              model.Cloud
 	login              string // "https://login.microsoftonline.com"
 	graph              *url.URL
 	credential         Credential
@@ -91,7 +91,7 @@ func newTenant(o TenantOptions) (*Tenant, error) {
 	if o.TenantID == "" {
 		return nil, errors.New("tenant_id is missing")
 	}
-	o.Cloud = cmp.Or(o.Cloud, bridge.CloudPublic)
+	o.Cloud = cmp.Or(o.Cloud, model.CloudPublic)
 	loginRoot, graphRoot := o.Cloud.Endpoints()
 	if loginRoot == "" {
 		return nil, fmt.Errorf("cloud: %q is none of Microsoft's", o.Cloud)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 func TestTenantOptions(t *testing.T) {
@@ -54,7 +54,7 @@ func TestClouds(t *testing.T) {
 			}
 			m.serve["GET "+path] = always(200, healthyJob)
 			application := m.application(func(o *TenantOptions) {
-				o.Cloud, o.LoginEndpoint, o.GraphEndpoint = bridge.Cloud(cloud), "", ""
+				o.Cloud, o.LoginEndpoint, o.GraphEndpoint = model.Cloud(cloud), "", ""
 				if cloud == "private" {
 					o.Cloud, o.LoginEndpoint, o.GraphEndpoint = "", "https://login.test/", "https://graph.test:8443/graph/"
 				}
@@ -105,7 +105,7 @@ func TestWhoAsks(t *testing.T) {
 func TestBinding(t *testing.T) {
 	m := newMicrosoft(t)
 	got, err := m.application().Binding(t.Context())
-	want := bridge.Binding{EntraTenantID: tenantID, ServicePrincipalID: principal, JobID: jobID}
+	want := model.Binding{EntraTenantID: tenantID, ServicePrincipalID: principal, JobID: jobID}
 	if err != nil || got != want || len(m.calls()) != 0 {
 		t.Errorf("%+v, %v, asked %v", got, err, m.calls())
 	}

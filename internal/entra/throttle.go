@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // reportInterval keeps the requests to the audit logs within 5 in 10 seconds per
@@ -60,8 +60,8 @@ func (t *throttle) enter(request *http.Request) error {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return ctx.Err()
 		}
-		return &bridge.Error{
-			Reason: bridge.ReasonThrottled, Unsent: true, Err: ctx.Err(),
+		return &model.Error{
+			Reason: model.ReasonThrottled, Unsent: true, Err: ctx.Err(),
 			Detail: "there is more in the audit logs than 5 requests in 10 seconds can read before the deadline",
 		}
 	}
@@ -86,8 +86,8 @@ func sleepUntil(ctx context.Context, until time.Time) error {
 		return nil
 	}
 	if deadline, limited := ctx.Deadline(); limited && deadline.Before(until) {
-		return &bridge.Error{
-			Reason: bridge.ReasonThrottled, Unsent: true, Status: http.StatusTooManyRequests,
+		return &model.Error{
+			Reason: model.ReasonThrottled, Unsent: true, Status: http.StatusTooManyRequests,
 			Detail: fmt.Sprintf("Graph asked all of this tenant's requests to wait another %s", wait.Round(time.Second)),
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // retryAfter refuses the first times, then serves a job.
@@ -101,16 +101,16 @@ func TestA429PausesTheTenant(t *testing.T) {
 		m.serve["GET "+jobURL] = always(200, healthyJob)
 		a := m.application()
 		read := func() error {
-			return a.tenant.Events(within(t, time.Minute), time.Time{}, time.Time{}, func(bridge.Event) error { return nil })
+			return a.tenant.Events(within(t, time.Minute), time.Time{}, time.Time{}, func(model.Event) error { return nil })
 		}
-		if err := read(); bridge.ReasonOf(err) != bridge.ReasonThrottled {
+		if err := read(); model.ReasonOf(err) != model.ReasonThrottled {
 			t.Fatalf("got %v", err)
 		}
 		time.Sleep(100 * time.Second)
 		before := len(m.calls())
 		err := read()
 		wantError(t, err, "reading the provisioning log: throttled: Graph asked all of this tenant's requests to wait another 8m20s")
-		if _, err := a.Exports(within(t, time.Minute), time.Now()); bridge.ReasonOf(err) != bridge.ReasonThrottled {
+		if _, err := a.Exports(within(t, time.Minute), time.Now()); model.ReasonOf(err) != model.ReasonThrottled {
 			t.Errorf("got %v", err)
 		}
 		if !isUnsent(err) || len(m.calls()) != before {

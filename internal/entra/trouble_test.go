@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // asks are all calls, by the operation that a fault meets.
@@ -23,7 +23,7 @@ var asks = map[string]func(context.Context, *simulated) error{
 	"GET servicePrincipal":  func(ctx context.Context, s *simulated) error { _, err := s.SigningCertificates(ctx); return err },
 	"GET applications":      func(ctx context.Context, s *simulated) error { _, err := s.tenant.AppCredentials(ctx); return err },
 	"GET provisioning": func(ctx context.Context, s *simulated) error {
-		return s.tenant.Events(ctx, time.Now().Add(-time.Hour), time.Now(), func(bridge.Event) error { return nil })
+		return s.tenant.Events(ctx, time.Now().Add(-time.Hour), time.Now(), func(model.Event) error { return nil })
 	},
 	"GET federationmetadata": func(ctx context.Context, s *simulated) error {
 		_, err := s.tenant.Application(ApplicationOptions{Certificates: CertificatesMetadata}).SigningCertificates(ctx)
@@ -36,38 +36,38 @@ var asks = map[string]func(context.Context, *simulated) error{
 func TestEveryFaultHasItsReason(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault  simulator.Fault
-		reason bridge.Reason
-		also   []bridge.Reason // where the sign-in or an undocumented API sees it otherwise
+		reason model.Reason
+		also   []model.Reason // where the sign-in or an undocumented API sees it otherwise
 	}{
-		"web page":     {simulator.Fault{Effect: simulator.EffectHTML}, bridge.ReasonInvalidResponse, []bridge.Reason{bridge.ReasonAPIChanged}},
-		"redirect":     {simulator.Fault{Effect: simulator.EffectRedirect, Location: "https://elsewhere.example/"}, bridge.ReasonInvalidResponse, []bridge.Reason{bridge.ReasonAuth}},
-		"hang":         {simulator.Fault{Effect: simulator.EffectHang}, bridge.ReasonTimeout, nil},
-		"trickle":      {simulator.Fault{Effect: simulator.EffectTrickle, Delay: simulator.Duration(5 * time.Second)}, bridge.ReasonTimeout, nil},
-		"flood":        {simulator.Fault{Effect: simulator.EffectHuge}, bridge.ReasonInvalidResponse, nil},
-		"reset":        {simulator.Fault{Effect: simulator.EffectReset}, bridge.ReasonNetwork, nil},
-		"lost":         {simulator.Fault{Effect: simulator.EffectLost}, bridge.ReasonNetwork, nil},
-		"throttled":    {simulator.Fault{Status: 429, Code: "TooManyRequests", RetryAfter: "3600"}, bridge.ReasonThrottled, nil},
-		"by a date":    {simulator.Fault{Status: 429, Code: "TooManyRequests", RetryAfterDate: simulator.Duration(time.Hour)}, bridge.ReasonThrottled, nil},
-		"denied":       {simulator.Fault{Status: 403, Code: "Authorization_RequestDenied"}, bridge.ReasonPermission, []bridge.Reason{bridge.ReasonAuth}},
-		"not licensed": {simulator.Fault{Status: 403, Code: "Authentication_RequestFromNonPremiumTenantOrB2CTenant"}, bridge.ReasonLicence, []bridge.Reason{bridge.ReasonAuth, bridge.ReasonPermission}},
-		"internal":     {simulator.Fault{Status: 500, Code: "InternalServerError"}, bridge.ReasonOther, nil},
-		"empty error":  {simulator.Fault{Status: 400, Body: `{}`}, bridge.ReasonOther, []bridge.Reason{bridge.ReasonAuth}},
-		"a list":       {simulator.Fault{Status: 200, Body: `[]`}, bridge.ReasonInvalidResponse, []bridge.Reason{bridge.ReasonAPIChanged}},
+		"web page":     {simulator.Fault{Effect: simulator.EffectHTML}, model.ReasonInvalidResponse, []model.Reason{model.ReasonAPIChanged}},
+		"redirect":     {simulator.Fault{Effect: simulator.EffectRedirect, Location: "https://elsewhere.example/"}, model.ReasonInvalidResponse, []model.Reason{model.ReasonAuth}},
+		"hang":         {simulator.Fault{Effect: simulator.EffectHang}, model.ReasonTimeout, nil},
+		"trickle":      {simulator.Fault{Effect: simulator.EffectTrickle, Delay: simulator.Duration(5 * time.Second)}, model.ReasonTimeout, nil},
+		"flood":        {simulator.Fault{Effect: simulator.EffectHuge}, model.ReasonInvalidResponse, nil},
+		"reset":        {simulator.Fault{Effect: simulator.EffectReset}, model.ReasonNetwork, nil},
+		"lost":         {simulator.Fault{Effect: simulator.EffectLost}, model.ReasonNetwork, nil},
+		"throttled":    {simulator.Fault{Status: 429, Code: "TooManyRequests", RetryAfter: "3600"}, model.ReasonThrottled, nil},
+		"by a date":    {simulator.Fault{Status: 429, Code: "TooManyRequests", RetryAfterDate: simulator.Duration(time.Hour)}, model.ReasonThrottled, nil},
+		"denied":       {simulator.Fault{Status: 403, Code: "Authorization_RequestDenied"}, model.ReasonPermission, []model.Reason{model.ReasonAuth}},
+		"not licensed": {simulator.Fault{Status: 403, Code: "Authentication_RequestFromNonPremiumTenantOrB2CTenant"}, model.ReasonLicence, []model.Reason{model.ReasonAuth, model.ReasonPermission}},
+		"internal":     {simulator.Fault{Status: 500, Code: "InternalServerError"}, model.ReasonOther, nil},
+		"empty error":  {simulator.Fault{Status: 400, Body: `{}`}, model.ReasonOther, []model.Reason{model.ReasonAuth}},
+		"a list":       {simulator.Fault{Status: 200, Body: `[]`}, model.ReasonInvalidResponse, []model.Reason{model.ReasonAPIChanged}},
 	} {
 		for operation, ask := range asks {
 			t.Run(name+"/"+operation, func(t *testing.T) {
 				inBubble(t, func(t *testing.T) {
-					s := simulate(t, world.Healthy("corp"), nil)
+					s := simulate(t, clouds.Healthy("corp"), nil)
 					fault := test.fault
 					fault.Operation = operation
 					if _, err := s.AddFault(fault); err != nil {
 						t.Fatal(err)
 					}
 					err := ask(within(t, 2*time.Minute), s)
-					if reason := bridge.ReasonOf(err); reason != test.reason && !slices.Contains(test.also, reason) {
+					if reason := model.ReasonOf(err); reason != test.reason && !slices.Contains(test.also, reason) {
 						t.Errorf("reason %q of %v", reason, err)
 					}
-					if operation == "POST token" == (bridge.ReasonOf(err) == bridge.ReasonPermission) && name == "denied" {
+					if operation == "POST token" == (model.ReasonOf(err) == model.ReasonPermission) && name == "denied" {
 						t.Errorf("reason of %v", err)
 					}
 					s.ClearFaults()
@@ -89,12 +89,12 @@ func TestErrorBodies(t *testing.T) {
 		simulator.ErrorBodiesNullMessage: "403 Authorization_RequestDenied ",
 	} {
 		inBubble(t, func(t *testing.T) {
-			s := simulate(t, world.Healthy("corp"), nil)
+			s := simulate(t, clouds.Healthy("corp"), nil)
 			if err := s.SetQuirk("error_bodies", body); err != nil {
 				t.Fatal(err)
 			}
-			s.do(t, func(w *world.World) error {
-				return w.ChangeRegistration(s.connection.EntraTenantID, s.tenant.clientID, func(r *world.AppRegistration) { r.Roles = nil })
+			s.do(t, func(w *clouds.Model) error {
+				return w.ChangeRegistration(s.connection.EntraTenantID, s.tenant.clientID, func(r *clouds.AppRegistration) { r.Roles = nil })
 			})
 			_, err := s.Binding(t.Context())
 			wantError(t, err, "looking for the AWS application: permission: "+want+
@@ -105,25 +105,25 @@ func TestErrorBodies(t *testing.T) {
 
 // TestOnePermissionLessTakesOneReadingAway takes each away in turn.
 func TestOnePermissionLessTakesOneReadingAway(t *testing.T) {
-	all := []string{world.RoleApplicationRead, world.RoleSynchronizationRead, world.RoleProvisioningLog}
+	all := []string{clouds.RoleApplicationRead, clouds.RoleSynchronizationRead, clouds.RoleProvisioningLog}
 	for _, taken := range all {
 		inBubble(t, func(t *testing.T) {
-			s := simulate(t, world.Healthy("corp"), nil)
+			s := simulate(t, clouds.Healthy("corp"), nil)
 			s.Application = s.tenant.Application(ApplicationOptions{ServicePrincipalID: s.connection.ServicePrincipalID, JobID: s.connection.JobID})
-			s.do(t, func(w *world.World) error {
-				return w.ChangeRegistration(s.connection.EntraTenantID, s.tenant.clientID, func(r *world.AppRegistration) {
+			s.do(t, func(w *clouds.Model) error {
+				return w.ChangeRegistration(s.connection.EntraTenantID, s.tenant.clientID, func(r *clouds.AppRegistration) {
 					r.Roles = slices.DeleteFunc(slices.Clone(all), func(role string) bool { return role == taken })
 				})
 			})
 			for operation, permission := range map[string]string{
-				"GET job": world.RoleSynchronizationRead, "GET servicePrincipal": world.RoleApplicationRead,
-				"GET applications": world.RoleApplicationRead, "GET provisioning": world.RoleProvisioningLog,
+				"GET job": clouds.RoleSynchronizationRead, "GET servicePrincipal": clouds.RoleApplicationRead,
+				"GET applications": clouds.RoleApplicationRead, "GET provisioning": clouds.RoleProvisioningLog,
 			} {
 				err := asks[operation](t.Context(), s)
 				if permission != taken && err != nil {
 					t.Errorf("%s without %s: %v", operation, taken, err)
 				}
-				if permission == taken && (bridge.ReasonOf(err) != bridge.ReasonPermission || !strings.Contains(fmt.Sprint(err), taken)) {
+				if permission == taken && (model.ReasonOf(err) != model.ReasonPermission || !strings.Contains(fmt.Sprint(err), taken)) {
 					t.Errorf("%s without %s: %v", operation, taken, err)
 				}
 			}
@@ -133,9 +133,9 @@ func TestOnePermissionLessTakesOneReadingAway(t *testing.T) {
 
 func TestWithoutALicence(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s := simulate(t, world.Healthy("corp"), nil)
-		s.do(t, func(w *world.World) error { return w.SetLicence(s.connection.EntraTenantID, false) })
-		if err := asks["GET provisioning"](t.Context(), s); bridge.ReasonOf(err) != bridge.ReasonLicence {
+		s := simulate(t, clouds.Healthy("corp"), nil)
+		s.do(t, func(w *clouds.Model) error { return w.SetLicence(s.connection.EntraTenantID, false) })
+		if err := asks["GET provisioning"](t.Context(), s); model.ReasonOf(err) != model.ReasonLicence {
 			t.Errorf("got %v", err)
 		}
 		if _, err := s.Job(t.Context()); err != nil {
@@ -151,15 +151,15 @@ func TestSignInAtTheSimulator(t *testing.T) {
 		"AADSTS700016":  func(o *TenantOptions) { o.ClientID = clientID },
 	} {
 		inBubble(t, func(t *testing.T) {
-			_, err := simulate(t, world.Healthy("corp"), nil, change).Job(t.Context())
-			var classified *bridge.Error
-			if !errors.As(err, &classified) || classified.Reason != bridge.ReasonAuth || classified.Code != code || classified.Advice == "" {
+			_, err := simulate(t, clouds.Healthy("corp"), nil, change).Job(t.Context())
+			var classified *model.Error
+			if !errors.As(err, &classified) || classified.Reason != model.ReasonAuth || classified.Code != code || classified.Advice == "" {
 				t.Errorf("%s: %v", code, err)
 			}
 		})
 	}
 	inBubble(t, func(t *testing.T) {
-		s := simulate(t, world.Healthy("corp"), nil)
+		s := simulate(t, clouds.Healthy("corp"), nil)
 		time.Sleep(181 * 24 * time.Hour)
 		if _, err := s.Job(t.Context()); !strings.Contains(fmt.Sprint(err), "AADSTS7000222: the client secret has expired") {
 			t.Errorf("got %v", err)
@@ -171,8 +171,8 @@ func TestSignInAtTheSimulator(t *testing.T) {
 func TestTwoDaysApart(t *testing.T) {
 	for _, skew := range []time.Duration{-48 * time.Hour, -5 * time.Minute, 5 * time.Minute, 48 * time.Hour} {
 		inBubble(t, func(t *testing.T) {
-			s := simulate(t, world.Healthy("corp"), nil)
-			s.With(func(w *world.World) { w.SetSkew(world.Skew{Entra: skew}) })
+			s := simulate(t, clouds.Healthy("corp"), nil)
+			s.With(func(w *clouds.Model) { w.SetSkew(clouds.Skew{Entra: skew}) })
 			job, err := s.Job(t.Context())
 			if err != nil || (time.Until(job.Date)-skew).Abs() > time.Second {
 				t.Errorf("skewed by %s: %s, %v", skew, job.Date, err)
@@ -184,9 +184,9 @@ func TestTwoDaysApart(t *testing.T) {
 func TestAFloodInTheLog(t *testing.T) {
 	const entries = 25_000
 	inBubble(t, func(t *testing.T) {
-		s := simulate(t, world.Healthy("corp"), nil)
+		s := simulate(t, clouds.Healthy("corp"), nil)
 		began := time.Now()
-		if err := s.AddFlood(simulator.Flood{
+		if err := s.AddFlood(simulator.BulkEvents{
 			TenantID: s.connection.EntraTenantID, ServicePrincipalID: s.connection.ServicePrincipalID, JobID: s.connection.JobID,
 			Count: entries, From: began, Every: simulator.Duration(100 * time.Millisecond),
 		}); err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -113,8 +113,8 @@ func (a *access) clients(ctx context.Context) (*clients, error) {
 
 // errCABundle: the SDK gives up when it is to put a bundle into an HTTP client that is not its
 // own, and the exporter's is not.
-var errCABundle = &bridge.Error{
-	Reason: bridge.ReasonAuth, Unsent: true, Detail: "AWS_CA_BUNDLE is set, which the exporter does not read",
+var errCABundle = &model.Error{
+	Reason: model.ReasonAuth, Unsent: true, Detail: "AWS_CA_BUNDLE is set, which the exporter does not read",
 	Advice: "unset it and set http_client.tls_config.ca_file",
 }
 

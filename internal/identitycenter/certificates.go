@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strings"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -27,8 +27,8 @@ const (
 
 // TrustedCertificates returns the SAML signing certificates that AWS trusts, each
 // once, earliest expiry first. What is not a certificate is skipped with a log line.
-func (i *Instance) TrustedCertificates(ctx context.Context) ([]bridge.Certificate, error) {
-	var certificates []bridge.Certificate
+func (i *Instance) TrustedCertificates(ctx context.Context) ([]model.Certificate, error) {
+	var certificates []model.Certificate
 	var err error
 	switch i.options.Certificates {
 	case CertificatesConsoleAPI:
@@ -36,19 +36,19 @@ func (i *Instance) TrustedCertificates(ctx context.Context) ([]bridge.Certificat
 	case CertificatesFiles:
 		certificates, err = i.certificatesOfFiles()
 	default:
-		err = i.certificateOperation("").failed(&bridge.Error{Reason: bridge.ReasonOther, Unsent: true,
+		err = i.certificateOperation("").failed(&model.Error{Reason: model.ReasonOther, Unsent: true,
 			Detail: "they are not configured to be read", Advice: "set saml.aws_certificates"})
 	}
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(certificates, func(a, b bridge.Certificate) int {
+	slices.SortFunc(certificates, func(a, b model.Certificate) int {
 		if order := a.NotAfter.Compare(b.NotAfter); order != 0 {
 			return order
 		}
 		return strings.Compare(a.Thumbprint, b.Thumbprint)
 	})
-	return slices.CompactFunc(certificates, func(a, b bridge.Certificate) bool { return bytes.Equal(a.DER, b.DER) }), nil
+	return slices.CompactFunc(certificates, func(a, b model.Certificate) bool { return bytes.Equal(a.DER, b.DER) }), nil
 }
 
 func (i *Instance) certificateOperation(action string) operation {
@@ -61,7 +61,7 @@ func (i *Instance) certificateOperation(action string) operation {
 
 // certificatesOfAPI asks for the identity providers of the identity store, then for
 // the certificates of each that is enabled for SAML.
-func (i *Instance) certificatesOfAPI(ctx context.Context) ([]bridge.Certificate, error) {
+func (i *Instance) certificatesOfAPI(ctx context.Context) ([]model.Certificate, error) {
 	store, err := i.identityStore(ctx)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (i *Instance) certificatesOfAPI(ctx context.Context) ([]bridge.Certificate,
 	if err != nil {
 		return nil, i.failed(listing, err)
 	}
-	var certificates []bridge.Certificate
+	var certificates []model.Certificate
 	for _, id := range ids {
 		reading := i.certificateOperation("sso-directory:ListExternalIdPCertificates")
 		var answer certificateList
@@ -139,11 +139,11 @@ type certificateList struct {
 	} `json:"idPCertificates"`
 }
 
-func (l certificateList) certificates(skip func(id string, err error)) ([]bridge.Certificate, error) {
+func (l certificateList) certificates(skip func(id string, err error)) ([]model.Certificate, error) {
 	if l.Certificates == nil {
 		return nil, changed("no idPCertificates")
 	}
-	var certificates []bridge.Certificate
+	var certificates []model.Certificate
 	unreadable := 0
 	for _, listed := range *l.Certificates {
 		if listed == nil {
@@ -165,20 +165,20 @@ func (l certificateList) certificates(skip func(id string, err error)) ([]bridge
 }
 
 // certificatesOfFiles reads the configured files afresh.
-func (i *Instance) certificatesOfFiles() ([]bridge.Certificate, error) {
+func (i *Instance) certificatesOfFiles() ([]model.Certificate, error) {
 	reading := i.certificateOperation("")
-	var certificates []bridge.Certificate
+	var certificates []model.Certificate
 	for _, path := range i.options.CertificateFiles {
 		content, err := readBounded(path)
 		if err != nil {
-			return nil, reading.failed(&bridge.Error{Reason: bridge.ReasonOther, Unsent: true, Detail: err.Error(),
+			return nil, reading.failed(&model.Error{Reason: model.ReasonOther, Unsent: true, Detail: err.Error(),
 				Advice: "check saml.aws_certificate_files"})
 		}
 		found := parseCertificates(content, func(n int, err error) {
 			i.noteOnce("certificate in a file", fmt.Sprintf("%s, number %d", path, n), err)
 		})
 		if len(found) == 0 {
-			return nil, reading.failed(&bridge.Error{Reason: bridge.ReasonInvalidResponse, Unsent: true,
+			return nil, reading.failed(&model.Error{Reason: model.ReasonInvalidResponse, Unsent: true,
 				Detail: path + " holds no certificate in PEM or DER", Advice: "check saml.aws_certificate_files"})
 		}
 		certificates = append(certificates, found...)
@@ -204,8 +204,8 @@ func readBounded(path string) ([]byte, error) {
 
 // parseCertificates reads any number of certificates: PEM blocks, bare base64 or DER.
 // What cannot be read is told to skip with its place, from one.
-func parseCertificates(content []byte, skip func(n int, err error)) []bridge.Certificate {
-	var certificates []bridge.Certificate
+func parseCertificates(content []byte, skip func(n int, err error)) []model.Certificate {
+	var certificates []model.Certificate
 	add := func(n int, der []byte) {
 		parsed, err := x509.ParseCertificates(der)
 		if err == nil && len(parsed) == 0 {
@@ -216,8 +216,8 @@ func parseCertificates(content []byte, skip func(n int, err error)) []bridge.Cer
 			return
 		}
 		for _, certificate := range parsed {
-			certificates = append(certificates, bridge.Certificate{
-				Thumbprint: bridge.Thumbprint(certificate.Raw),
+			certificates = append(certificates, model.Certificate{
+				Thumbprint: model.Thumbprint(certificate.Raw),
 				NotBefore:  certificate.NotBefore.UTC(),
 				NotAfter:   certificate.NotAfter.UTC(),
 				DER:        certificate.Raw,

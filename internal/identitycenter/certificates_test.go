@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/identitycenter"
+	"entra-aws-exporter/internal/model"
 )
 
 // certificate makes a self-signed certificate that ends at this time, as DER.
@@ -58,7 +58,7 @@ func idpAnswer(certificates ...string) string {
 const oneProvider = `{"associations":[{"idpId":"idp-1","isEnabled":true,"idpSAMLAssociationValue":{"idpSAMLConfig":{"entityId":"e","loginURL":"l"},"idpCertificateIds":[]}},
 	{"idpId":"idp-off","isEnabled":false},{"idpId":"idp-oidc","isEnabled":true,"idpOIDCAssociationValue":{"idpOIDCConfig":{}}},null]}`
 
-func thumbprints(certificates []bridge.Certificate) []string {
+func thumbprints(certificates []model.Certificate) []string {
 	list := make([]string, 0, len(certificates))
 	for _, certificate := range certificates {
 		list = append(list, certificate.Thumbprint)
@@ -82,7 +82,7 @@ func TestTrustedCertificatesOfTheConsole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []string{bridge.Thumbprint(sooner), bridge.Thumbprint(later)}
+		want := []string{model.Thumbprint(sooner), model.Thumbprint(later)}
 		if fmt.Sprint(thumbprints(got)) != fmt.Sprint(want) {
 			t.Errorf("got %v, want %v", thumbprints(got), want)
 		}
@@ -156,7 +156,7 @@ func TestCertificateFiles(t *testing.T) {
 		o.Certificates, o.CertificateFiles, o.Logger = identitycenter.CertificatesFiles, paths, logger
 	})
 	got, err := instance.TrustedCertificates(t.Context())
-	want := fmt.Sprint([]string{bridge.Thumbprint(first), bridge.Thumbprint(second), bridge.Thumbprint(third)})
+	want := fmt.Sprint([]string{model.Thumbprint(first), model.Thumbprint(second), model.Thumbprint(third)})
 	if err != nil || fmt.Sprint(thumbprints(got)) != want {
 		t.Errorf("got %v, %v, want %s", thumbprints(got), err, want)
 	}

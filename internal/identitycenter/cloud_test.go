@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/identitycenter"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/sigv4"
 )
 
@@ -278,4 +278,4 @@ func date(text string) time.Time {
 	return at
 }
 
-func secret() bridge.Secret { return bridge.NewSecret(tokenSecret) }
+func secret() model.Secret { return model.NewSecret(tokenSecret) }

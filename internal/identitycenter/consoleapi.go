@@ -24,7 +24,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // consoleAPI speaks one of AWS's JSON services: those behind the console, which the SDK
@@ -141,10 +141,10 @@ func read(response *http.Response, output any) error {
 	isHTML := strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") || bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))
 	switch {
 	case response.StatusCode >= 300 && response.StatusCode <= 399:
-		return &bridge.Error{Reason: bridge.ReasonAPIChanged, Detail: fmt.Sprintf("the endpoint redirects (status %d)%s",
+		return &model.Error{Reason: model.ReasonAPIChanged, Detail: fmt.Sprintf("the endpoint redirects (status %d)%s",
 			response.StatusCode, destination(response))}
 	case isHTML && response.StatusCode < 500 && response.StatusCode != http.StatusTooManyRequests:
-		return &bridge.Error{Reason: bridge.ReasonAPIChanged, Detail: fmt.Sprintf("the endpoint answers with a web page (status %d)",
+		return &model.Error{Reason: model.ReasonAPIChanged, Detail: fmt.Sprintf("the endpoint answers with a web page (status %d)",
 			response.StatusCode)}
 	case response.StatusCode < 200 || response.StatusCode > 299:
 		return errorOf(response, body)
@@ -171,17 +171,17 @@ func errorOf(response *http.Response, body []byte) error {
 // decoder's own text is not used: it can quote the answer.
 func unreadable(err error) error {
 	var shape *json.UnmarshalTypeError
-	var changed *bridge.Error
+	var changed *model.Error
 	switch {
 	case errors.As(err, &changed):
 		return changed
 	case errors.As(err, &shape):
-		return &bridge.Error{Reason: bridge.ReasonAPIChanged, Detail: fmt.Sprintf("the answer's field %q is a JSON %s",
+		return &model.Error{Reason: model.ReasonAPIChanged, Detail: fmt.Sprintf("the answer's field %q is a JSON %s",
 			clip(shape.Field), jsonKind(shape.Value))}
 	case errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "unexpected end of JSON input"):
-		return &bridge.Error{Reason: bridge.ReasonInvalidResponse, Detail: "the answer is cut off"}
+		return &model.Error{Reason: model.ReasonInvalidResponse, Detail: "the answer is cut off"}
 	default:
-		return &bridge.Error{Reason: bridge.ReasonAPIChanged, Detail: "the answer is not JSON"}
+		return &model.Error{Reason: model.ReasonAPIChanged, Detail: "the answer is not JSON"}
 	}
 }
 

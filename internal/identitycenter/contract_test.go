@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"entra-aws-exporter/internal/identitycenter"
+	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/internal/simulator/contract"
-	"entra-aws-exporter/internal/simulator/world"
 )
 
 // TestContract holds every request to an undocumented API, and the simulator's
@@ -23,7 +23,7 @@ func TestContract(t *testing.T) {
 	}
 	newCloud(t) // for the environment
 	var recorder *contract.Recorder
-	s := simulate(t, world.Healthy("corp"), nil, func(o *identitycenter.Options) {
+	s := simulate(t, clouds.Healthy("corp"), nil, func(o *identitycenter.Options) {
 		recorder = contract.NewRecorder(shapes, o.Transport)
 		o.Transport = recorder
 	})

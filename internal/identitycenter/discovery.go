@@ -11,13 +11,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Binding returns AWS's half of the binding. It is discovered once and kept until an
 // answer shows that it is gone. With declared tokens nothing undocumented is asked:
 // tenant and endpoint come from aws.provisioning_tenant_id, or stay empty.
-func (i *Instance) Binding(ctx context.Context) (bridge.Binding, error) {
+func (i *Instance) Binding(ctx context.Context) (model.Binding, error) {
 	i.mu.Lock()
 	known := i.binding
 	i.mu.Unlock()
@@ -26,7 +26,7 @@ func (i *Instance) Binding(ctx context.Context) (bridge.Binding, error) {
 	}
 	binding, err := i.discover(ctx)
 	if err != nil {
-		return bridge.Binding{}, err
+		return model.Binding{}, err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -41,15 +41,15 @@ func (i *Instance) Forget() {
 	i.binding = nil
 }
 
-func (i *Instance) discover(ctx context.Context) (bridge.Binding, error) {
-	binding := bridge.Binding{Region: i.options.Region, IdentityStoreID: i.options.IdentityStoreID}
+func (i *Instance) discover(ctx context.Context) (model.Binding, error) {
+	binding := model.Binding{Region: i.options.Region, IdentityStoreID: i.options.IdentityStoreID}
 	if err := i.findStore(ctx, &binding); err != nil {
-		return bridge.Binding{}, err
+		return model.Binding{}, err
 	}
-	if i.options.TokensFrom == bridge.OriginDeclared {
+	if i.options.TokensFrom == model.OriginDeclared {
 		binding.ProvisioningTenantID = i.options.ProvisioningTenantID
 	} else if err := i.findTenant(ctx, &binding); err != nil {
-		return bridge.Binding{}, err
+		return model.Binding{}, err
 	}
 	if endpoint := i.knownEndpoint(); endpoint != "" {
 		binding.SCIMEndpoint = endpoint
@@ -62,7 +62,7 @@ func (i *Instance) knownEndpoint() string {
 	switch tenant := i.options.ProvisioningTenantID; {
 	case i.options.Endpoints.SCIM != "":
 		return strings.TrimRight(i.options.Endpoints.SCIM, "/")
-	case i.options.TokensFrom == bridge.OriginDeclared && tenant != "":
+	case i.options.TokensFrom == model.OriginDeclared && tenant != "":
 		return "https://scim." + i.options.Region + "." + domain(i.options.Region) + "/" + tenant + "/scim/v2"
 	default:
 		return ""
@@ -78,14 +78,14 @@ func (i *Instance) identityStore(ctx context.Context) (string, error) {
 	if known != nil {
 		return known.IdentityStoreID, nil
 	}
-	binding := bridge.Binding{Region: i.options.Region, IdentityStoreID: i.options.IdentityStoreID}
+	binding := model.Binding{Region: i.options.Region, IdentityStoreID: i.options.IdentityStoreID}
 	err := i.findStore(ctx, &binding)
 	return binding.IdentityStoreID, err
 }
 
 // findStore fills in the identity store and the account that owns it. An identity
 // store from the config needs no permission to list: then the account stays unknown.
-func (i *Instance) findStore(ctx context.Context, binding *bridge.Binding) error {
+func (i *Instance) findStore(ctx context.Context, binding *model.Binding) error {
 	looking := operation{doing: "finding the IAM Identity Center instance of " + i.options.Connection, action: "sso:ListInstances"}
 	clients, err := i.access.clients(ctx)
 	if err != nil {
@@ -98,7 +98,7 @@ func (i *Instance) findStore(ctx context.Context, binding *bridge.Binding) error
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			err = i.failed(looking, err)
-			if i.options.IdentityStoreID != "" && bridge.ReasonOf(err) == bridge.ReasonPermission {
+			if i.options.IdentityStoreID != "" && model.ReasonOf(err) == model.ReasonPermission {
 				return nil
 			}
 			return err
@@ -130,8 +130,8 @@ func (i *Instance) choose(instances []types.InstanceMetadata) (types.InstanceMet
 	for _, instance := range instances {
 		id := aws.ToString(instance.IdentityStoreId)
 		if wanted != "" && id == wanted && !isHere(instance) {
-			return instance, &bridge.Error{
-				Reason: bridge.ReasonNotFound,
+			return instance, &model.Error{
+				Reason: model.ReasonNotFound,
 				Detail: fmt.Sprintf("identity store %s has its primary region in %s, not in %s", clip(id), clip(aws.ToString(instance.PrimaryRegion)), region),
 				Advice: "set aws.region: " + clip(aws.ToString(instance.PrimaryRegion)),
 			}
@@ -144,26 +144,26 @@ func (i *Instance) choose(instances []types.InstanceMetadata) (types.InstanceMet
 	case len(matching) == 1:
 		return matching[0], nil
 	case len(matching) > 1:
-		return types.InstanceMetadata{}, &bridge.Error{
-			Reason: bridge.ReasonAmbiguous,
+		return types.InstanceMetadata{}, &model.Error{
+			Reason: model.ReasonAmbiguous,
 			Detail: fmt.Sprintf("%d identity stores in %s: %s", len(matching), region, describe(matching)),
 			Advice: "set aws.identity_store_id to one of them",
 		}
 	case len(instances) == 0:
-		return types.InstanceMetadata{}, &bridge.Error{
-			Reason: bridge.ReasonNotFound,
+		return types.InstanceMetadata{}, &model.Error{
+			Reason: model.ReasonNotFound,
 			Detail: "these credentials see no instance in any region",
 			Advice: "use the management account or the delegated administrator: aws.profile or aws.role_arn",
 		}
 	case wanted != "":
-		return types.InstanceMetadata{}, &bridge.Error{
-			Reason: bridge.ReasonNotFound,
+		return types.InstanceMetadata{}, &model.Error{
+			Reason: model.ReasonNotFound,
 			Detail: fmt.Sprintf("identity store %s is not among those found: %s", wanted, describe(instances)),
 			Advice: "correct aws.identity_store_id",
 		}
 	default:
-		return types.InstanceMetadata{}, &bridge.Error{
-			Reason: bridge.ReasonNotFound,
+		return types.InstanceMetadata{}, &model.Error{
+			Reason: model.ReasonNotFound,
 			Detail: fmt.Sprintf("no instance has its primary region in %s; found: %s", region, describe(instances)),
 			Advice: "set aws.region: " + clip(aws.ToString(instances[0].PrimaryRegion)),
 		}
@@ -181,7 +181,7 @@ func describe(instances []types.InstanceMetadata) string {
 }
 
 // findTenant fills in the provisioning tenant and its SCIM endpoint.
-func (i *Instance) findTenant(ctx context.Context, binding *bridge.Binding) error {
+func (i *Instance) findTenant(ctx context.Context, binding *model.Binding) error {
 	looking := i.console("finding the provisioning tenant of ", "sso-directory:ListProvisioningTenants")
 	clients, err := i.access.clients(ctx)
 	if err != nil {
@@ -216,19 +216,19 @@ func (i *Instance) chooseTenant(tenants []provisioningTenant, store string) (pro
 	slices.Sort(ids)
 	switch wanted := i.options.ProvisioningTenantID; {
 	case len(tenants) == 0:
-		return provisioningTenant{}, &bridge.Error{
-			Reason: bridge.ReasonNotFound, Detail: "identity store " + store + " has no provisioning tenant",
+		return provisioningTenant{}, &model.Error{
+			Reason: model.ReasonNotFound, Detail: "identity store " + store + " has no provisioning tenant",
 			Advice: "enable automatic provisioning in the console of IAM Identity Center, under Settings, Identity source",
 		}
 	case wanted != "":
-		return provisioningTenant{}, &bridge.Error{
-			Reason: bridge.ReasonNotFound,
+		return provisioningTenant{}, &model.Error{
+			Reason: model.ReasonNotFound,
 			Detail: fmt.Sprintf("provisioning tenant %s is not among those of identity store %s: %s", wanted, store, strings.Join(ids, ", ")),
 			Advice: "correct aws.provisioning_tenant_id",
 		}
 	case len(tenants) > 1:
-		return provisioningTenant{}, &bridge.Error{
-			Reason: bridge.ReasonAmbiguous,
+		return provisioningTenant{}, &model.Error{
+			Reason: model.ReasonAmbiguous,
 			Detail: fmt.Sprintf("identity store %s has %d provisioning tenants: %s", store, len(tenants), strings.Join(ids, ", ")),
 			Advice: "set aws.provisioning_tenant_id to one of them",
 		}

@@ -6,14 +6,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/identitycenter"
+	"entra-aws-exporter/internal/model"
 )
 
 func TestBinding(t *testing.T) {
 	cloud := newCloud(t)
 	instance := cloud.instance(nil)
-	want := bridge.Binding{
+	want := model.Binding{
 		AWSAccount: account, Region: region, IdentityStoreID: store, ProvisioningTenantID: tenant, SCIMEndpoint: endpoint,
 	}
 	for range 3 {
@@ -144,7 +144,7 @@ func TestConfiguredIDsChoose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := bridge.Binding{AWSAccount: "444455556666", Region: region, IdentityStoreID: "d-2", ProvisioningTenantID: "b",
+	want := model.Binding{AWSAccount: "444455556666", Region: region, IdentityStoreID: "d-2", ProvisioningTenantID: "b",
 		SCIMEndpoint: "https://scim.eu-central-1.amazonaws.com/b/scim/v2"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -167,7 +167,7 @@ func TestConfiguredStoreNeedsNoPermissionToList(t *testing.T) {
 // With declared tokens nothing undocumented is called.
 func TestDeclaredBinding(t *testing.T) {
 	cloud := newCloud(t)
-	declared := func(o *identitycenter.Options) { o.TokensFrom = bridge.OriginDeclared }
+	declared := func(o *identitycenter.Options) { o.TokensFrom = model.OriginDeclared }
 	got, err := cloud.instance(declared).Binding(t.Context())
 	if err != nil || got.IdentityStoreID != store || got.ProvisioningTenantID != "" || got.SCIMEndpoint != "" {
 		t.Errorf("got %+v, %v", got, err)

@@ -18,7 +18,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // operation is one kind of call, as its errors name it.
@@ -41,12 +41,12 @@ func (o operation) failed(err error) error {
 	if err == nil {
 		return nil
 	}
-	failure := &bridge.Error{Op: o.doing, Err: err}
+	failure := &model.Error{Op: o.doing, Err: err}
 	var answer *smithyhttp.ResponseError
 	if errors.As(err, &answer) && answer.Response != nil && answer.Response.Response != nil {
 		failure.Status = answer.Response.StatusCode
 	}
-	var known *bridge.Error
+	var known *model.Error
 	var signIn *signInError
 	var refusal smithy.APIError
 	switch {
@@ -57,7 +57,7 @@ func (o operation) failed(err error) error {
 	case errors.As(err, &refusal) && refusal.ErrorCode() != "" && refusal.ErrorCode() != "UnknownError":
 		o.refused(failure, refusal)
 	case errors.Is(err, context.Canceled):
-		failure.Reason, failure.Detail = bridge.ReasonOther, "cancelled before the answer came"
+		failure.Reason, failure.Detail = model.ReasonOther, "cancelled before the answer came"
 	case failure.Status != 0 && (failure.Status < 200 || failure.Status > 299):
 		o.status(failure)
 	default:
@@ -67,20 +67,20 @@ func (o operation) failed(err error) error {
 }
 
 // adopt completes an error that was classified where the answer was read.
-func (o operation) adopt(failure, known *bridge.Error) {
+func (o operation) adopt(failure, known *model.Error) {
 	failure.Reason, failure.Detail, failure.Advice, failure.Code = known.Reason, known.Detail, known.Advice, known.Code
 	failure.Unsent = known.Unsent
 	if failure.Status == 0 {
 		failure.Status = known.Status
 	}
-	if known.Reason == bridge.ReasonAPIChanged && failure.Advice == "" {
+	if known.Reason == model.ReasonAPIChanged && failure.Advice == "" {
 		failure.Advice = o.instead
 	}
 }
 
 // refused reads a service's error code. The codes common to all of AWS's services:
 // https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
-func (o operation) refused(failure *bridge.Error, refusal smithy.APIError) {
+func (o operation) refused(failure *model.Error, refusal smithy.APIError) {
 	failure.Code = clip(refusal.ErrorCode())
 	failure.Detail = failure.Code
 	message := clip(refusal.ErrorMessage())
@@ -90,31 +90,31 @@ func (o operation) refused(failure *bridge.Error, refusal smithy.APIError) {
 	_, throttled := retry.DefaultThrottleErrorCodes[failure.Code]
 	switch {
 	case throttled || failure.Status == http.StatusTooManyRequests:
-		failure.Reason = bridge.ReasonThrottled
+		failure.Reason = model.ReasonThrottled
 	case isSignInCode(failure.Code):
-		failure.Reason = bridge.ReasonAuth
+		failure.Reason = model.ReasonAuth
 		failure.Advice = "check the credentials behind aws.profile, aws.role_arn or the environment, and this machine's clock"
 	case isDenialCode(failure.Code):
 		o.denied(failure, message)
 	case failure.Code == "OutboundWebIdentityFederationDisabledException":
-		failure.Reason = bridge.ReasonAuth
+		failure.Reason = model.ReasonAuth
 		failure.Advice = "enable outbound web identity federation for the account, " + permissionsPage
 	case isUnknownOperationCode(failure.Code) && o.instead != "":
-		failure.Reason, failure.Advice = bridge.ReasonAPIChanged, o.instead
+		failure.Reason, failure.Advice = model.ReasonAPIChanged, o.instead
 	case failure.Code == "ResourceNotFoundException":
-		failure.Reason = bridge.ReasonNotFound
+		failure.Reason = model.ReasonNotFound
 		failure.Advice = "it is looked up afresh at the next reading; if ids are set in the config, check them"
 	case failure.Code == "ValidationException" && o.instead != "":
-		failure.Reason = bridge.ReasonOther
+		failure.Reason = model.ReasonOther
 		failure.Advice = "check aws.identity_store_id and aws.provisioning_tenant_id; if they are right, " + o.instead
 	default:
-		failure.Reason = bridge.ReasonOther
+		failure.Reason = model.ReasonOther
 	}
 }
 
 // denied names the missing permission, and whether a policy forbids it outright.
-func (o operation) denied(failure *bridge.Error, message string) {
-	failure.Reason = bridge.ReasonPermission
+func (o operation) denied(failure *model.Error, message string) {
+	failure.Reason = model.ReasonPermission
 	action := o.action
 	named := actionPattern.FindStringSubmatch(message)
 	if named != nil {
@@ -139,26 +139,26 @@ func (o operation) denied(failure *bridge.Error, message string) {
 }
 
 // status classifies an answer that carried no error code.
-func (o operation) status(failure *bridge.Error) {
+func (o operation) status(failure *model.Error) {
 	failure.Detail = fmt.Sprintf("HTTP status %d without an error code", failure.Status)
 	switch {
 	case failure.Status == http.StatusTooManyRequests:
-		failure.Reason = bridge.ReasonThrottled
+		failure.Reason = model.ReasonThrottled
 	case failure.Status == http.StatusUnauthorized, failure.Status == http.StatusForbidden:
-		failure.Reason, failure.Advice = bridge.ReasonPermission, fmt.Sprintf("allow %s, %s", o.action, permissionsPage)
+		failure.Reason, failure.Advice = model.ReasonPermission, fmt.Sprintf("allow %s, %s", o.action, permissionsPage)
 	case o.instead != "" && (failure.Status == http.StatusNotFound || failure.Status < 400):
-		failure.Reason, failure.Advice = bridge.ReasonAPIChanged, o.instead
+		failure.Reason, failure.Advice = model.ReasonAPIChanged, o.instead
 	case failure.Status < 400:
-		failure.Reason, failure.Advice = bridge.ReasonInvalidResponse, "is a proxy in the way, or an endpoint under aws.endpoints wrong?"
+		failure.Reason, failure.Advice = model.ReasonInvalidResponse, "is a proxy in the way, or an endpoint under aws.endpoints wrong?"
 	default:
-		failure.Reason = bridge.ReasonOther
+		failure.Reason = model.ReasonOther
 	}
 }
 
 // notSignedIn classifies a failure of the credential chain: nothing was sent.
-func (o operation) notSignedIn(failure *bridge.Error, signIn *signInError) {
+func (o operation) notSignedIn(failure *model.Error, signIn *signInError) {
 	failure.Unsent, failure.Status = true, 0
-	failure.Reason = bridge.ReasonAuth
+	failure.Reason = model.ReasonAuth
 	failure.Detail = "no AWS credentials: " + rootText(signIn.err)
 	failure.Advice = "set aws.profile, the AWS_* environment, a web identity or an instance role, " + permissionsPage
 	var step *smithy.OperationError
@@ -174,7 +174,7 @@ func (o operation) notSignedIn(failure *bridge.Error, signIn *signInError) {
 		failure.Detail = fmt.Sprintf("cannot assume %s: %s: %s", signIn.role, failure.Code, clip(refusal.ErrorMessage()))
 		failure.Advice = "check aws.role_arn, aws.external_id and the role's trust policy, " + permissionsPage
 		if _, throttled := retry.DefaultThrottleErrorCodes[failure.Code]; throttled {
-			failure.Reason, failure.Advice = bridge.ReasonThrottled, ""
+			failure.Reason, failure.Advice = model.ReasonThrottled, ""
 		}
 	case errors.As(signIn.err, &refusal):
 		failure.Code = clip(refusal.ErrorCode())
@@ -188,7 +188,7 @@ func (o operation) notSignedIn(failure *bridge.Error, signIn *signInError) {
 }
 
 // unanswered classifies a request that got no answer, or none that can be read.
-func (o operation) unanswered(failure *bridge.Error) {
+func (o operation) unanswered(failure *model.Error) {
 	var slow interface{ Timeout() bool }
 	var dns *net.DNSError
 	var dial *net.OpError
@@ -196,30 +196,30 @@ func (o operation) unanswered(failure *bridge.Error) {
 	var unreadable *smithy.DeserializationError
 	switch err := failure.Err; {
 	case errors.As(err, &large):
-		failure.Reason, failure.Detail = bridge.ReasonInvalidResponse, large.Error()
+		failure.Reason, failure.Detail = model.ReasonInvalidResponse, large.Error()
 	case errors.As(err, &dns) && !dns.IsTimeout:
-		failure.Reason, failure.Unsent = bridge.ReasonNetwork, true
+		failure.Reason, failure.Unsent = model.ReasonNetwork, true
 		failure.Detail = "cannot resolve " + dns.Name
 		failure.Advice = "check aws.region, aws.endpoints and the DNS this machine uses"
 	case isTLS(err):
-		failure.Reason, failure.Unsent = bridge.ReasonNetwork, true
+		failure.Reason, failure.Unsent = model.ReasonNetwork, true
 		failure.Detail = rootText(err)
 		failure.Advice = "if a proxy ends TLS, set http_client.tls_config.ca_file"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &slow) && slow.Timeout():
-		failure.Reason, failure.Detail = bridge.ReasonTimeout, "no answer before the deadline"
+		failure.Reason, failure.Detail = model.ReasonTimeout, "no answer before the deadline"
 		var limited *noAnswerError
 		if errors.As(err, &limited) {
 			failure.Detail = limited.Error()
 		}
 		failure.Unsent = errors.As(err, &dial) && dial.Op == "dial"
 	case errors.As(err, &unreadable):
-		failure.Reason, failure.Detail = bridge.ReasonInvalidResponse, "the answer is not what the SDK expects"
+		failure.Reason, failure.Detail = model.ReasonInvalidResponse, "the answer is not what the SDK expects"
 		failure.Advice = "is a proxy in the way, or an endpoint under aws.endpoints wrong?"
 	case isUnanswered(err):
-		failure.Reason, failure.Detail = bridge.ReasonNetwork, rootText(err)
+		failure.Reason, failure.Detail = model.ReasonNetwork, rootText(err)
 		failure.Unsent = errors.As(err, &dial) && dial.Op == "dial"
 	default:
-		failure.Reason, failure.Detail = bridge.ReasonOther, rootText(err)
+		failure.Reason, failure.Detail = model.ReasonOther, rootText(err)
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/identitycenter"
+	"entra-aws-exporter/internal/model"
 )
 
 const undocumented = "AWS does not document this API and may have changed it: " +
@@ -271,7 +271,7 @@ func TestRetryAfter(t *testing.T) {
 				if test.heals && err != nil {
 					t.Error(err)
 				}
-				if !test.heals && bridge.ReasonOf(err) != bridge.ReasonThrottled {
+				if !test.heals && model.ReasonOf(err) != model.ReasonThrottled {
 					t.Errorf("got %v", err)
 				}
 			})
@@ -286,7 +286,7 @@ func TestAHangEndsAtTheDeadline(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		_, err := cloud.instance(nil).ListTokens(ctx)
-		if bridge.ReasonOf(err) != bridge.ReasonTimeout {
+		if model.ReasonOf(err) != model.ReasonTimeout {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -367,8 +367,8 @@ func TestSignInErrors(t *testing.T) {
 			_, err := instance.ListTokens(t.Context())
 			wantError(t, err, test.want)
 			_, err = instance.CreateToken(t.Context())
-			if bridge.OutcomeOf(err) != bridge.OutcomeRefused {
-				t.Errorf("an act without credentials: %s", bridge.OutcomeOf(err))
+			if model.CallOutcomeOf(err) != model.CallRefused {
+				t.Errorf("an act without credentials: %s", model.CallOutcomeOf(err))
 			}
 		})
 	}
@@ -396,7 +396,7 @@ func TestSecretsShowNowhere(t *testing.T) {
 	cloud.answers["GET /ServiceProviderConfig"] = func(call) answer { return answer{err: errors.New("broken")} }
 	_, err = instance.ProbeToken(t.Context(), secret())
 	try(err)
-	_, err = instance.ProbeToken(t.Context(), bridge.NewSecret(tokenSecret+"\n"))
+	_, err = instance.ProbeToken(t.Context(), model.NewSecret(tokenSecret+"\n"))
 	try(err)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
 	_, err = cloud.instance(func(o *identitycenter.Options) { o.Logger = logger }).ListTokens(t.Context())

@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // FuzzTokenService feeds answers of any kind to the reader of the undocumented API: it
@@ -33,13 +33,13 @@ func FuzzTokenService(f *testing.F) {
 		response := &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
 		var page tokenPage
 		err := read(response, &page)
-		var tokens []bridge.Token
+		var tokens []model.Token
 		if err == nil {
 			tokens, err = page.tokens()
 		}
 		if err != nil {
 			err = operation{doing: "listing", action: "x:Y", instead: "instead"}.failed(err)
-			var classified *bridge.Error
+			var classified *model.Error
 			if !errors.As(err, &classified) || classified.Reason == "" {
 				t.Fatalf("not classified: %v", err)
 			}
@@ -97,7 +97,7 @@ func FuzzCertificates(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte) {
 		for _, certificate := range parseCertificates(content, func(int, error) {}) {
 			parsed, err := x509.ParseCertificate(certificate.DER)
-			if err != nil || !parsed.NotAfter.Equal(certificate.NotAfter) || certificate.Thumbprint != bridge.Thumbprint(parsed.Raw) {
+			if err != nil || !parsed.NotAfter.Equal(certificate.NotAfter) || certificate.Thumbprint != model.Thumbprint(parsed.Raw) {
 				t.Fatalf("what was read does not hold: %v", err)
 			}
 		}

@@ -5,14 +5,14 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 func TestSCIMSources(t *testing.T) {
 	newCloud(t) // for the environment
 	synctest.Test(t, func(t *testing.T) {
-		s := simulate(t, world.Healthy("corp"), nil, nil)
+		s := simulate(t, clouds.Healthy("corp"), nil, nil)
 		expect := func(want string) {
 			t.Helper()
 			sources, err := s.SCIMSources(t.Context())
@@ -21,8 +21,8 @@ func TestSCIMSources(t *testing.T) {
 			}
 		}
 		expect("any address")
-		s.With(func(w *world.World) {
-			if err := w.AllowSources(world.ActorPerson, s.connection.IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")); err != nil {
+		s.With(func(w *clouds.Model) {
+			if err := w.AllowSources(clouds.ActorOperator, s.connection.IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -44,7 +44,7 @@ func TestSCIMSourcesShapes(t *testing.T) {
 		}
 	}
 	c.json("DescribeIdentityStore", `{"NetworkConfiguration":"open"}`)
-	if _, err := c.instance(nil).SCIMSources(t.Context()); bridge.ReasonOf(err) != bridge.ReasonAPIChanged {
+	if _, err := c.instance(nil).SCIMSources(t.Context()); model.ReasonOf(err) != model.ReasonAPIChanged {
 		t.Errorf("another shape: %v", err)
 	}
 	last := c.last("DescribeIdentityStore").request

@@ -2,7 +2,7 @@
 // tokens of one IAM Identity Center instance, its SCIM endpoint, AWS's log of the
 // calls to it, and the SAML certificates that AWS trusts.
 //
-// It is the only package that knows the AWS SDK. All errors are *bridge.Error.
+// It is the only package that knows the AWS SDK. All errors are *model.Error.
 package identitycenter
 
 import (
@@ -11,7 +11,7 @@ import (
 	"slices"
 	"sync"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Instance is one connection's view of an IAM Identity Center instance. Its methods
@@ -28,8 +28,8 @@ type Instance struct {
 	scim    *scim
 
 	mu      sync.Mutex
-	binding *bridge.Binding // nil: to be discovered
-	listed  []bridge.Token  // of the last good ListTokens
+	binding *model.Binding  // nil: to be discovered
+	listed  []model.Token   // of the last good ListTokens
 	skipped map[string]bool // what was already logged as unusable
 }
 
@@ -71,20 +71,20 @@ func New(options Options) (*Instance, error) {
 
 // ListTokens returns the tokens, oldest first, with AWS's clock; with declared tokens
 // those of the config, without any call.
-func (i *Instance) ListTokens(ctx context.Context) (bridge.TokenList, error) {
-	if i.options.TokensFrom == bridge.OriginDeclared {
-		list := bridge.TokenList{Origin: bridge.OriginDeclared, Slots: bridge.TokenSlots, Tokens: oldestFirst(append([]bridge.Token{}, i.options.Declared...))}
+func (i *Instance) ListTokens(ctx context.Context) (model.TokenList, error) {
+	if i.options.TokensFrom == model.OriginDeclared {
+		list := model.TokenList{Origin: model.OriginDeclared, Slots: model.TokenSlots, Tokens: oldestFirst(append([]model.Token{}, i.options.Declared...))}
 		i.remember(list.Tokens)
 		return list, nil
 	}
 	operation := i.console("listing the SCIM tokens of ", "sso-directory:ListBearerTokens")
 	clients, binding, err := i.bound(ctx)
 	if err != nil {
-		return bridge.TokenList{}, err
+		return model.TokenList{}, err
 	}
 	list, err := i.tokens.list(ctx, clients.credentials, binding.IdentityStoreID, binding.ProvisioningTenantID)
 	if err != nil {
-		return bridge.TokenList{}, i.failed(operation, err)
+		return model.TokenList{}, i.failed(operation, err)
 	}
 	if len(list.Tokens) == 0 {
 		i.Forget() // what a recreated provisioning tenant's predecessor may answer
@@ -95,11 +95,11 @@ func (i *Instance) ListTokens(ctx context.Context) (bridge.TokenList, error) {
 
 // CreateToken asks for a new token exactly once, without any retry. With an error
 // that leaves the outcome unknown, the value may be set all the same.
-func (i *Instance) CreateToken(ctx context.Context) (bridge.IssuedToken, error) {
+func (i *Instance) CreateToken(ctx context.Context) (model.IssuedToken, error) {
 	operation := i.console("creating a SCIM token for ", "sso-directory:CreateBearerToken")
 	clients, binding, err := i.bound(ctx)
 	if err != nil {
-		return bridge.IssuedToken{}, unsent(err)
+		return model.IssuedToken{}, unsent(err)
 	}
 	token, err := i.tokens.create(ctx, clients.credentials, binding.IdentityStoreID, binding.ProvisioningTenantID)
 	return token, i.failed(operation, err)
@@ -116,14 +116,14 @@ func (i *Instance) DeleteToken(ctx context.Context, tokenID string) error {
 }
 
 // bound returns what every call to the token service needs.
-func (i *Instance) bound(ctx context.Context) (*clients, bridge.Binding, error) {
+func (i *Instance) bound(ctx context.Context) (*clients, model.Binding, error) {
 	binding, err := i.Binding(ctx)
 	if err != nil {
-		return nil, bridge.Binding{}, err
+		return nil, model.Binding{}, err
 	}
 	if binding.ProvisioningTenantID == "" {
-		return nil, bridge.Binding{}, &bridge.Error{
-			Reason: bridge.ReasonNotFound, Op: "finding the provisioning tenant of " + i.options.Connection,
+		return nil, model.Binding{}, &model.Error{
+			Reason: model.ReasonNotFound, Op: "finding the provisioning tenant of " + i.options.Connection,
 			Detail: "with declared tokens it is not looked up",
 			Advice: "set aws.provisioning_tenant_id, the part of the SCIM endpoint before /scim/v2", Unsent: true,
 		}
@@ -133,7 +133,7 @@ func (i *Instance) bound(ctx context.Context) (*clients, bridge.Binding, error) 
 		err = ctx.Err()
 	}
 	if err != nil {
-		return nil, bridge.Binding{}, i.failed(operation{doing: "signing in to AWS for " + i.options.Connection}, err)
+		return nil, model.Binding{}, i.failed(operation{doing: "signing in to AWS for " + i.options.Connection}, err)
 	}
 	return clients, binding, nil
 }
@@ -151,10 +151,10 @@ func (i *Instance) console(doing, action string) operation {
 // be cured by new credential files, a missing tenant by looking for its successor.
 func (i *Instance) failed(operation operation, err error) error {
 	err = operation.failed(err)
-	switch bridge.ReasonOf(err) {
-	case bridge.ReasonAuth:
+	switch model.ReasonOf(err) {
+	case model.ReasonAuth:
 		i.access.forget()
-	case bridge.ReasonNotFound:
+	case model.ReasonNotFound:
 		i.Forget()
 	default:
 	}
@@ -163,7 +163,7 @@ func (i *Instance) failed(operation operation, err error) error {
 
 // unsent marks the failure of what comes before an act: the act itself was never sent.
 func unsent(err error) error {
-	var known *bridge.Error
+	var known *model.Error
 	if !errors.As(err, &known) {
 		return err
 	}
@@ -172,14 +172,14 @@ func unsent(err error) error {
 	return &before
 }
 
-func (i *Instance) remember(tokens []bridge.Token) {
+func (i *Instance) remember(tokens []model.Token) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.listed = slices.Clone(tokens)
 }
 
 // lastListed returns the tokens of the last good list.
-func (i *Instance) lastListed() []bridge.Token {
+func (i *Instance) lastListed() []model.Token {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.listed

@@ -17,8 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/identitycenter"
+	"entra-aws-exporter/internal/model"
 )
 
 func TestListTokens(t *testing.T) {
@@ -31,7 +31,7 @@ func TestListTokens(t *testing.T) {
 		t.Error("AWS's clock is missing")
 	}
 	list.Date = time.Time{}
-	want := bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: 2, Tokens: []bridge.Token{
+	want := model.TokenList{Origin: model.OriginConsoleAPI, Slots: 2, Tokens: []model.Token{
 		{ID: "old", Created: date("2025-03-01T00:00:00Z"), Expires: date("2026-03-01T00:00:00Z")},
 		{ID: "new", Created: date("2026-03-01T00:00:00.5Z"), Expires: date("2027-03-01T00:00:00.5Z")},
 	}}
@@ -78,16 +78,16 @@ func TestJSONVersionAndEndpointAreConfigurable(t *testing.T) {
 func TestTokenListShapes(t *testing.T) {
 	for name, test := range map[string]struct {
 		body string
-		want []bridge.Token
+		want []model.Token
 	}{
 		"no tokens":           {`{"BearerTokens":[]}`, nil},
-		"null element":        {`{"BearerTokens":[null,{"TokenId":"a","CreationTime":1700000000}]}`, []bridge.Token{{ID: "a", Created: time.Unix(1700000000, 0).UTC()}}},
-		"null date":           {`{"BearerTokens":[{"TokenId":"a","CreationTime":null,"ExpirationTime":1700000000}]}`, []bridge.Token{{ID: "a", Expires: time.Unix(1700000000, 0).UTC()}}},
-		"zero date":           {`{"BearerTokens":[{"TokenId":"a","CreationTime":0,"ExpirationTime":1.7e9}]}`, []bridge.Token{{ID: "a", Expires: time.Unix(1700000000, 0).UTC()}}},
-		"the same twice":      {`{"BearerTokens":[{"TokenId":"a","CreationTime":1700000000},{"TokenId":"a","CreationTime":1700000000}]}`, []bridge.Token{{ID: "a", Created: time.Unix(1700000000, 0).UTC()}}},
-		"by date, not order":  {`{"BearerTokens":[{"TokenId":"b","CreationTime":1700000001},{"TokenId":"a","CreationTime":1700000000}]}`, []bridge.Token{{ID: "a", Created: time.Unix(1700000000, 0).UTC()}, {ID: "b", Created: time.Unix(1700000001, 0).UTC()}}},
-		"a member more":       {`{"Surprise":{},"BearerTokens":[{"TokenId":"a","CreationTime":1700000000,"Label":[1]}]}`, []bridge.Token{{ID: "a", Created: time.Unix(1700000000, 0).UTC()}}},
-		"values in odd types": {`{"BearerTokens":[{"TokenId":"a","Token":{"x":1},"CreationTime":1700000000}]}`, []bridge.Token{{ID: "a", Created: time.Unix(1700000000, 0).UTC()}}},
+		"null element":        {`{"BearerTokens":[null,{"TokenId":"a","CreationTime":1700000000}]}`, []model.Token{{ID: "a", Created: time.Unix(1700000000, 0).UTC()}}},
+		"null date":           {`{"BearerTokens":[{"TokenId":"a","CreationTime":null,"ExpirationTime":1700000000}]}`, []model.Token{{ID: "a", Expires: time.Unix(1700000000, 0).UTC()}}},
+		"zero date":           {`{"BearerTokens":[{"TokenId":"a","CreationTime":0,"ExpirationTime":1.7e9}]}`, []model.Token{{ID: "a", Expires: time.Unix(1700000000, 0).UTC()}}},
+		"the same twice":      {`{"BearerTokens":[{"TokenId":"a","CreationTime":1700000000},{"TokenId":"a","CreationTime":1700000000}]}`, []model.Token{{ID: "a", Created: time.Unix(1700000000, 0).UTC()}}},
+		"by date, not order":  {`{"BearerTokens":[{"TokenId":"b","CreationTime":1700000001},{"TokenId":"a","CreationTime":1700000000}]}`, []model.Token{{ID: "a", Created: time.Unix(1700000000, 0).UTC()}, {ID: "b", Created: time.Unix(1700000001, 0).UTC()}}},
+		"a member more":       {`{"Surprise":{},"BearerTokens":[{"TokenId":"a","CreationTime":1700000000,"Label":[1]}]}`, []model.Token{{ID: "a", Created: time.Unix(1700000000, 0).UTC()}}},
+		"values in odd types": {`{"BearerTokens":[{"TokenId":"a","Token":{"x":1},"CreationTime":1700000000}]}`, []model.Token{{ID: "a", Created: time.Unix(1700000000, 0).UTC()}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cloud := newCloud(t)
@@ -117,23 +117,23 @@ func TestTokenListFollowsPages(t *testing.T) {
 	}
 	cloud.json("ListBearerTokens", `{"BearerTokens":[],"NextToken":"more"}`)
 	_, err = cloud.instance(nil).ListTokens(t.Context())
-	if bridge.ReasonOf(err) != bridge.ReasonAPIChanged {
+	if model.ReasonOf(err) != model.ReasonAPIChanged {
 		t.Errorf("an endless list gives %v", err)
 	}
 }
 
 func TestDeclaredTokensMakeNoCall(t *testing.T) {
 	cloud := newCloud(t)
-	declared := []bridge.Token{
+	declared := []model.Token{
 		{ID: "b", Created: date("2026-03-01T00:00:00Z"), Expires: date("2027-03-01T00:00:00Z")},
 		{ID: "a", Created: date("2025-03-01T00:00:00Z"), Expires: date("2026-03-01T00:00:00Z")},
 	}
-	instance := cloud.instance(func(o *identitycenter.Options) { o.TokensFrom, o.Declared = bridge.OriginDeclared, declared })
+	instance := cloud.instance(func(o *identitycenter.Options) { o.TokensFrom, o.Declared = model.OriginDeclared, declared })
 	list, err := instance.ListTokens(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := bridge.TokenList{Origin: bridge.OriginDeclared, Slots: bridge.TokenSlots, Tokens: []bridge.Token{declared[1], declared[0]}}
+	want := model.TokenList{Origin: model.OriginDeclared, Slots: model.TokenSlots, Tokens: []model.Token{declared[1], declared[0]}}
 	if diff := cmp.Diff(want, list); diff != "" {
 		t.Error(diff)
 	}
@@ -169,21 +169,21 @@ func TestCreateAndDelete(t *testing.T) {
 func TestActsAreSentOnce(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer  answer
-		outcome bridge.Outcome
+		outcome model.CallOutcome
 	}{
-		"answer lost":    {answer{err: errors.New("read: connection reset by peer")}, bridge.OutcomeUnknown},
-		"503":            {answer{status: 503, body: `{}`}, bridge.OutcomeUnknown},
-		"throttled":      {answer{status: 400, body: `{"__type":"ThrottlingException"}`}, bridge.OutcomeRefused},
-		"429":            {answer{status: 429, header: map[string]string{"Retry-After": "1"}}, bridge.OutcomeRefused},
-		"quota":          {answer{status: 402, body: `{"__type":"ServiceQuotaExceededException","message":"two"}`}, bridge.OutcomeRefused},
-		"conflict":       {answer{status: 409, body: `{"__type":"ConflictException"}`}, bridge.OutcomeRefused},
-		"validation":     {answer{status: 400, body: `{"__type":"ValidationException"}`}, bridge.OutcomeRefused},
-		"clock skew":     {answer{status: 403, header: map[string]string{"Date": "Mon, 02 Jan 2006 15:04:05 GMT"}, body: `{"__type":"InvalidSignatureException"}`}, bridge.OutcomeRefused},
-		"not reached":    {answer{err: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}}, bridge.OutcomeRefused},
-		"no TLS":         {answer{err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, bridge.OutcomeRefused},
-		"unparsable 2xx": {answer{body: `{"BearerTok`}, bridge.OutcomeUnknown},
-		"page 2xx":       {answer{body: `<html>`}, bridge.OutcomeUnknown},
-		"redirect":       {answer{status: 307, header: map[string]string{"Location": "https://elsewhere.example/"}}, bridge.OutcomeUnknown},
+		"answer lost":    {answer{err: errors.New("read: connection reset by peer")}, model.CallUnknown},
+		"503":            {answer{status: 503, body: `{}`}, model.CallUnknown},
+		"throttled":      {answer{status: 400, body: `{"__type":"ThrottlingException"}`}, model.CallRefused},
+		"429":            {answer{status: 429, header: map[string]string{"Retry-After": "1"}}, model.CallRefused},
+		"quota":          {answer{status: 402, body: `{"__type":"ServiceQuotaExceededException","message":"two"}`}, model.CallRefused},
+		"conflict":       {answer{status: 409, body: `{"__type":"ConflictException"}`}, model.CallRefused},
+		"validation":     {answer{status: 400, body: `{"__type":"ValidationException"}`}, model.CallRefused},
+		"clock skew":     {answer{status: 403, header: map[string]string{"Date": "Mon, 02 Jan 2006 15:04:05 GMT"}, body: `{"__type":"InvalidSignatureException"}`}, model.CallRefused},
+		"not reached":    {answer{err: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}}, model.CallRefused},
+		"no TLS":         {answer{err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, model.CallRefused},
+		"unparsable 2xx": {answer{body: `{"BearerTok`}, model.CallUnknown},
+		"page 2xx":       {answer{body: `<html>`}, model.CallUnknown},
+		"redirect":       {answer{status: 307, header: map[string]string{"Location": "https://elsewhere.example/"}}, model.CallUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cloud := newCloud(t)
@@ -191,11 +191,11 @@ func TestActsAreSentOnce(t *testing.T) {
 			cloud.answers["DeleteBearerToken"] = func(call) answer { return test.answer }
 			instance := cloud.instance(nil)
 			_, err := instance.CreateToken(t.Context())
-			if got := bridge.OutcomeOf(err); got != test.outcome {
+			if got := model.CallOutcomeOf(err); got != test.outcome {
 				t.Errorf("create: outcome %s, want %s: %v", got, test.outcome, err)
 			}
 			err = instance.DeleteToken(t.Context(), "old")
-			if got := bridge.OutcomeOf(err); got != test.outcome {
+			if got := model.CallOutcomeOf(err); got != test.outcome {
 				t.Errorf("delete: outcome %s, want %s: %v", got, test.outcome, err)
 			}
 			if cloud.called("CreateBearerToken") != 1 || cloud.called("DeleteBearerToken") != 1 {
@@ -210,8 +210,8 @@ func TestNothingIsSentWhenWhatComesBeforeAnActFails(t *testing.T) {
 	cloud.answers["ListProvisioningTenants"] = func(call) answer { return answer{status: 500} }
 	synctest.Test(t, func(t *testing.T) {
 		_, err := cloud.instance(nil).CreateToken(t.Context())
-		if bridge.OutcomeOf(err) != bridge.OutcomeRefused {
-			t.Errorf("outcome %s: %v", bridge.OutcomeOf(err), err)
+		if model.CallOutcomeOf(err) != model.CallRefused {
+			t.Errorf("outcome %s: %v", model.CallOutcomeOf(err), err)
 		}
 	})
 	if cloud.called("CreateBearerToken") != 0 {
@@ -238,8 +238,8 @@ func TestAnActWithoutCredentialsWasNotSent(t *testing.T) {
 		renewable = false
 		_, err := instance.CreateToken(t.Context())
 		wantError(t, err, "creating a SCIM token for corp: network: no AWS credentials: read: connection reset by peer")
-		if bridge.OutcomeOf(err) != bridge.OutcomeRefused {
-			t.Errorf("outcome %s", bridge.OutcomeOf(err))
+		if model.CallOutcomeOf(err) != model.CallRefused {
+			t.Errorf("outcome %s", model.CallOutcomeOf(err))
 		}
 	})
 	if cloud.called("CreateBearerToken") != 0 {
@@ -256,7 +256,7 @@ func TestAnActAfterTheEndWasNotSent(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := instance.DeleteToken(ctx, "old")
-	if bridge.OutcomeOf(err) != bridge.OutcomeRefused || !errors.Is(err, context.Canceled) || cloud.called("DeleteBearerToken") != 0 {
+	if model.CallOutcomeOf(err) != model.CallRefused || !errors.Is(err, context.Canceled) || cloud.called("DeleteBearerToken") != 0 {
 		t.Errorf("got %v", err)
 	}
 }
@@ -271,7 +271,7 @@ func TestAnActEndsWithinTwentySeconds(t *testing.T) {
 		if took := time.Since(started); took > 20*time.Second {
 			t.Errorf("took %s", took)
 		}
-		if bridge.ReasonOf(err) != bridge.ReasonTimeout || bridge.OutcomeOf(err) != bridge.OutcomeUnknown {
+		if model.ReasonOf(err) != model.ReasonTimeout || model.CallOutcomeOf(err) != model.CallUnknown {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -296,7 +296,7 @@ func TestACreatedValueIsNotLost(t *testing.T) {
 	}
 	cloud.json("CreateBearerToken", `{"BearerToken":{"Token":"`+tokenSecret+`"}}`)
 	token, err = cloud.instance(nil).CreateToken(t.Context())
-	if bridge.OutcomeOf(err) != bridge.OutcomeUnknown || token.Value.Reveal() != tokenSecret {
+	if model.CallOutcomeOf(err) != model.CallUnknown || token.Value.Reveal() != tokenSecret {
 		t.Errorf("got %+v, %v", token, err)
 	}
 	if strings.Contains(fmt.Sprintf("%v %+v %#v", err, token, token), tokenSecret) {
@@ -404,7 +404,7 @@ func TestCredentialFilesAreReadAgainAfterARefusal(t *testing.T) {
 	}
 	write("outdated")
 	instance := cloud.instance(nil)
-	if _, err := instance.ListTokens(t.Context()); bridge.ReasonOf(err) != bridge.ReasonAuth {
+	if _, err := instance.ListTokens(t.Context()); model.ReasonOf(err) != model.ReasonAuth {
 		t.Fatalf("got %v", err)
 	}
 	write(secretKey)
@@ -439,7 +439,7 @@ func TestCancelledIsNotATimeout(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		_, err := cloud.instance(nil).ListTokens(ctx)
-		if !errors.Is(err, context.Canceled) || bridge.ReasonOf(err) != bridge.ReasonOther {
+		if !errors.Is(err, context.Canceled) || model.ReasonOf(err) != model.ReasonOther {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"strings"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // CertificatesFrom says where the SAML certificates that AWS trusts are read.
@@ -51,14 +51,14 @@ type Options struct {
 	// token service: "1.1" (default) or "1.0".
 	TokenServiceJSONVersion string
 
-	TokensFrom bridge.TokenOrigin // default: OriginConsoleAPI
-	Declared   []bridge.Token     // with OriginDeclared: dates from the config
+	TokensFrom model.TokenOrigin // default: OriginConsoleAPI
+	Declared   []model.Token     // with OriginDeclared: dates from the config
 
 	// TokenValue returns a token's value to probe with, and the token's id if that is
 	// known: usually from the vault. A zero Secret means that there is none yet.
-	TokenValue       func(context.Context) (tokenID string, value bridge.Secret, err error)
-	SCIMTokenFile    bridge.SecretFile // probed with while TokenValue has none
-	SCIMAllowedHosts []string          // host suffixes beyond AWS's own that may see a token
+	TokenValue       func(context.Context) (tokenID string, value model.Secret, err error)
+	SCIMTokenFile    model.SecretFile // probed with while TokenValue has none
+	SCIMAllowedHosts []string         // host suffixes beyond AWS's own that may see a token
 
 	Certificates     CertificatesFrom // default: CertificatesNone
 	CertificateFiles []string         // with CertificatesFiles: PEM or DER
@@ -93,7 +93,7 @@ func (o Options) complete() (Options, error) {
 			o.Connection, o.TokenServiceJSONVersion)
 	}
 	if o.TokensFrom == "" {
-		o.TokensFrom = bridge.OriginConsoleAPI
+		o.TokensFrom = model.OriginConsoleAPI
 	}
 	if o.Certificates == "" {
 		o.Certificates = CertificatesNone

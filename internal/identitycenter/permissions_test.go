@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 const permissions = "../../deploy/permissions/"
@@ -56,7 +56,7 @@ func policy(t *testing.T, name string) []string {
 
 // The policies allow what the simulated AWS can refuse to the exporter, and nothing else.
 func TestPoliciesAllowWhatIsCalled(t *testing.T) {
-	sorted := func(actions ...world.Action) []string {
+	sorted := func(actions ...clouds.Action) []string {
 		list := make([]string, 0, len(actions))
 		for _, action := range actions {
 			list = append(list, string(action))
@@ -65,13 +65,13 @@ func TestPoliciesAllowWhatIsCalled(t *testing.T) {
 		return list
 	}
 	for name, want := range map[string][]string{
-		"aws-reader.json": sorted(world.ListInstancesAction, world.ListProvisioningTenantsAction, world.ListBearerTokensAction,
-			world.ListIdPConfigurationsAction, world.ListIdPCertificatesAction, world.LookupEventsAction,
-			world.DescribeIdentityStoreAction),
-		"aws-rotator.json": sorted(world.ListInstancesAction, world.ListProvisioningTenantsAction, world.ListBearerTokensAction,
-			world.CreateBearerTokenAction, world.DeleteBearerTokenAction, world.LookupEventsAction),
-		"aws-trust.json":        sorted(world.AssumeRoleAction),
-		"aws-web-identity.json": sorted(world.GetWebIdentityTokenAction),
+		"aws-reader.json": sorted(clouds.ListInstancesAction, clouds.ListProvisioningTenantsAction, clouds.ListBearerTokensAction,
+			clouds.ListIdPConfigurationsAction, clouds.ListIdPCertificatesAction, clouds.LookupEventsAction,
+			clouds.DescribeIdentityStoreAction),
+		"aws-rotator.json": sorted(clouds.ListInstancesAction, clouds.ListProvisioningTenantsAction, clouds.ListBearerTokensAction,
+			clouds.CreateBearerTokenAction, clouds.DeleteBearerTokenAction, clouds.LookupEventsAction),
+		"aws-trust.json":        sorted(clouds.AssumeRoleAction),
+		"aws-web-identity.json": sorted(clouds.GetWebIdentityTokenAction),
 		"aws-kms.json":          {"kms:Decrypt"},
 	} {
 		if got := policy(t, name); !slices.Equal(got, want) {
@@ -79,7 +79,7 @@ func TestPoliciesAllowWhatIsCalled(t *testing.T) {
 		}
 	}
 	denied := policy(t, "aws-scp.json")
-	for _, action := range sorted(world.CreateBearerTokenAction, world.DeleteBearerTokenAction) {
+	for _, action := range sorted(clouds.CreateBearerTokenAction, clouds.DeleteBearerTokenAction) {
 		if !slices.Contains(denied, action) {
 			t.Errorf("aws-scp.json does not deny %s", action)
 		}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // scim calls the SCIM endpoint with a token's value.
@@ -35,10 +35,10 @@ func allowedHosts(added []string) []string {
 
 // Probe makes one live call with the token that is at hand: the vault's, or else the
 // one of tokens.scim_token_file. A status other than 2xx is an answer, not an error.
-func (i *Instance) Probe(ctx context.Context) (bridge.Probe, error) {
+func (i *Instance) Probe(ctx context.Context) (model.Probe, error) {
 	tokenID, value, err := i.tokenAtHand(ctx)
 	if err != nil {
-		return bridge.Probe{}, err
+		return model.Probe{}, err
 	}
 	probe, err := i.ProbeToken(ctx, value)
 	if err == nil && probe.Accepted() {
@@ -48,27 +48,27 @@ func (i *Instance) Probe(ctx context.Context) (bridge.Probe, error) {
 }
 
 // tokenAtHand returns a value to probe with, and the id of its token if that is known.
-func (i *Instance) tokenAtHand(ctx context.Context) (string, bridge.Secret, error) {
-	none := &bridge.Error{Reason: bridge.ReasonOther, Op: "probing the SCIM endpoint of " + i.options.Connection, Unsent: true}
+func (i *Instance) tokenAtHand(ctx context.Context) (string, model.Secret, error) {
+	none := &model.Error{Reason: model.ReasonOther, Op: "probing the SCIM endpoint of " + i.options.Connection, Unsent: true}
 	if i.options.TokenValue != nil {
 		id, value, err := i.options.TokenValue(ctx)
 		if err != nil {
 			none.Err = err
-			return "", bridge.Secret{}, none
+			return "", model.Secret{}, none
 		}
 		if !value.IsZero() {
 			return id, value, nil
 		}
 	}
 	if i.options.SCIMTokenFile == "" {
-		none.Err, none.Detail = bridge.ErrOff, "no token's value is known yet"
+		none.Err, none.Detail = model.ErrSourceOff, "no token's value is known yet"
 		none.Advice = "set tokens.scim_token_file, until a rotation puts a value into the vault"
-		return "", bridge.Secret{}, none
+		return "", model.Secret{}, none
 	}
 	value, err := i.options.SCIMTokenFile.Read()
 	if err != nil {
 		none.Err, none.Advice = err, "check tokens.scim_token_file"
-		return "", bridge.Secret{}, none
+		return "", model.Secret{}, none
 	}
 	if listed := i.lastListed(); len(listed) == 1 {
 		return listed[0].ID, value, nil
@@ -78,19 +78,19 @@ func (i *Instance) tokenAtHand(ctx context.Context) (string, bridge.Secret, erro
 
 // ProbeToken makes one cheap authenticated call. A status other than 2xx is an answer,
 // not an error; an error means that there was none. Every call is a CloudTrail event.
-func (i *Instance) ProbeToken(ctx context.Context, value bridge.Secret) (bridge.Probe, error) {
+func (i *Instance) ProbeToken(ctx context.Context, value model.Secret) (model.Probe, error) {
 	probing := operation{doing: "probing the SCIM endpoint of " + i.options.Connection}
 	started := time.Now()
 	response, err := i.get(ctx, probing, value, "/ServiceProviderConfig")
 	if err != nil {
-		return bridge.Probe{}, err
+		return model.Probe{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	return bridge.Probe{StatusCode: response.StatusCode, Duration: time.Since(started), Date: dateOf(response)}, nil
+	return model.Probe{StatusCode: response.StatusCode, Duration: time.Since(started), Date: dateOf(response)}, nil
 }
 
 // HasUser reports whether a user with this userName is there.
-func (i *Instance) HasUser(ctx context.Context, value bridge.Secret, userName string) (bool, error) {
+func (i *Instance) HasUser(ctx context.Context, value model.Secret, userName string) (bool, error) {
 	looking := operation{doing: "looking for a user at the SCIM endpoint of " + i.options.Connection}
 	filter := url.Values{"filter": {"userName eq " + quoted(userName)}}
 	response, err := i.get(ctx, looking, value, "/Users?"+filter.Encode())
@@ -109,7 +109,7 @@ func (i *Instance) HasUser(ctx context.Context, value bridge.Secret, userName st
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err != nil || json.Unmarshal(body, &found) != nil {
-		return false, &bridge.Error{Reason: bridge.ReasonInvalidResponse, Op: looking.doing, Status: response.StatusCode,
+		return false, &model.Error{Reason: model.ReasonInvalidResponse, Op: looking.doing, Status: response.StatusCode,
 			Detail: "the answer is not a SCIM list"}
 	}
 	for _, user := range found.Resources {
@@ -122,9 +122,9 @@ func (i *Instance) HasUser(ctx context.Context, value bridge.Secret, userName st
 
 // get calls the bound endpoint, for which AWS is asked only if it is not known. The token
 // goes to an allowed host only, over https, and never along a redirect.
-func (i *Instance) get(ctx context.Context, operation operation, value bridge.Secret, path string) (*http.Response, error) {
+func (i *Instance) get(ctx context.Context, operation operation, value model.Secret, path string) (*http.Response, error) {
 	endpoint := i.knownEndpoint()
-	if endpoint == "" && i.options.TokensFrom != bridge.OriginDeclared {
+	if endpoint == "" && i.options.TokensFrom != model.OriginDeclared {
 		binding, err := i.Binding(ctx)
 		if err != nil {
 			return nil, err
@@ -151,14 +151,14 @@ func (i *Instance) get(ctx context.Context, operation operation, value bridge.Se
 // mayReceive says why a token may not be sent to an endpoint; nil: it may.
 func (s *scim) mayReceive(endpoint string) error {
 	if endpoint == "" {
-		return &bridge.Error{
-			Reason: bridge.ReasonNotFound, Unsent: true, Detail: "with declared tokens the SCIM endpoint is not looked up",
+		return &model.Error{
+			Reason: model.ReasonNotFound, Unsent: true, Detail: "with declared tokens the SCIM endpoint is not looked up",
 			Advice: "set aws.provisioning_tenant_id, the part of the SCIM endpoint before /scim/v2",
 		}
 	}
 	parsed, err := url.Parse(endpoint)
 	if err != nil || parsed.Scheme != "https" || parsed.User != nil {
-		return &bridge.Error{Reason: bridge.ReasonOther, Unsent: true,
+		return &model.Error{Reason: model.ReasonOther, Unsent: true,
 			Detail: "a token is sent over https only, and " + clip(endpoint) + " is not such an endpoint"}
 	}
 	host := strings.ToLower(strings.TrimSuffix(parsed.Hostname(), "."))
@@ -167,8 +167,8 @@ func (s *scim) mayReceive(endpoint string) error {
 			return nil
 		}
 	}
-	return &bridge.Error{
-		Reason: bridge.ReasonOther, Unsent: true,
+	return &model.Error{
+		Reason: model.ReasonOther, Unsent: true,
 		Detail: fmt.Sprintf("no token is sent to %s, which is not a host of AWS's", clip(host)),
 		Advice: "if it is to be trusted with tokens, add it to tokens.scim_allowed_hosts",
 	}
@@ -176,17 +176,17 @@ func (s *scim) mayReceive(endpoint string) error {
 
 // refusedBySCIM classifies by the status only: the body's form is not reliable.
 func refusedBySCIM(operation operation, status int) error {
-	refusal := &bridge.Error{Op: operation.doing, Status: status, Detail: fmt.Sprintf("HTTP status %d", status)}
+	refusal := &model.Error{Op: operation.doing, Status: status, Detail: fmt.Sprintf("HTTP status %d", status)}
 	switch status {
 	case http.StatusUnauthorized:
-		refusal.Reason, refusal.Advice = bridge.ReasonAuth, "the token is not valid for this endpoint, or not yet"
+		refusal.Reason, refusal.Advice = model.ReasonAuth, "the token is not valid for this endpoint, or not yet"
 	case http.StatusForbidden:
-		refusal.Reason = bridge.ReasonPermission
+		refusal.Reason = model.ReasonPermission
 		refusal.Advice = "does the identity store restrict SCIM to source addresses that leave this machine out?"
 	case http.StatusTooManyRequests:
-		refusal.Reason = bridge.ReasonThrottled
+		refusal.Reason = model.ReasonThrottled
 	default:
-		refusal.Reason = bridge.ReasonOther
+		refusal.Reason = model.ReasonOther
 	}
 	return refusal
 }

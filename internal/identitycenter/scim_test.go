@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/identitycenter"
+	"entra-aws-exporter/internal/model"
 )
 
 func TestProbeToken(t *testing.T) {
@@ -84,7 +84,7 @@ func TestATokenGoesToAllowedHostsOnly(t *testing.T) {
 		"(if it is to be trusted with tokens, add it to tokens.scim_allowed_hosts)")
 	_, err = cloud.instance(func(o *identitycenter.Options) { o.Endpoints.SCIM = "http://scim.eu-central-1.amazonaws.com/t" }).ProbeToken(t.Context(), secret())
 	wantError(t, err, doing+"a token is sent over https only, and http://scim.eu-central-1.amazonaws.com/t is not such an endpoint")
-	if bridge.OutcomeOf(err) != bridge.OutcomeRefused {
+	if model.CallOutcomeOf(err) != model.CallRefused {
 		t.Error("nothing was sent, and the error does not say so")
 	}
 }
@@ -145,10 +145,10 @@ func TestProbeTakesTheVaultsTokenFirst(t *testing.T) {
 	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	value, failure := bridge.NewSecret("from-vault"), error(nil)
+	value, failure := model.NewSecret("from-vault"), error(nil)
 	instance := cloud.instance(func(o *identitycenter.Options) {
-		o.SCIMTokenFile = bridge.SecretFile(file)
-		o.TokenValue = func(context.Context) (string, bridge.Secret, error) { return "new", value, failure }
+		o.SCIMTokenFile = model.SecretFile(file)
+		o.TokenValue = func(context.Context) (string, model.Secret, error) { return "new", value, failure }
 	})
 	sent := func() string {
 		if _, err := instance.Probe(t.Context()); err != nil {
@@ -159,7 +159,7 @@ func TestProbeTakesTheVaultsTokenFirst(t *testing.T) {
 	if got := sent(); got != "Bearer from-vault" {
 		t.Errorf("probed with %s", got)
 	}
-	value = bridge.Secret{}
+	value = model.Secret{}
 	if got := sent(); got != "Bearer from-file" {
 		t.Errorf("probed with %s", got)
 	}

@@ -9,10 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/identitycenter"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // simulated is the client under test before a simulated AWS with one connection, in
@@ -20,14 +20,14 @@ import (
 type simulated struct {
 	*simulator.Simulator
 	*identitycenter.Instance
-	connection world.Connection
+	connection clouds.Connection
 }
 
-func simulate(t *testing.T, spec world.ConnectionSpec, quirks *world.Quirks, change func(*identitycenter.Options)) *simulated {
+func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, change func(*identitycenter.Options)) *simulated {
 	t.Helper()
-	w := world.New(world.Options{Seed: 1, Quirks: quirks})
+	w := clouds.New(clouds.Options{Seed: 1, Quirks: quirks})
 	w.Add(spec)
-	access, err := simulator.Admit(w)
+	access, err := simulator.IssueCredentials(w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,16 +37,16 @@ func simulate(t *testing.T, spec world.ConnectionSpec, quirks *world.Quirks, cha
 	transport := simulator.Transport(s.Simulator)
 	t.Cleanup(transport.Wait)
 	options := identitycenter.Options{
-		Connection: "corp", Region: world.DefaultRegion, Version: "1.2.3", Transport: transport,
+		Connection: "corp", Region: clouds.DefaultRegion, Version: "1.2.3", Transport: transport,
 		TokenServiceJSONVersion: w.Quirks().JSONVersion,
 		Certificates:            identitycenter.CertificatesConsoleAPI,
-		TokenValue: func(context.Context) (string, bridge.Secret, error) {
+		TokenValue: func(context.Context) (string, model.Secret, error) {
 			var id, value string
-			s.With(func(w *world.World) {
+			s.With(func(w *clouds.Model) {
 				id = w.SavedToken(s.connection.ServicePrincipalID)
 				value = w.TokenValue(id)
 			})
-			return id, bridge.NewSecret(value), nil
+			return id, model.NewSecret(value), nil
 		},
 	}
 	if change != nil {
@@ -58,7 +58,7 @@ func simulate(t *testing.T, spec world.ConnectionSpec, quirks *world.Quirks, cha
 	return s
 }
 
-func ids(tokens []bridge.Token) []string {
+func ids(tokens []model.Token) []string {
 	list := make([]string, 0, len(tokens))
 	for _, token := range tokens {
 		list = append(list, token.ID)
@@ -70,20 +70,20 @@ func ids(tokens []bridge.Token) []string {
 // behaviours of AWS that nobody could confirm. What is read is right, or absent.
 func TestReadingsUnderEveryQuirk(t *testing.T) {
 	newCloud(t) // for the environment
-	twoValid := world.Expiring("corp")
-	twoValid.Tokens[1] = world.TokenSpec{Age: 350 * 24 * time.Hour, Left: 15 * 24 * time.Hour}
-	inTrail := world.QuirksNamed("source_address", "cloudtrail", "cloudtrail_delay")
-	everywhere := append(world.QuirksNamed("list_values", "list_order", "token_times", "json_version"), inTrail...)
+	twoValid := clouds.Expiring("corp")
+	twoValid.Tokens[1] = clouds.TokenSpec{Age: 350 * 24 * time.Hour, Left: 15 * 24 * time.Hour}
+	inTrail := clouds.QuirksNamed("source_address", "cloudtrail", "cloudtrail_delay")
+	everywhere := append(clouds.QuirksNamed("list_values", "list_order", "token_times", "json_version"), inTrail...)
 	for name, test := range map[string]struct {
-		spec   world.ConnectionSpec
-		quirks []world.Quirk
+		spec   clouds.ConnectionSpec
+		quirks []clouds.Quirk
 		learns bool
 	}{
-		"one valid token":  {world.Expiring("corp"), everywhere, true},
+		"one valid token":  {clouds.Expiring("corp"), everywhere, true},
 		"two valid tokens": {twoValid, inTrail, false}, // one access key id does not tell them apart
 	} {
 		combinations, learnt := 0, 0
-		for combination := range world.Product(world.DefaultQuirks(), test.quirks) {
+		for combination := range clouds.Product(clouds.DefaultQuirks(), test.quirks) {
 			combinations++
 			synctest.Test(t, func(t *testing.T) {
 				s := simulate(t, test.spec, &combination, nil)
@@ -103,7 +103,7 @@ func TestReadingsUnderEveryQuirk(t *testing.T) {
 }
 
 // readsRightly checks all readings and reports whether a token's last use is known.
-func readsRightly(t *testing.T, s *simulated, quirks world.Quirks) bool {
+func readsRightly(t *testing.T, s *simulated, quirks clouds.Quirks) bool {
 	t.Helper()
 	ctx := t.Context()
 	// The spec's tokens are the one in use, and an older one.
@@ -122,7 +122,7 @@ func readsRightly(t *testing.T, s *simulated, quirks world.Quirks) bool {
 	if err != nil || len(certificates) != 1 {
 		t.Errorf("certificates %v, %v", certificates, err)
 	}
-	allowed := quirks.SourceAddress == world.SourceOpen
+	allowed := quirks.SourceAddress == clouds.SourceOpen
 	for range 3 { // hours, in which Entra's engine works
 		probe, err := s.Probe(ctx)
 		if err != nil || probe.Accepted() != allowed {
@@ -139,7 +139,7 @@ func readsRightly(t *testing.T, s *simulated, quirks world.Quirks) bool {
 			t.Errorf("%s is said to be used at %s", id, at)
 		}
 	}
-	if len(usage.LastUsed) > 0 && (!allowed || quirks.CloudTrail == world.TrailEphemeral) {
+	if len(usage.LastUsed) > 0 && (!allowed || quirks.CloudTrail == clouds.TrailEphemeral) {
 		t.Errorf("a last use is claimed on no evidence: %v", usage.LastUsed)
 	}
 	return len(usage.LastUsed) > 0
@@ -164,28 +164,28 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		fault        simulator.Fault
-		reason       bridge.Reason
-		undocumented bridge.Reason // "": the same
+		reason       model.Reason
+		undocumented model.Reason // "": the same
 	}{
-		"web page":          {simulator.Fault{Effect: simulator.EffectHTML}, bridge.ReasonInvalidResponse, bridge.ReasonAPIChanged},
-		"redirect":          {simulator.Fault{Effect: simulator.EffectRedirect, Location: "https://elsewhere.example/"}, bridge.ReasonInvalidResponse, bridge.ReasonAPIChanged},
-		"hang":              {simulator.Fault{Effect: simulator.EffectHang}, bridge.ReasonTimeout, ""},
-		"trickle":           {simulator.Fault{Effect: simulator.EffectTrickle, Delay: simulator.Duration(5 * time.Second)}, bridge.ReasonTimeout, ""},
-		"flood":             {simulator.Fault{Effect: simulator.EffectHuge}, bridge.ReasonInvalidResponse, ""},
-		"reset":             {simulator.Fault{Effect: simulator.EffectReset}, bridge.ReasonNetwork, ""},
-		"lost":              {simulator.Fault{Effect: simulator.EffectLost}, bridge.ReasonNetwork, ""},
-		"throttled":         {simulator.Fault{Status: 400, Code: "ThrottlingException"}, bridge.ReasonThrottled, ""},
-		"come back later":   {simulator.Fault{Status: 429, Code: "ThrottlingException", RetryAfter: "3600"}, bridge.ReasonThrottled, ""},
-		"internal":          {simulator.Fault{Status: 500, Code: "InternalServerException"}, bridge.ReasonOther, ""},
-		"unknown operation": {simulator.Fault{Status: 404, Code: "UnknownOperationException"}, bridge.ReasonOther, bridge.ReasonAPIChanged},
-		"nothing in it":     {simulator.Fault{Status: 200, Body: `[]`}, bridge.ReasonInvalidResponse, bridge.ReasonAPIChanged},
-		"empty error":       {simulator.Fault{Status: 400, Body: `{}`}, bridge.ReasonOther, ""},
-		"expired keys":      {simulator.Fault{Status: 403, Code: "ExpiredTokenException"}, bridge.ReasonAuth, ""},
+		"web page":          {simulator.Fault{Effect: simulator.EffectHTML}, model.ReasonInvalidResponse, model.ReasonAPIChanged},
+		"redirect":          {simulator.Fault{Effect: simulator.EffectRedirect, Location: "https://elsewhere.example/"}, model.ReasonInvalidResponse, model.ReasonAPIChanged},
+		"hang":              {simulator.Fault{Effect: simulator.EffectHang}, model.ReasonTimeout, ""},
+		"trickle":           {simulator.Fault{Effect: simulator.EffectTrickle, Delay: simulator.Duration(5 * time.Second)}, model.ReasonTimeout, ""},
+		"flood":             {simulator.Fault{Effect: simulator.EffectHuge}, model.ReasonInvalidResponse, ""},
+		"reset":             {simulator.Fault{Effect: simulator.EffectReset}, model.ReasonNetwork, ""},
+		"lost":              {simulator.Fault{Effect: simulator.EffectLost}, model.ReasonNetwork, ""},
+		"throttled":         {simulator.Fault{Status: 400, Code: "ThrottlingException"}, model.ReasonThrottled, ""},
+		"come back later":   {simulator.Fault{Status: 429, Code: "ThrottlingException", RetryAfter: "3600"}, model.ReasonThrottled, ""},
+		"internal":          {simulator.Fault{Status: 500, Code: "InternalServerException"}, model.ReasonOther, ""},
+		"unknown operation": {simulator.Fault{Status: 404, Code: "UnknownOperationException"}, model.ReasonOther, model.ReasonAPIChanged},
+		"nothing in it":     {simulator.Fault{Status: 200, Body: `[]`}, model.ReasonInvalidResponse, model.ReasonAPIChanged},
+		"empty error":       {simulator.Fault{Status: 400, Body: `{}`}, model.ReasonOther, ""},
+		"expired keys":      {simulator.Fault{Status: 403, Code: "ExpiredTokenException"}, model.ReasonAuth, ""},
 	} {
 		for operation, reading := range reads {
 			t.Run(name+"/"+operation, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					s := simulate(t, world.Healthy("corp"), nil, nil)
+					s := simulate(t, clouds.Healthy("corp"), nil, nil)
 					fault := test.fault
 					fault.Operation = operation
 					if _, err := s.AddFault(fault); err != nil {
@@ -197,12 +197,12 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 					want := test.reason
 					if isConsole := operation != "ListInstances" && operation != "LookupEvents"; isConsole && test.undocumented != "" {
 						want = test.undocumented
-						if want == bridge.ReasonAPIChanged && !strings.Contains(fmt.Sprint(err), "tokens.read_from: declared") &&
+						if want == model.ReasonAPIChanged && !strings.Contains(fmt.Sprint(err), "tokens.read_from: declared") &&
 							!strings.Contains(fmt.Sprint(err), "saml.aws_certificates: files") {
 							t.Errorf("the documented way is not named: %v", err)
 						}
 					}
-					if got := bridge.ReasonOf(err); got != want {
+					if got := model.ReasonOf(err); got != want {
 						t.Errorf("reason %s, want %s: %v", got, want, err)
 					}
 					if calls := s.Calls()[operation]; calls > 3 {
@@ -220,36 +220,36 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 
 func TestDenialsNameTheAction(t *testing.T) {
 	newCloud(t) // for the environment
-	for how, want := range map[world.Denial]string{
-		world.DenyMissing: "allow %s, see deploy/permissions/aws.md",
-		world.DenySCP:     "an explicit deny, such as a service control policy, forbids %s: except this identity there, see deploy/permissions/aws.md",
-		world.DenyKMS:     "allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md",
+	for how, want := range map[clouds.Denial]string{
+		clouds.DenyMissing: "allow %s, see deploy/permissions/aws.md",
+		clouds.DenySCP:     "an explicit deny, such as a service control policy, forbids %s: except this identity there, see deploy/permissions/aws.md",
+		clouds.DenyKMS:     "allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md",
 	} {
-		for action, call := range map[world.Action]func(context.Context, *simulated) error{
-			world.ListInstancesAction:           func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
-			world.ListProvisioningTenantsAction: func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
-			world.ListBearerTokensAction:        func(ctx context.Context, s *simulated) error { _, err := s.ListTokens(ctx); return err },
-			world.CreateBearerTokenAction:       func(ctx context.Context, s *simulated) error { _, err := s.CreateToken(ctx); return err },
-			world.DeleteBearerTokenAction: func(ctx context.Context, s *simulated) error {
+		for action, call := range map[clouds.Action]func(context.Context, *simulated) error{
+			clouds.ListInstancesAction:           func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
+			clouds.ListProvisioningTenantsAction: func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
+			clouds.ListBearerTokensAction:        func(ctx context.Context, s *simulated) error { _, err := s.ListTokens(ctx); return err },
+			clouds.CreateBearerTokenAction:       func(ctx context.Context, s *simulated) error { _, err := s.CreateToken(ctx); return err },
+			clouds.DeleteBearerTokenAction: func(ctx context.Context, s *simulated) error {
 				return s.DeleteToken(ctx, s.connection.TokenIDs[0])
 			},
-			world.ListIdPConfigurationsAction: func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
-			world.ListIdPCertificatesAction:   func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
-			world.DescribeIdentityStoreAction: func(ctx context.Context, s *simulated) error { _, err := s.SCIMSources(ctx); return err },
-			world.LookupEventsAction: func(ctx context.Context, s *simulated) error {
+			clouds.ListIdPConfigurationsAction: func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
+			clouds.ListIdPCertificatesAction:   func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
+			clouds.DescribeIdentityStoreAction: func(ctx context.Context, s *simulated) error { _, err := s.SCIMSources(ctx); return err },
+			clouds.LookupEventsAction: func(ctx context.Context, s *simulated) error {
 				_, err := s.CallsSince(ctx, time.Now())
 				return err
 			},
 		} {
 			synctest.Test(t, func(t *testing.T) {
-				s := simulate(t, world.Healthy("corp"), nil, nil)
-				s.With(func(w *world.World) { w.Deny(world.ActorExporter, action, how) })
+				s := simulate(t, clouds.Healthy("corp"), nil, nil)
+				s.With(func(w *clouds.Model) { w.Deny(clouds.ActorExporter, action, how) })
 				err := call(t.Context(), s)
 				advice := want
 				if strings.Contains(want, "%s") {
 					advice = fmt.Sprintf(want, action)
 				}
-				if bridge.ReasonOf(err) != bridge.ReasonPermission || !strings.Contains(fmt.Sprint(err), advice) || bridge.OutcomeOf(err) != bridge.OutcomeRefused {
+				if model.ReasonOf(err) != model.ReasonPermission || !strings.Contains(fmt.Sprint(err), advice) || model.CallOutcomeOf(err) != model.CallRefused {
 					t.Errorf("%s %s: %v", action, how, err)
 				}
 			})
@@ -261,7 +261,7 @@ func TestDenialsNameTheAction(t *testing.T) {
 func TestActsInTheWorld(t *testing.T) {
 	newCloud(t) // for the environment
 	synctest.Test(t, func(t *testing.T) {
-		s := simulate(t, world.Healthy("corp"), nil, nil)
+		s := simulate(t, clouds.Healthy("corp"), nil, nil)
 		old := s.connection.TokenIDs[0]
 		made, err := s.CreateToken(t.Context())
 		if err != nil {
@@ -274,13 +274,13 @@ func TestActsInTheWorld(t *testing.T) {
 			t.Errorf("the new value: %+v, %v", probe, err)
 		}
 		_, err = s.CreateToken(t.Context())
-		if bridge.OutcomeOf(err) != bridge.OutcomeRefused || bridge.ReasonOf(err) != bridge.ReasonOther {
+		if model.CallOutcomeOf(err) != model.CallRefused || model.ReasonOf(err) != model.ReasonOther {
 			t.Errorf("a third token: %v", err)
 		}
 		if _, err := s.AddFault(simulator.Fault{Operation: "DeleteBearerToken", Effect: simulator.EffectLost}); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.DeleteToken(t.Context(), old); bridge.OutcomeOf(err) != bridge.OutcomeUnknown {
+		if err := s.DeleteToken(t.Context(), old); model.CallOutcomeOf(err) != model.CallUnknown {
 			t.Errorf("a lost answer: %v", err)
 		}
 		s.ClearFaults()
@@ -288,7 +288,7 @@ func TestActsInTheWorld(t *testing.T) {
 		if err != nil || !slices.Equal(ids(list.Tokens), []string{made.ID}) {
 			t.Errorf("left are %v, %v", ids(list.Tokens), err)
 		}
-		if err := s.DeleteToken(t.Context(), old); bridge.ReasonOf(err) != bridge.ReasonNotFound || bridge.OutcomeOf(err) != bridge.OutcomeRefused {
+		if err := s.DeleteToken(t.Context(), old); model.ReasonOf(err) != model.ReasonNotFound || model.CallOutcomeOf(err) != model.CallRefused {
 			t.Errorf("deleting it again: %v", err)
 		}
 	})
@@ -297,13 +297,13 @@ func TestActsInTheWorld(t *testing.T) {
 func TestRecreatedProvisioningTenant(t *testing.T) {
 	newCloud(t) // for the environment
 	synctest.Test(t, func(t *testing.T) {
-		s := simulate(t, world.Healthy("corp"), nil, nil)
+		s := simulate(t, clouds.Healthy("corp"), nil, nil)
 		before, err := s.Binding(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.With(func(w *world.World) {
-			if _, err := w.RecreateProvisioningTenant(world.ActorScene, before.IdentityStoreID); err != nil {
+		s.With(func(w *clouds.Model) {
+			if _, err := w.RecreateProvisioningTenant(clouds.ActorSetup, before.IdentityStoreID); err != nil {
 				t.Error(err)
 			}
 		})

@@ -11,7 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // tokenService is the API behind the console's page "Automatic provisioning". AWS
@@ -77,18 +77,18 @@ func (s *tokenService) tenants(ctx context.Context, credentials aws.CredentialsP
 }
 
 // list returns the tokens, oldest first, and the service's clock.
-func (s *tokenService) list(ctx context.Context, credentials aws.CredentialsProvider, store, tenant string) (bridge.TokenList, error) {
-	list := bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots}
+func (s *tokenService) list(ctx context.Context, credentials aws.CredentialsProvider, store, tenant string) (model.TokenList, error) {
+	list := model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots}
 	request := tokenRequest{IdentityStoreID: store, TenantID: tenant}
 	for range pagesLimit {
 		var answer tokenPage
 		date, err := s.api.call(ctx, credentials, newRetryer(), "ListBearerTokens", request, &answer)
 		if err != nil {
-			return bridge.TokenList{}, err
+			return model.TokenList{}, err
 		}
 		tokens, err := answer.tokens()
 		if err != nil {
-			return bridge.TokenList{}, err
+			return model.TokenList{}, err
 		}
 		list.Tokens, list.Date = append(list.Tokens, tokens...), date
 		if answer.NextToken == "" {
@@ -97,11 +97,11 @@ func (s *tokenService) list(ctx context.Context, credentials aws.CredentialsProv
 		}
 		request.NextToken = answer.NextToken
 	}
-	return bridge.TokenList{}, changed("a list of tokens without an end")
+	return model.TokenList{}, changed("a list of tokens without an end")
 }
 
 // create asks for a new token exactly once.
-func (s *tokenService) create(ctx context.Context, credentials aws.CredentialsProvider, store, tenant string) (bridge.IssuedToken, error) {
+func (s *tokenService) create(ctx context.Context, credentials aws.CredentialsProvider, store, tenant string) (model.IssuedToken, error) {
 	ctx, cancel := context.WithTimeout(ctx, actLimit)
 	defer cancel()
 	var answer struct {
@@ -114,10 +114,10 @@ func (s *tokenService) create(ctx context.Context, credentials aws.CredentialsPr
 	}
 	date, err := s.api.call(ctx, credentials, aws.NopRetryer{}, "CreateBearerToken", tokenRequest{IdentityStoreID: store, TenantID: tenant}, &answer)
 	if err != nil {
-		return bridge.IssuedToken{}, err
+		return model.IssuedToken{}, err
 	}
 	created := answer.BearerToken
-	token := bridge.IssuedToken{Value: bridge.NewSecret(created.Value), Date: date}
+	token := model.IssuedToken{Value: model.NewSecret(created.Value), Date: date}
 	token.ID, token.Created, token.Expires = created.ID, lenient(created.Created), lenient(created.Expires)
 	if token.ID == "" || created.Value == "" {
 		err := changed("a new token without TokenId or Token")
@@ -142,11 +142,11 @@ type tokenPage struct {
 	NextToken string          `json:"NextToken"`
 }
 
-func (p tokenPage) tokens() ([]bridge.Token, error) {
+func (p tokenPage) tokens() ([]model.Token, error) {
 	if p.Tokens == nil {
 		return nil, changed("no BearerTokens")
 	}
-	tokens := make([]bridge.Token, 0, len(*p.Tokens))
+	tokens := make([]model.Token, 0, len(*p.Tokens))
 	for _, listed := range *p.Tokens {
 		switch {
 		case listed == nil:
@@ -156,14 +156,14 @@ func (p tokenPage) tokens() ([]bridge.Token, error) {
 		case listed.Created == nil && listed.Expires == nil:
 			return nil, changed("a token without CreationTime and ExpirationTime")
 		}
-		tokens = append(tokens, bridge.Token{ID: listed.ID, Created: listed.Created.time(), Expires: listed.Expires.time()})
+		tokens = append(tokens, model.Token{ID: listed.ID, Created: listed.Created.time(), Expires: listed.Expires.time()})
 	}
 	return tokens, nil
 }
 
 // oldestFirst sorts by date, never by the service's order, and keeps each id once.
-func oldestFirst(tokens []bridge.Token) []bridge.Token {
-	slices.SortFunc(tokens, func(a, b bridge.Token) int {
+func oldestFirst(tokens []model.Token) []model.Token {
+	slices.SortFunc(tokens, func(a, b model.Token) int {
 		if order := a.Created.Compare(b.Created); order != 0 {
 			return order
 		}
@@ -173,7 +173,7 @@ func oldestFirst(tokens []bridge.Token) []bridge.Token {
 		return strings.Compare(a.ID, b.ID)
 	})
 	seen := make(map[string]bool, len(tokens))
-	return slices.DeleteFunc(tokens, func(token bridge.Token) bool {
+	return slices.DeleteFunc(tokens, func(token model.Token) bool {
 		again := seen[token.ID]
 		seen[token.ID] = true
 		return again
@@ -233,6 +233,6 @@ func lenient(raw json.RawMessage) time.Time {
 }
 
 // changed says that the undocumented API no longer answers as known.
-func changed(what string) *bridge.Error {
-	return &bridge.Error{Reason: bridge.ReasonAPIChanged, Detail: fmt.Sprintf("the answer has %s", what)}
+func changed(what string) *model.Error {
+	return &model.Error{Reason: model.ReasonAPIChanged, Detail: fmt.Sprintf("the answer has %s", what)}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"golang.org/x/time/rate"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -36,19 +36,19 @@ func newTrail() *trail { return &trail{limit: rate.NewLimiter(rate.Every(600*tim
 // CallsSince lists the logged calls to the bound provisioning tenant, oldest first.
 // CloudTrail delivers up to 15 minutes late. A call without an accessKeyId is listed
 // with an empty one.
-func (i *Instance) CallsSince(ctx context.Context, since time.Time) ([]bridge.SCIMCall, error) {
-	var calls []bridge.SCIMCall
+func (i *Instance) CallsSince(ctx context.Context, since time.Time) ([]model.SCIMCall, error) {
+	var calls []model.SCIMCall
 	complete, err := i.visitCalls(ctx, since, trailPages, func(call trailCall) { calls = append(calls, call.SCIMCall) })
 	if err != nil {
 		return nil, err
 	}
 	if !complete {
-		return nil, &bridge.Error{
-			Reason: bridge.ReasonOther, Op: i.trailOperation().doing,
+		return nil, &model.Error{
+			Reason: model.ReasonOther, Op: i.trailOperation().doing,
 			Detail: fmt.Sprintf("more than %d calls since %s", trailPages*trailPageSize, since.UTC().Format(time.RFC3339)),
 		}
 	}
-	slices.SortStableFunc(calls, func(a, b bridge.SCIMCall) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(calls, func(a, b model.SCIMCall) int { return a.At.Compare(b.At) })
 	return calls, nil
 }
 
@@ -107,7 +107,7 @@ func (i *Instance) visitCalls(ctx context.Context, since time.Time, pages int, v
 
 // trailCall is a logged call with what its readers choose by.
 type trailCall struct {
-	bridge.SCIMCall
+	model.SCIMCall
 	tenant  string // "": the event does not tell
 	refused bool   // AWS did not do what was asked
 }
@@ -151,7 +151,7 @@ func parseTrailEvent(event types.Event) (trailCall, error) {
 		}
 	}
 	return trailCall{
-		SCIMCall: bridge.SCIMCall{
+		SCIMCall: model.SCIMCall{
 			At:          at.UTC(),
 			AccessKeyID: clip(cmp.Or(record.UserIdentity.AccessKeyID, aws.ToString(event.AccessKeyId))),
 			UserAgent:   clip(record.UserAgent),

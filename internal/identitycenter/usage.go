@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -39,7 +39,7 @@ type ownProbe struct {
 }
 
 // probed remembers an accepted probe of a known token.
-func (u *usage) probed(tokenID string, probe bridge.Probe, now time.Time) {
+func (u *usage) probed(tokenID string, probe model.Probe, now time.Time) {
 	if tokenID == "" {
 		return
 	}
@@ -57,22 +57,22 @@ func (u *usage) probed(tokenID string, probe bridge.Probe, now time.Time) {
 
 // Usage tells when each token was last used by anyone but exporters, as far as
 // CloudTrail can tell; a token that cannot be told apart from another is absent.
-func (i *Instance) Usage(ctx context.Context) (bridge.Usage, error) {
+func (i *Instance) Usage(ctx context.Context) (model.Usage, error) {
 	tokens := i.lastListed()
 	if tokens == nil {
 		list, err := i.ListTokens(ctx)
 		if err != nil {
-			return bridge.Usage{}, err
+			return model.Usage{}, err
 		}
 		tokens = list.Tokens
 	}
 	now := i.web.now()
 	var calls []trailCall
 	if _, err := i.visitCalls(ctx, i.usage.since(now), usagePages, func(call trailCall) { calls = append(calls, call) }); err != nil {
-		return bridge.Usage{}, err
+		return model.Usage{}, err
 	}
 	i.usage.learn(calls, i.web.userAgent, now)
-	return bridge.Usage{LastUsed: i.usage.lastUsed(tokens, now)}, nil
+	return model.Usage{LastUsed: i.usage.lastUsed(tokens, now)}, nil
 }
 
 func (u *usage) since(now time.Time) time.Time {
@@ -112,7 +112,7 @@ func (u *usage) learn(calls []trailCall, ownUserAgent string, now time.Time) {
 }
 
 // match finds the probe of ours that a logged call is.
-func (u *usage) match(call bridge.SCIMCall) {
+func (u *usage) match(call model.SCIMCall) {
 	for n := range u.probes {
 		probe := &u.probes[n]
 		if call.At.Sub(probe.at).Abs() > probeWindow {
@@ -126,7 +126,7 @@ func (u *usage) match(call bridge.SCIMCall) {
 }
 
 // lastUsed draws the conclusion, or none.
-func (u *usage) lastUsed(tokens []bridge.Token, now time.Time) map[string]time.Time {
+func (u *usage) lastUsed(tokens []model.Token, now time.Time) map[string]time.Time {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	used := make(map[string]time.Time)

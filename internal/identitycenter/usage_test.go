@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
 	"entra-aws-exporter/internal/identitycenter"
+	"entra-aws-exporter/internal/model"
 )
 
 // trailLog is what CloudTrail holds, newest first when it is read.
@@ -68,7 +68,7 @@ func TestCallsSince(t *testing.T) {
 		if err != nil || len(calls) != 120 {
 			t.Fatalf("got %d calls, %v", len(calls), err)
 		}
-		want := bridge.SCIMCall{At: begin.UTC(), AccessKeyID: "KEYA", UserAgent: azure, SourceIP: "192.0.2.7"}
+		want := model.SCIMCall{At: begin.UTC(), AccessKeyID: "KEYA", UserAgent: azure, SourceIP: "192.0.2.7"}
 		if diff := cmp.Diff(want, calls[0]); diff != "" {
 			t.Error(diff)
 		}
@@ -107,7 +107,7 @@ func TestCallsSinceErrors(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		_, err = cloud.instance(nil).CallsSince(ctx, time.Now())
-		if bridge.ReasonOf(err) != bridge.ReasonTimeout {
+		if model.ReasonOf(err) != model.ReasonTimeout {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -167,7 +167,7 @@ func TestUsage(t *testing.T) {
 				}
 				log.serve(cloud)
 				instance := cloud.instance(func(o *identitycenter.Options) {
-					o.TokenValue = func(context.Context) (string, bridge.Secret, error) {
+					o.TokenValue = func(context.Context) (string, model.Secret, error) {
 						if test.unknown {
 							return "", secret(), nil
 						}
@@ -212,7 +212,7 @@ func TestUsageReadsOn(t *testing.T) {
 		var log trailLog
 		log.serve(cloud)
 		instance := cloud.instance(func(o *identitycenter.Options) {
-			o.TokenValue = func(context.Context) (string, bridge.Secret, error) { return "a", secret(), nil }
+			o.TokenValue = func(context.Context) (string, model.Secret, error) { return "a", secret(), nil }
 		})
 		cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
 			log.add(time.Now(), "KEYA", "entra-aws-exporter/1.2.3", tenant)
@@ -282,7 +282,7 @@ func TestUsageContradictions(t *testing.T) {
 					return answer{}
 				}
 				instance := cloud.instance(func(o *identitycenter.Options) {
-					o.TokenValue = func(context.Context) (string, bridge.Secret, error) { return probed, secret(), nil }
+					o.TokenValue = func(context.Context) (string, model.Secret, error) { return probed, secret(), nil }
 				})
 				time.Sleep(time.Minute)
 				log.add(time.Now(), key("a"), azure, tenant)

@@ -9,7 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // WebIdentityOptions says as whom AWS is to vouch for the exporter. Region and Name
@@ -47,12 +47,12 @@ func NewWebIdentity(options WebIdentityOptions) (*WebIdentity, error) {
 }
 
 // WebIdentityToken returns a signed token, valid for five minutes, for this audience;
-// bridge.Cloud.TokenExchange is Entra's.
-func (w *WebIdentity) WebIdentityToken(ctx context.Context, audience string) (bridge.Secret, error) {
+// model.Cloud.TokenExchange is Entra's.
+func (w *WebIdentity) WebIdentityToken(ctx context.Context, audience string) (model.Secret, error) {
 	asking := operation{doing: "asking AWS for a web identity for tenant " + w.name, action: "sts:GetWebIdentityToken"}
 	clients, err := w.access.clients(ctx)
 	if err != nil {
-		return bridge.Secret{}, asking.failed(err)
+		return model.Secret{}, asking.failed(err)
 	}
 	answer, err := clients.getWebIdentityToken(ctx, &sts.GetWebIdentityTokenInput{
 		Audience:         []string{audience},
@@ -61,14 +61,14 @@ func (w *WebIdentity) WebIdentityToken(ctx context.Context, audience string) (br
 	})
 	if err != nil {
 		err = asking.failed(err)
-		if bridge.ReasonOf(err) == bridge.ReasonAuth {
+		if model.ReasonOf(err) == model.ReasonAuth {
 			w.access.forget()
 		}
-		return bridge.Secret{}, err
+		return model.Secret{}, err
 	}
-	token := bridge.NewSecret(aws.ToString(answer.WebIdentityToken))
+	token := model.NewSecret(aws.ToString(answer.WebIdentityToken))
 	if token.IsZero() {
-		return bridge.Secret{}, asking.failed(&bridge.Error{Reason: bridge.ReasonInvalidResponse, Detail: "the answer has no token"})
+		return model.Secret{}, asking.failed(&model.Error{Reason: model.ReasonInvalidResponse, Detail: "the answer has no token"})
 	}
 	return token, nil
 }

@@ -4,7 +4,7 @@ import (
 	"net/url"
 	"strings"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // shown replaces AWS's SCIM host in an address by this simulator's own, if it has one.
@@ -25,8 +25,8 @@ func (s *Simulator) meant(address string) string {
 	}
 	tenant, path, _ := strings.Cut(rest, "/")
 	var found string
-	s.With(func(w *world.World) {
-		everybody := world.By(world.ActorScene)
+	s.With(func(w *clouds.Model) {
+		everybody := clouds.CallerFor(clouds.ActorSetup)
 		instances, _ := w.ListInstances(everybody, true) // nobody denies the scene anything
 		for _, instance := range instances {
 			tenants, _ := w.ListProvisioningTenants(everybody, instance.IdentityStoreID)

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 const (
@@ -22,12 +22,12 @@ const (
 )
 
 // authenticate finds out which application signs in, by secret or by assertion.
-func (c *call) authenticate(tenant string, form url.Values) (world.AppRegistration, error) {
+func (c *call) authenticate(tenant string, form url.Values) (clouds.AppRegistration, error) {
 	clientID := form.Get("client_id")
 	if secret := form.Get("client_secret"); secret != "" {
-		return read(c, func(w *world.World) (world.AppRegistration, error) { return w.SignIn(tenant, clientID, secret) })
+		return read(c, func(w *clouds.Model) (clouds.AppRegistration, error) { return w.SignIn(tenant, clientID, secret) })
 	}
-	registration, err := read(c, func(w *world.World) (world.AppRegistration, error) { return w.Registration(tenant, clientID) })
+	registration, err := read(c, func(w *clouds.Model) (clouds.AppRegistration, error) { return w.Registration(tenant, clientID) })
 	if err != nil {
 		return registration, err
 	}
@@ -53,12 +53,12 @@ func (c *call) authenticate(tenant string, form url.Values) (world.AppRegistrati
 
 // checkCertificate verifies an assertion that the application signed itself.
 // https://learn.microsoft.com/entra/identity-platform/certificate-credentials
-func (c *call) checkCertificate(assertion jwt, registration world.AppRegistration) error {
+func (c *call) checkCertificate(assertion jwt, registration clouds.AppRegistration) error {
 	given := hashOf(assertion.header.X5T256)
 	if given == nil {
 		given = hashOf(assertion.header.X5T)
 	}
-	at := slices.IndexFunc(registration.Certificates, func(candidate world.AppCertificate) bool {
+	at := slices.IndexFunc(registration.Certificates, func(candidate clouds.AppCertificate) bool {
 		sum := sha256.Sum256(candidate.DER)
 		return bytes.Equal(given, sum[:]) || bytes.Equal(given, sha1Of(candidate.DER))
 	})
@@ -90,13 +90,13 @@ func (c *call) checkCertificate(assertion jwt, registration world.AppRegistratio
 // checkFederation verifies a token of another issuer. Every simulated issuer signs
 // with the same key.
 // learn.microsoft.com: workload-identity-federation
-func (c *call) checkFederation(assertion jwt, registration world.AppRegistration) error {
+func (c *call) checkFederation(assertion jwt, registration clouds.AppRegistration) error {
 	key, err := c.sim.keys.rsa()
 	if err != nil {
 		return err
 	}
-	issued := func(f world.FederatedCredential) bool { return f.Issuer == assertion.claims.Issuer }
-	subject := func(f world.FederatedCredential) bool { return issued(f) && f.Subject == assertion.claims.Subject }
+	issued := func(f clouds.FederatedCredential) bool { return f.Issuer == assertion.claims.Issuer }
+	subject := func(f clouds.FederatedCredential) bool { return issued(f) && f.Subject == assertion.claims.Subject }
 	switch {
 	case !slices.ContainsFunc(registration.Federated, issued):
 		return invalidLogin("AADSTS700211", "invalid_client",
@@ -104,7 +104,7 @@ func (c *call) checkFederation(assertion jwt, registration world.AppRegistration
 	case !slices.ContainsFunc(registration.Federated, subject):
 		return invalidLogin("AADSTS700213", "invalid_client",
 			"No matching federated identity record found for presented assertion subject '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion.", assertion.claims.Subject)
-	case !slices.ContainsFunc(registration.Federated, func(f world.FederatedCredential) bool {
+	case !slices.ContainsFunc(registration.Federated, func(f clouds.FederatedCredential) bool {
 		wanted := f.Audience
 		if wanted == "" {
 			wanted = federatedAudience
@@ -152,7 +152,7 @@ func sha1Of(der []byte) []byte {
 // the issuer, subject and audience.
 func (s *Simulator) WebIdentityToken(issuer, subject, forAudience string, life time.Duration) (string, error) {
 	var now time.Time
-	s.With(func(w *world.World) { now = w.Now() })
+	s.With(func(w *clouds.Model) { now = w.Now() })
 	return s.keys.webIdentityToken(claims{
 		Audience: audience{forAudience}, Issuer: issuer, Subject: subject, ID: s.newID(),
 		IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: now.Add(life).Unix(),

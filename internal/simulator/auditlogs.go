@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // logPage is how many entries come on a page of a log at most, and by default.
@@ -96,10 +96,10 @@ func listProvisioning(c *call) (answer, error) {
 }
 
 // logFilter splits the conditions into what the world filters by and the rest.
-func logFilter(conditions []condition) (world.LogFilter, func(world.LogEntry) bool, error) {
+func logFilter(conditions []condition) (clouds.LogFilter, func(clouds.LogEntry) bool, error) {
 	var (
-		filter world.LogFilter
-		rest   []func(world.LogEntry) bool
+		filter clouds.LogFilter
+		rest   []func(clouds.LogEntry) bool
 	)
 	for _, condition := range conditions {
 		switch condition.field {
@@ -114,7 +114,7 @@ func logFilter(conditions []condition) (world.LogFilter, func(world.LogEntry) bo
 			case "lt":
 				filter.Before = at
 			default:
-				rest = append(rest, func(e world.LogEntry) bool { return e.At.Equal(at) })
+				rest = append(rest, func(e clouds.LogEntry) bool { return e.At.Equal(at) })
 			}
 		case "servicePrincipal/id":
 			filter.ServicePrincipalID = condition.value
@@ -123,28 +123,30 @@ func logFilter(conditions []condition) (world.LogFilter, func(world.LogEntry) bo
 		case "provisioningStatusInfo/status":
 			filter.Status = condition.value
 		case "cycleId":
-			rest = append(rest, func(e world.LogEntry) bool { return e.CycleID == condition.value })
+			rest = append(rest, func(e clouds.LogEntry) bool { return e.CycleID == condition.value })
 		case "id":
-			rest = append(rest, func(e world.LogEntry) bool { return e.ID == condition.value })
+			rest = append(rest, func(e clouds.LogEntry) bool { return e.ID == condition.value })
 		}
 	}
-	return filter, func(e world.LogEntry) bool {
-		return !slices.ContainsFunc(rest, func(matches func(world.LogEntry) bool) bool { return !matches(e) })
+	return filter, func(e clouds.LogEntry) bool {
+		return !slices.ContainsFunc(rest, func(matches func(clouds.LogEntry) bool) bool { return !matches(e) })
 	}, nil
 }
 
 // logEntries returns at most limit entries behind a position, of the world's log and of
 // the floods, in order.
-func (c *call) logEntries(filter world.LogFilter, matches func(world.LogEntry) bool, from position, descending bool, limit int) ([]world.LogEntry, error) {
-	own, err := read(c, func(w *world.World) ([]world.LogEntry, error) { return w.ProvisioningLog(c.caller, c.tenant(), filter) })
+func (c *call) logEntries(filter clouds.LogFilter, matches func(clouds.LogEntry) bool, from position, descending bool, limit int) ([]clouds.LogEntry, error) {
+	own, err := read(c, func(w *clouds.Model) ([]clouds.LogEntry, error) {
+		return w.ProvisioningLog(c.caller, c.tenant(), filter)
+	})
 	if err != nil {
 		return nil, err
 	}
-	compare := func(a, b world.LogEntry) int { return compareEntries(a, b, descending) }
-	behind := func(e world.LogEntry) bool {
-		return matches(e) && (from.ID == "" || compare(e, world.LogEntry{At: from.At, ID: from.ID}) > 0)
+	compare := func(a, b clouds.LogEntry) int { return compareEntries(a, b, descending) }
+	behind := func(e clouds.LogEntry) bool {
+		return matches(e) && (from.ID == "" || compare(e, clouds.LogEntry{At: from.At, ID: from.ID}) > 0)
 	}
-	list := slices.DeleteFunc(own, func(e world.LogEntry) bool { return !behind(e) })
+	list := slices.DeleteFunc(own, func(e clouds.LogEntry) bool { return !behind(e) })
 	slices.SortFunc(list, compare)
 	list = list[:min(len(list), limit)]
 	if now := c.now(); filter.Before.IsZero() || filter.Before.After(now) {
@@ -169,7 +171,7 @@ func (c *call) logEntries(filter world.LogFilter, matches func(world.LogEntry) b
 	return list, nil
 }
 
-func compareEntries(a, b world.LogEntry, descending bool) int {
+func compareEntries(a, b clouds.LogEntry, descending bool) int {
 	order := a.At.Compare(b.At)
 	if order == 0 {
 		order = strings.Compare(a.ID, b.ID)

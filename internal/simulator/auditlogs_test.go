@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // readLog follows a log to its end, as slowly as Graph wants, and returns the ids.
@@ -48,9 +48,9 @@ func TestProvisioningLog(t *testing.T) {
 		c := l.connection
 		start := time.Now()
 		for i := range 25 {
-			l.With(func(w *world.World) {
+			l.With(func(w *clouds.Model) {
 				status := map[bool]string{true: "success", false: "failure"}[i%5 > 0]
-				entry := world.LogEntry{Action: "update", Status: status, CycleID: "c"}
+				entry := clouds.LogEntry{Action: "update", Status: status, CycleID: "c"}
 				if status == "failure" {
 					entry.ErrorCode, entry.ErrorCategory = "DuplicateTargetEntries", "failure"
 				}
@@ -89,17 +89,17 @@ func TestProvisioningLog(t *testing.T) {
 
 func TestDirectoryAudits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, world.Healthy("one"), world.Healthy("two")).held()
+		l := newLab(t, clouds.Healthy("one"), clouds.Healthy("two")).held()
 		c := l.connection
-		l.With(func(w *world.World) {
+		l.With(func(w *clouds.Model) {
 			for _, connection := range l.access.Connections {
-				if err := w.SaveValue(world.ActorPerson, c.EntraTenantID, connection.ServicePrincipalID, "mistyped"); err != nil {
+				if err := w.SaveValue(clouds.ActorOperator, c.EntraTenantID, connection.ServicePrincipalID, "mistyped"); err != nil {
 					t.Fatal(err)
 				}
 			}
 		})
 		time.Sleep(10 * time.Minute)
-		filter := "activityDisplayName eq '" + world.AuditActivity + "' and targetResources/any(t:t/id eq '" + c.ServicePrincipalID + "')"
+		filter := "activityDisplayName eq '" + clouds.AuditActivity + "' and targetResources/any(t:t/id eq '" + c.ServicePrincipalID + "')"
 		answer := l.graph(http.MethodGet, query("/auditLogs/directoryAudits", "$filter", filter, "$orderby", "activityDateTime desc"), "")
 		if answer.at("value", 0, "targetResources", 0, "id") != c.ServicePrincipalID || answer.at("value", 1) != nil {
 			t.Errorf("%d %s", answer.status, answer.body)
@@ -117,7 +117,7 @@ func TestLongLog(t *testing.T) {
 		l := newLab(t)
 		c := l.connection
 		const count = 100_000
-		flood := simulator.Flood{
+		flood := simulator.BulkEvents{
 			TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID,
 			Count: count, From: time.Now().Add(-20 * 24 * time.Hour), Every: simulator.Duration(time.Second),
 		}
@@ -185,7 +185,7 @@ func TestFloodWithoutTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
 		c := l.connection
-		err := l.AddFlood(simulator.Flood{TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID, Count: 25, From: time.Now()})
+		err := l.AddFlood(simulator.BulkEvents{TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID, Count: 25, From: time.Now()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/internal/simulator/sigv4"
-	"entra-aws-exporter/internal/simulator/world"
 )
 
 // awsPrefix is where AWS's services begin on this host: /aws/SERVICE/, SERVICE being
@@ -22,7 +22,7 @@ type service struct {
 	name       string // in signatures
 	namespace  string // of error types, in front of "#"
 	operations map[string]operation
-	wording    func(*call, *world.Error) answer
+	wording    func(*call, *clouds.Error) answer
 	action     func(*http.Request, []byte) string // which operation a request names
 }
 
@@ -54,14 +54,14 @@ func (s *Simulator) serveAWS(w http.ResponseWriter, r, routed *http.Request, svc
 	c.operation = operation{name: svc.name, cloud: aws, refuse: svc.wording}
 	var err error
 	if c.body, err = readBody(r); err != nil {
-		c.send(w, svc.wording(c, &world.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: err.Error()}))
+		c.send(w, svc.wording(c, &clouds.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: err.Error()}))
 		return
 	}
 	named := svc.action(r, c.body)
 	op, known := svc.operations[named]
 	if r.Method != http.MethodPost || !known {
 		s.count("unknown " + svc.name)
-		c.send(w, svc.wording(c, &world.Error{Status: http.StatusNotFound, Code: "UnknownOperationException", Message: "The requested operation is not supported."}))
+		c.send(w, svc.wording(c, &clouds.Error{Status: http.StatusNotFound, Code: "UnknownOperationException", Message: "The requested operation is not supported."}))
 		return
 	}
 	op.cloud, op.refuse = aws, svc.wording
@@ -75,39 +75,39 @@ func (s *Simulator) serveAWS(w http.ResponseWriter, r, routed *http.Request, svc
 }
 
 // signedBy verifies the signature and sets the caller.
-func (c *call) signedBy(serviceName string) *world.Error {
+func (c *call) signedBy(serviceName string) *clouds.Error {
 	scope, err := sigv4.Parse(c.r)
 	if err != nil {
 		return signatureError(err)
 	}
-	principal, err := read(c, func(w *world.World) (world.Principal, error) { return w.Principal(scope.AccessKeyID) })
-	var refused *world.Error
+	principal, err := read(c, func(w *clouds.Model) (clouds.Principal, error) { return w.Principal(scope.AccessKeyID) })
+	var refused *clouds.Error
 	if errors.As(err, &refused) {
-		return &world.Error{Status: http.StatusBadRequest, Code: refused.Code, Message: refused.Message}
+		return &clouds.Error{Status: http.StatusBadRequest, Code: refused.Code, Message: refused.Message}
 	}
 	key := sigv4.Key{Secret: principal.SecretAccessKey, SessionToken: principal.SessionToken}
 	if _, err := sigv4.Verify(c.r, c.body, key, serviceName, c.now()); err != nil {
 		return signatureError(err)
 	}
 	if region := hostRegion(c.r.Host); region != "" && region != scope.Region {
-		return &world.Error{Status: http.StatusBadRequest, Code: "InvalidSignatureException", Message: "Credential should be scoped to a valid region."}
+		return &clouds.Error{Status: http.StatusBadRequest, Code: "InvalidSignatureException", Message: "Credential should be scoped to a valid region."}
 	}
 	c.principal = principal
-	c.caller = world.Caller{Actor: principal.Actor, Account: principal.Account, Region: scope.Region}
+	c.caller = clouds.Caller{Actor: principal.Actor, Account: principal.Account, Region: scope.Region}
 	return nil
 }
 
 // signatureError names a refusal as the JSON protocols do.
-func signatureError(err error) *world.Error {
+func signatureError(err error) *clouds.Error {
 	var refused *sigv4.Error
 	if !errors.As(err, &refused) {
-		return &world.Error{Status: http.StatusInternalServerError, Code: "InternalFailure", Message: err.Error()}
+		return &clouds.Error{Status: http.StatusInternalServerError, Code: "InternalFailure", Message: err.Error()}
 	}
 	code := map[sigv4.Kind]string{
 		sigv4.Missing: "MissingAuthenticationTokenException", sigv4.Incomplete: "IncompleteSignatureException",
 		sigv4.UnknownKey: "UnrecognizedClientException", sigv4.Expired: "ExpiredTokenException", sigv4.Mismatch: "InvalidSignatureException",
 	}[refused.Kind]
-	return &world.Error{Status: http.StatusBadRequest, Code: code, Message: refused.Message}
+	return &clouds.Error{Status: http.StatusBadRequest, Code: code, Message: refused.Message}
 }
 
 // hostRegion finds the region in a host name of AWS's; "" in any other.
@@ -125,7 +125,7 @@ func hostRegion(host string) string {
 
 // jsonError words an error as the JSON protocols do.
 // https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
-func jsonError(c *call, err *world.Error) answer {
+func jsonError(c *call, err *clouds.Error) answer {
 	body := map[string]string{"__type": c.namespace + "#" + err.Code, "Message": err.Message}
 	if c.service == "cloudtrail" || c.service == "sso" {
 		body = map[string]string{"__type": err.Code, "message": err.Message}
@@ -159,7 +159,7 @@ var queryErrors = map[string]string{
 }
 
 // queryError words an error as the query protocol does.
-func queryError(c *call, err *world.Error) answer {
+func queryError(c *call, err *clouds.Error) answer {
 	code, status := err.Code, err.Status
 	if renamed, found := queryErrors[code]; found {
 		code = renamed

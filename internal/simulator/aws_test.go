@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // amz calls an operation of one of AWS's JSON services, signed by the SDK's own signer.
@@ -78,8 +78,8 @@ func TestTokenService(t *testing.T) {
 	if probe := l.scimWith(value, http.MethodGet, "/ServiceProviderConfig", ""); probe.status != http.StatusOK {
 		t.Errorf("the new token: %d %s", probe.status, probe.body)
 	}
-	l.quirk("token_times", world.TimesStrings)
-	l.quirk("list_values", world.ValuesCarried)
+	l.quirk("token_times", clouds.TimesStrings)
+	l.quirk("list_values", clouds.ValuesCarried)
 	list = l.tokens("ListBearerTokens")
 	if _, err := time.Parse(time.RFC3339, list.at("BearerTokens", 0, "CreationTime").(string)); err != nil || !strings.Contains(list.body, value) {
 		t.Errorf("quirks: %v in %s", err, list.body)
@@ -116,13 +116,17 @@ func TestTokenServiceRefusals(t *testing.T) {
 		{
 			name: "a service control policy", kind: "AccessDeniedException", message: "sso-directory:ListProvisioningTenants with an explicit deny in a service control policy",
 			prepare: func() {
-				l.With(func(w *world.World) { w.Deny(world.ActorExporter, world.ListProvisioningTenantsAction, world.DenySCP) })
+				l.With(func(w *clouds.Model) {
+					w.Deny(clouds.ActorExporter, clouds.ListProvisioningTenantsAction, clouds.DenySCP)
+				})
 			},
 		},
 		{
 			name: "a customer managed key", kind: "AccessDeniedException", message: "not authorized to perform: kms:Decrypt",
 			prepare: func() {
-				l.With(func(w *world.World) { w.Deny(world.ActorExporter, world.ListProvisioningTenantsAction, world.DenyKMS) })
+				l.With(func(w *clouds.Model) {
+					w.Deny(clouds.ActorExporter, clouds.ListProvisioningTenantsAction, clouds.DenyKMS)
+				})
 			},
 		},
 	} {
@@ -146,15 +150,15 @@ func TestTokenServiceRefusals(t *testing.T) {
 			}
 		})
 	}
-	l.quirk("json_version", world.JSON10)
-	l.With(func(w *world.World) { w.Allow(world.ActorExporter, world.ListProvisioningTenantsAction) })
+	l.quirk("json_version", clouds.JSON10)
+	l.With(func(w *clouds.Model) { w.Allow(clouds.ActorExporter, clouds.ListProvisioningTenantsAction) })
 	if answer := l.amz(endpoint, "identitystore", list, "1.0", good); answer.status != http.StatusOK || answer.header.Get("Content-Type") != "application/x-amz-json-1.0" {
 		t.Errorf("JSON 1.0: %d %s", answer.status, answer.body)
 	}
 }
 
 func TestIdentityProviderCertificates(t *testing.T) {
-	l := newLab(t, world.Quarantined("corp")).held()
+	l := newLab(t, clouds.Quarantined("corp")).held()
 	call := func(operation, body string) reply {
 		return l.amz("https://auth-control.eu-central-1.prod.apps-auth.aws.a2z.com/", "appsauth", "AppsAuthControlPlaneService."+operation, "1.0", body)
 	}
@@ -193,7 +197,7 @@ func TestDescribeIdentityStore(t *testing.T) {
 // TestPublicAddresses holds that a simulator with an address of its own shows SCIM
 // endpoints below it, and understands them.
 func TestPublicAddresses(t *testing.T) {
-	l := newLabAt(t, "https://127.0.0.1:10198", world.Healthy("corp"))
+	l := newLabAt(t, "https://127.0.0.1:10198", clouds.Healthy("corp"))
 	endpoint := "https://127.0.0.1:10198/scim/" + l.connection.ProvisioningTenantID + "/scim/v2"
 	if answer := l.tokens("ListProvisioningTenants"); answer.at("ProvisioningTenants", 0, "ScimEndpoint") != endpoint+"/" {
 		t.Errorf("tenants: %s", answer.body)
@@ -204,7 +208,7 @@ func TestPublicAddresses(t *testing.T) {
 	}
 	for address, good := range map[string]bool{endpoint: true, endpoint + "?aadOptscim062020": true, "https://127.0.0.1:10198/scim/nobody/scim/v2": false} {
 		body, _ := json.Marshal(map[string]any{"credentials": []map[string]string{
-			{"key": bridge.CredentialKeyBaseAddress, "value": address}, {"key": bridge.CredentialKeySecretToken, "value": l.access.Values["corp"]},
+			{"key": model.CredentialKeyBaseAddress, "value": address}, {"key": model.CredentialKeySecretToken, "value": l.access.Values["corp"]},
 		}})
 		if answer := l.graph(http.MethodPost, l.job()+"/validateCredentials", string(body)); (answer.status == http.StatusNoContent) != good {
 			t.Errorf("%s: %d %s", address, answer.status, answer.body)

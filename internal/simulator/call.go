@@ -11,7 +11,7 @@ import (
 	"net/http"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // maxRequest is how many bytes of a request are read; Graph and AWS take far less.
@@ -30,7 +30,7 @@ type operation struct {
 	name   string // for faults and counts: "GET jobs", "ListBearerTokens"
 	cloud  cloud
 	serve  func(*call) (answer, error)
-	refuse func(*call, *world.Error) answer // how the protocol words an error
+	refuse func(*call, *clouds.Error) answer // how the protocol words an error
 }
 
 // call is one request on its way.
@@ -40,11 +40,11 @@ type call struct {
 	r      *http.Request // as the client sent it
 	path   *http.Request // as it was routed: for PathValue
 	body   []byte
-	caller world.Caller
+	caller clouds.Caller
 
-	service   string          // of AWS's calls: its name in signatures,
-	namespace string          // that of its error types,
-	principal world.Principal // and whose keys signed
+	service   string           // of AWS's calls: its name in signatures,
+	namespace string           // that of its error types,
+	principal clouds.Principal // and whose keys signed
 
 	id   string        // of the request
 	late time.Duration // what the call changes takes effect so much later
@@ -62,30 +62,30 @@ type answer struct {
 var errLate = errors.New("the effect comes later")
 
 // read asks the world.
-func read[T any](c *call, ask func(*world.World) (T, error)) (T, error) {
+func read[T any](c *call, ask func(*clouds.Model) (T, error)) (T, error) {
 	var (
 		result T
 		err    error
 	)
-	c.sim.With(func(w *world.World) { result, err = ask(w) })
+	c.sim.With(func(w *clouds.Model) { result, err = ask(w) })
 	return result, err
 }
 
 // act changes the world, now or late.
-func act[T any](c *call, change func(*world.World) (T, error)) (T, error) {
+func act[T any](c *call, change func(*clouds.Model) (T, error)) (T, error) {
 	if c.late == 0 {
 		return read(c, change)
 	}
 	var none T
-	c.sim.With(func(w *world.World) {
-		w.Schedule(w.Now().Add(c.late), c.name, func(w *world.World) { _, _ = change(w) })
+	c.sim.With(func(w *clouds.Model) {
+		w.Schedule(w.Now().Add(c.late), c.name, func(w *clouds.Model) { _, _ = change(w) })
 	})
 	return none, errLate
 }
 
 // now is the answering cloud's clock.
 func (c *call) now() time.Time {
-	now, _ := read(c, func(w *world.World) (time.Time, error) {
+	now, _ := read(c, func(w *clouds.Model) (time.Time, error) {
 		if c.cloud == aws {
 			return w.AWSNow(), nil
 		}
@@ -103,9 +103,9 @@ func (c *call) perform() (answer, error) {
 	if errors.Is(err, errLate) {
 		return answer{}, err
 	}
-	var refused *world.Error
+	var refused *clouds.Error
 	if !errors.As(err, &refused) {
-		refused = &world.Error{Status: http.StatusInternalServerError, Code: "InternalServerException", Message: err.Error()}
+		refused = &clouds.Error{Status: http.StatusInternalServerError, Code: "InternalServerException", Message: err.Error()}
 	}
 	return c.refuse(c, refused), nil
 }
@@ -172,7 +172,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 // decode reads a JSON request body, of which unknown members are ignored.
 func (c *call) decode(into any) error {
 	if err := json.Unmarshal(c.body, into); err != nil {
-		return &world.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: "The request body is not valid JSON: " + err.Error()}
+		return &clouds.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: "The request body is not valid JSON: " + err.Error()}
 	}
 	return nil
 }

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // trailPage is how many events LookupEvents returns at most, and by default.
@@ -25,7 +25,7 @@ func cloudTrailOperations() map[string]operation {
 func lookupEvents(c *call) (answer, error) {
 	key := "LookupEvents " + c.caller.Account + " " + c.caller.Region
 	if left := c.sim.throttle(key, 2, time.Second, c.now()); left > 0 {
-		return answer{}, &world.Error{Service: world.ServiceCloudTrail, Status: http.StatusBadRequest, Code: "ThrottlingException", Message: "Rate exceeded"}
+		return answer{}, &clouds.Error{Service: clouds.ServiceCloudTrail, Status: http.StatusBadRequest, Code: "ThrottlingException", Message: "Rate exceeded"}
 	}
 	var request struct {
 		StartTime, EndTime json.Number
@@ -36,7 +36,7 @@ func lookupEvents(c *call) (answer, error) {
 	if err := c.decode(&request); err != nil {
 		return answer{}, err
 	}
-	filter := world.TrailFilter{After: fromEpoch(request.StartTime), Before: fromEpoch(request.EndTime)}
+	filter := clouds.TrailFilter{After: fromEpoch(request.StartTime), Before: fromEpoch(request.EndTime)}
 	if len(request.LookupAttributes) > 1 {
 		return answer{}, trailError("InvalidLookupAttributesException", "You can have only one lookup attribute in a request.")
 	}
@@ -58,7 +58,7 @@ func lookupEvents(c *call) (answer, error) {
 	}
 	// A page goes on behind the event that the token names: the newest come first, and
 	// newer ones may have been delivered since.
-	events, err := read(c, func(w *world.World) ([]world.TrailEvent, error) { return w.LookupEvents(c.caller, filter) })
+	events, err := read(c, func(w *clouds.Model) ([]clouds.TrailEvent, error) { return w.LookupEvents(c.caller, filter) })
 	if err != nil {
 		return answer{}, err
 	}
@@ -85,15 +85,15 @@ func lookupEvents(c *call) (answer, error) {
 	return c.asAWS(result), nil
 }
 
-func trailError(code, message string) *world.Error {
-	return &world.Error{Service: world.ServiceCloudTrail, Status: http.StatusBadRequest, Code: code, Message: message}
+func trailError(code, message string) *clouds.Error {
+	return &clouds.Error{Service: clouds.ServiceCloudTrail, Status: http.StatusBadRequest, Code: code, Message: message}
 }
 
 // trailEntity words a call to SCIM as CloudTrail does: the event itself is a string of JSON.
 // https://docs.aws.amazon.com/singlesignon/latest/userguide/scim-logging-using-cloudtrail.html
-func trailEntity(e world.TrailEvent) map[string]any {
+func trailEntity(e clouds.TrailEvent) map[string]any {
 	event, _ := json.Marshal(map[string]any{ // strings always encode
-		"eventVersion": "1.10", "eventID": e.EventID, "eventName": e.EventName, "eventSource": world.SCIMEventSource,
+		"eventVersion": "1.10", "eventID": e.EventID, "eventName": e.EventName, "eventSource": clouds.SCIMEventSource,
 		"eventTime": e.At.UTC().Format(time.RFC3339), "eventType": "AwsApiCall", "eventCategory": "Management", "managementEvent": true,
 		"awsRegion": e.Region, "recipientAccountId": e.Account, "sourceIPAddress": e.SourceIP, "userAgent": e.UserAgent,
 		"readOnly": isReadOnly(e.EventName),
@@ -106,7 +106,7 @@ func trailEntity(e world.TrailEvent) map[string]any {
 		"requestID":         e.EventID,
 	})
 	return map[string]any{
-		"EventId": e.EventID, "EventName": e.EventName, "EventTime": epoch(e.At), "EventSource": world.SCIMEventSource,
+		"EventId": e.EventID, "EventName": e.EventName, "EventTime": epoch(e.At), "EventSource": clouds.SCIMEventSource,
 		"AccessKeyId": e.AccessKeyID, "ReadOnly": strconv.FormatBool(isReadOnly(e.EventName)), "Resources": []any{},
 		"CloudTrailEvent": string(event),
 	}

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/common/model"
+	prommodel "github.com/prometheus/common/model"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // controlPrefix is where the control API begins. It asks for no password: it belongs to
@@ -42,7 +42,7 @@ func (s *Simulator) addControl(mux *http.ServeMux) {
 	}
 	mux.HandleFunc("GET "+controlPrefix+"story", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		s.With(func(world *world.World) { _ = world.Story(w) }) // the client went away
+		s.With(func(world *clouds.Model) { _ = world.WriteTimeline(w) }) // the client went away
 	})
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("healthy\n")) })
 }
@@ -131,7 +131,7 @@ func (s *Simulator) controlAge(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.With(func(w *world.World) { w.Age(by) })
+	s.With(func(w *clouds.Model) { w.Age(by) })
 	return nil, nil
 }
 
@@ -139,7 +139,7 @@ func (s *Simulator) controlAge(r *http.Request) (any, error) {
 // in fractions, "1.5d"; a negative one makes younger.
 func ParseAge(text string) (time.Duration, error) {
 	amount, negative := strings.CutPrefix(text, "-")
-	if by, err := model.ParseDuration(amount); err == nil {
+	if by, err := prommodel.ParseDuration(amount); err == nil {
 		if negative {
 			by = -by
 		}
@@ -166,7 +166,7 @@ func (s *Simulator) controlSpeed(r *http.Request) (any, error) {
 		return nil, err
 	}
 	var err error
-	s.With(func(w *world.World) { err = w.SetSpeed(request.Speed) })
+	s.With(func(w *clouds.Model) { err = w.SetSpeed(request.Speed) })
 	return nil, err
 }
 
@@ -178,7 +178,7 @@ func (s *Simulator) controlSkew(r *http.Request) (any, error) {
 	if err := ask(r, &request); err != nil {
 		return nil, err
 	}
-	var skew world.Skew
+	var skew clouds.Skew
 	for text, into := range map[*string]*time.Duration{&request.AWS: &skew.AWS, &request.Entra: &skew.Entra} {
 		if *text == "" {
 			continue
@@ -189,14 +189,14 @@ func (s *Simulator) controlSkew(r *http.Request) (any, error) {
 		}
 		*into = by
 	}
-	s.With(func(w *world.World) { w.SetSkew(skew) })
+	s.With(func(w *clouds.Model) { w.SetSkew(skew) })
 	return nil, nil
 }
 
 func (s *Simulator) controlTokenValue(r *http.Request) (any, error) {
 	id := r.PathValue("id")
 	value := ""
-	s.With(func(w *world.World) { value = w.TokenValue(id) })
+	s.With(func(w *clouds.Model) { value = w.TokenValue(id) })
 	if value == "" {
 		return nil, fmt.Errorf("there is no token %q", id)
 	}

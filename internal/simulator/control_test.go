@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // control asks the control API.
@@ -69,7 +69,7 @@ func TestControl(t *testing.T) {
 		for _, record := range truth.at("records").([]any) {
 			kinds[record.(map[string]any)["kind"]] = true
 		}
-		for _, kind := range []string{"Creation", "Save", "Start", "CycleEnded", "Exported", "Holding", "SCIMFailure"} {
+		for _, kind := range []string{"Creation", "Save", "Start", "CycleEnded", "Exported", "EntraState", "SCIMFailure"} {
 			if !kinds[kind] {
 				t.Errorf("no %s among %v", kind, kinds)
 			}
@@ -184,9 +184,9 @@ func TestHands(t *testing.T) {
 	l.must("POST", "hands", `{"do":"change_user","user_name":"user-1@corp.example.com","display_name":"X"}`)
 	l.must("POST", "hands", `{"do":"remove_user","user_name":"user-1@corp.example.com"}`)
 	l.must("POST", "hands", `{"do":"second_application"}`)
-	l.With(func(w *world.World) {
-		for deletion := range world.RecordsOf[world.Deletion](w) {
-			if deletion.Actor != world.ActorPerson {
+	l.With(func(w *clouds.Model) {
+		for deletion := range clouds.EntriesOf[clouds.Deletion](w) {
+			if deletion.Actor != clouds.ActorOperator {
 				t.Errorf("deleted by %s", deletion.Actor)
 			}
 		}
@@ -194,7 +194,7 @@ func TestHands(t *testing.T) {
 }
 
 func TestControlRefusals(t *testing.T) {
-	l := newLab(t, world.Healthy("one"), world.Healthy("two"))
+	l := newLab(t, clouds.Healthy("one"), clouds.Healthy("two"))
 	for _, test := range []struct{ request, body, want string }{
 		{"POST age", `{"by":"soon"}`, `"soon" is not a duration such as 300d, 2w or 36h`},
 		{"POST age", `{"days":1}`, `unknown field "days"`},

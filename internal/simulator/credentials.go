@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // pair is a synchronizationSecretKeyStringValuePair.
@@ -15,7 +15,7 @@ type pair struct {
 }
 
 func getSecrets(c *call) (answer, error) {
-	secrets, err := read(c, func(w *world.World) ([]world.Secret, error) {
+	secrets, err := read(c, func(w *clouds.Model) ([]clouds.Secret, error) {
 		return w.Secrets(c.caller, c.tenant(), c.path.PathValue("id"))
 	})
 	if err != nil {
@@ -24,7 +24,7 @@ func getSecrets(c *call) (answer, error) {
 	pairs := make([]pair, len(secrets))
 	for i, secret := range secrets {
 		value := secret.Value
-		if secret.Key == bridge.CredentialKeyBaseAddress {
+		if secret.Key == model.CredentialKeyBaseAddress {
 			value = c.sim.shown(value)
 		}
 		pairs[i] = pair{secret.Key, &value}
@@ -35,17 +35,17 @@ func getSecrets(c *call) (answer, error) {
 }
 
 // secrets turns pairs from the wire into the world's.
-func (c *call) secrets(pairs []pair) []world.Secret {
-	list := make([]world.Secret, 0, len(pairs))
+func (c *call) secrets(pairs []pair) []clouds.Secret {
+	list := make([]clouds.Secret, 0, len(pairs))
 	for _, p := range pairs {
 		value := ""
 		if p.Value != nil {
 			value = *p.Value
 		}
-		if p.Key == bridge.CredentialKeyBaseAddress {
+		if p.Key == model.CredentialKeyBaseAddress {
 			value = c.sim.meant(value)
 		}
-		list = append(list, world.Secret{Key: p.Key, Value: value})
+		list = append(list, clouds.Secret{Key: p.Key, Value: value})
 	}
 	return list
 }
@@ -58,7 +58,7 @@ func putSecrets(c *call) (answer, error) {
 		return answer{}, err
 	}
 	secrets := c.secrets(body.Value)
-	return done(act(c, func(w *world.World) (struct{}, error) {
+	return done(act(c, func(w *clouds.Model) (struct{}, error) {
 		return nothing(w.PutSecrets(c.caller, c.tenant(), c.path.PathValue("id"), secrets))
 	}))
 }
@@ -78,7 +78,7 @@ func validateCredentials(c *call) (answer, error) {
 		inline = nil
 	}
 	jobID, id := c.path.PathValue("job"), c.path.PathValue("id")
-	return done(act(c, func(w *world.World) (struct{}, error) {
+	return done(act(c, func(w *clouds.Model) (struct{}, error) {
 		if jobID == "" {
 			jobs, err := w.Jobs(c.caller, c.tenant(), id)
 			if err != nil || len(jobs) == 0 {
@@ -108,7 +108,7 @@ func provisionOnDemand(c *call) (answer, error) {
 			return answer{}, badRequest("Exactly one rule and one subject can be provisioned on demand.")
 		}
 		rule, subject := body.Parameters[0].RuleID, body.Parameters[0].Subjects[0]
-		outcome, err := act(c, func(w *world.World) (world.OnDemand, error) {
+		outcome, err := act(c, func(w *clouds.Model) (clouds.OnDemand, error) {
 			return w.ProvisionOnDemand(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job"), rule, subject.ObjectID)
 		})
 		if err != nil {
@@ -120,7 +120,7 @@ func provisionOnDemand(c *call) (answer, error) {
 
 // onDemandResult packs the outcome as Graph does: two strings of JSON.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-provisionondemand
-func onDemandResult(c *call, objectID string, outcome world.OnDemand) map[string]any {
+func onDemandResult(c *call, objectID string, outcome clouds.OnDemand) map[string]any {
 	result, details := "Success", map[string]any{}
 	if outcome.Status != "success" {
 		result, details = "Failure", map[string]any{"errorCode": outcome.ErrorCode, "errorMessage": outcome.Reason}

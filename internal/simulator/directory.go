@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // directoryPage is how many directory objects come on a page at most, and by default.
@@ -22,7 +22,7 @@ func listServicePrincipals(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	all, err := read(c, func(w *world.World) ([]world.ServicePrincipal, error) {
+	all, err := read(c, func(w *clouds.Model) ([]clouds.ServicePrincipal, error) {
 		return w.ServicePrincipals(c.caller, c.tenant(), "")
 	})
 	if err != nil {
@@ -73,10 +73,10 @@ func getServicePrincipal(c *call) (answer, error) {
 }
 
 // findServicePrincipal takes an object id, or the alternate key appId.
-func (c *call) findServicePrincipal() (world.ServicePrincipal, error) {
+func (c *call) findServicePrincipal() (clouds.ServicePrincipal, error) {
 	id := c.path.PathValue("id")
 	appID, byAppID := strings.CutPrefix(id, alternateKey)
-	return read(c, func(w *world.World) (world.ServicePrincipal, error) {
+	return read(c, func(w *clouds.Model) (clouds.ServicePrincipal, error) {
 		if !byAppID {
 			return w.ServicePrincipal(c.caller, c.tenant(), id)
 		}
@@ -87,15 +87,15 @@ func (c *call) findServicePrincipal() (world.ServicePrincipal, error) {
 			}
 		}
 		if err != nil {
-			return world.ServicePrincipal{}, err
+			return clouds.ServicePrincipal{}, err
 		}
-		return world.ServicePrincipal{}, noResource(appID)
+		return clouds.ServicePrincipal{}, noResource(appID)
 	})
 }
 
-func noResource(id string) *world.Error {
-	return &world.Error{
-		Service: world.ServiceGraph, Status: http.StatusNotFound, Code: "Request_ResourceNotFound",
+func noResource(id string) *clouds.Error {
+	return &clouds.Error{
+		Service: clouds.ServiceGraph, Status: http.StatusNotFound, Code: "Request_ResourceNotFound",
 		Message: "Resource '" + id + "' does not exist or one of its queried reference-property objects are not present.",
 	}
 }
@@ -110,20 +110,20 @@ func patchServicePrincipal(c *call) (answer, error) {
 		return answer{}, err
 	}
 	id := c.path.PathValue("id")
-	return done(act(c, func(w *world.World) (struct{}, error) {
+	return done(act(c, func(w *clouds.Model) (struct{}, error) {
 		if body.Thumbprint != nil {
 			if err := w.SetPreferred(c.caller, c.tenant(), id, *body.Thumbprint); err != nil {
 				return struct{}{}, err
 			}
 		}
 		if body.Notified != nil {
-			return nothing(w.ChangeApplication(c.tenant(), id, func(sp *world.ServicePrincipal) { sp.Notified = *body.Notified }))
+			return nothing(w.ChangeApplication(c.tenant(), id, func(sp *clouds.ServicePrincipal) { sp.Notified = *body.Notified }))
 		}
 		return struct{}{}, nil
 	}))
 }
 
-func (c *call) servicePrincipal(sp world.ServicePrincipal, withKeys bool) map[string]any {
+func (c *call) servicePrincipal(sp clouds.ServicePrincipal, withKeys bool) map[string]any {
 	var preferred any
 	if sp.Preferred != nil {
 		preferred = sp.Preferred.Thumbprint()
@@ -143,7 +143,7 @@ func (c *call) servicePrincipal(sp world.ServicePrincipal, withKeys bool) map[st
 
 // signingCredentials shows each SAML certificate as Graph does: a private and a public
 // key credential and a password, held together by customKeyIdentifier.
-func signingCredentials(certificates []world.SigningCertificate, withKeys bool) (keys, passwords []map[string]any) {
+func signingCredentials(certificates []clouds.SigningCertificate, withKeys bool) (keys, passwords []map[string]any) {
 	keys, passwords = []map[string]any{}, []map[string]any{}
 	for _, certificate := range certificates {
 		custom := certificate.CustomKeyIdentifier
@@ -184,7 +184,7 @@ func listApplications(c *call) (answer, error) {
 		return answer{}, badRequest("This simulator lists applications by appId only.")
 	}
 	registration, err := c.registration(options.filter[0].value)
-	if refused, isError := err.(*world.Error); isError && refused.Status == http.StatusNotFound { //nolint:errorlint // the world's own
+	if refused, isError := err.(*clouds.Error); isError && refused.Status == http.StatusNotFound { //nolint:errorlint // the world's own
 		return c.collection("applications", nil, "")
 	}
 	if err != nil {
@@ -209,13 +209,13 @@ func getApplication(c *call) (answer, error) {
 	return c.entity("applications/$entity", options.selectFrom(application(registration)))
 }
 
-func (c *call) registration(appID string) (world.AppRegistration, error) {
-	return read(c, func(w *world.World) (world.AppRegistration, error) {
+func (c *call) registration(appID string) (clouds.AppRegistration, error) {
+	return read(c, func(w *clouds.Model) (clouds.AppRegistration, error) {
 		return w.OwnCredentials(c.caller, c.tenant(), appID)
 	})
 }
 
-func application(r world.AppRegistration) map[string]any {
+func application(r clouds.AppRegistration) map[string]any {
 	passwords, keys := make([]map[string]any, 0, len(r.Secrets)), make([]map[string]any, 0, len(r.Certificates))
 	for _, secret := range r.Secrets {
 		passwords = append(passwords, map[string]any{

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // listDirectoryAudits is the directory audit log, as far as it tells of changed
@@ -23,13 +23,13 @@ func listDirectoryAudits(c *call) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		all, err := read(c, func(w *world.World) ([]world.Audit, error) {
+		all, err := read(c, func(w *clouds.Model) ([]clouds.Audit, error) {
 			return w.DirectoryAudits(c.caller, c.tenant(), "", time.Time{})
 		})
 		if err != nil {
 			return answer{}, err
 		}
-		slices.SortStableFunc(all, func(a, b world.Audit) int {
+		slices.SortStableFunc(all, func(a, b clouds.Audit) int {
 			if descending {
 				return b.At.Compare(a.At)
 			}
@@ -54,7 +54,7 @@ const (
 	auditCategory = "ProvisioningManagement"
 )
 
-func auditMatches(audit world.Audit, conditions []condition) (bool, error) {
+func auditMatches(audit clouds.Audit, conditions []condition) (bool, error) {
 	for _, condition := range conditions {
 		values := map[string]string{
 			"activityDisplayName": audit.Activity, "loggedByService": auditService, "category": auditCategory, "targetResources/any/id": audit.TargetID,
@@ -77,9 +77,9 @@ func auditMatches(audit world.Audit, conditions []condition) (bool, error) {
 	return true, nil
 }
 
-func auditEntity(audit world.Audit) map[string]any {
+func auditEntity(audit clouds.Audit) map[string]any {
 	var user, app any
-	if audit.Initiator == world.ActorPerson {
+	if audit.Initiator == clouds.ActorOperator {
 		user = map[string]any{"id": "00000000-0000-4000-8000-00000000a0a0", "displayName": nil, "userPrincipalName": "admin@example.com", "ipAddress": ""}
 	} else {
 		app = map[string]any{"appId": nil, "displayName": string(audit.Initiator), "servicePrincipalId": nil, "servicePrincipalName": nil}

@@ -39,7 +39,7 @@ func TestDocumentation(t *testing.T) {
 			t.Errorf("the effect %s is not documented", effect)
 		}
 	}
-	for _, scene := range simulator.Scenes() {
+	for _, scene := range simulator.Scenarios() {
 		if !strings.Contains(text, "| `"+scene+"`") {
 			t.Errorf("the scene %s is not documented", scene)
 		}
@@ -66,7 +66,7 @@ func TestDocumentation(t *testing.T) {
 	if err := l.SetQuirk("?", ""); err == nil || err.Error() != `unknown quirk "?": known are `+strings.Join(names, ", ") {
 		t.Errorf("an unknown quirk: %v", err)
 	}
-	_, err = l.Act(simulator.Hand{Do: "?"})
+	_, err = l.Perform(simulator.Action{Do: "?"})
 	_, known, _ := strings.Cut(err.Error(), "known are ")
 	for hand := range strings.SplitSeq(known, ", ") {
 		if !strings.Contains(text, "`"+hand+"`") {

@@ -20,7 +20,7 @@ type ConfigOptions struct {
 // in the simulated clouds, and all the files that it names: credentials, SCIM tokens,
 // a state directory, a webhook token. The exporter's environment is to be read from
 // the file "environment" beside it.
-func (a Access) WriteConfig(o ConfigOptions) error {
+func (a Credentials) WriteConfig(o ConfigOptions) error {
 	dir := filepath.Dir(o.File)
 	files := map[string]string{
 		filepath.Base(o.File): a.config(o),
@@ -48,7 +48,7 @@ func (a Access) WriteConfig(o ConfigOptions) error {
 }
 
 // awsCredentials has a profile for each account, the first one also as default.
-func (a Access) awsCredentials() string {
+func (a Credentials) awsCredentials() string {
 	var text strings.Builder
 	for i, account := range a.Accounts {
 		profiles := []string{"account-" + account.Account}
@@ -62,7 +62,7 @@ func (a Access) awsCredentials() string {
 	return text.String()
 }
 
-func (a Access) config(o ConfigOptions) string {
+func (a Credentials) config(o ConfigOptions) string {
 	var text strings.Builder
 	write := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
 	hosts := []string{"127.0.0.1", "localhost"}

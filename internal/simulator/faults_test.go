@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 func (l *lab) fault(fault simulator.Fault) {
@@ -175,9 +175,9 @@ func TestLostAndLateEffects(t *testing.T) {
 		if l.count() != 2 {
 			t.Errorf("late: %d tokens after a minute", l.count())
 		}
-		l.With(func(w *world.World) {
-			for creation := range world.RecordsOf[world.Creation](w) {
-				if creation.Actor != world.ActorExporter {
+		l.With(func(w *clouds.Model) {
+			for creation := range clouds.EntriesOf[clouds.Creation](w) {
+				if creation.Actor != clouds.ActorExporter {
 					t.Errorf("created by %s", creation.Actor)
 				}
 			}

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// Flood is a long stretch of the provisioning log that is computed when it is read: a
+// BulkEvents is a long stretch of the provisioning log that is computed when it is read: a
 // million entries take no memory. An entry appears at its time, without delay.
-type Flood struct {
+type BulkEvents struct {
 	TenantID           string    `json:"tenant_id"`
 	ServicePrincipalID string    `json:"service_principal_id"`
 	JobID              string    `json:"job_id"`
@@ -25,7 +25,7 @@ type Flood struct {
 }
 
 // AddFlood lets the log hold a flood of entries.
-func (s *Simulator) AddFlood(flood Flood) error {
+func (s *Simulator) AddFlood(flood BulkEvents) error {
 	switch {
 	case flood.TenantID == "" || flood.JobID == "" || flood.ServicePrincipalID == "":
 		return errors.New("flood: tenant_id, service_principal_id and job_id are required")
@@ -41,10 +41,10 @@ func (s *Simulator) AddFlood(flood Flood) error {
 	return nil
 }
 
-func (s *Simulator) floodsOf(tenantID string) []Flood {
+func (s *Simulator) floodsOf(tenantID string) []BulkEvents {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var list []Flood
+	var list []BulkEvents
 	for _, flood := range s.floods {
 		if flood.TenantID == tenantID {
 			list = append(list, flood)
@@ -54,13 +54,15 @@ func (s *Simulator) floodsOf(tenantID string) []Flood {
 }
 
 // idPrefix begins the id of every entry; the rest is its index.
-func (f Flood) idPrefix() string { return fmt.Sprintf("f100d%03x-0000-4000-8000-", f.serial%0x1000) }
+func (f BulkEvents) idPrefix() string {
+	return fmt.Sprintf("f100d%03x-0000-4000-8000-", f.serial%0x1000)
+}
 
 // Entry computes the entry with this index. Of a hundred entries ninety succeed, five
 // fail, three are skipped and two warn.
-func (f Flood) Entry(i int) world.LogEntry {
+func (f BulkEvents) Entry(i int) clouds.LogEntry {
 	actions := []string{"create", "update", "update", "update", "disable", "delete", "stagedDelete", "other"}
-	entry := world.LogEntry{
+	entry := clouds.LogEntry{
 		ID: f.idPrefix() + fmt.Sprintf("%012x", i), At: f.From.Add(time.Duration(i) * time.Duration(f.Every)),
 		JobID: f.JobID, ServicePrincipalID: f.ServicePrincipalID,
 		CycleID: fmt.Sprintf("c1c1e000-0000-4000-8000-%012x", i/500), ChangeID: fmt.Sprintf("c4a17e00-0000-4000-8000-%012x", i),
@@ -80,16 +82,16 @@ func (f Flood) Entry(i int) world.LogEntry {
 	return entry
 }
 
-func (f Flood) concerns(filter world.LogFilter) bool {
+func (f BulkEvents) concerns(filter clouds.LogFilter) bool {
 	return (filter.JobID == "" || filter.JobID == f.JobID) &&
 		(filter.ServicePrincipalID == "" || filter.ServicePrincipalID == f.ServicePrincipalID)
 }
 
 // entries yields those that a filter's times admit, beginning near a position. The
 // caller holds every entry to the exact condition.
-func (f Flood) entries(filter world.LogFilter, from position, descending bool) iter.Seq[world.LogEntry] {
+func (f BulkEvents) entries(filter clouds.LogFilter, from position, descending bool) iter.Seq[clouds.LogEntry] {
 	first, last := f.bounds(filter, from, descending)
-	return func(yield func(world.LogEntry) bool) {
+	return func(yield func(clouds.LogEntry) bool) {
 		for n := range max(last-first+1, 0) {
 			i := first + n
 			if descending {
@@ -106,7 +108,7 @@ func (f Flood) entries(filter world.LogFilter, from position, descending bool) i
 }
 
 // bounds finds the entries that can matter without computing the others.
-func (f Flood) bounds(filter world.LogFilter, from position, descending bool) (first, last int) {
+func (f BulkEvents) bounds(filter clouds.LogFilter, from position, descending bool) (first, last int) {
 	first, last = 0, f.Count-1
 	reached := -1 // the index near which the page before ended
 	if f.Every > 0 {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 const graphContentType = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
@@ -49,38 +49,38 @@ func (s *Simulator) graphOperations() map[string]operation {
 }
 
 // graphCaller checks the access token and returns who calls.
-func (c *call) graphCaller() (world.Caller, *world.Error) {
+func (c *call) graphCaller() (clouds.Caller, *clouds.Error) {
 	token, isBearer := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer ")
 	if !isBearer || token == "" {
-		return world.Caller{}, unauthenticated("Access token is empty.")
+		return clouds.Caller{}, unauthenticated("Access token is empty.")
 	}
 	claims, err := c.sim.keys.readAccessToken(token)
 	switch now := c.now(); {
 	case err != nil:
-		return world.Caller{}, unauthenticated("IDX14100: JWT is not well formed, or its signature is invalid.")
+		return clouds.Caller{}, unauthenticated("IDX14100: JWT is not well formed, or its signature is invalid.")
 	case now.Unix() >= claims.Expires:
-		return world.Caller{}, unauthenticated("Lifetime validation failed, the token is expired.")
+		return clouds.Caller{}, unauthenticated("Lifetime validation failed, the token is expired.")
 	case now.Add(5*time.Minute).Unix() < claims.NotBefore:
-		return world.Caller{}, unauthenticated("Lifetime validation failed, the token is not yet valid.")
+		return clouds.Caller{}, unauthenticated("Lifetime validation failed, the token is not yet valid.")
 	case len(claims.Audience) != 1 || !c.isGraph(claims.Audience[0]):
-		return world.Caller{}, unauthenticated("Access token validation failure. Invalid audience.")
+		return clouds.Caller{}, unauthenticated("Access token validation failure. Invalid audience.")
 	}
-	registration, err := read(c, func(w *world.World) (world.AppRegistration, error) {
+	registration, err := read(c, func(w *clouds.Model) (clouds.AppRegistration, error) {
 		return w.Registration(claims.TenantID, claims.AppID)
 	})
 	if err != nil {
-		return world.Caller{}, unauthenticated("The identity of the calling application could not be established.")
+		return clouds.Caller{}, unauthenticated("The identity of the calling application could not be established.")
 	}
-	return world.Caller{Actor: registration.Actor, Tenant: claims.TenantID, ClientID: claims.AppID}, nil
+	return clouds.Caller{Actor: registration.Actor, Tenant: claims.TenantID, ClientID: claims.AppID}, nil
 }
 
-func unauthenticated(message string) *world.Error {
-	return &world.Error{Service: world.ServiceGraph, Status: http.StatusUnauthorized, Code: "InvalidAuthenticationToken", Message: message}
+func unauthenticated(message string) *clouds.Error {
+	return &clouds.Error{Service: clouds.ServiceGraph, Status: http.StatusUnauthorized, Code: "InvalidAuthenticationToken", Message: message}
 }
 
 // graphError words an error as Graph does; the synchronization API wraps its own.
 // https://learn.microsoft.com/graph/errors
-func graphError(c *call, err *world.Error) answer {
+func graphError(c *call, err *clouds.Error) answer {
 	code, message := err.Code, any(err.Message)
 	if code == "SerializationException" {
 		code = "BadRequest"
@@ -114,7 +114,7 @@ func (c *call) limited(kind string, serve func() (answer, error)) (answer, error
 	const limit, window = 5, 10 * time.Second
 	key := strings.Join([]string{kind, c.caller.Tenant, c.caller.ClientID}, " ")
 	if left := c.sim.throttle(key, limit, window, c.now()); left > 0 {
-		result := graphError(c, &world.Error{
+		result := graphError(c, &clouds.Error{
 			Status: http.StatusTooManyRequests, Code: "TooManyRequests",
 			Message: "This request is throttled. Please try again after the value specified in the Retry-After header. CorrelationId: " + c.id,
 		})

@@ -12,9 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 func query(path string, options ...string) string {
@@ -26,8 +26,8 @@ func query(path string, options ...string) string {
 }
 
 func TestServicePrincipals(t *testing.T) {
-	l := newLab(t, world.Healthy("one"), world.Healthy("two"), world.Quarantined("three")).held()
-	byTemplate := "applicationTemplateId eq '" + world.AWSTemplateID + "'"
+	l := newLab(t, clouds.Healthy("one"), clouds.Healthy("two"), clouds.Quarantined("three")).held()
+	byTemplate := "applicationTemplateId eq '" + clouds.AWSTemplateID + "'"
 
 	answer := l.graph(http.MethodGet, query("/servicePrincipals", "$filter", byTemplate, "$select", "id,displayName", "$top", "2"), "")
 	if answer.at("value", 1, "displayName") != "AWS IAM Identity Center (two)" || answer.at("value", 2) != nil || answer.at("value", 0, "appId") != nil {
@@ -52,7 +52,7 @@ func TestServicePrincipals(t *testing.T) {
 }
 
 func TestSigningCertificates(t *testing.T) {
-	l := newLab(t, world.Quarantined("corp")).held()
+	l := newLab(t, clouds.Quarantined("corp")).held()
 	one := "/servicePrincipals/" + l.connection.ServicePrincipalID
 	answer := l.graph(http.MethodGet, one, "")
 	if answer.at("keyCredentials", 3) == nil || answer.at("keyCredentials", 1, "key") != nil {
@@ -63,7 +63,7 @@ func TestSigningCertificates(t *testing.T) {
 	verify := answer.at("keyCredentials", 1)
 	key, _ := verify.(map[string]any)["key"].(string)
 	der, err := base64.StdEncoding.DecodeString(key)
-	if err != nil || bridge.Thumbprint(der) != active || answer.at("displayName") != nil {
+	if err != nil || model.Thumbprint(der) != active || answer.at("displayName") != nil {
 		t.Errorf("the active certificate %s: %s", active, answer.body)
 	}
 	if answer.at("keyCredentials", 0, "usage") != "Sign" || answer.at("keyCredentials", 0, "key") != nil ||
@@ -97,7 +97,7 @@ func TestSigningCertificates(t *testing.T) {
 	if answer = l.graph(http.MethodPatch, one, `{"preferredTokenSigningKeyThumbprint":"00"}`); answer.status != http.StatusForbidden {
 		t.Errorf("an exporter may not activate a certificate: %d %s", answer.status, answer.body)
 	}
-	l.changeRegistration(func(r *world.AppRegistration) { r.Roles = append(r.Roles, world.RoleApplicationWrite) })
+	l.changeRegistration(func(r *clouds.AppRegistration) { r.Roles = append(r.Roles, clouds.RoleApplicationWrite) })
 	if answer = l.graph(http.MethodPatch, one, `{"preferredTokenSigningKeyThumbprint":"`+active+`","notificationEmailAddresses":[]}`); answer.status != http.StatusNoContent {
 		t.Errorf("activating: %d %s", answer.status, answer.body)
 	}
@@ -122,10 +122,10 @@ func TestOwnCredentials(t *testing.T) {
 }
 
 func TestJobs(t *testing.T) {
-	l := newLab(t, world.Quarantined("corp")).held()
+	l := newLab(t, clouds.Quarantined("corp")).held()
 	answer := l.graph(http.MethodGet, l.synchronization()+"/jobs", "")
 	if answer.at("value", 0, "id") != l.connection.JobID || answer.at("value", 0, "status", "code") != "Quarantine" ||
-		answer.at("value", 0, "status", "quarantine", "error", "code") != bridge.QuarantineCodeBadCredentials ||
+		answer.at("value", 0, "status", "quarantine", "error", "code") != model.QuarantineCodeBadCredentials ||
 		answer.at("value", 0, "schedule", "interval") != "PT40M" {
 		t.Errorf("jobs: %s", answer.body)
 	}
@@ -144,8 +144,8 @@ func TestJobs(t *testing.T) {
 	if answer = l.graph(http.MethodGet, l.job(), ""); answer.at("status", "code") != "Paused" || answer.at("schedule", "state") != "Paused" {
 		t.Errorf("a paused job: %s", answer.body)
 	}
-	l.With(func(w *world.World) {
-		if err := w.DisableJob(world.By(world.ActorPerson), l.connection.EntraTenantID, l.connection.ServicePrincipalID, l.connection.JobID); err != nil {
+	l.With(func(w *clouds.Model) {
+		if err := w.DisableJob(clouds.CallerFor(clouds.ActorOperator), l.connection.EntraTenantID, l.connection.ServicePrincipalID, l.connection.JobID); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -174,13 +174,13 @@ func TestSecrets(t *testing.T) {
 		return l.graph(http.MethodPut, l.synchronization()+"/secrets", string(body))
 	}
 	saved := func() (id string) {
-		l.With(func(w *world.World) { id = w.SavedToken(l.connection.ServicePrincipalID) })
+		l.With(func(w *clouds.Model) { id = w.SavedToken(l.connection.ServicePrincipalID) })
 		return id
 	}
-	var fresh world.BearerToken
-	l.With(func(w *world.World) {
+	var fresh clouds.BearerToken
+	l.With(func(w *clouds.Model) {
 		var err error
-		if fresh, err = w.CreateBearerToken(world.By(world.ActorPerson), l.connection.IdentityStoreID, l.connection.ProvisioningTenantID); err != nil {
+		if fresh, err = w.CreateBearerToken(clouds.CallerFor(clouds.ActorOperator), l.connection.IdentityStoreID, l.connection.ProvisioningTenantID); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.SetQuirk("test_lag", "0s"); err != nil {
@@ -240,9 +240,9 @@ func TestSynchronizationSchemaAndOnDemand(t *testing.T) {
 		t.Fatalf("schema: %s", answer.body)
 	}
 	var user string
-	l.With(func(w *world.World) {
+	l.With(func(w *clouds.Model) {
 		var err error
-		if user, err = w.AddUser(world.ActorPerson, l.connection.EntraTenantID, l.connection.ServicePrincipalID, "canary@example.com"); err != nil {
+		if user, err = w.AddUser(clouds.ActorOperator, l.connection.EntraTenantID, l.connection.ServicePrincipalID, "canary@example.com"); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -294,7 +294,7 @@ func TestReportsAreThrottled(t *testing.T) {
 
 func TestLicence(t *testing.T) {
 	l := newLab(t)
-	l.With(func(w *world.World) {
+	l.With(func(w *clouds.Model) {
 		if err := w.SetLicence(l.connection.EntraTenantID, false); err != nil {
 			t.Fatal(err)
 		}

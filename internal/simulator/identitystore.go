@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 const (
@@ -36,10 +36,10 @@ type storeRequest struct {
 // refuses one without the members it needs.
 func (c *call) storeRequest(needs ...string) (storeRequest, error) {
 	var request storeRequest
-	version, _ := read(c, func(w *world.World) (string, error) { return w.Quirks().JSONVersion, nil })
+	version, _ := read(c, func(w *clouds.Model) (string, error) { return w.Quirks().JSONVersion, nil })
 	if sent := c.r.Header.Get("Content-Type"); sent != "application/x-amz-json-"+version {
-		return request, &world.Error{
-			Service: world.ServiceTokens, Status: http.StatusNotFound, Code: "UnknownOperationException",
+		return request, &clouds.Error{
+			Service: clouds.ServiceTokens, Status: http.StatusNotFound, Code: "UnknownOperationException",
 			Message: "The service speaks application/x-amz-json-" + version + ", not " + sent + ".",
 		}
 	}
@@ -49,8 +49,8 @@ func (c *call) storeRequest(needs ...string) (storeRequest, error) {
 	have := map[string]string{"IdentityStoreId": request.IdentityStoreID, "TenantId": request.TenantID, "TokenId": request.TokenID}
 	for _, name := range append([]string{"IdentityStoreId"}, needs...) {
 		if have[name] == "" {
-			return request, &world.Error{
-				Service: world.ServiceTokens, Status: http.StatusBadRequest, Code: "ValidationException",
+			return request, &clouds.Error{
+				Service: clouds.ServiceTokens, Status: http.StatusBadRequest, Code: "ValidationException",
 				Message: "1 validation error detected: Value at '" + strings.ToLower(name[:1]) + name[1:] + "' failed to satisfy constraint: Member must not be null",
 			}
 		}
@@ -60,18 +60,18 @@ func (c *call) storeRequest(needs ...string) (storeRequest, error) {
 
 // timestamp words a time as the quirk token_times says.
 func (c *call) timestamp(t time.Time) any {
-	style, _ := read(c, func(w *world.World) (string, error) { return w.Quirks().TokenTimes, nil })
-	if style == world.TimesStrings {
+	style, _ := read(c, func(w *clouds.Model) (string, error) { return w.Quirks().TokenTimes, nil })
+	if style == clouds.TimesStrings {
 		return t.UTC().Format("2006-01-02T15:04:05.000Z")
 	}
 	return epoch(t)
 }
 
-func (c *call) tenantEntity(tenant world.ProvisioningTenant) map[string]any {
+func (c *call) tenantEntity(tenant clouds.ProvisioningTenant) map[string]any {
 	return map[string]any{"TenantId": tenant.TenantID, "ScimEndpoint": c.sim.shown(tenant.SCIMEndpoint), "CreationTime": c.timestamp(tenant.Created)}
 }
 
-func (c *call) tokenEntity(token world.BearerToken) map[string]any {
+func (c *call) tokenEntity(token clouds.BearerToken) map[string]any {
 	entity := map[string]any{"TokenId": token.ID, "CreationTime": c.timestamp(token.Created), "ExpirationTime": c.timestamp(token.Expires)}
 	if token.Value != "" {
 		entity["Token"] = token.Value
@@ -84,7 +84,7 @@ func listProvisioningTenants(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	tenants, err := read(c, func(w *world.World) ([]world.ProvisioningTenant, error) {
+	tenants, err := read(c, func(w *clouds.Model) ([]clouds.ProvisioningTenant, error) {
 		return w.ListProvisioningTenants(c.caller, request.IdentityStoreID)
 	})
 	if err != nil {
@@ -102,7 +102,7 @@ func describeProvisioningTenant(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	tenants, err := read(c, func(w *world.World) ([]world.ProvisioningTenant, error) {
+	tenants, err := read(c, func(w *clouds.Model) ([]clouds.ProvisioningTenant, error) {
 		return w.ListProvisioningTenants(c.caller, request.IdentityStoreID)
 	})
 	if err != nil {
@@ -113,8 +113,8 @@ func describeProvisioningTenant(c *call) (answer, error) {
 			return c.asAWS(map[string]any{"ProvisioningTenant": c.tenantEntity(tenant)}), nil
 		}
 	}
-	return answer{}, &world.Error{
-		Service: world.ServiceTokens, Status: http.StatusBadRequest, Code: "ResourceNotFoundException",
+	return answer{}, &clouds.Error{
+		Service: clouds.ServiceTokens, Status: http.StatusBadRequest, Code: "ResourceNotFoundException",
 		Message: "PROVISIONING_TENANT resource not found for " + request.TenantID + ".",
 	}
 }
@@ -124,7 +124,7 @@ func listBearerTokens(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	tokens, err := read(c, func(w *world.World) ([]world.BearerToken, error) {
+	tokens, err := read(c, func(w *clouds.Model) ([]clouds.BearerToken, error) {
 		return w.ListBearerTokens(c.caller, request.IdentityStoreID, request.TenantID)
 	})
 	if err != nil {
@@ -142,7 +142,7 @@ func createBearerToken(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	token, err := act(c, func(w *world.World) (world.BearerToken, error) {
+	token, err := act(c, func(w *clouds.Model) (clouds.BearerToken, error) {
 		return w.CreateBearerToken(c.caller, request.IdentityStoreID, request.TenantID)
 	})
 	if err != nil {
@@ -156,7 +156,7 @@ func deleteBearerToken(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	_, err = act(c, func(w *world.World) (struct{}, error) {
+	_, err = act(c, func(w *clouds.Model) (struct{}, error) {
 		return nothing(w.DeleteBearerToken(c.caller, request.IdentityStoreID, request.TenantID, request.TokenID))
 	})
 	if err != nil {
@@ -171,7 +171,7 @@ func describeIdentityStore(c *call) (answer, error) {
 		return answer{}, err
 	}
 	var sources []netip.Prefix
-	instance, err := read(c, func(w *world.World) (found world.Instance, err error) {
+	instance, err := read(c, func(w *clouds.Model) (found clouds.Instance, err error) {
 		found, sources, err = w.DescribeStore(c.caller, request.IdentityStoreID)
 		return found, err
 	})
@@ -195,7 +195,7 @@ func listInstances(c *call) (answer, error) {
 	if err := c.decode(&request); err != nil {
 		return answer{}, err
 	}
-	instances, err := read(c, func(w *world.World) ([]world.Instance, error) {
+	instances, err := read(c, func(w *clouds.Model) ([]clouds.Instance, error) {
 		return w.ListInstances(c.caller, request.RegionScope == "ALL_REGIONS")
 	})
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"strings"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 const idpTarget = "AppsAuthControlPlaneService."
@@ -35,8 +35,8 @@ type idpRequest struct {
 func (c *call) idpRequest() (idpRequest, error) {
 	var request idpRequest
 	if sent := c.r.Header.Get("Content-Type"); sent != "application/x-amz-json-1.0" {
-		return request, &world.Error{
-			Service: world.ServiceAppsAuth, Status: http.StatusNotFound, Code: "UnknownOperationException",
+		return request, &clouds.Error{
+			Service: clouds.ServiceAppsAuth, Status: http.StatusNotFound, Code: "UnknownOperationException",
 			Message: "The service speaks application/x-amz-json-1.0, not " + sent + ".",
 		}
 	}
@@ -48,7 +48,7 @@ func listIDPConfigurations(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	configurations, err := read(c, func(w *world.World) ([]world.IdPConfiguration, error) {
+	configurations, err := read(c, func(w *clouds.Model) ([]clouds.IdPConfiguration, error) {
 		return w.IdPConfigurations(c.caller, request.DirectoryID)
 	})
 	if err != nil {
@@ -76,7 +76,7 @@ func listIDPCertificates(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	certificates, err := read(c, func(w *world.World) ([]world.IdPCertificate, error) {
+	certificates, err := read(c, func(w *clouds.Model) ([]clouds.IdPCertificate, error) {
 		return w.IdPCertificates(c.caller, request.IDPID, request.DirectoryID)
 	})
 	if err != nil {
@@ -89,7 +89,7 @@ func listIDPCertificates(c *call) (answer, error) {
 	return c.asAWS(map[string]any{"idPCertificates": list}), nil
 }
 
-func idpCertificateEntity(certificate world.IdPCertificate) map[string]any {
+func idpCertificateEntity(certificate clouds.IdPCertificate) map[string]any {
 	der := certificate.DER()
 	entity := map[string]any{
 		"certificateId": certificate.CertificateID, "version": 3,
@@ -113,7 +113,7 @@ func importIDPCertificate(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	id, err := act(c, func(w *world.World) (string, error) {
+	id, err := act(c, func(w *clouds.Model) (string, error) {
 		return w.ImportIdPCertificate(c.caller, request.IDPID, request.DirectoryID, request.PEM)
 	})
 	if err != nil {
@@ -127,7 +127,7 @@ func deleteIDPCertificate(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	_, err = act(c, func(w *world.World) (struct{}, error) {
+	_, err = act(c, func(w *clouds.Model) (struct{}, error) {
 		return nothing(w.DeleteIdPCertificate(c.caller, request.IDPID, request.DirectoryID, request.CertificateID))
 	})
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/internal/simulator/contract"
-	"entra-aws-exporter/internal/simulator/world"
 )
 
 // lab is a simulator over one connection, with a client in memory whose every exchange
@@ -20,33 +20,33 @@ import (
 type lab struct {
 	t *testing.T
 	*simulator.Simulator
-	access     simulator.Access
-	connection world.Connection
+	access     simulator.Credentials
+	connection clouds.Connection
 	transport  http.RoundTripper
 	client     *http.Client
 }
 
-func newLab(t *testing.T, specs ...world.ConnectionSpec) *lab {
+func newLab(t *testing.T, specs ...clouds.ConnectionSpec) *lab {
 	t.Helper()
 	return newLabAt(t, "", specs...)
 }
 
 // newLabAt is a lab that shows addresses below a URL of its own.
-func newLabAt(t *testing.T, url string, specs ...world.ConnectionSpec) *lab {
+func newLabAt(t *testing.T, url string, specs ...clouds.ConnectionSpec) *lab {
 	t.Helper()
 	return newLabSeeded(t, 1, url, specs...)
 }
 
-func newLabSeeded(t *testing.T, seed uint64, url string, specs ...world.ConnectionSpec) *lab {
+func newLabSeeded(t *testing.T, seed uint64, url string, specs ...clouds.ConnectionSpec) *lab {
 	t.Helper()
 	if len(specs) == 0 {
-		specs = []world.ConnectionSpec{world.Healthy("corp")}
+		specs = []clouds.ConnectionSpec{clouds.Healthy("corp")}
 	}
-	w := world.New(world.Options{Seed: seed})
+	w := clouds.New(clouds.Options{Seed: seed})
 	for _, spec := range specs {
 		w.Add(spec)
 	}
-	access, err := simulator.Admit(w)
+	access, err := simulator.IssueCredentials(w)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // accessTokenLife is how long an access token of Entra's is valid.
@@ -86,8 +86,8 @@ func signingKeySet(c *call) (answer, error) {
 
 // knownTenant refuses a tenant that is not there, as every login endpoint does.
 func (c *call) knownTenant(tenant string) error {
-	_, err := read(c, func(w *world.World) (world.AppRegistration, error) { return w.Registration(tenant, "") })
-	if refused, isError := err.(*world.Error); isError && refused.Code == "AADSTS90002" { //nolint:errorlint // the world's own
+	_, err := read(c, func(w *clouds.Model) (clouds.AppRegistration, error) { return w.Registration(tenant, "") })
+	if refused, isError := err.(*clouds.Error); isError && refused.Code == "AADSTS90002" { //nolint:errorlint // the world's own
 		return err
 	}
 	return nil // the empty client is not there, but the tenant is
@@ -130,7 +130,7 @@ func signIn(c *call) (answer, error) {
 }
 
 // issue makes an access token for Graph with the application's roles.
-func (c *call) issue(tenant, resource string, registration world.AppRegistration) (string, error) {
+func (c *call) issue(tenant, resource string, registration clouds.AppRegistration) (string, error) {
 	now := c.now()
 	return c.sim.keys.accessToken(claims{
 		Audience: audience{resource}, Issuer: "https://sts.windows.net/" + tenant + "/", Subject: registration.ObjectID,
@@ -180,17 +180,17 @@ func (c *call) isGraph(resource string) bool {
 
 // invalidLogin is a refusal of the sign-in endpoint's own; the OAuth error comes first
 // in the message and is taken off again by loginError.
-func invalidLogin(code, oauth, format string, args ...any) *world.Error {
+func invalidLogin(code, oauth, format string, args ...any) *clouds.Error {
 	status := http.StatusBadRequest
 	if oauth == "invalid_client" {
 		status = http.StatusUnauthorized
 	}
-	return &world.Error{Service: world.ServiceLogin, Status: status, Code: code, Message: oauth + "|" + fmt.Sprintf(format, args...)}
+	return &clouds.Error{Service: clouds.ServiceLogin, Status: status, Code: code, Message: oauth + "|" + fmt.Sprintf(format, args...)}
 }
 
 // loginError words an error as Entra does: every failed sign-in has an AADSTS number.
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
-func loginError(c *call, err *world.Error) answer {
+func loginError(c *call, err *clouds.Error) answer {
 	oauth, message, has := strings.Cut(err.Message, "|")
 	if !has {
 		oauth, message = oauthError(err.Code), err.Message

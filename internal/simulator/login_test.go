@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 func TestSignInRefusals(t *testing.T) {
 	l := newLab(t)
 	tenant := l.connection.EntraTenantID
 	var expired string
-	l.With(func(w *world.World) {
+	l.With(func(w *clouds.Model) {
 		registration, err := w.AddRegistration(tenant, "late", w.Now().Add(-time.Hour))
 		if err != nil {
 			t.Fatal(err)
@@ -109,7 +109,7 @@ func TestGraphChecksTheToken(t *testing.T) {
 			t.Errorf("%s: %d %s", name, answer.status, answer.body)
 		}
 	}
-	l.With(func(w *world.World) { w.SetSkew(world.Skew{Entra: 61 * time.Minute}) })
+	l.With(func(w *clouds.Model) { w.SetSkew(clouds.Skew{Entra: 61 * time.Minute}) })
 	if answer := ask(good); answer.at("error", "message") != "Lifetime validation failed, the token is expired." {
 		t.Errorf("an hour later: %s", answer.body)
 	}
@@ -118,19 +118,19 @@ func TestGraphChecksTheToken(t *testing.T) {
 func TestGraphChecksPermissions(t *testing.T) {
 	l := newLab(t)
 	change := func(roles ...string) {
-		l.With(func(w *world.World) {
-			err := w.ChangeRegistration(l.connection.EntraTenantID, l.access.Tenants[0].Registration.ClientID, func(r *world.AppRegistration) { r.Roles = roles })
+		l.With(func(w *clouds.Model) {
+			err := w.ChangeRegistration(l.connection.EntraTenantID, l.access.Tenants[0].Registration.ClientID, func(r *clouds.AppRegistration) { r.Roles = roles })
 			if err != nil {
 				t.Fatal(err)
 			}
 		})
 	}
 	paths := map[string]string{
-		"GET /servicePrincipals/" + l.connection.ServicePrincipalID: world.RoleApplicationRead,
-		"GET " + l.job():                 world.RoleSynchronizationRead,
-		"POST " + l.job() + "/start":     world.RoleSynchronization,
-		"GET /auditLogs/provisioning":    world.RoleProvisioningLog,
-		"GET /auditLogs/directoryAudits": world.RoleAuditLog,
+		"GET /servicePrincipals/" + l.connection.ServicePrincipalID: clouds.RoleApplicationRead,
+		"GET " + l.job():                 clouds.RoleSynchronizationRead,
+		"POST " + l.job() + "/start":     clouds.RoleSynchronization,
+		"GET /auditLogs/provisioning":    clouds.RoleProvisioningLog,
+		"GET /auditLogs/directoryAudits": clouds.RoleAuditLog,
 	}
 	for path, needed := range paths {
 		method, target, _ := strings.Cut(path, " ")
@@ -174,7 +174,7 @@ func TestRestart(t *testing.T) {
 	if answer := again.do(request); answer.status != http.StatusOK {
 		t.Errorf("%d %s", answer.status, answer.body)
 	}
-	other := newLabSeeded(t, 2, "", world.Healthy("corp"))
+	other := newLabSeeded(t, 2, "", clouds.Healthy("corp"))
 	request = other.request(http.MethodGet, "https://graph.microsoft.com/v1.0"+other.job(), "")
 	request.Header.Set("Authorization", "Bearer "+token)
 	if answer := other.do(request); answer.status != http.StatusUnauthorized {

@@ -1,6 +1,6 @@
 package simulator
 
-import "entra-aws-exporter/internal/simulator/world"
+import "entra-aws-exporter/internal/simulator/clouds"
 
 // The parts of a provisioningObjectSummary. They are structs, not maps: there may be a
 // million.
@@ -56,7 +56,7 @@ type (
 )
 
 // logEntity words an entry; the personal data in it must never leave the client.
-func (c *call) logEntity(e world.LogEntry) logItem {
+func (c *call) logEntity(e clouds.LogEntry) logItem {
 	item := logItem{
 		ID: e.ID, At: graphTime(e.At), TenantID: c.tenant(), JobID: e.JobID, CycleID: e.CycleID, ChangeID: e.ChangeID,
 		Action: e.Action, Duration: e.Duration.Milliseconds(), Status: logStatus{Status: e.Status},

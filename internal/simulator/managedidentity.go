@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // ManagedIdentity is an application that signs in from an Azure machine, without any
@@ -26,20 +26,20 @@ func (s *Simulator) AddManagedIdentity(identity ManagedIdentity) {
 func managedIdentity(c *call) (answer, error) {
 	query := c.r.URL.Query()
 	if c.r.Header.Get("Metadata") != "true" {
-		return answer{}, &world.Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: "Required metadata header not specified"}
+		return answer{}, &clouds.Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: "Required metadata header not specified"}
 	}
 	identity, found := c.sim.identity(query.Get("client_id"))
 	if !found {
-		return answer{}, &world.Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: "Identity not found"}
+		return answer{}, &clouds.Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: "Identity not found"}
 	}
 	resource := query.Get("resource")
 	if !c.isGraph(resource) {
-		return answer{}, &world.Error{
+		return answer{}, &clouds.Error{
 			Status: http.StatusBadRequest, Code: "invalid_resource",
 			Message: "AADSTS500011: The resource principal named " + resource + " was not found in the tenant named " + identity.TenantID + ".",
 		}
 	}
-	registration, err := read(c, func(w *world.World) (world.AppRegistration, error) {
+	registration, err := read(c, func(w *clouds.Model) (clouds.AppRegistration, error) {
 		return w.Registration(identity.TenantID, identity.ClientID)
 	})
 	if err != nil {
@@ -67,6 +67,6 @@ func (s *Simulator) identity(clientID string) (ManagedIdentity, bool) {
 	return s.identities[at], true
 }
 
-func metadataServiceError(_ *call, err *world.Error) answer {
+func metadataServiceError(_ *call, err *clouds.Error) answer {
 	return asJSON(err.Status, "application/json; charset=utf-8", map[string]string{"error": err.Code, "error_description": err.Message})
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // manners are quirks of the protocols alone; those of the clouds' behaviour belong to
@@ -26,8 +26,8 @@ const (
 )
 
 // mannerQuirks lists the protocol quirks, the default value first.
-func mannerQuirks() []world.Quirk {
-	return []world.Quirk{
+func mannerQuirks() []clouds.Quirk {
+	return []clouds.Quirk{
 		{Name: "retry_after", Doc: "how a throttled answer says when to come back", Values: []string{RetryAfterSeconds, RetryAfterDate}},
 		{Name: "error_bodies", Doc: "what Graph's errors carry", Values: []string{ErrorBodiesFull, ErrorBodiesEmpty, ErrorBodiesNullMessage}},
 	}
@@ -55,24 +55,24 @@ func (s *Simulator) SetQuirk(name, value string) error {
 		*s.manners.field(name) = value
 		return nil
 	}
-	if !slices.ContainsFunc(world.AllQuirks(), func(q world.Quirk) bool { return q.Name == name }) {
+	if !slices.ContainsFunc(clouds.AllQuirks(), func(q clouds.Quirk) bool { return q.Name == name }) {
 		var names []string // the world's own refusal knows only the world's
-		for _, quirk := range append(world.AllQuirks(), mannerQuirks()...) {
+		for _, quirk := range append(clouds.AllQuirks(), mannerQuirks()...) {
 			names = append(names, quirk.Name)
 		}
 		return fmt.Errorf("unknown quirk %q: known are %s", name, strings.Join(names, ", "))
 	}
 	var err error
-	s.With(func(w *world.World) { err = w.SetQuirk(name, value) })
+	s.With(func(w *clouds.Model) { err = w.SetQuirk(name, value) })
 	return err
 }
 
 // Quirks lists every quirk, and its value now.
-func (s *Simulator) Quirks() (quirks []world.Quirk, values map[string]string) {
-	quirks, values = append(world.AllQuirks(), mannerQuirks()...), map[string]string{}
-	s.With(func(w *world.World) {
+func (s *Simulator) Quirks() (quirks []clouds.Quirk, values map[string]string) {
+	quirks, values = append(clouds.AllQuirks(), mannerQuirks()...), map[string]string{}
+	s.With(func(w *clouds.Model) {
 		inForce := w.Quirks()
-		for _, quirk := range world.AllQuirks() {
+		for _, quirk := range clouds.AllQuirks() {
 			values[quirk.Name] = inForce.Get(quirk.Name)
 		}
 	})

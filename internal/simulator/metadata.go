@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"slices"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // The parts of federation metadata that say how a tenant signs. Entra lists the same
@@ -48,13 +48,13 @@ func federationMetadata(c *call) (answer, error) {
 	if app := c.path.PathValue("app"); app != "" {
 		appID = app
 	}
-	applications, err := read(c, func(w *world.World) ([]world.ServicePrincipal, error) {
-		return w.ServicePrincipals(world.By(world.ActorScene), tenant, "")
+	applications, err := read(c, func(w *clouds.Model) ([]clouds.ServicePrincipal, error) {
+		return w.ServicePrincipals(clouds.CallerFor(clouds.ActorSetup), tenant, "")
 	})
 	if err != nil {
 		return answer{}, err
 	}
-	at := slices.IndexFunc(applications, func(sp world.ServicePrincipal) bool { return sp.AppID == appID })
+	at := slices.IndexFunc(applications, func(sp clouds.ServicePrincipal) bool { return sp.AppID == appID })
 	if at < 0 {
 		return answer{}, invalidLogin("AADSTS700016", "unauthorized_client", "Application with identifier '%s' was not found in the directory '%s'.", appID, tenant)
 	}

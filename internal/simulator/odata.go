@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // condition is one "field operator value" of a $filter; several are joined by "and".
@@ -57,8 +57,8 @@ func parseFilter(filter string, supported map[string][]string) ([]condition, err
 			return nil, badRequest("Invalid filter clause: syntax error at '%s'.", rest)
 		}
 		if !slices.Contains(supported[parsed.field], parsed.operator) {
-			return nil, &world.Error{
-				Service: world.ServiceGraph, Status: http.StatusBadRequest, Code: "Request_UnsupportedQuery",
+			return nil, &clouds.Error{
+				Service: clouds.ServiceGraph, Status: http.StatusBadRequest, Code: "Request_UnsupportedQuery",
 				Message: fmt.Sprintf("Unsupported or invalid query filter clause specified for property '%s': operator '%s'.", parsed.field, parsed.operator),
 			}
 		}
@@ -147,6 +147,6 @@ func (c *call) nextLink(skipToken string) string {
 	return next.String()
 }
 
-func badRequest(format string, args ...any) *world.Error {
-	return &world.Error{Service: world.ServiceGraph, Status: http.StatusBadRequest, Code: "BadRequest", Message: fmt.Sprintf(format, args...)}
+func badRequest(format string, args ...any) *clouds.Error {
+	return &clouds.Error{Service: clouds.ServiceGraph, Status: http.StatusBadRequest, Code: "BadRequest", Message: fmt.Sprintf(format, args...)}
 }

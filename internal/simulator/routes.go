@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"strings"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // alternateKey marks, in a routed path, an object named by its appId.
@@ -19,7 +19,7 @@ var byAppID = regexp.MustCompile(`\((?i:appId)='([^']*)'\)`)
 // operations are not in their paths.
 func (s *Simulator) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	add := func(prefix string, operations map[string]operation, refuse func(*call, *world.Error) answer, authenticate func(*call) *world.Error) {
+	add := func(prefix string, operations map[string]operation, refuse func(*call, *clouds.Error) answer, authenticate func(*call) *clouds.Error) {
 		for pattern, op := range operations {
 			s.operations[op.name] = true
 			op.refuse = refuse
@@ -31,7 +31,7 @@ func (s *Simulator) routes() *http.ServeMux {
 		}
 	}
 	add(loginPrefix, s.loginOperations(), loginError, nil)
-	add(graphPrefix+"/v1.0", s.graphOperations(), graphError, func(c *call) (err *world.Error) {
+	add(graphPrefix+"/v1.0", s.graphOperations(), graphError, func(c *call) (err *clouds.Error) {
 		c.caller, err = c.graphCaller()
 		return err
 	})
@@ -77,11 +77,11 @@ func sent(r *http.Request) *http.Request {
 }
 
 // serve runs an operation of a service whose operations have paths.
-func (s *Simulator) serve(w http.ResponseWriter, routed *http.Request, op operation, authenticate func(*call) *world.Error) {
+func (s *Simulator) serve(w http.ResponseWriter, routed *http.Request, op operation, authenticate func(*call) *clouds.Error) {
 	c := &call{operation: op, sim: s, r: sent(routed), path: routed, id: s.newID()}
 	var err error
 	if c.body, err = readBody(c.r); err != nil {
-		c.send(w, op.refuse(c, &world.Error{Status: http.StatusBadRequest, Code: "BadRequest", Message: err.Error()}))
+		c.send(w, op.refuse(c, &clouds.Error{Status: http.StatusBadRequest, Code: "BadRequest", Message: err.Error()}))
 		return
 	}
 	if authenticate != nil {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // scimPrefix is where AWS's SCIM endpoints begin on this host; the rest of the path is
@@ -45,13 +45,13 @@ func (s *Simulator) scimOperations() map[string]operation {
 }
 
 // scimCall is the frame of a call for the world, which checks the bearer token.
-func (c *call) scimCall() world.SCIMCall {
+func (c *call) scimCall() clouds.SCIMCall {
 	token, _ := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer ")
-	return world.SCIMCall{Tenant: c.path.PathValue("tenant"), Token: token, UserAgent: c.r.UserAgent()}
+	return clouds.SCIMCall{Tenant: c.path.PathValue("tenant"), Token: token, UserAgent: c.r.UserAgent()}
 }
 
 // scimError words an error as AWS does: "schema" in the singular, the status as text.
-func scimError(c *call, err *world.Error) answer {
+func scimError(c *call, err *clouds.Error) answer {
 	result := asJSON(err.Status, scimContentType, map[string]any{
 		"schema": []string{"urn:ietf:params:scim:api:messages:2.0:Error"}, "schemas": []string{"urn:ietf:params:scim:api:messages:2.0:Error"},
 		"detail": err.Message, "status": strconv.Itoa(err.Status), "timeStamp": c.now().UTC().Format("2006-01-02 15:04:05.000"),
@@ -63,7 +63,7 @@ func scimError(c *call, err *world.Error) answer {
 func asSCIM(status int, body any) (answer, error) { return asJSON(status, scimContentType, body), nil }
 
 func serviceProviderConfig(c *call) (answer, error) {
-	if _, err := read(c, func(w *world.World) (struct{}, error) { return nothing(w.ServiceProviderConfig(c.scimCall())) }); err != nil {
+	if _, err := read(c, func(w *clouds.Model) (struct{}, error) { return nothing(w.ServiceProviderConfig(c.scimCall())) }); err != nil {
 		return answer{}, err
 	}
 	no, yes := map[string]any{"supported": false}, map[string]any{"supported": true}
@@ -77,12 +77,12 @@ func serviceProviderConfig(c *call) (answer, error) {
 		}},
 		"patch": yes, "changePassword": no, "sort": no, "etag": no,
 		"bulk":   map[string]any{"supported": false, "maxOperations": 1, "maxPayloadSize": 1048576},
-		"filter": map[string]any{"supported": true, "maxResults": world.MaxSCIMResults},
+		"filter": map[string]any{"supported": true, "maxResults": clouds.MaxSCIMResults},
 	})
 }
 
 func resourceTypes(c *call) (answer, error) {
-	if _, err := read(c, func(w *world.World) (struct{}, error) { return nothing(w.ServiceProviderConfig(c.scimCall())) }); err != nil {
+	if _, err := read(c, func(w *clouds.Model) (struct{}, error) { return nothing(w.ServiceProviderConfig(c.scimCall())) }); err != nil {
 		return answer{}, err
 	}
 	kind := func(name, schema string) map[string]any {
@@ -106,8 +106,8 @@ func scimList(resources []map[string]any, total, start int) map[string]any {
 var scimComparison = regexp.MustCompile(`^\s*([A-Za-z.]+)\s+(?i:(eq))\s+("(?:[^"\\]|\\.)*")\s*`)
 
 // scimFilter reads what AWS supports: "attribute eq value", joined by "and".
-func scimFilter(filter string) ([]world.Match, error) {
-	var matches []world.Match
+func scimFilter(filter string) ([]clouds.Match, error) {
+	var matches []clouds.Match
 	for rest := filter; rest != ""; {
 		m := scimComparison.FindStringSubmatch(rest)
 		if m == nil {
@@ -117,7 +117,7 @@ func scimFilter(filter string) ([]world.Match, error) {
 		if err := json.Unmarshal([]byte(m[3]), &value); err != nil {
 			return nil, badFilter("Filter %q has a malformed value.", filter)
 		}
-		matches = append(matches, world.Match{Attribute: m[1], Value: value})
+		matches = append(matches, clouds.Match{Attribute: m[1], Value: value})
 		rest = rest[len(m[0]):]
 		if rest == "" {
 			break
@@ -130,12 +130,12 @@ func scimFilter(filter string) ([]world.Match, error) {
 	return matches, nil
 }
 
-func badFilter(format string, args ...any) *world.Error {
-	return &world.Error{Service: world.ServiceSCIM, Status: http.StatusBadRequest, Code: "ValidationException", Message: fmt.Sprintf(format, args...)}
+func badFilter(format string, args ...any) *clouds.Error {
+	return &clouds.Error{Service: clouds.ServiceSCIM, Status: http.StatusBadRequest, Code: "ValidationException", Message: fmt.Sprintf(format, args...)}
 }
 
 // page reads startIndex, count and filter of a list.
-func (c *call) page() (matches []world.Match, start, count int, err error) {
+func (c *call) page() (matches []clouds.Match, start, count int, err error) {
 	query := c.r.URL.Query()
 	for name, into := range map[string]*int{"startIndex": &start, "count": &count} {
 		if text := query.Get(name); text != "" {
@@ -150,7 +150,7 @@ func (c *call) page() (matches []world.Match, start, count int, err error) {
 
 // patch reads the operations of a PATCH request, with or without a path.
 // https://www.rfc-editor.org/rfc/rfc7644#section-3.5.2
-func (c *call) patch() ([]world.Change, error) {
+func (c *call) patch() ([]clouds.Change, error) {
 	var body struct {
 		Operations []struct {
 			Op    string          `json:"op"`
@@ -161,7 +161,7 @@ func (c *call) patch() ([]world.Change, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	var changes []world.Change
+	var changes []clouds.Change
 	for _, operation := range body.Operations {
 		if operation.Path != "" {
 			change, err := scimChange(operation.Op, operation.Path, operation.Value)
@@ -188,8 +188,8 @@ func (c *call) patch() ([]world.Change, error) {
 
 var oneMember = regexp.MustCompile(`^members\[value eq "([^"]*)"\]$`)
 
-func scimChange(op, path string, raw json.RawMessage) (world.Change, error) {
-	change := world.Change{Op: strings.ToLower(op), Path: path}
+func scimChange(op, path string, raw json.RawMessage) (clouds.Change, error) {
+	change := clouds.Change{Op: strings.ToLower(op), Path: path}
 	if m := oneMember.FindStringSubmatch(path); m != nil {
 		change.Path, change.Value = "members", []string{m[1]}
 		return change, nil

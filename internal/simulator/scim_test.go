@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"testing"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // scim calls the connection's SCIM endpoint with the token that Entra has saved.
@@ -32,11 +32,11 @@ func TestSCIMRefusals(t *testing.T) {
 	if answer.status != http.StatusUnauthorized || answer.at("schema", 0) != "urn:ietf:params:scim:api:messages:2.0:Error" || answer.at("status") != "401" {
 		t.Errorf("a wrong token: %d %s", answer.status, answer.body)
 	}
-	l.quirk("source_address", world.SourceRefusesExporter)
+	l.quirk("source_address", clouds.SourceRefusesExporter)
 	if answer = l.scim(http.MethodGet, "/ServiceProviderConfig", ""); answer.status != http.StatusForbidden {
 		t.Errorf("a refused address: %d %s", answer.status, answer.body)
 	}
-	l.quirk("source_address", world.SourceOpen)
+	l.quirk("source_address", clouds.SourceOpen)
 	l.connection.SCIMEndpoint = "https://scim.eu-central-1.amazonaws.com/nobody/scim/v2"
 	if answer = l.scim(http.MethodGet, "/ServiceProviderConfig", ""); answer.status != http.StatusUnauthorized {
 		t.Errorf("a wrong tenant looks like a wrong token: %d %s", answer.status, answer.body)
@@ -83,7 +83,7 @@ func TestSCIMUsers(t *testing.T) {
 }
 
 func TestSCIMPages(t *testing.T) {
-	spec := world.Healthy("corp")
+	spec := clouds.Healthy("corp")
 	spec.Users = 120
 	l := newLab(t, spec)
 	seen := map[any]bool{}

@@ -3,7 +3,7 @@ package simulator
 import (
 	"net/http"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // scimUserBody is a user as SCIM writes it.
@@ -21,8 +21,8 @@ type scimUserBody struct {
 	} `json:"emails"`
 }
 
-func (b scimUserBody) user() world.User {
-	user := world.User{
+func (b scimUserBody) user() clouds.User {
+	user := clouds.User{
 		UserName: b.UserName, ExternalID: b.ExternalID, DisplayName: b.DisplayName,
 		GivenName: b.Name.GivenName, FamilyName: b.Name.FamilyName, Active: b.Active == nil || *b.Active,
 	}
@@ -32,7 +32,7 @@ func (b scimUserBody) user() world.User {
 	return user
 }
 
-func (c *call) userEntity(u world.User) map[string]any {
+func (c *call) userEntity(u clouds.User) map[string]any {
 	entity := map[string]any{
 		"schemas": []string{userSchema}, "id": u.ID, "userName": u.UserName, "displayName": u.DisplayName, "active": u.Active,
 		"name": map[string]any{"givenName": u.GivenName, "familyName": u.FamilyName},
@@ -53,7 +53,7 @@ func listUsers(c *call) (answer, error) {
 		return answer{}, err
 	}
 	var total int
-	users, err := read(c, func(w *world.World) (found []world.User, err error) {
+	users, err := read(c, func(w *clouds.Model) (found []clouds.User, err error) {
 		found, total, err = w.ListUsers(c.scimCall(), matches, start, count)
 		return found, err
 	})
@@ -68,7 +68,7 @@ func listUsers(c *call) (answer, error) {
 }
 
 func scimUser(c *call) (answer, error) {
-	user, err := read(c, func(w *world.World) (world.User, error) { return w.User(c.scimCall(), c.path.PathValue("id")) })
+	user, err := read(c, func(w *clouds.Model) (clouds.User, error) { return w.User(c.scimCall(), c.path.PathValue("id")) })
 	if err != nil {
 		return answer{}, err
 	}
@@ -80,7 +80,7 @@ func createUser(c *call) (answer, error) {
 	if err := c.decode(&body); err != nil {
 		return answer{}, err
 	}
-	user, err := act(c, func(w *world.World) (world.User, error) { return w.CreateUser(c.scimCall(), body.user()) })
+	user, err := act(c, func(w *clouds.Model) (clouds.User, error) { return w.CreateUser(c.scimCall(), body.user()) })
 	if err != nil {
 		return answer{}, err
 	}
@@ -93,8 +93,8 @@ func replaceUser(c *call) (answer, error) {
 		return answer{}, err
 	}
 	wanted := body.user()
-	replace := func(path string, value any) world.Change {
-		return world.Change{Op: "replace", Path: path, Value: value}
+	replace := func(path string, value any) clouds.Change {
+		return clouds.Change{Op: "replace", Path: path, Value: value}
 	}
 	return c.changeUser(
 		replace("userName", wanted.UserName), replace("externalId", wanted.ExternalID), replace("displayName", wanted.DisplayName),
@@ -110,8 +110,8 @@ func patchUser(c *call) (answer, error) {
 	return c.changeUser(changes...)
 }
 
-func (c *call) changeUser(changes ...world.Change) (answer, error) {
-	user, err := act(c, func(w *world.World) (world.User, error) {
+func (c *call) changeUser(changes ...clouds.Change) (answer, error) {
+	user, err := act(c, func(w *clouds.Model) (clouds.User, error) {
 		return w.PatchUser(c.scimCall(), c.path.PathValue("id"), changes...)
 	})
 	if err != nil {
@@ -121,12 +121,12 @@ func (c *call) changeUser(changes ...world.Change) (answer, error) {
 }
 
 func deleteUser(c *call) (answer, error) {
-	return done(act(c, func(w *world.World) (struct{}, error) {
+	return done(act(c, func(w *clouds.Model) (struct{}, error) {
 		return nothing(w.DeleteUser(c.scimCall(), c.path.PathValue("id")))
 	}))
 }
 
-func (c *call) groupEntity(g world.Group) map[string]any {
+func (c *call) groupEntity(g clouds.Group) map[string]any {
 	members := make([]map[string]any, 0, len(g.Members))
 	for _, member := range g.Members {
 		members = append(members, map[string]any{"value": member, "$ref": "../Users/" + member, "type": "User"})
@@ -147,7 +147,7 @@ func listGroups(c *call) (answer, error) {
 		return answer{}, err
 	}
 	var total int
-	groups, err := read(c, func(w *world.World) (found []world.Group, err error) {
+	groups, err := read(c, func(w *clouds.Model) (found []clouds.Group, err error) {
 		found, total, err = w.ListGroups(c.scimCall(), matches, start, count)
 		return found, err
 	})
@@ -162,7 +162,7 @@ func listGroups(c *call) (answer, error) {
 }
 
 func scimGroup(c *call) (answer, error) {
-	group, err := read(c, func(w *world.World) (world.Group, error) { return w.Group(c.scimCall(), c.path.PathValue("id")) })
+	group, err := read(c, func(w *clouds.Model) (clouds.Group, error) { return w.Group(c.scimCall(), c.path.PathValue("id")) })
 	if err != nil {
 		return answer{}, err
 	}
@@ -180,11 +180,11 @@ func createGroup(c *call) (answer, error) {
 	if err := c.decode(&body); err != nil {
 		return answer{}, err
 	}
-	group := world.Group{DisplayName: body.DisplayName, ExternalID: body.ExternalID}
+	group := clouds.Group{DisplayName: body.DisplayName, ExternalID: body.ExternalID}
 	for _, member := range body.Members {
 		group.Members = append(group.Members, member.Value)
 	}
-	created, err := act(c, func(w *world.World) (world.Group, error) { return w.CreateGroup(c.scimCall(), group) })
+	created, err := act(c, func(w *clouds.Model) (clouds.Group, error) { return w.CreateGroup(c.scimCall(), group) })
 	if err != nil {
 		return answer{}, err
 	}
@@ -196,14 +196,14 @@ func patchGroup(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return done(act(c, func(w *world.World) (struct{}, error) {
+	return done(act(c, func(w *clouds.Model) (struct{}, error) {
 		_, err := w.PatchGroup(c.scimCall(), c.path.PathValue("id"), changes...)
 		return struct{}{}, err
 	}))
 }
 
 func deleteGroup(c *call) (answer, error) {
-	return done(act(c, func(w *world.World) (struct{}, error) {
+	return done(act(c, func(w *clouds.Model) (struct{}, error) {
 		return nothing(w.DeleteGroup(c.scimCall(), c.path.PathValue("id")))
 	}))
 }

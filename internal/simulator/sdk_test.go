@@ -29,7 +29,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 const graphScope = "https://graph.microsoft.com/.default"
@@ -44,9 +44,9 @@ func (l *lab) identityOptions(host string) azcore.ClientOptions {
 
 func (l *lab) clientID() string { return l.access.Tenants[0].Registration.ClientID }
 
-func (l *lab) changeRegistration(change func(*world.AppRegistration)) {
+func (l *lab) changeRegistration(change func(*clouds.AppRegistration)) {
 	l.t.Helper()
-	l.With(func(w *world.World) {
+	l.With(func(w *clouds.Model) {
 		if err := w.ChangeRegistration(l.connection.EntraTenantID, l.clientID(), change); err != nil {
 			l.t.Fatal(err)
 		}
@@ -112,8 +112,8 @@ func TestAzureIdentityCertificate(t *testing.T) {
 	}
 	registered, another := certificate(1), certificate(2)
 	set := func(expires time.Time) {
-		l.changeRegistration(func(r *world.AppRegistration) {
-			r.Certificates = []world.AppCertificate{{KeyID: "k", DER: registered.Raw, Starts: registered.NotBefore, Expires: expires}}
+		l.changeRegistration(func(r *clouds.AppRegistration) {
+			r.Certificates = []clouds.AppCertificate{{KeyID: "k", DER: registered.Raw, Starts: registered.NotBefore, Expires: expires}}
 		})
 	}
 	try := func(certificate *x509.Certificate, key crypto.PrivateKey) error {
@@ -162,27 +162,27 @@ func TestAzureIdentityFederation(t *testing.T) {
 		}
 		return l.usable(credential)
 	}
-	trusted := world.FederatedCredential{
+	trusted := clouds.FederatedCredential{
 		Issuer: simulator.WebIdentityIssuer(l.connection.Account), Subject: l.access.Accounts[0].Keys.ARN, Audience: "api://AzureADTokenExchange",
 	}
 	for _, test := range []struct {
-		change func(*world.FederatedCredential)
+		change func(*clouds.FederatedCredential)
 		want   string
 	}{
-		{func(*world.FederatedCredential) {}, ""},
-		{func(f *world.FederatedCredential) { f.Issuer = "https://other.example" }, "AADSTS700211"},
-		{func(f *world.FederatedCredential) { f.Subject = "somebody" }, "AADSTS700213"},
-		{func(f *world.FederatedCredential) { f.Audience = "something" }, "AADSTS700212"},
+		{func(*clouds.FederatedCredential) {}, ""},
+		{func(f *clouds.FederatedCredential) { f.Issuer = "https://other.example" }, "AADSTS700211"},
+		{func(f *clouds.FederatedCredential) { f.Subject = "somebody" }, "AADSTS700213"},
+		{func(f *clouds.FederatedCredential) { f.Audience = "something" }, "AADSTS700212"},
 	} {
 		credential := trusted
 		test.change(&credential)
-		l.changeRegistration(func(r *world.AppRegistration) { r.Federated = []world.FederatedCredential{credential} })
+		l.changeRegistration(func(r *clouds.AppRegistration) { r.Federated = []clouds.FederatedCredential{credential} })
 		err := try()
 		if (test.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%+v: %v", credential, err)
 		}
 	}
-	l.With(func(w *world.World) { w.Deny(world.ActorExporter, world.GetWebIdentityTokenAction, world.DenySCP) })
+	l.With(func(w *clouds.Model) { w.Deny(clouds.ActorExporter, clouds.GetWebIdentityTokenAction, clouds.DenySCP) })
 	if err := try(); err == nil || !strings.Contains(err.Error(), "sts:GetWebIdentityToken with an explicit deny in a service control policy") {
 		t.Errorf("denied: %v", err)
 	}
@@ -190,8 +190,8 @@ func TestAzureIdentityFederation(t *testing.T) {
 
 func TestAzureIdentityWorkload(t *testing.T) {
 	l := newLab(t)
-	l.changeRegistration(func(r *world.AppRegistration) {
-		r.Federated = []world.FederatedCredential{{Issuer: "https://cluster.example", Subject: "system:serviceaccount:monitoring:exporter"}}
+	l.changeRegistration(func(r *clouds.AppRegistration) {
+		r.Federated = []clouds.FederatedCredential{{Issuer: "https://cluster.example", Subject: "system:serviceaccount:monitoring:exporter"}}
 	})
 	token, err := l.WebIdentityToken("https://cluster.example", "system:serviceaccount:monitoring:exporter", "api://AzureADTokenExchange", time.Hour)
 	if err != nil {
@@ -240,7 +240,7 @@ func (l *lab) awsConfig(region string) aws.Config {
 func TestAWSClients(t *testing.T) {
 	l := newLab(t)
 	for _, skew := range []time.Duration{0, 5 * time.Minute, 48 * time.Hour, -48 * time.Hour} {
-		l.With(func(w *world.World) { w.SetSkew(world.Skew{AWS: skew}) })
+		l.With(func(w *clouds.Model) { w.SetSkew(clouds.Skew{AWS: skew}) })
 		instances, err := ssoadmin.NewFromConfig(l.awsConfig("eu-central-1")).ListInstances(t.Context(), &ssoadmin.ListInstancesInput{})
 		if err != nil {
 			t.Fatalf("clock off by %v: %v", skew, err)
@@ -249,7 +249,7 @@ func TestAWSClients(t *testing.T) {
 			t.Errorf("identity store %s", got)
 		}
 	}
-	l.With(func(w *world.World) { w.SetSkew(world.Skew{}) })
+	l.With(func(w *clouds.Model) { w.SetSkew(clouds.Skew{}) })
 
 	elsewhere := ssoadmin.NewFromConfig(l.awsConfig("us-east-1"))
 	here, err := elsewhere.ListInstances(t.Context(), &ssoadmin.ListInstancesInput{})
@@ -265,7 +265,7 @@ func TestAWSClients(t *testing.T) {
 	if _, err := ssoadmin.NewFromConfig(wrong).ListInstances(t.Context(), &ssoadmin.ListInstancesInput{}); err == nil || !strings.Contains(err.Error(), "InvalidSignatureException") {
 		t.Errorf("a wrong secret key: %v", err)
 	}
-	l.With(func(w *world.World) { w.Deny(world.ActorExporter, world.ListInstancesAction, world.DenyMissing) })
+	l.With(func(w *clouds.Model) { w.Deny(clouds.ActorExporter, clouds.ListInstancesAction, clouds.DenyMissing) })
 	if _, err := elsewhere.ListInstances(t.Context(), &ssoadmin.ListInstancesInput{}); err == nil || !strings.Contains(err.Error(), "AccessDeniedException") {
 		t.Errorf("without permission: %v", err)
 	}
@@ -274,8 +274,8 @@ func TestAWSClients(t *testing.T) {
 func TestAWSRoles(t *testing.T) {
 	l := newLab(t)
 	const arn = "arn:aws:iam::111122223333:role/reader"
-	l.With(func(w *world.World) {
-		w.AddRole(world.Role{ARN: arn, Account: l.connection.Account, ExternalID: "xyz", Actor: "reader"})
+	l.With(func(w *clouds.Model) {
+		w.AddRole(clouds.Role{ARN: arn, Account: l.connection.Account, ExternalID: "xyz", Actor: "reader"})
 	})
 	client := sts.NewFromConfig(l.awsConfig("eu-central-1"))
 	assume := func(external string) aws.Config {
@@ -301,7 +301,7 @@ func TestAWSRoles(t *testing.T) {
 
 func TestCloudTrail(t *testing.T) {
 	l := newLab(t)
-	l.With(func(w *world.World) {
+	l.With(func(w *clouds.Model) {
 		for _, quirk := range []string{"cloudtrail_delay"} {
 			if err := w.SetQuirk(quirk, "0s"); err != nil {
 				t.Fatal(err)
@@ -316,7 +316,7 @@ func TestCloudTrail(t *testing.T) {
 	client := cloudtrail.NewFromConfig(l.awsConfig("eu-central-1"))
 	paginator := cloudtrail.NewLookupEventsPaginator(client, &cloudtrail.LookupEventsInput{
 		StartTime:        aws.Time(time.Now().Add(-time.Hour)),
-		LookupAttributes: []cloudtrailtypes.LookupAttribute{{AttributeKey: cloudtrailtypes.LookupAttributeKeyEventSource, AttributeValue: aws.String(world.SCIMEventSource)}},
+		LookupAttributes: []cloudtrailtypes.LookupAttribute{{AttributeKey: cloudtrailtypes.LookupAttributeKeyEventSource, AttributeValue: aws.String(clouds.SCIMEventSource)}},
 	})
 	seen := map[string]bool{}
 	pages := 0

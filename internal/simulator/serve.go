@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 const (
@@ -40,7 +40,7 @@ func (s *Simulator) Serve(ctx context.Context, listener net.Listener, authority 
 	for {
 		select {
 		case <-ticker.C:
-			s.With((*world.World).Advance)
+			s.With((*clouds.Model).Advance)
 		case err := <-ended:
 			return fmt.Errorf("serving: %w", err)
 		case <-ctx.Done():

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // served is a simulator on a real socket.
@@ -30,8 +30,8 @@ func served(t *testing.T) (s *simulator.Simulator, url string, client *http.Clie
 		t.Fatal(err)
 	}
 	url = "https://" + listener.Addr().String()
-	w := world.New(world.Options{Seed: 1, Speed: 100_000})
-	if err := simulator.Furnish(w, "demo"); err != nil {
+	w := clouds.New(clouds.Options{Seed: 1, Speed: 100_000})
+	if err := simulator.Seed(w, "demo"); err != nil {
 		t.Fatal(err)
 	}
 	s = simulator.New(w, simulator.Options{URL: url, Logger: slog.New(slog.DiscardHandler)})
@@ -60,8 +60,8 @@ func TestServe(t *testing.T) {
 	}
 	// Nobody asks, and still time passes.
 	happened := make(chan struct{})
-	s.With(func(w *world.World) {
-		w.Schedule(w.Now().Add(100*time.Millisecond), "by itself", func(*world.World) { close(happened) })
+	s.With(func(w *clouds.Model) {
+		w.Schedule(w.Now().Add(100*time.Millisecond), "by itself", func(*clouds.Model) { close(happened) })
 	})
 	select {
 	case <-happened:

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // Options make a Simulator. The zero value suits tests over Transport.
@@ -33,7 +33,7 @@ type Simulator struct {
 	faults     *faults
 
 	lock  chan struct{} // of the world: a channel, so that waiting for it is durable in a bubble
-	world *world.World
+	world *clouds.Model
 
 	mu         sync.Mutex // of what follows
 	random     *rand.Rand
@@ -42,11 +42,11 @@ type Simulator struct {
 	windows    map[string][]time.Time
 	previous   map[string]answer // what each read was answered last, for stale reads
 	identities []ManagedIdentity
-	floods     []Flood
+	floods     []BulkEvents
 }
 
 // New returns a Simulator of w, which nobody else may touch from now on but in With.
-func New(w *world.World, options Options) *Simulator {
+func New(w *clouds.Model, options Options) *Simulator {
 	s := &Simulator{
 		url: options.URL, logger: options.Logger, world: w,
 		lock:       make(chan struct{}, 1),
@@ -67,7 +67,7 @@ func New(w *world.World, options Options) *Simulator {
 }
 
 // With calls do while nobody else uses the world.
-func (s *Simulator) With(do func(*world.World)) {
+func (s *Simulator) With(do func(*clouds.Model)) {
 	s.lock <- struct{}{}
 	defer func() { <-s.lock }()
 	do(s.world)

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // State is the simulated clouds as of now, for people and tests. It holds no token value.
@@ -24,11 +24,11 @@ type State struct {
 type ConnectionState struct {
 	Name         string             `json:"name"`
 	AppID        string             `json:"app_id"`
-	Binding      bridge.Binding     `json:"binding"`
+	Binding      model.Binding      `json:"binding"`
 	Tokens       []TokenState       `json:"tokens"`
 	SavedTokenID string             `json:"saved_token_id"` // "": a value that no token has
 	Refused      string             `json:"refused,omitempty"`
-	Status       bridge.JobStatus   `json:"status"`
+	Status       model.JobStatus    `json:"status"`
 	Schedule     string             `json:"schedule"`
 	LastCycle    string             `json:"last_cycle,omitempty"`
 	LastCycleEnd time.Time          `json:"last_cycle_end,omitzero"`
@@ -38,8 +38,8 @@ type ConnectionState struct {
 
 // TokenState is one token as of now.
 type TokenState struct {
-	bridge.Token
-	Accepted world.Acceptance `json:"accepted"` // by all, some or none of AWS's nodes
+	model.Token
+	Accepted clouds.Acceptance `json:"accepted"` // by all, some or none of AWS's nodes
 }
 
 // CertificateState is one SAML signing certificate of Entra's.
@@ -52,7 +52,7 @@ type CertificateState struct {
 // State returns the simulated clouds as of now.
 func (s *Simulator) State() State {
 	state := State{Faults: s.Faults()}
-	s.With(func(w *world.World) {
+	s.With(func(w *clouds.Model) {
 		state.Now, state.AWSClock, state.EntraClock = w.Now(), w.AWSNow(), w.EntraNow()
 		state.Speed, state.Quirks = w.Speed(), w.Quirks().String()
 		for _, connection := range w.Connections() {
@@ -62,8 +62,8 @@ func (s *Simulator) State() State {
 	return state
 }
 
-func (s *Simulator) connectionState(w *world.World, c world.Connection) ConnectionState {
-	everybody := world.By(world.ActorScene)
+func (s *Simulator) connectionState(w *clouds.Model, c clouds.Connection) ConnectionState {
+	everybody := clouds.CallerFor(clouds.ActorSetup)
 	state := ConnectionState{Name: c.Name, AppID: c.AppID, Binding: c.Binding, SavedTokenID: w.SavedToken(c.ServicePrincipalID)}
 	state.Binding.SCIMEndpoint = s.shown(c.SCIMEndpoint)
 	tokens, _ := w.ListBearerTokens(everybody, c.IdentityStoreID, c.ProvisioningTenantID) // nobody denies the scene anything
@@ -83,10 +83,10 @@ func (s *Simulator) connectionState(w *world.World, c world.Connection) Connecti
 			})
 		}
 	}
-	if holding, found := w.Holding(c.ServicePrincipalID); found && holding.Saved.Cause != "" {
-		state.Refused = fmt.Sprintf("%s by %s", holding.Saved.Cause, holding.Saved.Culprit)
+	if holding, found := w.EntraState(c.ServicePrincipalID); found && holding.Saved.Cause != "" {
+		state.Refused = fmt.Sprintf("%s by %s", holding.Saved.Cause, holding.Saved.CausedBy)
 	}
-	for _, gap := range w.Gaps() {
+	for _, gap := range w.Outages() {
 		if gap.ServicePrincipalID == c.ServicePrincipalID {
 			state.GapSeconds += gap.Seconds(w.Now())
 		}
@@ -96,29 +96,29 @@ func (s *Simulator) connectionState(w *world.World, c world.Connection) Connecti
 
 // Truth is what really happened, whatever anybody believes.
 type Truth struct {
-	Records []TruthRecord `json:"records"`
-	Gaps    []world.Gap   `json:"gaps"`
+	Records []TruthRecord   `json:"records"`
+	Gaps    []clouds.Outage `json:"gaps"`
 }
 
 // TruthRecord is one thing that happened.
 type TruthRecord struct {
 	At    time.Time    `json:"at"`
-	Actor world.Actor  `json:"actor"`
+	Actor clouds.Actor `json:"actor"`
 	Kind  string       `json:"kind"` // Creation, Deletion, Save, Start, CycleEnded, Holding, …
 	Text  string       `json:"text"`
-	Data  world.Record `json:"data"`
+	Data  clouds.Entry `json:"data"`
 }
 
 // Truth returns what really happened since the world began.
 func (s *Simulator) Truth() Truth {
-	truth := Truth{Records: []TruthRecord{}, Gaps: []world.Gap{}}
-	s.With(func(w *world.World) {
-		for _, record := range w.Records() {
-			moment := record.When()
+	truth := Truth{Records: []TruthRecord{}, Gaps: []clouds.Outage{}}
+	s.With(func(w *clouds.Model) {
+		for _, record := range w.Timeline() {
+			moment := record.Stamped()
 			kind := fmt.Sprintf("%T", record)
 			truth.Records = append(truth.Records, TruthRecord{moment.At, moment.Actor, kind[strings.LastIndex(kind, ".")+1:], record.String(), record})
 		}
-		truth.Gaps = append(truth.Gaps, w.Gaps()...)
+		truth.Gaps = append(truth.Gaps, w.Outages()...)
 	})
 	return truth
 }

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // TestRotationByHand replaces a token over the wire as the documentation tells people
@@ -31,12 +31,12 @@ func TestRotationByHand(t *testing.T) {
 				if deleteFirst {
 					remove()
 					time.Sleep(time.Hour)
-					if job := l.graph(http.MethodGet, l.job(), ""); job.at("status", "quarantine", "error", "code") != bridge.QuarantineCodeBadCredentials {
+					if job := l.graph(http.MethodGet, l.job(), ""); job.at("status", "quarantine", "error", "code") != model.QuarantineCodeBadCredentials {
 						t.Errorf("no quarantine: %s", job.body)
 					}
 				}
 				body, _ := json.Marshal(map[string]any{"value": []map[string]string{
-					{"key": bridge.CredentialKeyBaseAddress, "value": l.connection.SCIMEndpoint}, {"key": bridge.CredentialKeySecretToken, "value": value},
+					{"key": model.CredentialKeyBaseAddress, "value": l.connection.SCIMEndpoint}, {"key": model.CredentialKeySecretToken, "value": value},
 				}})
 				if answer := l.graph(http.MethodPut, l.synchronization()+"/secrets", string(body)); answer.status != http.StatusNoContent {
 					t.Errorf("save: %d %s", answer.status, answer.body)
@@ -63,15 +63,15 @@ func TestRotationByHand(t *testing.T) {
 					remove()
 					time.Sleep(time.Hour)
 				}
-				l.With(func(w *world.World) {
+				l.With(func(w *clouds.Model) {
 					if saved := w.SavedToken(l.connection.ServicePrincipalID); saved != id {
 						t.Errorf("saved %s, want %s", saved, id)
 					}
-					gaps := w.Gaps()
+					gaps := w.Outages()
 					if deleteFirst != (len(gaps) == 1) {
 						t.Errorf("gaps: %v", gaps)
 					}
-					if deleteFirst && (gaps[0].Cause != world.CauseDeleted || gaps[0].Culprit != world.ActorExporter) {
+					if deleteFirst && (gaps[0].Cause != clouds.CauseDeleted || gaps[0].CausedBy != clouds.ActorExporter) {
 						t.Errorf("gap: %+v", gaps[0])
 					}
 				})

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 func stsOperations() map[string]operation {
@@ -46,9 +46,9 @@ func assumeRole(c *call) (answer, error) {
 	form := c.form()
 	arn, session := form.Get("RoleArn"), form.Get("RoleSessionName")
 	if arn == "" || session == "" {
-		return answer{}, &world.Error{Status: http.StatusBadRequest, Code: "ValidationError", Message: "RoleArn and RoleSessionName are required."}
+		return answer{}, &clouds.Error{Status: http.StatusBadRequest, Code: "ValidationError", Message: "RoleArn and RoleSessionName are required."}
 	}
-	principal, err := act(c, func(w *world.World) (world.Principal, error) {
+	principal, err := act(c, func(w *clouds.Model) (clouds.Principal, error) {
 		return w.AssumeRole(c.caller, arn, form.Get("ExternalId"))
 	})
 	if err != nil {
@@ -100,7 +100,7 @@ func WebIdentityIssuer(account string) string {
 func getWebIdentityToken(c *call) (answer, error) {
 	form := c.form()
 	invalid := func(message string) (answer, error) {
-		return answer{}, &world.Error{Status: http.StatusBadRequest, Code: "ValidationError", Message: message}
+		return answer{}, &clouds.Error{Status: http.StatusBadRequest, Code: "ValidationError", Message: message}
 	}
 	var audiences audience
 	for n := 1; form.Get("Audience.member."+strconv.Itoa(n)) != ""; n++ {
@@ -122,7 +122,7 @@ func getWebIdentityToken(c *call) (answer, error) {
 	case c.r.Host == "sts.amazonaws.com":
 		return invalid("GetWebIdentityToken is not available on the global endpoint.")
 	}
-	if _, err := read(c, func(w *world.World) (struct{}, error) { return nothing(w.MayGetWebIdentityToken(c.caller)) }); err != nil {
+	if _, err := read(c, func(w *clouds.Model) (struct{}, error) { return nothing(w.MayGetWebIdentityToken(c.caller)) }); err != nil {
 		return answer{}, err
 	}
 	now := c.now()
@@ -142,7 +142,7 @@ func getWebIdentityToken(c *call) (answer, error) {
 }
 
 // webIdentitySubject is the identity's ARN: of a session, that of its role.
-func webIdentitySubject(p world.Principal) string {
+func webIdentitySubject(p clouds.Principal) string {
 	role, isSession := strings.CutPrefix(p.ARN, "arn:aws:sts::"+p.Account+":assumed-role/")
 	if !isSession {
 		return p.ARN

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // signInPage is what a proxy or a moved service answers instead of JSON.
@@ -74,7 +74,7 @@ func (c *call) faultAnswer(fault Fault) answer {
 	result := answer{status: fault.Status, header: http.Header{}, body: []byte(fault.Body)}
 	switch {
 	case fault.Code != "":
-		result = c.refuse(c, &world.Error{Status: fault.Status, Code: fault.Code, Message: fault.Message})
+		result = c.refuse(c, &clouds.Error{Status: fault.Status, Code: fault.Code, Message: fault.Message})
 	case fault.Body != "":
 		result.header.Set("Content-Type", "application/json")
 	}

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
-	"entra-aws-exporter/internal/simulator/world"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // disabledInterval is TimeSpan.MaxValue, what Graph shows as the interval of a job that
@@ -14,7 +14,7 @@ import (
 const disabledInterval = "P10675199DT2H48M5.4775807S"
 
 func listJobs(c *call) (answer, error) {
-	jobs, err := read(c, func(w *world.World) ([]world.Job, error) {
+	jobs, err := read(c, func(w *clouds.Model) ([]clouds.Job, error) {
 		return w.Jobs(c.caller, c.tenant(), c.path.PathValue("id"))
 	})
 	if err != nil {
@@ -35,13 +35,13 @@ func getJob(c *call) (answer, error) {
 	return c.entity("servicePrincipals('"+c.path.PathValue("id")+"')/synchronization/jobs/$entity", jobEntity(job))
 }
 
-func (c *call) job() (world.Job, error) {
-	return read(c, func(w *world.World) (world.Job, error) {
+func (c *call) job() (clouds.Job, error) {
+	return read(c, func(w *clouds.Model) (clouds.Job, error) {
 		return w.Job(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job"))
 	})
 }
 
-func jobEntity(job world.Job) map[string]any {
+func jobEntity(job clouds.Job) map[string]any {
 	entries := []map[string]any{}
 	for _, kind := range []string{"User", "Group"} {
 		if count, known := job.Synchronized[kind]; known {
@@ -74,48 +74,48 @@ func jobEntity(job world.Job) map[string]any {
 	}
 }
 
-func statusCode(status bridge.JobStatus) string {
+func statusCode(status model.JobStatus) string {
 	switch status {
-	case bridge.JobNotConfigured:
+	case model.JobNotConfigured:
 		return "NotConfigured"
-	case bridge.JobNotRun:
+	case model.JobNotRun:
 		return "NotRun"
-	case bridge.JobActive:
+	case model.JobActive:
 		return "Active"
-	case bridge.JobPaused:
+	case model.JobPaused:
 		return "Paused"
-	case bridge.JobQuarantine:
+	case model.JobQuarantine:
 		return "Quarantine"
 	default:
 		return "Unknown"
 	}
 }
 
-func scheduleState(state bridge.ScheduleState) string {
+func scheduleState(state model.ScheduleState) string {
 	switch state {
-	case bridge.ScheduleActive:
+	case model.ScheduleActive:
 		return "Active"
-	case bridge.SchedulePaused:
+	case model.SchedulePaused:
 		return "Paused"
 	default:
 		return "Disabled"
 	}
 }
 
-func interval(job world.Job) string {
+func interval(job clouds.Job) string {
 	switch {
-	case job.Schedule == bridge.ScheduleDisabled:
+	case job.Schedule == model.ScheduleDisabled:
 		return disabledInterval
 	case job.Interval >= time.Minute:
 		return fmt.Sprintf("PT%dM", job.Interval/time.Minute)
 	case job.Interval > 0: // of hurried clouds; the SDK passes over seconds without a fraction
 		return fmt.Sprintf("PT%.3fS", job.Interval.Seconds())
 	default:
-		return fmt.Sprintf("PT%dM", world.CyclePeriod/time.Minute)
+		return fmt.Sprintf("PT%dM", clouds.CyclePeriod/time.Minute)
 	}
 }
 
-func execution(cycle *bridge.Cycle) any {
+func execution(cycle *model.Cycle) any {
 	if cycle == nil {
 		return nil
 	}
@@ -123,20 +123,20 @@ func execution(cycle *bridge.Cycle) any {
 	if cycle.ErrorCode != "" {
 		failure = map[string]any{"code": cycle.ErrorCode, "message": "The operation failed.", "tenantActionable": true}
 	}
-	state := map[bridge.CycleState]string{
-		bridge.CycleSucceeded: "Succeeded", bridge.CycleFailed: "Failed", bridge.CycleEntryLevelErrors: "EntryLevelErrors",
+	state := map[model.CycleState]string{
+		model.CycleSucceeded: "Succeeded", model.CycleFailed: "Failed", model.CycleEntryLevelErrors: "EntryLevelErrors",
 	}[cycle.State]
 	return map[string]any{
 		"activityIdentifier": nil, "state": state, "error": failure,
 		"timeBegan": graphTime(cycle.Began), "timeEnded": graphTime(cycle.Ended),
-		"countEntitled": cycle.Entries[bridge.EntriesEntitled], "countEntitledForProvisioning": cycle.Entries[bridge.EntriesEntitled],
-		"countEscrowed": cycle.Entries[bridge.EntriesEscrowed], "countEscrowedRaw": cycle.Entries[bridge.EntriesEscrowed],
-		"countExported": cycle.Entries[bridge.EntriesExported], "countExports": cycle.Entries[bridge.EntriesExported],
-		"countImported": cycle.Entries[bridge.EntriesImported], "countImportedDeltas": cycle.Entries[bridge.EntriesImported], "countImportedReferenceDeltas": 0,
+		"countEntitled": cycle.Entries[model.EntriesEntitled], "countEntitledForProvisioning": cycle.Entries[model.EntriesEntitled],
+		"countEscrowed": cycle.Entries[model.EntriesEscrowed], "countEscrowedRaw": cycle.Entries[model.EntriesEscrowed],
+		"countExported": cycle.Entries[model.EntriesExported], "countExports": cycle.Entries[model.EntriesExported],
+		"countImported": cycle.Entries[model.EntriesImported], "countImportedDeltas": cycle.Entries[model.EntriesImported], "countImportedReferenceDeltas": 0,
 	}
 }
 
-func quarantineEntity(job world.Job) any {
+func quarantineEntity(job clouds.Job) any {
 	q := job.Quarantine
 	if q == nil {
 		return nil
@@ -175,13 +175,13 @@ func getSchema(c *call) (answer, error) {
 }
 
 func startJob(c *call) (answer, error) {
-	return done(act(c, func(w *world.World) (struct{}, error) {
+	return done(act(c, func(w *clouds.Model) (struct{}, error) {
 		return nothing(w.StartJob(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job")))
 	}))
 }
 
 func pauseJob(c *call) (answer, error) {
-	return done(act(c, func(w *world.World) (struct{}, error) {
+	return done(act(c, func(w *clouds.Model) (struct{}, error) {
 		return nothing(w.PauseJob(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job")))
 	}))
 }
@@ -195,7 +195,7 @@ func restartJob(c *call) (answer, error) {
 	if err := c.decode(&body); err != nil {
 		return answer{}, err
 	}
-	return done(act(c, func(w *world.World) (struct{}, error) {
+	return done(act(c, func(w *clouds.Model) (struct{}, error) {
 		return nothing(w.RestartJob(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job"), body.Criteria.ResetScope))
 	}))
 }
@@ -205,7 +205,7 @@ func getUser(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	person, err := read(c, func(w *world.World) (world.Person, error) {
+	person, err := read(c, func(w *clouds.Model) (clouds.Person, error) {
 		return w.Person(c.caller, c.tenant(), c.path.PathValue("id"))
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ import (
 	"strings"
 	"syscall"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Options are what a Directory need not have.
@@ -41,7 +41,7 @@ type Directory struct {
 	root    string
 	seal    seal
 	disk    disk
-	unsafe  error  // wraps bridge.ErrUnsafe; nil: the place is good
+	unsafe  error  // wraps model.ErrUnsafe; nil: the place is good
 	warning string // what else there is to say about the place
 }
 
@@ -74,7 +74,7 @@ func open(directory string, options Options, disk disk) (*Directory, error) {
 		return nil, d.explain("looking at the state directory", err)
 	}
 	if ground.unsafe {
-		d.unsafe = fmt.Errorf("%s: %w: it is on %s; set state.directory to a local disk", root, bridge.ErrUnsafe, ground.name)
+		d.unsafe = fmt.Errorf("%s: %w: it is on %s; set state.directory to a local disk", root, model.ErrUnsafe, ground.name)
 	}
 	var doubts []string
 	if ground.passing != "" {
@@ -92,7 +92,7 @@ func open(directory string, options Options, disk disk) (*Directory, error) {
 func (d *Directory) Warning() string { return d.warning }
 
 // Journal is where the rotation keeps its records. On an unsafe place each of its
-// calls answers bridge.ErrUnsafe.
+// calls answers model.ErrUnsafe.
 func (d *Directory) Journal() *Records {
 	return &Records{directory: d, name: "journal", unsafe: d.unsafe}
 }
@@ -102,7 +102,7 @@ func (d *Directory) Journal() *Records {
 func (d *Directory) Events() *Records { return &Records{directory: d, name: "events"} }
 
 // Vault is where the values of tokens are kept.
-func (d *Directory) Vault() *Vault { return &Vault{directory: d} }
+func (d *Directory) Vault() *TokenStore { return &TokenStore{directory: d} }
 
 // probeSize is what Check wants to find room for: more than one journal and one entry.
 const probeSize = 256 << 10
@@ -232,7 +232,7 @@ func (d *Directory) explain(doing string, err error) error {
 	return err
 }
 
-// A part of a key, as bridge.Binding.Key and file names are.
+// A part of a key, as model.Binding.Key and file names are.
 var keyPart = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
 // file returns the path of a key's file below a sub-directory.

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 func TestCheckLeavesNothing(t *testing.T) {
@@ -107,7 +107,7 @@ func TestReservedRoomIsKept(t *testing.T) {
 	if err := keeps(value)(directory, true); err != nil {
 		t.Error(err)
 	}
-	if err := directory.Vault().Write(t.Context(), "b/unreserved", bridge.NewSecret(value)); !errors.Is(err, syscall.ENOSPC) {
+	if err := directory.Vault().Write(t.Context(), "b/unreserved", model.NewSecret(value)); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("writing without a reservation on a full disk: %v", err)
 	}
 }
@@ -130,7 +130,7 @@ func TestUnsafeGroundStillCounts(t *testing.T) {
 		"load": load, "save": saved, "keys": keys, "restored": restored, "accept": journal.Accept(t.Context(), "a"),
 		"read": read, "list": list, "reserve": reserve(directory), "destroy": destroy(directory), "write": write("x")(directory),
 	} {
-		if !errors.Is(err, bridge.ErrUnsafe) {
+		if !errors.Is(err, model.ErrUnsafe) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

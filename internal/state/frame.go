@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"strconv"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Every file begins with a line that says what it is and proves the rest of it:
@@ -38,24 +38,24 @@ func encode(kind string, header any, content []byte, size int) ([]byte, error) {
 }
 
 // decode reads what encode wrote into header, and returns the content with its padding.
-// The error says why it is not that, and wraps bridge.ErrUnreadable.
+// The error says why it is not that, and wraps model.ErrUnreadable.
 func decode(kind string, raw []byte, header any) ([]byte, error) {
 	first, rest, found := bytes.Cut(raw, []byte{'\n'})
 	match := firstLine.FindSubmatch(first)
 	if !found || match == nil || string(match[1]) != kind {
-		return nil, fmt.Errorf("%w: foreign or corrupt: it is no %s of this program", bridge.ErrUnreadable, kind)
+		return nil, fmt.Errorf("%w: foreign or corrupt: it is no %s of this program", model.ErrUnreadable, kind)
 	}
 	if version, _ := strconv.Atoi(string(match[2])); version != schema {
-		return nil, fmt.Errorf("%w: newer: it has schema %d, this program knows %d", bridge.ErrUnreadable, version, schema)
+		return nil, fmt.Errorf("%w: newer: it has schema %d, this program knows %d", model.ErrUnreadable, version, schema)
 	}
 	if digest(rest) != string(match[3]) {
-		return nil, fmt.Errorf("%w: corrupt: its checksum is wrong", bridge.ErrUnreadable)
+		return nil, fmt.Errorf("%w: corrupt: its checksum is wrong", model.ErrUnreadable)
 	}
 	head, content, found := bytes.Cut(rest, []byte{'\n'})
 	decoder := json.NewDecoder(bytes.NewReader(head))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(header); err != nil || !found {
-		return nil, fmt.Errorf("%w: corrupt: its header cannot be read", bridge.ErrUnreadable)
+		return nil, fmt.Errorf("%w: corrupt: its header cannot be read", model.ErrUnreadable)
 	}
 	return content, nil
 }

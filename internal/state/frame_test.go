@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // FuzzDecode: foreign bytes never panic and are either refused as unreadable or framed
@@ -21,7 +21,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var header recordHeader
 		content, err := decode("record", raw, &header)
-		if err != nil && !errors.Is(err, bridge.ErrUnreadable) {
+		if err != nil && !errors.Is(err, model.ErrUnreadable) {
 			t.Fatalf("neither read nor unreadable: %v", err)
 		}
 		if err == nil {
@@ -49,11 +49,11 @@ func TestFrameNoticesAnyDamage(t *testing.T) {
 		for bit := range 8 {
 			damaged := bytes.Clone(raw)
 			damaged[i] ^= 1 << bit
-			if _, err := decodeEntry(damaged, "a"); !errors.Is(err, bridge.ErrUnreadable) {
+			if _, err := decodeEntry(damaged, "a"); !errors.Is(err, model.ErrUnreadable) {
 				t.Fatalf("bit %d of byte %d: %v", bit, i, err)
 			}
 		}
-		if _, err := decodeEntry(raw[:i], "a"); !errors.Is(err, bridge.ErrUnreadable) {
+		if _, err := decodeEntry(raw[:i], "a"); !errors.Is(err, model.ErrUnreadable) {
 			t.Fatalf("cut off at %d: %v", i, err)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/mutant"
+	"entra-aws-exporter/test/mutant"
 )
 
 // mutants are the mistakes that a power cut must show. That a vault entry is renamed is

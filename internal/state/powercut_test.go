@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"testing"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // story is what a power cut may interrupt: prepare runs undisturbed, act is cut at each
@@ -49,7 +49,7 @@ func holds(old, fresh string) func(*Directory, bool) error {
 }
 
 func write(value string) func(*Directory) error {
-	return func(d *Directory) error { return d.Vault().Write(ctx, "b/new", bridge.NewSecret(value)) }
+	return func(d *Directory) error { return d.Vault().Write(ctx, "b/new", model.NewSecret(value)) }
 }
 
 func reserve(d *Directory) error { return d.Vault().Reserve(ctx, "b/new") }

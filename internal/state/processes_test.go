@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // The test binary is also the other process: with this variable it works on the state
@@ -57,7 +57,7 @@ func add(ctx context.Context, journal *Records) (int, error) {
 		}
 		number, _ := strconv.Atoi(string(content))
 		_, err = journal.Save(ctx, "count", []byte(strconv.Itoa(number+1)), revision)
-		if !errors.Is(err, bridge.ErrConflict) {
+		if !errors.Is(err, model.ErrConflict) {
 			return number + 1, err
 		}
 	}
@@ -176,9 +176,9 @@ func TestOneWriterWins(t *testing.T) {
 	var all sync.WaitGroup
 	results := make([]error, 8)
 	for i := range results {
-		vault := []*Vault{directory.Vault(), second.Vault()}[i%2]
+		vault := []*TokenStore{directory.Vault(), second.Vault()}[i%2]
 		all.Go(func() {
-			results[i] = errors.Join(vault.Reserve(t.Context(), "b/1"), vault.Write(t.Context(), "b/1", bridge.NewSecret(strconv.Itoa(i))))
+			results[i] = errors.Join(vault.Reserve(t.Context(), "b/1"), vault.Write(t.Context(), "b/1", model.NewSecret(strconv.Itoa(i))))
 		})
 	}
 	all.Wait()
@@ -187,7 +187,7 @@ func TestOneWriterWins(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, err := range results {
-		if winner := found.Reveal() == strconv.Itoa(i); winner != (err == nil) || !winner && !errors.Is(err, bridge.ErrExists) {
+		if winner := found.Reveal() == strconv.Itoa(i); winner != (err == nil) || !winner && !errors.Is(err, model.ErrExists) {
 			t.Errorf("writer %d: %v, the vault holds %s", i, err, found.Reveal())
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Records are files that change, each as a whole and only by who knows its revision.
@@ -34,7 +34,7 @@ type record struct {
 }
 
 // Load returns a record and its revision; nil and "" without an error if it is not
-// there. bridge.ErrUnreadable: it is corrupt, foreign or newer; it stays as it is.
+// there. model.ErrUnreadable: it is corrupt, foreign or newer; it stays as it is.
 func (r *Records) Load(ctx context.Context, key string) (content []byte, revision string, err error) {
 	path, err := r.path(ctx, key)
 	if err != nil {
@@ -45,8 +45,8 @@ func (r *Records) Load(ctx context.Context, key string) (content []byte, revisio
 }
 
 // Save replaces a record if it still has this revision ("": is not there) and returns
-// once the new content would survive a power cut. bridge.ErrConflict: it has another
-// revision; bridge.ErrUnreadable: what is there cannot be read; nothing was written.
+// once the new content would survive a power cut. model.ErrConflict: it has another
+// revision; model.ErrUnreadable: what is there cannot be read; nothing was written.
 // After any other error the old content is there or the new one, never a mixture.
 func (r *Records) Save(ctx context.Context, key string, content []byte, revision string) (newRevision string, err error) {
 	path, err := r.path(ctx, key)
@@ -63,7 +63,7 @@ func (r *Records) Save(ctx context.Context, key string, content []byte, revision
 		return "", err
 	}
 	if found.revision != revision {
-		return "", fmt.Errorf("%s: %w", path, bridge.ErrConflict)
+		return "", fmt.Errorf("%s: %w", path, model.ErrConflict)
 	}
 	found.header.Number++
 	if err := r.write(path, found.header, content); err != nil {
@@ -143,7 +143,7 @@ func (r *Records) read(path, key string) (record, error) {
 	var header recordHeader
 	content, err := decode("record", raw, &header)
 	if err == nil && header.Key != key {
-		err = fmt.Errorf("%w: foreign: it is the record of %s", bridge.ErrUnreadable, header.Key)
+		err = fmt.Errorf("%w: foreign: it is the record of %s", model.ErrUnreadable, header.Key)
 	}
 	if err != nil {
 		return record{}, fmt.Errorf("%s: %w; it is kept as it is", path, err)

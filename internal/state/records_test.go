@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 func opened(t *testing.T) (*Directory, string) {
@@ -44,7 +44,7 @@ func TestRecords(t *testing.T) {
 	mustSave(t, journal, "b.c-d", "", "")
 
 	for _, stale := range []string{"", first, "3-000000000000"} {
-		if _, err := journal.Save(t.Context(), "a", []byte("three"), stale); !errors.Is(err, bridge.ErrConflict) {
+		if _, err := journal.Save(t.Context(), "a", []byte("three"), stale); !errors.Is(err, model.ErrConflict) {
 			t.Errorf("saving over revision %q: %v", stale, err)
 		}
 	}
@@ -99,11 +99,11 @@ func TestWhatCannotBeReadIsKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := path + ": " + test.want + "; it is kept as it is"
-			if _, _, err := journal.Load(t.Context(), "a"); !errors.Is(err, bridge.ErrUnreadable) || err.Error() != want {
+			if _, _, err := journal.Load(t.Context(), "a"); !errors.Is(err, model.ErrUnreadable) || err.Error() != want {
 				t.Errorf("load: %v\nwant: %s", err, want)
 			}
 			for _, revision := range []string{"", revision} {
-				if _, err := journal.Save(t.Context(), "a", []byte("over it"), revision); !errors.Is(err, bridge.ErrUnreadable) {
+				if _, err := journal.Save(t.Context(), "a", []byte("over it"), revision); !errors.Is(err, model.ErrUnreadable) {
 					t.Errorf("save: %v", err)
 				}
 			}
@@ -116,13 +116,13 @@ func TestWhatCannotBeReadIsKept(t *testing.T) {
 		if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := journal.Load(t.Context(), "a"); !errors.Is(err, bridge.ErrUnreadable) {
+		if _, _, err := journal.Load(t.Context(), "a"); !errors.Is(err, model.ErrUnreadable) {
 			t.Errorf("a pipe: %v", err)
 		}
 		if err := errors.Join(os.Remove(path), os.Symlink("/etc/passwd", path)); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := journal.Load(t.Context(), "a"); !errors.Is(err, bridge.ErrUnreadable) {
+		if _, _, err := journal.Load(t.Context(), "a"); !errors.Is(err, model.ErrUnreadable) {
 			t.Errorf("a link: %v", err)
 		}
 	})
@@ -171,7 +171,7 @@ func TestRestoredRecords(t *testing.T) {
 				t.Fatal(err)
 			}
 			expect(true)
-			if _, err := journal.Save(t.Context(), "a", []byte("lost update"), revision); !errors.Is(err, bridge.ErrConflict) {
+			if _, err := journal.Save(t.Context(), "a", []byte("lost update"), revision); !errors.Is(err, model.ErrConflict) {
 				t.Errorf("saving over a restored record: %v", err)
 			}
 			_, revision, _ = journal.Load(t.Context(), "a")

@@ -9,7 +9,7 @@ import (
 
 	"filippo.io/age"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // seal encrypts what the vault keeps with age (https://age-encryption.org), so that
@@ -33,7 +33,7 @@ func (s seal) identities() ([]age.Identity, error) {
 	return identities, nil
 }
 
-func (s seal) close(value bridge.Secret) ([]byte, error) {
+func (s seal) close(value model.Secret) ([]byte, error) {
 	if !s.on() {
 		return []byte(value.Reveal()), nil
 	}
@@ -65,26 +65,26 @@ func (s seal) close(value bridge.Secret) ([]byte, error) {
 }
 
 // open returns the value of an entry, which may be from a time without encryption.
-func (s seal) open(isSealed bool, sealed []byte) (bridge.Secret, error) {
+func (s seal) open(isSealed bool, sealed []byte) (model.Secret, error) {
 	if !isSealed {
-		return bridge.NewSecret(string(sealed)), nil
+		return model.NewSecret(string(sealed)), nil
 	}
 	if !s.on() {
-		return bridge.Secret{}, fmt.Errorf("%w: it is encrypted and state.age_identity_file is not set", bridge.ErrUnreadable)
+		return model.Secret{}, fmt.Errorf("%w: it is encrypted and state.age_identity_file is not set", model.ErrUnreadable)
 	}
 	identities, err := s.identities()
 	if err != nil {
-		return bridge.Secret{}, err
+		return model.Secret{}, err
 	}
 	reader, err := age.Decrypt(bytes.NewReader(sealed), identities...)
 	if err != nil {
-		return bridge.Secret{}, fmt.Errorf("%w: no identity in %s decrypts it", bridge.ErrUnreadable, s.identityFile)
+		return model.Secret{}, fmt.Errorf("%w: no identity in %s decrypts it", model.ErrUnreadable, s.identityFile)
 	}
 	value, err := io.ReadAll(reader)
 	if err != nil {
-		return bridge.Secret{}, fmt.Errorf("%w: corrupt: its encryption is broken", bridge.ErrUnreadable)
+		return model.Secret{}, fmt.Errorf("%w: corrupt: its encryption is broken", model.ErrUnreadable)
 	}
-	return bridge.NewSecret(string(value)), nil
+	return model.NewSecret(string(value)), nil
 }
 
 // check proves that what is encrypted now can be decrypted.
@@ -92,7 +92,7 @@ func (s seal) check() error {
 	if !s.on() {
 		return nil
 	}
-	probe := bridge.NewSecret("probe")
+	probe := model.NewSecret("probe")
 	sealed, err := s.close(probe)
 	if err != nil {
 		return err

@@ -9,15 +9,15 @@ import (
 	"slices"
 	"strings"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
-// Vault keeps the values of tokens: entries that are reserved, written once, read and
+// TokenStore keeps the values of tokens: entries that are reserved, written once, read and
 // destroyed. A key is "BINDING/NAME".
 //
 // Destroying unlinks a file; what the disk keeps of it until it is overwritten only
 // encryption makes unreadable (Options.AgeIdentityFile).
-type Vault struct{ directory *Directory }
+type TokenStore struct{ directory *Directory }
 
 // entrySize is the size of every entry. A reservation already occupies it, and is
 // overwritten in place: on a disk that has filled up since, a value still finds its
@@ -42,7 +42,7 @@ const (
 
 // Reserve claims a key and proves that a value can be kept there: the place is safe,
 // writable and has room, and the encryption works. Reserving again is no error.
-func (v *Vault) Reserve(ctx context.Context, key string) error {
+func (v *TokenStore) Reserve(ctx context.Context, key string) error {
 	return v.locked(ctx, key, func(path string) error {
 		if err := v.directory.seal.check(); err != nil {
 			return err
@@ -59,7 +59,7 @@ func (v *Vault) Reserve(ctx context.Context, key string) error {
 }
 
 // claim makes the reservation unless there is one.
-func (v *Vault) claim(path, key string) error {
+func (v *TokenStore) claim(path, key string) error {
 	raw, _, err := v.directory.disk.Read(path + ".new")
 	if _, damage := decodeEntry(raw, key); err == nil && damage == nil {
 		return nil
@@ -82,15 +82,15 @@ func (v *Vault) claim(path, key string) error {
 }
 
 // Write fills a reserved key and returns once the value would survive a power cut.
-// bridge.ErrExists: it is filled already, with whatever value.
-func (v *Vault) Write(ctx context.Context, key string, value bridge.Secret) error {
+// model.ErrExists: it is filled already, with whatever value.
+func (v *TokenStore) Write(ctx context.Context, key string, value model.Secret) error {
 	return v.locked(ctx, key, func(path string) error {
 		present, err := v.find(path, key)
 		if err != nil {
 			return err
 		}
 		if present != nil {
-			return fmt.Errorf("%s: %w", path, bridge.ErrExists)
+			return fmt.Errorf("%s: %w", path, model.ErrExists)
 		}
 		if value.IsZero() || len(value.Reveal()) > maxValue {
 			return fmt.Errorf("%s: a vault entry has 1 to %d bytes", path, maxValue)
@@ -115,7 +115,7 @@ func (v *Vault) Write(ctx context.Context, key string, value bridge.Secret) erro
 
 // overwrite puts an entry in the place of its reservation, and gives it its name once
 // it is durable.
-func (v *Vault) overwrite(path string, raw []byte) error {
+func (v *TokenStore) overwrite(path string, raw []byte) error {
 	f, err := v.directory.disk.Overwrite(path + ".new")
 	if err != nil {
 		return err
@@ -127,10 +127,10 @@ func (v *Vault) overwrite(path string, raw []byte) error {
 }
 
 // Read returns a value; a zero Secret without an error if the key is not there or only
-// reserved. bridge.ErrUnreadable: it is there, but corrupt, foreign, newer or not ours
+// reserved. model.ErrUnreadable: it is there, but corrupt, foreign, newer or not ours
 // to decrypt; it stays as it is.
-func (v *Vault) Read(ctx context.Context, key string) (bridge.Secret, error) {
-	var value bridge.Secret
+func (v *TokenStore) Read(ctx context.Context, key string) (model.Secret, error) {
+	var value model.Secret
 	err := v.locked(ctx, key, func(path string) error {
 		found, err := v.find(path, key)
 		if err != nil || found == nil {
@@ -145,7 +145,7 @@ func (v *Vault) Read(ctx context.Context, key string) (bridge.Secret, error) {
 }
 
 // List returns the keys of a binding, reserved ones included, in the order of their names.
-func (v *Vault) List(ctx context.Context, binding string) ([]string, error) {
+func (v *TokenStore) List(ctx context.Context, binding string) ([]string, error) {
 	if err := errors.Join(ctx.Err(), v.directory.unsafe); err != nil {
 		return nil, err
 	}
@@ -169,7 +169,7 @@ func (v *Vault) List(ctx context.Context, binding string) ([]string, error) {
 }
 
 // Destroy removes an entry or a reservation, whatever it holds. A missing key is no error.
-func (v *Vault) Destroy(ctx context.Context, key string) error {
+func (v *TokenStore) Destroy(ctx context.Context, key string) error {
 	return v.locked(ctx, key, func(path string) error {
 		err := v.directory.remove(path + ".new")
 		if err == nil {
@@ -182,7 +182,7 @@ func (v *Vault) Destroy(ctx context.Context, key string) error {
 	})
 }
 
-func (v *Vault) locked(ctx context.Context, key string, do func(path string) error) error {
+func (v *TokenStore) locked(ctx context.Context, key string, do func(path string) error) error {
 	if err := errors.Join(ctx.Err(), v.directory.unsafe); err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ type entry struct {
 
 // find returns the filled entry, nil if there is none. A Write that a crash cut short
 // after its last byte is finished first: the value it holds may be the only one.
-func (v *Vault) find(path, key string) (*entry, error) {
+func (v *TokenStore) find(path, key string) (*entry, error) {
 	raw, _, err := v.directory.disk.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return v.finish(path, key)
@@ -216,7 +216,7 @@ func (v *Vault) find(path, key string) (*entry, error) {
 	}
 	found, err := decodeEntry(raw, key)
 	if err == nil && found.header.Reserved {
-		err = fmt.Errorf("%w: corrupt: it has no value", bridge.ErrUnreadable)
+		err = fmt.Errorf("%w: corrupt: it has no value", model.ErrUnreadable)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; it is kept as it is", path, err)
@@ -224,7 +224,7 @@ func (v *Vault) find(path, key string) (*entry, error) {
 	return found, nil
 }
 
-func (v *Vault) finish(path, key string) (*entry, error) {
+func (v *TokenStore) finish(path, key string) (*entry, error) {
 	raw, _, err := v.directory.disk.Read(path + ".new")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -249,9 +249,9 @@ func decodeEntry(raw []byte, key string) (*entry, error) {
 	case err != nil:
 		return nil, err
 	case header.Key != key:
-		return nil, fmt.Errorf("%w: foreign: it is the entry of %s", bridge.ErrUnreadable, header.Key)
+		return nil, fmt.Errorf("%w: foreign: it is the entry of %s", model.ErrUnreadable, header.Key)
 	case header.Length < 0 || header.Length > len(content):
-		return nil, fmt.Errorf("%w: corrupt: its length is wrong", bridge.ErrUnreadable)
+		return nil, fmt.Errorf("%w: corrupt: its length is wrong", model.ErrUnreadable)
 	}
 	return &entry{header, content[:header.Length]}, nil
 }

@@ -12,7 +12,7 @@ import (
 	"filippo.io/age"
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const value = "planted-token-value"
@@ -41,11 +41,11 @@ func TestVault(t *testing.T) {
 	}
 	expect("b/1", "")
 	expectKeys("b/1")
-	if err := vault.Write(t.Context(), "b/1", bridge.NewSecret(value)); err != nil {
+	if err := vault.Write(t.Context(), "b/1", model.NewSecret(value)); err != nil {
 		t.Fatal(err)
 	}
 	for _, again := range []string{value, "another"} {
-		if err := vault.Write(t.Context(), "b/1", bridge.NewSecret(again)); !errors.Is(err, bridge.ErrExists) {
+		if err := vault.Write(t.Context(), "b/1", model.NewSecret(again)); !errors.Is(err, model.ErrExists) {
 			t.Errorf("writing again: %v", err)
 		}
 	}
@@ -55,12 +55,12 @@ func TestVault(t *testing.T) {
 	expect("b/1", value)
 	expectKeys("b/0", "b/1")
 
-	for _, bad := range []bridge.Secret{{}, bridge.NewSecret(""), bridge.NewSecret(strings.Repeat("x", maxValue+1))} {
+	for _, bad := range []model.Secret{{}, model.NewSecret(""), model.NewSecret(strings.Repeat("x", maxValue+1))} {
 		if err := vault.Write(t.Context(), "b/0", bad); err == nil {
 			t.Errorf("an entry of %d bytes was accepted", len(bad.Reveal()))
 		}
 	}
-	if err := vault.Write(t.Context(), "b/0", bridge.NewSecret(strings.Repeat("x", maxValue))); err != nil {
+	if err := vault.Write(t.Context(), "b/0", model.NewSecret(strings.Repeat("x", maxValue))); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"b/0", "b/1", "b/none"} {
@@ -109,7 +109,7 @@ func holdsAnywhere(t *testing.T, root, text string) bool {
 func TestVaultKeepsWhatItCannotRead(t *testing.T) {
 	directory, root := opened(t)
 	vault, path := directory.Vault(), filepath.Join(root, "vault", "b", "1.token")
-	if err := errors.Join(vault.Reserve(t.Context(), "b/1"), vault.Write(t.Context(), "b/1", bridge.NewSecret(value))); err != nil {
+	if err := errors.Join(vault.Reserve(t.Context(), "b/1"), vault.Write(t.Context(), "b/1", model.NewSecret(value))); err != nil {
 		t.Fatal(err)
 	}
 	good, err := os.ReadFile(path)
@@ -135,11 +135,11 @@ func TestVaultKeepsWhatItCannotRead(t *testing.T) {
 		}
 		want := path + ": " + test.want + "; it is kept as it is"
 		_, err := vault.Read(t.Context(), "b/1")
-		if !errors.Is(err, bridge.ErrUnreadable) || err.Error() != want {
+		if !errors.Is(err, model.ErrUnreadable) || err.Error() != want {
 			t.Errorf("%s: %v\nwant %s", test.name, err, want)
 		}
-		for _, err := range []error{vault.Write(t.Context(), "b/1", bridge.NewSecret("x")), vault.Reserve(t.Context(), "b/1")} {
-			if !errors.Is(err, bridge.ErrUnreadable) {
+		for _, err := range []error{vault.Write(t.Context(), "b/1", model.NewSecret("x")), vault.Reserve(t.Context(), "b/1")} {
+			if !errors.Is(err, model.ErrUnreadable) {
 				t.Errorf("%s: %v", test.name, err)
 			}
 		}
@@ -179,8 +179,8 @@ func TestSealedVault(t *testing.T) {
 			long := strings.Repeat(value, maxValue/len(value))
 			if err := errors.Join(
 				directory.Check(t.Context()),
-				vault.Reserve(t.Context(), "b/1"), vault.Write(t.Context(), "b/1", bridge.NewSecret(value)),
-				vault.Reserve(t.Context(), "b/2"), vault.Write(t.Context(), "b/2", bridge.NewSecret(long)),
+				vault.Reserve(t.Context(), "b/1"), vault.Write(t.Context(), "b/1", model.NewSecret(value)),
+				vault.Reserve(t.Context(), "b/2"), vault.Write(t.Context(), "b/2", model.NewSecret(long)),
 			); err != nil {
 				t.Fatal(err)
 			}
@@ -196,14 +196,14 @@ func TestSealedVault(t *testing.T) {
 				t.Errorf("after the change of key: %v", err)
 			}
 			rewrite(other.String() + "\n")
-			if _, err := vault.Read(t.Context(), "b/1"); !errors.Is(err, bridge.ErrUnreadable) || !strings.Contains(err.Error(), "no identity in "+keys+" decrypts it") {
+			if _, err := vault.Read(t.Context(), "b/1"); !errors.Is(err, model.ErrUnreadable) || !strings.Contains(err.Error(), "no identity in "+keys+" decrypts it") {
 				t.Errorf("without the key: %v", err)
 			}
 			plain, err := Open(root, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := plain.Vault().Read(t.Context(), "b/1"); !errors.Is(err, bridge.ErrUnreadable) || !strings.Contains(err.Error(), "state.age_identity_file is not set") {
+			if _, err := plain.Vault().Read(t.Context(), "b/1"); !errors.Is(err, model.ErrUnreadable) || !strings.Contains(err.Error(), "state.age_identity_file is not set") {
 				t.Errorf("without age: %v", err)
 			}
 			rewrite("AGE-SECRET-KEY-1PLANTED")
@@ -221,7 +221,7 @@ func second(_ *Directory, err error) error { return err }
 
 func TestUnsealedEntriesStayReadable(t *testing.T) {
 	directory, root := opened(t)
-	if err := directory.Vault().Write(t.Context(), "b/1", bridge.NewSecret(value)); err != nil {
+	if err := directory.Vault().Write(t.Context(), "b/1", model.NewSecret(value)); err != nil {
 		t.Fatal(err)
 	}
 	identity, _ := age.GenerateX25519Identity()

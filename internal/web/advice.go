@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Severity says how soon somebody has to act; the words are those of the alerts.
@@ -31,7 +31,7 @@ func (s Severity) rank() int {
 // Advice is one thing to do about a connection.
 type Advice struct {
 	Severity Severity `json:"severity"`
-	Sentence string   `json:"sentence"`          // what is the matter and what to do
+	Message  string   `json:"message"`           // what is the matter and what to do
 	Command  string   `json:"command,omitempty"` // the next command, where there is one
 	Alert    string   `json:"alert,omitempty"`   // the alert that says the same, which is the runbook's name
 }
@@ -71,12 +71,12 @@ func advise(connection Connection, now time.Time) []Advice {
 }
 
 func (a *adviser) add(severity Severity, alert, command, format string, values ...any) {
-	a.advice = append(a.advice, Advice{Severity: severity, Alert: alert, Command: command, Sentence: fmt.Sprintf(format, values...)})
+	a.advice = append(a.advice, Advice{Severity: severity, Alert: alert, Command: command, Message: fmt.Sprintf(format, values...)})
 }
 
 // rotating reports whether a rotation is under way by itself.
 func (a *adviser) rotating() bool {
-	return a.Rotation.Phase != bridge.PhaseIdle && a.Rotation.Phase != bridge.PhaseBlocked
+	return a.Rotation.Phase != model.PhaseIdle && a.Rotation.Phase != model.PhaseBlocked
 }
 
 func (a *adviser) aboutRotation() {
@@ -88,23 +88,23 @@ func (a *adviser) aboutRotation() {
 			severity = Critical
 		}
 		// The sentence names the connection, the reason and the next command.
-		a.add(severity, "EntraAwsRotationBlocked", "entra-aws-exporter rotation show "+a.Name, "%s", r.Sentence)
+		a.add(severity, "EntraAwsRotationBlocked", "entra-aws-exporter rotation show "+a.Name, "%s", r.Message)
 	case r.Waiting == "approval":
-		a.add(Warning, "EntraAwsRotationNeedsApproval", "entra-aws-exporter rotation show "+a.Name, "%s", r.Sentence)
+		a.add(Warning, "EntraAwsRotationNeedsApproval", "entra-aws-exporter rotation show "+a.Name, "%s", r.Message)
 	case !r.Started.IsZero() && a.now.Sub(r.Started) > rotationOverdue:
 		a.add(Warning, "EntraAwsRotationOverdue", "entra-aws-exporter rotation show "+a.Name,
-			"The rotation has been running for %s and is still in phase %s. %s", span(a.now.Sub(r.Started)), r.Phase, r.Sentence)
-	case r.Phase != bridge.PhaseIdle && r.Sentence != "" && (r.Waiting == "" || r.Waiting == "store_unavailable"): // something fails
+			"The rotation has been running for %s and is still in phase %s. %s", span(a.now.Sub(r.Started)), r.Phase, r.Message)
+	case r.Phase != model.PhaseIdle && r.Message != "" && (r.Waiting == "" || r.Waiting == "store_unavailable"): // something fails
 		alert := ""
 		if r.Waiting == "store_unavailable" {
 			alert = "EntraAwsRotationBlocked"
 		}
-		a.add(Info, alert, "entra-aws-exporter rotation show "+a.Name, "%s", r.Sentence)
-	case r.Phase == bridge.PhaseIdle && !r.Due.IsZero() && a.now.Sub(r.Due) > rotationOverdue:
+		a.add(Info, alert, "entra-aws-exporter rotation show "+a.Name, "%s", r.Message)
+	case r.Phase == model.PhaseIdle && !r.Due.IsZero() && a.now.Sub(r.Due) > rotationOverdue:
 		a.add(Warning, "EntraAwsRotationOverdue", a.rotationCommand(), "A rotation has been due for %s and none has run%s",
 			span(a.now.Sub(r.Due)), a.whyNone())
 	}
-	if a.Ambiguous != "" && r.Blocked != string(bridge.ReasonAmbiguous) {
+	if a.Ambiguous != "" && r.Blocked != string(model.ReasonAmbiguous) {
 		a.add(Warning, "", "", "This connection may not rotate: %s.", strings.TrimSuffix(a.Ambiguous, "."))
 	}
 }
@@ -146,11 +146,11 @@ func (a *adviser) aboutProbe() {
 func (a *adviser) rotationCommand() string {
 	start := "entra-aws-exporter rotation start " + a.Name
 	switch r := a.Rotation; {
-	case r.Mode == bridge.RotationDisabled || r.Phase != bridge.PhaseIdle:
+	case r.Mode == model.RotationDisabled || r.Phase != model.PhaseIdle:
 		return ""
-	case r.Mode == bridge.RotationDryRun:
+	case r.Mode == model.RotationDryRun:
 		return start + " --dry-run"
-	case r.Issuer == bridge.IssuerOperator:
+	case r.Issuer == model.IssuerOperator:
 		return start + " --token-stdin --token-id ID"
 	default:
 		return start
@@ -160,9 +160,9 @@ func (a *adviser) rotationCommand() string {
 // whyNone ends the sentence on a rotation that is due and has not begun.
 func (a *adviser) whyNone() string {
 	switch {
-	case a.Rotation.Mode == bridge.RotationDryRun:
+	case a.Rotation.Mode == model.RotationDryRun:
 		return ": rotation.mode is dry_run, so nothing rotates. Set it to enabled, or replace the token by hand."
-	case a.Rotation.Issuer == bridge.IssuerOperator:
+	case a.Rotation.Issuer == model.IssuerOperator:
 		return ": rotation.issuer is operator, so no alert begins one. " + operatorStarts
 	default:
 		return ". Check that Alertmanager reaches the webhook, or start it by hand."
@@ -180,11 +180,11 @@ func (a *adviser) howToReplace() string {
 		return "A rotation is replacing it; nothing to do unless it stops."
 	case a.Rotation.Blocked != "":
 		return "Its rotation is blocked and needs you first."
-	case a.Rotation.Mode == bridge.RotationDryRun:
+	case a.Rotation.Mode == model.RotationDryRun:
 		return "rotation.mode is dry_run, so nothing rotates: set it to enabled, or do it by hand. " + byHand
-	case a.Rotation.Mode == bridge.RotationEnabled && a.Rotation.Issuer == bridge.IssuerOperator:
+	case a.Rotation.Mode == model.RotationEnabled && a.Rotation.Issuer == model.IssuerOperator:
 		return operatorStarts
-	case a.Rotation.Mode == bridge.RotationEnabled:
+	case a.Rotation.Mode == model.RotationEnabled:
 		return "The rotation replaces it when its alert arrives; start it by hand if that does not happen."
 	default:
 		return byHand
@@ -205,7 +205,7 @@ func (a *adviser) aboutProvisioning() {
 	if job == nil {
 		return
 	}
-	if q := job.Quarantine; q != nil && job.Status == bridge.JobQuarantine {
+	if q := job.Quarantine; q != nil && job.Status == model.JobQuarantine {
 		a.aboutQuarantine(*q)
 		return
 	}
@@ -215,9 +215,9 @@ func (a *adviser) aboutProvisioning() {
 	}
 	if failures := job.ConsecutiveFailures; failures != nil && *failures >= consecutiveFailureMax {
 		a.add(Warning, "EntraAwsProvisioningFailing", "", "%d provisioning cycles in a row have failed; read the newest entries of Entra's provisioning log.", *failures)
-	} else if last := job.LastCycle; last != nil && last.State == bridge.CycleFailed {
+	} else if last := job.LastCycle; last != nil && last.State == model.CycleFailed {
 		a.add(Warning, "EntraAwsProvisioningFailing", "", "The last provisioning cycle failed%s; read the newest entries of Entra's provisioning log.", because(last.ErrorCode))
-	} else if last != nil && last.State == bridge.CycleEntryLevelErrors {
+	} else if last != nil && last.State == model.CycleEntryLevelErrors {
 		a.add(Info, "EntraAwsProvisioningFailing", "", "Some users or groups failed in the last cycle, the rest went through; Entra's provisioning log names them.")
 	}
 	if last := job.LastCycle; last != nil && !last.Ended.IsZero() {
@@ -231,9 +231,9 @@ func (a *adviser) aboutProvisioning() {
 func (a *adviser) aboutQuarantine(q Quarantine) {
 	why := "Entra has put the provisioning job into quarantine (" + q.Reason + because(q.ErrorCode) + ")."
 	switch {
-	case q.Reason == bridge.QuarantineReasonDeletes:
+	case q.Reason == model.QuarantineReasonDeletes:
 		why += " It holds back many deletions until a person allows them; do not restart the job before you have read which."
-	case bridge.Quarantine{Reason: q.Reason, ErrorCode: q.ErrorCode}.Credentials():
+	case model.Quarantine{Reason: q.Reason, ErrorCode: q.ErrorCode}.Credentials():
 		why += " The SCIM access token that Entra holds is refused: replace it, the job recovers at its next attempt."
 	}
 	if !q.NextAttempt.IsZero() {
@@ -247,13 +247,13 @@ func (a *adviser) aboutQuarantine(q Quarantine) {
 
 func stoppedBecause(job Job) string {
 	switch {
-	case job.Status == bridge.JobPaused || job.Schedule == bridge.SchedulePaused:
+	case job.Status == model.JobPaused || job.Schedule == model.SchedulePaused:
 		return "the job is paused"
-	case job.Schedule == bridge.ScheduleDisabled:
+	case job.Schedule == model.ScheduleDisabled:
 		return "the job's schedule is disabled"
-	case job.Status == bridge.JobNotConfigured:
+	case job.Status == model.JobNotConfigured:
 		return "the job is not configured"
-	case job.Status == bridge.JobNotRun:
+	case job.Status == model.JobNotRun:
 		return "the job has never run"
 	default:
 		return ""

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"entra-aws-exporter/docs/runbooks"
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
@@ -25,7 +25,7 @@ func tokens(all ...Token) *Tokens {
 }
 
 func token(id string, expires time.Time) Token {
-	return Token{Token: bridge.Token{ID: id, Expires: expires}}
+	return Token{Token: model.Token{ID: id, Expires: expires}}
 }
 
 func TestAdvice(t *testing.T) {
@@ -38,19 +38,19 @@ func TestAdvice(t *testing.T) {
 		{"all is well", Connection{
 			Tokens:         tokens(token("a", in(100))),
 			Probe:          &Probe{StatusCode: 200, Accepted: true},
-			Job:            &Job{Status: bridge.JobActive, IntervalSeconds: 2400, LastCycle: &Cycle{Ended: now.Add(-119 * time.Minute), State: bridge.CycleSucceeded}},
+			Job:            &Job{Status: model.JobActive, IntervalSeconds: 2400, LastCycle: &Cycle{Ended: now.Add(-119 * time.Minute), State: model.CycleSucceeded}},
 			Certificates:   &Certificates{ActiveExpires: in(60), Entra: []Certificate{{Active: true, Trusted: &yes}}},
 			AppCredentials: []AppCredential{{Expires: in(-5)}, {Expires: in(30)}},
-			Sources:        []Source{{Source: bridge.SourceJob, Up: &yes, Fresh: true}, {Source: bridge.SourceUsage}},
+			Sources:        []Source{{Source: model.SourceJob, Up: &yes, Fresh: true}, {Source: model.SourceUsage}},
 		}, nil},
 		{"token soon, rotation off", Connection{Tokens: tokens(token("a", in(20)))}, []string{
 			"warning: The SCIM access token a expires in 20 days (14 December 2026). Generate a new token in IAM Identity Center, enter it in Entra, test, save, see a user provisioned, then delete the old one. [] (EntraAwsScimTokenExpiringSoon)"}},
-		{"token critical, rotation on", Connection{Tokens: tokens(token("a", in(13))), Rotation: Rotation{Mode: bridge.RotationEnabled}}, []string{
+		{"token critical, rotation on", Connection{Tokens: tokens(token("a", in(13))), Rotation: Rotation{Mode: model.RotationEnabled}}, []string{
 			"critical: The SCIM access token a expires in 13 days (7 December 2026). The rotation replaces it when its alert arrives; start it by hand if that does not happen. [entra-aws-exporter rotation start corp] (EntraAwsScimTokenExpiringCritical)"}},
 		{"token expired", Connection{Tokens: tokens(token("a", in(-3)))}, []string{
 			"critical: The SCIM access token a expired 2 days ago (21 November 2026). Generate a new token in IAM Identity Center, enter it in Entra, test, save, see a user provisioned, then delete the old one. [] (EntraAwsScimTokenExpiringCritical)"}},
 		{"token being replaced, both slots taken by it", Connection{
-			Tokens: tokens(token("b", in(360)), token("a", in(50))), Rotation: Rotation{Mode: bridge.RotationEnabled, Phase: bridge.PhaseVerify},
+			Tokens: tokens(token("b", in(360)), token("a", in(50))), Rotation: Rotation{Mode: model.RotationEnabled, Phase: model.PhaseVerify},
 		}, []string{
 			"info: The SCIM access token a expires in 50 days (13 January 2027). A rotation is replacing it; nothing to do unless it stops. [] (EntraAwsScimTokenExpiringSoon)"}},
 		{"slots full", Connection{Tokens: tokens(token("b", in(300)), token("a", in(200)))}, []string{
@@ -62,23 +62,23 @@ func TestAdvice(t *testing.T) {
 		{"refused", Connection{Probe: &Probe{StatusCode: 401}}, []string{
 			"critical: AWS refuses the SCIM access token (HTTP 401). If Entra's own provisioning fails too, replace the token. [entra-aws-exporter doctor corp] (EntraAwsScimTokenRefused)"}},
 		{"throttled is not refused", Connection{Probe: &Probe{StatusCode: 429}}, nil},
-		{"quarantine by a bad token, soon disabled", Connection{Job: &Job{Status: bridge.JobQuarantine, Quarantine: &Quarantine{
-			Reason: bridge.QuarantineReasonException, NextAttempt: now.Add(time.Hour), DisablesAt: in(5),
+		{"quarantine by a bad token, soon disabled", Connection{Job: &Job{Status: model.JobQuarantine, Quarantine: &Quarantine{
+			Reason: model.QuarantineReasonException, NextAttempt: now.Add(time.Hour), DisablesAt: in(5),
 		}}}, []string{
 			"critical: Entra has put the provisioning job into quarantine (EncounteredQuarantineException). The SCIM access token that Entra holds is refused: replace it, the job recovers at its next attempt. Entra's next attempt: 2026-11-24 13:00 UTC. [] (EntraAwsProvisioningQuarantined)",
 			"critical: Entra disables the quarantined job on 29 November 2026 (in 5 days) unless a cycle succeeds before. [] (EntraAwsProvisioningDisableImminent)"}},
-		{"quarantine by deletions", Connection{Job: &Job{Status: bridge.JobQuarantine, Quarantine: &Quarantine{Reason: bridge.QuarantineReasonDeletes, DisablesAt: in(20)}}}, []string{
+		{"quarantine by deletions", Connection{Job: &Job{Status: model.JobQuarantine, Quarantine: &Quarantine{Reason: model.QuarantineReasonDeletes, DisablesAt: in(20)}}}, []string{
 			"critical: Entra has put the provisioning job into quarantine (TooManyDeletes). It holds back many deletions until a person allows them; do not restart the job before you have read which. [] (EntraAwsProvisioningQuarantined)"}},
-		{"paused", Connection{Job: &Job{Status: bridge.JobPaused, LastCycle: &Cycle{Ended: in(-9), State: bridge.CycleFailed}}}, []string{
+		{"paused", Connection{Job: &Job{Status: model.JobPaused, LastCycle: &Cycle{Ended: in(-9), State: model.CycleFailed}}}, []string{
 			"warning: Provisioning does not run: the job is paused. Nobody is created, changed or removed in AWS; if this is not wanted, start the job in Entra. [] (EntraAwsProvisioningStopped)"}},
-		{"disabled", Connection{Job: &Job{Status: bridge.JobActive, Schedule: bridge.ScheduleDisabled}}, []string{
+		{"disabled", Connection{Job: &Job{Status: model.JobActive, Schedule: model.ScheduleDisabled}}, []string{
 			"warning: Provisioning does not run: the job's schedule is disabled. Nobody is created, changed or removed in AWS; if this is not wanted, start the job in Entra. [] (EntraAwsProvisioningStopped)"}},
-		{"failing and stale", Connection{Job: &Job{Status: bridge.JobActive, IntervalSeconds: 2400, ConsecutiveFailures: &three, LastCycle: &Cycle{Ended: now.Add(-121 * time.Minute)}}}, []string{
+		{"failing and stale", Connection{Job: &Job{Status: model.JobActive, IntervalSeconds: 2400, ConsecutiveFailures: &three, LastCycle: &Cycle{Ended: now.Add(-121 * time.Minute)}}}, []string{
 			"warning: 3 provisioning cycles in a row have failed; read the newest entries of Entra's provisioning log. [] (EntraAwsProvisioningFailing)",
 			"warning: No provisioning cycle has ended for 2 hours; look at the job's progress in Entra. [] (EntraAwsProvisioningStale)"}},
-		{"last cycle failed", Connection{Job: &Job{Status: bridge.JobActive, LastCycle: &Cycle{State: bridge.CycleFailed, ErrorCode: "Oops"}}}, []string{
+		{"last cycle failed", Connection{Job: &Job{Status: model.JobActive, LastCycle: &Cycle{State: model.CycleFailed, ErrorCode: "Oops"}}}, []string{
 			"warning: The last provisioning cycle failed, Oops; read the newest entries of Entra's provisioning log. [] (EntraAwsProvisioningFailing)"}},
-		{"some entries failed", Connection{Job: &Job{Status: bridge.JobActive, LastCycle: &Cycle{State: bridge.CycleEntryLevelErrors}}}, []string{
+		{"some entries failed", Connection{Job: &Job{Status: model.JobActive, LastCycle: &Cycle{State: model.CycleEntryLevelErrors}}}, []string{
 			"info: Some users or groups failed in the last cycle, the rest went through; Entra's provisioning log names them. [] (EntraAwsProvisioningFailing)"}},
 		{"certificate", Connection{Certificates: &Certificates{
 			ActiveExpires: in(-1), UnexpectedSigner: "NEXT", NotificationAddresses: &none, Entra: []Certificate{{Thumbprint: "OLD", Active: true, Trusted: &no}, {Thumbprint: "NEXT", Trusted: &no}},
@@ -96,30 +96,30 @@ func TestAdvice(t *testing.T) {
 			"warning: The exporter's own Entra certificate l of tenant contoso expires in 29 days (23 December 2026): give the exporter a new one, then delete this one. [] (EntraAwsAppCredentialExpiringSoon)"}},
 		{"own credentials all expired", Connection{EntraTenant: "contoso", AppCredentials: []AppCredential{{EntraTenant: "contoso", Kind: "secret", KeyID: "k", Expires: in(-3)}}}, []string{
 			"critical: The exporter's own Entra secret k of tenant contoso expired 2 days ago (21 November 2026): give the exporter a new one, then delete this one. [] (EntraAwsAppCredentialExpiringCritical)"}},
-		{"sources", Connection{Sources: []Source{{Source: bridge.SourceEvents, Up: &no, Error: "reading: licence."}, {Source: bridge.SourceJob, Up: &yes, LastSuccess: now.Add(-time.Hour)}}}, []string{
+		{"sources", Connection{Sources: []Source{{Source: model.SourceEvents, Up: &no, Error: "reading: licence."}, {Source: model.SourceJob, Up: &yes, LastSuccess: now.Add(-time.Hour)}}}, []string{
 			"warning: Reading events fails: reading: licence. [entra-aws-exporter doctor corp] (EntraAwsSourceFailing)",
 			"warning: What is shown of job is from 2026-11-24 11:00 UTC: it is no longer being read. [] (EntraAwsSourceStale)"}},
-		{"rotation blocked", Connection{Rotation: Rotation{Phase: bridge.PhaseBlocked, Blocked: "two_tokens", Sentence: "corp is blocked (two_tokens)."}}, []string{
+		{"rotation blocked", Connection{Rotation: Rotation{Phase: model.PhaseBlocked, Blocked: "two_tokens", Message: "corp is blocked (two_tokens)."}}, []string{
 			"warning: corp is blocked (two_tokens). [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
-		{"rotation blocked, outage", Connection{Rotation: Rotation{Phase: bridge.PhaseBlocked, Blocked: "entra_holds_dead_token", Sentence: "corp is blocked: dead."}}, []string{
+		{"rotation blocked, outage", Connection{Rotation: Rotation{Phase: model.PhaseBlocked, Blocked: "entra_holds_dead_token", Message: "corp is blocked: dead."}}, []string{
 			"critical: corp is blocked: dead. [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
-		{"approval", Connection{Rotation: Rotation{Phase: bridge.PhaseRetire, Waiting: "approval", Sentence: "corp waits for leave to delete."}}, []string{
+		{"approval", Connection{Rotation: Rotation{Phase: model.PhaseRetire, Waiting: "approval", Message: "corp waits for leave to delete."}}, []string{
 			"warning: corp waits for leave to delete. [entra-aws-exporter rotation show corp] (EntraAwsRotationNeedsApproval)"}},
-		{"does not get on", Connection{Rotation: Rotation{Phase: bridge.PhaseVerify, Started: in(0), Sentence: "corp does not get on."}}, []string{
+		{"does not get on", Connection{Rotation: Rotation{Phase: model.PhaseVerify, Started: in(0), Message: "corp does not get on."}}, []string{
 			"info: corp does not get on. [entra-aws-exporter rotation show corp] ()"}},
-		{"no state directory", Connection{Rotation: Rotation{Phase: bridge.PhaseVerify, Started: in(0), Waiting: "store_unavailable", Sentence: "corp: no space."}}, []string{
+		{"no state directory", Connection{Rotation: Rotation{Phase: model.PhaseVerify, Started: in(0), Waiting: "store_unavailable", Message: "corp: no space."}}, []string{
 			"info: corp: no space. [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
-		{"token soon, dry run", Connection{Tokens: tokens(token("a", in(20))), Rotation: Rotation{Mode: bridge.RotationDryRun}}, []string{
+		{"token soon, dry run", Connection{Tokens: tokens(token("a", in(20))), Rotation: Rotation{Mode: model.RotationDryRun}}, []string{
 			"warning: The SCIM access token a expires in 20 days (14 December 2026). rotation.mode is dry_run, so nothing rotates: set it to enabled, or do it by hand. Generate a new token in IAM Identity Center, enter it in Entra, test, save, see a user provisioned, then delete the old one. [entra-aws-exporter rotation start corp --dry-run] (EntraAwsScimTokenExpiringSoon)"}},
-		{"token soon, a person makes the tokens", Connection{Tokens: tokens(token("a", in(20))), Rotation: Rotation{Mode: bridge.RotationEnabled, Issuer: bridge.IssuerOperator}}, []string{
+		{"token soon, a person makes the tokens", Connection{Tokens: tokens(token("a", in(20))), Rotation: Rotation{Mode: model.RotationEnabled, Issuer: model.IssuerOperator}}, []string{
 			"warning: The SCIM access token a expires in 20 days (14 December 2026). Generate a token in IAM Identity Center and give it to the rotation. [entra-aws-exporter rotation start corp --token-stdin --token-id ID] (EntraAwsScimTokenExpiringSoon)"}},
-		{"overdue, dry run", Connection{Rotation: Rotation{Mode: bridge.RotationDryRun, Phase: bridge.PhaseIdle, Due: in(-9)}}, []string{
+		{"overdue, dry run", Connection{Rotation: Rotation{Mode: model.RotationDryRun, Phase: model.PhaseIdle, Due: in(-9)}}, []string{
 			"warning: A rotation has been due for 8 days and none has run: rotation.mode is dry_run, so nothing rotates. Set it to enabled, or replace the token by hand. [entra-aws-exporter rotation start corp --dry-run] (EntraAwsRotationOverdue)"}},
-		{"overdue, a person makes the tokens", Connection{Rotation: Rotation{Mode: bridge.RotationEnabled, Issuer: bridge.IssuerOperator, Phase: bridge.PhaseIdle, Due: in(-9)}}, []string{
+		{"overdue, a person makes the tokens", Connection{Rotation: Rotation{Mode: model.RotationEnabled, Issuer: model.IssuerOperator, Phase: model.PhaseIdle, Due: in(-9)}}, []string{
 			"warning: A rotation has been due for 8 days and none has run: rotation.issuer is operator, so no alert begins one. Generate a token in IAM Identity Center and give it to the rotation. [entra-aws-exporter rotation start corp --token-stdin --token-id ID] (EntraAwsRotationOverdue)"}},
-		{"overdue, never begun", Connection{Rotation: Rotation{Mode: bridge.RotationEnabled, Phase: bridge.PhaseIdle, Due: in(-9)}}, []string{
+		{"overdue, never begun", Connection{Rotation: Rotation{Mode: model.RotationEnabled, Phase: model.PhaseIdle, Due: in(-9)}}, []string{
 			"warning: A rotation has been due for 8 days and none has run. Check that Alertmanager reaches the webhook, or start it by hand. [entra-aws-exporter rotation start corp] (EntraAwsRotationOverdue)"}},
-		{"overdue, running", Connection{Rotation: Rotation{Phase: bridge.PhaseVerify, Started: in(-9), Sentence: "Wait."}}, []string{
+		{"overdue, running", Connection{Rotation: Rotation{Phase: model.PhaseVerify, Started: in(-9), Message: "Wait."}}, []string{
 			"warning: The rotation has been running for 8 days and is still in phase verify. Wait. [entra-aws-exporter rotation show corp] (EntraAwsRotationOverdue)"}},
 		{"ambiguous", Connection{Ambiguous: "corp2 resolves to the same identity store d-1."}, []string{
 			"warning: This connection may not rotate: corp2 resolves to the same identity store d-1. [] ()"}},
@@ -127,15 +127,15 @@ func TestAdvice(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			test.connection.Name = "corp"
 			if test.connection.Rotation.Phase == "" {
-				test.connection.Rotation.Phase = bridge.PhaseIdle
+				test.connection.Rotation.Phase = model.PhaseIdle
 			}
 			if test.connection.Rotation.Mode == "" {
-				test.connection.Rotation.Mode = bridge.RotationDisabled
+				test.connection.Rotation.Mode = model.RotationDisabled
 			}
 			all := advise(test.connection, now)
 			got := make([]string, 0, len(all))
 			for _, advice := range all {
-				got = append(got, fmt.Sprintf("%s: %s [%s] (%s)", advice.Severity, advice.Sentence, advice.Command, advice.Alert))
+				got = append(got, fmt.Sprintf("%s: %s [%s] (%s)", advice.Severity, advice.Message, advice.Command, advice.Alert))
 			}
 			if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("advice (-want +got):\n%s", diff)

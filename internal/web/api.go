@@ -3,7 +3,7 @@ package web
 import (
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // Connections is the answer of GET /api/v1/connections.
@@ -13,7 +13,7 @@ type Connections struct {
 
 // Rotations is the answer of GET /api/v1/rotations, newest first.
 type Rotations struct {
-	Rotations []bridge.RotationRecord `json:"rotations"`
+	Rotations []model.RotationRecord `json:"rotations"`
 }
 
 // Connection is everything that is known of one connection. Times are RFC 3339 in
@@ -21,7 +21,7 @@ type Rotations struct {
 type Connection struct {
 	Name           string          `json:"name"`
 	EntraTenant    string          `json:"entra_tenant"`
-	Binding        bridge.Binding  `json:"binding"`
+	Binding        model.Binding   `json:"binding"`
 	Ambiguous      string          `json:"ambiguous,omitempty"` // why no rotation may touch it
 	Tokens         *Tokens         `json:"tokens,omitempty"`
 	Probe          *Probe          `json:"probe,omitempty"` // as the job: and absent when the last probe had no answer
@@ -36,18 +36,18 @@ type Connection struct {
 
 // Tokens are the SCIM access tokens.
 type Tokens struct {
-	Origin        bridge.TokenOrigin `json:"origin"`
-	Slots         int                `json:"slots,omitempty"`
-	ActiveTokenID string             `json:"active_token_id,omitempty"` // the one whose expiry matters
-	ActiveExpires time.Time          `json:"active_expires,omitzero"`
-	Tokens        []Token            `json:"tokens"` // oldest first
+	Origin        model.TokenOrigin `json:"origin"`
+	Slots         int               `json:"slots,omitempty"`
+	ActiveTokenID string            `json:"active_token_id,omitempty"` // the one whose expiry matters
+	ActiveExpires time.Time         `json:"active_expires,omitzero"`
+	Tokens        []Token           `json:"tokens"` // oldest first
 }
 
 // Token is one SCIM access token, without its value.
 type Token struct {
-	bridge.Token
-	Role     bridge.TokenRole `json:"role"`
-	LastUsed time.Time        `json:"last_used,omitzero"`
+	model.Token
+	Role     model.TokenRole `json:"role"`
+	LastUsed time.Time       `json:"last_used,omitzero"`
 }
 
 // Probe is the SCIM endpoint's last answer to a live call.
@@ -59,17 +59,17 @@ type Probe struct {
 
 // Job is the provisioning job.
 type Job struct {
-	ID                  string               `json:"id"`
-	Status              bridge.JobStatus     `json:"status"`
-	Schedule            bridge.ScheduleState `json:"schedule"`
-	IntervalSeconds     float64              `json:"interval_seconds,omitempty"`
-	Quarantine          *Quarantine          `json:"quarantine,omitempty"`
-	LastCycle           *Cycle               `json:"last_cycle,omitempty"`
-	LastSuccess         *Cycle               `json:"last_success,omitempty"`
-	LastExport          *Cycle               `json:"last_export,omitempty"`
-	ConsecutiveFailures *int64               `json:"consecutive_failures,omitempty"`
-	Synchronized        map[string]int64     `json:"synchronized,omitempty"` // entries by kind
-	NotificationEnabled *bool                `json:"notification_enabled,omitempty"`
+	ID                  string              `json:"id"`
+	Status              model.JobStatus     `json:"status"`
+	Schedule            model.ScheduleState `json:"schedule"`
+	IntervalSeconds     float64             `json:"interval_seconds,omitempty"`
+	Quarantine          *Quarantine         `json:"quarantine,omitempty"`
+	LastCycle           *Cycle              `json:"last_cycle,omitempty"`
+	LastSuccess         *Cycle              `json:"last_success,omitempty"`
+	LastExport          *Cycle              `json:"last_export,omitempty"`
+	ConsecutiveFailures *int64              `json:"consecutive_failures,omitempty"`
+	Synchronized        map[string]int64    `json:"synchronized,omitempty"` // entries by kind
+	NotificationEnabled *bool               `json:"notification_enabled,omitempty"`
 }
 
 // Quarantine is why and since when Entra has slowed the job down.
@@ -84,11 +84,11 @@ type Quarantine struct {
 
 // Cycle is one execution of the job.
 type Cycle struct {
-	Began     time.Time                  `json:"began,omitzero"`
-	Ended     time.Time                  `json:"ended,omitzero"`
-	State     bridge.CycleState          `json:"state"`
-	ErrorCode string                     `json:"error_code,omitempty"`
-	Entries   map[bridge.EntryKind]int64 `json:"entries"` // imported, exported, escrowed, entitled, as far as Entra tells
+	Began     time.Time                 `json:"began,omitzero"`
+	Ended     time.Time                 `json:"ended,omitzero"`
+	State     model.CycleState          `json:"state"`
+	ErrorCode string                    `json:"error_code,omitempty"`
+	Entries   map[model.EntryKind]int64 `json:"entries"` // imported, exported, escrowed, entitled, as far as Entra tells
 }
 
 // Events are the counters over the provisioning log.
@@ -141,30 +141,30 @@ type AppCredential struct {
 
 // Source is how the reading of one thing goes.
 type Source struct {
-	Source          bridge.Source            `json:"source"`
-	Up              *bool                    `json:"up,omitempty"`  // absent: not tried yet, or off
-	Off             bool                     `json:"off,omitempty"` // there is nothing to read at the moment
-	Fresh           bool                     `json:"fresh"`         // the last success is at most three intervals old
-	IntervalSeconds float64                  `json:"interval_seconds"`
-	LastAttempt     time.Time                `json:"last_attempt,omitzero"`
-	LastSuccess     time.Time                `json:"last_success,omitzero"`
-	Reason          bridge.Reason            `json:"reason,omitempty"`
-	Error           string                   `json:"error,omitempty"`
-	Errors          map[bridge.Reason]uint64 `json:"errors,omitempty"` // since the start, by reason
+	Source          model.Source            `json:"source"`
+	Up              *bool                   `json:"up,omitempty"`  // absent: not tried yet, or off
+	Off             bool                    `json:"off,omitempty"` // there is nothing to read at the moment
+	Fresh           bool                    `json:"fresh"`         // the last success is at most three intervals old
+	IntervalSeconds float64                 `json:"interval_seconds"`
+	LastAttempt     time.Time               `json:"last_attempt,omitzero"`
+	LastSuccess     time.Time               `json:"last_success,omitzero"`
+	Reason          model.Reason            `json:"reason,omitempty"`
+	Error           string                  `json:"error,omitempty"`
+	Errors          map[model.Reason]uint64 `json:"errors,omitempty"` // since the start, by reason
 }
 
 // Rotation is where the rotation of the connection stands.
 type Rotation struct {
-	Mode          bridge.RotationMode      `json:"mode"`
-	Issuer        bridge.Issuer            `json:"issuer,omitempty"`
-	Phase         bridge.Phase             `json:"phase"`
+	Mode          model.RotationMode       `json:"mode"`
+	Issuer        model.Issuer             `json:"issuer,omitempty"`
+	Phase         model.Phase              `json:"phase"`
 	Due           time.Time                `json:"due,omitzero"`
 	Started       time.Time                `json:"started,omitzero"`
 	LastSuccess   time.Time                `json:"last_success,omitzero"`
-	Proof         bridge.ProofLevel        `json:"proof,omitempty"`
+	Proof         model.ProofLevel         `json:"proof,omitempty"`
 	Blocked       string                   `json:"blocked,omitempty"`
 	Waiting       string                   `json:"waiting,omitempty"`
-	Sentence      string                   `json:"sentence,omitempty"`
-	Outcomes      map[bridge.Ending]uint64 `json:"outcomes,omitempty"`
+	Message       string                   `json:"message,omitempty"`
+	Outcomes      map[model.Outcome]uint64 `json:"outcomes,omitempty"`
 	TokensCreated uint64                   `json:"tokens_created"`
 }

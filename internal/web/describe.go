@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // describe turns what is known now into the answer of the API; the status page
@@ -19,7 +19,7 @@ func (s *site) describe(now time.Time) Connections {
 	return answer
 }
 
-func describeConnection(snapshot bridge.Snapshot, status bridge.RotationStatus, now time.Time) Connection {
+func describeConnection(snapshot model.Snapshot, status model.RotationStatus, now time.Time) Connection {
 	connection := Connection{
 		Name:         snapshot.Connection,
 		EntraTenant:  snapshot.EntraTenant,
@@ -32,11 +32,11 @@ func describeConnection(snapshot bridge.Snapshot, status bridge.RotationStatus, 
 		Rotation:     describeRotation(status),
 	}
 	// What misleads when it is old is not shown when it is old, as in the metrics.
-	if job, _ := snapshot.Status(bridge.SourceJob); job.Fresh(now) {
+	if job, _ := snapshot.Status(model.SourceJob); job.Fresh(now) {
 		connection.Job = describeJob(snapshot.Job)
 	}
 	// A probe that had no answer says nothing of the token, nor does the one before it.
-	if scim, _ := snapshot.Status(bridge.SourceSCIM); snapshot.Probe != nil && scim.Up() && scim.Fresh(now) {
+	if scim, _ := snapshot.Status(model.SourceSCIM); snapshot.Probe != nil && scim.Up() && scim.Fresh(now) {
 		probe := snapshot.Probe
 		connection.Probe = &Probe{Accepted: probe.Accepted(), StatusCode: probe.StatusCode, DurationSeconds: probe.Duration.Seconds()}
 	}
@@ -48,7 +48,7 @@ func describeConnection(snapshot bridge.Snapshot, status bridge.RotationStatus, 
 	return connection
 }
 
-func describeTokens(snapshot bridge.Snapshot, status bridge.RotationStatus, now time.Time) *Tokens {
+func describeTokens(snapshot model.Snapshot, status model.RotationStatus, now time.Time) *Tokens {
 	list := snapshot.Tokens
 	if list == nil {
 		return nil
@@ -60,7 +60,7 @@ func describeTokens(snapshot bridge.Snapshot, status bridge.RotationStatus, now 
 	}
 	for _, token := range list.Tokens {
 		token.Created, token.Expires = token.Created.UTC(), token.Expires.UTC()
-		described := Token{Token: token, Role: cmp.Or(status.Roles[token.ID], bridge.RoleUnknown)}
+		described := Token{Token: token, Role: cmp.Or(status.Roles[token.ID], model.RoleUnknown)}
 		if snapshot.Usage != nil {
 			described.LastUsed = snapshot.Usage.LastUsed[token.ID].UTC()
 		}
@@ -69,7 +69,7 @@ func describeTokens(snapshot bridge.Snapshot, status bridge.RotationStatus, now 
 	return tokens
 }
 
-func describeJob(job *bridge.Job) *Job {
+func describeJob(job *model.Job) *Job {
 	if job == nil {
 		return nil
 	}
@@ -91,13 +91,13 @@ func describeJob(job *bridge.Job) *Job {
 			Began: q.CurrentBegan.UTC(), SeriesBegan: q.SeriesBegan.UTC(), NextAttempt: q.NextAttempt.UTC(),
 		}
 		if !q.SeriesBegan.IsZero() {
-			described.Quarantine.DisablesAt = q.SeriesBegan.Add(bridge.QuarantineDisableAfter).UTC()
+			described.Quarantine.DisablesAt = q.SeriesBegan.Add(model.QuarantineDisableAfter).UTC()
 		}
 	}
 	return described
 }
 
-func describeCycle(cycle *bridge.Cycle) *Cycle {
+func describeCycle(cycle *model.Cycle) *Cycle {
 	if cycle == nil {
 		return nil
 	}
@@ -107,7 +107,7 @@ func describeCycle(cycle *bridge.Cycle) *Cycle {
 	}
 }
 
-func describeEvents(counts *bridge.EventCounts) *Events {
+func describeEvents(counts *model.EventCounts) *Events {
 	if counts == nil {
 		return nil
 	}
@@ -132,13 +132,13 @@ func describeEvents(counts *bridge.EventCounts) *Events {
 	return events
 }
 
-func describeCertificates(snapshot bridge.Snapshot, now time.Time) *Certificates {
+func describeCertificates(snapshot model.Snapshot, now time.Time) *Certificates {
 	if snapshot.Signing == nil {
 		return nil
 	}
 	signing := *snapshot.Signing
 	described := &Certificates{Entra: []Certificate{}}
-	if decisive, ok := signing.Decisive(); ok {
+	if decisive, ok := signing.Effective(); ok {
 		described.ActiveExpires = decisive.NotAfter.UTC()
 	}
 	if signing.ActiveKnown {
@@ -153,7 +153,7 @@ func describeCertificates(snapshot bridge.Snapshot, now time.Time) *Certificates
 	for _, certificate := range signing.Certificates {
 		entry := describeCertificate(certificate)
 		entry.Active = certificate.Thumbprint == described.ActiveThumbprint
-		if trusted, known := snapshot.Trusts(certificate.Thumbprint); known {
+		if trusted, known := snapshot.TrustedByAWS(certificate.Thumbprint); known {
 			entry.Trusted = &trusted
 		}
 		described.Entra = append(described.Entra, entry)
@@ -166,19 +166,19 @@ func describeCertificates(snapshot bridge.Snapshot, now time.Time) *Certificates
 	return described
 }
 
-func describeCertificate(certificate bridge.Certificate) Certificate {
+func describeCertificate(certificate model.Certificate) Certificate {
 	return Certificate{
 		Thumbprint: certificate.Thumbprint, NotBefore: certificate.NotBefore.UTC(), NotAfter: certificate.NotAfter.UTC(),
 	}
 }
 
-func describeSources(snapshot bridge.Snapshot, now time.Time) []Source {
+func describeSources(snapshot model.Snapshot, now time.Time) []Source {
 	sources := make([]Source, 0, len(snapshot.Sources))
 	for _, status := range snapshot.Sources {
 		source := Source{
 			Source: status.Source, Off: status.Off, Fresh: status.Fresh(now), IntervalSeconds: status.Interval.Seconds(),
 			LastAttempt: status.LastAttempt.UTC(), LastSuccess: status.LastSuccess.UTC(),
-			Reason: bridge.ReasonOf(status.Err), Errors: maps.Clone(status.Errors),
+			Reason: model.ReasonOf(status.Err), Errors: maps.Clone(status.Errors),
 		}
 		if !status.LastAttempt.IsZero() {
 			up := status.Up()
@@ -192,21 +192,21 @@ func describeSources(snapshot bridge.Snapshot, now time.Time) []Source {
 	return sources
 }
 
-func describeRotation(status bridge.RotationStatus) Rotation {
+func describeRotation(status model.RotationStatus) Rotation {
 	return Rotation{
-		Mode: cmp.Or(status.Mode, bridge.RotationDisabled), Issuer: status.Issuer, Phase: cmp.Or(status.Phase, bridge.PhaseIdle),
+		Mode: cmp.Or(status.Mode, model.RotationDisabled), Issuer: status.Issuer, Phase: cmp.Or(status.Phase, model.PhaseIdle),
 		Due: status.Due.UTC(), Started: status.Started.UTC(), LastSuccess: status.LastSuccess.UTC(),
-		Proof: status.Proof, Blocked: status.Blocked, Waiting: status.Waiting, Sentence: status.Sentence,
-		Outcomes: maps.Clone(status.Endings), TokensCreated: status.TokensCreated,
+		Proof: status.Proof, Blocked: status.Blocked, Waiting: status.Waiting, Message: status.Message,
+		Outcomes: maps.Clone(status.Outcomes), TokensCreated: status.TokensCreated,
 	}
 }
 
 // describeRecords leaves no list null, for the sake of whoever reads the JSON.
-func describeRecords(records []bridge.RotationRecord) []bridge.RotationRecord {
-	described := make([]bridge.RotationRecord, 0, len(records))
+func describeRecords(records []model.RotationRecord) []model.RotationRecord {
+	described := make([]model.RotationRecord, 0, len(records))
 	for _, record := range records {
 		if record.Steps == nil {
-			record.Steps = []bridge.RotationStep{}
+			record.Steps = []model.RotationStep{}
 		}
 		described = append(described, record)
 	}

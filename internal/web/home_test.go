@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"entra-aws-exporter/docs/runbooks"
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/web"
 )
 
@@ -100,15 +100,15 @@ func TestForeignTextIsEscaped(t *testing.T) {
 	snapshot := o.Snapshots()[0]
 	snapshot.Connection, snapshot.EntraTenant, snapshot.Ambiguous = hostile, hostile, hostile
 	snapshot.Tokens.Tokens[0].ID = hostile
-	snapshot.Job.Status, snapshot.Job.ID = bridge.JobStatus(hostile), hostile
+	snapshot.Job.Status, snapshot.Job.ID = model.JobStatus(hostile), hostile
 	snapshot.Signing.Certificates[0].Thumbprint, snapshot.Signing.ActiveThumbprint = hostile, hostile
-	snapshot.Sources[0].Err = &bridge.Error{Reason: bridge.ReasonOther, Op: "listing SCIM tokens", Detail: hostile}
-	o.Snapshots = func() []bridge.Snapshot { return []bridge.Snapshot{snapshot} }
-	o.Rotation = func(string) bridge.RotationStatus {
-		return bridge.RotationStatus{Phase: bridge.Phase(hostile), Sentence: hostile, Blocked: hostile}
+	snapshot.Sources[0].Err = &model.Error{Reason: model.ReasonOther, Op: "listing SCIM tokens", Detail: hostile}
+	o.Snapshots = func() []model.Snapshot { return []model.Snapshot{snapshot} }
+	o.Rotation = func(string) model.RotationStatus {
+		return model.RotationStatus{Phase: model.Phase(hostile), Message: hostile, Blocked: hostile}
 	}
-	o.Records = func() []bridge.RotationRecord {
-		return []bridge.RotationRecord{{Connection: hostile, Trigger: hostile, Reason: hostile, Steps: []bridge.RotationStep{{Text: hostile}}}}
+	o.Records = func() []model.RotationRecord {
+		return []model.RotationRecord{{Connection: hostile, Trigger: hostile, Reason: hostile, Steps: []model.RotationStep{{Text: hostile}}}}
 	}
 	o.Build = web.Build{Version: hostile}
 	page := body(t, ask(t, o, "GET", "/"))

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 func pageFunctions() template.FuncMap {
@@ -63,19 +63,19 @@ type bar struct {
 
 // phaseView is one phase of the rotation under way.
 type phaseView struct {
-	Phase   bridge.Phase
+	Phase   model.Phase
 	Done    bool
 	Current bool
 }
 
 // recordView is one rotation of the history.
 type recordView struct {
-	bridge.RotationRecord
+	model.RotationRecord
 	Summary  string
 	Severity Severity
 }
 
-func newStatusPage(described Connections, records []bridge.RotationRecord, build Build, now time.Time) statusPage {
+func newStatusPage(described Connections, records []model.RotationRecord, build Build, now time.Time) statusPage {
 	page := statusPage{layout: layout{Title: "Status", Root: "./", Build: build}, Now: now}
 	for _, connection := range described.Connections {
 		page.Connections = append(page.Connections, newConnectionView(connection, now))
@@ -139,7 +139,7 @@ func newConnectionView(connection Connection, now time.Time) connectionView {
 		view.Severity = Info
 	}
 	view.Bars = bars(connection, now)
-	if r := connection.Rotation; r.Phase != bridge.PhaseIdle && r.Phase != bridge.PhaseBlocked && r.Phase != bridge.PhaseUndo {
+	if r := connection.Rotation; r.Phase != model.PhaseIdle && r.Phase != model.PhaseBlocked && r.Phase != model.PhaseUndo {
 		view.Phases = phases(r.Phase)
 	}
 	return view
@@ -237,18 +237,18 @@ func provisioning(connection Connection, now time.Time) string {
 	job := connection.Job
 	if job == nil {
 		for _, source := range connection.Sources {
-			if source.Source == bridge.SourceJob && !source.LastSuccess.IsZero() {
+			if source.Source == model.SourceJob && !source.LastSuccess.IsZero() {
 				return "Not known: last read " + ago(source.LastSuccess, now) + "."
 			}
 		}
 		return "Not known: not read yet."
 	}
-	state := map[bridge.JobStatus]string{
-		bridge.JobActive:        "Active",
-		bridge.JobPaused:        "Paused",
-		bridge.JobQuarantine:    "In quarantine",
-		bridge.JobNotConfigured: "Not configured",
-		bridge.JobNotRun:        "Never run",
+	state := map[model.JobStatus]string{
+		model.JobActive:        "Active",
+		model.JobPaused:        "Paused",
+		model.JobQuarantine:    "In quarantine",
+		model.JobNotConfigured: "Not configured",
+		model.JobNotRun:        "Never run",
 	}[job.Status]
 	if state == "" {
 		state = "In a state that Entra does not explain"
@@ -257,10 +257,10 @@ func provisioning(connection Connection, now time.Time) string {
 	if last == nil || last.Ended.IsZero() {
 		return state + "."
 	}
-	how := map[bridge.CycleState]string{
-		bridge.CycleSucceeded:        "succeeded",
-		bridge.CycleFailed:           "failed",
-		bridge.CycleEntryLevelErrors: "ended with errors for some entries",
+	how := map[model.CycleState]string{
+		model.CycleSucceeded:        "succeeded",
+		model.CycleFailed:           "failed",
+		model.CycleEntryLevelErrors: "ended with errors for some entries",
 	}[last.State]
 	if how == "" {
 		how = "ended"
@@ -269,11 +269,11 @@ func provisioning(connection Connection, now time.Time) string {
 }
 
 // phases is the story of a rotation that has come to the current phase.
-func phases(current bridge.Phase) []phaseView {
-	views := make([]phaseView, 0, len(bridge.Phases()))
+func phases(current model.Phase) []phaseView {
+	views := make([]phaseView, 0, len(model.Phases()))
 	done := true
-	for _, phase := range bridge.Phases() {
-		if phase == bridge.PhaseIdle || phase == bridge.PhaseUndo || phase == bridge.PhaseBlocked {
+	for _, phase := range model.Phases() {
+		if phase == model.PhaseIdle || phase == model.PhaseUndo || phase == model.PhaseBlocked {
 			continue
 		}
 		if phase == current {
@@ -284,19 +284,19 @@ func phases(current bridge.Phase) []phaseView {
 	return views
 }
 
-func newRecordView(record bridge.RotationRecord, now time.Time) recordView {
+func newRecordView(record model.RotationRecord, now time.Time) recordView {
 	view := recordView{RotationRecord: record}
 	took := ""
 	if !record.Ended.IsZero() {
 		took = fmt.Sprintf(" after %s, on %s", span(record.Ended.Sub(record.Started)), date(record.Ended))
 	}
-	switch record.Ending {
-	case bridge.EndingDone:
+	switch record.Outcome {
+	case model.OutcomeDone:
 		view.Summary = "done" + took
-	case bridge.EndingAborted:
+	case model.OutcomeAborted:
 		view.Summary = "given up" + took
 		view.Severity = Info
-	case bridge.EndingBlocked:
+	case model.OutcomeBlocked:
 		view.Summary = "blocked" + took
 		view.Severity = Warning
 	default:

@@ -17,7 +17,7 @@ import (
 	"net/http"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 //go:embed templates
@@ -35,11 +35,11 @@ type Build struct {
 
 // Options are what the pages show and the handlers that others provide.
 type Options struct {
-	Snapshots func() []bridge.Snapshot                      // every connection in config order
-	Rotation  func(connection string) bridge.RotationStatus // of one connection
-	Records   func() []bridge.RotationRecord                // newest first
-	Ready     func() error                                  // nil: ready; otherwise what is still missing
-	Config    func() ([]byte, error)                        // the running config as YAML, secrets hidden
+	Snapshots func() []model.Snapshot                      // every connection in config order
+	Rotation  func(connection string) model.RotationStatus // of one connection
+	Records   func() []model.RotationRecord                // newest first
+	Ready     func() error                                 // nil: ready; otherwise what is still missing
+	Config    func() ([]byte, error)                       // the running config as YAML, secrets hidden
 	Build     Build
 	Logger    *slog.Logger
 

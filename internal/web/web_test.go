@@ -19,7 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/web"
 	"entra-aws-exporter/internal/web/webtest"
 )
@@ -93,7 +93,7 @@ func TestRoutes(t *testing.T) {
 		{"connections", "GET", "/api/v1/connections", nil, 200, "application/json", `"name": "corp"`},
 		{"connections, POST", "POST", "/api/v1/connections", nil, 405, "text/plain; charset=utf-8", "Method Not Allowed"},
 		{"rotations", "GET", "/api/v1/rotations", nil, 200, "application/json", `"id": "r-0004"`},
-		{"no rotations", "GET", "/api/v1/rotations", func(o *web.Options) { o.Records = func() []bridge.RotationRecord { return nil } },
+		{"no rotations", "GET", "/api/v1/rotations", func(o *web.Options) { o.Records = func() []model.RotationRecord { return nil } },
 			200, "application/json", "{\n  \"rotations\": []\n}\n"},
 		{"runbooks", "GET", "/runbooks/", nil, 200, "text/html; charset=utf-8", `<a href="EntraAwsRotationBlocked">`},
 		{"runbook", "GET", "/runbooks/EntraAwsRotationBlocked", nil, 200, "text/html; charset=utf-8", "EntraAwsRotationBlocked</h1>"},
@@ -230,7 +230,7 @@ func TestOldStatesAreNotShown(t *testing.T) {
 	for i := range snapshot.Sources {
 		snapshot.Sources[i].LastSuccess = time.Now().Add(-46 * time.Minute) // of 15m each
 	}
-	o.Snapshots = func() []bridge.Snapshot { return []bridge.Snapshot{snapshot} }
+	o.Snapshots = func() []model.Snapshot { return []model.Snapshot{snapshot} }
 	var answer web.Connections
 	if err := json.Unmarshal([]byte(body(t, ask(t, o, "GET", "/api/v1/connections"))), &answer); err != nil {
 		t.Fatal(err)
@@ -252,11 +252,11 @@ func TestAProbeWithoutAnswerIsNotShown(t *testing.T) {
 	o := options()
 	snapshot := o.Snapshots()[0]
 	for i := range snapshot.Sources {
-		if snapshot.Sources[i].Source == bridge.SourceSCIM {
-			snapshot.Sources[i].Err = &bridge.Error{Reason: bridge.ReasonTimeout, Op: "probing the SCIM endpoint"}
+		if snapshot.Sources[i].Source == model.SourceSCIM {
+			snapshot.Sources[i].Err = &model.Error{Reason: model.ReasonTimeout, Op: "probing the SCIM endpoint"}
 		}
 	}
-	o.Snapshots = func() []bridge.Snapshot { return []bridge.Snapshot{snapshot} }
+	o.Snapshots = func() []model.Snapshot { return []model.Snapshot{snapshot} }
 	if answer := body(t, ask(t, o, "GET", "/api/v1/connections")); strings.Contains(answer, `"probe"`) {
 		t.Errorf("the API shows a probe that is over:\n%s", answer)
 	}
@@ -267,15 +267,15 @@ func TestAProbeWithoutAnswerIsNotShown(t *testing.T) {
 
 // TestWaitingForWhatWasDone: only after the deletion is the old token gone.
 func TestWaitingForWhatWasDone(t *testing.T) {
-	for phase, want := range map[bridge.Phase]string{
-		bridge.PhasePlan:    "What was just done takes a while to show everywhere; the rotation looks again.",
-		bridge.PhaseSwitch:  "What was just done takes a while to show everywhere; the rotation looks again.",
-		bridge.PhaseUndo:    "What was just done takes a while to show everywhere; the rotation looks again.",
-		bridge.PhaseConfirm: "The old token is deleted; the rotation watches whether all goes well without it.",
+	for phase, want := range map[model.Phase]string{
+		model.PhasePlan:    "What was just done takes a while to show everywhere; the rotation looks again.",
+		model.PhaseSwitch:  "What was just done takes a while to show everywhere; the rotation looks again.",
+		model.PhaseUndo:    "What was just done takes a while to show everywhere; the rotation looks again.",
+		model.PhaseConfirm: "The old token is deleted; the rotation watches whether all goes well without it.",
 	} {
 		o := options()
-		o.Rotation = func(string) bridge.RotationStatus {
-			return bridge.RotationStatus{Mode: bridge.RotationEnabled, Phase: phase, Started: time.Now(), Waiting: "settling"}
+		o.Rotation = func(string) model.RotationStatus {
+			return model.RotationStatus{Mode: model.RotationEnabled, Phase: phase, Started: time.Now(), Waiting: "settling"}
 		}
 		if page := body(t, ask(t, o, "GET", "/")); !strings.Contains(page, "<strong>Waiting: settling.</strong> "+want) {
 			t.Errorf("%s: the page does not say %q", phase, want)
@@ -286,9 +286,9 @@ func TestWaitingForWhatWasDone(t *testing.T) {
 // TestAnAbortMayHaveChangedSomething: it may have been undone, or a person decided otherwise.
 func TestAnAbortMayHaveChangedSomething(t *testing.T) {
 	o := options()
-	o.Records = func() []bridge.RotationRecord {
+	o.Records = func() []model.RotationRecord {
 		ended := time.Now()
-		return []bridge.RotationRecord{{Connection: "corp", Started: ended.Add(-time.Hour), Ended: ended, Ending: bridge.EndingAborted, Reason: "adopted: a person decided otherwise"}}
+		return []model.RotationRecord{{Connection: "corp", Started: ended.Add(-time.Hour), Ended: ended, Outcome: model.OutcomeAborted, Reason: "adopted: a person decided otherwise"}}
 	}
 	if page := body(t, ask(t, o, "GET", "/")); !strings.Contains(page, "<strong>corp</strong>: given up after 60 minutes, on ") {
 		t.Error("the history does not say that it was given up")
@@ -299,8 +299,8 @@ func TestAnAbortMayHaveChangedSomething(t *testing.T) {
 func TestWhatIsOffIsNotAwaited(t *testing.T) {
 	o := options()
 	snapshot := o.Snapshots()[0]
-	snapshot.Sources = []bridge.SourceStatus{{Source: bridge.SourceSCIM, Off: true}, {Source: bridge.SourceJob}}
-	o.Snapshots = func() []bridge.Snapshot { return []bridge.Snapshot{snapshot} }
+	snapshot.Sources = []model.SourceStatus{{Source: model.SourceSCIM, Off: true}, {Source: model.SourceJob}}
+	o.Snapshots = func() []model.Snapshot { return []model.Snapshot{snapshot} }
 	page := body(t, ask(t, o, "GET", "/"))
 	if !strings.Contains(page, "<td>off: nothing to read</td>") || !strings.Contains(page, "<td>not tried yet</td>") {
 		t.Error("the page does not tell one from the other")
@@ -310,8 +310,8 @@ func TestWhatIsOffIsNotAwaited(t *testing.T) {
 // TestEmpty: no connection and nil lists are no null in JSON and no panic on the page.
 func TestEmpty(t *testing.T) {
 	o := options()
-	o.Snapshots = func() []bridge.Snapshot { return nil }
-	o.Records = func() []bridge.RotationRecord { return nil }
+	o.Snapshots = func() []model.Snapshot { return nil }
+	o.Records = func() []model.RotationRecord { return nil }
 	if got, want := body(t, ask(t, o, "GET", "/api/v1/connections")), "{\n  \"connections\": []\n}\n"; got != want {
 		t.Errorf("connections = %q, want %q", got, want)
 	}

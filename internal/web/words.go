@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 // span says how long something lasts or lasted, in the largest unit that reads well.
@@ -58,8 +58,8 @@ func ago(t, now time.Time) string {
 }
 
 // waiting says in a sentence what a rotation in a phase waits for; docs/rotation.md has more.
-func waiting(reason string, phase bridge.Phase) string {
-	if reason == "settling" && phase == bridge.PhaseConfirm {
+func waiting(reason string, phase model.Phase) string {
+	if reason == "settling" && phase == model.PhaseConfirm {
 		return "The old token is deleted; the rotation watches whether all goes well without it."
 	}
 	return map[string]string{

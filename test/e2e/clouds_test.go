@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 )
 
@@ -108,7 +108,7 @@ func (c *clouds) fault(f simulator.Fault) {
 }
 
 // hand does what a person does.
-func (c *clouds) hand(h simulator.Hand, answer any) {
+func (c *clouds) hand(h simulator.Action, answer any) {
 	c.t.Helper()
 	c.control(http.MethodPost, "hands", h, answer)
 }
@@ -191,9 +191,9 @@ func (c *clouds) bearer() string {
 }
 
 // rotations are what the exporter knows of the rotations of a connection, newest first.
-func (e *exporter) rotations(connection string) []bridge.RotationRecord {
+func (e *exporter) rotations(connection string) []model.RotationRecord {
 	var all struct {
-		Rotations []bridge.RotationRecord `json:"rotations"`
+		Rotations []model.RotationRecord `json:"rotations"`
 	}
 	response, err := http.Get(e.url + "/api/v1/rotations")
 	if err != nil {
@@ -203,7 +203,7 @@ func (e *exporter) rotations(connection string) []bridge.RotationRecord {
 	if json.NewDecoder(response.Body).Decode(&all) != nil {
 		return nil
 	}
-	var own []bridge.RotationRecord
+	var own []model.RotationRecord
 	for _, r := range all.Rotations {
 		if r.Connection == connection {
 			own = append(own, r)
@@ -218,8 +218,8 @@ func (e *exporter) notDone(connection string) string {
 	switch {
 	case len(own) == 0:
 		return connection + ": no rotation"
-	case own[0].Ending != bridge.EndingDone:
-		return fmt.Sprintf("%s: phase %s, ending %q, %s", connection, own[0].Phase, own[0].Ending, own[0].Reason)
+	case own[0].Outcome != model.OutcomeDone:
+		return fmt.Sprintf("%s: phase %s, ending %q, %s", connection, own[0].Phase, own[0].Outcome, own[0].Reason)
 	default:
 		return ""
 	}

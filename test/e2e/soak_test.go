@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const hangup = syscall.SIGHUP
@@ -65,7 +65,7 @@ func liveAtOnce(t *testing.T, seed uint64, first, kills int) [][]string {
 			t.Run(strconv.Itoa(first+i), func(t *testing.T) {
 				t.Parallel()
 				chance := rand.New(rand.NewPCG(seed, uint64(first+i)))
-				from := []bridge.Phase{"", "", bridge.PhaseRetire, bridge.PhaseConfirm}[(first+i)%4]
+				from := []model.Phase{"", "", model.PhaseRetire, model.PhaseConfirm}[(first+i)%4]
 				lives[i] = liveThrough(t, chance, from, min(killsPerLife, kills-i*killsPerLife))
 			})
 		}
@@ -75,7 +75,7 @@ func liveAtOnce(t *testing.T, seed uint64, first, kills int) [][]string {
 
 // liveThrough takes one rotation to its end through kills, which begin with a phase ("":
 // at once); it returns what each struck.
-func liveThrough(t *testing.T, chance *rand.Rand, from bridge.Phase, kills int) []string {
+func liveThrough(t *testing.T, chance *rand.Rand, from model.Phase, kills int) []string {
 	const connection = "connection-001"
 	c := startClouds(t, "fleet-1")
 	c.age("250d")
@@ -104,7 +104,7 @@ func liveThrough(t *testing.T, chance *rand.Rand, from bridge.Phase, kills int) 
 		time.Sleep(time.Duration(chance.Int64N(int64(wait))))
 		phase := "a start"
 		if own := e.rotations(connection); len(own) > 0 {
-			if own[0].Ending != "" {
+			if own[0].Outcome != "" {
 				break
 			}
 			phase = string(own[0].Phase)

@@ -97,10 +97,10 @@ func (c *clouds) troubleHealthy() {
 	c.t.Helper()
 	application := c.connection("healthy").Binding.ServicePrincipalID
 	var added struct{ Thumbprint string }
-	c.hand(simulator.Hand{Do: "add_certificate", Connection: "healthy"}, &added)
-	c.hand(simulator.Hand{Do: "activate_certificate", Connection: "healthy", Thumbprint: added.Thumbprint}, nil)
+	c.hand(simulator.Action{Do: "add_certificate", Connection: "healthy"}, &added)
+	c.hand(simulator.Action{Do: "activate_certificate", Connection: "healthy", Thumbprint: added.Thumbprint}, nil)
 	c.edit("GET servicePrincipal", application, "/notificationEmailAddresses", []string{})
-	c.hand(simulator.Hand{Do: "pause", Connection: "healthy"}, nil)
+	c.hand(simulator.Action{Do: "pause", Connection: "healthy"}, nil)
 	c.edit("GET job", application, "/status/lastExecution/timeEnded", time.Now().Add(-5*time.Hour).UTC())
 }
 

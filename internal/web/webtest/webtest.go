@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 )
 
 const day = 24 * time.Hour
@@ -20,57 +20,57 @@ func New(now time.Time) Clouds { return Clouds{now.UTC().Truncate(time.Second)} 
 func (c Clouds) in(d time.Duration) time.Time { return c.now.Add(d) }
 
 // Snapshots returns one connection for each state.
-func (c Clouds) Snapshots() []bridge.Snapshot {
-	return []bridge.Snapshot{c.healthy("corp"), c.expiring("emea"), c.quarantined("labs"), c.rotating("apac"), c.blocked("retail"), c.waiting("iberia"), c.unread("new")}
+func (c Clouds) Snapshots() []model.Snapshot {
+	return []model.Snapshot{c.healthy("corp"), c.expiring("emea"), c.quarantined("labs"), c.rotating("apac"), c.blocked("retail"), c.waiting("iberia"), c.unread("new")}
 }
 
-func (c Clouds) healthy(name string) bridge.Snapshot {
-	active := bridge.Certificate{Thumbprint: "5D8A1F0C3B7E92446A1D0F5C8E27B9034D61AA10", NotBefore: c.in(-300 * day), NotAfter: c.in(795 * day)}
-	trusted := []bridge.Certificate{active}
+func (c Clouds) healthy(name string) model.Snapshot {
+	active := model.Certificate{Thumbprint: "5D8A1F0C3B7E92446A1D0F5C8E27B9034D61AA10", NotBefore: c.in(-300 * day), NotAfter: c.in(795 * day)}
+	trusted := []model.Certificate{active}
 	failures, notified := int64(0), true
-	return bridge.Snapshot{
+	return model.Snapshot{
 		Connection:  name,
 		EntraTenant: "contoso",
-		Binding: bridge.Binding{
+		Binding: model.Binding{
 			AWSAccount: "111122223333", Region: "eu-central-1", IdentityStoreID: "d-9967750000", ProvisioningTenantID: "abc1e370acb0-97b3-4383-8d96-example",
 			SCIMEndpoint: "https://scim.eu-central-1.amazonaws.com/abc1e370acb0/scim/v2", EntraTenantID: "11111111-1111-1111-1111-111111111111",
 			ServicePrincipalID: "33333333-3333-3333-3333-333333333333", JobID: "aWSSingleSignon.example.44444444",
 		},
 		Sources: c.sources(nil),
-		Tokens: &bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Tokens: []bridge.Token{
+		Tokens: &model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots, Tokens: []model.Token{
 			{ID: "9067a1c0-0001-4000-8000-00000000000a", Created: c.in(-100 * day), Expires: c.in(265 * day)},
 		}},
-		Probe: &bridge.Probe{StatusCode: http.StatusOK, Duration: 120 * time.Millisecond},
-		Usage: &bridge.Usage{LastUsed: map[string]time.Time{"9067a1c0-0001-4000-8000-00000000000a": c.in(-12 * time.Minute)}},
-		Job: &bridge.Job{
-			ID: "aWSSingleSignon.example.44444444", Status: bridge.JobActive, Schedule: bridge.ScheduleActive, Interval: 40 * time.Minute,
-			LastCycle:   &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Entries: map[bridge.EntryKind]int64{bridge.EntriesImported: 12, bridge.EntriesExported: 3}},
-			LastSuccess: &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Entries: map[bridge.EntryKind]int64{bridge.EntriesImported: 12, bridge.EntriesExported: 3}},
-			LastExport:  &bridge.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: bridge.CycleSucceeded, Entries: map[bridge.EntryKind]int64{bridge.EntriesImported: 12, bridge.EntriesExported: 3}},
+		Probe: &model.Probe{StatusCode: http.StatusOK, Duration: 120 * time.Millisecond},
+		Usage: &model.Usage{LastUsed: map[string]time.Time{"9067a1c0-0001-4000-8000-00000000000a": c.in(-12 * time.Minute)}},
+		Job: &model.Job{
+			ID: "aWSSingleSignon.example.44444444", Status: model.JobActive, Schedule: model.ScheduleActive, Interval: 40 * time.Minute,
+			LastCycle:   &model.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: model.CycleSucceeded, Entries: map[model.EntryKind]int64{model.EntriesImported: 12, model.EntriesExported: 3}},
+			LastSuccess: &model.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: model.CycleSucceeded, Entries: map[model.EntryKind]int64{model.EntriesImported: 12, model.EntriesExported: 3}},
+			LastExport:  &model.Cycle{Began: c.in(-13 * time.Minute), Ended: c.in(-12 * time.Minute), State: model.CycleSucceeded, Entries: map[model.EntryKind]int64{model.EntriesImported: 12, model.EntriesExported: 3}},
 
 			ConsecutiveFailures: &failures, Synchronized: map[string]int64{"User": 1204, "Group": 86}, NotificationEnabled: &notified,
 		},
-		Events: &bridge.EventCounts{
-			Events: map[bridge.EventKey]uint64{{Action: "create", Status: "success"}: 41, {Action: "update", Status: "failure"}: 2},
-			Errors: map[bridge.EventErrorKey]uint64{{Category: "Failure", Code: "DuplicateTargetEntries"}: 2},
+		Events: &model.EventCounts{
+			Events: map[model.EventKey]uint64{{Action: "create", Status: "success"}: 41, {Action: "update", Status: "failure"}: 2},
+			Errors: map[model.EventErrorKey]uint64{{Category: "Failure", Code: "DuplicateTargetEntries"}: 2},
 			Last:   map[string]time.Time{"success": c.in(-12 * time.Minute), "failure": c.in(-3 * day)},
 		},
-		Signing: &bridge.SigningCertificates{Certificates: []bridge.Certificate{active}, ActiveThumbprint: active.Thumbprint, ActiveKnown: true, NotificationAddresses: 2},
+		Signing: &model.SigningCertificates{Certificates: []model.Certificate{active}, ActiveThumbprint: active.Thumbprint, ActiveKnown: true, NotificationAddresses: 2},
 		Trusted: &trusted,
-		AppCredentials: []bridge.AppCredential{
-			{Kind: bridge.CredentialSecret, KeyID: "77777777-0000-4000-8000-000000000001", Expires: c.in(140 * day)},
+		AppCredentials: []model.AppCredential{
+			{Kind: model.CredentialSecret, KeyID: "77777777-0000-4000-8000-000000000001", Expires: c.in(140 * day)},
 		},
 	}
 }
 
 // sources all succeeded a minute ago, but for those in failing.
-func (c Clouds) sources(failing map[bridge.Source]error) []bridge.SourceStatus {
-	all := make([]bridge.SourceStatus, 0, len(bridge.Sources()))
-	for _, source := range bridge.Sources() {
-		status := bridge.SourceStatus{Source: source, Interval: 15 * time.Minute, LastAttempt: c.in(-time.Minute), LastSuccess: c.in(-time.Minute)}
+func (c Clouds) sources(failing map[model.Source]error) []model.SourceStatus {
+	all := make([]model.SourceStatus, 0, len(model.Sources()))
+	for _, source := range model.Sources() {
+		status := model.SourceStatus{Source: source, Interval: 15 * time.Minute, LastAttempt: c.in(-time.Minute), LastSuccess: c.in(-time.Minute)}
 		if err := failing[source]; err != nil {
 			status.Err, status.LastSuccess = err, c.in(-5*time.Hour)
-			status.Errors = map[bridge.Reason]uint64{bridge.ReasonOf(err): 20}
+			status.Errors = map[model.Reason]uint64{model.ReasonOf(err): 20}
 		}
 		all = append(all, status)
 	}
@@ -78,46 +78,46 @@ func (c Clouds) sources(failing map[bridge.Source]error) []bridge.SourceStatus {
 }
 
 // expiring has an expired token in its second slot, and nobody is told of its certificate.
-func (c Clouds) expiring(name string) bridge.Snapshot {
+func (c Clouds) expiring(name string) model.Snapshot {
 	s := c.healthy(name)
-	s.Tokens = &bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Tokens: []bridge.Token{
+	s.Tokens = &model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots, Tokens: []model.Token{
 		{ID: "9067a1c0-0002-4000-8000-00000000000a", Created: c.in(-380 * day), Expires: c.in(-15 * day)},
 		{ID: "9067a1c0-0002-4000-8000-00000000000b", Created: c.in(-345 * day), Expires: c.in(20*day + time.Hour)},
 	}}
 	s.Usage = nil
 	s.Signing.NotificationAddresses = 0
-	s.Job.LastCycle.State = bridge.CycleEntryLevelErrors
+	s.Job.LastCycle.State = model.CycleEntryLevelErrors
 	return s
 }
 
 // quarantined has a dead token, and Entra signs with a certificate that AWS does not hold.
-func (c Clouds) quarantined(name string) bridge.Snapshot {
+func (c Clouds) quarantined(name string) model.Snapshot {
 	s := c.healthy(name)
-	s.Sources = c.sources(map[bridge.Source]error{bridge.SourceEvents: &bridge.Error{
-		Reason: bridge.ReasonLicence, Op: "reading the provisioning log", Detail: "the tenant has no Entra ID P1 licence", Advice: "buy it, or set intervals.events to 0",
+	s.Sources = c.sources(map[model.Source]error{model.SourceEvents: &model.Error{
+		Reason: model.ReasonLicence, Op: "reading the provisioning log", Detail: "the tenant has no Entra ID P1 licence", Advice: "buy it, or set intervals.events to 0",
 	}})
-	s.Tokens = &bridge.TokenList{Origin: bridge.OriginConsoleAPI, Slots: bridge.TokenSlots, Tokens: []bridge.Token{
+	s.Tokens = &model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots, Tokens: []model.Token{
 		{ID: "9067a1c0-0003-4000-8000-00000000000a", Created: c.in(-368 * day), Expires: c.in(-3*day - time.Hour)},
 	}}
-	s.Probe = &bridge.Probe{StatusCode: http.StatusUnauthorized, Duration: 90 * time.Millisecond}
+	s.Probe = &model.Probe{StatusCode: http.StatusUnauthorized, Duration: 90 * time.Millisecond}
 	failures := int64(9)
-	s.Job.Status, s.Job.ConsecutiveFailures = bridge.JobQuarantine, &failures
-	s.Job.Quarantine = &bridge.Quarantine{
-		Reason: bridge.QuarantineReasonException, ErrorCode: bridge.QuarantineCodeBadCredentials,
+	s.Job.Status, s.Job.ConsecutiveFailures = model.JobQuarantine, &failures
+	s.Job.Quarantine = &model.Quarantine{
+		Reason: model.QuarantineReasonException, ErrorCode: model.QuarantineCodeBadCredentials,
 		CurrentBegan: c.in(-2 * day), SeriesBegan: c.in(-23*day + time.Hour), NextAttempt: c.in(5 * time.Hour),
 	}
-	s.Job.LastCycle = &bridge.Cycle{Began: c.in(-7 * time.Hour), Ended: c.in(-7 * time.Hour), State: bridge.CycleFailed, ErrorCode: bridge.QuarantineCodeBadCredentials}
-	old := bridge.Certificate{Thumbprint: "0A1B2C3D4E5F60718293A4B5C6D7E8F901234567", NotBefore: c.in(-1096 * day), NotAfter: c.in(-day - time.Hour)}
-	next := bridge.Certificate{Thumbprint: "FEDCBA98765432100123456789ABCDEF01234567", NotBefore: c.in(-20 * day), NotAfter: c.in(1075 * day)}
-	s.Signing = &bridge.SigningCertificates{Certificates: []bridge.Certificate{old, next}, ActiveThumbprint: old.Thumbprint, ActiveKnown: true, NotificationAddresses: 1}
-	s.Trusted = &[]bridge.Certificate{old}
-	s.AppCredentials = []bridge.AppCredential{{Kind: bridge.CredentialSecret, KeyID: "77777777-0000-4000-8000-000000000001", Expires: c.in(5*day + time.Hour)}}
+	s.Job.LastCycle = &model.Cycle{Began: c.in(-7 * time.Hour), Ended: c.in(-7 * time.Hour), State: model.CycleFailed, ErrorCode: model.QuarantineCodeBadCredentials}
+	old := model.Certificate{Thumbprint: "0A1B2C3D4E5F60718293A4B5C6D7E8F901234567", NotBefore: c.in(-1096 * day), NotAfter: c.in(-day - time.Hour)}
+	next := model.Certificate{Thumbprint: "FEDCBA98765432100123456789ABCDEF01234567", NotBefore: c.in(-20 * day), NotAfter: c.in(1075 * day)}
+	s.Signing = &model.SigningCertificates{Certificates: []model.Certificate{old, next}, ActiveThumbprint: old.Thumbprint, ActiveKnown: true, NotificationAddresses: 1}
+	s.Trusted = &[]model.Certificate{old}
+	s.AppCredentials = []model.AppCredential{{Kind: model.CredentialSecret, KeyID: "77777777-0000-4000-8000-000000000001", Expires: c.in(5*day + time.Hour)}}
 	return s
 }
 
-func (c Clouds) rotating(name string) bridge.Snapshot {
+func (c Clouds) rotating(name string) model.Snapshot {
 	s := c.healthy(name)
-	s.Tokens.Tokens = []bridge.Token{
+	s.Tokens.Tokens = []model.Token{
 		{ID: "9067a1c0-0004-4000-8000-00000000000a", Created: c.in(-306 * day), Expires: c.in(59*day + time.Hour)},
 		{ID: "9067a1c0-0004-4000-8000-00000000000b", Created: c.in(-3 * time.Hour), Expires: c.in(365 * day)},
 	}
@@ -125,9 +125,9 @@ func (c Clouds) rotating(name string) bridge.Snapshot {
 	return s
 }
 
-func (c Clouds) blocked(name string) bridge.Snapshot {
+func (c Clouds) blocked(name string) model.Snapshot {
 	s := c.healthy(name)
-	s.Tokens.Tokens = []bridge.Token{
+	s.Tokens.Tokens = []model.Token{
 		{ID: "9067a1c0-0005-4000-8000-00000000000a", Created: c.in(-320 * day), Expires: c.in(45*day + time.Hour)},
 		{ID: "9067a1c0-0005-4000-8000-00000000000b", Created: c.in(-30 * day), Expires: c.in(335 * day)},
 	}
@@ -137,9 +137,9 @@ func (c Clouds) blocked(name string) bridge.Snapshot {
 }
 
 // waiting has both tokens, and asks whether the old one may be deleted.
-func (c Clouds) waiting(name string) bridge.Snapshot {
+func (c Clouds) waiting(name string) model.Snapshot {
 	s := c.healthy(name)
-	s.Tokens.Tokens = []bridge.Token{
+	s.Tokens.Tokens = []model.Token{
 		{ID: "9067a1c0-0006-4000-8000-00000000000a", Created: c.in(-307 * day), Expires: c.in(58*day + time.Hour)},
 		{ID: "9067a1c0-0006-4000-8000-00000000000b", Created: c.in(-30 * time.Hour), Expires: c.in(364 * day)},
 	}
@@ -147,10 +147,10 @@ func (c Clouds) waiting(name string) bridge.Snapshot {
 	return s
 }
 
-func (c Clouds) unread(name string) bridge.Snapshot {
-	s := bridge.Snapshot{Connection: name, EntraTenant: "contoso"}
-	for _, source := range bridge.Sources() {
-		s.Sources = append(s.Sources, bridge.SourceStatus{Source: source, Interval: 15 * time.Minute})
+func (c Clouds) unread(name string) model.Snapshot {
+	s := model.Snapshot{Connection: name, EntraTenant: "contoso"}
+	for _, source := range model.Sources() {
+		s.Sources = append(s.Sources, model.SourceStatus{Source: source, Interval: 15 * time.Minute})
 	}
 	return s
 }
@@ -162,77 +162,77 @@ func (c Clouds) dates(created, expires time.Duration) string {
 }
 
 // Rotation returns where the connection's rotation stands.
-func (c Clouds) Rotation(connection string) bridge.RotationStatus {
-	idle := bridge.RotationStatus{Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Phase: bridge.PhaseIdle, Due: c.in(205 * day), LastSuccess: c.in(-100 * day)}
+func (c Clouds) Rotation(connection string) model.RotationStatus {
+	idle := model.RotationStatus{Mode: model.RotationEnabled, Issuer: model.IssuerConsoleAPI, Phase: model.PhaseIdle, Due: c.in(205 * day), LastSuccess: c.in(-100 * day)}
 	switch connection {
 	case "corp":
-		idle.Roles = map[string]bridge.TokenRole{"9067a1c0-0001-4000-8000-00000000000a": bridge.RoleInUse}
-		idle.Endings = map[bridge.Ending]uint64{bridge.EndingDone: 3}
+		idle.Roles = map[string]model.TokenRole{"9067a1c0-0001-4000-8000-00000000000a": model.RoleInUse}
+		idle.Outcomes = map[model.Outcome]uint64{model.OutcomeDone: 3}
 		return idle
 	case "apac":
-		return bridge.RotationStatus{
-			Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Phase: bridge.PhaseVerify, Proof: bridge.ProofStored,
+		return model.RotationStatus{
+			Mode: model.RotationEnabled, Issuer: model.IssuerConsoleAPI, Phase: model.PhaseVerify, Proof: model.ProofStored,
 			Due: c.in(-3 * time.Hour), Started: c.in(-3 * time.Hour), Waiting: "proof_pending", TokensCreated: 1,
-			Sentence: "Entra has stored the new token; a provisioning cycle that uses it has not ended yet. Nothing to do.",
-			Roles: map[string]bridge.TokenRole{
-				"9067a1c0-0004-4000-8000-00000000000a": bridge.RolePrevious, "9067a1c0-0004-4000-8000-00000000000b": bridge.RoleNew,
+			Message: "Entra has stored the new token; a provisioning cycle that uses it has not ended yet. Nothing to do.",
+			Roles: map[string]model.TokenRole{
+				"9067a1c0-0004-4000-8000-00000000000a": model.RolePrevious, "9067a1c0-0004-4000-8000-00000000000b": model.RoleNew,
 			},
 		}
 	case "retail":
-		return bridge.RotationStatus{
-			Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Phase: bridge.PhaseBlocked, Due: c.in(-15 * day), Started: c.in(-15 * day), Blocked: "two_tokens",
-			Sentence: "retail is blocked in phase plan (two_tokens): both slots are taken, and nothing proves which token Entra uses; tokens: 9067a1c0-0005-4000-8000-00000000000a (" +
+		return model.RotationStatus{
+			Mode: model.RotationEnabled, Issuer: model.IssuerConsoleAPI, Phase: model.PhaseBlocked, Due: c.in(-15 * day), Started: c.in(-15 * day), Blocked: "two_tokens",
+			Message: "retail is blocked in phase plan (two_tokens): both slots are taken, and nothing proves which token Entra uses; tokens: 9067a1c0-0005-4000-8000-00000000000a (" +
 				c.dates(-320*day, 45*day) + ") and 9067a1c0-0005-4000-8000-00000000000b (" + c.dates(-30*day, 335*day) +
 				"); next: rotation start retail --retire-token ID, naming the token that Entra does not use, or rotation adopt retail.",
 		}
 	case "iberia":
-		return bridge.RotationStatus{
-			Mode: bridge.RotationEnabled, Issuer: bridge.IssuerConsoleAPI, Phase: bridge.PhaseRetire, Proof: bridge.ProofUsed,
+		return model.RotationStatus{
+			Mode: model.RotationEnabled, Issuer: model.IssuerConsoleAPI, Phase: model.PhaseRetire, Proof: model.ProofUsed,
 			Due: c.in(-30 * time.Hour), Started: c.in(-30 * time.Hour), Waiting: "approval", TokensCreated: 1,
-			Sentence: "iberia waits in phase retire for a person's leave to delete token 9067a1c0-0006-4000-8000-00000000000a (" + c.dates(-307*day, 58*day) +
+			Message: "iberia waits in phase retire for a person's leave to delete token 9067a1c0-0006-4000-8000-00000000000a (" + c.dates(-307*day, 58*day) +
 				"); the new token is 9067a1c0-0006-4000-8000-00000000000b (" + c.dates(-30*time.Hour, 364*day) +
 				"), and users were provisioned with what is saved now; next: rotation approve iberia 9067a1c0-0006-4000-8000-00000000000a.",
-			Roles: map[string]bridge.TokenRole{
-				"9067a1c0-0006-4000-8000-00000000000a": bridge.RolePrevious, "9067a1c0-0006-4000-8000-00000000000b": bridge.RoleNew,
+			Roles: map[string]model.TokenRole{
+				"9067a1c0-0006-4000-8000-00000000000a": model.RolePrevious, "9067a1c0-0006-4000-8000-00000000000b": model.RoleNew,
 			},
 		}
 	default:
-		return bridge.RotationStatus{Mode: bridge.RotationDisabled, Phase: bridge.PhaseIdle}
+		return model.RotationStatus{Mode: model.RotationDisabled, Phase: model.PhaseIdle}
 	}
 }
 
 // Records returns the rotations of the past and the one under way, newest first.
 //
 //nolint:gosec // ids of tokens, not their values
-func (c Clouds) Records() []bridge.RotationRecord {
-	return []bridge.RotationRecord{
+func (c Clouds) Records() []model.RotationRecord {
+	return []model.RotationRecord{
 		{
-			Connection: "apac", ID: "r-0004", Trigger: "alert", Started: c.in(-3 * time.Hour), Phase: bridge.PhaseVerify, Proof: bridge.ProofStored,
+			Connection: "apac", ID: "r-0004", Trigger: "alert", Started: c.in(-3 * time.Hour), Phase: model.PhaseVerify, Proof: model.ProofStored,
 			OldTokenID: "9067a1c0-0004-4000-8000-00000000000a", NewTokenID: "9067a1c0-0004-4000-8000-00000000000b",
-			Steps: []bridge.RotationStep{
-				{At: c.in(-3 * time.Hour), Phase: bridge.PhasePlan, Text: "The token in use expires in 59 days; one slot is free."},
-				{At: c.in(-179 * time.Minute), Phase: bridge.PhaseCreate, Text: "Created token 9067a1c0-0004-4000-8000-00000000000b and kept its value in the vault."},
-				{At: c.in(-178 * time.Minute), Phase: bridge.PhaseTest, Text: "AWS accepts the new token; Entra's inline test passed twice."},
-				{At: c.in(-175 * time.Minute), Phase: bridge.PhaseSwitch, Text: "Entra stored the new token; its saved-credentials test passed twice."},
+			Steps: []model.RotationStep{
+				{At: c.in(-3 * time.Hour), Phase: model.PhasePlan, Text: "The token in use expires in 59 days; one slot is free."},
+				{At: c.in(-179 * time.Minute), Phase: model.PhaseCreate, Text: "Created token 9067a1c0-0004-4000-8000-00000000000b and kept its value in the vault."},
+				{At: c.in(-178 * time.Minute), Phase: model.PhaseTest, Text: "AWS accepts the new token; Entra's inline test passed twice."},
+				{At: c.in(-175 * time.Minute), Phase: model.PhaseSwitch, Text: "Entra stored the new token; its saved-credentials test passed twice."},
 			},
 		},
 		{
-			Connection: "iberia", ID: "r-0005", Trigger: "alert", Started: c.in(-30 * time.Hour), Phase: bridge.PhaseRetire, Proof: bridge.ProofUsed,
+			Connection: "iberia", ID: "r-0005", Trigger: "alert", Started: c.in(-30 * time.Hour), Phase: model.PhaseRetire, Proof: model.ProofUsed,
 			OldTokenID: "9067a1c0-0006-4000-8000-00000000000a", NewTokenID: "9067a1c0-0006-4000-8000-00000000000b",
-			Steps: []bridge.RotationStep{
-				{At: c.in(-30 * time.Hour), Phase: bridge.PhasePlan, Text: "The token in use expires in 59 days; one slot is free."},
-				{At: c.in(-29 * time.Hour), Phase: bridge.PhaseVerify, Text: "A cycle that began after the switch has provisioned two users."},
+			Steps: []model.RotationStep{
+				{At: c.in(-30 * time.Hour), Phase: model.PhasePlan, Text: "The token in use expires in 59 days; one slot is free."},
+				{At: c.in(-29 * time.Hour), Phase: model.PhaseVerify, Text: "A cycle that began after the switch has provisioned two users."},
 			},
 		},
 		{
-			Connection: "retail", ID: "r-0003", Trigger: "alert", Started: c.in(-15 * day), Ended: c.in(-15 * day).Add(time.Minute), Phase: bridge.PhaseBlocked, Ending: bridge.EndingBlocked, Reason: "two_tokens",
+			Connection: "retail", ID: "r-0003", Trigger: "alert", Started: c.in(-15 * day), Ended: c.in(-15 * day).Add(time.Minute), Phase: model.PhaseBlocked, Outcome: model.OutcomeBlocked, Reason: "two_tokens",
 			OldTokenID: "9067a1c0-0005-4000-8000-00000000000a",
-			Steps:      []bridge.RotationStep{{At: c.in(-15 * day), Phase: bridge.PhasePlan, Text: "Two tokens are listed and one is not provably unused."}},
+			Steps:      []model.RotationStep{{At: c.in(-15 * day), Phase: model.PhasePlan, Text: "Two tokens are listed and one is not provably unused."}},
 		},
 		{
-			Connection: "corp", ID: "r-0002", Trigger: "alert", Started: c.in(-102 * day), Ended: c.in(-100 * day), Phase: bridge.PhaseConfirm, Ending: bridge.EndingDone, Proof: bridge.ProofExclusive,
+			Connection: "corp", ID: "r-0002", Trigger: "alert", Started: c.in(-102 * day), Ended: c.in(-100 * day), Phase: model.PhaseConfirm, Outcome: model.OutcomeDone, Proof: model.ProofExclusive,
 			OldTokenID: "9067a1c0-0001-4000-8000-000000000009", NewTokenID: "9067a1c0-0001-4000-8000-00000000000a",
-			Steps: []bridge.RotationStep{{At: c.in(-100 * day), Phase: bridge.PhaseConfirm, Text: "Entra provisions with the new token alone."}},
+			Steps: []model.RotationStep{{At: c.in(-100 * day), Phase: model.PhaseConfirm, Text: "Entra provisions with the new token alone."}},
 		},
 	}
 }

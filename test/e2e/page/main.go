@@ -13,7 +13,7 @@ import (
 	"slices"
 	"time"
 
-	"entra-aws-exporter/internal/bridge"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/web"
 	"entra-aws-exporter/internal/web/webtest"
 )
@@ -68,12 +68,12 @@ func serve(address string) error {
 // pages serves those of the example connections that are wanted.
 func pages(clouds webtest.Clouds, wanted func(connection string) bool) (http.Handler, error) {
 	return web.New(web.Options{
-		Snapshots: func() []bridge.Snapshot {
-			return slices.DeleteFunc(clouds.Snapshots(), func(s bridge.Snapshot) bool { return !wanted(s.Connection) })
+		Snapshots: func() []model.Snapshot {
+			return slices.DeleteFunc(clouds.Snapshots(), func(s model.Snapshot) bool { return !wanted(s.Connection) })
 		},
 		Rotation: clouds.Rotation,
-		Records: func() []bridge.RotationRecord {
-			return slices.DeleteFunc(clouds.Records(), func(r bridge.RotationRecord) bool { return !wanted(r.Connection) })
+		Records: func() []model.RotationRecord {
+			return slices.DeleteFunc(clouds.Records(), func(r model.RotationRecord) bool { return !wanted(r.Connection) })
 		},
 		Ready:  func() error { return nil },
 		Config: func() ([]byte, error) { return []byte("connections: []\n"), nil },

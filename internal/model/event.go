@@ -1,0 +1,41 @@
+package model
+
+import "time"
+
+// Event is one entry of Entra's provisioning log, without its personal data.
+type Event struct {
+	ID                 string
+	At                 time.Time
+	JobID              string
+	CycleID            string
+	ServicePrincipalID string
+	Action             string // one of EventActions
+	Status             string // one of EventStatuses
+	ErrorCategory      string
+	ErrorCode          string
+}
+
+// EventActions lists the actions of the provisioning log, snake-cased; what Entra
+// adds later is "other".
+func EventActions() []string {
+	return []string{"create", "update", "delete", "disable", "staged_delete", "other"}
+}
+
+// EventStatuses lists how an action can have ended; what Entra adds later is "unknown".
+func EventStatuses() []string {
+	return []string{"success", "failure", "skipped", "warning", "unknown"}
+}
+
+// EventKey counts events by what was done and how it ended.
+type EventKey struct{ Action, Status string }
+
+// EventErrorKey counts failed events by Entra's category and code.
+type EventErrorKey struct{ Category, Code string }
+
+// EventCounts are one connection's counters over the provisioning log since the
+// state began. They only grow.
+type EventCounts struct {
+	Events map[EventKey]uint64
+	Errors map[EventErrorKey]uint64
+	Last   map[string]time.Time // by status
+}

@@ -1,0 +1,119 @@
+package model
+
+import "time"
+
+// JobStatus is the state of a provisioning job. The set is closed; what Entra adds
+// later is unknown.
+type JobStatus string
+
+// The states of a provisioning job.
+const (
+	JobNotConfigured JobStatus = "not_configured"
+	JobNotRun        JobStatus = "not_run"
+	JobActive        JobStatus = "active"
+	JobPaused        JobStatus = "paused"
+	JobQuarantine    JobStatus = "quarantine"
+	JobUnknown       JobStatus = "unknown"
+)
+
+// JobStatuses lists the closed set.
+func JobStatuses() []JobStatus {
+	return []JobStatus{JobNotConfigured, JobNotRun, JobActive, JobPaused, JobQuarantine, JobUnknown}
+}
+
+// ScheduleState is the state of a job's schedule.
+type ScheduleState string
+
+// The states of a schedule.
+const (
+	ScheduleActive   ScheduleState = "active"
+	ScheduleDisabled ScheduleState = "disabled"
+	SchedulePaused   ScheduleState = "paused"
+	ScheduleUnknown  ScheduleState = "unknown"
+)
+
+// ScheduleStates lists the closed set.
+func ScheduleStates() []ScheduleState {
+	return []ScheduleState{ScheduleActive, ScheduleDisabled, SchedulePaused, ScheduleUnknown}
+}
+
+// CycleState is how a provisioning cycle ended.
+type CycleState string
+
+// How a provisioning cycle can end.
+const (
+	CycleSucceeded        CycleState = "succeeded"
+	CycleFailed           CycleState = "failed"
+	CycleEntryLevelErrors CycleState = "entry_level_errors" // some users failed, the rest went through
+	CycleUnknown          CycleState = "unknown"
+)
+
+// CycleStates lists the closed set.
+func CycleStates() []CycleState {
+	return []CycleState{CycleSucceeded, CycleFailed, CycleEntryLevelErrors, CycleUnknown}
+}
+
+// The quarantine reason and error code by which Entra says that the SCIM credentials
+// are bad.
+// https://learn.microsoft.com/entra/identity/app-provisioning/application-provisioning-quarantine-status
+const (
+	QuarantineReasonException    = "EncounteredQuarantineException"
+	QuarantineReasonDeletes      = "TooManyDeletes"
+	QuarantineCodeBadCredentials = "SystemForCrossDomainIdentityManagementCredentialValidationFailure"
+)
+
+// QuarantineDisableAfter is how long a quarantine lasts before Entra disables the job.
+const QuarantineDisableAfter = 28 * 24 * time.Hour
+
+// Quarantine is Entra's word for a job that it has slowed down after failures.
+type Quarantine struct {
+	Reason       string // Entra's enum value as sent
+	ErrorCode    string // Entra's error code; "" when it gave none
+	CurrentBegan time.Time
+	SeriesBegan  time.Time // start of this and the quarantines before it without recovery
+	NextAttempt  time.Time // zero: unknown
+}
+
+// Credentials reports whether Entra says that its SCIM credentials are refused.
+func (q Quarantine) Credentials() bool {
+	return q.ErrorCode == QuarantineCodeBadCredentials ||
+		(q.ErrorCode == "" && q.Reason == QuarantineReasonException)
+}
+
+// Cycle is one execution of a provisioning job.
+type Cycle struct {
+	Began     time.Time
+	Ended     time.Time
+	State     CycleState
+	ErrorCode string              // "" when it gave none
+	Entries   map[EntryKind]int64 // of what Entra counted; a kind that is not there was not told
+}
+
+// EntryKind is what became of entries in a cycle.
+type EntryKind string
+
+// The kinds of entries that Entra counts.
+const (
+	EntriesImported EntryKind = "imported" // read from Entra
+	EntriesExported EntryKind = "exported" // written to AWS
+	EntriesEscrowed EntryKind = "escrowed" // failed, to be tried again
+	EntriesEntitled EntryKind = "entitled" // in the scope of the job
+)
+
+// Job is one reading of a provisioning job. A pointer that is nil, a zero time or a
+// zero interval means that Entra did not say.
+type Job struct {
+	ID                  string
+	TemplateID          string
+	Status              JobStatus
+	Schedule            ScheduleState
+	Interval            time.Duration
+	Quarantine          *Quarantine
+	LastCycle           *Cycle
+	LastSuccess         *Cycle
+	LastExport          *Cycle // the last successful cycle that exported something
+	ConsecutiveFailures *int64
+	Synchronized        map[string]int64 // entries in sync, by kind
+	NotificationEnabled *bool            // does Entra mail somebody on failure; nil: not readable
+	Date                time.Time        // Graph's clock when it answered; zero: unknown
+}

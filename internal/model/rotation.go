@@ -1,0 +1,152 @@
+package model
+
+import "time"
+
+// RotationMode says what an alert may set off.
+type RotationMode string
+
+// The modes of a rotation.
+const (
+	RotationDisabled RotationMode = "disabled"
+	RotationDryRun   RotationMode = "dry_run"
+	RotationEnabled  RotationMode = "enabled"
+)
+
+// Issuer says who creates the new token.
+type Issuer string
+
+// The issuers of a token.
+const (
+	IssuerConsoleAPI Issuer = "console_api"
+	IssuerOperator   Issuer = "operator"
+)
+
+// Phase is where a rotation stands.
+type Phase string
+
+// The phases of a rotation, in the order of its story (docs/rotation.md).
+const (
+	PhaseIdle    Phase = "idle"
+	PhasePlan    Phase = "plan"
+	PhaseCreate  Phase = "create"
+	PhaseTest    Phase = "test"
+	PhaseSwitch  Phase = "switch"
+	PhaseResume  Phase = "resume"
+	PhaseVerify  Phase = "verify"
+	PhaseRetire  Phase = "retire"
+	PhaseConfirm Phase = "confirm"
+	PhaseUndo    Phase = "undo"
+	PhaseBlocked Phase = "blocked"
+)
+
+// Phases lists the closed set.
+func Phases() []Phase {
+	return []Phase{
+		PhaseIdle, PhasePlan, PhaseCreate, PhaseTest, PhaseSwitch, PhaseResume,
+		PhaseVerify, PhaseRetire, PhaseConfirm, PhaseUndo, PhaseBlocked,
+	}
+}
+
+// ProofLevel is how sure we are that the new token is the one in use.
+type ProofLevel string
+
+// The levels of proof, weakest first; each includes the ones before it.
+const (
+	ProofNone       ProofLevel = ""
+	ProofStored     ProofLevel = "stored"
+	ProofUsed       ProofLevel = "used"
+	ProofAttributed ProofLevel = "attributed"
+	ProofExclusive  ProofLevel = "exclusive"
+)
+
+// Outcome is how a rotation ended.
+type Outcome string
+
+// The endings of a rotation.
+const (
+	OutcomeDone    Outcome = "done"
+	OutcomeAborted Outcome = "aborted"
+	OutcomeBlocked Outcome = "blocked"
+)
+
+// Outcomes lists the closed set.
+func Outcomes() []Outcome { return []Outcome{OutcomeDone, OutcomeAborted, OutcomeBlocked} }
+
+// RotationStatus is what the metrics and pages show of a connection's rotation.
+type RotationStatus struct {
+	Mode          RotationMode
+	Issuer        Issuer
+	Phase         Phase
+	Due           time.Time // zero: not known
+	Started       time.Time // zero: none is running
+	LastSuccess   time.Time // zero: never
+	Proof         ProofLevel
+	Blocked       string // the reason; "": not blocked
+	Waiting       string // the reason; "": not waiting
+	Message       string // what a person should read: why it is blocked or waits, and the next command
+	Outcomes      map[Outcome]uint64
+	TokensCreated uint64
+	Roles         map[string]TokenRole // by token id
+}
+
+// InUse returns the id of the token that is known to be in use.
+func (s RotationStatus) InUse() (string, bool) {
+	for id, role := range s.Roles {
+		if role == RoleInUse {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// RotationRecord is one rotation as the history shows it.
+type RotationRecord struct {
+	Connection string         `json:"connection"`
+	ID         string         `json:"id"`
+	Trigger    string         `json:"trigger"`
+	Started    time.Time      `json:"started"`
+	Ended      time.Time      `json:"ended,omitzero"`
+	Phase      Phase          `json:"phase"`
+	Outcome    Outcome        `json:"outcome,omitempty"` // "": still running
+	Reason     string         `json:"reason,omitempty"`
+	OldTokenID string         `json:"old_token_id,omitempty"`
+	NewTokenID string         `json:"new_token_id,omitempty"`
+	Proof      ProofLevel     `json:"proof,omitempty"`
+	Steps      []RotationStep `json:"steps"`
+}
+
+// RotationStep is one line of a rotation's story.
+type RotationStep struct {
+	At    time.Time `json:"at"`
+	Phase Phase     `json:"phase"`
+	Text  string    `json:"text"`
+}
+
+// Credential is one key and value of an Entra application's provisioning
+// credentials. Every value counts as secret: the clear ones hold mail addresses.
+type Credential struct {
+	Key   string
+	Value Secret
+}
+
+// Masked reports whether Graph hid the value; it must never be sent back.
+func (c Credential) Masked() bool { return c.Value.Reveal() == "*" }
+
+// The keys of an application's provisioning credentials; they are case-sensitive.
+// https://learn.microsoft.com/graph/api/resources/synchronization-synchronizationsecretkeystringvaluepair
+const (
+	CredentialKeyBaseAddress          = "BaseAddress"
+	CredentialKeySecretToken          = "SecretToken"
+	CredentialKeyNotificationSettings = "SyncNotificationSettings"
+	CredentialKeySyncAll              = "SyncAll"
+)
+
+// TestResult is the result of Entra's "Test connection".
+type TestResult string
+
+// The verdicts of a connection test.
+const (
+	TestPassed      TestResult = "good"      // Entra reached the endpoint with the token
+	TestFailed      TestResult = "bad"       // the endpoint, or its refusal, was what failed
+	TestUnavailable TestResult = "undecided" // the test itself did not take place
+)

@@ -1,0 +1,93 @@
+package model
+
+import (
+	"errors"
+	"time"
+)
+
+// Source is one thing that is read for a connection.
+type Source string
+
+// The sources.
+const (
+	SourceTokens         Source = "tokens"
+	SourceSCIM           Source = "scim"
+	SourceUsage          Source = "usage"
+	SourceJob            Source = "job"
+	SourceEvents         Source = "events"
+	SourceCertificates   Source = "certificates"
+	SourceAppCredentials Source = "app_credentials"
+)
+
+// Sources lists all sources in the order of the documentation.
+func Sources() []Source {
+	return []Source{SourceTokens, SourceSCIM, SourceUsage, SourceJob, SourceEvents, SourceCertificates, SourceAppCredentials}
+}
+
+// ErrSourceOff is what a reading returns, wrapped or not, when there is nothing to read at
+// the moment, such as a SCIM endpoint of whose tokens no value is known. It is no
+// failure: the source counts as switched off until the next reading.
+var ErrSourceOff = errors.New("nothing to read")
+
+// SourceStatus is how the reading of one source has gone.
+type SourceStatus struct {
+	Source      Source
+	Interval    time.Duration
+	LastAttempt time.Time // when the last attempt ended; zero: not tried yet, or Off
+	LastSuccess time.Time // zero: never
+	Err         error     // why the last attempt failed; nil: it did not
+	Errors      map[Reason]uint64
+	Off         bool // the last attempt found nothing to read
+}
+
+// Up reports whether the last attempt succeeded.
+func (s SourceStatus) Up() bool { return !s.LastAttempt.IsZero() && s.Err == nil }
+
+// Fresh reports whether the last success is at most three intervals old at t: what
+// misleads when it is old is shown only while it is fresh.
+func (s SourceStatus) Fresh(at time.Time) bool {
+	return !s.LastSuccess.IsZero() && at.Sub(s.LastSuccess) <= 3*s.Interval
+}
+
+// Snapshot is all that is known of one connection, immutable once published. A nil
+// pointer means that the source is off or was never read.
+type Snapshot struct {
+	Connection  string
+	EntraTenant string // the tenant's name in the config
+	Binding     Binding
+	Ambiguous   string // why no rotation may touch this connection; "": it may
+	Sources     []SourceStatus
+
+	Tokens         *TokenList
+	Probe          *Probe
+	Usage          *Usage
+	Job            *Job
+	Events         *EventCounts
+	Signing        *SigningCertificates
+	Trusted        *[]Certificate // what AWS trusts
+	AppCredentials []AppCredential
+}
+
+// Status returns how the reading of a source has gone; false when it is off.
+func (s Snapshot) Status(source Source) (SourceStatus, bool) {
+	for _, status := range s.Sources {
+		if status.Source == source {
+			return status, true
+		}
+	}
+	return SourceStatus{}, false
+}
+
+// TrustedByAWS reports whether AWS holds the certificate with this thumbprint; known is
+// false when what AWS holds was never read.
+func (s Snapshot) TrustedByAWS(thumbprint string) (trusted, known bool) {
+	if s.Trusted == nil {
+		return false, false
+	}
+	for _, certificate := range *s.Trusted {
+		if certificate.Thumbprint == thumbprint {
+			return true, true
+		}
+	}
+	return false, true
+}

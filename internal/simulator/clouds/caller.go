@@ -1,0 +1,166 @@
+package clouds
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+)
+
+// Actor is who does something, in the words of an oracle.
+type Actor string
+
+// The actors that the world itself knows; a caller may name others.
+const (
+	ActorExporter  Actor = "exporter"
+	ActorOperator  Actor = "operator"
+	ActorTerraform Actor = "terraform"
+	ActorEngine    Actor = "engine" // Entra's provisioning engine
+	ActorTime      Actor = "time"   // an expiry, the 28 days of a quarantine
+	ActorSetup     Actor = "setup"  // what was so before the story began
+)
+
+// Caller is who makes a call, and with what reach.
+type Caller struct {
+	Actor Actor
+	// Account is the AWS account of the credentials, Region that of the endpoint called.
+	// Empty: no restriction.
+	Account, Region string
+	// Tenant is the Entra tenant of the access token, ClientID the application that it
+	// was issued to; its consented permissions are checked. Empty: no restriction.
+	Tenant, ClientID string
+}
+
+// CallerFor is a caller that may do everything everywhere, unless Deny says otherwise.
+func CallerFor(actor Actor) Caller { return Caller{Actor: actor} }
+
+// Action is what can be denied: the IAM action on AWS's side, the kind of access on Graph's.
+type Action string
+
+// The actions.
+const (
+	ListInstancesAction           Action = "sso:ListInstances"
+	ListProvisioningTenantsAction Action = "sso-directory:ListProvisioningTenants"
+	ListBearerTokensAction        Action = "sso-directory:ListBearerTokens"
+	CreateBearerTokenAction       Action = "sso-directory:CreateBearerToken"
+	DeleteBearerTokenAction       Action = "sso-directory:DeleteBearerToken"
+	ListIdPConfigurationsAction   Action = "sso-directory:ListExternalIdPConfigurationsForDirectory" //nolint:revive // IdP is AWS's own spelling
+	ListIdPCertificatesAction     Action = "sso-directory:ListExternalIdPCertificates"               //nolint:revive // IdP is AWS's own spelling
+	ImportIdPCertificateAction    Action = "sso-directory:ImportExternalIdPCertificate"              //nolint:revive // IdP is AWS's own spelling
+	DeleteIdPCertificateAction    Action = "sso-directory:DeleteExternalIdPCertificate"              //nolint:revive // IdP is AWS's own spelling
+	LookupEventsAction            Action = "cloudtrail:LookupEvents"
+	AssumeRoleAction              Action = "sts:AssumeRole"
+	GetWebIdentityTokenAction     Action = "sts:GetWebIdentityToken"
+
+	ReadApplications     Action = "applications.read" // service principals and app registrations
+	WriteApplications    Action = "applications.write"
+	ReadSynchronization  Action = "synchronization.read"
+	WriteSynchronization Action = "synchronization.write"
+	ReadProvisioningLog  Action = "provisioningLog.read"
+	ReadDirectoryAudits  Action = "directoryAudits.read"
+)
+
+// Denial is how a call is refused.
+type Denial string
+
+// The denials. Graph knows only one: a missing permission.
+const (
+	DenyMissing Denial = "missing" // no policy allows it
+	DenySCP     Denial = "scp"     // an explicit deny in a service control policy
+	DenyKMS     Denial = "kms"     // the customer managed key does not let the caller decrypt
+)
+
+type denied struct {
+	actor  Actor
+	action Action
+}
+
+// Deny refuses an action to an actor from now on; Allow takes it back.
+func (w *Model) Deny(actor Actor, action Action, how Denial) {
+	w.Advance()
+	w.denials[denied{actor, action}] = how
+}
+
+// Allow ends a Deny.
+func (w *Model) Allow(actor Actor, action Action) {
+	w.Advance()
+	delete(w.denials, denied{actor, action})
+}
+
+// allowAWS checks the permission and the region of a call to one of AWS's services.
+func (w *Model) allowAWS(c Caller, service Service, action Action) error {
+	how, ok := w.denials[denied{c.Actor, action}]
+	if !ok {
+		return nil
+	}
+	account := c.Account
+	if account == "" {
+		account = "111111111111"
+	}
+	message := fmt.Sprintf("User: arn:aws:sts::%s:assumed-role/%s/session is not authorized to perform: %s", account, c.Actor, action)
+	switch how {
+	case DenySCP:
+		message += " with an explicit deny in a service control policy"
+	case DenyKMS:
+		message = fmt.Sprintf("User: arn:aws:sts::%s:assumed-role/%s/session is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext because no identity-based policy allows the kms:Decrypt action", account, c.Actor)
+	default:
+		message += fmt.Sprintf(" because no identity-based policy allows the %s action", action)
+	}
+	return &Error{Service: service, Status: http.StatusBadRequest, Code: "AccessDeniedException", Message: message}
+}
+
+// Graph's application permissions.
+// https://learn.microsoft.com/graph/permissions-reference
+const (
+	RoleApplicationRead     = "Application.Read.All"
+	RoleApplicationWrite    = "Application.ReadWrite.All"
+	RoleApplicationOwned    = "Application.ReadWrite.OwnedBy"
+	RoleSynchronizationRead = "Synchronization.Read.All"
+	RoleSynchronization     = "Synchronization.ReadWrite.All"
+	RoleProvisioningLog     = "ProvisioningLog.Read.All"
+	RoleAuditLog            = "AuditLog.Read.All"
+)
+
+// sufficient lists the roles of which any one allows an action; owned says whether an
+// owner of the application may do it with Application.ReadWrite.OwnedBy.
+func sufficient(action Action) (roles []string, owned bool) {
+	switch action {
+	case ReadApplications:
+		return []string{RoleApplicationRead, RoleApplicationWrite}, true
+	case WriteApplications:
+		return []string{RoleApplicationWrite}, true
+	case ReadSynchronization:
+		return []string{RoleSynchronizationRead, RoleSynchronization}, true
+	case WriteSynchronization:
+		return []string{RoleSynchronization}, true
+	case ReadProvisioningLog:
+		return []string{RoleProvisioningLog, RoleAuditLog}, false
+	default:
+		return []string{RoleAuditLog}, false
+	}
+}
+
+// allowGraph checks the permission for a call on an application (nil: on the tenant).
+func (w *Model) allowGraph(c Caller, action Action, on *servicePrincipal) error {
+	_, refused := w.denials[denied{c.Actor, action}]
+	if !refused && c.ClientID != "" {
+		tenant := w.tenant(c.Tenant)
+		if tenant == nil {
+			return &Error{Service: ServiceGraph, Status: http.StatusUnauthorized, Code: "InvalidAuthenticationToken", Message: "Access token validation failure."}
+		}
+		registration := tenant.registration(c.ClientID)
+		roles, owned := sufficient(action)
+		refused = registration == nil || !slices.ContainsFunc(roles, func(role string) bool {
+			return slices.Contains(registration.Roles, role)
+		})
+		if refused && registration != nil && owned && slices.Contains(registration.Roles, RoleApplicationOwned) {
+			refused = on != nil && !slices.Contains(on.Owners, c.ClientID)
+		}
+	}
+	if !refused {
+		return nil
+	}
+	return &Error{
+		Service: ServiceGraph, Status: http.StatusForbidden, Code: "Authorization_RequestDenied",
+		Message: "Insufficient privileges to complete the operation.",
+	}
+}

@@ -1,0 +1,82 @@
+package clouds
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
+	"time"
+
+	"entra-aws-exporter/internal/model"
+)
+
+// Certificate is a self-signed SAML signing certificate. Its DER is made when first
+// asked for, from the World's seed: worlds whose certificates nobody reads cost
+// nothing, and the same seed gives the same thumbprints.
+type Certificate struct {
+	notBefore, notAfter time.Time
+	subject             string
+	seed                uint64
+	foreign             bool // its DER was given, there is no key to make another with
+	der                 []byte
+}
+
+// NewCertificate makes a self-signed certificate for a subject's common name.
+func (w *Model) NewCertificate(subject string, notBefore, notAfter time.Time) *Certificate {
+	return &Certificate{notBefore: notBefore, notAfter: notAfter, subject: subject, seed: w.random()}
+}
+
+// ParsedCertificate wraps a prebuilt certificate.
+func ParsedCertificate(der []byte) (*Certificate, error) {
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("parsing certificate: %w", err)
+	}
+	return &Certificate{notBefore: parsed.NotBefore, notAfter: parsed.NotAfter, subject: parsed.Subject.CommonName, foreign: true, der: der}, nil
+}
+
+// BrokenCertificate claims these dates but carries bytes that are no certificate.
+func BrokenCertificate(der []byte, notBefore, notAfter time.Time) *Certificate {
+	return &Certificate{notBefore: notBefore, notAfter: notAfter, foreign: true, der: der}
+}
+
+// DER returns the encoded certificate.
+func (c *Certificate) DER() []byte {
+	if c.der != nil {
+		return c.der
+	}
+	seed := sha256.Sum256(fmt.Appendf(nil, "%s/%d", c.subject, c.seed))
+	key := ed25519.NewKeyFromSeed(seed[:]) // signs deterministically, and in microseconds
+	template := &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(seed[:16]), // larger than an int64, as the real ones are
+		Subject:      pkix.Name{CommonName: c.subject},
+		NotBefore:    c.notBefore, NotAfter: c.notAfter,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil { // only a template that cannot be encoded
+		panic(fmt.Sprintf("making a certificate for %s: %v", c.subject, err))
+	}
+	c.der = der
+	return der
+}
+
+// Thumbprint returns the SHA-1 of the DER in upper-case hex.
+func (c *Certificate) Thumbprint() string { return model.Thumbprint(c.DER()) }
+
+// NotBefore returns the beginning of its life.
+func (c *Certificate) NotBefore() time.Time { return c.notBefore }
+
+// NotAfter returns the end of its life.
+func (c *Certificate) NotAfter() time.Time { return c.notAfter }
+
+// age makes the certificate older, by issuing it again with the same key. Of a
+// foreign one only the listed dates move.
+func (c *Certificate) age(by time.Duration) {
+	c.notBefore, c.notAfter = c.notBefore.Add(-by), c.notAfter.Add(-by)
+	if !c.foreign {
+		c.der = nil
+	}
+}

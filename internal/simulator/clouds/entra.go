@@ -1,0 +1,238 @@
+package clouds
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// AWSTemplateID is the gallery template of "AWS IAM Identity Center (successor to AWS
+// Single Sign-On)"; OldAWSTemplateID that of "AWS Single-Account Access".
+const (
+	AWSTemplateID    = "21ed01d2-ec13-4e9e-86c1-cd546719ebc4"
+	OldAWSTemplateID = "8b1025e4-1dd2-430b-a150-2ef79cd700f5"
+)
+
+// AppRegistration is an application by which somebody signs in, with its own credentials.
+type AppRegistration struct {
+	ObjectID     string
+	ClientID     string
+	DisplayName  string
+	Actor        Actor    // who signs in by it
+	Roles        []string // consented application permissions
+	Secrets      []AppSecret
+	Certificates []AppCertificate
+	Federated    []FederatedCredential
+}
+
+// AppSecret is a client secret.
+type AppSecret struct {
+	KeyID, DisplayName, Hint string
+	Value                    string // the real API never shows it again
+	Starts, Expires          time.Time
+}
+
+// AppCertificate is a certificate to sign in with.
+type AppCertificate struct {
+	KeyID           string
+	DER             []byte
+	Starts, Expires time.Time
+}
+
+// FederatedCredential lets tokens of another issuer sign in.
+type FederatedCredential struct{ Issuer, Subject, Audience string }
+
+// SigningCertificate is a SAML certificate on a service principal: a pair of key
+// credentials, Sign and Verify, and a password credential.
+type SigningCertificate struct {
+	*Certificate
+	SignKeyID, VerifyKeyID string
+	CustomKeyIdentifier    []byte // nil: the thumbprint's bytes, as for those that Entra made
+	NoSign                 bool   // the Sign twin is missing
+}
+
+// ServicePrincipal is an enterprise application.
+type ServicePrincipal struct {
+	ObjectID    string
+	AppID       string
+	DisplayName string
+	TemplateID  string
+	Tags        []string
+	EntityIDs   []string // its SAML identifiers
+	Owners      []string // client ids
+	// Preferred is the certificate it is set to sign with; nil: never set.
+	Preferred    *Certificate
+	Certificates []SigningCertificate
+	Notified     []string // notificationEmailAddresses
+}
+
+type tenant struct {
+	id            string
+	unlicensed    bool // no P1: no logs
+	registrations []*AppRegistration
+	applications  []*servicePrincipal
+	entries       []logEntry
+	audits        []audit
+	people        []*Person
+}
+
+// servicePrincipal is an enterprise application with its provisioning.
+type servicePrincipal struct {
+	ServicePrincipal
+	of      *tenant
+	secrets []Secret
+	saved   credential
+	savedAt time.Time // of the last PUT that was answered 204, saved or not
+	jobs    []*job
+}
+
+func (w *Model) tenant(id string) *tenant {
+	for _, t := range w.tenants {
+		if t.id == id {
+			return t
+		}
+	}
+	return nil
+}
+
+func (t *tenant) registration(clientID string) *AppRegistration {
+	for _, r := range t.registrations {
+		if r.ClientID == clientID {
+			return r
+		}
+	}
+	return nil
+}
+
+// AddTenant makes an Entra tenant with a P1 licence, unless it is there.
+func (w *Model) AddTenant(id string) {
+	w.Advance()
+	if w.tenant(id) == nil {
+		w.tenants = append(w.tenants, &tenant{id: id})
+	}
+}
+
+// SetLicence gives a tenant its P1 licence or takes it away, and the logs with it.
+func (w *Model) SetLicence(tenantID string, p1 bool) error {
+	w.Advance()
+	t := w.tenant(tenantID)
+	if t == nil {
+		return notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	}
+	t.unlicensed = !p1
+	return nil
+}
+
+// ServicePrincipals lists the applications of a tenant, all or those of a template.
+func (w *Model) ServicePrincipals(c Caller, tenantID, templateID string) ([]ServicePrincipal, error) {
+	w.Advance()
+	t, err := w.visit(c, ReadApplications, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	var list []ServicePrincipal
+	for _, sp := range t.applications {
+		if templateID == "" || sp.TemplateID == templateID {
+			list = append(list, w.applicationView(sp))
+		}
+	}
+	return list, nil
+}
+
+// ServicePrincipal gets an application by its object id.
+func (w *Model) ServicePrincipal(c Caller, tenantID, objectID string) (ServicePrincipal, error) {
+	w.Advance()
+	sp, err := w.application(c, ReadApplications, tenantID, objectID)
+	if err != nil {
+		return ServicePrincipal{}, err
+	}
+	return w.applicationView(sp), nil
+}
+
+// SetPreferred sets the certificate that the application signs with.
+func (w *Model) SetPreferred(c Caller, tenantID, objectID, thumbprint string) error {
+	w.Advance()
+	sp, err := w.application(c, WriteApplications, tenantID, objectID)
+	if err != nil {
+		return err
+	}
+	for _, certificate := range sp.Certificates {
+		if strings.EqualFold(certificate.Thumbprint(), thumbprint) {
+			sp.Preferred = certificate.Certificate
+			return nil
+		}
+	}
+	return invalid(ServiceGraph, "No key credential has the thumbprint %s.", thumbprint)
+}
+
+// AddSigningCertificate adds a certificate to an application; it does not activate it.
+func (w *Model) AddSigningCertificate(c Caller, tenantID, objectID string, certificate *Certificate) (SigningCertificate, error) {
+	w.Advance()
+	sp, err := w.application(c, WriteApplications, tenantID, objectID)
+	if err != nil {
+		return SigningCertificate{}, err
+	}
+	added := SigningCertificate{Certificate: certificate, SignKeyID: w.newID(), VerifyKeyID: w.newID()}
+	sp.Certificates = append(sp.Certificates, added)
+	return added, nil
+}
+
+// ChangeApplication lets a person edit an application: its identifiers, tags, owners,
+// notification addresses, certificates.
+func (w *Model) ChangeApplication(tenantID, objectID string, change func(*ServicePrincipal)) error {
+	w.Advance()
+	sp, err := w.application(Caller{}, WriteApplications, tenantID, objectID)
+	if err != nil {
+		return err
+	}
+	change(&sp.ServicePrincipal)
+	return nil
+}
+
+// AddApplication makes an enterprise application without provisioning, such as one
+// for sign-in only; empty ids are filled in.
+func (w *Model) AddApplication(tenantID string, application ServicePrincipal) (ServicePrincipal, error) {
+	w.Advance()
+	t := w.tenant(tenantID)
+	if t == nil {
+		return ServicePrincipal{}, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	}
+	for _, id := range []*string{&application.ObjectID, &application.AppID} {
+		if *id == "" {
+			*id = w.newID()
+		}
+	}
+	sp := &servicePrincipal{of: t, ServicePrincipal: application}
+	t.applications = append(t.applications, sp)
+	return w.applicationView(sp), nil
+}
+
+// visit finds a tenant for a caller who may do this in it.
+func (w *Model) visit(c Caller, action Action, tenantID string) (*tenant, error) {
+	t := w.tenant(tenantID)
+	if t == nil || (c.Tenant != "" && c.Tenant != tenantID) {
+		return nil, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	}
+	return t, w.allowGraph(c, action, nil)
+}
+
+// application finds an application for a caller who may do this to it.
+func (w *Model) application(c Caller, action Action, tenantID, objectID string) (*servicePrincipal, error) {
+	t := w.tenant(tenantID)
+	if t == nil || (c.Tenant != "" && c.Tenant != tenantID) {
+		return nil, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	}
+	for _, sp := range t.applications {
+		if sp.ObjectID == objectID {
+			return sp, w.allowGraph(c, action, sp)
+		}
+	}
+	return nil, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", objectID)
+}
+
+func (w *Model) applicationView(sp *servicePrincipal) ServicePrincipal {
+	view := sp.ServicePrincipal
+	view.Tags, view.EntityIDs, view.Owners = slices.Clone(view.Tags), slices.Clone(view.EntityIDs), slices.Clone(view.Owners)
+	view.Notified, view.Certificates = slices.Clone(view.Notified), slices.Clone(view.Certificates)
+	return view
+}

@@ -1,0 +1,211 @@
+package clouds
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// HeldToken is a token that Entra holds, and whether AWS would take it.
+type HeldToken struct {
+	TokenID  string // "": nothing is held, or a value that no token has
+	Accepted Acceptance
+	Cause    Cause // why it is not accepted by all; "": it is
+	CausedBy Actor // who made it so
+}
+
+// EntraState is what an application's provisioning holds from now on: the saved token, and
+// the one that its engine goes on using (empty if that is the saved one, read anew).
+// One is recorded at every transition.
+type EntraState struct {
+	Stamp
+	ServicePrincipalID string
+	Saved              HeldToken
+	Cached             HeldToken
+}
+
+// Cause is why a held token is not accepted.
+type Cause string
+
+// The causes of a gap.
+const (
+	CauseDeleted     Cause = "deleted"       // the token that was held was deleted
+	CauseExpired     Cause = "expired"       // it expired
+	CauseSaved       Cause = "saved"         // what was saved was never, or no longer, good
+	CausePropagating Cause = "propagating"   // it was saved before AWS's nodes all knew it
+	CauseTenant      Cause = "tenant"        // its provisioning tenant was recreated
+	CauseSources     Cause = "source_filter" // AWS keeps Entra's addresses out
+)
+
+// Outage is a time in which AWS would refuse what Entra has saved or cached.
+type Outage struct {
+	ServicePrincipalID string
+	TokenID            string
+	Cached             bool // it is the cached token that was refused, the saved one was good
+	Cause              Cause
+	CausedBy           Actor
+	Began, Ended       time.Time // Ended is zero while it lasts
+	Partial            bool      // some of AWS's nodes accepted all along
+}
+
+// Seconds returns how long the gap lasted, or has lasted at now.
+func (g Outage) Seconds(now time.Time) float64 {
+	if g.Ended.IsZero() {
+		return now.Sub(g.Began).Seconds()
+	}
+	return g.Ended.Sub(g.Began).Seconds()
+}
+
+// String says what the gap was.
+func (g Outage) String() string {
+	which, until := "saved", "is open"
+	if g.Cached {
+		which = "cached"
+	}
+	if !g.Ended.IsZero() {
+		until = fmt.Sprintf("lasted %s", g.Ended.Sub(g.Began))
+	}
+	return fmt.Sprintf("%s: %s token %s not accepted (%s by %s), %s", g.ServicePrincipalID, which, named(g.TokenID), g.Cause, g.CausedBy, until)
+}
+
+// String implements fmt.Stringer.
+func (h EntraState) String() string {
+	text := fmt.Sprintf("%s holds %s (accepted by %s", h.ServicePrincipalID, named(h.Saved.TokenID), h.Saved.Accepted)
+	if h.Saved.Cause != "" {
+		text += fmt.Sprintf(": %s by %s", h.Saved.Cause, h.Saved.CausedBy)
+	}
+	text += ")"
+	if h.Cached != (HeldToken{}) {
+		text += fmt.Sprintf(", engine uses %s (accepted by %s)", named(h.Cached.TokenID), h.Cached.Accepted)
+	}
+	return text
+}
+
+// Outages returns every gap so far, in the order of their beginnings.
+func (w *Model) Outages() []Outage {
+	w.Advance()
+	list := make([]Outage, 0, len(w.gaps))
+	for _, gap := range w.gaps {
+		list = append(list, *gap)
+	}
+	return list
+}
+
+// EntraState returns what an application holds now.
+func (w *Model) EntraState(objectID string) (EntraState, bool) {
+	w.Advance()
+	for _, j := range w.jobs {
+		if j.application.ObjectID == objectID {
+			return j.holding, true
+		}
+	}
+	return EntraState{}, false
+}
+
+// CycleSince returns when the cycle began that an application's engine is in the middle
+// of; zero: it is between two.
+func (w *Model) CycleSince(objectID string) time.Time {
+	w.Advance()
+	for _, j := range w.jobs {
+		if j.application.ObjectID == objectID && j.running != nil {
+			return j.running.began
+		}
+	}
+	return time.Time{}
+}
+
+// observe records what a job holds, if that changed, and begins or ends a gap.
+func (w *Model) observe(j *job) {
+	now := EntraState{Stamp: Stamp{At: w.at}, ServicePrincipalID: j.application.ObjectID}
+	now.Saved = w.held(&j.application.saved)
+	if cached := w.cachedBy(j); cached != nil && (cached.value != j.application.saved.value || cached.address != j.application.saved.address) {
+		now.Cached = w.held(cached)
+	}
+	if now.Saved == j.holding.Saved && now.Cached == j.holding.Cached && j.holding.ServicePrincipalID != "" {
+		return
+	}
+	j.holding = now
+	w.record(now)
+
+	worse, cached := now.Saved, false
+	if now.Cached.Cause != "" && (worse.Cause == "" || now.Cached.Accepted == AcceptedByNone && worse.Accepted == AcceptedBySome) {
+		worse, cached = now.Cached, true
+	}
+	next := Outage{
+		ServicePrincipalID: j.application.ObjectID, TokenID: worse.TokenID, Cached: cached,
+		Cause: worse.Cause, CausedBy: worse.CausedBy, Partial: worse.Accepted == AcceptedBySome, Began: w.at,
+	}
+	if j.gap != nil {
+		same := *j.gap
+		same.Began = w.at
+		if same == next {
+			return
+		}
+		j.gap.Ended = w.at
+		j.gap = nil
+	}
+	if worse.Cause != "" {
+		j.gap = &next
+		w.gaps = append(w.gaps, j.gap)
+	}
+}
+
+// cachedBy returns what the engine of a job would go on using; nil: it would read.
+func (w *Model) cachedBy(j *job) *credential {
+	if j.cached == nil || !j.cachedUntil.IsZero() && !w.at.Before(j.cachedUntil) {
+		return nil
+	}
+	return j.cached
+}
+
+// held judges a credential: would AWS take it from Entra, and if not, why.
+func (w *Model) held(c *credential) HeldToken {
+	if c.address == "" && c.value == "" {
+		return HeldToken{} // never configured
+	}
+	held := HeldToken{TokenID: c.tokenID(), Accepted: AcceptedByNone}
+	t := c.token
+	lost := func(cause Cause, beforeSaved bool, by Actor) HeldToken {
+		if beforeSaved { // whoever saved it saved what was dead
+			cause, by = CauseSaved, c.by
+		}
+		held.Cause, held.CausedBy = cause, by
+		return held
+	}
+	switch {
+	case t == nil || c.tenant == nil || t.of != c.tenant:
+		return lost(CauseSaved, true, c.by)
+	case !t.of.deleted.IsZero():
+		return lost(CauseTenant, t.of.deletion < c.order, t.of.deletedBy)
+	case !w.admits(t.of.of, EntraAddress):
+		return lost(CauseSources, t.of.of.restriction < c.order, t.of.of.allowedBy)
+	}
+	held.Accepted = w.acceptance(t)
+	switch {
+	case held.Accepted == AcceptedByAll:
+		return held
+	case !t.deleted.IsZero() && t.deleted.Before(t.Expires): // nobody makes a dead token invalid
+		return lost(CauseDeleted, t.deletion < c.order, t.deletedBy)
+	case !w.at.Before(t.Expires):
+		if t.expiredBy != "" {
+			return lost(CauseExpired, t.Expires.Before(c.since), t.expiredBy)
+		}
+		return lost(CauseExpired, !t.Expires.After(c.since), ActorTime)
+	default:
+		held.Cause, held.CausedBy = CausePropagating, c.by
+		return held
+	}
+}
+
+// nextChange returns when the acceptance of a credential changes by itself.
+func (w *Model) nextChange(c *credential) time.Time {
+	if c == nil || c.token == nil {
+		return time.Time{}
+	}
+	times := w.boundaries(c.token)
+	later := slices.DeleteFunc(times[:], func(t time.Time) bool { return !t.After(w.at) })
+	if len(later) == 0 {
+		return time.Time{}
+	}
+	return slices.MinFunc(later, time.Time.Compare)
+}

@@ -1,0 +1,150 @@
+package clouds
+
+import (
+	"net/http"
+	"sort"
+	"time"
+)
+
+// logRetention is how long Entra keeps the provisioning log with a P1 licence.
+const logRetention = 30 * 24 * time.Hour
+
+// AuditActivity is the directory audit's name for a change of provisioning credentials.
+const AuditActivity = "Update provisioning setting or credentials"
+
+// LogEntry is an entry of the provisioning log, in Graph's words.
+type LogEntry struct {
+	ID                 string
+	At                 time.Time
+	JobID, CycleID     string
+	ChangeID           string
+	ServicePrincipalID string
+	Action             string // other | create | delete | disable | update | stagedDelete
+	Status             string // success | failure | skipped | warning
+	ErrorCategory      string // failure | nonServiceFailure
+	ErrorCode, Reason  string
+	Duration           time.Duration
+	SourceID           string // personal data from here on
+	SourceName         string
+	TargetID           string
+}
+
+// Audit is an entry of the directory audit log.
+type Audit struct {
+	ID        string
+	At        time.Time
+	Activity  string
+	Initiator Actor
+	TargetID  string // the service principal
+}
+
+type logEntry struct {
+	LogEntry
+	lateness float64 // how much of the delay this entry takes
+}
+
+type audit struct {
+	Audit
+	lateness float64
+}
+
+// LogFilter selects entries; a zero field selects all.
+type LogFilter struct {
+	After, Before      time.Time // exclusive, as gt and lt
+	JobID              string
+	ServicePrincipalID string
+	Status             string
+}
+
+// ProvisioningLog lists the entries that have appeared, oldest first. Entries appear
+// out of order: some at once, some after half the delay, some after all of it. Quirk:
+// log_delay.
+func (w *Model) ProvisioningLog(c Caller, tenantID string, filter LogFilter) ([]LogEntry, error) {
+	w.Advance()
+	t, err := w.logsOf(c, ReadProvisioningLog, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	from := sort.Search(len(t.entries), func(n int) bool { // they are written in the order of their times
+		return filter.After.IsZero() || shift(t.entries[n].At, w.skew.Entra).After(filter.After)
+	})
+	var list []LogEntry
+	for _, e := range t.entries[from:] {
+		at := shift(e.At, w.skew.Entra)
+		if !w.appeared(e.At, e.lateness) || e.At.Before(w.at.Add(-logRetention)) ||
+			!filter.Before.IsZero() && !at.Before(filter.Before) ||
+			filter.JobID != "" && filter.JobID != e.JobID ||
+			filter.ServicePrincipalID != "" && filter.ServicePrincipalID != e.ServicePrincipalID ||
+			filter.Status != "" && filter.Status != e.Status {
+			continue
+		}
+		entry := e.LogEntry
+		entry.At = at
+		list = append(list, entry)
+	}
+	return list, nil
+}
+
+// DirectoryAudits lists the changes of provisioning credentials of an application, or
+// of all, after a time, oldest first.
+func (w *Model) DirectoryAudits(c Caller, tenantID, objectID string, after time.Time) ([]Audit, error) {
+	w.Advance()
+	t, err := w.logsOf(c, ReadDirectoryAudits, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	var list []Audit
+	for _, a := range t.audits {
+		at := shift(a.At, w.skew.Entra)
+		if w.appeared(a.At, a.lateness) && at.After(after) && (objectID == "" || objectID == a.TargetID) {
+			entry := a.Audit
+			entry.At = at
+			list = append(list, entry)
+		}
+	}
+	return list, nil
+}
+
+// AddLogEntry writes an entry for a job into the log, as if the engine had; its id,
+// time and job are filled in.
+func (w *Model) AddLogEntry(tenantID, objectID, jobID string, entry LogEntry) error {
+	w.Advance()
+	j, err := w.job(Caller{}, WriteSynchronization, tenantID, objectID, jobID)
+	if err != nil {
+		return err
+	}
+	w.logEvent(j, entry)
+	return nil
+}
+
+func (w *Model) logsOf(c Caller, action Action, tenantID string) (*tenant, error) {
+	t, err := w.visit(c, action, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	if t.unlicensed {
+		return nil, &Error{
+			Service: ServiceGraph, Status: http.StatusForbidden, Code: "Authentication_RequestFromNonPremiumTenantOrB2CTenant",
+			Message: "Neither tenant is B2C or tenant doesn't have premium license",
+		}
+	}
+	return t, nil
+}
+
+func (w *Model) appeared(at time.Time, lateness float64) bool {
+	return !w.at.Before(at.Add(time.Duration(float64(w.lag(w.quirks.LogDelay)) * lateness)))
+}
+
+func (w *Model) logEvent(j *job, e LogEntry) {
+	t := j.application.of
+	e.ID, e.ChangeID, e.At, e.JobID, e.ServicePrincipalID = w.newID(), w.newID(), w.at, j.id, j.application.ObjectID
+	t.entries = append(t.entries, logEntry{e, float64(2-len(t.entries)%3) / 2})
+}
+
+func (w *Model) audit(sp *servicePrincipal, actor Actor) {
+	t := sp.of
+	t.audits = append(t.audits, audit{
+		Audit{ID: w.newID(), At: w.at, Activity: AuditActivity, Initiator: actor, TargetID: sp.ObjectID},
+		float64(2-len(t.audits)%3) / 2,
+	})
+}

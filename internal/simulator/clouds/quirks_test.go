@@ -1,0 +1,105 @@
+package clouds
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestQuirksAreListedSetAndShown(t *testing.T) {
+	seen := map[string]bool{}
+	for _, quirk := range AllQuirks() {
+		if seen[quirk.Name] || quirk.Doc == "" || len(quirk.Values) < 2 {
+			t.Errorf("quirk %q: twice, without a doc or without a choice", quirk.Name)
+		}
+		seen[quirk.Name] = true
+		if got := DefaultQuirks().Get(quirk.Name); got != quirk.Values[0] {
+			t.Errorf("%s is %q by default, want %q", quirk.Name, got, quirk.Values[0])
+		}
+		for _, value := range quirk.Values {
+			quirks := DefaultQuirks()
+			if err := quirks.Set(quirk.Name, value); err != nil || quirks.Get(quirk.Name) != value {
+				t.Errorf("%s=%s: got %q, error %v", quirk.Name, value, quirks.Get(quirk.Name), err)
+			}
+			want := quirk.Name + "=" + value
+			if value == quirk.Values[0] {
+				want = "default"
+			}
+			if got := quirks.String(); got != want {
+				t.Errorf("String is %q, want %q", got, want)
+			}
+		}
+	}
+}
+
+func TestQuirksRefuse(t *testing.T) {
+	for _, test := range []struct{ name, value, want string }{
+		{"put_secrets", "explodes", "quirk put_secrets=explodes: want one of merges, replaces, needs_settings, keeps_token, limit"},
+		{"new_lag", "-1s", "quirk new_lag=-1s: want a duration of at least 0, such as 90s"},
+		{"new_lag", "soon", "quirk new_lag=soon: want a duration of at least 0, such as 90s"},
+	} {
+		quirks := DefaultQuirks()
+		wantText(t, quirks.Set(test.name, test.value), test.want)
+		if quirks != DefaultQuirks() {
+			t.Errorf("%s=%s was refused and changed something", test.name, test.value)
+		}
+	}
+	quirks := DefaultQuirks()
+	if err := quirks.Set("nonsense", "1"); err == nil || !strings.HasPrefix(err.Error(), `unknown quirk "nonsense": known are put_secrets, `) {
+		t.Errorf("unknown quirk: %v", err)
+	}
+	if err := quirks.Set("new_lag", "47s"); err != nil {
+		t.Errorf("a duration that is not listed: %v", err)
+	}
+}
+
+func TestProductIsFull(t *testing.T) {
+	chosen := QuirksNamed("put_secrets", "extra_keys", "deleted_lag", "unknown")
+	if len(chosen) != 3 {
+		t.Fatalf("%d quirks, want 3", len(chosen))
+	}
+	seen := map[Quirks]bool{}
+	for quirks := range Product(DefaultQuirks(), chosen) {
+		seen[quirks] = true
+	}
+	if want := 5 * 3 * 3; len(seen) != want {
+		t.Errorf("%d different combinations, want %d", len(seen), want)
+	}
+	for range Product(DefaultQuirks(), chosen) {
+		break // must not panic
+	}
+}
+
+func TestCoveringHasEveryTriple(t *testing.T) {
+	all := AllQuirks()
+	rows := Covering(DefaultQuirks(), all)
+	type choice struct{ nameA, a, nameB, b, nameC, c string }
+	seen := map[choice]bool{}
+	for _, row := range rows {
+		for i, a := range all {
+			for j, b := range all[i+1:] {
+				for _, c := range all[i+1+j+1:] {
+					seen[choice{a.Name, a.get(&row), b.Name, b.get(&row), c.Name, c.get(&row)}] = true
+				}
+			}
+		}
+	}
+	want := 0
+	for i, a := range all {
+		for j, b := range all[i+1:] {
+			for _, c := range all[i+1+j+1:] {
+				want += len(a.Values) * len(b.Values) * len(c.Values)
+			}
+		}
+	}
+	if len(seen) != want {
+		t.Errorf("%d triples covered, want %d", len(seen), want)
+	}
+	t.Logf("%d rows cover %d triples of %d quirks", len(rows), want, len(all))
+	if len(rows) > 250 {
+		t.Errorf("%d rows are too many", len(rows))
+	}
+	if again := Covering(DefaultQuirks(), all); !slices.Equal(rows, again) {
+		t.Error("another covering the second time")
+	}
+}

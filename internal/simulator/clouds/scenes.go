@@ -1,0 +1,259 @@
+package clouds
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/model"
+)
+
+const day = 24 * time.Hour
+
+// The defaults of a ConnectionSpec.
+const (
+	DefaultTenant  = "11111111-1111-1111-1111-111111111111"
+	DefaultAccount = "111122223333"
+	DefaultRegion  = "eu-central-1"
+)
+
+// TokenSpec is a token that exists when the story begins.
+type TokenSpec struct {
+	Age, Left time.Duration // since its creation, until its expiry; Left may be negative
+	Saved     bool          // Entra has it
+}
+
+// CertificateSpec is a SAML certificate that exists when the story begins.
+type CertificateSpec struct {
+	Age, Left time.Duration // since its notBefore, until its notAfter; Left may be negative
+	Active    bool          // Entra is set to sign with it
+	Trusted   bool          // AWS holds it
+}
+
+// ConnectionSpec is a connection as it is when the story begins: an enterprise
+// application of an Entra tenant and an identity store of its own.
+type ConnectionSpec struct {
+	Name           string
+	TenantID       string // default DefaultTenant
+	Account        string // default DefaultAccount
+	Region         string // default DefaultRegion
+	Tokens         []TokenSpec
+	Certificates   []CertificateSpec
+	Notified       []string      // mail addresses
+	Users          int           // in sync
+	QuarantinedFor time.Duration // 0: not in quarantine
+	NotConfigured  bool          // there is a job, but provisioning was never set up
+	NoJob          bool          // there is not even a job
+}
+
+// Connection tells where the parts of a connection are.
+type Connection struct {
+	Name        string
+	Account     string
+	AppID       string
+	DisplayName string
+	IdPID       string   //nolint:revive // AWS's own spelling
+	TokenIDs    []string // in the order of the spec
+	model.Binding
+}
+
+// Healthy is a connection of which nothing expires soon.
+func Healthy(name string) ConnectionSpec {
+	return ConnectionSpec{
+		Name: name, Users: 3, Notified: []string{"identity-team@example.com"},
+		Tokens:       []TokenSpec{{Age: 100 * day, Left: 265 * day, Saved: true}},
+		Certificates: []CertificateSpec{{Age: 200 * day, Left: 895 * day, Active: true, Trusted: true}},
+	}
+}
+
+// Expiring is a connection whose token in use expires in 20 days, while an expired one
+// occupies the other slot.
+func Expiring(name string) ConnectionSpec {
+	spec := Healthy(name)
+	spec.Tokens = []TokenSpec{{Age: 345 * day, Left: 20 * day, Saved: true}, {Age: 400 * day, Left: -35 * day}}
+	return spec
+}
+
+// Quarantined is a connection whose token expired three days ago, so that its job is
+// in quarantine; its active SAML certificate has expired, and a valid one that AWS
+// does not trust is inactive.
+func Quarantined(name string) ConnectionSpec {
+	spec := Healthy(name)
+	spec.Tokens = []TokenSpec{{Age: 368 * day, Left: -3 * day, Saved: true}}
+	spec.QuarantinedFor = 3*day - time.Hour
+	spec.Certificates = []CertificateSpec{
+		{Age: 1100 * day, Left: -5 * day, Active: true, Trusted: true},
+		{Age: 40 * day, Left: 1055 * day},
+	}
+	return spec
+}
+
+// Fleet is n healthy connections over this many Entra tenants, each with an AWS
+// account and identity store of its own.
+func Fleet(n, tenants int) []ConnectionSpec {
+	regions := []string{"eu-central-1", "us-east-1", "ap-southeast-2"}
+	list := make([]ConnectionSpec, 0, n)
+	for i := range n {
+		spec := Healthy(fmt.Sprintf("connection-%03d", i+1))
+		spec.TenantID = fmt.Sprintf("%08d-1111-4111-8111-111111111111", i%max(tenants, 1)+1)
+		spec.Account = fmt.Sprintf("%012d", 100000000000+i)
+		spec.Region = regions[i%len(regions)]
+		list = append(list, spec)
+	}
+	return list
+}
+
+// Add builds a connection as of now.
+func (w *Model) Add(spec ConnectionSpec) Connection {
+	w.Advance()
+	for field, value := range map[*string]string{&spec.TenantID: DefaultTenant, &spec.Account: DefaultAccount, &spec.Region: DefaultRegion} {
+		if *field == "" {
+			*field = value
+		}
+	}
+	i := w.addInstance(spec)
+	t := w.newProvisioningTenant(i)
+	sp := w.addApplication(spec, i)
+	spec.NotConfigured = spec.NotConfigured || spec.NoJob
+	connection := Connection{
+		Name: spec.Name, Account: spec.Account, AppID: sp.AppID, DisplayName: sp.DisplayName, IdPID: i.idps[0].IdPID,
+		Binding: model.Binding{
+			AWSAccount: spec.Account, Region: spec.Region, IdentityStoreID: i.IdentityStoreID,
+			ProvisioningTenantID: t.TenantID, SCIMEndpoint: t.address(),
+			EntraTenantID: spec.TenantID, ServicePrincipalID: sp.ObjectID,
+		},
+	}
+	for _, one := range spec.Tokens {
+		token := w.mint(t, ActorSetup, w.at.Add(-one.Age), w.at.Add(one.Left))
+		connection.TokenIDs = append(connection.TokenIDs, token.ID)
+		t.Created = earlier(t.Created, token.Created)
+		if one.Saved && !spec.NotConfigured {
+			sp.set(Secret{model.CredentialKeyBaseAddress, t.address()})
+			sp.set(Secret{model.CredentialKeySecretToken, token.Value})
+			w.resolve(sp, ActorSetup)
+			sp.reshape(w.quirks)
+			sp.saved.since = token.Created
+		}
+	}
+	i.Created = earlier(i.Created, t.Created)
+	if !spec.NoJob {
+		j := w.addJob(spec, sp)
+		connection.JobID = j.id
+		w.addHistory(spec, j, i)
+	}
+	w.connections = append(w.connections, connection)
+	w.settle()
+	return connection
+}
+
+// Connections returns what Add built.
+func (w *Model) Connections() []Connection { return append([]Connection(nil), w.connections...) }
+
+func (w *Model) addInstance(spec ConnectionSpec) *instance {
+	i := &instance{Instance: Instance{
+		ARN:            "arn:aws:sso:::instance/ssoins-" + hex.EncodeToString(w.bytes(8)),
+		OwnerAccountID: spec.Account, PrimaryRegion: spec.Region,
+		IdentityStoreID: "d-" + hex.EncodeToString(w.bytes(5)), Name: spec.Name, Status: "ACTIVE", Created: w.at,
+	}}
+	i.idps = []*idp{{IdPConfiguration: IdPConfiguration{
+		IdPID: w.newID(), Enabled: true,
+		EntityID: "https://sts.windows.net/" + spec.TenantID + "/",
+		LoginURL: "https://login.microsoftonline.com/" + spec.TenantID + "/saml2",
+	}}}
+	w.instances = append(w.instances, i)
+	return i
+}
+
+func (w *Model) addApplication(spec ConnectionSpec, i *instance) *servicePrincipal {
+	w.AddTenant(spec.TenantID)
+	sp := &servicePrincipal{of: w.tenant(spec.TenantID), ServicePrincipal: ServicePrincipal{
+		ObjectID: w.newID(), AppID: w.newID(), TemplateID: AWSTemplateID,
+		DisplayName: "AWS IAM Identity Center (" + spec.Name + ")",
+		Tags:        []string{"WindowsAzureActiveDirectoryIntegratedApp", "WindowsAzureActiveDirectoryCustomSingleSignOnApplication"},
+		EntityIDs:   []string{"https://" + spec.Region + ".signin.aws.amazon.com/platform/saml/" + i.IdentityStoreID},
+		Notified:    spec.Notified,
+	}}
+	for _, one := range spec.Certificates {
+		certificate := w.NewCertificate("Microsoft Azure Federated SSO Certificate", w.at.Add(-one.Age), w.at.Add(one.Left))
+		sp.Certificates = append(sp.Certificates, SigningCertificate{Certificate: certificate, SignKeyID: w.newID(), VerifyKeyID: w.newID()})
+		if one.Active {
+			sp.Preferred = certificate
+		}
+		if one.Trusted {
+			w.trust(i.idps[0], certificate)
+		}
+	}
+	sp.of.applications = append(sp.of.applications, sp)
+	return sp
+}
+
+func (w *Model) addJob(spec ConnectionSpec, sp *servicePrincipal) *job {
+	j := &job{
+		id:     JobTemplate + "." + strings.ReplaceAll(spec.TenantID, "-", "") + "." + w.newID(),
+		ruleID: w.newID(), application: sp,
+		status: model.JobNotConfigured, schedule: model.ScheduleDisabled,
+	}
+	sp.jobs = append(sp.jobs, j)
+	w.jobs = append(w.jobs, j)
+	return j
+}
+
+// addHistory makes up what the engine did before the story began: users in sync, past
+// cycles, a quarantine with its retries.
+func (w *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
+	if spec.NotConfigured {
+		return
+	}
+	for n := range spec.Users {
+		name := fmt.Sprintf("user-%d@%s.example.com", n+1, spec.Name)
+		person := &Person{ObjectID: w.newID(), UserName: name, DisplayName: fmt.Sprint("User ", n+1), GivenName: "User", FamilyName: strconv.Itoa(n + 1)}
+		j.application.of.people = append(j.application.of.people, person)
+		user, err := w.createUser(&i.directory, User{
+			UserName: name, ExternalID: person.ObjectID, DisplayName: person.DisplayName, GivenName: person.GivenName, FamilyName: person.FamilyName, Email: name, Active: true,
+		})
+		if err != nil { // names are made unique above
+			panic(fmt.Sprintf("scene %s: %v", spec.Name, err))
+		}
+		j.scope = append(j.scope, &member{Person: person, targetID: user.ID})
+	}
+	cycle := func(began time.Time, state model.CycleState, exported int) *model.Cycle {
+		return &model.Cycle{Began: began, Ended: began.Add(w.lag(cycleLength)), State: state, Entries: counted(exported, spec.Users)}
+	}
+	period := w.lag(CyclePeriod)
+	next := w.at.Add(time.Duration(w.random() % uint64(max(period-w.lag(cycleLength), 1))))
+	healthy := next.Add(-period) // the last cycle before now, ended
+	j.status, j.schedule, j.nextCycle = model.JobActive, model.ScheduleActive, next
+	if spec.QuarantinedFor > 0 {
+		healthy = w.at.Add(-w.lag(spec.QuarantinedFor) - period)
+	}
+	j.lastExport = cycle(healthy.Add(-4*period), model.CycleSucceeded, 1)
+	j.lastSuccess = cycle(healthy, model.CycleSucceeded, 0)
+	j.last, j.steadyFirst, j.steadyLast = j.lastSuccess, w.at.Add(-90*day), j.lastSuccess.Ended
+	if spec.QuarantinedFor <= 0 {
+		return
+	}
+	j.status, j.seriesBegan = model.JobQuarantine, w.at.Add(-w.lag(spec.QuarantinedFor))
+	j.disables = j.seriesBegan.Add(w.lag(model.QuarantineDisableAfter))
+	j.quarantine = &quarantine{
+		reason: model.QuarantineReasonException, code: codeRefused, began: j.seriesBegan,
+		message: "We are not able to connect to the target application with the credentials provided: Invalid bearer token.",
+	}
+	for attempt := j.seriesBegan; !attempt.After(w.at); attempt = j.nextCycle {
+		j.failures++
+		j.last = cycle(attempt, model.CycleFailed, 0)
+		j.last.Ended, j.last.ErrorCode = attempt, codeRefused
+		wait := retries[min(int(j.quarantine.count), len(retries)-1)]
+		j.quarantine.count++
+		j.nextCycle = attempt.Add(w.lag(wait))
+	}
+	j.quarantine.nextAttempt = j.nextCycle
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

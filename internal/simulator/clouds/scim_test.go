@@ -1,0 +1,242 @@
+package clouds
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func (s *story) scimCall() SCIMCall {
+	return SCIMCall{Tenant: s.ProvisioningTenantID, Token: s.TokenValue(s.TokenIDs[0])}
+}
+
+func TestSCIMDoor(t *testing.T) {
+	w := New(Options{Now: func() time.Time { return noon }})
+	connections := make([]Connection, 0, 6)
+	for _, spec := range Fleet(2, 1) {
+		connections = append(connections, w.Add(spec))
+	}
+	first, second := connections[0], connections[1]
+	value := w.TokenValue(first.TokenIDs[0])
+	for name, test := range map[string]struct {
+		call SCIMCall
+		want int
+	}{
+		"right":               {SCIMCall{Tenant: first.ProvisioningTenantID, Token: value}, 200},
+		"no token":            {SCIMCall{Tenant: first.ProvisioningTenantID}, 401},
+		"garbage":             {SCIMCall{Tenant: first.ProvisioningTenantID, Token: "x"}, 401},
+		"another's tenant":    {SCIMCall{Tenant: second.ProvisioningTenantID, Token: value}, 401},
+		"a tenant that isn't": {SCIMCall{Tenant: "x", Token: value}, 401},
+	} {
+		if got := status(w.ServiceProviderConfig(test.call)); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+}
+
+func TestSCIMSourceAddresses(t *testing.T) {
+	s := tell(t, Healthy("corp"), "test_lag=0s")
+	from := func(source string) int {
+		call := s.scimCall()
+		call.SourceIP = source
+		return status(s.ServiceProviderConfig(call))
+	}
+	s.must(s.SetQuirk("source_address", SourceRefusesExporter))
+	if from("") != 403 || from(ExporterAddress) != 403 || from(EntraAddress) != 200 || s.testSaved() != nil {
+		t.Error("source_address=refuses_exporter must refuse the exporter and nobody else")
+	}
+	s.must(s.SetQuirk("source_address", SourceOpen))
+	s.must(s.AllowSources(ActorOperator, s.IdentityStoreID, netip.MustParsePrefix("198.51.100.0/24")))
+	if from("") != 200 || from(EntraAddress) != 403 || code(s.testSaved()) != codeRefused {
+		t.Error("a restriction to the exporter's network must keep Entra out")
+	}
+	if gaps := s.Outages(); len(gaps) != 1 || gaps[0].Cause != CauseSources || gaps[0].CausedBy != ActorOperator {
+		t.Errorf("gaps %v, want one by the person's source filter", gaps)
+	}
+	s.pass(time.Minute)
+	s.must(s.AllowSources(ActorOperator, s.IdentityStoreID))
+	if gap := s.Outages()[0]; gap.Seconds(s.time) != 60 || gap.Ended.IsZero() {
+		t.Errorf("gap %s, want 60 s", gap)
+	}
+}
+
+func TestSCIMUsers(t *testing.T) {
+	s := tell(t, ConnectionSpec{Name: "corp", Tokens: []TokenSpec{{Left: day, Saved: true}}})
+	ada := User{UserName: "ada@example.com", DisplayName: "Ada", GivenName: "Ada", FamilyName: "Lovelace", Active: true}
+	created, err := s.CreateUser(s.scimCall(), ada)
+	s.must(err)
+	_, err = s.CreateUser(s.scimCall(), User{UserName: "ADA@example.com", DisplayName: "A", GivenName: "A", FamilyName: "A"})
+	wantText(t, err, "scim: 409 ConflictException: User already exists.")
+	_, err = s.CreateUser(s.scimCall(), User{UserName: "x", DisplayName: "x", GivenName: "x"})
+	wantText(t, err, "scim: 400 ValidationException: Request is unparsable, syntactically incorrect, or violates schema: name.familyName is required.")
+
+	find := func(filter ...Match) ([]User, int) {
+		t.Helper()
+		users, total, err := s.ListUsers(s.scimCall(), filter, 1, 0)
+		s.must(err)
+		return users, total
+	}
+	if users, _ := find(Match{"userName", "Ada@Example.com"}); len(users) != 1 || users[0].ID != created.ID {
+		t.Errorf("found %+v", users)
+	}
+	if users, _ := find(Match{"userName", "ada@example.com"}, Match{"externalId", "other"}); len(users) != 0 {
+		t.Errorf("and: found %+v", users)
+	}
+	_, _, err = s.ListUsers(s.scimCall(), []Match{{"title", "x"}}, 1, 0)
+	wantText(t, err, "scim: 400 ValidationException: Filter attribute title is not supported.")
+
+	patched, err := s.PatchUser(s.scimCall(), created.ID, Change{"replace", "active", "False"}, Change{"replace", "userName", "countess@example.com"}, Change{"Add", "name.givenName", "Augusta"})
+	s.must(err)
+	if patched.Active || patched.UserName != "countess@example.com" || patched.GivenName != "Augusta" {
+		t.Errorf("patched %+v", patched)
+	}
+	_, err = s.PatchUser(s.scimCall(), created.ID, Change{"replace", "active", false}, Change{"replace", "shoeSize", "9"})
+	wantText(t, err, "scim: 400 ValidationException: Path shoeSize is not supported.")
+	if users, _ := find(Match{"userName", "ada@example.com"}); len(users) != 0 {
+		t.Error("the old name is still found")
+	}
+	s.must(s.DeleteUser(s.scimCall(), created.ID))
+	_, err = s.User(s.scimCall(), created.ID)
+	wantText(t, err, "scim: 404 ResourceNotFoundException: USER not found: "+created.ID)
+	if _, err := s.CreateUser(s.scimCall(), User{UserName: "countess@example.com", DisplayName: "A", GivenName: "A", FamilyName: "A"}); err != nil {
+		t.Errorf("a deleted user's name is not free: %v", err)
+	}
+
+	for n := range 60 {
+		_, err := s.CreateUser(s.scimCall(), User{UserName: fmt.Sprint("u", n), DisplayName: "x", GivenName: "x", FamilyName: "x"})
+		s.must(err)
+	}
+	if users, total := find(); len(users) != 50 || total != 61 {
+		t.Errorf("%d of %d users, want 50 of 61", len(users), total)
+	}
+	if users, _, _ := s.ListUsers(s.scimCall(), nil, 51, 100); len(users) != 11 {
+		t.Errorf("%d users from the 51st, want 11", len(users))
+	}
+	if users, _, _ := s.ListUsers(s.scimCall(), nil, 1000, 100); len(users) != 0 {
+		t.Errorf("%d users behind the end", len(users))
+	}
+}
+
+func TestSCIMGroups(t *testing.T) {
+	s := tell(t, Healthy("corp"))
+	users, _, err := s.ListUsers(s.scimCall(), nil, 1, 0)
+	s.must(err)
+	group, err := s.CreateGroup(s.scimCall(), Group{DisplayName: "admins", Members: []string{users[0].ID}})
+	s.must(err)
+	_, err = s.CreateGroup(s.scimCall(), Group{DisplayName: "Admins"})
+	wantText(t, err, "scim: 409 ConflictException: Group already exists.")
+	_, err = s.PatchGroup(s.scimCall(), group.ID, Change{"add", "members", []string{"nobody"}})
+	wantText(t, err, "scim: 404 ResourceNotFoundException: USER not found: nobody")
+
+	members := func(changes ...Change) int {
+		t.Helper()
+		got, err := s.PatchGroup(s.scimCall(), group.ID, changes...)
+		s.must(err)
+		return len(got.Members)
+	}
+	both := []string{users[0].ID, users[1].ID}
+	if n := members(Change{"add", "members", both}); n != 2 {
+		t.Errorf("%d members after adding one, want 2", n)
+	}
+	if n := members(Change{"remove", "members", both[:1]}); n != 1 {
+		t.Errorf("%d members after removing one, want 1", n)
+	}
+	if n := members(Change{"replace", "members", both}); n != 2 {
+		t.Errorf("%d members after replacing, want 2", n)
+	}
+	s.must(s.DeleteUser(s.scimCall(), users[1].ID))
+	if got, _ := s.Group(s.scimCall(), group.ID); len(got.Members) != 1 {
+		t.Errorf("a deleted user is still a member: %v", got.Members)
+	}
+	list, total, err := s.ListGroups(s.scimCall(), []Match{{"members", users[0].ID}}, 1, 0)
+	if err != nil || total != 1 || list[0].Members != nil {
+		t.Errorf("listed %+v, error %v; want one group without its members", list, err)
+	}
+	s.must(s.DeleteGroup(s.scimCall(), group.ID))
+	if _, err := s.Group(s.scimCall(), group.ID); status(err) != 404 {
+		t.Errorf("deleted group: %v", err)
+	}
+}
+
+func TestCloudTrail(t *testing.T) {
+	keys := func(s *story) []string {
+		t.Helper()
+		events, err := s.LookupEvents(CallerFor(ActorExporter), TrailFilter{EventSource: SCIMEventSource, TenantID: s.ProvisioningTenantID})
+		s.must(err)
+		var list []string
+		for _, event := range events {
+			if event.SourceIP == ExporterAddress {
+				list = append(list, event.AccessKeyID)
+			}
+		}
+		return list
+	}
+	for value, check := range map[string]func([]string) bool{ // newest first: new, new, old
+		TrailPerToken:  func(k []string) bool { return len(k) == 3 && k[0] == k[1] && k[1] != k[2] },
+		TrailConstant:  func(k []string) bool { return len(k) == 3 && k[0] == k[1] && k[1] == k[2] },
+		TrailEphemeral: func(k []string) bool { return len(k) == 3 && k[0] != k[1] && k[1] != k[2] && k[0] != k[2] },
+		TrailBlind:     func(k []string) bool { return len(k) == 2 && k[0] == k[1] },
+		TrailAbsent:    func(k []string) bool { return len(k) == 0 },
+	} {
+		s := tell(t, Healthy("corp"), "cloudtrail="+value, "cloudtrail_delay=15m")
+		token := s.create(ActorOperator)
+		s.probe(s.TokenValue(s.TokenIDs[0]))
+		s.pass(time.Second)
+		s.probe(token.Value)
+		s.probe(token.Value)
+		s.probe("garbage") // nobody to log
+		s.pass(7 * time.Minute)
+		if early := keys(s); len(early) != 0 {
+			t.Errorf("cloudtrail=%s: delivered after 7 of 15 minutes: %v", value, early)
+		}
+		s.pass(time.Minute)
+		half := len(keys(s))
+		s.pass(8 * time.Minute)
+		got := keys(s)
+		if !check(got) || half > len(got) || len(got) == 3 && half == 3 {
+			t.Errorf("cloudtrail=%s: %v, %d of them after half the delay", value, got, half)
+		}
+	}
+}
+
+func TestCloudTrailFilters(t *testing.T) {
+	s := tell(t, Healthy("corp"), "cloudtrail_delay=0s", "empty_cycles=silent")
+	for range 3 {
+		s.probe(s.TokenValue(s.TokenIDs[0]))
+		s.pass(time.Hour)
+	}
+	count := func(c Caller, filter TrailFilter) int {
+		t.Helper()
+		events, err := s.LookupEvents(c, filter)
+		s.must(err)
+		return len(events)
+	}
+	anybody := CallerFor(ActorExporter)
+	all, _ := s.LookupEvents(anybody, TrailFilter{})
+	for name, test := range map[string]struct{ got, want int }{
+		"all":            {len(all), 3},
+		"after":          {count(anybody, TrailFilter{After: noon.Add(time.Hour)}), 2},
+		"before":         {count(anybody, TrailFilter{Before: noon}), 1},
+		"key":            {count(anybody, TrailFilter{AccessKeyID: all[0].AccessKeyID}), 3},
+		"another key":    {count(anybody, TrailFilter{AccessKeyID: "ASIAOTHER"}), 0},
+		"another source": {count(anybody, TrailFilter{EventSource: "s3.amazonaws.com"}), 0},
+		"another region": {count(Caller{Region: "us-east-1"}, TrailFilter{}), 0},
+		"our account":    {count(Caller{Account: s.Account}, TrailFilter{}), 3},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: %d events, want %d", name, test.got, test.want)
+		}
+	}
+	if !all[0].At.After(all[2].At) {
+		t.Error("not the newest first")
+	}
+	s.pass(91 * day)
+	if n := count(anybody, TrailFilter{}); n != 0 {
+		t.Errorf("%d events after 90 days", n)
+	}
+	s.Deny(ActorExporter, LookupEventsAction, DenyMissing)
+	if _, err := s.LookupEvents(anybody, TrailFilter{}); code(err) != "AccessDeniedException" {
+		t.Errorf("denied: %v", err)
+	}
+}

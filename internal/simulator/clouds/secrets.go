@@ -1,0 +1,251 @@
+package clouds
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/model"
+)
+
+// Secret is one key and value of an application's provisioning credentials.
+type Secret struct{ Key, Value string }
+
+// Masked is what Graph shows instead of a secret value.
+const Masked = "*"
+
+// The keys that quirk extra_keys adds.
+const (
+	ExtraClearKey  = "SkipOutOfScopeDeletions"
+	ExtraMaskedKey = "ClientSecret"
+)
+
+// addressFlag is what quirk base_address=query puts behind the Tenant URL.
+// https://learn.microsoft.com/entra/identity/app-provisioning/application-provisioning-config-problem-scim-compatibility
+const addressFlag = "?aadOptscim062020"
+
+// secretKeys is Graph's enum synchronizationSecret; keys are case-sensitive.
+var secretKeys = strings.Fields(`None UserName Password SecretToken AppKey BaseAddress ClientIdentifier ClientSecret
+	SingleSignOnType Sandbox Url Domain ConsumerKey ConsumerSecret TokenKey TokenExpiration Oauth2AccessToken
+	Oauth2AccessTokenCreationTime Oauth2RefreshToken SyncAll InstanceName Oauth2ClientId Oauth2ClientSecret CompanyId
+	UpdateKeyOnSoftDelete SynchronizationSchedule SystemOfRecord SandboxName EnforceDomain SyncNotificationSettings
+	SkipOutOfScopeDeletions Oauth2AuthorizationCode Oauth2RedirectUri ApplicationTemplateIdentifier
+	Oauth2TokenExchangeUri Oauth2AuthorizationUri AuthenticationType Server PerformInboundEntitlementGrants
+	HardDeletesEnabled SyncAgentCompatibilityKey SyncAgentADContainer ValidateDomain TestReferences ConnectionString`)
+
+// secretStorage is how much an application's provisioning credentials and its SAML
+// certificate may take together, certificateSize what an RSA 2048 certificate takes.
+const (
+	secretStorage   = 1024
+	certificateSize = 760
+)
+
+// credential is a Tenant URL and a token as Entra holds them together, somewhere.
+type credential struct {
+	address, value string
+	tenant         *provisioningTenant // where the address leads; nil: nowhere
+	token          *token              // nil: no token ever had this value
+	since          time.Time           // when it was saved, by whom, and after how many records
+	by             Actor
+	order          int
+}
+
+// Secrets reads an application's provisioning credentials, in the order in which they
+// were first saved. Quirks: secrets_get, base_address, extra_keys.
+func (w *Model) Secrets(c Caller, tenantID, objectID string) ([]Secret, error) {
+	w.Advance()
+	sp, err := w.application(c, ReadSynchronization, tenantID, objectID)
+	if err != nil {
+		return nil, err
+	}
+	if w.quirks.SecretsGet == Gone {
+		return nil, notFound(ServiceGraph, "Resource not found for the segment 'secrets'.")
+	}
+	list := slices.Clone(sp.secrets)
+	for i, secret := range list {
+		shown := secret.Key == model.CredentialKeyNotificationSettings || secret.Key == model.CredentialKeySyncAll ||
+			secret.Key == ExtraClearKey || secret.Key == model.CredentialKeyBaseAddress && w.quirks.BaseAddress != AddressMasked
+		if !shown {
+			list[i].Value = Masked
+		}
+	}
+	return list, nil
+}
+
+// PutSecrets saves provisioning credentials. That it returns nil means only that the
+// API answered 204. Quirk: put_secrets.
+func (w *Model) PutSecrets(c Caller, tenantID, objectID string, payload []Secret) error {
+	w.Advance()
+	sp, err := w.application(c, WriteSynchronization, tenantID, objectID)
+	if err != nil {
+		return err
+	}
+	if err := w.knownKeys(payload); err != nil {
+		return err
+	}
+	kept := slices.Clone(sp.secrets)
+	switch w.quirks.PutSecrets {
+	case PutLimited:
+		size := certificateSize * len(sp.Certificates)
+		for _, secret := range payload {
+			size += len(secret.Key) + len(secret.Value)
+		}
+		if size > secretStorage {
+			return w.synchronizationError(http.StatusBadRequest, "CredentialStorageLimitExceeded",
+				"The credentials could not be saved: they and the SAML certificate exceed the storage limit of 1024 bytes.")
+		}
+	case PutReplaces:
+		sp.secrets = nil
+	case PutNeedsAll:
+		if valueOf(payload, model.CredentialKeyNotificationSettings) == "" || valueOf(payload, model.CredentialKeySyncAll) == "" {
+			payload = nil
+		}
+	case PutKeepsToken:
+		payload = slices.DeleteFunc(slices.Clone(payload), func(s Secret) bool { return s.Key == model.CredentialKeySecretToken })
+	}
+	for _, secret := range payload {
+		sp.set(secret)
+	}
+	sp.savedAt = w.at
+	w.audit(sp, c.Actor)
+	w.recordSave(sp, c.Actor, kept)
+	w.resolve(sp, c.Actor)
+	w.settle()
+	return nil
+}
+
+// TestConnection is validateCredentials: Entra calls the SCIM endpoint with these
+// credentials, or with the saved ones if inline is nil. Quirks: test_lag, inline_test.
+func (w *Model) TestConnection(c Caller, tenantID, objectID, jobID string, inline []Secret) error {
+	w.Advance()
+	job, err := w.job(c, WriteSynchronization, tenantID, objectID, jobID)
+	if err != nil {
+		return err
+	}
+	sp := job.application
+	held := sp.saved
+	if inline != nil {
+		if err := w.knownKeys(inline); err != nil {
+			return err
+		}
+		given := w.credentialOf(inline)
+		if given.address == "" || given.value == "" {
+			return w.synchronizationError(http.StatusBadRequest, "RequestMissingRequiredParameter", "A required credential parameter is missing.")
+		}
+		if w.quirks.InlineTest == InlineHonest {
+			held = given
+		}
+	}
+	if !sp.savedAt.IsZero() && w.at.Before(sp.savedAt.Add(w.lag(w.quirks.TestLag))) {
+		return w.synchronizationError(http.StatusBadRequest, codeUnavailable, "The supplied credentials could not be validated. Please try again later.")
+	}
+	if _, err := w.entraCall(&held, "ListUsers"); err != nil {
+		return w.synchronizationError(http.StatusBadRequest, credentialCode(err), "The supplied credential is invalid, or the endpoint does not answer: "+err.Error())
+	}
+	return nil
+}
+
+// synchronizationError is an error of Graph's synchronization API. Quirk: graph_errors.
+func (w *Model) synchronizationError(status int, code, message string) *Error {
+	return &Error{Service: ServiceGraph, Status: status, Code: code, Message: message, Nested: w.quirks.GraphErrors == ErrorsNested}
+}
+
+func (w *Model) knownKeys(secrets []Secret) error {
+	for _, secret := range secrets {
+		if !slices.Contains(secretKeys, secret.Key) {
+			return w.synchronizationError(http.StatusInternalServerError, "InternalError", "Requested value '"+secret.Key+"' was not found.")
+		}
+	}
+	return nil
+}
+
+func (sp *servicePrincipal) set(secret Secret) {
+	for i := range sp.secrets {
+		if sp.secrets[i].Key == secret.Key {
+			sp.secrets[i].Value = secret.Value
+			return
+		}
+	}
+	sp.secrets = append(sp.secrets, secret)
+}
+
+func (sp *servicePrincipal) unset(keys ...string) {
+	sp.secrets = slices.DeleteFunc(sp.secrets, func(s Secret) bool { return slices.Contains(keys, s.Key) })
+}
+
+func valueOf(secrets []Secret, key string) string {
+	for _, secret := range secrets {
+		if secret.Key == key {
+			return secret.Value
+		}
+	}
+	return ""
+}
+
+// notificationSettings is a clear value as the portal writes it.
+func notificationSettings(enabled bool, recipients string) string {
+	text, _ := json.Marshal(struct { // strings and booleans always encode
+		Enabled                bool
+		Recipients             string
+		DeleteThresholdEnabled bool
+		DeleteThresholdValue   int
+	}{enabled, recipients, true, 500})
+	return string(text)
+}
+
+// reshape gives the collection of a configured application the keys that the quirks
+// want it to hold.
+func (sp *servicePrincipal) reshape(q Quirks) {
+	if sp.saved.value == "" {
+		return
+	}
+	if address, _, _ := strings.Cut(sp.saved.address, "?"); address != "" {
+		if q.BaseAddress == AddressQuery {
+			address += addressFlag
+		}
+		sp.set(Secret{model.CredentialKeyBaseAddress, address})
+		sp.saved.address = address
+	}
+	if q.SettingsKeys == KeysAbsent {
+		sp.unset(model.CredentialKeyNotificationSettings, model.CredentialKeySyncAll)
+	} else if valueOf(sp.secrets, model.CredentialKeySyncAll) == "" {
+		sp.set(Secret{model.CredentialKeyNotificationSettings, notificationSettings(true, "identity-team@example.com")})
+		sp.set(Secret{model.CredentialKeySyncAll, "false"})
+	}
+	sp.unset(ExtraClearKey, ExtraMaskedKey)
+	switch q.ExtraKeys {
+	case ExtraClear:
+		sp.set(Secret{ExtraClearKey, "True"})
+	case ExtraMasked:
+		sp.set(Secret{ExtraMaskedKey, "another-secret-of-" + sp.ObjectID})
+	}
+}
+
+// resolve finds out what the saved credential now is.
+func (w *Model) resolve(sp *servicePrincipal, actor Actor) {
+	now := w.credentialOf(sp.secrets)
+	now.since, now.by, now.order = sp.saved.since, sp.saved.by, sp.saved.order
+	if now.address != sp.saved.address || now.value != sp.saved.value || now.since.IsZero() {
+		now.since, now.by, now.order = w.at, actor, len(w.records)
+	}
+	sp.saved = now
+}
+
+func (w *Model) credentialOf(secrets []Secret) credential {
+	c := credential{
+		address: valueOf(secrets, model.CredentialKeyBaseAddress), value: valueOf(secrets, model.CredentialKeySecretToken),
+	}
+	c.token = w.tokens[c.value]
+	endpoint, _, _ := strings.Cut(c.address, "?")
+	endpoint = strings.TrimSuffix(endpoint, "/")
+	for _, i := range w.instances {
+		for _, t := range i.tenants {
+			if t.address() == endpoint {
+				c.tenant = t
+			}
+		}
+	}
+	return c
+}

@@ -1,0 +1,301 @@
+package clouds
+
+import (
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"entra-aws-exporter/internal/model"
+)
+
+// Entry is one entry of the truth: something that happened, when, and by whom. The
+// truth names tokens by their ids and never holds a value. Its times are the World's.
+type Entry interface {
+	Stamped() Stamp
+	fmt.Stringer
+}
+
+// Stamp is when something happened, and who did it.
+type Stamp struct {
+	At    time.Time
+	Actor Actor
+}
+
+// Stamped implements Record.
+func (m Stamp) Stamped() Stamp { return m }
+
+// Creation is a token that was created.
+type Creation struct {
+	Stamp
+	Tenant, TokenID string
+}
+
+// Deletion is a token that was deleted. WasSaved and WasCached name the applications that
+// had it saved, or whose engine went on using it.
+type Deletion struct {
+	Stamp
+	Tenant, TokenID string
+	Expired         bool
+	CreatedBy       Actor
+	WasSaved        []string
+	WasCached       []string
+	Remaining       int // tokens of the tenant that stay and are not expired
+}
+
+// Save is credentials that were saved: PUT secrets was answered 204, or a person's
+// entry was. Before equal to After may mean that the save was silently dropped.
+type Save struct {
+	Stamp
+	ServicePrincipalID string
+	Before, After      string // token ids; "": a value that no token has
+	AddressBefore      string
+	AddressAfter       string
+	Added, Lost        []string // keys
+	Overwritten        []string // keys whose value became Masked
+}
+
+// Start is a job that was started or restarted, from this state.
+type Start struct {
+	Stamp
+	ServicePrincipalID, JobID string
+	ResetScope                string // "": start
+	Status                    model.JobStatus
+	Schedule                  model.ScheduleState
+	StoppedBy                 Actor // who had paused or disabled it; "": nobody
+	Quarantine                *model.Quarantine
+}
+
+// Stop is a job that was paused or disabled; by ActorTime after 28 days of quarantine.
+type Stop struct {
+	Stamp
+	ServicePrincipalID, JobID string
+	Schedule                  model.ScheduleState
+}
+
+// SCIMFailure is a refusal of Entra's call.
+type SCIMFailure struct {
+	Stamp
+	ServicePrincipalID string
+	Code               string
+}
+
+// CycleEnded is the end of a cycle of the engine.
+type CycleEnded struct {
+	Stamp
+	ServicePrincipalID string
+	Cycle              model.Cycle
+}
+
+// Exported is a change that reached AWS.
+type Exported struct {
+	Stamp
+	ServicePrincipalID string
+	Action             string
+}
+
+// QuarantineBegan is a job that was put into quarantine.
+type QuarantineBegan struct {
+	Stamp
+	ServicePrincipalID string
+	Reason, Code       string
+}
+
+// TenantRecreated is a provisioning tenant that was replaced by another.
+type TenantRecreated struct {
+	Stamp
+	IdentityStoreID, Before, After string
+}
+
+// JobReplaced is a provisioning job that was deleted, and another one set up in its place.
+type JobReplaced struct {
+	Stamp
+	ServicePrincipalID, Before, After string
+}
+
+// Annotation is anything else worth telling, such as a scenario's own marks.
+type Annotation struct {
+	Stamp
+	Text string
+}
+
+// String implements fmt.Stringer.
+func (r Creation) String() string { return fmt.Sprintf("created token %s", r.TokenID) }
+
+// String implements fmt.Stringer.
+func (r Deletion) String() string {
+	text := "deleted token " + r.TokenID
+	if r.Expired {
+		text += " (expired)"
+	}
+	if len(r.WasSaved) > 0 {
+		text += fmt.Sprintf(", which was saved in %v", r.WasSaved)
+	}
+	if len(r.WasCached) > 0 {
+		text += fmt.Sprintf(", which the engine was using in %v", r.WasCached)
+	}
+	return text
+}
+
+// String implements fmt.Stringer.
+func (r Save) String() string {
+	text := fmt.Sprintf("saved in %s: token %s -> %s", r.ServicePrincipalID, named(r.Before), named(r.After))
+	if r.AddressAfter != r.AddressBefore {
+		text += fmt.Sprintf(", Tenant URL %q -> %q", r.AddressBefore, r.AddressAfter)
+	}
+	if len(r.Added)+len(r.Lost)+len(r.Overwritten) > 0 {
+		text += fmt.Sprintf(", keys added %v lost %v masked %v", r.Added, r.Lost, r.Overwritten)
+	}
+	return text
+}
+
+// String implements fmt.Stringer.
+func (r Start) String() string {
+	text := fmt.Sprintf("started job of %s (was %s, schedule %s", r.ServicePrincipalID, r.Status, r.Schedule)
+	if r.StoppedBy != "" {
+		text += ", stopped by " + string(r.StoppedBy)
+	}
+	if r.Quarantine != nil {
+		text += ", " + r.Quarantine.Reason
+	}
+	return text + ")"
+}
+
+// String implements fmt.Stringer.
+func (r Stop) String() string {
+	return fmt.Sprintf("stopped job of %s: schedule %s", r.ServicePrincipalID, r.Schedule)
+}
+
+// String implements fmt.Stringer.
+func (r SCIMFailure) String() string {
+	return fmt.Sprintf("SCIM refused %s: %s", r.ServicePrincipalID, r.Code)
+}
+
+// String implements fmt.Stringer.
+func (r CycleEnded) String() string {
+	return fmt.Sprintf("cycle of %s that began %s ended %s, %d exported", r.ServicePrincipalID, r.Cycle.Began.Format(time.TimeOnly), r.Cycle.State, r.Cycle.Entries[model.EntriesExported])
+}
+
+// String implements fmt.Stringer.
+func (r Exported) String() string {
+	return fmt.Sprintf("%s exported by %s", r.Action, r.ServicePrincipalID)
+}
+
+// String implements fmt.Stringer.
+func (r QuarantineBegan) String() string {
+	return fmt.Sprintf("quarantine of %s: %s %s", r.ServicePrincipalID, r.Reason, r.Code)
+}
+
+// String implements fmt.Stringer.
+func (r JobReplaced) String() string {
+	return fmt.Sprintf("replaced job %s of %s by %s", r.Before, r.ServicePrincipalID, r.After)
+}
+
+// String implements fmt.Stringer.
+func (r TenantRecreated) String() string {
+	return fmt.Sprintf("provisioning tenant of %s: %s -> %s", r.IdentityStoreID, r.Before, r.After)
+}
+
+// String implements fmt.Stringer.
+func (r Annotation) String() string { return r.Text }
+
+func named(tokenID string) string {
+	if tokenID == "" {
+		return "none"
+	}
+	return tokenID
+}
+
+// Timeline returns the truth so far, in the order in which it happened.
+func (w *Model) Timeline() []Entry {
+	w.Advance()
+	return w.records[:len(w.records):len(w.records)]
+}
+
+// EntriesOf returns the truth of one kind: RecordsOf[Deletion](w).
+func EntriesOf[R Entry](w *Model) iter.Seq[R] {
+	return func(yield func(R) bool) {
+		for _, record := range w.Timeline() {
+			if r, ok := record.(R); ok && !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// Annotate writes a note into the truth.
+func (w *Model) Annotate(actor Actor, format string, args ...any) {
+	w.Advance()
+	w.record(Annotation{w.moment(actor), fmt.Sprintf(format, args...)})
+}
+
+// WriteTimeline writes the truth, one line a record, for people.
+func (w *Model) WriteTimeline(to io.Writer) error {
+	for _, record := range w.Timeline() {
+		moment := record.Stamped()
+		if _, err := fmt.Fprintf(to, "%s  %-10s %s\n", moment.At.UTC().Format("2006-01-02 15:04:05"), moment.Actor, record); err != nil {
+			return fmt.Errorf("writing the story: %w", err)
+		}
+	}
+	return nil
+}
+
+func (w *Model) moment(actor Actor) Stamp { return Stamp{w.at, actor} }
+
+func (w *Model) record(r Entry) { w.records = append(w.records, r) }
+
+func (w *Model) recordDeletion(actor Actor, t *token) {
+	deletion := Deletion{
+		Stamp: w.moment(actor), Tenant: t.of.TenantID, TokenID: t.ID, CreatedBy: t.createdBy, Expired: !w.at.Before(t.Expires),
+	}
+	for _, other := range t.of.tokens {
+		if other != t && other.deleted.IsZero() && w.at.Before(other.Expires) {
+			deletion.Remaining++
+		}
+	}
+	for _, j := range w.jobs {
+		if j.application.saved.token == t {
+			deletion.WasSaved = append(deletion.WasSaved, j.application.ObjectID)
+		}
+		if cached := w.cachedBy(j); cached != nil && cached.token == t {
+			deletion.WasCached = append(deletion.WasCached, j.application.ObjectID)
+		}
+	}
+	w.record(deletion)
+}
+
+// recordSave compares the collection with what it was.
+func (w *Model) recordSave(sp *servicePrincipal, actor Actor, before []Secret) {
+	old, now := w.credentialOf(before), w.credentialOf(sp.secrets)
+	save := Save{
+		Stamp: w.moment(actor), ServicePrincipalID: sp.ObjectID, Before: old.tokenID(), After: now.tokenID(),
+		AddressBefore: old.address, AddressAfter: now.address,
+	}
+	held := map[string]string{}
+	for _, secret := range before {
+		held[secret.Key] = secret.Value
+	}
+	for _, secret := range sp.secrets {
+		previous, was := held[secret.Key]
+		if !was {
+			save.Added = append(save.Added, secret.Key)
+		}
+		if secret.Value == Masked && previous != Masked {
+			save.Overwritten = append(save.Overwritten, secret.Key)
+		}
+		delete(held, secret.Key)
+	}
+	for _, secret := range before {
+		if _, lost := held[secret.Key]; lost {
+			save.Lost = append(save.Lost, secret.Key)
+		}
+	}
+	w.record(save)
+}
+
+func (c *credential) tokenID() string {
+	if c == nil || c.token == nil {
+		return ""
+	}
+	return c.token.ID
+}
