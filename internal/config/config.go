@@ -163,7 +163,7 @@ type Rotation struct {
 	RoleARN            string             `yaml:"role_arn,omitempty" check:"role_arn"`       // after Load: aws.role_arn unless set
 	Before             Duration           `yaml:"before" check:"1d..365d" default:"60d"`     //
 	MaxAge             Duration           `yaml:"max_age" check:"zero 7d..365d" default:"0"` // 0: never
-	Approval           Approval           `yaml:"approval" check:"first|always|never" default:"first"`
+	Approval           model.Approval     `yaml:"approval" check:"first|always|never" default:"first"`
 	DeleteExpiredToken bool               `yaml:"delete_expired_token" default:"true"`
 	VerifyTimeout      Duration           `yaml:"verify_timeout" check:"1h..30d" default:"24h"`
 	CanaryUserObjectID string             `yaml:"canary_user_object_id,omitempty" check:"uuid"`
@@ -221,14 +221,4 @@ const (
 	AWSCertificatesNone       AWSCertificatesSource = "none"
 	AWSCertificatesConsoleAPI AWSCertificatesSource = "console_api"
 	AWSCertificatesFiles      AWSCertificatesSource = "files"
-)
-
-// Approval says who allows the deletion of the old token.
-type Approval string
-
-// Who approves.
-const (
-	ApprovalFirst  Approval = "first"  // a person, until proven once
-	ApprovalAlways Approval = "always" // a person, each time
-	ApprovalNever  Approval = "never"  // nobody
 )

@@ -134,7 +134,7 @@ state: {directory: /var/lib/exporter}
 	if corp.Rotation.RoleARN != corp.AWS.RoleARN {
 		t.Errorf("rotation.role_arn is %q, not the connection's", corp.Rotation.RoleARN)
 	}
-	if gov.Rotation.Approval != ApprovalAlways || gov.Rotation.Mode != model.RotationDryRun || time.Duration(gov.Rotation.RetireAfter) != 48*time.Hour {
+	if gov.Rotation.Approval != model.ApprovalAlways || gov.Rotation.Mode != model.RotationDryRun || time.Duration(gov.Rotation.RetireAfter) != 48*time.Hour {
 		t.Errorf("merged rotation: %+v", gov.Rotation)
 	}
 	if id := config.Tenant("reader").TenantID; id != "aaaaaaaa-1111-1111-1111-111111111111" {

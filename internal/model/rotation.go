@@ -21,6 +21,16 @@ const (
 	IssuerOperator   Issuer = "operator"
 )
 
+// Approval says who allows the deletion of the old token.
+type Approval string
+
+// The values of Approval.
+const (
+	ApprovalFirst  Approval = "first"  // an operator, until one rotation of the connection is proven
+	ApprovalAlways Approval = "always" // an operator, each time
+	ApprovalNever  Approval = "never"  // the exporter; no operator is asked
+)
+
 // Phase is where a rotation stands.
 type Phase string
 
