@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"entra-aws-exporter/internal/model"
 )
 
 // Requests counts the answers of the two clouds. It is a collector of its own,
@@ -40,10 +42,8 @@ func NewWebhook() *Webhook {
 	for _, code := range []string{"200", "202", "400", "401", "405", "413", "415", "503"} {
 		w.requests.WithLabelValues(code)
 	}
-	for _, decision := range []string{
-		"started", "dry_run", "already_running", "cooldown", "not_due", "disabled", "blocked", "resolved", "unmatched", "unknown_connection",
-	} {
-		w.alerts.WithLabelValues(decision)
+	for _, decision := range model.Decisions() {
+		w.alerts.WithLabelValues(string(decision))
 	}
 	return w
 }

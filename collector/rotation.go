@@ -33,7 +33,7 @@ func (f rotation) collect(out *output, s *subject) {
 	for _, info := range []struct {
 		*metric
 		value string
-	}{{f.blocked, r.Blocked}, {f.waiting, r.Waiting}, {f.proof, string(r.Proof)}} {
+	}{{f.blocked, string(r.Blocked)}, {f.waiting, string(r.Waiting)}, {f.proof, string(r.Proof)}} {
 		if info.value != "" {
 			out.value(info.metric, 1, info.value)
 		}

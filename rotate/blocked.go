@@ -11,7 +11,7 @@ import (
 
 // Blocked is why a rotation stopped until a person acts. The set is closed: it is a
 // metric label, and docs/rotation.md has a chapter for each.
-type Blocked string
+type Blocked = model.BlockedReason
 
 // The reasons for being blocked.
 const (
@@ -181,7 +181,7 @@ func impasseOf(err error) *impasse {
 }
 
 // Waiting is why a rotation waits. All but approval and held pass by themselves.
-type Waiting string
+type Waiting = model.WaitingReason
 
 // The reasons for waiting.
 const (

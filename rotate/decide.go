@@ -13,7 +13,7 @@ import (
 )
 
 // Decision is what becomes of one alert. The set is closed: it is a metric label.
-type Decision string
+type Decision = model.Decision
 
 // The decisions.
 const (

@@ -145,7 +145,7 @@ func TestAdoptEndsWhatCannotGoOn(t *testing.T) {
 			s.until = func(l *lab, ses *session) bool {
 				if status := ses.engine.Status(l.at.Name); status.Blocked == "" || adopted {
 					return adopted
-				} else if status.Blocked != string(reason) {
+				} else if status.Blocked != reason {
 					t.Errorf("blocked %s", status.Blocked)
 				}
 				adopted = true
@@ -197,7 +197,10 @@ func TestANameIsGivenToAnotherConnection(t *testing.T) {
 			return []Connection{c, newcomer}
 		}
 		second := l.open().engine
-		for _, test := range []struct{ hold, waiting string }{{"corp", ""}, {"renamed", string(Held)}} {
+		for _, test := range []struct {
+			hold    string
+			waiting Waiting
+		}{{"corp", ""}, {"renamed", Held}} {
 			if err := second.Hold(l.ctx, test.hold, false); err != nil {
 				t.Error(err)
 			}

@@ -74,7 +74,7 @@ func TestTroubleThatLastsIsTold(t *testing.T) {
 					t.Fatalf("shown %d times, looking every ten minutes for six hours", len(shown))
 				}
 				last := shown[len(shown)-1]
-				if got := o.lab.readable(last.Message); got != test.sentence || last.Waiting != string(test.waiting) {
+				if got := o.lab.readable(last.Message); got != test.sentence || last.Waiting != test.waiting {
 					t.Errorf("waiting %q\n%s\nwant %q\n%s", last.Waiting, got, test.waiting, test.sentence)
 				}
 			})

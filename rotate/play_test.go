@@ -122,7 +122,7 @@ func (l *lab) run(ctx context.Context, s scenario) outcome {
 		case <-time.After(10 * time.Minute):
 		}
 		status := current.engine.Status(l.at.Name)
-		if s.approves && status.Waiting == string(ApprovalNeeded) {
+		if s.approves && status.Waiting == ApprovalNeeded {
 			l.approve(ctx, current)
 		}
 		if s.until(l, current) {
@@ -187,9 +187,9 @@ func (l *lab) outcome(s *session) outcome {
 	}
 	switch {
 	case o.status.Blocked != "":
-		o.ending = "blocked " + o.status.Blocked
+		o.ending = "blocked " + string(o.status.Blocked)
 	case o.status.Waiting != "":
-		o.ending = "waiting " + o.status.Waiting
+		o.ending = "waiting " + string(o.status.Waiting)
 	case o.ending == "":
 		o.ending = "running " + string(o.status.Phase)
 	}

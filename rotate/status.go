@@ -36,7 +36,7 @@ func (e *Engine) Status(connection string) model.RotationStatus {
 		showTrouble(&status, connection, b.ailment(), listed(snapshot, rec))
 	}
 	if snapshot.Ambiguous != "" && status.Mode != model.RotationDisabled && status.Blocked == "" && status.Started.IsZero() {
-		status.Phase, status.Blocked = model.PhaseBlocked, string(model.ReasonAmbiguous)
+		status.Phase, status.Blocked = model.PhaseBlocked, model.BlockedAmbiguous
 		status.Message = connection + " is blocked (ambiguous): " + snapshot.Ambiguous + "."
 	}
 	return status
@@ -48,24 +48,24 @@ func (e *Engine) showRotation(status *model.RotationStatus, c Connection, rec *r
 	if rot == nil {
 		due := !status.Due.IsZero() && !status.Due.After(time.Now())
 		if reason, detail := e.halted(c, rec); reason != "" && (due || reason == AttemptsExhausted) && status.Mode != model.RotationDisabled {
-			status.Phase, status.Blocked = model.PhaseBlocked, string(reason)
+			status.Phase, status.Blocked = model.PhaseBlocked, reason
 			status.Message = sentence(c.Name, model.PhaseIdle, reason, detail, tokens)
 		}
 		if rec.Restored != "" {
-			status.Phase, status.Blocked = model.PhaseBlocked, string(StateRestored)
+			status.Phase, status.Blocked = model.PhaseBlocked, StateRestored
 			status.Message = sentence(c.Name, model.PhaseIdle, StateRestored, rec.Restored, tokens)
 		}
 		if !rec.Held.IsZero() {
-			status.Waiting = string(Held)
+			status.Waiting = Held
 		}
 		return
 	}
-	status.Phase, status.Started, status.Proof, status.Waiting = rot.Phase, rot.Started.Local, rot.Proof.Level, string(rot.Waiting)
+	status.Phase, status.Started, status.Proof, status.Waiting = rot.Phase, rot.Started.Local, rot.Proof.Level, rot.Waiting
 	switch failing := rot.Failing; {
 	case !rec.Held.IsZero():
-		status.Waiting = string(Held)
+		status.Waiting = Held
 	case failing.stands(time.Now()) && (rot.Waiting != ApprovalNeeded || !failing.Alarmed.IsZero()):
-		status.Waiting, status.Message = string(failing.waiting()), failing.sentence(c.Name, rot.Phase)
+		status.Waiting, status.Message = failing.waiting(), failing.sentence(c.Name, rot.Phase)
 	case rot.Waiting == ApprovalNeeded:
 		for _, old := range rot.old() {
 			if old.ID == rot.Asked {
@@ -75,7 +75,7 @@ func (e *Engine) showRotation(status *model.RotationStatus, c Connection, rec *r
 	}
 	if rot.Blocked != nil {
 		status.Phase, status.Waiting = model.PhaseBlocked, ""
-		status.Blocked, status.Message = string(rot.Blocked.Reason), rot.Blocked.Sentence
+		status.Blocked, status.Message = rot.Blocked.Reason, rot.Blocked.Sentence
 	}
 }
 
@@ -90,11 +90,11 @@ func showTrouble(status *model.RotationStatus, connection string, trouble error,
 	case errors.Is(trouble, errRestored):
 		reason = StateRestored
 	case !errors.Is(trouble, errUnreadable):
-		status.Waiting, status.Message = string(StoreUnavailable), connection+": "+trouble.Error()
+		status.Waiting, status.Message = StoreUnavailable, connection+": "+trouble.Error()
 		return
 	}
 	status.Message = sentence(connection, status.Phase, reason, trouble.Error(), tokens)
-	status.Phase, status.Blocked, status.Waiting = model.PhaseBlocked, string(reason), ""
+	status.Phase, status.Blocked, status.Waiting = model.PhaseBlocked, reason, ""
 }
 
 // roles says what each token of the last reading is for. That provisioning works stands

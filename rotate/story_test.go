@@ -321,7 +321,7 @@ func TestTheNewTokenNeverWorks(t *testing.T) {
 }
 
 func TestWaitsThatNeedNobody(t *testing.T) {
-	seen := map[string]bool{}
+	seen := map[Waiting]bool{}
 	look := func(s *scenario) {
 		s.until = func(l *lab, ses *session) bool {
 			seen[ses.engine.Status(l.at.Name).Waiting] = true
@@ -366,7 +366,7 @@ func TestWaitsThatNeedNobody(t *testing.T) {
 	look(&s)
 	must(t, s, "done", noGap)
 	for _, reason := range WaitingReasons() {
-		if !seen[string(reason)] {
+		if !seen[reason] {
 			t.Errorf("never waited for %s: %v", reason, seen)
 		}
 	}

@@ -274,7 +274,7 @@ func operate(options Options, connection, done string, act func(*rotate.Engine) 
 		return err
 	}
 	fmt.Fprintln(options.Stdout, done)
-	if status := d.engine.Status(connection); !status.Started.IsZero() && status.Blocked == "" && status.Waiting != string(rotate.Held) {
+	if status := d.engine.Status(connection); !status.Started.IsZero() && status.Blocked == "" && status.Waiting != model.WaitingOnHold {
 		fmt.Fprintf(options.Stdout, "a running server goes on with the rotation; without one, rotation start %s does\n", connection)
 	}
 	return nil

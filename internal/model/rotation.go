@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // RotationMode says what an alert may set off.
 type RotationMode string
@@ -69,6 +72,14 @@ const (
 	ProofExclusive  ProofLevel = "exclusive"
 )
 
+// AtLeast reports whether the level is the other one or stronger. A level that is not
+// one of the above is weaker than each of them.
+func (l ProofLevel) AtLeast(other ProofLevel) bool { return l.rank() >= other.rank() }
+
+func (l ProofLevel) rank() int {
+	return slices.Index([]ProofLevel{ProofNone, ProofStored, ProofUsed, ProofAttributed, ProofExclusive}, l)
+}
+
 // Outcome is how a rotation ended.
 type Outcome string
 
@@ -91,9 +102,9 @@ type RotationStatus struct {
 	Started       time.Time // zero: none is running
 	LastSuccess   time.Time // zero: never
 	Proof         ProofLevel
-	Blocked       string // the reason; "": not blocked
-	Waiting       string // the reason; "": not waiting
-	Message       string // what a person should read: why it is blocked or waits, and the next command
+	Blocked       BlockedReason // "": not blocked
+	Waiting       WaitingReason // "": not waiting
+	Message       string        // what a person should read: why it is blocked or waits, and the next command
 	Outcomes      map[Outcome]uint64
 	TokensCreated uint64
 	Roles         map[string]TokenRole // by token id

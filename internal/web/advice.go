@@ -84,19 +84,19 @@ func (a *adviser) aboutRotation() {
 	switch {
 	case r.Blocked != "":
 		severity := Warning
-		if r.Blocked == "entra_holds_dead_token" {
+		if r.Blocked == model.BlockedEntraHoldsDeadToken {
 			severity = Critical
 		}
 		// The sentence names the connection, the reason and the next command.
 		a.add(severity, "EntraAwsRotationBlocked", "entra-aws-exporter rotation show "+a.Name, "%s", r.Message)
-	case r.Waiting == "approval":
+	case r.Waiting == model.WaitingApproval:
 		a.add(Warning, "EntraAwsRotationNeedsApproval", "entra-aws-exporter rotation show "+a.Name, "%s", r.Message)
 	case !r.Started.IsZero() && a.now.Sub(r.Started) > rotationOverdue:
 		a.add(Warning, "EntraAwsRotationOverdue", "entra-aws-exporter rotation show "+a.Name,
 			"The rotation has been running for %s and is still in phase %s. %s", span(a.now.Sub(r.Started)), r.Phase, r.Message)
-	case r.Phase != model.PhaseIdle && r.Message != "" && (r.Waiting == "" || r.Waiting == "store_unavailable"): // something fails
+	case r.Phase != model.PhaseIdle && r.Message != "" && (r.Waiting == "" || r.Waiting == model.WaitingStoreUnavailable): // something fails
 		alert := ""
-		if r.Waiting == "store_unavailable" {
+		if r.Waiting == model.WaitingStoreUnavailable {
 			alert = "EntraAwsRotationBlocked"
 		}
 		a.add(Info, alert, "entra-aws-exporter rotation show "+a.Name, "%s", r.Message)
@@ -104,7 +104,7 @@ func (a *adviser) aboutRotation() {
 		a.add(Warning, "EntraAwsRotationOverdue", a.rotationCommand(), "A rotation has been due for %s and none has run%s",
 			span(a.now.Sub(r.Due)), a.whyNone())
 	}
-	if a.Ambiguous != "" && r.Blocked != string(model.ReasonAmbiguous) {
+	if a.Ambiguous != "" && r.Blocked != model.BlockedAmbiguous {
 		a.add(Warning, "", "", "This connection may not rotate: %s.", strings.TrimSuffix(a.Ambiguous, "."))
 	}
 }

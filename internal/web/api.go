@@ -162,8 +162,8 @@ type Rotation struct {
 	Started       time.Time                `json:"started,omitzero"`
 	LastSuccess   time.Time                `json:"last_success,omitzero"`
 	Proof         model.ProofLevel         `json:"proof,omitempty"`
-	Blocked       string                   `json:"blocked,omitempty"`
-	Waiting       string                   `json:"waiting,omitempty"`
+	Blocked       model.BlockedReason      `json:"blocked,omitempty"`
+	Waiting       model.WaitingReason      `json:"waiting,omitempty"`
 	Message       string                   `json:"message,omitempty"`
 	Outcomes      map[model.Outcome]uint64 `json:"outcomes,omitempty"`
 	TokensCreated uint64                   `json:"tokens_created"`

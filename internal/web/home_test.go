@@ -105,7 +105,7 @@ func TestForeignTextIsEscaped(t *testing.T) {
 	snapshot.Sources[0].Err = &model.Error{Reason: model.ReasonOther, Op: "listing SCIM tokens", Detail: hostile}
 	o.Snapshots = func() []model.Snapshot { return []model.Snapshot{snapshot} }
 	o.Rotation = func(string) model.RotationStatus {
-		return model.RotationStatus{Phase: model.Phase(hostile), Message: hostile, Blocked: hostile}
+		return model.RotationStatus{Phase: model.Phase(hostile), Message: hostile, Blocked: model.BlockedReason(hostile)}
 	}
 	o.Records = func() []model.RotationRecord {
 		return []model.RotationRecord{{Connection: hostile, Trigger: hostile, Reason: hostile, Steps: []model.RotationStep{{Text: hostile}}}}

@@ -58,18 +58,18 @@ func ago(t, now time.Time) string {
 }
 
 // waiting says in a sentence what a rotation in a phase waits for; docs/rotation.md has more.
-func waiting(reason string, phase model.Phase) string {
-	if reason == "settling" && phase == model.PhaseConfirm {
+func waiting(reason model.WaitingReason, phase model.Phase) string {
+	if reason == model.WaitingSettling && phase == model.PhaseConfirm {
 		return "The old token is deleted; the rotation watches whether all goes well without it."
 	}
-	return map[string]string{
-		"job_stopped_briefly": "The provisioning job stands still, and with it the clock of the rotation; it goes on when the job does.",
-		"quarantine_retry":    "Entra tries the quarantined job again soon; the rotation looks what comes of it.",
-		"proof_pending":       "Entra has saved the new token; a provisioning cycle has yet to prove that it is used.",
-		"retire_wait":         "The new token is proved; the old one stays for a while in case it is still needed.",
-		"settling":            "What was just done takes a while to show everywhere; the rotation looks again.",
-		"store_unavailable":   "The journal or the vault cannot be written: look at the state directory. Nothing is changed meanwhile.",
-		"approval":            "A person must allow the deletion of the old token.",
-		"held":                "A person holds it; rotation hold --release lets it go on.",
+	return map[model.WaitingReason]string{
+		model.WaitingJobStoppedBriefly: "The provisioning job stands still, and with it the clock of the rotation; it goes on when the job does.",
+		model.WaitingQuarantineRetry:   "Entra tries the quarantined job again soon; the rotation looks what comes of it.",
+		model.WaitingProofPending:      "Entra has saved the new token; a provisioning cycle has yet to prove that it is used.",
+		model.WaitingRetireWait:        "The new token is proved; the old one stays for a while in case it is still needed.",
+		model.WaitingSettling:          "What was just done takes a while to show everywhere; the rotation looks again.",
+		model.WaitingStoreUnavailable:  "The journal or the vault cannot be written: look at the state directory. Nothing is changed meanwhile.",
+		model.WaitingApproval:          "A person must allow the deletion of the old token.",
+		model.WaitingOnHold:            "A person holds it; rotation hold --release lets it go on.",
 	}[reason]
 }
