@@ -1,5 +1,5 @@
-// Package docs holds the pages that the exporter shows beside its runbooks, embedded so
-// that they are at hand when nothing else works.
+// Package docs embeds the pages that the exporter serves beside its runbooks, so that
+// they are available when nothing else works.
 package docs
 
 import _ "embed"
@@ -8,3 +8,8 @@ import _ "embed"
 //
 //go:embed rotation.md
 var Rotation string
+
+// RotationReasons is rotation-reasons.md.
+//
+//go:embed rotation-reasons.md
+var RotationReasons string

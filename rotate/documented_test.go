@@ -8,14 +8,14 @@ import (
 
 // TestEveryReasonIsDocumented: who reads a reason in a metric finds its chapter.
 func TestEveryReasonIsDocumented(t *testing.T) {
-	content, err := os.ReadFile("../docs/rotation.md")
+	content, err := os.ReadFile("../docs/rotation-reasons.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	page := string(content)
 	for _, reason := range BlockedReasons() {
 		if !strings.Contains(page, "\n### "+string(reason)+"\n") {
-			t.Errorf("docs/rotation.md has no chapter on %s", reason)
+			t.Errorf("docs/rotation-reasons.md has no chapter on %s", reason)
 		}
 		if next[reason] == "" {
 			t.Errorf("%s does not say what to do next", reason)
@@ -23,7 +23,7 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 	}
 	for _, reason := range WaitingReasons() {
 		if !strings.Contains(page, "| `"+string(reason)+"` |") {
-			t.Errorf("docs/rotation.md does not explain waiting for %s", reason)
+			t.Errorf("docs/rotation-reasons.md does not explain waiting for %s", reason)
 		}
 	}
 }

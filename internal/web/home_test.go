@@ -51,7 +51,7 @@ func TestPagesStayAtHome(t *testing.T) {
 	if err != nil || len(names) == 0 {
 		t.Fatalf("the runbooks are not embedded: %v", err)
 	}
-	paths := append(make([]string, 0, 4+len(names)), "/", "/runbooks/", "/rotation", "/style.css")
+	paths := append(make([]string, 0, 5+len(names)), "/", "/runbooks/", "/rotation", "/rotation-reasons", "/style.css")
 	for _, name := range names {
 		paths = append(paths, "/runbooks/"+strings.TrimSuffix(name, ".md"))
 	}

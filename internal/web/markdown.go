@@ -145,7 +145,7 @@ var inlineSpan = regexp.MustCompile("`([^`]+)`" + `|\*\*([^*]+)\*\*|\[([^\]]+)\]
 
 // pageLink is the only kind of address that is linked: a page that is served here, or a
 // chapter.
-var pageLink = regexp.MustCompile(`^(?:((?:\.\./|runbooks/)?[A-Za-z]+)\.md)?(#[a-z0-9_-]+)?$`)
+var pageLink = regexp.MustCompile(`^(?:((?:\.\./|runbooks/)?(?:[A-Za-z]+|rotation-reasons))\.md)?(#[a-z0-9_-]+)?$`)
 
 func inline(text string) string {
 	var out strings.Builder

@@ -7,7 +7,6 @@ import (
 	"path"
 	"strings"
 
-	"entra-aws-exporter/docs"
 	"entra-aws-exporter/docs/runbooks"
 )
 
@@ -17,13 +16,13 @@ type runbookPage struct {
 	Body template.HTML
 }
 
-// rotationPage serves the page on the rotation from a path at the depth of root. It and
-// the runbooks link to each other by the same relative addresses, below /docs or not.
-func (s *site) rotationPage(root string) http.HandlerFunc {
+// document serves a page of docs from a path at the depth of root. The pages and the
+// runbooks link to each other by the same relative addresses, below /docs or not.
+func (s *site) document(title, text, root string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s.page(w, r, "runbook.html", runbookPage{
-			layout: layout{Title: "The rotation", Root: root, Build: s.Build},
-			Body:   renderMarkdown(docs.Rotation),
+			layout: layout{Title: title, Root: root, Build: s.Build},
+			Body:   renderMarkdown(text),
 		})
 	}
 }

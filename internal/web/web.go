@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"time"
 
+	"entra-aws-exporter/docs"
 	"entra-aws-exporter/internal/model"
 )
 
@@ -72,13 +73,17 @@ func New(options Options) (http.Handler, error) {
 	mux.HandleFunc("GET /api/v1/rotations", s.rotations)
 	mux.HandleFunc("GET /runbooks/{$}", s.runbookIndex)
 	mux.HandleFunc("GET /runbooks/{name}", s.runbook("../"))
-	mux.HandleFunc("GET /rotation", s.rotationPage("./"))
 	// The links of the alerting rules and dashboards lead here when their base is this server.
 	mux.HandleFunc("GET /docs/runbooks", elsewhere("../runbooks/"))
 	mux.HandleFunc("GET /docs/runbooks/{$}", elsewhere("../../runbooks/"))
 	mux.HandleFunc("GET /docs/runbooks/{name}", s.runbook("../../"))
-	for _, file := range []string{"rotation", "rotation.md"} {
-		mux.HandleFunc("GET /docs/"+file, s.rotationPage("../"))
+	for _, page := range []struct{ name, title, text string }{
+		{"rotation", "Token rotation", docs.Rotation},
+		{"rotation-reasons", "Rotation reasons", docs.RotationReasons},
+	} {
+		mux.HandleFunc("GET /"+page.name, s.document(page.title, page.text, "./"))
+		mux.HandleFunc("GET /docs/"+page.name, s.document(page.title, page.text, "../"))
+		mux.HandleFunc("GET /docs/"+page.name+".md", s.document(page.title, page.text, "../"))
 	}
 	for _, asset := range []string{"style.css", "icon.svg"} {
 		mux.HandleFunc("GET /"+asset, s.asset(asset))

@@ -101,9 +101,11 @@ func TestRoutes(t *testing.T) {
 		{"runbook by the alert's link", "GET", "/docs/runbooks/EntraAwsRotationBlocked.md", nil, 200, "text/html; charset=utf-8", `href="../../style.css"`},
 		{"runbooks by the dashboards' link", "GET", "/docs/runbooks", nil, 302, "", ""},
 		{"runbooks by the dashboards' link and a slash", "GET", "/docs/runbooks/", nil, 302, "", ""},
-		{"the rotation", "GET", "/rotation", nil, 200, "text/html; charset=utf-8", `<h3 id="two_tokens">two_tokens</h3>`},
+		{"the rotation", "GET", "/rotation", nil, 200, "text/html; charset=utf-8", `<h2 id="gaining-trust">Gaining trust</h2>`},
 		{"the rotation beside the runbooks", "GET", "/docs/rotation", nil, 200, "text/html; charset=utf-8", `href="../style.css"`},
 		{"the rotation by its file's name", "GET", "/docs/rotation.md", nil, 200, "text/html; charset=utf-8", `<h2 id="by-hand">By hand</h2>`},
+		{"the reasons", "GET", "/rotation-reasons", nil, 200, "text/html; charset=utf-8", `<h3 id="two_tokens">two_tokens</h3>`},
+		{"the reasons by the file's name", "GET", "/docs/rotation-reasons.md", nil, 200, "text/html; charset=utf-8", `<h2 id="waiting">Waiting</h2>`},
 		{"no such runbook", "GET", "/runbooks/EntraAwsNothing", nil, 404, "text/plain; charset=utf-8", "there is no runbook of this name; /runbooks/ lists them\n"},
 		{"runbook out of the directory", "GET", "/runbooks/..%2F..%2Fgo", nil, 404, "text/plain; charset=utf-8", "there is no runbook"},
 		{"stylesheet", "GET", "/style.css", nil, 200, "text/css; charset=utf-8", "prefers-color-scheme: dark"},
@@ -167,7 +169,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	for _, address := range []string{"/", "/docs/runbooks", "/docs/runbooks/", "/docs/runbooks/EntraAwsRotationBlocked.md"} {
 		follow(&url.URL{Path: "/"}, address)
 	}
-	for _, must := range []string{"/rotation#two_tokens", "/docs/rotation#when-it-is-blocked", "/docs/runbooks/EntraAwsAppCredentialExpiringSoon", "/runbooks/EntraAwsScimTokenRefused"} {
+	for _, must := range []string{"/rotation-reasons#two_tokens", "/docs/rotation-reasons#blocked", "/docs/runbooks/EntraAwsAppCredentialExpiringSoon", "/runbooks/EntraAwsScimTokenRefused"} {
 		if !seen[must] {
 			t.Errorf("no link leads to %s", must)
 		}
