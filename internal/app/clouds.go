@@ -143,7 +143,7 @@ func (c *clientSet) connect(connection config.Connection, tenant, roleARN string
 		},
 		SCIMTokenFile:    connection.Tokens.SCIMTokenFile,
 		SCIMAllowedHosts: connection.Tokens.SCIMAllowedHosts,
-		Certificates:     identitycenter.CertificatesFrom(connection.SAML.AWSCertificates),
+		Certificates:     connection.SAML.AWSCertificates,
 		CertificateFiles: paths(connection.SAML.AWSCertificateFiles),
 		Version:          version.Version,
 		Transport:        c.transport,
@@ -160,7 +160,7 @@ func (c *clientSet) connect(connection config.Connection, tenant, roleARN string
 		JobID:                  connection.JobID,
 		SAMLServicePrincipalID: connection.SAML.ServicePrincipalID,
 		SAMLAppID:              connection.SAML.AppID,
-		Certificates:           entra.CertificatesFrom(connection.SAML.ReadFrom),
+		Certificates:           connection.SAML.ReadFrom,
 	})
 	return clients{application: application, instance: instance}, nil
 }

@@ -157,7 +157,7 @@ func (d *doctor) tenantChecks(tenant config.Tenant) []check {
 func (d *doctor) connectionChecks(connection config.Connection) []check {
 	reader, every := d.clouds.readers[connection.Name], connection.Intervals.Every
 	bound := []model.Source{model.SourceTokens, model.SourceSCIM} // by AWS's half of the binding
-	if connection.Tokens.Usage == config.UsageCloudTrail {
+	if connection.Tokens.Usage == model.UsageCloudTrail {
 		bound = append(bound, model.SourceUsage)
 	}
 	checks := []check{
@@ -186,13 +186,13 @@ func (d *doctor) connectionChecks(connection config.Connection) []check {
 			return count(len(signing.Certificates), "certificate"), err
 		}, model.SourceCertificates),
 	}
-	if connection.Tokens.Usage == config.UsageCloudTrail {
+	if connection.Tokens.Usage == model.UsageCloudTrail {
 		checks = append(checks, reading(every, "CloudTrail", func(ctx context.Context) (string, error) {
 			calls, err := reader.instance.CallsSince(ctx, time.Now().Add(-time.Hour))
 			return count(len(calls), "SCIM call") + " of the last hour", err
 		}, model.SourceUsage))
 	}
-	if connection.SAML.AWSCertificates != config.AWSCertificatesNone {
+	if connection.SAML.AWSCertificates != model.AWSCertificatesNone {
 		checks = append(checks, reading(every, "SAML certificates at AWS", func(ctx context.Context) (string, error) {
 			trusted, err := reader.instance.TrustedCertificates(ctx)
 			return count(len(trusted), "certificate"), err

@@ -66,11 +66,11 @@ func connectionSources(connection config.Connection, ends clients) []poller.Sour
 		poller.SCIM(every(model.SourceSCIM), ends.instance.Probe),
 		microsoft(poller.Job(every(model.SourceJob), ends.application.Job)),
 	}
-	if connection.Tokens.Usage == config.UsageCloudTrail {
+	if connection.Tokens.Usage == model.UsageCloudTrail {
 		sources = append(sources, aws(poller.Usage(every(model.SourceUsage), ends.instance.Usage)))
 	}
 	var trusted func(context.Context) ([]model.Certificate, error)
-	if connection.SAML.AWSCertificates != config.AWSCertificatesNone {
+	if connection.SAML.AWSCertificates != model.AWSCertificatesNone {
 		trusted = ends.instance.TrustedCertificates
 	}
 	return append(sources, poller.Certificates(every(model.SourceCertificates), ends.application.SigningCertificates, trusted))

@@ -96,7 +96,7 @@ func rotated(connection config.Connection, ends clients) rotate.Connection {
 			},
 		},
 	}
-	if connection.Tokens.Usage == config.UsageCloudTrail {
+	if connection.Tokens.Usage == model.UsageCloudTrail {
 		c.Clouds.Calls = ends.instance
 	}
 	return c

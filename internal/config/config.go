@@ -124,7 +124,7 @@ type Tokens struct {
 	ReadFrom         model.TokenOrigin `yaml:"read_from" check:"console_api|declared" default:"console_api"`
 	Declared         []DeclaredToken   `yaml:"declared,omitempty"`
 	SCIMTokenFile    SecretFile        `yaml:"scim_token_file,omitempty"`
-	Usage            UsageSource       `yaml:"usage" check:"none|cloudtrail" default:"none"`
+	Usage            model.UsageSource `yaml:"usage" check:"none|cloudtrail" default:"none"`
 	SCIMAllowedHosts []string          `yaml:"scim_allowed_hosts,omitempty" check:"host_suffix"`
 }
 
@@ -137,11 +137,11 @@ type DeclaredToken struct {
 
 // SAML says how the signing certificates are read.
 type SAML struct {
-	ServicePrincipalID  string                `yaml:"service_principal_id,omitempty" check:"uuid"` // empty: the connection's
-	AppID               string                `yaml:"app_id,omitempty" check:"uuid"`               // with federation_metadata; empty: asked of Graph
-	ReadFrom            CertificateSource     `yaml:"read_from" check:"graph|federation_metadata" default:"graph"`
-	AWSCertificates     AWSCertificatesSource `yaml:"aws_certificates" check:"none|console_api|files" default:"none"`
-	AWSCertificateFiles []Path                `yaml:"aws_certificate_files,omitempty"`
+	ServicePrincipalID  string                       `yaml:"service_principal_id,omitempty" check:"uuid"` // empty: the connection's
+	AppID               string                       `yaml:"app_id,omitempty" check:"uuid"`               // with federation_metadata; empty: asked of Graph
+	ReadFrom            model.EntraCertificateSource `yaml:"read_from" check:"graph|federation_metadata" default:"graph"`
+	AWSCertificates     model.AWSCertificateSource   `yaml:"aws_certificates" check:"none|console_api|files" default:"none"`
+	AWSCertificateFiles []Path                       `yaml:"aws_certificate_files,omitempty"`
 }
 
 // Intervals says how often each source is read; 0: never, it is switched off.
@@ -194,31 +194,3 @@ type Webhook struct {
 	BearerTokenFile SecretFile        `yaml:"bearer_token_file,omitempty"`
 	MatchLabels     map[string]string `yaml:"match_labels" check:"labels" default:"{rotate: scim-token}"`
 }
-
-// UsageSource says what tells which token Entra really uses.
-type UsageSource string
-
-// The sources of a token's usage.
-const (
-	UsageNone       UsageSource = "none"
-	UsageCloudTrail UsageSource = "cloudtrail"
-)
-
-// CertificateSource says where Entra's signing certificates are read.
-type CertificateSource string
-
-// The sources of Entra's certificates.
-const (
-	CertificatesGraph              CertificateSource = "graph"
-	CertificatesFederationMetadata CertificateSource = "federation_metadata"
-)
-
-// AWSCertificatesSource says where the certificates that AWS trusts are read.
-type AWSCertificatesSource string
-
-// The sources of AWS's certificates.
-const (
-	AWSCertificatesNone       AWSCertificatesSource = "none"
-	AWSCertificatesConsoleAPI AWSCertificatesSource = "console_api"
-	AWSCertificatesFiles      AWSCertificatesSource = "files"
-)

@@ -174,7 +174,7 @@ func TestCloudEndpointFindsTheRealOnes(t *testing.T) {
 	expect("")
 	connection.AWS.Endpoints.TokenService = "https://UP.SSO.eu-central-1.amazonaws.com./identitystore/"
 	expect("connections[0].aws.endpoints.token_service")
-	connection.Tokens.ReadFrom, connection.SAML.AWSCertificates, connection.Tokens.Usage = model.OriginDeclared, AWSCertificatesNone, UsageNone
+	connection.Tokens.ReadFrom, connection.SAML.AWSCertificates, connection.Tokens.Usage = model.OriginDeclared, model.AWSCertificatesNone, model.UsageNone
 	connection.AWS.Endpoints.CloudTrail, connection.AWS.Endpoints.IDPCertificates = "", ""
 	expect("") // nothing asks them
 	config.Tenants[0].AWSWebIdentity = &AWSWebIdentity{Region: "eu-central-1"}

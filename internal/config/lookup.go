@@ -74,8 +74,8 @@ func (c *Connection) called(at string) []called {
 		called
 	}{
 		{c.Tokens.ReadFrom == model.OriginConsoleAPI, called{"aws.endpoints.token_service", endpoints.TokenService}},
-		{c.Tokens.Usage == UsageCloudTrail, called{"aws.endpoints.cloudtrail", endpoints.CloudTrail}},
-		{c.SAML.AWSCertificates == AWSCertificatesConsoleAPI, called{"aws.endpoints.idp_certificates", endpoints.IDPCertificates}},
+		{c.Tokens.Usage == model.UsageCloudTrail, called{"aws.endpoints.cloudtrail", endpoints.CloudTrail}},
+		{c.SAML.AWSCertificates == model.AWSCertificatesConsoleAPI, called{"aws.endpoints.idp_certificates", endpoints.IDPCertificates}},
 		{c.AWS.RoleARN != "" || c.Rotation.RoleARN != "", called{"aws.endpoints.sts", endpoints.STS}},
 		{c.TenantURL != "", called{"tenant_url", c.TenantURL}},
 	} {

@@ -100,13 +100,13 @@ func (t *DeclaredToken) settle(at place) {
 }
 
 func (s *SAML) settle(at place) {
-	if s.AppID != "" && s.ReadFrom != CertificatesFederationMetadata {
+	if s.AppID != "" && s.ReadFrom != model.EntraCertificatesMetadata {
 		at.fail("app_id", "has no effect without read_from: federation_metadata")
 	}
 	switch files := len(s.AWSCertificateFiles) > 0; {
-	case s.AWSCertificates == AWSCertificatesFiles && !files:
+	case s.AWSCertificates == model.AWSCertificatesFiles && !files:
 		at.fail("aws_certificate_files", "is missing; aws_certificates: files needs the PEM files of the certificates that AWS trusts")
-	case s.AWSCertificates != AWSCertificatesFiles && files:
+	case s.AWSCertificates != model.AWSCertificatesFiles && files:
 		at.fail("aws_certificate_files", "has no effect without aws_certificates: files")
 	}
 }

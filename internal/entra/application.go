@@ -20,15 +20,6 @@ const (
 	jobTemplate     = "aWSSingleSignon"
 )
 
-// CertificatesFrom says where the SAML signing certificates are read.
-type CertificatesFrom string
-
-// The places to read the signing certificates from.
-const (
-	CertificatesGraph    CertificatesFrom = "graph"
-	CertificatesMetadata CertificatesFrom = "federation_metadata"
-)
-
 // ApplicationOptions says which enterprise application a connection means.
 type ApplicationOptions struct {
 	Connection             string // for logs
@@ -36,7 +27,7 @@ type ApplicationOptions struct {
 	JobID                  string // "": the application's job for AWS
 	SAMLServicePrincipalID string // of the application that signs people in; "": the same
 	SAMLAppID              string // its client id, for the federation metadata; "": asked of Graph
-	Certificates           CertificatesFrom
+	Certificates           model.EntraCertificateSource
 }
 
 // Application is one connection's enterprise application. What it discovers it keeps,
@@ -57,7 +48,7 @@ type discovered struct{ servicePrincipal, job, template, samlAppID string }
 // Application returns one connection's application; it makes no request.
 func (t *Tenant) Application(options ApplicationOptions) *Application {
 	if options.Certificates == "" {
-		options.Certificates = CertificatesGraph
+		options.Certificates = model.EntraCertificatesGraph
 	}
 	return &Application{
 		tenant: t, options: options, leftOut: map[string]bool{},

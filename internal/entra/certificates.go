@@ -18,7 +18,7 @@ import (
 // with: from Graph, or from the public federation metadata, which does not tell which
 // one is active.
 func (a *Application) SigningCertificates(ctx context.Context) (model.SigningCertificates, error) {
-	if a.options.Certificates == CertificatesMetadata {
+	if a.options.Certificates == model.EntraCertificatesMetadata {
 		signing, err := a.metadataCertificates(ctx)
 		return signing, a.notFound(err)
 	}

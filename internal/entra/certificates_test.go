@@ -141,7 +141,7 @@ func xmlAnswer(status int, body string) http.HandlerFunc {
 
 func (m *microsoft) metadataApplication(mod ...func(*TenantOptions)) *Application {
 	m.serve["GET "+principalURL] = selecting(map[string]string{"appId": `{"appId":"` + samlAppID + `"}`})
-	return m.tenant(mod...).Application(ApplicationOptions{ServicePrincipalID: principal, Certificates: CertificatesMetadata})
+	return m.tenant(mod...).Application(ApplicationOptions{ServicePrincipalID: principal, Certificates: model.EntraCertificatesMetadata})
 }
 
 func TestFederationMetadata(t *testing.T) {
@@ -180,7 +180,7 @@ func TestFederationMetadataWithoutGraph(t *testing.T) {
 		w.WriteHeader(http.StatusForbidden)
 	}
 	m.serve["GET "+metadataURL] = xmlAnswer(200, metadata(selfSigned(t, "one", at("2027-05-01T00:00:00Z"), nil)))
-	application := m.tenant().Application(ApplicationOptions{SAMLAppID: samlAppID, Certificates: CertificatesMetadata})
+	application := m.tenant().Application(ApplicationOptions{SAMLAppID: samlAppID, Certificates: model.EntraCertificatesMetadata})
 	got, err := application.SigningCertificates(t.Context())
 	if err != nil || len(got.Certificates) != 1 || len(m.calls()) != 1 {
 		t.Errorf("%+v, %v, asked %v", got, err, m.calls())

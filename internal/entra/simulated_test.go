@@ -180,7 +180,7 @@ func TestTheIntervalOfHurriedClouds(t *testing.T) {
 func TestFederationMetadataOfTheSimulator(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := simulate(t, clouds.Quarantined("corp"), nil)
-		public := s.tenant.Application(ApplicationOptions{Certificates: CertificatesMetadata})
+		public := s.tenant.Application(ApplicationOptions{Certificates: model.EntraCertificatesMetadata})
 		got, err := public.SigningCertificates(t.Context())
 		want, graphErr := s.SigningCertificates(t.Context())
 		if err != nil || graphErr != nil || got.ActiveKnown || len(got.Certificates) != 2 ||

@@ -26,7 +26,7 @@ var asks = map[string]func(context.Context, *simulated) error{
 		return s.tenant.Events(ctx, time.Now().Add(-time.Hour), time.Now(), func(model.Event) error { return nil })
 	},
 	"GET federationmetadata": func(ctx context.Context, s *simulated) error {
-		_, err := s.tenant.Application(ApplicationOptions{Certificates: CertificatesMetadata}).SigningCertificates(ctx)
+		_, err := s.tenant.Application(ApplicationOptions{Certificates: model.EntraCertificatesMetadata}).SigningCertificates(ctx)
 		return err
 	},
 	"POST token": func(ctx context.Context, s *simulated) error { _, err := s.Job(ctx); return err },

@@ -31,9 +31,9 @@ func (i *Instance) TrustedCertificates(ctx context.Context) ([]model.Certificate
 	var certificates []model.Certificate
 	var err error
 	switch i.options.Certificates {
-	case CertificatesConsoleAPI:
+	case model.AWSCertificatesConsoleAPI:
 		certificates, err = i.certificatesOfAPI(ctx)
-	case CertificatesFiles:
+	case model.AWSCertificatesFiles:
 		certificates, err = i.certificatesOfFiles()
 	default:
 		err = i.certificateOperation("").failed(&model.Error{Reason: model.ReasonOther, Unsent: true,

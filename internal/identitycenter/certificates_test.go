@@ -75,7 +75,7 @@ func TestTrustedCertificatesOfTheConsole(t *testing.T) {
 	bare := base64.StdEncoding.EncodeToString(sooner)
 	cloud.json("ListExternalIdPCertificates", idpAnswer(asPEM(later), bare, asPEM([]byte("garbage")), "-----BEGIN CERTIFICATE-----\n!\n", asPEM(later)))
 	instance := cloud.instance(func(o *identitycenter.Options) {
-		o.Certificates, o.Logger = identitycenter.CertificatesConsoleAPI, logger
+		o.Certificates, o.Logger = model.AWSCertificatesConsoleAPI, logger
 	})
 	for range 3 {
 		got, err := instance.TrustedCertificates(t.Context())
@@ -128,7 +128,7 @@ func TestTrustedCertificateErrors(t *testing.T) {
 			for operation, failing := range answers {
 				cloud.answers[operation] = func(call) answer { return failing }
 			}
-			_, err := cloud.instance(func(o *identitycenter.Options) { o.Certificates = identitycenter.CertificatesConsoleAPI }).
+			_, err := cloud.instance(func(o *identitycenter.Options) { o.Certificates = model.AWSCertificatesConsoleAPI }).
 				TrustedCertificates(t.Context())
 			wantError(t, err, want)
 		})
@@ -153,7 +153,7 @@ func TestCertificateFiles(t *testing.T) {
 		write("one.der", string(first)),
 	}
 	instance := newCloud(t).instance(func(o *identitycenter.Options) {
-		o.Certificates, o.CertificateFiles, o.Logger = identitycenter.CertificatesFiles, paths, logger
+		o.Certificates, o.CertificateFiles, o.Logger = model.AWSCertificatesFiles, paths, logger
 	})
 	got, err := instance.TrustedCertificates(t.Context())
 	want := fmt.Sprint([]string{model.Thumbprint(first), model.Thumbprint(second), model.Thumbprint(third)})
@@ -179,7 +179,7 @@ func TestCertificateFiles(t *testing.T) {
 		write("huge", strings.Repeat("A", 2<<20)): doing + "other: " + filepath.Join(dir, "huge") + " is larger than 1 MiB (check saml.aws_certificate_files)",
 	} {
 		instance := newCloud(t).instance(func(o *identitycenter.Options) {
-			o.Certificates, o.CertificateFiles = identitycenter.CertificatesFiles, []string{path}
+			o.Certificates, o.CertificateFiles = model.AWSCertificatesFiles, []string{path}
 		})
 		_, err := instance.TrustedCertificates(t.Context())
 		wantError(t, err, want)

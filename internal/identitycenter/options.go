@@ -12,16 +12,6 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// CertificatesFrom says where the SAML certificates that AWS trusts are read.
-type CertificatesFrom string
-
-// The places to read AWS's certificates from.
-const (
-	CertificatesNone       CertificatesFrom = "none"
-	CertificatesConsoleAPI CertificatesFrom = "console_api"
-	CertificatesFiles      CertificatesFrom = "files"
-)
-
 // Endpoints replaces AWS's own endpoints, for private clouds and tests; an empty one
 // is derived from the region.
 type Endpoints struct {
@@ -60,8 +50,8 @@ type Options struct {
 	SCIMTokenFile    model.SecretFile // probed with while TokenValue has none
 	SCIMAllowedHosts []string         // host suffixes beyond AWS's own that may see a token
 
-	Certificates     CertificatesFrom // default: CertificatesNone
-	CertificateFiles []string         // with CertificatesFiles: PEM or DER
+	Certificates     model.AWSCertificateSource // default: model.AWSCertificatesNone
+	CertificateFiles []string                   // with model.AWSCertificatesFiles: PEM or DER
 
 	Version   string                     // of the exporter, for the User-Agent
 	Transport http.RoundTripper          // of every request; default: http.DefaultTransport
@@ -96,7 +86,7 @@ func (o Options) complete() (Options, error) {
 		o.TokensFrom = model.OriginConsoleAPI
 	}
 	if o.Certificates == "" {
-		o.Certificates = CertificatesNone
+		o.Certificates = model.AWSCertificatesNone
 	}
 	if o.Endpoints.TokenService == "" {
 		o.Endpoints.TokenService = "https://up.sso." + o.Region + "." + domain(o.Region) + "/identitystore/"

@@ -39,7 +39,7 @@ func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, c
 	options := identitycenter.Options{
 		Connection: "corp", Region: clouds.DefaultRegion, Version: "1.2.3", Transport: transport,
 		TokenServiceJSONVersion: w.Quirks().JSONVersion,
-		Certificates:            identitycenter.CertificatesConsoleAPI,
+		Certificates:            model.AWSCertificatesConsoleAPI,
 		TokenValue: func(context.Context) (string, model.Secret, error) {
 			var id, value string
 			s.With(func(w *clouds.Model) {
