@@ -3,73 +3,72 @@ package rotate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/rotate/journal"
 )
 
 // Options are what an Engine works with.
 type Options struct {
-	Journal Journal
-	Vault   Vault
-	// Holder names this process in leases; no two processes may have the same.
+	Store journal.Store
+	// Codec knows the types of every procedure that a record may hold, configured or not.
+	Codec journal.Codec
+	// Holder names this process in leases; no two processes may have the same name.
 	Holder string
-	// Gone tells whether a holder is certainly no longer there, so that its lease need
-	// not be waited out. Optional.
-	Gone func(holder string) bool
-	// Pace divides every wait of a rotation; 0 and 1: as they are.
-	Pace int
-	// Snapshot returns the last reading of a connection; decisions and the status rest on it.
+	// HolderIsDead tells whether a holder has certainly ended, so that its lease need not
+	// be waited out. Optional.
+	HolderIsDead func(holder string) bool
+	// Speedup divides every wait of a rotation; 0 and 1: no change.
+	Speedup int
+	// Snapshot returns the last poll of a connection. Decisions and the status rest on it.
 	Snapshot func(connection string) (model.Snapshot, bool)
-	// Changed is told when a rotation has changed something, so that it is read anew. Optional.
+	// Changed is called when a rotation has changed something, so that it is polled again. Optional.
 	Changed func(connection string)
 	Logger  *slog.Logger
 }
 
-// Engine carries rotations to their ends. Every process that may rotate has one: the
-// server, which takes up whatever stands open in the journal, and the command line,
-// which carries its own rotation. They meet in the journal and nowhere else.
+// Engine runs rotations to their outcome. Each process that may rotate has one: the
+// server, which resumes what the journal shows as open, and the command line, which runs
+// its own rotation. They share nothing but the journal.
 type Engine struct {
 	options Options
-	kick    chan struct{} // a rotation was begun: take it up
+	wakeup  chan struct{} // a rotation was started: resume it
 
 	mu          sync.Mutex
 	connections map[string]Connection
-	keys        map[string]string // binding keys by connection
-	books       map[string]*book  // by binding key
-	running     map[string]chan struct{}
-	begun       map[string]claim         // rotations begun here that nobody has taken up yet, by binding key
-	turns       map[string]chan struct{} // one decision at a time, by connection
-	rehearsals  map[string]time.Time     // when a dry run was last begun, by connection; zero: to be begun
+	bindings    map[string]string         // binding keys by connection
+	entries     map[string]*journal.Entry // by binding key
+	running     map[string]chan struct{}  // wake-up channels of the rotations that run here, by binding key
+	slots       map[string]slot           // rotations started here that do not run yet, by binding key
+	locks       map[string]chan struct{}  // one decision at a time, by connection
+	dryRuns     map[dryRunKey]time.Time   // when a dry run last began; zero: it is due
 }
 
-// tick is how often the journal is looked through for open rotations.
-const tick = 30 * time.Second
+// pollInterval is how often the journal is searched for open rotations.
+const pollInterval = 30 * time.Second
 
 // New makes an engine for these connections.
 func New(options Options, connections []Connection) *Engine {
-	if options.Pace < 1 {
-		options.Pace = 1
+	if options.Speedup < 1 {
+		options.Speedup = 1
 	}
 	if options.Snapshot == nil {
 		options.Snapshot = func(string) (model.Snapshot, bool) { return model.Snapshot{}, false }
 	}
 	e := &Engine{
-		options: options, kick: make(chan struct{}, 1),
-		keys: map[string]string{}, books: map[string]*book{}, running: map[string]chan struct{}{}, turns: map[string]chan struct{}{},
-		begun: map[string]claim{}, rehearsals: map[string]time.Time{},
+		options: options, wakeup: make(chan struct{}, 1),
+		entries: map[string]*journal.Entry{}, running: map[string]chan struct{}{}, slots: map[string]slot{},
+		locks: map[string]chan struct{}{}, dryRuns: map[dryRunKey]time.Time{},
 	}
 	e.Configure(connections)
 	return e
 }
 
-// Configure replaces the connections. A rotation that is running goes on with the
-// connection it began with.
+// Configure replaces the connections. A rotation that is running keeps the connection it
+// began with.
 func (e *Engine) Configure(connections []Connection) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -77,250 +76,183 @@ func (e *Engine) Configure(connections []Connection) {
 	for _, c := range connections {
 		e.connections[c.Name] = c
 	}
-	e.keys = map[string]string{}
+	e.bindings = map[string]string{}
 }
 
-// Run takes up open rotations until ctx ends, then lets the acts in flight finish and
-// be recorded.
+// Run resumes open rotations until ctx ends, then lets the operations in flight finish
+// and be recorded.
 func (e *Engine) Run(ctx context.Context) error {
-	var carried sync.WaitGroup
-	defer carried.Wait()
-	timer := time.NewTicker(tick)
-	defer timer.Stop()
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
 	for {
-		written := e.writtenClaims()
-		list := e.takeable(ctx)
-		for _, open := range list {
-			carried.Go(func() {
-				if err := e.carry(ctx, open.book, open.connection, nil); err != nil && ctx.Err() == nil {
-					e.options.Logger.Info("a rotation is left to another process, or to later", "connection", open.connection.Name, "err", err)
+		persisted := e.persistedSlots()
+		resumable := e.findResumable(ctx)
+		for _, rotation := range resumable {
+			workers.Go(func() {
+				if err := e.run(ctx, rotation.entry, rotation.connection, nil); err != nil && ctx.Err() == nil {
+					e.options.Logger.Info("rotation not resumed", "connection", rotation.connection.Name, "err", err)
 				}
 			})
 		}
-		e.giveUpClaims(written, list)
-		for _, connection := range e.toRehearse() {
-			carried.Go(func() {
-				if err := e.DryRun(ctx, connection, StartOptions{}, nil); err != nil && ctx.Err() == nil {
-					e.options.Logger.Warn("dry run", "connection", connection, "err", err)
+		e.releaseSlots(persisted, resumable)
+		for _, key := range e.takeDryRuns() {
+			workers.Go(func() {
+				if err := e.DryRun(ctx, key.connection, key.kind, StartOptions{}, nil); err != nil && ctx.Err() == nil {
+					e.options.Logger.Warn("dry run failed", "connection", key.connection, "err", err)
 				}
 			})
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-e.kick:
-		case <-timer.C:
+		case <-e.wakeup:
+		case <-ticker.C:
 		}
 	}
 }
 
-// open is a rotation that nobody works on, as far as the journal tells.
-type open struct {
-	book       *book
+// RunToCompletion runs the open rotation of a connection and reports each step. It
+// returns what became of it, also when ctx ends first.
+func (e *Engine) RunToCompletion(ctx context.Context, connection string, progress StepObserver) (model.RotationRecord, error) {
+	entry, err := e.Resolve(ctx, connection)
+	if err != nil {
+		return model.RotationRecord{}, err
+	}
+	record := entry.Record()
+	if record.Rotation == nil {
+		return model.RotationRecord{}, errNoOpenRotation(connection)
+	}
+	id := record.Rotation.ID
+	c, found, _ := e.connectionOf(record)
+	if !found {
+		return model.RotationRecord{}, errUnknownConnection(connection)
+	}
+	err = e.run(ctx, entry, c, progress)
+	for _, shown := range e.Records() {
+		if shown.ID == id {
+			return shown, err
+		}
+	}
+	return model.RotationRecord{}, err
+}
+
+// resumable is a rotation that no process works on, as far as the journal shows.
+type resumable struct {
+	entry      *journal.Entry
 	connection Connection
 }
 
-// takeable looks through the journal.
-func (e *Engine) takeable(ctx context.Context) []open {
-	keys, err := e.options.Journal.Keys(ctx)
+// findResumable searches the journal.
+func (e *Engine) findResumable(ctx context.Context) []resumable {
+	keys, err := e.options.Store.Keys(ctx)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		return nil // the process ends, which is no fault of the journal
+		return nil // the process ends, which is no failure of the store
 	default:
-		e.options.Logger.Error("the journal cannot be listed", "err", err)
+		e.options.Logger.Error("listing journal failed", "err", err)
 		return nil
 	}
-	e.learnKeys(ctx)
-	var list []open
+	e.resolveBindings(ctx)
+	var found []resumable
 	for _, key := range keys {
-		b := e.book(key)
 		if e.isRunning(key) {
 			continue
 		}
-		rec, err := b.load(ctx)
-		if errors.Is(err, errRestored) {
-			err = e.markRestored(ctx, b)
-		}
+		entry := e.entry(key)
+		record, err := e.loadOrMarkRestored(ctx, entry)
 		if err != nil && ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			e.options.Logger.Error("a journal cannot be used", "err", err)
+			e.options.Logger.Error("journal record unusable", "err", err)
 			continue
 		}
-		if rec == nil || rec.Rotation == nil || rec.Rotation.Blocked != nil || e.leased(rec) {
+		if !record.Active() || record.Lease.Held(e.options.HolderIsDead) {
 			continue
 		}
-		c, found, sure := e.connectionOf(rec)
+		c, configured, certain := e.connectionOf(record)
 		switch {
-		case found:
-			list = append(list, open{b, c})
-		case sure:
-			e.markRemoved(ctx, b, rec)
+		case configured:
+			found = append(found, resumable{entry, c})
+		case certain:
+			e.blockRemoved(ctx, entry, record)
 		}
 	}
-	return list
+	return found
 }
 
-// leased tells whether another process works on the record.
-func (e *Engine) leased(rec *record) bool {
-	l := rec.Lease
-	return l.Holder != "" && time.Now().Before(l.Expires) && (e.options.Gone == nil || !e.options.Gone(l.Holder))
+// loadOrMarkRestored reads a record, and blocks one that an older copy has replaced.
+func (e *Engine) loadOrMarkRestored(ctx context.Context, entry *journal.Entry) (*journal.Record, error) {
+	record, err := entry.Load(ctx)
+	if errors.Is(err, journal.ErrRestored) {
+		return record, e.markRestored(ctx, entry)
+	}
+	return record, err
 }
 
-// carry takes the lease of one open rotation and goes with it to its end.
-func (e *Engine) carry(ctx context.Context, b *book, c Connection, progress Progress) error {
-	wake := make(chan struct{}, 1)
-	e.mu.Lock()
-	if _, busy := e.running[b.key]; busy {
-		e.mu.Unlock()
+// run takes the lease of one open rotation and runs it to its outcome.
+func (e *Engine) run(ctx context.Context, entry *journal.Entry, c Connection, observer StepObserver) error {
+	wakeup, free := e.occupy(entry.Key())
+	if !free {
 		return nil
 	}
-	e.running[b.key] = wake
-	delete(e.begun, b.key)
-	e.mu.Unlock()
-	defer func() {
-		e.mu.Lock()
-		delete(e.running, b.key)
-		e.mu.Unlock()
-		if e.options.Changed != nil {
-			e.options.Changed(c.Name)
-		}
-	}()
-	g, err := seize(ctx, b, e.options.Holder, e.options.Gone)
+	defer e.vacate(entry.Key(), c.Name)
+	lease, err := journal.AcquireLease(ctx, entry, e.options.Holder, e.options.HolderIsDead)
 	if err != nil {
 		return err
 	}
-	r := &run{
-		connection: c, book: b, grip: g, safe: safe{e.options.Vault, b.key}, pace: time.Duration(e.options.Pace),
-		log: e.options.Logger, progress: progress, wake: wake,
+	rotation := entry.Record().Rotation
+	if rotation == nil { // it has ended meanwhile
+		return e.release(ctx, lease, nil)
 	}
-	if rot := r.rotation(); rot != nil {
-		r.doubt.streak = rot.Failing
+	procedure, known := c.procedure(rotation.Kind)
+	if !known {
+		return e.release(ctx, lease, errUnknownProcedure(c.Name, rotation.Kind))
 	}
-	err = r.toItsEnd(ctx)
-	if errors.Is(err, errRestored) {
-		return e.markRestored(ctx, b)
+	session := &Session{
+		Connection: c, procedure: procedure, entry: entry, lease: lease, speedup: time.Duration(e.options.Speedup),
+		log: e.options.Logger, observer: observer, wakeup: wakeup,
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	session.retry.failures = rotation.Failures
+	session.runner = procedure.Run(session)
+	err = session.run(ctx)
+	if errors.Is(err, journal.ErrRestored) {
+		return e.markRestored(ctx, entry)
+	}
+	return e.release(ctx, lease, err)
+}
+
+// release gives the lease back, even when the process is told to stop.
+func (e *Engine) release(ctx context.Context, lease *journal.Holding, err error) error {
+	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
-	g.release(last)
+	lease.Release(final)
 	return err
 }
 
-// markRestored stops everything on a record that an older copy has replaced.
-func (e *Engine) markRestored(ctx context.Context, b *book) error {
-	_, err := b.change(ctx, func(rec *record) error {
-		rec.Restored = errRestored.Error()
-		if rot := rec.Rotation; rot != nil && rot.Blocked == nil {
-			snapshot, _ := e.options.Snapshot(rec.Connection)
-			text := sentence(rec.Connection, rot.Phase, StateRestored, errRestored.Error(), listed(snapshot, rec))
-			rot.Blocked = &block{Reason: StateRestored, Sentence: text, At: time.Now().UTC()}
-			rec.count(model.OutcomeBlocked)
-		}
-		return nil
-	})
-	return err
-}
-
-// markRemoved blocks an open rotation whose connection is not configured any more.
-func (e *Engine) markRemoved(ctx context.Context, b *book, seen *record) {
-	text := sentence(seen.Connection, seen.Rotation.Phase, ConnectionRemoved,
-		"its rotation is open, and its connection is not in the config any more", known(seen))
-	_, err := b.change(ctx, func(rec *record) error {
-		if rec.Rotation == nil || rec.Rotation.Blocked != nil || e.leased(rec) {
-			return errHeldElsewhere
-		}
-		rec.Rotation.Blocked = &block{Reason: ConnectionRemoved, Sentence: text, At: time.Now().UTC()}
-		rec.count(model.OutcomeBlocked)
-		return nil
-	})
-	if err == nil {
-		e.options.Logger.Error("rotation blocked", "connection", seen.Connection, "reason", string(ConnectionRemoved), "sentence", text)
-	}
-}
-
-// known lists the tokens that the record knows of.
-func known(rec *record) []model.Token {
-	return slices.SortedFunc(maps.Values(rec.Tokens), func(a, b model.Token) int { return a.Created.Compare(b.Created) })
-}
-
-// connectionOf finds the connection of a record: by its binding, else by its name. sure
-// is true if a connection that was not found is certainly not configured.
-func (e *Engine) connectionOf(rec *record) (c Connection, found, sure bool) {
+// occupy notes that a rotation runs here; false: it does already.
+func (e *Engine) occupy(key string) (wakeup chan struct{}, free bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	sure = true
-	key := rec.Binding.Key()
-	for name, c := range e.connections {
-		if e.keys[name] == key {
-			return c, true, true
-		}
-		if e.keys[name] == "" {
-			sure = false
-		}
+	if _, busy := e.running[key]; busy {
+		return nil, false
 	}
-	c, found = e.connections[rec.Connection]
-	return c, found && sure, sure
+	wakeup = make(chan struct{}, 1)
+	e.running[key] = wakeup
+	delete(e.slots, key)
+	return wakeup, true
 }
 
-// learnKeys finds out which binding each connection has.
-func (e *Engine) learnKeys(ctx context.Context) {
+func (e *Engine) vacate(key, connection string) {
 	e.mu.Lock()
-	missing := make([]Connection, 0, len(e.connections))
-	for name, c := range e.connections {
-		if e.keys[name] == "" {
-			missing = append(missing, c)
-		}
-	}
+	delete(e.running, key)
 	e.mu.Unlock()
-	for _, c := range missing {
-		if _, err := e.bindingOf(ctx, c); err != nil {
-			e.options.Logger.Debug("a connection is not resolved yet", "connection", c.Name, "err", err)
-		}
+	if e.options.Changed != nil {
+		e.options.Changed(connection)
 	}
-}
-
-// bindingOf returns the binding of a connection, from the last reading or asked for.
-func (e *Engine) bindingOf(ctx context.Context, c Connection) (model.Binding, error) {
-	snapshot, _ := e.options.Snapshot(c.Name)
-	binding := snapshot.Binding
-	if !binding.Complete() {
-		var err error
-		if binding, err = read(ctx, c.Clouds.Resolve); err != nil {
-			return binding, fmt.Errorf("resolving connection %s: %w", c.Name, err)
-		}
-	}
-	if !binding.Complete() {
-		if binding.ProvisioningTenantID == "" {
-			return binding, fmt.Errorf("connection %s: its provisioning tenant at AWS is not known: with tokens.read_from: declared it is not looked up, so set aws.provisioning_tenant_id", c.Name)
-		}
-		return binding, fmt.Errorf("connection %s is not resolved on both sides", c.Name)
-	}
-	e.learn(c.Name, binding)
-	return binding, nil
-}
-
-// learn notes which binding a connection has.
-func (e *Engine) learn(connection string, binding model.Binding) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if _, configured := e.connections[connection]; configured && binding.Complete() {
-		e.keys[connection] = binding.Key()
-	}
-}
-
-// book returns the one book of a binding in this process.
-func (e *Engine) book(key string) *book {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	b := e.books[key]
-	if b == nil {
-		b = newBook(e.options.Journal, key)
-		e.books[key] = b
-	}
-	return b
 }
 
 func (e *Engine) isRunning(key string) bool {
@@ -330,15 +262,45 @@ func (e *Engine) isRunning(key string) bool {
 	return running
 }
 
-// wake makes a rotation that runs here look at its record.
-func (e *Engine) wake(key string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	poke(e.running[key])
-	poke(e.kick)
+// markRestored stops everything on a record that an older copy has replaced.
+func (e *Engine) markRestored(ctx context.Context, entry *journal.Entry) error {
+	_, err := entry.Change(ctx, func(r *journal.Record) error {
+		r.Restored = journal.ErrRestored.Error()
+		if r.Active() {
+			snapshot, _ := e.options.Snapshot(r.Connection)
+			text := message(r.Connection, r.Rotation.Phase, model.BlockedStateRestored, r.Restored, e.inventory(snapshot, r))
+			r.Block(model.BlockedStateRestored, text, time.Now().UTC())
+		}
+		return nil
+	})
+	return err
 }
 
-func poke(c chan struct{}) {
+// blockRemoved blocks an open rotation whose connection is not configured any more.
+func (e *Engine) blockRemoved(ctx context.Context, entry *journal.Entry, seen *journal.Record) {
+	text := message(seen.Connection, seen.Rotation.Phase, model.BlockedConnectionRemoved,
+		"its rotation is open, but the connection is no longer in the config", seen.Inventory())
+	_, err := entry.Change(ctx, func(r *journal.Record) error {
+		if !r.Active() || r.Lease.Held(e.options.HolderIsDead) {
+			return journal.ErrLeased
+		}
+		r.Block(model.BlockedConnectionRemoved, text, time.Now().UTC())
+		return nil
+	})
+	if err == nil {
+		e.options.Logger.Error("rotation blocked", "connection", seen.Connection, "reason", model.BlockedConnectionRemoved, "message", text)
+	}
+}
+
+// notifyRotation makes a rotation that runs here read its record.
+func (e *Engine) notifyRotation(key string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	notify(e.running[key])
+	notify(e.wakeup)
+}
+
+func notify(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

@@ -3,154 +3,342 @@ package rotate
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/rotate/journal"
 )
 
-// StartOptions are how a person starts a rotation.
-type StartOptions struct {
-	Force  bool   // even though it is not due, or cooling down
-	Retire string // a token that the person names as unused, so that it may be deleted
-	// TokenID and Value are a token that the person made at AWS (issuer operator).
-	TokenID string
-	Value   model.Secret
-}
+// The triggers of a rotation.
+const (
+	TriggerAlert    = "alert"
+	TriggerOperator = "operator"
+)
 
-// ErrOpen says that a rotation of the connection is open already; Carry goes on with it.
+// ErrOpen says that a rotation of the connection is open already; RunToCompletion resumes it.
 var ErrOpen = errors.New("a rotation is open already")
 
-// Start begins a rotation in the journal, as a person asks. Carry takes it to its end;
-// a server on the same journal would, too.
-func (e *Engine) Start(ctx context.Context, connection string, options StartOptions) error {
-	c, ok := e.connection(connection)
-	if !ok {
-		return fmt.Errorf("no connection %q is configured", connection)
+// StartOptions are how an operator starts a rotation.
+type StartOptions struct {
+	Force     bool // even if it is not due, or in cooldown
+	Procedure any  // the procedure's own options
+}
+
+// NotStartedError says why no rotation starts.
+type NotStartedError struct {
+	Decision model.Decision
+	text     string
+}
+
+func (e *NotStartedError) Error() string { return e.text }
+
+// NotStarted is the error for a decision against a start.
+func NotStarted(decision model.Decision, format string, args ...any) error {
+	return &NotStartedError{decision, fmt.Sprintf(format, args...)}
+}
+
+// Alert decides about an alert for a connection from the last poll. The only I/O is the
+// journal entry that starts a rotation; the error is the journal's.
+func (e *Engine) Alert(ctx context.Context, connection string, kind model.Procedure) (model.Decision, string, error) {
+	c, procedure, err := e.configured(connection, kind)
+	if err != nil {
+		return model.DecisionUnknownConnection, "no connection of this name is configured", nil //nolint:nilerr // it is the decision
+	}
+	release, err := e.lockConnection(ctx, connection)
+	if err != nil {
+		return "", "", err
+	}
+	defer release()
+	err = e.startByAlert(ctx, c, procedure)
+	var notStarted *NotStartedError
+	switch {
+	case err == nil:
+		return model.DecisionStarted, "rotation started", nil
+	case errors.As(err, &notStarted):
+		return notStarted.Decision, notStarted.text, nil
+	default:
+		return "", "", err
+	}
+}
+
+// startByAlert starts a rotation that is due, or says why not.
+func (e *Engine) startByAlert(ctx context.Context, c Connection, procedure Procedure) error {
+	if entry := e.Lookup(c.Name); entry != nil && entry.Record().Active() { // whatever the config says now
+		return alreadyRunning(entry.Record().Rotation)
+	}
+	mode := procedure.Policy().Mode
+	if mode == model.RotationDisabled || mode == "" {
+		return NotStarted(model.DecisionDisabled, "rotation.mode is disabled")
+	}
+	snapshot, polled := e.options.Snapshot(c.Name)
+	if !polled {
+		snapshot = model.Snapshot{}
+	}
+	if err := procedure.Ready(snapshot); err != nil {
+		return err
+	}
+	entry := e.entry(snapshot.Binding.Key())
+	record := entry.Record()
+	if record == nil || entry.Err() != nil {
+		var err error
+		if record, err = entry.LoadOrCreate(ctx, snapshot.Binding, c.Name); err != nil {
+			return asNotStarted(err)
+		}
+	}
+	now := time.Now()
+	due := procedure.Due(snapshot, record, now)
+	if err := e.checkStart(c, procedure, record, snapshot, now); err != nil {
+		return err
+	}
+	switch {
+	case due.IsZero():
+		return NotStarted(model.DecisionNotDue, "due date unknown")
+	case due.After(now):
+		return NotStarted(model.DecisionNotDue, "not due until %s", FormatTime(due))
+	case mode == model.RotationDryRun:
+		e.requestDryRun(c.Name, procedure.Kind())
+		return NotStarted(model.DecisionDryRun, "rotation.mode is dry_run")
+	}
+	progress, forced := procedure.NewProgress(snapshot, nil)
+	return e.startRotation(ctx, c, entry, snapshot.Binding, &journal.Rotation{
+		Kind: procedure.Kind(), Trigger: TriggerAlert, Forced: forced, Progress: progress,
+	})
+}
+
+// Start writes a rotation into the journal, as an operator asks. RunToCompletion runs it;
+// a server on the same journal does, too.
+func (e *Engine) Start(ctx context.Context, connection string, kind model.Procedure, options StartOptions) error {
+	c, procedure, err := e.configured(connection, kind)
+	if err != nil {
+		return err
 	}
 	binding, err := e.bindingOf(ctx, c)
 	if err != nil {
 		return err
 	}
-	b := e.book(binding.Key())
-	rec, err := b.open(ctx, binding, c.Name)
+	entry := e.entry(binding.Key())
+	record, err := entry.LoadOrCreate(ctx, binding, c.Name)
 	if err != nil {
 		return err
 	}
-	if open := rec.Rotation; open != nil && open.Blocked == nil {
-		return fmt.Errorf("connection %s: %w: %s is in phase %s", connection, ErrOpen, open.ID, open.Phase)
+	if record.Active() {
+		return fmt.Errorf("connection %s: %w: %s is in phase %s", connection, ErrOpen, record.Rotation.ID, record.Rotation.Phase)
 	}
-	if err := options.allowed(c.Policy); err != nil {
+	if mode := procedure.Policy().Mode; mode != model.RotationEnabled {
+		return fmt.Errorf("connection %s: rotation.mode is %s: set it to enabled, or use --dry-run", connection, cmp.Or(mode, model.RotationDisabled))
+	}
+	if err := procedure.CheckStart(model.Snapshot{}, options.Procedure); err != nil {
 		return fmt.Errorf("connection %s: %w", connection, err)
 	}
-	settles := options.Retire != "" && rec.Rotation.settledByNaming()
-	if settles {
+	resolves := record.IsBlocked() && procedure.Resolves(record.Rotation, options.Procedure)
+	if resolves {
 		if err := e.Reset(ctx, connection); err != nil {
 			return err
 		}
-		rec = b.last()
+		record = entry.Record()
 	}
-	if err := e.mayStart(ctx, c, rec, options, settles); err != nil {
+	if err := e.checkOperatorStart(ctx, c, procedure, record, options, resolves); err != nil {
 		return fmt.Errorf("connection %s: %w", connection, err)
 	}
-	if options.TokenID != "" {
-		if err := e.keepOffered(ctx, c, safe{e.options.Vault, b.key}, options); err != nil {
-			return fmt.Errorf("connection %s: %w", connection, err)
-		}
+	if err := procedure.PrepareStart(ctx, entry.Key(), options.Procedure); err != nil {
+		return fmt.Errorf("connection %s: %w", connection, err)
 	}
-	return e.begin(ctx, c, b, binding, beginning{
-		trigger: TriggerOperator, forced: options.Force || options.TokenID != "", retire: options.Retire, offered: options.TokenID,
+	progress, forced := procedure.NewProgress(model.Snapshot{}, options.Procedure)
+	return e.startRotation(ctx, c, entry, binding, &journal.Rotation{
+		Kind: kind, Trigger: TriggerOperator, Forced: options.Force || forced, Progress: progress,
 	})
 }
 
-// allowed says what in the config forbids such a start.
-func (o StartOptions) allowed(policy Policy) error {
+// checkOperatorStart says what in the journal, or in the last poll, forbids a start. One
+// that resolves a blocked rotation need not wait for the cooldown.
+func (e *Engine) checkOperatorStart(ctx context.Context, c Connection, procedure Procedure, record *journal.Record, options StartOptions, resolves bool) error {
+	snapshot, _ := e.options.Snapshot(c.Name)
+	_ = e.Refresh(ctx) // for the circuit breaker; what cannot be read counts as it was read last
+	err := e.checkStart(c, procedure, record, snapshot, time.Now())
+	var notStarted *NotStartedError
+	cooldown := errors.As(err, &notStarted) && notStarted.Decision == model.DecisionCooldown
 	switch {
-	case policy.Mode != model.RotationEnabled:
-		return fmt.Errorf("rotation.mode is %s: set it to enabled, or ask for --dry-run", cmp.Or(policy.Mode, model.RotationDisabled))
-	case policy.Issuer == model.IssuerOperator && o.TokenID == "":
-		return errors.New("rotation.issuer is operator: create a token at AWS and give it with --token-stdin --token-id")
-	default:
-		return nil
+	case cooldown && !options.Force && !resolves:
+		return fmt.Errorf("in cooldown (rotation.cooldown): %w; use --force to override", err)
+	case err != nil && !cooldown:
+		return err
 	}
+	return procedure.CheckStart(snapshot, options.Procedure)
 }
 
-// mayStart says what in the journal, or in the last reading, stands against a start. One
-// that settles what a blocked rotation asks for need not wait for the cooldown.
-func (e *Engine) mayStart(ctx context.Context, c Connection, rec *record, options StartOptions, settles bool) error {
-	snapshot, _ := e.options.Snapshot(c.Name)
-	_ = e.Look(ctx) // two failed connections halt new starts; what cannot be read is as it was read last
-	err := e.mayBegin(c, rec, snapshot, time.Now())
-	var down *standDown
-	cooling := errors.As(err, &down) && down.decision == DecisionCooldown
+// checkStart says why no rotation may start by this record, whoever asks.
+func (e *Engine) checkStart(c Connection, procedure Procedure, record *journal.Record, snapshot model.Snapshot, now time.Time) error {
+	former := e.openUnderFormerBinding(c.Name, record.Binding.Key())
 	switch {
-	case cooling && !options.Force && !settles:
-		return fmt.Errorf("it cools down (rotation.cooldown): %w; --force starts all the same", err)
-	case err != nil && !cooling:
-		return err
+	case former != nil && former.Blocked != nil:
+		return NotStarted(model.DecisionBlocked, "%s", former.Blocked.Message)
+	case former != nil:
+		return alreadyRunning(former)
+	case record.IsBlocked():
+		return NotStarted(model.DecisionBlocked, "%s", record.Rotation.Blocked.Message)
+	case record.Rotation != nil:
+		return alreadyRunning(record.Rotation)
+	case record.Restored != "":
+		text := message(c.Name, model.PhaseIdle, model.BlockedStateRestored, record.Restored, procedure.Inventory(snapshot, record))
+		return NotStarted(model.DecisionBlocked, "%s", text)
+	case !record.OnHold.IsZero():
+		return NotStarted(model.DecisionBlocked, "rotations on hold since %s", FormatTime(record.OnHold))
+	case snapshot.Ambiguous != "":
+		return NotStarted(model.DecisionBlocked, "ambiguous: %s", snapshot.Ambiguous)
 	}
-	if tokens := snapshot.Tokens; options.TokenID != "" && tokens != nil && tokens.Origin == model.OriginDeclared {
-		_, err := offered(*tokens, options.TokenID)
-		return err
+	if reason, detail := e.halted(procedure, record); reason != "" {
+		return NotStarted(model.DecisionBlocked, "%s", message(c.Name, model.PhaseIdle, reason, detail, procedure.Inventory(snapshot, record)))
+	}
+	lastEnd := record.Procedures[procedure.Kind()].LastEnd
+	if procedure.Policy().InCooldown(lastEnd, now, time.Duration(e.options.Speedup)) && !procedure.Repairs(snapshot, record) {
+		return NotStarted(model.DecisionCooldown, "the last rotation ended %s", FormatTime(lastEnd))
 	}
 	return nil
 }
 
-// keepOffered puts the value of a token that a person made into the vault. Another value
-// that was given before gives way only if AWS refuses it: then it was a slip.
-func (e *Engine) keepOffered(ctx context.Context, c Connection, s safe, options StartOptions) error {
-	name := "offered-" + options.TokenID
-	keep := func() error {
-		if err := s.reserve(ctx, name); err != nil {
-			return err
-		}
-		return s.put(ctx, name, options.TokenID, options.Value)
-	}
-	err := keep()
-	if !errors.Is(err, errAnother) {
-		return err
-	}
-	_, before, err := s.get(ctx, name)
-	if err != nil {
-		return err
-	}
-	probe, err := read(ctx, func(ctx context.Context) (model.Probe, error) { return c.Clouds.SCIM.ProbeToken(ctx, before) })
-	switch {
-	case err != nil:
-		return fmt.Errorf("the vault holds another value of token %s, and AWS cannot be asked which is right: %w", options.TokenID, err)
-	case probe.StatusCode != http.StatusUnauthorized:
-		return fmt.Errorf("the vault holds another value of token %s, which AWS does not refuse (it answers %d): is what you gave the value of that token?",
-			options.TokenID, probe.StatusCode)
-	}
-	if err := s.vault.Destroy(ctx, s.key(name)); err != nil {
-		return fmt.Errorf("destroying a vault entry: %w", err)
-	}
-	return keep()
+func alreadyRunning(rotation *journal.Rotation) error {
+	return NotStarted(model.DecisionAlreadyRunning, "rotation %s is in phase %s", rotation.ID, rotation.Phase)
 }
 
-// Carry takes the open rotation of a connection to its end, and reports each step. It
-// returns what became of it, also when ctx ends before it does.
-func (e *Engine) Carry(ctx context.Context, connection string, progress Progress) (model.RotationRecord, error) {
-	b, err := e.find(ctx, connection)
-	if err != nil {
-		return model.RotationRecord{}, err
+// asNotStarted turns a journal that cannot be used into a decision. A journal that cannot
+// be read or written now stays an error, so that Alertmanager retries.
+func asNotStarted(err error) error {
+	if errors.Is(err, journal.ErrUnreadable) || errors.Is(err, model.ErrUnsafe) || errors.Is(err, journal.ErrRestored) {
+		return NotStarted(model.DecisionBlocked, "%s", err)
 	}
-	rec := b.last()
-	if rec.Rotation == nil {
-		return model.RotationRecord{}, fmt.Errorf("connection %s: no rotation is open", connection)
+	return err
+}
+
+// halted says why starts are halted until an operator acts; "" if they are not.
+func (e *Engine) halted(procedure Procedure, record *journal.Record) (model.BlockedReason, string) {
+	last := ""
+	if n := len(record.History); n > 0 {
+		last = record.History[n-1].Reason
 	}
-	id := rec.Rotation.ID
-	c, found, _ := e.connectionOf(rec)
-	if !found {
-		return model.RotationRecord{}, fmt.Errorf("no connection %q is configured", connection)
-	}
-	err = e.carry(ctx, b, c, progress)
-	for _, shown := range e.Records() {
-		if shown.ID == id {
-			return shown, err
+	return procedure.Policy().Halted(record.Procedures[procedure.Kind()].Attempts, last, e.blockedConnections())
+}
+
+// blockedConnections names the connections whose rotations are blocked.
+func (e *Engine) blockedConnections() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var names []string
+	for _, entry := range e.entries {
+		if record := entry.Record(); record.IsBlocked() {
+			names = append(names, record.Connection)
 		}
 	}
-	return model.RotationRecord{}, err
+	slices.Sort(names)
+	return names
+}
+
+// startRotation writes the rotation into the journal, from where Run resumes it.
+func (e *Engine) startRotation(ctx context.Context, c Connection, entry *journal.Entry, binding model.Binding, rotation *journal.Rotation) error {
+	now := time.Now().UTC()
+	rotation.ID = now.Format("20060102T150405") + "-" + strings.ToLower(rand.Text()[:6])
+	rotation.Started = journal.Timestamps{Local: now}
+	rotation.Phase = model.PhasePlan
+	rotation.Phases = []journal.PhaseEntry{{Phase: model.PhasePlan, At: rotation.Started}}
+	if other := e.takeSlot(entry.Key(), c.Name); other != "" {
+		return NotStarted(model.DecisionAlreadyRunning, "another rotation (%s) is running in this process", other)
+	}
+	_, err := entry.Change(ctx, func(r *journal.Record) error {
+		if r.Rotation != nil {
+			return alreadyRunning(r.Rotation)
+		}
+		r.Rotation, r.Connection, r.Binding = rotation, c.Name, binding
+		return nil
+	})
+	e.mu.Lock()
+	if err != nil {
+		delete(e.slots, entry.Key())
+	} else {
+		e.slots[entry.Key()] = slot{c.Name, true}
+		e.bindings[c.Name] = binding.Key()
+	}
+	e.mu.Unlock()
+	if err != nil {
+		return asNotStarted(err)
+	}
+	notify(e.wakeup)
+	return nil
+}
+
+// slot reserves a process's one place for a rotation from the decision to start it until
+// the engine runs it: one payload can bring alerts for many connections.
+type slot struct {
+	connection string
+	persisted  bool // the rotation is in the journal
+}
+
+// takeSlot takes the slot for a connection, or names the connection that has it.
+func (e *Engine) takeSlot(key, connection string) (other string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if other := e.runningConnection(); other != "" {
+		return other
+	}
+	e.slots[key] = slot{connection: connection}
+	return ""
+}
+
+// runningConnection names a connection whose rotation this process runs, or is about to
+// run; "" if there is none. The engine is locked.
+func (e *Engine) runningConnection() string {
+	for key := range e.running {
+		if record := e.entries[key].Record(); record != nil {
+			return record.Connection
+		}
+	}
+	for _, s := range e.slots {
+		return s.connection
+	}
+	return ""
+}
+
+// persistedSlots are the bindings whose rotation must be in the journal.
+func (e *Engine) persistedSlots() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var keys []string
+	for key, s := range e.slots {
+		if s.persisted {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// releaseSlots frees the slots of rotations that are not resumed here: another process
+// was faster, or they have ended already.
+func (e *Engine) releaseSlots(persisted []string, list []resumable) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, key := range persisted {
+		if !slices.ContainsFunc(list, func(r resumable) bool { return r.entry.Key() == key }) {
+			delete(e.slots, key)
+		}
+	}
+}
+
+// lockConnection lets decisions about one connection pass one after the other.
+func (e *Engine) lockConnection(ctx context.Context, connection string) (release func(), err error) {
+	e.mu.Lock()
+	lock := e.locks[connection]
+	if lock == nil {
+		lock = make(chan struct{}, 1)
+		e.locks[connection] = lock
+	}
+	e.mu.Unlock()
+	select {
+	case lock <- struct{}{}:
+		return func() { <-lock }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

@@ -6,34 +6,48 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/rotate/journal"
 )
 
 // Status is what the metrics and pages show of a connection's rotation. It makes no
-// calls: it rests on the journal and the readings as last seen.
-func (e *Engine) Status(connection string) model.RotationStatus {
-	c, _ := e.connection(connection)
+// calls: it rests on the journal and the last poll.
+func (e *Engine) Status(connection string, kind model.Procedure) model.RotationStatus {
 	now := time.Now()
 	snapshot, _ := e.options.Snapshot(connection)
-	status := model.RotationStatus{Mode: c.Policy.Mode, Issuer: c.Policy.Issuer, Phase: model.PhaseIdle, Outcomes: (&record{}).endings()}
-	if status.Mode == "" {
-		status.Mode = model.RotationDisabled
+	status := model.RotationStatus{Mode: model.RotationDisabled, Phase: model.PhaseIdle, Outcomes: (*journal.Procedure)(nil).AllOutcomes()}
+	e.cacheBinding(connection, snapshot.Binding)
+	entry := e.Lookup(connection)
+	var record *journal.Record
+	if entry != nil {
+		record = entry.Record()
 	}
-	var rec *record
-	e.learn(connection, snapshot.Binding)
-	b := e.bookFor(connection)
-	if b != nil {
-		rec = b.last()
+	_, procedure, err := e.configured(connection, kind)
+	if err == nil {
+		if mode := procedure.Policy().Mode; mode != "" {
+			status.Mode = mode
+		}
+		if status.Mode != model.RotationDisabled {
+			status.Due = procedure.Due(snapshot, record, now)
+		}
+		procedure.Describe(&status, snapshot, record, now)
 	}
-	if status.Mode != model.RotationDisabled {
-		status.Due = e.dueSince(c, snapshot, rec, now)
+	if record != nil {
+		remembered := record.Procedures[kind]
+		status.LastSuccess, status.Outcomes = remembered.LastSuccess, remembered.AllOutcomes()
+		if err == nil {
+			e.describeIdle(&status, connection, procedure, record, snapshot)
+		}
+		describeRotation(&status, connection, record)
 	}
-	status.Roles = roles(snapshot, rec, now)
-	if rec != nil {
-		status.LastSuccess, status.Outcomes, status.TokensCreated = rec.LastSuccess, rec.endings(), rec.TokensCreated
-		e.showRotation(&status, c, rec, listed(snapshot, rec))
-	}
-	if b != nil {
-		showTrouble(&status, connection, b.ailment(), listed(snapshot, rec))
+	if entry != nil && entry.Err() != nil {
+		inventory := "nothing is known of it"
+		switch {
+		case record != nil:
+			inventory = e.inventory(snapshot, record)
+		case err == nil:
+			inventory = procedure.Inventory(snapshot, nil)
+		}
+		describeJournalError(&status, connection, entry.Err(), inventory)
 	}
 	if snapshot.Ambiguous != "" && status.Mode != model.RotationDisabled && status.Blocked == "" && status.Started.IsZero() {
 		status.Phase, status.Blocked = model.PhaseBlocked, model.BlockedAmbiguous
@@ -42,109 +56,80 @@ func (e *Engine) Status(connection string) model.RotationStatus {
 	return status
 }
 
-// showRotation fills in where the rotation stands, and what a person should read.
-func (e *Engine) showRotation(status *model.RotationStatus, c Connection, rec *record, tokens []model.Token) {
-	rot := rec.Rotation
-	if rot == nil {
-		due := !status.Due.IsZero() && !status.Due.After(time.Now())
-		if reason, detail := e.halted(c, rec); reason != "" && (due || reason == AttemptsExhausted) && status.Mode != model.RotationDisabled {
-			status.Phase, status.Blocked = model.PhaseBlocked, reason
-			status.Message = sentence(c.Name, model.PhaseIdle, reason, detail, tokens)
-		}
-		if rec.Restored != "" {
-			status.Phase, status.Blocked = model.PhaseBlocked, StateRestored
-			status.Message = sentence(c.Name, model.PhaseIdle, StateRestored, rec.Restored, tokens)
-		}
-		if !rec.Held.IsZero() {
-			status.Waiting = Held
-		}
+// describeIdle shows why no rotation would start.
+func (e *Engine) describeIdle(status *model.RotationStatus, connection string, procedure Procedure, record *journal.Record, snapshot model.Snapshot) {
+	if record.Rotation != nil {
 		return
 	}
-	status.Phase, status.Started, status.Proof, status.Waiting = rot.Phase, rot.Started.Local, rot.Proof.Level, rot.Waiting
-	switch failing := rot.Failing; {
-	case !rec.Held.IsZero():
-		status.Waiting = Held
-	case failing.stands(time.Now()) && (rot.Waiting != ApprovalNeeded || !failing.Alarmed.IsZero()):
-		status.Waiting, status.Message = failing.waiting(), failing.sentence(c.Name, rot.Phase)
-	case rot.Waiting == ApprovalNeeded:
-		for _, old := range rot.old() {
-			if old.ID == rot.Asked {
-				status.Message = approvalSentence(rec.Connection, rot, old.Token)
-			}
-		}
+	block := func(reason model.BlockedReason, detail string) {
+		status.Phase, status.Blocked = model.PhaseBlocked, reason
+		status.Message = message(connection, model.PhaseIdle, reason, detail, procedure.Inventory(snapshot, record))
 	}
-	if rot.Blocked != nil {
-		status.Phase, status.Waiting = model.PhaseBlocked, ""
-		status.Blocked, status.Message = rot.Blocked.Reason, rot.Blocked.Sentence
+	due := !status.Due.IsZero() && !status.Due.After(time.Now())
+	if reason, detail := e.halted(procedure, record); reason != "" && (due || reason == model.BlockedAttemptsExhausted) && status.Mode != model.RotationDisabled {
+		block(reason, detail)
+	}
+	if record.Restored != "" {
+		block(model.BlockedStateRestored, record.Restored)
 	}
 }
 
-// showTrouble tells of a journal that cannot be used.
-func showTrouble(status *model.RotationStatus, connection string, trouble error, tokens []model.Token) {
-	reason := JournalUnreadable
-	switch {
-	case trouble == nil:
-		return
-	case errors.Is(trouble, model.ErrUnsafe):
-		reason = StoreUnsafe
-	case errors.Is(trouble, errRestored):
-		reason = StateRestored
-	case !errors.Is(trouble, errUnreadable):
-		status.Waiting, status.Message = StoreUnavailable, connection+": "+trouble.Error()
+// describeRotation shows where the rotation is, and what an operator should read.
+func describeRotation(status *model.RotationStatus, connection string, record *journal.Record) {
+	rotation := record.Rotation
+	if rotation == nil {
+		if !record.OnHold.IsZero() {
+			status.Waiting = model.WaitingOnHold
+		}
 		return
 	}
-	status.Message = sentence(connection, status.Phase, reason, trouble.Error(), tokens)
+	status.Phase, status.Started, status.Waiting = rotation.Phase, rotation.Started.Local, rotation.Waiting
+	approval := rotation.Waiting == model.WaitingApproval
+	switch failures := rotation.Failures; {
+	case !record.OnHold.IsZero():
+		status.Waiting, status.Message = model.WaitingOnHold, ""
+	case failures.Active(time.Now(), maxFailureGap) && (!approval || !failures.LastLogged.IsZero()):
+		status.Waiting, status.Message = stalledWaiting(failures), stalledMessage(failures, connection, rotation.Phase)
+	}
+	if rotation.Blocked != nil {
+		status.Phase, status.Waiting = model.PhaseBlocked, ""
+		status.Blocked, status.Message = rotation.Blocked.Reason, rotation.Blocked.Message
+	}
+}
+
+// describeJournalError shows a journal that cannot be used.
+func describeJournalError(status *model.RotationStatus, connection string, err error, inventory string) {
+	reason := model.BlockedJournalUnreadable
+	switch {
+	case errors.Is(err, model.ErrUnsafe):
+		reason = model.BlockedStoreUnsafe
+	case errors.Is(err, journal.ErrRestored):
+		reason = model.BlockedStateRestored
+	case !errors.Is(err, journal.ErrUnreadable):
+		status.Waiting, status.Message = model.WaitingStoreUnavailable, connection+": "+err.Error()
+		return
+	}
+	status.Message = message(connection, status.Phase, reason, err.Error(), inventory)
 	status.Phase, status.Blocked, status.Waiting = model.PhaseBlocked, reason, ""
 }
 
-// roles says what each token of the last reading is for. That provisioning works stands
-// here for Entra's own test, which a reading may not make.
-func roles(snapshot model.Snapshot, rec *record, now time.Time) map[string]model.TokenRole {
-	if snapshot.Tokens == nil {
-		return nil
-	}
-	if rec == nil {
-		rec = &record{}
-	}
-	expired := func(t model.Token) bool { return t.Expired(now.Add(-expiryGrace)) }
-	return rec.roles(snapshot.Tokens.Tokens, expired, works(snapshot.Job))
-}
-
-// listed are the tokens of the last reading, or those that the journal knows of.
-func listed(snapshot model.Snapshot, rec *record) []model.Token {
-	switch {
-	case snapshot.Tokens != nil:
-		return snapshot.Tokens.Tokens
-	case rec != nil:
-		return known(rec)
-	default:
-		return nil
-	}
-}
-
-// works tells whether the last cycle got through to AWS.
-func works(job *model.Job) bool {
-	return job != nil && job.Quarantine == nil && job.LastCycle != nil &&
-		(job.LastCycle.State == model.CycleSucceeded || job.LastCycle.State == model.CycleEntryLevelErrors)
-}
-
-// Records returns the rotations that are remembered, the open ones too, newest first.
+// Records returns the rotations that are remembered, open ones included, newest first.
 func (e *Engine) Records() []model.RotationRecord {
 	e.mu.Lock()
-	books := make([]*book, 0, len(e.books))
-	for _, b := range e.books {
-		books = append(books, b)
+	entries := make([]*journal.Entry, 0, len(e.entries))
+	for _, entry := range e.entries {
+		entries = append(entries, entry)
 	}
 	e.mu.Unlock()
 	var list []model.RotationRecord
-	for _, b := range books {
-		rec := b.last()
-		if rec == nil {
+	for _, entry := range entries {
+		record := entry.Record()
+		if record == nil {
 			continue
 		}
-		list = append(list, rec.History...)
-		if rec.Rotation != nil {
-			list = append(list, rec.history(time.Time{}))
+		list = append(list, record.History...)
+		if record.Rotation != nil {
+			list = append(list, record.Describe(time.Time{}))
 		}
 	}
 	slices.SortFunc(list, func(a, b model.RotationRecord) int { return b.Started.Compare(a.Started) })

@@ -5,6 +5,12 @@ import (
 	"time"
 )
 
+// Procedure is a kind of rotation: what is rotated.
+type Procedure string
+
+// ProcedureToken rotates the SCIM access token.
+const ProcedureToken Procedure = "scim_token"
+
 // RotationMode says what an alert may set off.
 type RotationMode string
 

@@ -1,0 +1,124 @@
+package token
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/rotate"
+	"entra-aws-exporter/rotate/journal"
+)
+
+const (
+	jobInterval    = 5 * time.Minute  // between two readings of the job
+	maxJobStopped  = 24 * time.Hour   // how long a rotation waits for a stopped job
+	maxRetryWait   = 45 * time.Minute // an automatic attempt that is nearer than this is waited for
+	maxStartsOfJob = 2
+)
+
+// resumePhase ends a quarantine that the old token caused, if waiting would be long.
+type resumePhase struct{ observer }
+
+func (p resumePhase) run(ctx context.Context) (model.Phase, error) {
+	watch := jobWatch(p)
+	job, err := p.job(ctx)
+	if err != nil {
+		return "", err
+	}
+	if stopped, err := watch.waitIfStopped(ctx, job); stopped || err != nil {
+		return model.PhaseResume, err
+	}
+	if watch.mayStart(job) {
+		if err := p.start(ctx, job); err != nil {
+			return "", err
+		}
+	}
+	return model.PhaseVerify, nil
+}
+
+// start starts the job, but only if a reading right before shows the same quarantine.
+func (p resumePhase) start(ctx context.Context, seen model.Job) error {
+	job, err := p.job(ctx)
+	if err != nil {
+		return err
+	}
+	if !jobWatch(p).mayStart(job) || !job.Quarantine.CurrentBegan.Equal(seen.Quarantine.CurrentBegan) {
+		return nil
+	}
+	written, err := p.execute(ctx, operation{
+		kind: OperationStart, target: startTarget(job),
+		call: p.options.Provisioning.StartJob,
+	})
+	if err != nil {
+		return err
+	}
+	p.LogStep("started the job to end its quarantine: %s", formatOutcome(written))
+	if written.Done() {
+		return nil
+	}
+	return p.Wait(ctx, jobInterval, model.WaitingQuarantineRetry)
+}
+
+// startTarget names the quarantine that a start must end, by when it began.
+func startTarget(job model.Job) string {
+	return "quarantine of " + job.Quarantine.CurrentBegan.UTC().Format(time.RFC3339Nano)
+}
+
+// jobWatch decides what a job that does not run means for the rotation.
+type jobWatch struct{ observer }
+
+// waitIfStopped waits a while if somebody stopped the job, and returns true if it waited.
+// Neither a stop by an operator nor a quarantine that needs a decision is ours to end.
+func (w jobWatch) waitIfStopped(ctx context.Context, job model.Job) (bool, error) {
+	if q := job.Quarantine; q != nil && !q.Credentials() {
+		return false, rotate.Blocked(model.BlockedQuarantineOther, "the provisioning job is in quarantine for %s since %s", strings.TrimSpace(q.Reason+" "+q.ErrorCode), rotate.FormatTime(q.CurrentBegan))
+	}
+	since := w.rotation().JobStopped
+	if isRunning(job) {
+		if since.IsZero() {
+			return false, nil
+		}
+		return false, w.write(ctx, func(r *record) { r.Rotation.JobStopped = time.Time{} })
+	}
+	if since.IsZero() {
+		w.LogStep("the provisioning job is stopped (%s, schedule %s); waiting until an operator starts it", job.Status, job.Schedule)
+		since = time.Now().UTC()
+		if err := w.write(ctx, func(r *record) { r.Rotation.JobStopped = since }); err != nil {
+			return false, err
+		}
+	}
+	if w.Elapsed(since) >= maxJobStopped {
+		return false, rotate.Blocked(model.BlockedJobStopped, "the provisioning job is stopped since %s (%s, schedule %s), so nothing can be proven",
+			rotate.FormatTime(since), job.Status, job.Schedule)
+	}
+	return true, w.Wait(ctx, jobInterval, model.WaitingJobStoppedBriefly)
+}
+
+// mayStart is the start rule: one start per quarantine, unless it was certainly refused,
+// and no more than two in all, whatever became of them.
+func (w jobWatch) mayStart(job model.Job) bool {
+	q := job.Quarantine
+	if q == nil || !q.Credentials() || job.Schedule != model.ScheduleActive || q.NextAttempt.Sub(w.graphNow()) <= w.Shortened(maxRetryWait) {
+		return false
+	}
+	return w.startsLeft(startTarget(job))
+}
+
+func (w jobWatch) startsLeft(target string) bool {
+	sent := 0
+	for _, start := range w.rotation().Operations[OperationStart] {
+		if start.Unsent {
+			continue
+		}
+		sent++
+		if alreadyStarted(start, target) {
+			return false
+		}
+	}
+	return sent < maxStartsOfJob
+}
+
+func alreadyStarted(start journal.Operation, target string) bool {
+	return start.Target == target && !start.Refused()
+}

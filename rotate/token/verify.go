@@ -1,0 +1,42 @@
+package token
+
+import (
+	"context"
+
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/rotate"
+)
+
+// verifyPhase waits until Entra has used what is saved. Its clock stops while the job is
+// stopped, or waits out a quarantine.
+type verifyPhase struct{ observer }
+
+func (p verifyPhase) run(ctx context.Context) (model.Phase, error) {
+	watch, proof := jobWatch(p), prover(p)
+	job, err := p.job(ctx)
+	if err != nil {
+		return "", err
+	}
+	if stopped, err := watch.waitIfStopped(ctx, job); stopped || err != nil {
+		return model.PhaseVerify, err
+	}
+	if watch.mayStart(job) {
+		return model.PhaseResume, nil
+	}
+	if next, err := health(p).check(ctx, job); next != "" || err != nil {
+		return next, err
+	}
+	if proof.used(job, p.rotation().Proof.Stored) {
+		return model.PhaseRetire, proof.journalUsed(ctx, job)
+	}
+	if job.Quarantine != nil {
+		return model.PhaseVerify, p.Wait(ctx, jobInterval, model.WaitingQuarantineRetry)
+	}
+	if waited := p.rotation().Proof.Waited; waited >= p.options.Policy.VerifyTimeout {
+		return "", rotate.Blocked(model.BlockedProofTimeout, "for %s no provisioning cycle has shown that token %s is used", waited, p.rotation().newID())
+	}
+	if err := p.Wait(ctx, jobInterval, model.WaitingProofPending); err != nil {
+		return "", err
+	}
+	return model.PhaseVerify, p.write(ctx, func(r *record) { r.Rotation.Proof.Waited += jobInterval })
+}

@@ -1,0 +1,275 @@
+// Package webhook turns the payload that Alertmanager posts into one decision per alert.
+// It keeps no memory of alerts: whether a rotation is due is decided anew each time, so a
+// repeated, late or forged alert can only choose the moment at which a rotation starts
+// that is due anyway.
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/model"
+)
+
+// payloadLimit is the largest payload that is read.
+const payloadLimit = 1 << 20
+
+// payloadVersion is the version of Alertmanager's webhook payload.
+// https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+const payloadVersion = "4"
+
+// payload is what matters of Alertmanager's message.
+type payload struct {
+	Version   string  `json:"version"`
+	Receiver  string  `json:"receiver"`
+	Truncated int     `json:"truncatedAlerts"`
+	Alerts    []alert `json:"alerts"`
+}
+
+type alert struct {
+	Status string            `json:"status"`
+	Labels map[string]string `json:"labels"`
+}
+
+// Starter starts the rotation that an alert asks for, or decides why not. An error means
+// that the decision could not be written down.
+type Starter interface {
+	Alert(ctx context.Context, connection string) (decision model.Decision, why string, err error)
+}
+
+// Options are what the webhook demands of its callers. The functions are called at every
+// request, so that a reload needs no other handler.
+type Options struct {
+	// Bearer returns the token that callers must send; required is false if something
+	// in front authenticates them. Optional.
+	Bearer func() (value model.Secret, required bool, err error)
+	// MatchLabels returns the labels that an alert must all have. Optional.
+	MatchLabels func() map[string]string
+	Logger      *slog.Logger
+}
+
+// Counters count every request, and the decisions about its alerts.
+type Counters interface {
+	Request(code int)
+	Alerts(decision string, count int)
+}
+
+// Handler answers Alertmanager.
+type Handler struct {
+	starter  Starter
+	counters Counters
+	options  Options
+}
+
+// New makes the handler.
+func New(starter Starter, counters Counters, options Options) *Handler {
+	if options.MatchLabels == nil {
+		options.MatchLabels = func() map[string]string { return nil }
+	}
+	return &Handler{starter: starter, counters: counters, options: options}
+}
+
+// rejection is a request that is not decided about.
+type rejection struct {
+	code int
+	text string
+}
+
+func (e *rejection) Error() string { return e.text }
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(response http.ResponseWriter, request *http.Request) {
+	counts, err := h.serve(response, request)
+	code, body := http.StatusOK, ""
+	var rejected *rejection
+	switch {
+	case errors.As(err, &rejected):
+		code, body = rejected.code, rejected.text
+		h.options.Logger.Warn("webhook request rejected", "code", code, "reason", rejected.text, "remote", request.RemoteAddr)
+	case err != nil:
+		code, body = http.StatusServiceUnavailable, retryMessage(err)
+		h.options.Logger.Error("webhook request failed, Alertmanager should retry", "code", code, "reason", body, "err", err)
+	case counts[model.DecisionStarted]+counts[model.DecisionAlreadyRunning] > 0:
+		code = http.StatusAccepted
+	}
+	h.counters.Request(code)
+	if body == "" {
+		response.Header().Set("Content-Type", "application/json")
+		response.WriteHeader(code)
+		_ = json.NewEncoder(response).Encode(map[string]any{"decisions": counts}) // the caller may be gone
+		return
+	}
+	http.Error(response, body, code)
+}
+
+// serve reads a request and decides about its alerts.
+func (h *Handler) serve(response http.ResponseWriter, request *http.Request) (map[model.Decision]int, error) {
+	if request.Method != http.MethodPost {
+		response.Header().Set("Allow", http.MethodPost)
+		return nil, &rejection{http.StatusMethodNotAllowed, "POST only"}
+	}
+	if err := h.authenticate(response, request); err != nil {
+		return nil, err
+	}
+	if kind, _, err := mime.ParseMediaType(request.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, &rejection{http.StatusUnsupportedMediaType, "Content-Type must be application/json"}
+	}
+	content, err := io.ReadAll(http.MaxBytesReader(response, request.Body, payloadLimit))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, &rejection{http.StatusRequestEntityTooLarge, "the payload is larger than 1 MiB; use max_alerts or a narrower route"}
+	case err != nil:
+		return nil, &rejection{http.StatusBadRequest, "the request could not be read"}
+	}
+	p, err := decodePayload(content)
+	if err != nil {
+		return nil, err
+	}
+	if p.Truncated > 0 {
+		h.options.Logger.Warn("Alertmanager truncated its payload, set max_alerts: 0 for this receiver", "truncated", p.Truncated, "receiver", p.Receiver)
+	}
+	return h.decideAll(request.Context(), p.Alerts)
+}
+
+// authenticate compares the bearer token in constant time.
+func (h *Handler) authenticate(response http.ResponseWriter, request *http.Request) error {
+	if h.options.Bearer == nil {
+		return nil
+	}
+	expected, required, err := h.options.Bearer()
+	if err == nil && !required {
+		return nil
+	}
+	if err != nil {
+		h.options.Logger.Error("reading bearer token failed", "err", err)
+		return &rejection{http.StatusServiceUnavailable, "the bearer token cannot be read; retry later"}
+	}
+	scheme, sent, _ := strings.Cut(request.Header.Get("Authorization"), " ")
+	given := model.NewSecret(strings.TrimSpace(sent))
+	if equal := given.Equal(expected); !equal || expected.IsZero() || !strings.EqualFold(scheme, "Bearer") {
+		response.Header().Set("WWW-Authenticate", "Bearer")
+		return &rejection{http.StatusUnauthorized, "a bearer token is required"}
+	}
+	return nil
+}
+
+// decodePayload accepts Alertmanager's payload and nothing else.
+func decodePayload(content []byte) (payload, error) {
+	var p payload
+	if err := json.Unmarshal(content, &p); err != nil {
+		return p, &rejection{http.StatusBadRequest, "not Alertmanager's JSON: " + describeJSONError(err)}
+	}
+	if p.Version != payloadVersion {
+		return p, &rejection{http.StatusBadRequest, fmt.Sprintf("payload version %q, want %q (a custom payload is not understood)", truncate(p.Version), payloadVersion)}
+	}
+	return p, nil
+}
+
+// describeJSONError says what is wrong without repeating the content.
+func describeJSONError(err error) string {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("syntax error at byte %d", syntax.Offset)
+	case errors.As(err, &kind):
+		return fmt.Sprintf("wrong type at byte %d", kind.Offset)
+	default:
+		return "malformed"
+	}
+}
+
+func truncate(s string) string { return s[:min(len(s), 20)] }
+
+// decideTimeout bounds the journal entry that a decision may need.
+const decideTimeout = 10 * time.Second
+
+// decideAll makes one decision per alert and counts them. Alerts for the same connection
+// are decided about once: the first may start a rotation, the others find it running.
+func (h *Handler) decideAll(ctx context.Context, alerts []alert) (map[model.Decision]int, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), decideTimeout)
+	defer cancel()
+	counts := map[model.Decision]int{}
+	pending := map[string]int{}
+	decided := map[match]int{}
+	for _, a := range alerts {
+		if m := h.match(a); m.decision == "" {
+			pending[m.connection]++
+		} else {
+			decided[m]++
+		}
+	}
+	for m, count := range decided {
+		h.record(m.decision, m.connection, m.why, count)
+		counts[m.decision] += count
+	}
+	var failed error
+	for _, connection := range slices.Sorted(maps.Keys(pending)) {
+		decision, why, err := h.starter.Alert(ctx, connection)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("connection %s: %w", connection, err))
+			continue
+		}
+		count := pending[connection]
+		if decision == model.DecisionStarted && count > 1 {
+			h.record(model.DecisionAlreadyRunning, connection, "started by the same payload", count-1)
+			counts[model.DecisionAlreadyRunning] += count - 1
+			count = 1
+		}
+		h.record(decision, connection, why, count)
+		counts[decision] += count
+	}
+	return counts, failed
+}
+
+// retryMessage says why Alertmanager should retry; the log says more.
+func retryMessage(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no decision within " + decideTimeout.String() + "; retry later"
+	}
+	return "the journal cannot be read or written; retry later"
+}
+
+// match is which connection an alert is for and, if the alert alone decides, what the
+// decision is and why.
+type match struct {
+	connection string
+	decision   model.Decision
+	why        string
+}
+
+// match tells what an alert asks for.
+func (h *Handler) match(a alert) match {
+	connection := a.Labels["connection"]
+	wanted := h.options.MatchLabels()
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		if a.Labels[name] != wanted[name] {
+			return match{connection, model.DecisionUnmatched,
+				fmt.Sprintf("its label %s is %q, not %q as webhook.match_labels demands", name, truncate(a.Labels[name]), wanted[name])}
+		}
+	}
+	switch {
+	case connection == "":
+		return match{"", model.DecisionUnmatched, "it has no label connection"}
+	case a.Status == "resolved":
+		return match{connection, model.DecisionResolved, "alert is resolved"}
+	default:
+		return match{connection: connection}
+	}
+}
+
+func (h *Handler) record(decision model.Decision, connection, why string, count int) {
+	h.counters.Alerts(string(decision), count)
+	h.options.Logger.Info("alert decided", "decision", string(decision), "connection", connection, "reason", why, "alerts", count)
+}
