@@ -240,12 +240,12 @@ func TestRunbooks(t *testing.T) {
 			t.Errorf("%s does not begin with its name", name)
 		}
 		rest := text
-		for _, section := range []string{"Meaning", "Impact", "How to confirm", "What to do", "When waiting is safe"} {
+		for _, section := range []string{"Meaning", "Impact", "Urgency", "Diagnosis", "Mitigation"} {
 			before, after, found := strings.Cut(rest, "\n## "+section+"\n")
 			if !found {
 				t.Errorf("%s has no section %q in its place", name, section)
 			}
-			if section == "What to do" && !strings.Contains(before, "```sh\n") {
+			if section == "Mitigation" && !strings.Contains(before, "```sh\n") {
 				t.Errorf("%s gives no command to confirm it", name)
 			}
 			rest = after
