@@ -43,7 +43,7 @@ func (o Options) newRotations(directory *state.Directory, pace int,
 		options.Gone = o.Gone
 	}
 	if directory != nil {
-		options.Journal, options.Vault = directory.Journal(), directory.Vault()
+		options.Journal, options.Vault = directory.Journal(), directory.Tokens()
 	}
 	r := &rotations{engine: rotate.New(options, nil), alerts: collector.NewWebhook(), log: log}
 	r.hook = rotate.NewWebhook(r.engine, r.alerts, rotate.WebhookOptions{Bearer: r.bearer, MatchLabels: r.matchLabels, Logger: log})
