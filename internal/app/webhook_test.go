@@ -267,13 +267,13 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 		code   int
 		reason string // of the block; "": nothing began
 	}{
-		"no vault":   {inTheWay("vault"), http.StatusAccepted, "token_store_unwritable"},
+		"no vault":   {inTheWay("tokens"), http.StatusAccepted, "token_store_unwritable"},
 		"no journal": {inTheWay("journal"), http.StatusServiceUnavailable, ""},
 		"read-only": {func(l *lab) {
 			if os.Geteuid() == 0 {
 				l.t.Skip("root writes everywhere")
 			}
-			for _, path := range []string{"state/vault", "state/journal", "state"} {
+			for _, path := range []string{"state/tokens", "state/journal", "state"} {
 				_ = os.Mkdir(l.path(path), 0o700)
 				if err := os.Chmod(l.path(path), 0o500); err != nil {
 					l.t.Fatal(err)
@@ -303,8 +303,8 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 					return
 				}
 				l.series().holds(t, fmt.Sprintf(`entra_aws_rotation_blocked_info{connection="expiring",reason=%q} 1`, test.reason))
-				visit{"blocked", alarm, nil, 200, "blocked", 1, "vault"}.pay(t, l)
-				if !strings.Contains(l.get("/"), "vault") {
+				visit{"blocked", alarm, nil, 200, "blocked", 1, "state/tokens"}.pay(t, l)
+				if !strings.Contains(l.get("/"), "state/tokens") {
 					t.Error("the page does not say why")
 				}
 			})
