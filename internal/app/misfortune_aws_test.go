@@ -215,7 +215,7 @@ func TestClocksApart(t *testing.T) {
 
 func clocksDiffer(t *testing.T, w *ward, _, after page) {
 	t.Helper()
-	if !strings.Contains(w.logs.String(), "clocks differ, check this host's time synchronisation") {
+	if !strings.Contains(w.logs.String(), "clock skew detected") {
 		t.Errorf("the log says nothing of the clocks:\n%s", w.logs)
 	}
 	if ages := after.with("scim_token_age_seconds", `"hit"`); len(ages) != 2 {

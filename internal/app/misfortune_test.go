@@ -198,7 +198,7 @@ func (w *ward) says(t *testing.T, source model.Source, reason model.Reason, word
 	var lines []string
 	for line := range strings.Lines(w.logs.String()) {
 		ours := strings.Contains(line, "connection=hit ") || strings.Contains(line, "entra_tenant=tenant-1 ")
-		if ours && strings.Contains(line, "reading failed") && strings.Contains(line, " reading="+string(source)+" ") {
+		if ours && strings.Contains(line, "source read failed") && strings.Contains(line, " source_name="+string(source)+" ") {
 			lines = append(lines, line)
 		}
 	}

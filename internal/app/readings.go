@@ -21,12 +21,12 @@ func readings(c *config.Config, clouds *clientSet, events poller.EventStore, log
 	options := poller.Options{Logger: log}
 	for _, connection := range c.Connections {
 		options.Connections = append(options.Connections, poller.Connection{
-			Name:     connection.Name,
-			Tenant:   connection.Tenant,
-			Binding:  configured(c, connection),
-			Sources:  switchedOn(connectionSources(connection, clouds.readers[connection.Name])),
-			Without:  unwanted(connection.Intervals),
-			Identity: identity(withoutPolicy(connection), c.Tenant(connection.Tenant), c.HTTPClient),
+			Name:            connection.Name,
+			Tenant:          connection.Tenant,
+			Binding:         configured(c, connection),
+			Sources:         switchedOn(connectionSources(connection, clouds.readers[connection.Name])),
+			ExcludedSources: unwanted(connection.Intervals),
+			Identity:        identity(withoutPolicy(connection), c.Tenant(connection.Tenant), c.HTTPClient),
 		})
 	}
 	for _, tenant := range c.Tenants {
@@ -52,12 +52,16 @@ func unwanted(intervals config.Intervals) []model.Source {
 
 func connectionSources(connection config.Connection, ends clients) []poller.Source {
 	every := connection.Intervals.Every
-	aws := func(source poller.Source) poller.Source { return poller.Resolving(ends.instance.Binding, source) }
-	microsoft := func(source poller.Source) poller.Source { return poller.Resolving(ends.application.Binding, source) }
+	aws := func(source poller.Source) poller.Source {
+		return poller.WithBinding(source, ends.instance.Binding, true)
+	}
+	microsoft := func(source poller.Source) poller.Source {
+		return poller.WithBinding(source, ends.application.Binding, true)
+	}
 
 	tokens := poller.Tokens(every(model.SourceTokens), ends.instance.ListTokens)
 	if connection.Tokens.ReadFrom == model.OriginDeclared { // nothing need be asked
-		tokens = poller.MayResolve(ends.instance.Binding, tokens)
+		tokens = poller.WithBinding(tokens, ends.instance.Binding, false)
 	} else {
 		tokens = aws(tokens)
 	}

@@ -13,13 +13,13 @@ import (
 	"entra-aws-exporter/internal/poller"
 )
 
-func TestAMillionEntriesDoNotGrowMemory(t *testing.T) {
+func TestManyEntriesDoNotGrowMemory(t *testing.T) {
 	for order, entries := range map[string]int{"oldest first": 1_000_000, "newest first": 300_000} {
 		const perPage = 1000
 		t.Run(order, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				disk := &store{}
-				look(t, eventSource(&provisioningLog{}, disk), bound("corp", "sp-1"))
+				pollOnce(t, eventSource(&provisioningLog{}, disk), boundSnapshot("corp", "sp-1"))
 				begin := time.Now()
 				time.Sleep(24 * time.Hour)
 
@@ -45,7 +45,7 @@ func TestAMillionEntriesDoNotGrowMemory(t *testing.T) {
 					}
 					return nil
 				}, disk, "corp", slog.New(slog.DiscardHandler))
-				counts := look(t, source, bound("corp", "sp-1"))
+				counts := pollOnce(t, source, boundSnapshot("corp", "sp-1"))
 				if got := total(counts["corp"]); got != uint64(entries) {
 					t.Errorf("counted %d of %d", got, entries)
 				}
@@ -62,20 +62,20 @@ func TestAMillionEntriesDoNotGrowMemory(t *testing.T) {
 	}
 }
 
-// TestMoreThanADeadlineHolds reads a long backlog through a service that gives 500
-// entries a second at most: each look gets further, nothing is lost or doubled. In a
-// burst more entries lie within the overlap than a look can read.
-func TestMoreThanADeadlineHolds(t *testing.T) {
+// TestBacklogLongerThanOneTimeout reads a long backlog through a service that gives 500
+// entries a second at most: each poll gets further, nothing is lost or doubled. In a
+// burst more entries lie within the overlap than a poll can read.
+func TestBacklogLongerThanOneTimeout(t *testing.T) {
 	for name, within := range map[string]time.Duration{"in three days": 72 * time.Hour, "in a burst": 20 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { readBacklog(t, within) })
+			synctest.Test(t, func(t *testing.T) { pollUntilRead(t, within) })
 		})
 	}
 }
 
-func readBacklog(t *testing.T, within time.Duration) {
+func pollUntilRead(t *testing.T, within time.Duration) {
 	disk, empty := &store{}, &provisioningLog{}
-	look(t, eventSource(empty, disk), bound("corp", "sp-1"))
+	pollOnce(t, eventSource(empty, disk), boundSnapshot("corp", "sp-1"))
 	const backlog = 400_000
 	begin := time.Now()
 	time.Sleep(within + time.Hour)
@@ -101,25 +101,25 @@ func readBacklog(t *testing.T, within time.Duration) {
 		return nil
 	}, disk, "corp", slog.New(slog.DiscardHandler))
 
-	looks, counted := 0, uint64(0)
-	for err := context.DeadlineExceeded; err != nil; looks++ {
-		ctx, cancel := context.WithTimeout(t.Context(), source.Deadline)
-		var reading poller.Result
-		reading, err = source.Read(ctx, []model.Snapshot{bound("corp", "sp-1")})
+	reads, counted := 0, uint64(0)
+	for err := context.DeadlineExceeded; err != nil; reads++ {
+		ctx, cancel := context.WithTimeout(t.Context(), source.Timeout)
+		var result poller.Result
+		result, err = source.Read(ctx, []model.Snapshot{boundSnapshot("corp", "sp-1")})
 		cancel()
 		snapshot := model.Snapshot{Connection: "corp"}
-		reading.Put(&snapshot)
+		result.Apply(&snapshot)
 		if now := total(snapshot.Events); now < counted {
 			t.Fatalf("the counter fell from %d to %d", counted, now)
 		} else {
 			counted = now
 		}
-		if looks > 20 {
-			t.Fatalf("no end after %d looks, %d counted: %v", looks, counted, err)
+		if reads > 20 {
+			t.Fatalf("no end after %d reads, %d counted: %v", reads, counted, err)
 		}
 	}
 	if counted != backlog {
-		t.Errorf("counted %d of %d in %d looks", counted, backlog, looks)
+		t.Errorf("counted %d of %d in %d reads", counted, backlog, reads)
 	}
-	t.Logf("%d entries in %d looks", backlog, looks)
+	t.Logf("%d entries in %d reads", backlog, reads)
 }

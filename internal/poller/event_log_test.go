@@ -103,25 +103,25 @@ func eventSource(log *provisioningLog, store poller.EventStore) poller.Source {
 }
 
 // bound is the snapshot of a connection that resolves to an application.
-func bound(connection, application string) model.Snapshot {
+func boundSnapshot(connection, application string) model.Snapshot {
 	return model.Snapshot{Connection: connection, Binding: model.Binding{ServicePrincipalID: application, JobID: "job"}}
 }
 
-// look reads once and returns the counters of each connection.
-func look(t *testing.T, source poller.Source, of ...model.Snapshot) map[string]*model.EventCounts {
+// pollOnce reads once and returns the counters of each connection.
+func pollOnce(t *testing.T, source poller.Source, of ...model.Snapshot) map[string]*model.EventCounts {
 	t.Helper()
-	counts, err := lookErr(source, of...)
+	counts, err := pollOnceErr(source, of...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return counts
 }
 
-func lookErr(source poller.Source, of ...model.Snapshot) (map[string]*model.EventCounts, error) {
-	reading, err := source.Read(context.Background(), of)
+func pollOnceErr(source poller.Source, of ...model.Snapshot) (map[string]*model.EventCounts, error) {
+	result, err := source.Read(context.Background(), of)
 	counts := make(map[string]*model.EventCounts)
 	for _, snapshot := range of {
-		reading.Put(&snapshot)
+		result.Apply(&snapshot)
 		counts[snapshot.Connection] = snapshot.Events
 	}
 	return counts, err
@@ -145,7 +145,7 @@ func TestEveryEntryIsCountedOnce(t *testing.T) {
 			for range random.IntN(4) {
 				application := "sp-1"
 				if random.IntN(3) == 0 {
-					application = "somebody else's"
+					application = "another application"
 				} else {
 					own++
 				}
@@ -153,18 +153,18 @@ func TestEveryEntryIsCountedOnce(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 			if minute%5 == 0 {
-				look(t, source, bound("corp", "sp-1"))
+				pollOnce(t, source, boundSnapshot("corp", "sp-1"))
 			}
 		}
 		time.Sleep(15 * time.Minute)
-		counts := look(t, source, bound("corp", "sp-1"))
+		counts := pollOnce(t, source, boundSnapshot("corp", "sp-1"))
 		if got := total(counts["corp"]); got != own || own < 1000 {
 			t.Errorf("counted %d of %d", got, own)
 		}
 	})
 }
 
-func TestWhoseEntryItIs(t *testing.T) {
+func TestEntriesAreAssignedByBinding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, disk := &provisioningLog{}, &store{}
 		source := eventSource(log, disk)
@@ -175,13 +175,13 @@ func TestWhoseEntryItIs(t *testing.T) {
 		time.Sleep(time.Minute)
 
 		unresolved := model.Snapshot{Connection: "late"}
-		counts := look(t, source, bound("corp", "sp-1"), bound("lab", "sp-2"), unresolved)
+		counts := pollOnce(t, source, boundSnapshot("corp", "sp-1"), boundSnapshot("lab", "sp-2"), unresolved)
 		if total(counts["corp"]) != 1 || total(counts["lab"]) != 0 || counts["lab"] == nil || counts["late"] != nil {
-			t.Errorf("first reading: %v", counts)
+			t.Errorf("first poll: %v", counts)
 		}
 
-		// It resolves within the overlap, to the application whose entry nobody counted.
-		counts = look(t, source, bound("corp", "sp-1"), bound("lab", "sp-2"),
+		// It resolves within the overlap, to the application whose entry was not counted.
+		counts = pollOnce(t, source, boundSnapshot("corp", "sp-1"), boundSnapshot("lab", "sp-2"),
 			model.Snapshot{Connection: "late", Binding: model.Binding{ServicePrincipalID: "sp-2"}})
 		if total(counts["late"]) != 1 || total(counts["lab"]) != 0 {
 			t.Errorf("after it resolved: %v", counts)
@@ -191,28 +191,28 @@ func TestWhoseEntryItIs(t *testing.T) {
 		log.add("3", "sp-1", 0)
 		time.Sleep(time.Minute)
 		source = eventSource(log, disk)
-		counts = look(t, source, model.Snapshot{Connection: "corp"}, bound("new", "sp-9"))
+		counts = pollOnce(t, source, model.Snapshot{Connection: "corp"}, boundSnapshot("new", "sp-9"))
 		if total(counts["corp"]) != 2 || counts["new"] == nil || total(counts["new"]) != 0 {
 			t.Errorf("after a restart: %v", counts)
 		}
 
 		// Another application begins at zero; "lab" was removed and comes back at zero.
-		counts = look(t, source, bound("corp", "sp-8"), bound("lab", "sp-2"))
+		counts = pollOnce(t, source, boundSnapshot("corp", "sp-8"), boundSnapshot("lab", "sp-2"))
 		if total(counts["corp"]) != 0 || counts["corp"] == nil || total(counts["lab"]) != 0 {
 			t.Errorf("another application: %v", counts)
 		}
 
-		// Two connections on one application both keep reading.
+		// Two connections on one application are both counted.
 		log.add("4", "sp-8", 0)
 		time.Sleep(time.Minute)
-		counts = look(t, source, bound("corp", "sp-8"), bound("twin", "sp-8"))
+		counts = pollOnce(t, source, boundSnapshot("corp", "sp-8"), boundSnapshot("twin", "sp-8"))
 		if total(counts["corp"]) != 1 || total(counts["twin"]) != 1 {
 			t.Errorf("two on one application: %v", counts)
 		}
 	})
 }
 
-func TestWhatIsCounted(t *testing.T) {
+func TestCountersByActionStatusAndError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &provisioningLog{}
 		rows := []struct{ action, status, category, code string }{
@@ -243,7 +243,7 @@ func TestWhatIsCounted(t *testing.T) {
 		log.entries[len(log.entries)-1].At = begin.AddDate(70, 0, 0)
 		time.Sleep(time.Minute)
 
-		counts := look(t, eventSource(log, &store{}), bound("corp", "sp-1"))["corp"]
+		counts := pollOnce(t, eventSource(log, &store{}), boundSnapshot("corp", "sp-1"))["corp"]
 		wantEvents := map[model.EventKey]uint64{
 			{Action: "create", Status: "success"}: 1, {Action: "create", Status: "failure"}: 2 + 30, {Action: "other", Status: "failure"}: 1,
 			{Action: "update", Status: "skipped"}: 1, {Action: "disable", Status: "unknown"}: 1,
@@ -269,30 +269,30 @@ func TestWhatIsCounted(t *testing.T) {
 	})
 }
 
-func TestAReadingThatFailsCountsNothing(t *testing.T) {
+func TestFailedReadCountsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, disk := &provisioningLog{err: &model.Error{Reason: model.ReasonLicence, Op: "reading the provisioning log"}}, &store{}
 		source := eventSource(log, disk)
 		log.add("1", "sp-1", 0)
 		time.Sleep(time.Minute)
-		counts, err := lookErr(source, bound("corp", "sp-1"))
+		counts, err := pollOnceErr(source, boundSnapshot("corp", "sp-1"))
 		if model.ReasonOf(err) != model.ReasonLicence || counts["corp"] != nil {
 			t.Errorf("got %v, %v", counts["corp"], err)
 		}
 		log.err = nil
-		if counts := look(t, source, bound("corp", "sp-1")); total(counts["corp"]) != 1 {
+		if counts := pollOnce(t, source, boundSnapshot("corp", "sp-1")); total(counts["corp"]) != 1 {
 			t.Errorf("then %v", counts["corp"])
 		}
 		// Known counters are shown after a restart although the log cannot be read.
 		log.err = errors.New("down")
-		counts, err = lookErr(eventSource(log, disk), bound("corp", "sp-1"))
+		counts, err = pollOnceErr(eventSource(log, disk), boundSnapshot("corp", "sp-1"))
 		if err == nil || total(counts["corp"]) != 1 {
 			t.Errorf("after a restart %v, %v", counts["corp"], err)
 		}
 	})
 }
 
-func TestAnEntryOfTheFutureDoesNotEndTheReading(t *testing.T) {
+func TestEntryOfTheFutureDoesNotStopReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, disk := &provisioningLog{}, &store{}
 		source := eventSource(log, disk)
@@ -301,12 +301,12 @@ func TestAnEntryOfTheFutureDoesNotEndTheReading(t *testing.T) {
 		for i := range 10 {
 			log.add(strconv.Itoa(i), "sp-1", 0)
 			time.Sleep(5 * time.Minute)
-			if counts := look(t, source, bound("corp", "sp-1")); total(counts["corp"]) != uint64(i+2) {
-				t.Errorf("look %d: %v", i, counts["corp"])
+			if counts := pollOnce(t, source, boundSnapshot("corp", "sp-1")); total(counts["corp"]) != uint64(i+2) {
+				t.Errorf("poll %d: %v", i, counts["corp"])
 			}
 		}
 		time.Sleep(4 * 24 * time.Hour)
-		if counts := look(t, source, bound("corp", "sp-1")); total(counts["corp"]) != 11 {
+		if counts := pollOnce(t, source, boundSnapshot("corp", "sp-1")); total(counts["corp"]) != 11 {
 			t.Errorf("when its time has come: %v", counts["corp"])
 		}
 	})
@@ -318,16 +318,16 @@ func TestPublishedCountersNeverChange(t *testing.T) {
 		source := eventSource(log, &store{})
 		log.add("1", "sp-1", 0)
 		time.Sleep(time.Minute)
-		held := look(t, source, bound("corp", "sp-1"))["corp"]
+		held := pollOnce(t, source, boundSnapshot("corp", "sp-1"))["corp"]
 		log.add("2", "sp-1", 0)
 		time.Sleep(time.Minute)
-		if now := look(t, source, bound("corp", "sp-1"))["corp"]; total(now) != 2 || total(held) != 1 {
+		if now := pollOnce(t, source, boundSnapshot("corp", "sp-1"))["corp"]; total(now) != 2 || total(held) != 1 {
 			t.Errorf("held %d, now %d", total(held), total(now))
 		}
 	})
 }
 
-func TestTenantsAreCountedApart(t *testing.T) {
+func TestTenantsAreCountedSeparately(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs := []*provisioningLog{{}, {}}
 		var options poller.Options
@@ -339,11 +339,11 @@ func TestTenantsAreCountedApart(t *testing.T) {
 				log.add(strconv.Itoa(n), "sp", 0)
 			}
 		}
-		w, stop := start(t, options, nil)
+		p, stop := start(t, options, nil)
 		defer stop()
-		after(time.Minute)
+		advance(time.Minute)
 		got := make(map[string]uint64)
-		for _, snapshot := range w.Snapshots() {
+		for _, snapshot := range p.Snapshots() {
 			got[snapshot.Connection] = total(snapshot.Events)
 		}
 		if !maps.Equal(got, map[string]uint64{"t0": 3, "t1": 6}) || logs[0].windows != 1 {

@@ -17,7 +17,7 @@ import (
 	"entra-aws-exporter/internal/poller"
 )
 
-// TestKilledAtAnyMoment kills the reading at random calls: between two entries,
+// TestKilledAtAnyMoment kills the process at random calls: between two entries,
 // before a save, after a save took effect. Whatever happens, each entry is counted
 // exactly once in the end.
 func TestKilledAtAnyMoment(t *testing.T) {
@@ -42,7 +42,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 						source = eventSource(log, disk) // a new process
 					}
 				}()
-				look(t, source, bound("corp", "sp-1"))
+				pollOnce(t, source, boundSnapshot("corp", "sp-1"))
 				return true
 			}
 			for range 60 {
@@ -56,7 +56,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			}
 			time.Sleep(10 * time.Minute)
 			log.killed, disk.killed = nil, nil
-			if got := total(look(t, source, bound("corp", "sp-1"))["corp"]); got != uint64(len(log.entries)) {
+			if got := total(pollOnce(t, source, boundSnapshot("corp", "sp-1"))["corp"]); got != uint64(len(log.entries)) {
 				t.Fatalf("run %d: counted %d of %d", run, got, len(log.entries))
 			}
 		}
@@ -67,7 +67,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	})
 }
 
-func TestStateThatCannotBeUsed(t *testing.T) {
+func TestUnusableRecordIsNotOverwritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, test := range map[string]struct {
 			store   poller.EventStore
@@ -75,9 +75,9 @@ func TestStateThatCannotBeUsed(t *testing.T) {
 		}{
 			"none":    {nil, "there is no state directory"},
 			"corrupt": {&store{loadErr: fmt.Errorf("reading corp: %w", model.ErrUnreadable)}, "reading corp: unreadable"},
-			"foreign": {&store{content: []byte("[]"), revision: 1}, "not a record of provisioning events: json: cannot unmarshal array"},
-			"newer":   {&store{content: []byte(`{"schema":2}`), revision: 1}, "record of provisioning events has schema 2, this version reads 1"},
-			"empty":   {&store{content: []byte(`{"schema":1}`), revision: 1}, "record of provisioning events does not say up to where it counted"},
+			"foreign": {&store{content: []byte("[]"), revision: 1}, "not a record of event counters: json: cannot unmarshal array"},
+			"newer":   {&store{content: []byte(`{"schema":2}`), revision: 1}, "record of event counters has schema 2, this version reads 1"},
+			"empty":   {&store{content: []byte(`{"schema":1}`), revision: 1}, "record of event counters does not say up to where it counted"},
 			"future":  {&store{content: []byte(`{"schema":1,"newest":"2222-01-01T00:00:00Z"}`), revision: 1}, "its newest entry is of 2222-01-01T00:00:00Z, far in the future"},
 		} {
 			var before []byte
@@ -85,16 +85,16 @@ func TestStateThatCannotBeUsed(t *testing.T) {
 			if disk != nil {
 				before = slices.Clone(disk.content)
 			}
-			log, book := &provisioningLog{}, &logbook{}
-			source := poller.Events(5*time.Minute, log.read, test.store, "events/corp", book.logger(slog.LevelInfo))
+			log, logs := &provisioningLog{}, &logBuffer{}
+			source := poller.Events(5*time.Minute, log.read, test.store, "events/corp", logs.logger(slog.LevelInfo))
 			for i := range 3 {
 				log.add(strconv.Itoa(i), "sp-1", 0)
 				time.Sleep(time.Minute)
-				if counts := look(t, source, bound("corp", "sp-1")); total(counts["corp"]) != uint64(i+1) {
+				if counts := pollOnce(t, source, boundSnapshot("corp", "sp-1")); total(counts["corp"]) != uint64(i+1) {
 					t.Errorf("%s: %v", name, counts["corp"])
 				}
 			}
-			if lines := book.String(); strings.Count(lines, "\n") != 1 || !strings.Contains(lines, test.warning) || !strings.Contains(lines, "memory only") {
+			if lines := logs.String(); strings.Count(lines, "\n") != 1 || !strings.Contains(lines, test.warning) || !strings.Contains(lines, `msg="event counters are not persisted"`) {
 				t.Errorf("%s: one warning that says %q is wanted, got\n%s", name, test.warning, lines)
 			}
 			if disk != nil && (disk.saves != 0 || !bytes.Equal(disk.content, before)) {
@@ -104,24 +104,24 @@ func TestStateThatCannotBeUsed(t *testing.T) {
 	})
 }
 
-func TestAFullDiskLosesNothingMeanwhile(t *testing.T) {
+func TestFullDiskLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log, disk, book := &provisioningLog{}, &store{saveErr: errors.New("no space left on device")}, &logbook{}
-		source := poller.Events(5*time.Minute, log.read, disk, "corp", book.logger(slog.LevelInfo))
+		log, disk, logs := &provisioningLog{}, &store{saveErr: errors.New("no space left on device")}, &logBuffer{}
+		source := poller.Events(5*time.Minute, log.read, disk, "corp", logs.logger(slog.LevelInfo))
 		for i := range 4 {
 			log.add(strconv.Itoa(i), "sp-1", 0)
 			time.Sleep(time.Minute)
 			if i == 3 {
 				disk.saveErr = nil
 			}
-			if counts := look(t, source, bound("corp", "sp-1")); total(counts["corp"]) != uint64(i+1) {
-				t.Errorf("look %d: %v", i, counts["corp"])
+			if counts := pollOnce(t, source, boundSnapshot("corp", "sp-1")); total(counts["corp"]) != uint64(i+1) {
+				t.Errorf("poll %d: %v", i, counts["corp"])
 			}
 		}
-		if counts := look(t, eventSource(log, disk), bound("corp", "sp-1")); total(counts["corp"]) != 4 {
+		if counts := pollOnce(t, eventSource(log, disk), boundSnapshot("corp", "sp-1")); total(counts["corp"]) != 4 {
 			t.Errorf("after a restart: %v", counts["corp"])
 		}
-		if lines := book.String(); strings.Count(lines, "\n") != 2 || !strings.Contains(lines, "works again") {
+		if lines := logs.String(); strings.Count(lines, "\n") != 2 || !strings.Contains(lines, `msg="event counters saved again"`) {
 			t.Errorf("one warning and one recovery are wanted, got\n%s", lines)
 		}
 	})
@@ -135,14 +135,14 @@ func TestTwoWritersOfOneRecord(t *testing.T) {
 			log.add(strconv.Itoa(i), "sp-1", 0)
 			time.Sleep(time.Minute)
 			for _, source := range []poller.Source{a, b} {
-				if counts := look(t, source, bound("corp", "sp-1")); total(counts["corp"]) != uint64(i+1) {
+				if counts := pollOnce(t, source, boundSnapshot("corp", "sp-1")); total(counts["corp"]) != uint64(i+1) {
 					t.Errorf("after %d entries: %v", i+1, counts["corp"])
 				}
 			}
 		}
 		disk.saveErr = model.ErrConflict
-		_, err := lookErr(a, bound("corp", "sp-1"))
-		want := "saving the counters of the provisioning log: other: another process writes the same record (give each exporter a state.directory of its own)"
+		_, err := pollOnceErr(a, boundSnapshot("corp", "sp-1"))
+		want := "saving the event counters: other: another process writes the same record (give each exporter its own state.directory)"
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v", err)
 		}
@@ -159,16 +159,16 @@ func TestCountersInMemorySurviveAReload(t *testing.T) {
 					Tenants:     []poller.Tenant{{Name: "t", Sources: []poller.Source{eventSource(log, disk)}}},
 				}
 			}
-			w, stop := start(t, options(), nil)
+			p, stop := start(t, options(), nil)
 			for i := range 5 {
 				log.add(strconv.Itoa(i), "sp-1", 0)
-				after(6 * time.Minute)
-				if got := total(w.Snapshots()[0].Events); got != uint64(i+1) {
+				advance(6 * time.Minute)
+				if got := total(p.Snapshots()[0].Events); got != uint64(i+1) {
 					t.Errorf("%s: after reload %d: %d", name, i, got)
 				}
 				stop()
-				w, stop = start(t, options(), w)
-				if got := total(w.Snapshots()[0].Events); got != uint64(i+1) {
+				p, stop = start(t, options(), p)
+				if got := total(p.Snapshots()[0].Events); got != uint64(i+1) {
 					t.Errorf("%s: reload %d begins with %d", name, i, got)
 				}
 			}

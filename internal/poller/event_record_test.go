@@ -14,8 +14,8 @@ import (
 // or what it understood survives another round.
 func FuzzEventRecord(f *testing.F) {
 	state := newEventState(time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC))
-	state.bind([]model.Snapshot{{Connection: "corp", Binding: model.Binding{ServicePrincipalID: "sp", JobID: "job"}}})
-	window := state.window(state.newest.Add(-eventOverlap), state.newest.Add(time.Hour))
+	state.updateBindings([]model.Snapshot{{Connection: "corp", Binding: model.Binding{ServicePrincipalID: "sp", JobID: "job"}}})
+	window := newEventWindow(state, state.newest.Add(-eventOverlap), state.newest.Add(time.Hour))
 	for _, id := range []string{"a", "b"} {
 		_ = window.visit(model.Event{
 			ID: id, At: state.newest, ServicePrincipalID: "sp", Action: "create", Status: "failure", ErrorCode: "Code",
@@ -36,7 +36,7 @@ func FuzzEventRecord(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\nof what was encoded from %q", err, content)
 		}
-		if difference := cmp.Diff(first, second, cmp.AllowUnexported(eventState{}, tally{}), cmpopts.EquateEmpty()); difference != "" {
+		if difference := cmp.Diff(first, second, cmp.AllowUnexported(eventState{}, eventCounters{}), cmpopts.EquateEmpty()); difference != "" {
 			t.Error(difference)
 		}
 	})
