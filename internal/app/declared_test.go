@@ -74,8 +74,8 @@ func TestARotationOfDeclaredTokens(t *testing.T) {
 		})
 		declare(made)
 		reset := l.command(func(ctx context.Context, options Options) error { return RotationReset(ctx, options, "corp") })
-		expectLines(t, reset, "reset: failed attempts are forgotten")
-		expectLines(t, l.begin(StartOptions{Connection: "corp"}), "going on with it", "only token "+made.ID+" ",
+		expectLines(t, reset, "reset: attempt count cleared")
+		expectLines(t, l.begin(StartOptions{Connection: "corp"}), "resuming", "only token "+made.ID+" ",
 			"is declared, and Entra works with it: exclusive, if the others are deleted at AWS, which cannot be seen",
 			"done: token "+made.ID+" is in use, proof exclusive")
 		l.With(func(w *clouds.Model) {

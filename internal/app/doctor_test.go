@@ -29,16 +29,16 @@ func TestDoctor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Quarantined("ill")})
 		corp := l.examine("corp")
-		expectLines(t, corp, "this machine\n", "ok      state directory", "tenant tenant-1\n", "ok      provisioning log",
-			"ok      SCIM endpoint                  accepts the token (200)", "ok      rotation: test connection      good")
+		expectLines(t, corp, "host\n", "ok      state directory", "tenant tenant-1\n", "ok      provisioning log",
+			"ok      SCIM endpoint                  accepts the token (200)", "rotation of corp\n", "ok      test connection                good")
 		if strings.Contains(corp, "FAILED") || strings.Contains(corp, "connection ill") {
 			t.Errorf("of the healthy connection alone:\n%s", corp)
 		}
 		expectLines(t, l.examine(""), "connection corp\n", "connection ill\n",
-			"FAILED  SCIM endpoint                  auth\n          probing the SCIM endpoint: auth: AWS answers 401 to the token (it has expired, was deleted",
-			"FAILED  rotation: test connection      auth\n", "AWS refuses the token that Entra holds: rotate it",
-			"2 of the checks above failed")
-		expectLines(t, l.examine("nobody"), `no connection "nobody" is configured; there are corp, ill`)
+			"FAILED  SCIM endpoint                  auth\n          probing the SCIM endpoint: auth: AWS answered 401 (the token has expired, was deleted",
+			"FAILED  test connection                auth\n", "AWS rejects the token that Entra holds: rotate it",
+			"2 checks failed")
+		expectLines(t, l.examine("nobody"), `no connection "nobody" is configured; configured: corp, ill`)
 	})
 }
 
@@ -68,7 +68,7 @@ connection corp
 `; !strings.HasSuffix(corp, want) {
 			t.Errorf("printed:\n%s\nwant at the end:\n%s", corp, want)
 		}
-		expectLines(t, l.examine("lab"), "FAILED  provisioning log ", "FAILED  SCIM tokens ", "2 of the checks above failed")
+		expectLines(t, l.examine("lab"), "FAILED  provisioning log ", "FAILED  SCIM tokens ", "2 checks failed")
 	})
 }
 
@@ -88,10 +88,10 @@ func TestDoctorNamesWhatIsMissing(t *testing.T) {
 			"(grant the application permission ProvisioningLog.Read.All (AuditLog.Read.All in older tenants) with admin consent, see deploy/permissions/entra.md)",
 			"an explicit deny, such as a service control policy, forbids sso-directory:ListBearerTokens",
 			"FAILED  SCIM endpoint                  permission\n",
-			"AWS answers 403 to the token (the identity store takes SCIM calls from 203.0.113.0/24: is this machine among them?)")
+			"AWS answered 403 (the identity store allows SCIM calls from 203.0.113.0/24: check that this host is one of them)")
 		l.With(func(w *clouds.Model) {
 			w.Deny(clouds.ActorExporter, clouds.DescribeIdentityStoreAction, clouds.DenyMissing)
 		})
-		expectLines(t, l.examine("corp"), "whether it takes SCIM calls from this machine could not be seen", "allow identitystore:DescribeIdentityStore")
+		expectLines(t, l.examine("corp"), "cannot read which addresses may call the SCIM endpoint", "allow identitystore:DescribeIdentityStore")
 	})
 }

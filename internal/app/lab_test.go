@@ -139,7 +139,7 @@ func (l *lab) start() {
 	}
 	l.exporter = exporter
 	transport := simulator.Transport(l.Simulator)
-	exporter.options.Transport, exporter.options.Gone = transport, l.gone
+	exporter.options.Transport, exporter.options.HolderIsDead = transport, l.gone
 	if l.around != nil {
 		exporter.options.Transport = l.around(transport)
 	}
@@ -218,7 +218,7 @@ func (l *lab) command(run func(context.Context, Options) error) string {
 	out := &transcript{}
 	transport := simulator.Transport(l.Simulator)
 	err := run(context.Background(), Options{
-		ConfigFile: l.path("exporter.yml"), Stdout: out, Transport: transport, Gone: l.gone,
+		ConfigFile: l.path("exporter.yml"), Stdout: out, Transport: transport, HolderIsDead: l.gone,
 		Logger: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	transport.Wait()

@@ -74,7 +74,7 @@ func TestReload(t *testing.T) {
 
 		t.Log("state cannot move under a running exporter")
 		l.write("exporter.yml", strings.Replace(whole, "state: {directory: state}", "state: {directory: elsewhere}", 1))
-		if status, answer := l.reload(); status == http.StatusOK || !strings.Contains(answer, "state cannot be changed by a reload") {
+		if status, answer := l.reload(); status == http.StatusOK || !strings.Contains(answer, "a reload cannot change state") {
 			t.Errorf("another state directory: %d %s", status, answer)
 		}
 
@@ -98,14 +98,14 @@ func TestReload(t *testing.T) {
 func TestNobodyPassesAWebhookThatIsGone(t *testing.T) {
 	l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 	l.edit("webhook: {bearer_token_file: webhook-token}\n", "")
-	r := Options{}.newRotations(nil, 1, nil, nil, discard())
+	r := Options{Logger: discard()}.newRotationService(nil, 1, nil, nil)
 	e := &Exporter{options: Options{ConfigFile: l.path("exporter.yml"), Logger: discard()}, rotation: r, requests: newCounter()}
-	generation, err := e.prepare()
+	generation, err := e.buildRuntime()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.configure(generation.config, generation.clouds)
-	if _, required, err := r.bearer(); !required || err == nil {
+	r.configure(generation.config, generation.clients)
+	if _, required, err := r.webhookBearer(); !required || err == nil {
 		t.Errorf("bearer() = required %v, error %v", required, err)
 	}
 }
@@ -116,20 +116,20 @@ func TestTheWebConfigVouchesForCallersAsLongAsItDoes(t *testing.T) {
 	l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 	l.edit("webhook: {bearer_token_file: webhook-token}\n", "webhook: {}\n")
 	l.write("web.yml", "basic_auth_users: {alertmanager: $2y$10$x}\n")
-	r := Options{}.newRotations(nil, 1, nil, nil, discard())
+	r := Options{Logger: discard()}.newRotationService(nil, 1, nil, nil)
 	e := &Exporter{options: Options{ConfigFile: l.path("exporter.yml"), Logger: discard()}, webConfig: l.path("web.yml"), rotation: r, requests: newCounter()}
 	r.authenticated = e.authenticated
-	generation, err := e.prepare()
+	generation, err := e.buildRuntime()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.configure(generation.config, generation.clouds)
+	r.configure(generation.config, generation.clients)
 	ask := func() int {
 		request := httptest.NewRequest(http.MethodPost, "/webhook/alertmanager", strings.NewReader(alarm))
 		request.Header.Set("Content-Type", "application/json")
 		request.Header.Set("Authorization", "Bearer ")
 		answer := httptest.NewRecorder()
-		r.webhook().ServeHTTP(answer, request)
+		r.webhookHandler().ServeHTTP(answer, request)
 		return answer.Code
 	}
 	if code := ask(); code != http.StatusOK {
@@ -139,7 +139,7 @@ func TestTheWebConfigVouchesForCallersAsLongAsItDoes(t *testing.T) {
 	if code := ask(); code != http.StatusUnauthorized {
 		t.Errorf("behind nothing: %d", code)
 	}
-	if _, err := e.prepare(); err == nil || !strings.Contains(err.Error(), "webhook.bearer_token_file: is missing") {
+	if _, err := e.buildRuntime(); err == nil || !strings.Contains(err.Error(), "webhook.bearer_token_file: is missing") {
 		t.Errorf("a reload: %v", err)
 	}
 }

@@ -44,7 +44,7 @@ func TestStatusTable(t *testing.T) {
 	want := `CONNECTION  TOKEN EXPIRES                JOB     SAML CERTIFICATE EXPIRES                ROTATION         SOURCES
 corp        2026-03-21 12:00 UTC (20 d)  active  expired 2026-02-26 12:00 UTC (3 d ago)  enabled, verify  ok
 new         -                            -       -                                       disabled         job: auth, tokens: timeout
-starting    -                            -       -                                       disabled         2 not tried yet
+starting    -                            -       -                                       disabled         2 not polled yet
 stuck       -                            -       -                                       disabled         job: stale
 
 corp: Do this.
@@ -76,12 +76,12 @@ func TestStatusAsks(t *testing.T) {
 	}
 	ca, user := file("ca.pem", string(certificate(server))), file("user", "ann:a:b\n")
 	for want, asked := range map[string]Server{
-		`{"connections":[]}` + "\n":                              {URL: server.URL + "/", CAFile: ca, BasicAuthFile: user},
-		"answered 401 Unauthorized (--url.basic-auth-file holds": {URL: server.URL, CAFile: ca},
-		"(--url.ca-file names the authority of its certificate)": {URL: server.URL, BasicAuthFile: user},
-		"--url.ca-file: ": {URL: server.URL, CAFile: "absent.pem"},
+		`{"connections":[]}` + "\n":                                {URL: server.URL + "/", CAFile: ca, BasicAuthFile: user},
+		"answered 401 Unauthorized (set --url.basic-auth-file":     {URL: server.URL, CAFile: ca},
+		"(set --url.ca-file to the CA of its certificate)":         {URL: server.URL, BasicAuthFile: user},
+		"--url.ca-file: ":                                          {URL: server.URL, CAFile: "absent.pem"},
 		"--url.basic-auth-file: reading secret file: open absent:": {URL: server.URL, CAFile: ca, BasicAuthFile: "absent"},
-		"(is it running there? --url names it)":                    {URL: "http://127.0.0.1:1"},
+		"(check that it runs and that --url is right)":             {URL: "http://127.0.0.1:1"},
 		`--url: "localhost:1" is not a URL`:                        {URL: "localhost:1"},
 	} {
 		var out bytes.Buffer

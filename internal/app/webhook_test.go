@@ -108,7 +108,7 @@ func (l *lab) ends(connection string) model.RotationRecord {
 func TestWhatTheWebhookGets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := office(t)
-		if out := l.command(func(ctx context.Context, o Options) error { return RotationHold(ctx, o, "held", false) }); !strings.Contains(out, "held") {
+		if out := l.command(func(ctx context.Context, o Options) error { return RotationHold(ctx, o, "held", false) }); !strings.Contains(out, "on hold: ") {
 			t.Fatal(out)
 		}
 		if status, answer := l.post(firing("rested")); status != http.StatusAccepted {

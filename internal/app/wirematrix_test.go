@@ -51,11 +51,11 @@ func rotateOnce(t *testing.T, spec func(string) clouds.ConnectionSpec, at int, w
 	}
 	run := &wired{lab: l, conductor: c}
 	run.expired = w.TokenAccepted(l.access.Connections[0].TokenIDs[0]) != clouds.AcceptedByAll
-	d, err := openDesk(Options{ConfigFile: l.path("exporter.yml"), Stdout: l.logs, Transport: c, Logger: discard()}, 1)
+	d, err := newCLIContext(Options{ConfigFile: l.path("exporter.yml"), Stdout: l.logs, Transport: c, Logger: discard()}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := once(ctx, d.watch); err != nil {
+	if err := pollOnce(ctx, d.poller); err != nil {
 		t.Fatal(err)
 	}
 	c.counting.Store(true)

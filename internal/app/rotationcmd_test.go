@@ -26,8 +26,8 @@ func TestOnlyEnabledActs(t *testing.T) {
 		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "connection expiring: rotation.mode is dry_run: set it to enabled, or ask for --dry-run")
 		l.edit("state: {directory: state}\n", "")
 		expectLines(t, l.begin(StartOptions{Connection: "expiring", DryRun: true}), "dry run: a rotation would begin", "dry run: then test it at AWS and from Entra")
-		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "a rotation needs a place for its journal and the new token: set state.directory")
-		expectLines(t, l.command(RotationList), "no rotation is recorded")
+		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "rotation needs a state directory for its journal and the new token: set state.directory")
+		expectLines(t, l.command(RotationList), "no rotations recorded")
 		for operation := range l.Calls() {
 			if operation == "CreateBearerToken" || operation == "DeleteBearerToken" || operation == "PUT secrets" {
 				t.Errorf("called %s", operation)
@@ -49,7 +49,7 @@ func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
 			t.Errorf("a story that tells its end once:\n%s", story)
 		}
 		for _, line := range []string{
-			`(?m)^rotation \S+, begun \d{4}-\d\d-\d\d \d\d:\d\d UTC by operator$`,
+			`(?m)^rotation \S+, started \d{4}-\d\d-\d\d \d\d:\d\d UTC by operator$`,
 			`(?m)^  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  plan `,
 			`(?m)^  ended \d{4}-\d\d-\d\d \d\d:\d\d UTC: done$`,
 		} {
@@ -69,7 +69,7 @@ func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
 func TestANameThatIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Expiring("expiring")})
-		const none = `no connection "typo" is configured; there are corp, expiring`
+		const none = `no connection "typo" is configured; configured: corp, expiring`
 		if said := l.begin(StartOptions{Connection: "typo"}); said != none {
 			t.Errorf("start: %s", said)
 		}
@@ -79,7 +79,7 @@ func TestANameThatIsNone(t *testing.T) {
 		if said := show("typo"); said != none {
 			t.Errorf("show: %s", said)
 		}
-		if said := show("corp"); said != "no rotation of corp is recorded\n" {
+		if said := show("corp"); said != "no rotations recorded for corp\n" {
 			t.Errorf("show of what never rotated: %s", said)
 		}
 		if calls := l.Calls(); len(calls) != 0 {
@@ -87,7 +87,7 @@ func TestANameThatIsNone(t *testing.T) {
 		}
 		l.begin(StartOptions{Connection: "expiring"})
 		l.edit("name: expiring", "name: renamed")
-		expectLines(t, show("expiring"), "begun ", "ended ") // the journal knows it
+		expectLines(t, show("expiring"), "started ", "ended ") // the journal knows it
 	})
 }
 
@@ -145,14 +145,14 @@ func TestAMistypedTokenMayBeGivenAgain(t *testing.T) {
 		if !strings.Contains(story, "\n  stopped: blocked: new_token_rejected\n") || strings.Contains(story, "\n  ended") {
 			t.Errorf("what is blocked has stopped and not ended:\n%s", story)
 		}
-		steer := func(act RotationAct) string {
+		steer := func(act RotationCommand) string {
 			return l.command(func(ctx context.Context, options Options) error { return act(ctx, options, "expiring") })
 		}
-		if said := steer(RotationReset); !strings.Contains(said, "reset: failed attempts are forgotten") || !strings.Contains(said, "without one, rotation start expiring does") {
+		if said := steer(RotationReset); !strings.Contains(said, "reset: attempt count cleared") || !strings.Contains(said, "without one, run rotation start expiring") {
 			t.Errorf("a reset: %s", said)
 		}
 		expectLines(t, steer(RotationAbort), "aborting: ")
-		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "going on with it", "is in phase test", "aborted: a person aborted it")
+		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "resuming", "is in phase test", "aborted: a person aborted it")
 		expectLines(t, give(made.Value), "done: token "+made.ID+" is in use, proof exclusive")
 		expectLines(t, give("another"), "which AWS does not refuse (it answers 200): is what you gave the value of that token?")
 	})

@@ -18,36 +18,49 @@ import (
 
 // clientSet holds the clients of one version of the configuration.
 type clientSet struct {
-	tenants   map[string]*entra.Tenant // by the name in the config
-	readers   map[string]clients       // by connection: what is read on a schedule
-	rotators  map[string]clients       // by connection: with the rotation's own, stronger identities
-	transport http.RoundTripper
-	observe   func(service, code string)
-	log       *slog.Logger
-	values    tokenValues
+	tenants    map[string]*entra.Tenant     // by name in the configuration
+	readers    map[string]connectionClients // by connection: for the poller
+	rotators   map[string]connectionClients // by connection: for rotation, with its own, stronger identities
+	transport  http.RoundTripper
+	observe    func(service, code string)
+	log        *slog.Logger
+	tokenValue tokenValueFunc
 }
 
-// clients are the two ends of one connection.
-type clients struct {
+// connectionClients are the clients of one connection, one for Entra and one for AWS.
+type connectionClients struct {
 	application *entra.Application
 	instance    *identitycenter.Instance
 }
 
-// tokenValues knows the value of a connection's token in use, if the vault has it.
-type tokenValues func(ctx context.Context, connection string) (tokenID string, value model.Secret, err error)
+// resolve discovers the binding again.
+func (c connectionClients) resolve(ctx context.Context) (model.Binding, error) {
+	c.instance.Forget()
+	aws, err := c.instance.Binding(ctx)
+	if err != nil {
+		return model.Binding{}, err
+	}
+	binding, err := c.application.Rediscover(ctx)
+	binding.AWSAccount, binding.Region, binding.IdentityStoreID = aws.AWSAccount, aws.Region, aws.IdentityStoreID
+	binding.ProvisioningTenantID, binding.SCIMEndpoint = aws.ProvisioningTenantID, aws.SCIMEndpoint
+	return binding, err
+}
 
-// newClouds builds every client that the configuration needs; it makes no call.
-func newClouds(c *config.Config, transport http.RoundTripper, observe func(service, code string),
-	values tokenValues, log *slog.Logger,
+// tokenValueFunc returns the value of a connection's token in use, if the token store has it.
+type tokenValueFunc func(ctx context.Context, connection string) (tokenID string, value model.Secret, err error)
+
+// newClientSet builds every client that the configuration needs. It makes no call.
+func newClientSet(c *config.Config, transport http.RoundTripper, observe func(service, code string),
+	values tokenValueFunc, log *slog.Logger,
 ) (*clientSet, error) {
-	built := &clientSet{
-		tenants: map[string]*entra.Tenant{}, readers: map[string]clients{}, rotators: map[string]clients{},
-		transport: transport, observe: observe, log: log, values: values,
+	set := &clientSet{
+		tenants: map[string]*entra.Tenant{}, readers: map[string]connectionClients{}, rotators: map[string]connectionClients{},
+		transport: transport, observe: observe, log: log, tokenValue: values,
 	}
 	var failures []error
 	for _, tenant := range c.Tenants {
 		var err error
-		if built.tenants[tenant.Name], err = built.tenant(tenant); err != nil {
+		if set.tenants[tenant.Name], err = set.newTenant(tenant); err != nil {
 			failures = append(failures, err)
 		}
 	}
@@ -55,26 +68,26 @@ func newClouds(c *config.Config, transport http.RoundTripper, observe func(servi
 		return nil, errors.Join(failures...)
 	}
 	for _, connection := range c.Connections {
-		reader, err := built.connect(connection, connection.Tenant, connection.AWS.RoleARN)
+		reader, err := set.newConnectionClients(connection, connection.Tenant, connection.AWS.RoleARN)
 		if err != nil {
 			failures = append(failures, err)
 			continue
 		}
-		built.readers[connection.Name], built.rotators[connection.Name] = reader, reader
+		set.readers[connection.Name], set.rotators[connection.Name] = reader, reader
 		rotation := connection.Rotation
 		if rotation.Tenant == connection.Tenant && rotation.RoleARN == connection.AWS.RoleARN {
 			continue
 		}
-		rotator, err := built.connect(connection, rotation.Tenant, rotation.RoleARN)
+		rotator, err := set.newConnectionClients(connection, rotation.Tenant, rotation.RoleARN)
 		if err != nil {
 			failures = append(failures, fmt.Errorf("rotation: %w", err))
 		}
-		built.rotators[connection.Name] = rotator
+		set.rotators[connection.Name] = rotator
 	}
-	return built, errors.Join(failures...)
+	return set, errors.Join(failures...)
 }
 
-func (c *clientSet) tenant(tenant config.Tenant) (*entra.Tenant, error) {
+func (c *clientSet) newTenant(tenant config.Tenant) (*entra.Tenant, error) {
 	options := entra.TenantOptions{
 		Name:          tenant.Name,
 		TenantID:      tenant.TenantID,
@@ -115,8 +128,8 @@ func (c *clientSet) tenant(tenant config.Tenant) (*entra.Tenant, error) {
 	return entra.NewTenant(options)
 }
 
-// connect builds the two ends of a connection for one pair of identities.
-func (c *clientSet) connect(connection config.Connection, tenant, roleARN string) (clients, error) {
+// newConnectionClients builds the clients of a connection for one pair of identities.
+func (c *clientSet) newConnectionClients(connection config.Connection, tenant, roleARN string) (connectionClients, error) {
 	aws := connection.AWS
 	options := identitycenter.Options{
 		Connection:           connection.Name,
@@ -139,7 +152,7 @@ func (c *clientSet) connect(connection config.Connection, tenant, roleARN string
 		TokensFrom:              connection.Tokens.ReadFrom,
 		Declared:                declared(connection.Tokens.Declared),
 		TokenValue: func(ctx context.Context) (string, model.Secret, error) {
-			return c.values(ctx, connection.Name)
+			return c.tokenValue(ctx, connection.Name)
 		},
 		SCIMTokenFile:    connection.Tokens.SCIMTokenFile,
 		SCIMAllowedHosts: connection.Tokens.SCIMAllowedHosts,
@@ -152,7 +165,7 @@ func (c *clientSet) connect(connection config.Connection, tenant, roleARN string
 	}
 	instance, err := identitycenter.New(options)
 	if err != nil {
-		return clients{}, err
+		return connectionClients{}, err
 	}
 	application := c.tenants[tenant].Application(entra.ApplicationOptions{
 		Connection:             connection.Name,
@@ -162,11 +175,11 @@ func (c *clientSet) connect(connection config.Connection, tenant, roleARN string
 		SAMLAppID:              connection.SAML.AppID,
 		Certificates:           connection.SAML.ReadFrom,
 	})
-	return clients{application: application, instance: instance}, nil
+	return connectionClients{application: application, instance: instance}, nil
 }
 
-// scimEndpoint is the part of Entra's Tenant URL that is AWS's SCIM endpoint: flags
-// for Entra stand in its query.
+// scimEndpoint is AWS's SCIM endpoint: Entra's Tenant URL without its query, which holds
+// flags for Entra.
 func scimEndpoint(tenantURL string) string {
 	endpoint, _, _ := strings.Cut(tenantURL, "?")
 	return strings.TrimRight(endpoint, "/")
@@ -187,6 +200,3 @@ func paths(files []config.Path) []string {
 	}
 	return list
 }
-
-// noValue is for commands that have no vault.
-func noValue(context.Context, string) (string, model.Secret, error) { return "", model.Secret{}, nil }
