@@ -50,7 +50,7 @@ func newCLIContext(options Options, pace int) (*cliContext, error) {
 		return nil, err
 	}
 	cli.engine = engine
-	cli.poller = poller.New(startSources(pollerOptions(c, clients, discardEvents{}, options.Logger)), nil)
+	cli.poller = poller.New(startSources(pollerOptions(c, clients, &state.Memory{}, options.Logger)), nil)
 	return cli, nil
 }
 

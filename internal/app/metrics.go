@@ -13,6 +13,7 @@ import (
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/poller"
+	"entra-aws-exporter/internal/state"
 )
 
 // pollTimeout bounds the one poll of every source that a command makes.
@@ -36,7 +37,7 @@ func Metrics(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	p = poller.New(pollerOptions(c, clients, discardEvents{}, options.Logger), nil)
+	p = poller.New(pollerOptions(c, clients, &state.Memory{}, options.Logger), nil)
 	if err := pollOnce(ctx, p); err != nil {
 		return err
 	}
@@ -82,12 +83,4 @@ func pollOnce(ctx context.Context, p *poller.Poller) error {
 		}
 	}
 	return nil
-}
-
-// discardEvents is the event store of a command, which keeps no counters.
-type discardEvents struct{}
-
-func (discardEvents) Load(context.Context, string) ([]byte, string, error) { return nil, "", nil }
-func (discardEvents) Save(context.Context, string, []byte, string) (string, error) {
-	return "", nil
 }
