@@ -2,7 +2,6 @@ package entra
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/xml"
@@ -24,44 +23,51 @@ func (a *Application) metadataCertificates(ctx context.Context) (model.SigningCe
 	if err != nil {
 		return model.SigningCertificates{}, err
 	}
-	call := apiCall{op: "reading the federation metadata", notFound: "check tenant_id and saml.service_principal_id"}
+	c := call{doing: "reading the federation metadata", missing: "check tenant_id and saml.service_principal_id"}
 	var (
 		found   []model.Certificate
-		ignored int
+		skipped int
 	)
-	_, err = a.tenant.graph.do(ctx, call, func(ctx context.Context) error {
+	_, err = a.tenant.do(ctx, c, func(ctx context.Context) error {
 		content, err := a.tenant.readMetadata(ctx, appID)
 		if err != nil {
 			return err
 		}
-		found, ignored, err = parseMetadata(content)
+		found, skipped, err = parseMetadata(content)
 		return err
 	})
 	if err != nil {
 		return model.SigningCertificates{}, err
 	}
-	if ignored > 0 {
-		a.ignoreOnce("in the federation metadata", "unreadable")
+	if skipped > 0 {
+		a.leaveOut("in the federation metadata", "it cannot be read")
 	}
-	return model.SigningCertificates{Certificates: sortedUnique(found), NotificationAddresses: -1}, nil
+	return model.SigningCertificates{Certificates: ordered(found), NotificationAddresses: -1}, nil
 }
 
-// samlAppID is the client id of the application that signs users in: from the config, or
-// read from Graph once.
+// samlAppID is the id of the application that signs people in, for which the metadata is
+// published: from the config, or asked of Graph once.
 func (a *Application) samlAppID(ctx context.Context) (string, error) {
-	if id := cmp.Or(a.options.SAMLAppID, a.cached().samlAppID); id != "" {
-		return id, nil
+	if a.options.SAMLAppID != "" {
+		return a.options.SAMLAppID, nil
 	}
-	principalID, err := a.samlPrincipalID(ctx)
+	if known := a.known().samlAppID; known != "" {
+		return known, nil
+	}
+	servicePrincipal, err := a.samlServicePrincipal(ctx)
 	if err != nil {
 		return "", err
 	}
-	application, err := a.readAppID(ctx, "reading the application's id", principalID, "appId")
+	const doing = "reading the application's id"
+	application, err := a.selectOf(ctx, doing, servicePrincipal, "appId")
+	if err == nil && application.appID == "" {
+		err = &model.Error{Reason: model.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
+	}
 	if err != nil {
 		return "", err
 	}
-	a.update(func(found *discovered) { found.samlAppID = application.AppID })
-	return application.AppID, nil
+	a.learn(func(found *discovered) { found.samlAppID = application.appID })
+	return application.appID, nil
 }
 
 func (t *Tenant) readMetadata(ctx context.Context, appID string) ([]byte, error) {
@@ -82,8 +88,8 @@ func (t *Tenant) readMetadata(ctx context.Context, appID string) ([]byte, error)
 }
 
 // parseMetadata returns the certificates that the document lists for signing, and how
-// many of them are unreadable. Entra lists each in several descriptors.
-func parseMetadata(content []byte) (certificates []model.Certificate, ignored int, err error) {
+// many of them are none. Entra lists each in several descriptors.
+func parseMetadata(content []byte) (certificates []model.Certificate, skipped int, err error) {
 	decoder := xml.NewDecoder(bytes.NewReader(content))
 	entity := false
 	for {
@@ -114,9 +120,9 @@ func parseMetadata(content []byte) (certificates []model.Certificate, ignored in
 		}
 		for _, encoded := range descriptor.Certificates {
 			der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(encoded), ""))
-			certificate, ok := parseCertificate(der)
+			certificate, ok := certificateOf(der)
 			if err != nil || !ok {
-				ignored++
+				skipped++
 				continue
 			}
 			certificates = append(certificates, certificate)
@@ -125,5 +131,5 @@ func parseMetadata(content []byte) (certificates []model.Certificate, ignored in
 	if len(certificates) == 0 {
 		return nil, 0, errors.New("the federation metadata lists no signing certificate")
 	}
-	return certificates, ignored, nil
+	return certificates, skipped, nil
 }

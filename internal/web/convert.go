@@ -9,46 +9,46 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// describe turns what is known now into the answer of the API; the status page
-// shows the same.
-func (s *site) describe(now time.Time) Connections {
+// toAPI returns the current state of every connection. The API and the status page show
+// the same.
+func (s *site) toAPI(now time.Time) Connections {
 	answer := Connections{Connections: []Connection{}}
 	for _, snapshot := range s.Snapshots() {
-		answer.Connections = append(answer.Connections, describeConnection(snapshot, s.Rotation(snapshot.Connection), now))
+		answer.Connections = append(answer.Connections, toConnection(snapshot, s.Rotation(snapshot.Connection), now))
 	}
 	return answer
 }
 
-func describeConnection(snapshot model.Snapshot, status model.RotationStatus, now time.Time) Connection {
+func toConnection(snapshot model.Snapshot, status model.RotationStatus, now time.Time) Connection {
 	connection := Connection{
 		Name:         snapshot.Connection,
 		EntraTenant:  snapshot.EntraTenant,
 		Binding:      snapshot.Binding,
 		Ambiguous:    snapshot.Ambiguous,
-		Tokens:       describeTokens(snapshot, status, now),
-		Events:       describeEvents(snapshot.Events),
-		Certificates: describeCertificates(snapshot, now),
-		Sources:      describeSources(snapshot, now),
-		Rotation:     describeRotation(status),
+		Tokens:       toTokens(snapshot, status, now),
+		Events:       toEvents(snapshot.Events),
+		Certificates: toCertificates(snapshot, now),
+		Sources:      toSources(snapshot, now),
+		Rotation:     toRotation(status),
 	}
-	// What misleads when it is old is not shown when it is old, as in the metrics.
+	// A stale job or probe would mislead, so it is left out, as in the metrics.
 	if job, _ := snapshot.Status(model.SourceJob); job.Fresh(now) {
-		connection.Job = describeJob(snapshot.Job)
+		connection.Job = toJob(snapshot.Job)
 	}
-	// A probe that had no answer says nothing of the token, nor does the one before it.
+	// A probe without an answer tells nothing about the token, nor does the one before it.
 	if scim, _ := snapshot.Status(model.SourceSCIM); snapshot.Probe != nil && scim.Up() && scim.Fresh(now) {
 		probe := snapshot.Probe
 		connection.Probe = &Probe{Accepted: probe.Accepted(), StatusCode: probe.StatusCode, DurationSeconds: probe.Duration.Seconds()}
 	}
-	for _, credential := range snapshot.AppCredentials {
+	for _, c := range snapshot.AppCredentials {
 		connection.AppCredentials = append(connection.AppCredentials,
-			AppCredential{EntraTenant: cmp.Or(credential.Tenant, snapshot.EntraTenant), Kind: credential.Kind, KeyID: credential.KeyID, Expires: credential.Expires.UTC()})
+			AppCredential{EntraTenant: cmp.Or(c.Tenant, snapshot.EntraTenant), Kind: c.Kind, KeyID: c.KeyID, Expires: c.Expires.UTC()})
 	}
-	connection.Advice = advise(connection, now)
+	connection.Advice = adviceFor(connection, now)
 	return connection
 }
 
-func describeTokens(snapshot model.Snapshot, status model.RotationStatus, now time.Time) *Tokens {
+func toTokens(snapshot model.Snapshot, status model.RotationStatus, now time.Time) *Tokens {
 	list := snapshot.Tokens
 	if list == nil {
 		return nil
@@ -60,44 +60,44 @@ func describeTokens(snapshot model.Snapshot, status model.RotationStatus, now ti
 	}
 	for _, token := range list.Tokens {
 		token.Created, token.Expires = token.Created.UTC(), token.Expires.UTC()
-		described := Token{Token: token, Role: cmp.Or(status.Roles[token.ID], model.RoleUnknown)}
+		entry := Token{Token: token, Role: cmp.Or(status.Roles[token.ID], model.RoleUnknown)}
 		if snapshot.Usage != nil {
-			described.LastUsed = snapshot.Usage.LastUsed[token.ID].UTC()
+			entry.LastUsed = snapshot.Usage.LastUsed[token.ID].UTC()
 		}
-		tokens.Tokens = append(tokens.Tokens, described)
+		tokens.Tokens = append(tokens.Tokens, entry)
 	}
 	return tokens
 }
 
-func describeJob(job *model.Job) *Job {
+func toJob(job *model.Job) *Job {
 	if job == nil {
 		return nil
 	}
-	described := &Job{
+	converted := &Job{
 		ID:                  job.ID,
 		Status:              job.Status,
 		Schedule:            job.Schedule,
 		IntervalSeconds:     job.Interval.Seconds(),
-		LastCycle:           describeCycle(job.LastCycle),
-		LastSuccess:         describeCycle(job.LastSuccess),
-		LastExport:          describeCycle(job.LastExport),
+		LastCycle:           toCycle(job.LastCycle),
+		LastSuccess:         toCycle(job.LastSuccess),
+		LastExport:          toCycle(job.LastExport),
 		ConsecutiveFailures: job.ConsecutiveFailures,
 		Synchronized:        job.Synchronized,
 		NotificationEnabled: job.NotificationEnabled,
 	}
 	if q := job.Quarantine; q != nil {
-		described.Quarantine = &Quarantine{
+		converted.Quarantine = &Quarantine{
 			Reason: q.Reason, ErrorCode: q.ErrorCode,
 			Began: q.CurrentBegan.UTC(), SeriesBegan: q.SeriesBegan.UTC(), NextAttempt: q.NextAttempt.UTC(),
 		}
 		if !q.SeriesBegan.IsZero() {
-			described.Quarantine.DisablesAt = q.SeriesBegan.Add(model.QuarantineDisableAfter).UTC()
+			converted.Quarantine.DisablesAt = q.SeriesBegan.Add(model.QuarantineDisableAfter).UTC()
 		}
 	}
-	return described
+	return converted
 }
 
-func describeCycle(cycle *model.Cycle) *Cycle {
+func toCycle(cycle *model.Cycle) *Cycle {
 	if cycle == nil {
 		return nil
 	}
@@ -107,16 +107,16 @@ func describeCycle(cycle *model.Cycle) *Cycle {
 	}
 }
 
-func describeEvents(counts *model.EventCounts) *Events {
+func toEvents(counts *model.EventCounts) *Events {
 	if counts == nil {
 		return nil
 	}
 	events := &Events{Counts: []EventCount{}, Errors: []EventError{}, Last: map[string]time.Time{}}
-	for key, count := range counts.Events {
-		events.Counts = append(events.Counts, EventCount{Action: key.Action, Status: key.Status, Count: count})
+	for key, n := range counts.Events {
+		events.Counts = append(events.Counts, EventCount{Action: key.Action, Status: key.Status, Count: n})
 	}
-	for key, count := range counts.Errors {
-		events.Errors = append(events.Errors, EventError{Category: key.Category, Code: key.Code, Count: count})
+	for key, n := range counts.Errors {
+		events.Errors = append(events.Errors, EventError{Category: key.Category, Code: key.Code, Count: n})
 	}
 	slices.SortFunc(events.Counts, func(a, b EventCount) int {
 		return cmp.Or(cmp.Compare(a.Action, b.Action), cmp.Compare(a.Status, b.Status))
@@ -132,47 +132,45 @@ func describeEvents(counts *model.EventCounts) *Events {
 	return events
 }
 
-func describeCertificates(snapshot model.Snapshot, now time.Time) *Certificates {
+func toCertificates(snapshot model.Snapshot, now time.Time) *Certificates {
 	if snapshot.Signing == nil {
 		return nil
 	}
 	signing := *snapshot.Signing
-	described := &Certificates{Entra: []Certificate{}}
-	if decisive, ok := signing.Effective(); ok {
-		described.ActiveExpires = decisive.NotAfter.UTC()
+	converted := &Certificates{Entra: []Certificate{}}
+	if effective, ok := signing.Effective(); ok {
+		converted.ActiveExpires = effective.NotAfter.UTC()
 	}
 	if signing.ActiveKnown {
-		described.ActiveThumbprint = signing.ActiveThumbprint
+		converted.ActiveThumbprint = signing.ActiveThumbprint
 	}
 	if signer, unexpected := signing.UnexpectedSigner(now); unexpected {
-		described.UnexpectedSigner = signer.Thumbprint
+		converted.UnexpectedSigner = signer.Thumbprint
 	}
 	if signing.NotificationAddresses >= 0 {
-		described.NotificationAddresses = &signing.NotificationAddresses
+		converted.NotificationAddresses = &signing.NotificationAddresses
 	}
 	for _, certificate := range signing.Certificates {
-		entry := describeCertificate(certificate)
-		entry.Active = certificate.Thumbprint == described.ActiveThumbprint
+		entry := toCertificate(certificate)
+		entry.Active = certificate.Thumbprint == converted.ActiveThumbprint
 		if trusted, known := snapshot.TrustedByAWS(certificate.Thumbprint); known {
 			entry.Trusted = &trusted
 		}
-		described.Entra = append(described.Entra, entry)
+		converted.Entra = append(converted.Entra, entry)
 	}
 	if snapshot.Trusted != nil {
 		for _, certificate := range *snapshot.Trusted {
-			described.AWS = append(described.AWS, describeCertificate(certificate))
+			converted.AWS = append(converted.AWS, toCertificate(certificate))
 		}
 	}
-	return described
+	return converted
 }
 
-func describeCertificate(certificate model.Certificate) Certificate {
-	return Certificate{
-		Thumbprint: certificate.Thumbprint, NotBefore: certificate.NotBefore.UTC(), NotAfter: certificate.NotAfter.UTC(),
-	}
+func toCertificate(c model.Certificate) Certificate {
+	return Certificate{Thumbprint: c.Thumbprint, NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC()}
 }
 
-func describeSources(snapshot model.Snapshot, now time.Time) []Source {
+func toSources(snapshot model.Snapshot, now time.Time) []Source {
 	sources := make([]Source, 0, len(snapshot.Sources))
 	for _, status := range snapshot.Sources {
 		source := Source{
@@ -192,7 +190,7 @@ func describeSources(snapshot model.Snapshot, now time.Time) []Source {
 	return sources
 }
 
-func describeRotation(status model.RotationStatus) Rotation {
+func toRotation(status model.RotationStatus) Rotation {
 	return Rotation{
 		Mode: cmp.Or(status.Mode, model.RotationDisabled), Issuer: status.Issuer, Phase: cmp.Or(status.Phase, model.PhaseIdle),
 		Due: status.Due.UTC(), Started: status.Started.UTC(), LastSuccess: status.LastSuccess.UTC(),
@@ -201,14 +199,14 @@ func describeRotation(status model.RotationStatus) Rotation {
 	}
 }
 
-// describeRecords leaves no list null, for the sake of whoever reads the JSON.
-func describeRecords(records []model.RotationRecord) []model.RotationRecord {
-	described := make([]model.RotationRecord, 0, len(records))
+// toRecords leaves no list null, so that scripts can iterate over each.
+func toRecords(records []model.RotationRecord) []model.RotationRecord {
+	converted := make([]model.RotationRecord, 0, len(records))
 	for _, record := range records {
 		if record.Steps == nil {
 			record.Steps = []model.RotationStep{}
 		}
-		described = append(described, record)
+		converted = append(converted, record)
 	}
-	return described
+	return converted
 }
