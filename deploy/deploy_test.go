@@ -271,7 +271,7 @@ func TestRunbookCommandsExist(t *testing.T) {
 	for _, path := range append(glob(t, "../docs/runbooks/*.md"), "../internal/web/advice.go") {
 		for _, match := range regexp.MustCompile("entra-aws-exporter (rotation )?([a-z-]+)").FindAllStringSubmatch(read(t, path), -1) {
 			seen++
-			if !regexp.MustCompile(`(Command|steer)\("` + match[2] + `"`).MatchString(source.String()) {
+			if !regexp.MustCompile(`(Command|add)\("` + match[2] + `"`).MatchString(source.String()) {
 				t.Errorf("%s: unknown command %q", path, match[0])
 			}
 		}
