@@ -45,7 +45,7 @@ func Metrics(ctx context.Context, options Options) error {
 		options.Logger.Warn("cannot read rotation state", "err", err)
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector.New(collector.Inputs{Snapshots: p.Snapshots, Rotation: engine.Status}), requests)
+	registry.MustRegister(collector.New(collector.Options{Snapshots: p.Snapshots, Rotation: engine.Status}), requests)
 	families, err := registry.Gather()
 	if err != nil {
 		return fmt.Errorf("gathering the metrics: %w", err)

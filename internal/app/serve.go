@@ -90,7 +90,7 @@ func (e *Exporter) run(ctx context.Context) error {
 // registerMetrics registers what /metrics shows.
 func (e *Exporter) registerMetrics() error {
 	for _, each := range []prometheus.Collector{
-		collector.New(collector.Inputs{Snapshots: e.snapshots, Rotation: e.rotation.engine.Status, Reload: e.reloads.last}),
+		collector.New(collector.Options{Snapshots: e.snapshots, Rotation: e.rotation.engine.Status, Reload: e.reloads.last}),
 		e.requests,
 		e.rotation.webhookMetrics,
 		collectors.NewGoCollector(),
