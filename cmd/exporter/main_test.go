@@ -123,7 +123,7 @@ webhook: {}
 		code int
 		says string
 	}{
-		{"check-config", exitFailed, config + ":8: webhook.bearer_token_file: is missing; without it anybody could call the webhook"},
+		{"check-config", exitFailed, config + ":8: webhook.bearer_token_file: is missing; without it everyone can call the webhook"},
 		{"check-config --web.config.file " + web, exitOK, config + " is valid: 1 tenant, 1 connection\n"},
 	} {
 		var stdout, stderr bytes.Buffer

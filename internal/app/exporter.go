@@ -128,7 +128,7 @@ func rotationEnabled(c *config.Config) bool {
 
 // checkPace refuses shortened waits with the real AWS and Entra.
 func checkPace(pace int, c *config.Config) error {
-	if endpoint := c.CloudEndpoint(); pace > 1 && endpoint != "" {
+	if endpoint := c.PublicEndpoint(); pace > 1 && endpoint != "" {
 		return fmt.Errorf("--rotation.pace=%d is for simulated endpoints only; %s is a real one", pace, endpoint)
 	}
 	return nil

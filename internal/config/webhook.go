@@ -7,14 +7,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// WebAuthentication is how the web config file (--web.config.file) makes callers
-// prove who they are.
+// WebAuthentication is how the web config file (--web.config.file) authenticates callers.
 type WebAuthentication struct {
 	BasicAuth          bool // basic_auth_users
 	ClientCertificates bool // client_auth_type: RequireAndVerifyClientCert
 }
 
-// ReadWebAuthentication reads it from a web config file; without a file there is none.
+// ReadWebAuthentication reads it from a web config file. Without a file there is none.
 // https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
 func ReadWebAuthentication(path string) (WebAuthentication, error) {
 	if path == "" {
@@ -30,8 +29,8 @@ func ReadWebAuthentication(path string) (WebAuthentication, error) {
 		} `yaml:"tls_server_config"`
 		Users map[string]yaml.Node `yaml:"basic_auth_users"`
 	}
-	if err := yaml.Unmarshal(content, &web); err != nil {
-		return WebAuthentication{}, fmt.Errorf("reading the web config %s: it is not YAML with basic_auth_users and tls_server_config", path) // the cause could quote a hash
+	if err := yaml.Unmarshal(content, &web); err != nil { // its text could quote a hash
+		return WebAuthentication{}, fmt.Errorf("reading the web config %s: it is not YAML with basic_auth_users and tls_server_config", path)
 	}
 	return WebAuthentication{
 		BasicAuth:          len(web.Users) > 0,
@@ -39,9 +38,8 @@ func ReadWebAuthentication(path string) (WebAuthentication, error) {
 	}, nil
 }
 
-// CheckWebhook reports, as Problems, a webhook that nobody authenticates, or that is
-// authenticated twice: basic authentication and a bearer token are both sent in the
-// Authorization header, so no caller could satisfy both.
+// CheckWebhook reports, as Problems, a webhook without authentication or with two kinds:
+// basic authentication and a bearer token share the Authorization header.
 func (c *Config) CheckWebhook(web WebAuthentication) error {
 	switch {
 	case c.Webhook == nil:
@@ -51,7 +49,7 @@ func (c *Config) CheckWebhook(web WebAuthentication) error {
 			"cannot be used together with basic_auth_users of the web config: a request has one Authorization header; keep one of them")}
 	case c.Webhook.BearerTokenFile == "" && !web.BasicAuth && !web.ClientCertificates:
 		return Problems{c.source.problem("webhook.bearer_token_file",
-			"is missing; without it anybody could call the webhook (or authenticate in the web config: basic_auth_users or client_auth_type: RequireAndVerifyClientCert)")}
+			"is missing; without it everyone can call the webhook (or authenticate callers in the web config: basic_auth_users or client_auth_type: RequireAndVerifyClientCert)")}
 	}
 	return nil
 }
