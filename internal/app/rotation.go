@@ -33,7 +33,7 @@ func (o Options) newRotationService(directory *state.Directory, pace int,
 	snapshot func(string) (model.Snapshot, bool), changed func(string),
 ) *rotationService {
 	options := rotate.Options{
-		Journal: noState{}, Vault: noState{},
+		Journal: state.None{}, Vault: state.None{},
 		Holder: newHolderID(), Gone: holderIsDead, Pace: pace,
 		Snapshot: snapshot, Changed: changed, Logger: o.Logger,
 	}
@@ -131,29 +131,3 @@ func (r *rotationService) matchLabels() map[string]string {
 	}
 	return nil
 }
-
-// noState is the journal and token store of an exporter without a state directory.
-type noState struct{}
-
-var errNoStateDirectory error = &noStateError{}
-
-// noStateError is the error of every write without a state directory.
-type noStateError struct{}
-
-func (*noStateError) Error() string {
-	return "rotation needs a state directory for its journal and the new token: set state.directory"
-}
-
-// Is implements errors.Is: without a state directory, rotation is unsafe.
-func (*noStateError) Is(target error) bool { return target == model.ErrUnsafe }
-
-func (noState) Load(context.Context, string) ([]byte, string, error) { return nil, "", nil }
-func (noState) Save(context.Context, string, []byte, string) (string, error) {
-	return "", errNoStateDirectory
-}
-func (noState) Keys(context.Context) ([]string, error)             { return nil, nil }
-func (noState) Reserve(context.Context, string) error              { return errNoStateDirectory }
-func (noState) Write(context.Context, string, model.Secret) error  { return errNoStateDirectory }
-func (noState) Read(context.Context, string) (model.Secret, error) { return model.Secret{}, nil }
-func (noState) List(context.Context, string) ([]string, error)     { return nil, nil }
-func (noState) Destroy(context.Context, string) error              { return nil }

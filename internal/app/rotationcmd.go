@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/state"
 	"entra-aws-exporter/rotate"
 )
 
@@ -41,7 +42,7 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 		return unknownConnection(cli.config, start.Connection)
 	}
 	if cli.directory == nil && !start.DryRun {
-		return errNoStateDirectory
+		return state.ErrNoDirectory
 	}
 	request := rotate.StartOptions{Force: start.Force, Retire: start.RetireToken, TokenID: start.TokenID}
 	if start.TokenStdin {

@@ -61,8 +61,16 @@ func (r memoryRecord) revision() string {
 	return strconv.Itoa(r.number)
 }
 
-// ErrNoDirectory is what None returns for every write.
-var ErrNoDirectory = fmt.Errorf("%w: state.directory is not set; a rotation needs it for its journal and the new token", model.ErrUnsafe)
+// ErrNoDirectory is what None returns for every write. It is a model.ErrUnsafe.
+var ErrNoDirectory error = noDirectoryError{}
+
+type noDirectoryError struct{}
+
+func (noDirectoryError) Error() string {
+	return "rotation needs a state directory for its journal and the new token: set state.directory"
+}
+
+func (noDirectoryError) Is(target error) bool { return target == model.ErrUnsafe }
 
 // None stands for the records and the token store where there is no state directory: it
 // is empty, and nothing can be written.
