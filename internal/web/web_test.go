@@ -27,7 +27,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 // options returns the options of a server with the example connections. In a synctest
-// bubble its clock stands still.
+// bubble its clock is stopped.
 func options() web.Options {
 	data := examples.New(time.Now())
 	return web.Options{
