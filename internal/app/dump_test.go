@@ -74,7 +74,7 @@ func TestDumpsShowNoSecret(t *testing.T) {
 
 		e := l.exporter
 		b.holds = func() []any {
-			snapshot, _ := e.snapshot("expiring")
+			snapshot, _ := e.poller().Snapshot("expiring")
 			id, value, err := e.tokenValue(t.Context(), "expiring")
 			if value.Reveal() != secrets["new SCIM token"] {
 				t.Errorf("the live value of token %s is not the new one: %v", id, err)

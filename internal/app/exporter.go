@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/config"
@@ -23,25 +21,22 @@ import (
 
 // Exporter is a running exporter: what outlives a reload, and the configuration in force.
 type Exporter struct {
-	options   Options
-	webFlags  *exporterweb.FlagConfig
-	listeners []net.Listener
-	lifecycle bool
-	webConfig string // the file of --web.config.file; "": none
-	log       *slog.Logger
+	options      Options
+	serveOptions ServeOptions
+	webConfig    string // the file of --web.config.file; "": none
+	log          *slog.Logger
 
 	registry          *prometheus.Registry
 	requests          *collector.Requests
-	reloads           reloadStatus
-	pace              int
 	rotation          *rotationService
 	eventDirectory    *state.Directory // of the event counters; nil: they are not persisted
 	rotationDirectory *state.Directory // of journal and token store; nil: none is safe enough
 	stateConfig       config.State     // where the state directory was opened
 
-	started   time.Time
-	reloading sync.Mutex
-	current   atomic.Pointer[configRuntime]
+	started    time.Time
+	reloading  sync.Mutex
+	lastReload atomic.Pointer[collector.Reload]
+	current    atomic.Pointer[configRuntime]
 }
 
 func newExporter(common Options, options ServeOptions) (*Exporter, error) {
@@ -53,15 +48,8 @@ func newExporter(common Options, options ServeOptions) (*Exporter, error) {
 		return nil, err
 	}
 	return &Exporter{
-		options:   common,
-		webFlags:  options.Web,
-		listeners: options.Listeners,
-		lifecycle: options.Lifecycle,
-		webConfig: webConfig,
-		log:       common.Logger,
-		registry:  prometheus.NewRegistry(),
-		requests:  collector.NewRequests(),
-		pace:      options.Pace,
+		options: common, serveOptions: options, webConfig: webConfig, log: common.Logger,
+		registry: prometheus.NewRegistry(), requests: collector.NewRequests(),
 	}, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"os/signal"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,33 +32,16 @@ func (e *Exporter) reload() error {
 	defer e.reloading.Unlock()
 	next, err := e.buildRuntime()
 	if err == nil {
-		err = errors.Join(e.checkStateUnchanged(next.config), checkPace(e.pace, next.config))
+		err = errors.Join(e.checkStateUnchanged(next.config), checkPace(e.serveOptions.Pace, next.config))
 	}
 	if err != nil {
-		e.reloads.failed()
+		e.lastReload.Store(&collector.Reload{Successful: false, LastSuccess: e.lastReload.Load().LastSuccess})
 		e.log.Error("configuration reload failed", "err", err)
 		return err
 	}
 	e.swapRuntime(context.Background(), next) // it runs until the next swap, or until run stops it
-	e.reloads.succeeded(time.Now())
+	e.lastReload.Store(&collector.Reload{Successful: true, LastSuccess: time.Now()})
 	logWarnings(e.log, next.config)
 	e.log.Info("configuration reloaded", "connections", len(next.config.Connections))
 	return nil
-}
-
-// reloadStatus is what the gauges of the configuration show.
-type reloadStatus struct {
-	ok atomic.Bool
-	at atomic.Pointer[time.Time]
-}
-
-func (r *reloadStatus) succeeded(at time.Time) { r.at.Store(&at); r.ok.Store(true) }
-func (r *reloadStatus) failed()                { r.ok.Store(false) }
-
-func (r *reloadStatus) last() collector.Reload {
-	last := collector.Reload{Successful: r.ok.Load()}
-	if at := r.at.Load(); at != nil {
-		last.LastSuccess = *at
-	}
-	return last
 }

@@ -19,6 +19,7 @@ import (
 
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/poller"
 	"entra-aws-exporter/internal/web"
 )
 
@@ -55,13 +56,15 @@ func (e *Exporter) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := checkPace(e.pace, first.config); err != nil {
+	if err := checkPace(e.serveOptions.Pace, first.config); err != nil {
 		return err
 	}
 	if err := e.openState(first.config); err != nil {
 		return err
 	}
-	e.rotation = e.options.newRotationService(e.rotationDirectory, e.pace, e.snapshot, e.refresh)
+	snapshot := func(connection string) (model.Snapshot, bool) { return e.poller().Snapshot(connection) }
+	refresh := func(connection string) { e.poller().Refresh(connection) }
+	e.rotation = e.options.newRotationService(e.rotationDirectory, e.serveOptions.Pace, snapshot, refresh)
 	e.rotation.authenticated = e.authenticated
 	if err := e.registerMetrics(); err != nil {
 		return err
@@ -74,7 +77,7 @@ func (e *Exporter) run(ctx context.Context) error {
 	}
 	e.started = time.Now()
 	e.swapRuntime(context.WithoutCancel(ctx), first)
-	e.reloads.succeeded(time.Now())
+	e.lastReload.Store(&collector.Reload{Successful: true, LastSuccess: e.started})
 	defer func() { e.current.Load().shutdown() }()
 
 	var background sync.WaitGroup
@@ -87,10 +90,16 @@ func (e *Exporter) run(ctx context.Context) error {
 	return e.listen(stopping, handler)
 }
 
+// poller is the running one; it exists before anything asks for it.
+func (e *Exporter) poller() *poller.Poller { return e.current.Load().poller }
+
+func (e *Exporter) snapshots() []model.Snapshot { return e.poller().Snapshots() }
+
 // registerMetrics registers what /metrics shows.
 func (e *Exporter) registerMetrics() error {
+	reload := func() collector.Reload { return *e.lastReload.Load() }
 	for _, each := range []prometheus.Collector{
-		collector.New(collector.Options{Snapshots: e.snapshots, Rotation: e.rotation.engine.Status, Reload: e.reloads.last}),
+		collector.New(collector.Options{Snapshots: e.snapshots, Rotation: e.rotation.engine.Status, Reload: reload}),
 		e.requests,
 		e.rotation.webhookMetrics,
 		collectors.NewGoCollector(),
@@ -119,7 +128,7 @@ func (e *Exporter) handler() (http.Handler, error) {
 		}),
 		Webhook: e.rotation.webhookHandler(),
 	}
-	if e.lifecycle {
+	if e.serveOptions.Lifecycle {
 		options.Reload = e.reload
 	}
 	return web.New(options)
@@ -140,11 +149,11 @@ func (e *Exporter) listen(ctx context.Context, handler http.Handler) error {
 	}
 	failed := make(chan error, 1)
 	go func() {
-		if len(e.listeners) > 0 {
-			failed <- exporterweb.ServeMultiple(e.listeners, server, e.webFlags, e.log)
+		if len(e.serveOptions.Listeners) > 0 {
+			failed <- exporterweb.ServeMultiple(e.serveOptions.Listeners, server, e.serveOptions.Web, e.log)
 			return
 		}
-		failed <- exporterweb.ListenAndServe(server, e.webFlags, e.log)
+		failed <- exporterweb.ListenAndServe(server, e.serveOptions.Web, e.log)
 	}()
 	select {
 	case err := <-failed:
@@ -167,30 +176,9 @@ func (e *Exporter) tokenValue(ctx context.Context, connection string) (string, m
 	return e.rotation.tokenValue(ctx, connection)
 }
 
-func (e *Exporter) snapshot(connection string) (model.Snapshot, bool) {
-	if running := e.current.Load(); running != nil {
-		return running.poller.Snapshot(connection)
-	}
-	return model.Snapshot{}, false
-}
-
-func (e *Exporter) snapshots() []model.Snapshot {
-	if running := e.current.Load(); running != nil {
-		return running.poller.Snapshots()
-	}
-	return nil
-}
-
-// refresh polls a connection again after a rotation has changed it.
-func (e *Exporter) refresh(connection string) {
-	if running := e.current.Load(); running != nil {
-		running.poller.Refresh(connection)
-	}
-}
-
 // ready reports whether every source was polled once, or has had its time.
 func (e *Exporter) ready() error {
-	if running := e.current.Load(); running == nil || (!running.poller.Ready() && time.Since(e.started) < readyAfter) {
+	if !e.poller().Ready() && time.Since(e.started) < readyAfter {
 		return errStarting
 	}
 	return nil
