@@ -11,24 +11,24 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// begin is the command rotation start.
-func (l *lab) begin(how StartOptions) string {
-	l.t.Helper()
+// startRotation is the command rotation start.
+func (h *harness) startRotation(how StartOptions) string {
+	h.t.Helper()
 	how.Pace = 1
-	return l.command(func(ctx context.Context, options Options) error { return RotationStart(ctx, options, how) })
+	return h.command(func(ctx context.Context, options Options) error { return RotationStart(ctx, options, how) })
 }
 
 // A dry run needs no place to keep anything, and nothing but enabled lets a command act.
-func TestOnlyEnabledActs(t *testing.T) {
+func TestOnlyModeEnabledRotates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
-		l.edit("mode: enabled", "mode: dry_run")
-		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "connection expiring: rotation.mode is dry_run: set it to enabled, or ask for --dry-run")
-		l.edit("state: {directory: state}\n", "")
-		expectLines(t, l.begin(StartOptions{Connection: "expiring", DryRun: true}), "dry run: a rotation would begin", "dry run: then test it at AWS and from Entra")
-		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "rotation needs a state directory for its journal and the new token: set state.directory")
-		expectLines(t, l.command(RotationList), "no rotations recorded")
-		for operation := range l.Calls() {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
+		h.edit("mode: enabled", "mode: dry_run")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "connection expiring: rotation.mode is dry_run: set it to enabled, or ask for --dry-run")
+		h.edit("state: {directory: state}\n", "")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring", DryRun: true}), "dry run: a rotation would begin", "dry run: then test it at AWS and from Entra")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "rotation needs a state directory for its journal and the new token: set state.directory")
+		expectLines(t, h.command(RotationList), "no rotations recorded")
+		for operation := range h.Calls() {
 			if operation == "CreateBearerToken" || operation == "DeleteBearerToken" || operation == "PUT secrets" {
 				t.Errorf("called %s", operation)
 			}
@@ -38,13 +38,13 @@ func TestOnlyEnabledActs(t *testing.T) {
 
 // Once a rotation has put a value into the vault, that is what is probed with, even if
 // no rotation is wanted any more: the file holds the value that was retired.
-func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
+func TestStoredTokenIsProbedAfterModeChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
-		if said := l.begin(StartOptions{Connection: "expiring"}); !strings.Contains(said, "done: token") {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
+		if said := h.startRotation(StartOptions{Connection: "expiring"}); !strings.Contains(said, "done: token") {
 			t.Fatalf("the rotation: %s", said)
 		}
-		story := l.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
+		story := h.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
 		if strings.Count(story, "ended: done") != 1 || strings.Count(story, "exclusive\n") != 1 || !strings.HasSuffix(story, ": done\n") {
 			t.Errorf("a story that tells its end once:\n%s", story)
 		}
@@ -57,24 +57,24 @@ func TestTheVaultsTokenOutlivesTheMode(t *testing.T) {
 				t.Errorf("no line %s in:\n%s", line, story)
 			}
 		}
-		if list := l.command(RotationList); !regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\d \d\d:\d\d UTC  expiring `).MatchString(list) {
+		if list := h.command(RotationList); !regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\d \d\d:\d\d UTC  expiring `).MatchString(list) {
 			t.Errorf("a list without UTC:\n%s", list)
 		}
-		l.edit("mode: enabled", "mode: disabled")
-		expectLines(t, l.examine("expiring"), "ok      SCIM endpoint                  accepts the token (200)")
+		h.edit("mode: enabled", "mode: disabled")
+		expectLines(t, h.doctor("expiring"), "ok      SCIM endpoint                  accepts the token (200)")
 	})
 }
 
 // A name that is none of a connection's is found out before anything is asked.
-func TestANameThatIsNone(t *testing.T) {
+func TestUnknownConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Expiring("expiring")})
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Expiring("expiring")})
 		const none = `no connection "typo" is configured; configured: corp, expiring`
-		if said := l.begin(StartOptions{Connection: "typo"}); said != none {
+		if said := h.startRotation(StartOptions{Connection: "typo"}); said != none {
 			t.Errorf("start: %s", said)
 		}
 		show := func(connection string) string {
-			return l.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, connection) })
+			return h.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, connection) })
 		}
 		if said := show("typo"); said != none {
 			t.Errorf("show: %s", said)
@@ -82,27 +82,27 @@ func TestANameThatIsNone(t *testing.T) {
 		if said := show("corp"); said != "no rotations recorded for corp\n" {
 			t.Errorf("show of what never rotated: %s", said)
 		}
-		if calls := l.Calls(); len(calls) != 0 {
+		if calls := h.Calls(); len(calls) != 0 {
 			t.Errorf("called %v", calls)
 		}
-		l.begin(StartOptions{Connection: "expiring"})
-		l.edit("name: expiring", "name: renamed")
+		h.startRotation(StartOptions{Connection: "expiring"})
+		h.edit("name: expiring", "name: renamed")
 		expectLines(t, show("expiring"), "started ", "ended ") // the journal knows it
 	})
 }
 
 // To begin a rotation not everything is read, but what forbids it is: that two connections
 // lead to one identity store, and that two rotations are blocked.
-func TestWhatTheBeginningRestsOn(t *testing.T) {
+func TestStartPreconditions(t *testing.T) {
 	doubtful := func(name string) clouds.ConnectionSpec {
 		spec := clouds.Expiring(name)
 		spec.Tokens[1].Left = 30 * 24 * time.Hour
 		return spec
 	}
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{doubtful("one"), doubtful("two"), clouds.Expiring("expiring")})
-		l.begin(StartOptions{Connection: "expiring", DryRun: true})
-		calls := l.Calls()
+		h := newHarness(t, []clouds.ConnectionSpec{doubtful("one"), doubtful("two"), clouds.Expiring("expiring")})
+		h.startRotation(StartOptions{Connection: "expiring", DryRun: true})
+		calls := h.Calls()
 		for _, operation := range []string{"GET provisioning", "LookupEvents", "ListExternalIdPCertificates"} {
 			if calls[operation] > 0 {
 				t.Errorf("called %s, on which no beginning rests", operation)
@@ -111,20 +111,20 @@ func TestWhatTheBeginningRestsOn(t *testing.T) {
 		if calls["ListInstances"] < 3 || calls["GET jobs"] < 3 {
 			t.Errorf("not every connection was resolved: %v", calls)
 		}
-		expectLines(t, l.begin(StartOptions{Connection: "one"}), "one is blocked in phase plan (two_tokens)")
-		expectLines(t, l.begin(StartOptions{Connection: "two"}), "two is blocked in phase plan (two_tokens)")
-		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "connection expiring: ", "(fleet_halt): the rotations of one and two are blocked")
+		expectLines(t, h.startRotation(StartOptions{Connection: "one"}), "one is blocked in phase plan (two_tokens)")
+		expectLines(t, h.startRotation(StartOptions{Connection: "two"}), "two is blocked in phase plan (two_tokens)")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "connection expiring: ", "(fleet_halt): the rotations of one and two are blocked")
 	})
 }
 
 // A slip of the hand costs no token: once AWS refuses the value that was given, the right
 // one may be given after it.
-func TestAMistypedTokenMayBeGivenAgain(t *testing.T) {
+func TestMistypedTokenCanBeCorrected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
-		l.edit("mode: enabled", "mode: enabled, issuer: operator")
-		at, made := l.access.Connections[0], clouds.BearerToken{}
-		l.With(func(w *clouds.Model) {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
+		h.edit("mode: enabled", "mode: enabled, issuer: operator")
+		at, made := h.credentials.Connections[0], clouds.BearerToken{}
+		h.With(func(w *clouds.Model) {
 			expired := at.TokenIDs[1]
 			if err := w.DeleteBearerToken(clouds.CallerFor(clouds.ActorOperator), at.IdentityStoreID, at.ProvisioningTenantID, expired); err != nil {
 				t.Fatal(err)
@@ -135,24 +135,24 @@ func TestAMistypedTokenMayBeGivenAgain(t *testing.T) {
 			}
 		})
 		give := func(value string) string {
-			return l.command(func(ctx context.Context, options Options) error {
+			return h.command(func(ctx context.Context, options Options) error {
 				options.Stdin = strings.NewReader(value + "\n")
 				return RotationStart(ctx, options, StartOptions{Connection: "expiring", Force: true, TokenStdin: true, TokenID: made.ID, Pace: 1})
 			})
 		}
 		expectLines(t, give("mistyped"), "new_token_rejected")
-		story := l.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
+		story := h.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
 		if !strings.Contains(story, "\n  stopped: blocked: new_token_rejected\n") || strings.Contains(story, "\n  ended") {
 			t.Errorf("what is blocked has stopped and not ended:\n%s", story)
 		}
 		steer := func(act RotationCommand) string {
-			return l.command(func(ctx context.Context, options Options) error { return act(ctx, options, "expiring") })
+			return h.command(func(ctx context.Context, options Options) error { return act(ctx, options, "expiring") })
 		}
 		if said := steer(RotationReset); !strings.Contains(said, "reset: attempt count cleared") || !strings.Contains(said, "without one, run rotation start expiring") {
 			t.Errorf("a reset: %s", said)
 		}
 		expectLines(t, steer(RotationAbort), "aborting: ")
-		expectLines(t, l.begin(StartOptions{Connection: "expiring"}), "resuming", "is in phase test", "aborted: a person aborted it")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "resuming", "is in phase test", "aborted: a person aborted it")
 		expectLines(t, give(made.Value), "done: token "+made.ID+" is in use, proof exclusive")
 		expectLines(t, give("another"), "which AWS does not refuse (it answers 200): is what you gave the value of that token?")
 	})

@@ -13,15 +13,15 @@ import (
 // The rotation's own identity has a credential that ends, too.
 func TestCredentialsOfTheRotationsTenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		text := l.read("exporter.yml")
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		text := h.read("exporter.yml")
 		tenant := text[strings.Index(text, "  - name: tenant-1"):strings.Index(text, "connections:")]
-		l.edit("connections:", strings.Replace(tenant, "name: tenant-1", "name: rotator", 1)+"connections:")
-		l.edit("rotation: {", "rotation: {tenant: rotator, ")
-		l.start()
-		time.Sleep(settle)
+		h.edit("connections:", strings.Replace(tenant, "name: tenant-1", "name: rotator", 1)+"connections:")
+		h.edit("rotation: {", "rotation: {tenant: rotator, ")
+		h.start()
+		time.Sleep(firstPoll)
 		for _, name := range []string{"tenant-1", "rotator"} {
-			if line := l.series().with("entra_aws_app_credential_expiry_timestamp_seconds", `entra_tenant="`+name+`"`); len(line) != 1 {
+			if line := h.series().matching("entra_aws_app_credential_expiry_timestamp_seconds", `entra_tenant="`+name+`"`); len(line) != 1 {
 				t.Errorf("credentials of %s: %v", name, line)
 			}
 		}
@@ -31,17 +31,17 @@ func TestCredentialsOfTheRotationsTenant(t *testing.T) {
 // What is never to be read is neither up nor down.
 func TestSourcesSwitchedOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		l.edit("{tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}",
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		h.edit("{tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}",
 			"{scim: 0, events: 0, app_credentials: 0}")
-		l.start()
-		time.Sleep(settle)
+		h.start()
+		time.Sleep(firstPoll)
 		for source, on := range map[string]bool{"tokens": true, "job": true, "events": false, "app_credentials": false, "scim": false} {
-			if line := l.series().with("entra_aws_source_", `source="`+source+`"`); (len(line) > 0) != on {
+			if line := h.series().matching("entra_aws_source_", `source="`+source+`"`); (len(line) > 0) != on {
 				t.Errorf("source %s: %v", source, line)
 			}
 		}
-		for operation := range l.Calls() {
+		for operation := range h.Calls() {
 			if operation == "GET provisioning" || operation == "GET applications" {
 				t.Errorf("called %s", operation)
 			}
@@ -52,39 +52,39 @@ func TestSourcesSwitchedOff(t *testing.T) {
 // A source that is read once per tenant is off for each connection that says so.
 func TestSourcesOfATenantSwitchedOffForOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Healthy("lab")})
-		before, after, _ := strings.Cut(l.read("exporter.yml"), "events: 15s, certificates: 30s, app_credentials: 1m")
-		l.write("exporter.yml", before+"events: 0, certificates: 30s, app_credentials: 0"+after)
-		l.start()
-		time.Sleep(settle)
-		l.series().holds(t, `entra_aws_source_up{connection="lab",source="events"} 1`, `entra_aws_source_up{connection="lab",source="app_credentials"} 1`)
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Healthy("lab")})
+		before, after, _ := strings.Cut(h.read("exporter.yml"), "events: 15s, certificates: 30s, app_credentials: 1m")
+		h.write("exporter.yml", before+"events: 0, certificates: 30s, app_credentials: 0"+after)
+		h.start()
+		time.Sleep(firstPoll)
+		h.series().expect(t, `entra_aws_source_up{connection="lab",source="events"} 1`, `entra_aws_source_up{connection="lab",source="app_credentials"} 1`)
 		for _, source := range []string{"events", "app_credentials"} {
-			if lines := l.series().with("entra_aws_source_", `connection="corp"`, `source="`+source+`"`); len(lines) > 0 {
+			if lines := h.series().matching("entra_aws_source_", `connection="corp"`, `source="`+source+`"`); len(lines) > 0 {
 				t.Errorf("switched off: %v", lines)
 			}
 		}
-		if lines := l.series().with("entra_aws_provisioning_event", `connection="corp"`); len(lines) > 0 {
+		if lines := h.series().matching("entra_aws_provisioning_event", `connection="corp"`); len(lines) > 0 {
 			t.Errorf("counted although the log is not read: %v", lines)
 		}
 	})
 }
 
 // Two connections that turn out to be the same go on being read, and neither rotates.
-func TestTwoConnectionsThatResolveToTheSame(t *testing.T) {
+func TestConnectionsWithTheSameBinding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
-		text := l.read("exporter.yml")
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
+		text := h.read("exporter.yml")
 		connection := text[strings.Index(text, "  - name: expiring"):strings.Index(text, "state:")]
-		twin := strings.Replace(connection, "name: expiring", "name: twin\n    service_principal_id: "+l.access.Connections[0].ServicePrincipalID, 1)
-		twin = strings.Replace(twin, "region: eu-central-1", "region: eu-central-1\n      identity_store_id: "+l.access.Connections[0].IdentityStoreID, 1)
-		l.edit("state:", twin+"state:")
-		l.start()
+		twin := strings.Replace(connection, "name: expiring", "name: twin\n    service_principal_id: "+h.credentials.Connections[0].ServicePrincipalID, 1)
+		twin = strings.Replace(twin, "region: eu-central-1", "region: eu-central-1\n      identity_store_id: "+h.credentials.Connections[0].IdentityStoreID, 1)
+		h.edit("state:", twin+"state:")
+		h.start()
 		time.Sleep(15 * time.Minute)
 		for _, name := range []string{"expiring", "twin"} {
-			l.series().holds(t, `entra_aws_source_up{connection="`+name+`",source="tokens"} 1`,
+			h.series().expect(t, `entra_aws_source_up{connection="`+name+`",source="tokens"} 1`,
 				`entra_aws_rotation_blocked_info{connection="`+name+`",reason="ambiguous"} 1`, `entra_aws_rotation_phase{connection="`+name+`",phase="blocked"} 1`)
 		}
-		if status, answer := l.alert(); status != http.StatusOK || !strings.Contains(answer, `"blocked":1`) {
+		if status, answer := h.alert(); status != http.StatusOK || !strings.Contains(answer, `"blocked":1`) {
 			t.Errorf("an alert is answered with %d %s", status, answer)
 		}
 	})
@@ -92,24 +92,24 @@ func TestTwoConnectionsThatResolveToTheSame(t *testing.T) {
 
 // The documented way needs nothing of AWS: neither a sign-in nor any API, but for the
 // probe, which a token's value opens.
-func TestDeclaredTokensNeedNoSignInToAWS(t *testing.T) {
+func TestDeclaredTokensNeedNoAWSCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		c := l.access.Connections[0]
-		l.edit("      profile: account-"+c.Account+"\n", "      provisioning_tenant_id: "+c.ProvisioningTenantID+"\n")
-		l.edit("      usage: cloudtrail\n", "      read_from: declared\n      declared: [{token_id: "+c.TokenIDs[0]+", created: 1999-10-01, expires: 2000-09-30}]\n")
-		l.edit("saml: {aws_certificates: console_api}", "saml: {aws_certificates: none}")
-		l.edit("rotation: {mode: enabled, ", "rotation: {mode: disabled, ")
-		t.Setenv("AWS_SHARED_CREDENTIALS_FILE", l.path("none"))
-		l.start()
-		time.Sleep(settle)
-		l.series().holds(t, `entra_aws_source_up{connection="corp",source="tokens"} 1`, `entra_aws_scim_tokens{connection="corp"} 1`,
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		c := h.credentials.Connections[0]
+		h.edit("      profile: account-"+c.Account+"\n", "      provisioning_tenant_id: "+c.ProvisioningTenantID+"\n")
+		h.edit("      usage: cloudtrail\n", "      read_from: declared\n      declared: [{token_id: "+c.TokenIDs[0]+", created: 1999-10-01, expires: 2000-09-30}]\n")
+		h.edit("saml: {aws_certificates: console_api}", "saml: {aws_certificates: none}")
+		h.edit("rotation: {mode: enabled, ", "rotation: {mode: disabled, ")
+		t.Setenv("AWS_SHARED_CREDENTIALS_FILE", h.path("none"))
+		h.start()
+		time.Sleep(firstPoll)
+		h.series().expect(t, `entra_aws_source_up{connection="corp",source="tokens"} 1`, `entra_aws_scim_tokens{connection="corp"} 1`,
 			`entra_aws_source_up{connection="corp",source="scim"} 1`, `entra_aws_scim_probe_success{connection="corp"} 1`)
-		for operation := range l.Calls() {
+		for operation := range h.Calls() {
 			if strings.HasPrefix(operation, "List") {
 				t.Errorf("called %s", operation)
 			}
 		}
-		expectLines(t, l.examine("corp"), "ok      AWS instance and tenant        not needed: the tokens are declared")
+		expectLines(t, h.doctor("corp"), "ok      AWS instance and tenant        not needed: the tokens are declared")
 	})
 }

@@ -58,7 +58,7 @@ corp: And that.
 }
 
 // What keeps the command from asking is said with the flag that helps.
-func TestStatusAsks(t *testing.T) {
+func TestStatusRequest(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, password, _ := r.BasicAuth(); user != "ann" || password != "a:b" {
 			w.WriteHeader(http.StatusUnauthorized)
@@ -74,7 +74,7 @@ func TestStatusAsks(t *testing.T) {
 		}
 		return path
 	}
-	ca, user := file("ca.pem", string(certificate(server))), file("user", "ann:a:b\n")
+	ca, user := file("ca.pem", string(certificatePEM(server))), file("user", "ann:a:b\n")
 	for want, asked := range map[string]Server{
 		`{"connections":[]}` + "\n":                                {URL: server.URL + "/", CAFile: ca, BasicAuthFile: user},
 		"answered 401 Unauthorized (set --url.basic-auth-file":     {URL: server.URL, CAFile: ca},

@@ -16,20 +16,20 @@ import (
 
 // Two servers and a command line on one state directory, all told at the same moment:
 // one rotation, and all three know it.
-func TestTwoServersAndACommandLine(t *testing.T) {
+func TestConcurrentServersAndCommand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
-		l.edit(hasty, unhurried)
-		l.gone = func(string) bool { return false } // all three are alive, though they are one process here
-		l.start()
-		first := l.client
-		l.start()
-		second := l.client
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
+		h.edit(fastIntervals, slowIntervals)
+		h.holderIsDead = func(string) bool { return false } // all three are alive, though they are one process here
+		h.start()
+		first := h.client
+		h.start()
+		second := h.client
 		time.Sleep(15 * time.Minute)
 
-		bearer := "Bearer " + strings.TrimSpace(l.read("webhook-token"))
+		bearer := "Bearer " + strings.TrimSpace(h.read("webhook-token"))
 		post := func(client *http.Client) int {
-			request, err := http.NewRequest(http.MethodPost, "http://exporter/webhook/alertmanager", strings.NewReader(alarm))
+			request, err := http.NewRequest(http.MethodPost, "http://exporter/webhook/alertmanager", strings.NewReader(dueAlert))
 			if err != nil {
 				t.Error(err)
 				return 0
@@ -48,7 +48,7 @@ func TestTwoServersAndACommandLine(t *testing.T) {
 		told.Go(func() { statuses[0] = post(first) })
 		told.Go(func() { statuses[1] = post(second) })
 		told.Go(func() {
-			command = l.command(func(ctx context.Context, o Options) error {
+			command = h.command(func(ctx context.Context, o Options) error {
 				return RotationStart(ctx, o, StartOptions{Connection: "expiring", Pace: 1})
 			})
 		})
@@ -59,19 +59,19 @@ func TestTwoServersAndACommandLine(t *testing.T) {
 		if !strings.Contains(command, "is in phase") && !strings.Contains(command, "done: token ") {
 			t.Errorf("the command said %s", command)
 		}
-		record := l.ends("expiring")
+		record := h.waitForOutcome("expiring")
 		if record.Outcome != model.OutcomeDone {
 			t.Errorf("it ended %s %s", record.Outcome, record.Reason)
 		}
 		time.Sleep(time.Hour)
 		for _, client := range []*http.Client{first, second} {
-			l.client = client
-			if list := l.rotations("expiring"); len(list) != 1 || list[0].ID != record.ID || list[0].Outcome != model.OutcomeDone {
+			h.client = client
+			if list := h.rotations("expiring"); len(list) != 1 || list[0].ID != record.ID || list[0].Outcome != model.OutcomeDone {
 				shown, _ := json.Marshal(list)
 				t.Errorf("a server shows %s", shown)
 			}
 		}
-		l.With(func(now *clouds.Model) {
+		h.With(func(now *clouds.Model) {
 			created := 0
 			for range clouds.EntriesOf[clouds.Creation](now) {
 				created++

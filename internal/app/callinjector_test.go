@@ -14,38 +14,38 @@ import (
 	"entra-aws-exporter/internal/simulator"
 )
 
-// accident is what befalls one call on its way.
-type accident string
+// wireFault is what befalls one call on its way.
+type wireFault string
 
 const (
-	refusedCall    accident = "refused"      // 403, and nothing happens
-	throttledCall  accident = "throttled"    // 429
-	brokenCall     accident = "503"          // and nothing happens
-	resetCall      accident = "reset"        // the connection dies before anything happens
-	lostAnswer     accident = "answer lost"  // it takes effect, and the connection dies
-	garbledAnswer  accident = "garbled"      // it takes effect, and the answer is a 2xx that is none
-	foreignAnswer  accident = "foreign page" // nothing happens, and a web page answers 200
-	silentCall     accident = "hang"         // no answer until the caller gives up
-	lateEffect     accident = "late"         // the connection dies, and it takes effect a minute later
-	staleAnswer    accident = "stale"        // what the same read was answered last
-	killedBefore   accident = "killed before"
-	killedAfter    accident = "killed after"
-	nothingHappens accident = ""
+	faultRefused      wireFault = "refused"      // 403, and nothing happens
+	faultThrottled    wireFault = "throttled"    // 429
+	faultUnavailable  wireFault = "503"          // and nothing happens
+	faultReset        wireFault = "reset"        // the connection dies before anything happens
+	faultResponseLost wireFault = "answer lost"  // it takes effect, and the connection dies
+	faultGarbled      wireFault = "garbled"      // it takes effect, and the answer is a 2xx that is none
+	faultHTMLPage     wireFault = "foreign page" // nothing happens, and a web page answers 200
+	faultHang         wireFault = "hang"         // no answer until the caller gives up
+	faultLateEffect   wireFault = "late"         // the connection dies, and it takes effect a minute later
+	faultStale        wireFault = "stale"        // what the same read was answered last
+	faultKilledBefore wireFault = "killed before"
+	faultKilledAfter  wireFault = "killed after"
+	faultNone         wireFault = ""
 )
 
-func accidents() []accident {
-	return []accident{
-		refusedCall, throttledCall, brokenCall, resetCall, lostAnswer, garbledAnswer, foreignAnswer, silentCall, lateEffect, staleAnswer, killedBefore, killedAfter,
+func wireFaults() []wireFault {
+	return []wireFault{
+		faultRefused, faultThrottled, faultUnavailable, faultReset, faultResponseLost, faultGarbled, faultHTMLPage, faultHang, faultLateEffect, faultStale, faultKilledBefore, faultKilledAfter,
 	}
 }
 
-// conductor numbers the calls of one rotation on their way to the simulated clouds, and
+// callInjector numbers the calls of one rotation on their way to the simulated clouds, and
 // lets an accident befall one of them.
-type conductor struct {
-	lab      *lab
+type callInjector struct {
+	harness  *harness
 	next     http.RoundTripper
-	at       int // the number of the call that it befalls
-	what     accident
+	target   int // the number of the call that it befalls
+	fault    wireFault
 	onKill   func()
 	counting atomic.Bool
 	dead     atomic.Bool
@@ -56,14 +56,14 @@ type conductor struct {
 var errKilled = errors.New("this process is dead")
 
 // RoundTrip implements http.RoundTripper.
-func (c *conductor) RoundTrip(r *http.Request) (*http.Response, error) {
+func (c *callInjector) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case c.dead.Load():
 		return nil, errKilled
 	case !c.counting.Load():
 		return c.next.RoundTrip(r)
 	}
-	before := c.lab.Calls()
+	before := c.harness.Calls()
 	c.mu.Lock()
 	number := len(c.trace)
 	c.trace = append(c.trace, "")
@@ -71,41 +71,41 @@ func (c *conductor) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer func() { // a rotation makes one call at a time
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.trace[number] = called(before, c.lab.Calls())
+		c.trace[number] = operationBetween(before, c.harness.Calls())
 	}()
-	if number != c.at {
+	if number != c.target {
 		return c.next.RoundTrip(r)
 	}
-	return c.befall(r)
+	return c.inject(r)
 }
 
-func (c *conductor) befall(r *http.Request) (*http.Response, error) {
+func (c *callInjector) inject(r *http.Request) (*http.Response, error) {
 	once := func(fault simulator.Fault) (*http.Response, error) {
 		fault.Operation, fault.Times = "*", 1
-		c.lab.fault(fault)
+		c.harness.fault(fault)
 		return c.next.RoundTrip(r)
 	}
-	switch c.what {
-	case refusedCall:
+	switch c.fault {
+	case faultRefused:
 		return once(simulator.Fault{Status: http.StatusForbidden, Code: "AccessDeniedException", Message: "Not now."})
-	case throttledCall:
+	case faultThrottled:
 		return once(simulator.Fault{Status: http.StatusTooManyRequests, Code: "TooManyRequestsException", RetryAfter: "7"})
-	case brokenCall:
+	case faultUnavailable:
 		return once(simulator.Fault{Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable"})
-	case resetCall:
+	case faultReset:
 		return once(simulator.Fault{Effect: simulator.EffectReset})
-	case foreignAnswer:
+	case faultHTMLPage:
 		return once(simulator.Fault{Effect: simulator.EffectHTML})
-	case silentCall:
+	case faultHang:
 		return once(simulator.Fault{Effect: simulator.EffectHang})
-	case lateEffect:
+	case faultLateEffect:
 		return once(simulator.Fault{Effect: simulator.EffectLate, Delay: simulator.Duration(time.Minute)})
-	case staleAnswer:
+	case faultStale:
 		return once(simulator.Fault{Effect: simulator.EffectStale})
-	case killedBefore:
+	case faultKilledBefore:
 		c.kill()
 		return nil, errKilled
-	case lostAnswer, garbledAnswer, killedAfter, nothingHappens:
+	case faultResponseLost, faultGarbled, faultKilledAfter, faultNone:
 	}
 	response, err := c.next.RoundTrip(r)
 	if err != nil {
@@ -116,10 +116,10 @@ func (c *conductor) befall(r *http.Request) (*http.Response, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case c.what == killedAfter:
+	case c.fault == faultKilledAfter:
 		c.kill()
 		return nil, errKilled
-	case c.what == garbledAnswer:
+	case c.fault == faultGarbled:
 		response.StatusCode, response.Status, response.ContentLength = http.StatusOK, "200 OK", -1
 		response.Header.Del("Content-Length")
 		response.Header.Set("Content-Type", "application/json")
@@ -129,13 +129,13 @@ func (c *conductor) befall(r *http.Request) (*http.Response, error) {
 	return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 }
 
-func (c *conductor) kill() {
+func (c *callInjector) kill() {
 	c.dead.Store(true)
 	c.onKill()
 }
 
-// called is the operation that was counted in between.
-func called(before, after map[string]int) string {
+// operationBetween is the operation that was counted in between.
+func operationBetween(before, after map[string]int) string {
 	for operation, count := range after {
 		if count > before[operation] {
 			return operation

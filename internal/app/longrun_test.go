@@ -17,7 +17,7 @@ import (
 )
 
 // value is the value of the one series that begins so; false: there is none.
-func (p page) value(t *testing.T, series string) (float64, bool) {
+func (p seriesList) value(t *testing.T, series string) (float64, bool) {
 	t.Helper()
 	for _, line := range p {
 		if rest, found := strings.CutPrefix(line, series+" "); found {
@@ -33,7 +33,7 @@ func (p page) value(t *testing.T, series string) (float64, bool) {
 
 // A day of throttling, flapping names and slow answers at both clouds: nothing piles up,
 // and whenever a reading is missing, the page says so.
-func TestABadDay(t *testing.T) {
+func TestDayOfFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it measures memory")
 	}
@@ -42,40 +42,40 @@ func TestABadDay(t *testing.T) {
 		if err := simulator.Seed(w, "demo"); err != nil {
 			t.Fatal(err)
 		}
-		l := admit(t, w)
-		l.edit(hasty, "intervals: {tokens: 15m, scim: 15m, usage: 15m, job: 5m, events: 5m, certificates: 30m, app_credentials: 30m}")
-		flapping := &wire{belongs: func(*http.Request) bool { return true }}
-		l.around = flapping.before
-		l.start()
+		h := newHarnessFor(t, w)
+		h.edit(fastIntervals, "intervals: {tokens: 15m, scim: 15m, usage: 15m, job: 5m, events: 5m, certificates: 30m, app_credentials: 30m}")
+		flapping := &faultingTransport{matches: func(*http.Request) bool { return true }}
+		h.wrapTransport = flapping.wrap
+		h.start()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		goroutines, heap := runtime.NumGoroutine(), live()
+		goroutines, heap := runtime.NumGoroutine(), heapInUse()
 
-		l.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectDelay, Delay: simulator.Duration(11 * time.Second), Probability: 0.2})
-		l.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectHang, Probability: 0.03})
-		l.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectTrickle, Probability: 0.02})
-		l.fault(simulator.Fault{Operation: "*", Status: 429, Code: "TooManyRequestsException", RetryAfter: "20", Probability: 0.1})
+		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectDelay, Delay: simulator.Duration(11 * time.Second), Probability: 0.2})
+		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectHang, Probability: 0.03})
+		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectTrickle, Probability: 0.02})
+		h.fault(simulator.Fault{Operation: "*", Status: 429, Code: "TooManyRequestsException", RetryAfter: "20", Probability: 0.1})
 		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // weather
-		day := &watchman{t: t, last: map[string]float64{}, errors: map[string]float64{}, moved: map[string]time.Time{}}
+		day := &metricsObserver{t: t, last: map[string]float64{}, errors: map[string]float64{}, changed: map[string]time.Time{}}
 		for began := time.Now(); time.Since(began) < 22*time.Hour; {
-			flapping.breaks(nil)
+			flapping.failWith(nil)
 			if random.IntN(3) == 0 {
-				flapping.breaks(errDNS())
+				flapping.failWith(errDNS())
 			}
 			for range 1 + random.IntN(5) {
 				time.Sleep(3 * time.Minute)
-				day.look(l.series())
+				day.observe(h.series())
 			}
 		}
-		t.Logf("%d intervals were missed, %d failures counted, in %v", day.missed, int(l.series().with("source_errors_total").sum(t)), day.reasons(l.series()))
-		if day.missed == 0 || len(day.reasons(l.series())) < 3 {
+		t.Logf("%d intervals were missed, %d failures counted, in %v", day.missed, int(h.series().matching("source_errors_total").sum(t)), day.reasons(h.series()))
+		if day.missed == 0 || len(day.reasons(h.series())) < 3 {
 			t.Error("the day was not bad")
 		}
 
-		flapping.breaks(nil)
-		l.ClearFaults()
+		flapping.failWith(nil)
+		h.ClearFaults()
 		time.Sleep(time.Hour)
-		for _, line := range l.series().with("source_up") {
+		for _, line := range h.series().matching("source_up") {
 			if !strings.HasSuffix(line, " 1") {
 				t.Errorf("it does not heal: %s", line)
 			}
@@ -85,7 +85,7 @@ func TestABadDay(t *testing.T) {
 			t.Errorf("%d goroutines after the day, %d before", now, goroutines)
 		}
 		// The clouds remember their log entries, in the same memory.
-		if now := live(); now > heap+12<<20 {
+		if now := heapInUse(); now > heap+12<<20 {
 			t.Errorf("%d KiB more in use after the day", (now-heap)>>10)
 		} else {
 			t.Logf("%d KiB more in use after the day, the clouds' memory included", (int64(now)-int64(heap))>>10)
@@ -93,18 +93,18 @@ func TestABadDay(t *testing.T) {
 	})
 }
 
-// watchman compares what the page says from look to look.
-type watchman struct {
-	t      *testing.T
-	last   map[string]float64 // the last success, by source and connection
-	errors map[string]float64
-	moved  map[string]time.Time // when that changed last
-	missed int
+// metricsObserver compares what the page says from look to look.
+type metricsObserver struct {
+	t       *testing.T
+	last    map[string]float64 // the last success, by source and connection
+	errors  map[string]float64
+	changed map[string]time.Time // when that changed last
+	missed  int
 }
 
-// look holds the page to this: a source whose last success is older than its interval,
+// observe holds the page to this: a source whose last success is older than its interval,
 // its jitter and its deadline allow is down, and its failures are counted.
-func (m *watchman) look(p page) {
+func (m *metricsObserver) observe(p seriesList) {
 	m.t.Helper()
 	now := time.Now()
 	for _, connection := range []string{"healthy", "expiring", "quarantined"} {
@@ -113,12 +113,12 @@ func (m *watchman) look(p page) {
 			interval, known := p.value(m.t, "entra_aws_source_interval_seconds"+labels)
 			success, succeeded := p.value(m.t, "entra_aws_source_last_success_timestamp_seconds"+labels)
 			up, tried := p.value(m.t, "entra_aws_source_up"+labels)
-			failures := p.with("source_errors_total", fmt.Sprintf("connection=%q", connection), fmt.Sprintf("source=%q", source)).sum(m.t)
+			failures := p.matching("source_errors_total", fmt.Sprintf("connection=%q", connection), fmt.Sprintf("source=%q", source)).sum(m.t)
 			if !known || !succeeded || !tried {
 				m.t.Fatalf("%s is not on the page", labels)
 			}
 			if success != m.last[labels] {
-				m.last[labels], m.errors[labels], m.moved[labels] = success, failures, now
+				m.last[labels], m.errors[labels], m.changed[labels] = success, failures, now
 				continue
 			}
 			deadline := min(max(interval, 60), 300)
@@ -133,9 +133,9 @@ func (m *watchman) look(p page) {
 	}
 }
 
-func (m *watchman) reasons(p page) map[string]int {
+func (m *metricsObserver) reasons(p seriesList) map[string]int {
 	found := map[string]int{}
-	for _, line := range p.with("source_errors_total") {
+	for _, line := range p.matching("source_errors_total") {
 		_, rest, _ := strings.Cut(line, `reason="`)
 		reason, _, _ := strings.Cut(rest, `"`)
 		value, err := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:])

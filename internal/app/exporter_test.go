@@ -13,11 +13,11 @@ import (
 )
 
 // The smallest useful configuration: everything else is discovered.
-func TestEightLines(t *testing.T) {
+func TestMinimalConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		tenant := l.access.Tenants[0]
-		l.write("exporter.yml", fmt.Sprintf(`tenants:
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		tenant := h.credentials.Tenants[0]
+		h.write("exporter.yml", fmt.Sprintf(`tenants:
   - tenant_id: %s
     client_id: %s
     client_secret_file: client-secret-tenant-1
@@ -25,11 +25,11 @@ connections:
   - name: corp
     aws: {region: eu-central-1}
 `, tenant.TenantID, tenant.Registration.ClientID))
-		l.start()
-		time.Sleep(settle)
-		c := l.access.Connections[0]
-		page := l.series()
-		page.holds(t,
+		h.start()
+		time.Sleep(firstPoll)
+		c := h.credentials.Connections[0]
+		page := h.series()
+		page.expect(t,
 			fmt.Sprintf(`entra_aws_connection_info{connection="corp",entra_tenant_id=%q,identity_store_id=%q,job_id=%q,provisioning_tenant_id=%q,region="eu-central-1",service_principal_id=%q} 1`,
 				c.EntraTenantID, c.IdentityStoreID, c.JobID, c.ProvisioningTenantID, c.ServicePrincipalID),
 			`entra_aws_scim_tokens{connection="corp"} 1`,
@@ -39,10 +39,10 @@ connections:
 			`entra_aws_source_up{connection="corp",source="events"} 1`,
 			`entra_aws_source_up{connection="corp",source="app_credentials"} 1`,
 			`entra_aws_config_last_reload_successful 1`)
-		if failed := page.with("source_errors_total"); len(failed) > 0 {
+		if failed := page.matching("source_errors_total"); len(failed) > 0 {
 			t.Errorf("nothing went wrong, but %v", failed)
 		}
-		if status, body := l.ask(http.MethodPost, "/webhook/alertmanager", "{}"); status != http.StatusNotFound {
+		if status, body := h.request(http.MethodPost, "/webhook/alertmanager", "{}"); status != http.StatusNotFound {
 			t.Errorf("without a section there is a webhook: %d %s", status, body)
 		}
 	})
@@ -56,11 +56,11 @@ func TestThreeConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 		begin := time.Now()
-		l := admit(t, w)
-		l.start()
-		time.Sleep(settle)
-		page := l.series()
-		page.holds(t,
+		h := newHarnessFor(t, w)
+		h.start()
+		time.Sleep(firstPoll)
+		page := h.series()
+		page.expect(t,
 			`entra_aws_scim_tokens{connection="healthy"} 1`,
 			`entra_aws_scim_tokens{connection="expiring"} 2`,
 			`entra_aws_scim_token_slots{connection="expiring"} 2`,
@@ -74,42 +74,42 @@ func TestThreeConnections(t *testing.T) {
 			`entra_aws_scim_probe_http_status_code{connection="quarantined"} 401`,
 		)
 		for connection, days := range map[string]int{"healthy": 265, "expiring": 20, "quarantined": -3} {
-			line := page.with("entra_aws_scim_active_token_expiry_timestamp_seconds", `"`+connection+`"`)
+			line := page.matching("entra_aws_scim_active_token_expiry_timestamp_seconds", `"`+connection+`"`)
 			if len(line) != 1 || !strings.HasSuffix(line[0], " "+unixText(begin, days)) {
 				t.Errorf("%s: %v, want %s", connection, line, unixText(begin, days))
 			}
 		}
-		trusted := page.with("entra_aws_saml_certificate_trusted", `"quarantined"`)
-		if len(trusted) != 2 || len(trusted.with("} 1")) != 1 || len(trusted.with("} 0")) != 1 {
+		trusted := page.matching("entra_aws_saml_certificate_trusted", `"quarantined"`)
+		if len(trusted) != 2 || len(trusted.matching("} 1")) != 1 || len(trusted.matching("} 0")) != 1 {
 			t.Errorf("of the two certificates one is trusted: %v", trusted)
 		}
-		if credentials := page.with("entra_aws_app_credential_expiry"); len(credentials) != 2 {
+		if credentials := page.matching("entra_aws_app_credential_expiry"); len(credentials) != 2 {
 			t.Errorf("one credential for each tenant: %v", credentials)
 		}
-		for _, source := range page.with("entra_aws_source_up") {
+		for _, source := range page.matching("entra_aws_source_up") {
 			if !strings.HasSuffix(source, " 1") {
 				t.Error(source)
 			}
 		}
 		t.Logf("series: %d healthy, %d expiring, %d quarantined",
-			len(page.with(`connection="healthy"`)), len(page.with(`connection="expiring"`)), len(page.with(`connection="quarantined"`)))
-		if count := len(page.with(`connection="healthy"`)); count > 100 {
+			len(page.matching(`connection="healthy"`)), len(page.matching(`connection="expiring"`)), len(page.matching(`connection="quarantined"`)))
+		if count := len(page.matching(`connection="healthy"`)); count > 100 {
 			t.Errorf("%d series for the healthy connection", count)
 		}
 		// Scrapes make no call, however many.
-		before := total(l.Calls())
+		before := totalCalls(h.Calls())
 		for range 20 {
-			l.get("/metrics")
-			l.get("/")
-			l.get("/api/v1/connections")
+			h.get("/metrics")
+			h.get("/")
+			h.get("/api/v1/connections")
 		}
-		if after := total(l.Calls()); after != before {
+		if after := totalCalls(h.Calls()); after != before {
 			t.Errorf("scrapes made %d calls", after-before)
 		}
 	})
 }
 
-func total(calls map[string]int) (sum int) {
+func totalCalls(calls map[string]int) (sum int) {
 	for _, count := range calls {
 		sum += count
 	}
@@ -123,48 +123,48 @@ func unixText(begin time.Time, days int) string {
 
 // Both clouds die, and come back: what expires stays on the page, what misleads when
 // it is old goes, no error becomes a number, and nobody has to restart anything.
-func TestCloudsDieAndComeBack(t *testing.T) {
+func TestOutageOfAllServices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("corp")})
-		l.start()
-		time.Sleep(settle)
-		healthy := l.series()
-		l.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectReset})
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("corp")})
+		h.start()
+		time.Sleep(firstPoll)
+		healthy := h.series()
+		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectReset})
 		time.Sleep(30 * time.Minute)
-		dead := l.series()
-		for _, line := range healthy.with("_expiry_timestamp_seconds") {
-			dead.holds(t, line)
+		dead := h.series()
+		for _, line := range healthy.matching("_expiry_timestamp_seconds") {
+			dead.expect(t, line)
 		}
 		for _, source := range []string{"tokens", "scim", "usage", "job", "events", "certificates", "app_credentials"} {
-			dead.holds(t, fmt.Sprintf(`entra_aws_source_up{connection="corp",source=%q} 0`, source))
-			if len(dead.with("source_errors_total", `source="`+source+`"`, `reason="network"`)) != 1 {
-				t.Errorf("%s: %v", source, dead.with("source_errors_total", source))
+			dead.expect(t, fmt.Sprintf(`entra_aws_source_up{connection="corp",source=%q} 0`, source))
+			if len(dead.matching("source_errors_total", `source="`+source+`"`, `reason="network"`)) != 1 {
+				t.Errorf("%s: %v", source, dead.matching("source_errors_total", source))
 			}
 		}
 		for _, gone := range []string{"entra_aws_scim_probe_success", "entra_aws_provisioning_job_status", "entra_aws_provisioning_last_cycle"} {
-			if left := dead.with(gone); len(left) > 0 {
+			if left := dead.matching(gone); len(left) > 0 {
 				t.Errorf("misleading when old: %v", left)
 			}
 		}
-		l.ClearFaults()
+		h.ClearFaults()
 		time.Sleep(30 * time.Minute)
-		healed := l.series()
-		for _, source := range healed.with("entra_aws_source_up") {
+		healed := h.series()
+		for _, source := range healed.matching("entra_aws_source_up") {
 			if !strings.HasSuffix(source, " 1") {
 				t.Error(source)
 			}
 		}
-		healed.holds(t, `entra_aws_scim_probe_success{connection="corp"} 1`, `entra_aws_provisioning_job_status{connection="corp",status="active"} 1`)
+		healed.expect(t, `entra_aws_scim_probe_success{connection="corp"} 1`, `entra_aws_provisioning_job_status{connection="corp",status="active"} 1`)
 		// Now the undocumented API alone.
-		l.fault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectHTML})
+		h.fault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectHTML})
 		time.Sleep(5 * time.Minute)
-		partly := l.series()
-		for _, line := range healthy.with("entra_aws_scim_token_expiry_timestamp_seconds") {
-			partly.holds(t, line)
+		partly := h.series()
+		for _, line := range healthy.matching("entra_aws_scim_token_expiry_timestamp_seconds") {
+			partly.expect(t, line)
 		}
-		partly.holds(t, `entra_aws_source_up{connection="corp",source="tokens"} 0`, `entra_aws_source_up{connection="corp",source="job"} 1`)
-		if len(partly.with("source_errors_total", `reason="api_changed"`, `source="tokens"`)) != 1 {
-			t.Errorf("the reason: %v", partly.with("source_errors_total"))
+		partly.expect(t, `entra_aws_source_up{connection="corp",source="tokens"} 0`, `entra_aws_source_up{connection="corp",source="job"} 1`)
+		if len(partly.matching("source_errors_total", `reason="api_changed"`, `source="tokens"`)) != 1 {
+			t.Errorf("the reason: %v", partly.matching("source_errors_total"))
 		}
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"entra-aws-exporter/internal/simulator"
 )
 
-// readBy is one call that each source cannot do without.
-func readBy() map[model.Source]string {
+// operationOf is one call that each source cannot do without.
+func operationOf() map[model.Source]string {
 	return map[model.Source]string{
 		model.SourceTokens:         "ListBearerTokens",
 		model.SourceSCIM:           "SCIM GET ServiceProviderConfig",
@@ -24,18 +24,18 @@ func readBy() map[model.Source]string {
 }
 
 // Each call of each source goes wrong on its own, in every way in which a network does.
-func TestNetworkMisfortunes(t *testing.T) {
-	rows := map[string]misfortune{
+func TestNetworkFaults(t *testing.T) {
+	rows := map[string]faultCase{
 		"DNS": {
-			happens: func(w *ward) { w.wire.breaks(errDNS()) },
-			down:    all(model.ReasonNetwork, model.Sources()...), says: []string{"hit.example"},
+			inject:   func(w *isolationTest) { w.transport.failWith(errDNS()) },
+			wantDown: failing(model.ReasonNetwork, model.Sources()...), wantLog: []string{"affected.example"},
 		},
 		"TLS": {
-			happens: func(w *ward) { w.wire.breaks(errTLS()) },
-			down:    all(model.ReasonNetwork, model.Sources()...), says: []string{"http_client.tls_config.ca_file"},
+			inject:   func(w *isolationTest) { w.transport.failWith(errTLS()) },
+			wantDown: failing(model.ReasonNetwork, model.Sources()...), wantLog: []string{"http_client.tls_config.ca_file"},
 		},
 	}
-	for source, operation := range readBy() {
+	for source, operation := range operationOf() {
 		for name, row := range map[string]struct {
 			fault  simulator.Fault
 			reason model.Reason
@@ -47,34 +47,34 @@ func TestNetworkMisfortunes(t *testing.T) {
 			"trickle":     {simulator.Fault{Effect: simulator.EffectTrickle, Delay: simulator.Duration(5 * time.Second)}, model.ReasonTimeout, "no "},
 		} {
 			row.fault.Operation = operation
-			rows[name+"/"+string(source)] = misfortune{
-				faults: []simulator.Fault{row.fault}, down: all(row.reason, source), says: []string{row.says}, lasts: 7 * time.Minute,
+			rows[name+"/"+string(source)] = faultCase{
+				faults: []simulator.Fault{row.fault}, wantDown: failing(row.reason, source), wantLog: []string{row.says}, duration: 7 * time.Minute,
 			}
 		}
 	}
-	suffer(t, rows)
+	runFaultCases(t, rows)
 }
 
 // An answer of 100 MB is read no further than the largest legitimate one: what one
 // attempt allocates is a few times that, and far from what an answer without an end
 // would take.
-func TestAnAnswerWithoutAnEnd(t *testing.T) {
+func TestHugeResponse(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it measures memory")
 	}
 	const bound = 100 << 20
-	rows := map[string]misfortune{}
-	for source, operation := range readBy() {
+	rows := map[string]faultCase{}
+	for source, operation := range operationOf() {
 		var began runtime.MemStats
 		calls := 0
-		rows[string(source)] = misfortune{
-			happens: func(w *ward) {
-				w.strike(simulator.Fault{Operation: operation, Effect: simulator.EffectHuge})
+		rows[string(source)] = faultCase{
+			inject: func(w *isolationTest) {
+				w.injectFault(simulator.Fault{Operation: operation, Effect: simulator.EffectHuge})
 				calls = w.Calls()[operation]
 				runtime.ReadMemStats(&began)
 			},
-			down: all(model.ReasonInvalidResponse, source), says: []string{"the answer is ", "large"},
-			shows: func(t *testing.T, w *ward, _, _ page) {
+			wantDown: failing(model.ReasonInvalidResponse, source), wantLog: []string{"the answer is ", "large"},
+			check: func(t *testing.T, w *isolationTest, _, _ seriesList) {
 				var ended runtime.MemStats
 				runtime.ReadMemStats(&ended)
 				each := (ended.TotalAlloc - began.TotalAlloc) / uint64(w.Calls()[operation]-calls)
@@ -85,8 +85,8 @@ func TestAnAnswerWithoutAnEnd(t *testing.T) {
 			},
 		}
 	}
-	admit(t, hitAndSafe())
+	newHarnessFor(t, affectedAndUnaffected())
 	for name, row := range rows { // one after the other: the memory is everybody's
-		t.Run(name, func(t *testing.T) { synctest.Test(t, row.test) })
+		t.Run(name, func(t *testing.T) { synctest.Test(t, row.run) })
 	}
 }
