@@ -17,7 +17,7 @@ FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /out/entra-aws-exporter /out/entra-aws-simulator /usr/local/bin/
 COPY --from=build --chown=nonroot:nonroot /out/state /var/lib/entra-aws-exporter
 USER nonroot
-# So that `docker exec … entra-aws-exporter doctor` needs no --config.file.
+# `docker exec … entra-aws-exporter doctor` then finds config.yaml without a flag.
 WORKDIR /etc/entra-aws-exporter
 VOLUME /var/lib/entra-aws-exporter
 EXPOSE 10199

@@ -8,87 +8,86 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// Inputs is where the collector takes from what it shows. The functions are called
-// at every scrape and answer from memory.
-type Inputs struct {
+// Options says where the collector gets its data. It calls the functions at every
+// scrape, so they must answer from memory.
+type Options struct {
 	// Snapshots returns the latest snapshot of every connection; names are unique.
 	Snapshots func() []model.Snapshot
-	// Rotation returns the status of a connection's rotation; nil: nothing rotates.
+	// Rotation returns the rotation status of a connection; nil: no rotation metrics.
 	Rotation func(connection string) model.RotationStatus
-	// Reload returns how the last loading of the config went; nil: not shown.
+	// Reload returns the result of the last config reload; nil: no reload metrics.
 	Reload func() Reload
 }
 
-// Reload is the outcome of the last attempt to load the config.
+// Reload is the result of the last attempt to load the config.
 type Reload struct {
 	Successful  bool
 	LastSuccess time.Time
 }
 
-// subject is one connection as it is known at the moment of a scrape.
-type subject struct {
-	model.Snapshot
-	rotation *model.RotationStatus // nil: nothing rotates
-}
-
-// family shows one side of a connection.
-type family interface {
-	collect(out *output, s *subject)
-}
-
 // Collector is a prometheus.Collector over the latest snapshots.
 type Collector struct {
-	inputs         Inputs
-	metrics        []*metric
-	families       []family
-	appCredentials appCredentials
-	config         config
+	options        Options
+	descriptions   descriptions
+	perConnection  []connectionCollector
+	appCredentials appCredentialMetrics
+	config         configMetrics
 }
 
-// New builds a Collector.
-func New(inputs Inputs) *Collector {
-	declared := &catalogue{}
-	c := &Collector{inputs: inputs}
-	c.families = []family{
-		newConnection(declared),
-		newTokens(declared),
-		newProbe(declared),
-		newJob(declared),
-		newEvents(declared),
-		newSAML(declared),
-		newSources(declared),
-		newRotation(declared),
+// connectionCollector is one family of metrics of a connection.
+type connectionCollector interface {
+	collect(out *output, t *target)
+}
+
+// target is one connection at the time of a scrape.
+type target struct {
+	model.Snapshot
+	rotation *model.RotationStatus // nil: no rotation metrics
+}
+
+// New returns a Collector.
+func New(options Options) *Collector {
+	c := &Collector{options: options}
+	d := &c.descriptions
+	c.perConnection = []connectionCollector{
+		newConnectionMetrics(d),
+		newTokenMetrics(d),
+		newProbeMetrics(d),
+		newJobMetrics(d),
+		newEventMetrics(d),
+		newSAMLMetrics(d),
+		newSourceMetrics(d),
+		newRotationMetrics(d),
 	}
-	c.appCredentials = newAppCredentials(declared)
-	c.config = newConfig(declared)
-	c.metrics = declared.metrics
+	c.appCredentials = newAppCredentialMetrics(d)
+	c.config = newConfigMetrics(d)
 	return c
 }
 
 // Describe implements prometheus.Collector.
-func (c *Collector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, m := range c.metrics {
-		descriptions <- m.desc
+func (c *Collector) Describe(descs chan<- *prometheus.Desc) {
+	for _, described := range c.descriptions {
+		descs <- described.Desc
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(samples chan<- prometheus.Metric) {
 	out := newOutput(samples)
-	snapshots := c.inputs.Snapshots()
+	snapshots := c.options.Snapshots()
 	for i := range snapshots {
-		s := &subject{Snapshot: snapshots[i]}
-		if c.inputs.Rotation != nil {
-			status := c.inputs.Rotation(s.Connection)
-			s.rotation = &status
+		t := &target{Snapshot: snapshots[i]}
+		if c.options.Rotation != nil {
+			status := c.options.Rotation(t.Connection)
+			t.rotation = &status
 		}
-		connection := out.of(s.Connection)
-		for _, family := range c.families {
-			family.collect(connection, s)
+		connectionOut := out.withConnection(t.Connection)
+		for _, metrics := range c.perConnection {
+			metrics.collect(connectionOut, t)
 		}
 	}
 	c.appCredentials.collect(out, snapshots)
-	if c.inputs.Reload != nil {
-		c.config.collect(out, c.inputs.Reload())
+	if c.options.Reload != nil {
+		c.config.collect(out, c.options.Reload())
 	}
 }

@@ -20,26 +20,26 @@ import (
 	"entra-aws-exporter/rotate"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// show is a Collector over one connection.
-func show(snapshot model.Snapshot, status model.RotationStatus) *collector.Collector {
-	return collector.New(collector.Inputs{
+// newCollector returns a Collector over one connection.
+func newCollector(snapshot model.Snapshot, status model.RotationStatus) *collector.Collector {
+	return collector.New(collector.Options{
 		Snapshots: func() []model.Snapshot { return []model.Snapshot{snapshot} },
 		Rotation:  func(string) model.RotationStatus { return status },
 		Reload:    func() collector.Reload { return collector.Reload{Successful: true, LastSuccess: time.Now()} },
 	})
 }
 
-// TestGolden holds the whole page for a connection in each state, in a bubble whose
-// clock stands at 2000-01-01T00:00:00Z.
+// TestGolden compares the whole page of a connection in each state. The clock of the
+// bubble stands at 2000-01-01T00:00:00Z.
 func TestGolden(t *testing.T) {
 	for name, fixture := range map[string]func(now time.Time) (model.Snapshot, model.RotationStatus){
-		"healthy": func(now time.Time) (model.Snapshot, model.RotationStatus) { return healthy("corp", now) },
-		"broken":  func(now time.Time) (model.Snapshot, model.RotationStatus) { return broken("corp", now) },
-		"strange": func(now time.Time) (model.Snapshot, model.RotationStatus) { return strange("corp", now) },
-		"dark": func(now time.Time) (model.Snapshot, model.RotationStatus) {
-			return dark("corp", now, 20*time.Minute)
+		"healthy":   func(now time.Time) (model.Snapshot, model.RotationStatus) { return healthy("corp", now) },
+		"broken":    func(now time.Time) (model.Snapshot, model.RotationStatus) { return broken("corp", now) },
+		"malformed": func(now time.Time) (model.Snapshot, model.RotationStatus) { return malformed("corp", now) },
+		"failing": func(now time.Time) (model.Snapshot, model.RotationStatus) {
+			return failing("corp", now, 20*time.Minute)
 		},
 		"started": func(time.Time) (model.Snapshot, model.RotationStatus) {
 			return model.Snapshot{
@@ -50,10 +50,10 @@ func TestGolden(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				shown := show(fixture(time.Now()))
+				c := newCollector(fixture(time.Now()))
 				golden := filepath.Join("testdata", name+".prom")
 				if *update {
-					if err := os.WriteFile(golden, page(t, shown), 0o600); err != nil {
+					if err := os.WriteFile(golden, page(t, c), 0o600); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -61,10 +61,10 @@ func TestGolden(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := testutil.CollectAndCompare(shown, bytes.NewReader(want)); err != nil {
+				if err := testutil.CollectAndCompare(c, bytes.NewReader(want)); err != nil {
 					t.Error(err)
 				}
-				problems, err := testutil.CollectAndLint(shown)
+				problems, err := testutil.CollectAndLint(c)
 				if err != nil {
 					t.Error(err)
 				}
@@ -76,7 +76,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// neverRotated is what the engine itself says of a connection that does not rotate and never did.
+// neverRotated is the engine's status of a connection that does not rotate and never did.
 func neverRotated() model.RotationStatus {
 	return rotate.New(rotate.Options{}, []rotate.Connection{{
 		Name: "corp", Policy: rotate.Policy{Mode: model.RotationDisabled, Issuer: model.IssuerConsoleAPI},
@@ -128,16 +128,16 @@ func seriesOf(families []*dto.MetricFamily, connection string) (total int, byFam
 
 func TestAHealthyConnectionHasAtMostAHundredSeries(t *testing.T) {
 	snapshot, status := healthy("corp", time.Now())
-	total, byFamily := seriesOf(gather(t, show(snapshot, status)), "corp")
+	total, byFamily := seriesOf(gather(t, newCollector(snapshot, status)), "corp")
 	if total > 100 || len(byFamily) < 40 {
 		t.Errorf("%d series in %d families: %v", total, len(byFamily), byFamily)
 	}
 	t.Logf("%d series in %d families with every source and the rotation on", total, len(byFamily))
 }
 
-// TestWhatSurvivesAFailure: what says when something expires stays for good, what
-// misleads when it is old goes after three intervals, an answer that did not come at once.
-func TestWhatSurvivesAFailure(t *testing.T) {
+// TestSeriesDuringAFailure: expiry dates stay, job states end after three intervals, and
+// the result of the probe ends with the first failed probe.
+func TestSeriesDuringAFailure(t *testing.T) {
 	stay := []string{
 		"scim_token_expiry_timestamp_seconds", "scim_token_created_timestamp_seconds", "scim_token_age_seconds", "scim_token_info",
 		"scim_active_token_expiry_timestamp_seconds", "saml_certificate_expiry_timestamp_seconds", "saml_certificate_not_before_timestamp_seconds",
@@ -153,18 +153,18 @@ func TestWhatSurvivesAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
 		for _, test := range []struct {
-			dark time.Duration
-			job  bool
+			failingFor time.Duration
+			job        bool
 		}{
 			{14 * time.Minute, true}, // three intervals of five minutes after a reading one minute earlier
 			{14*time.Minute + time.Second, false},
 			{300 * day, false},
 		} {
-			_, families := seriesOf(gather(t, show(dark("corp", now, test.dark))), "corp")
+			_, families := seriesOf(gather(t, newCollector(failing("corp", now, test.failingFor))), "corp")
 			check := func(names []string, want bool) {
 				for _, name := range names {
 					if (families["entra_aws_"+name] > 0) != want {
-						t.Errorf("dark for %s: %s is there: %t", test.dark, name, !want)
+						t.Errorf("failing for %s: %s is present: %t", test.failingFor, name, !want)
 					}
 				}
 			}
@@ -178,7 +178,7 @@ func TestWhatSurvivesAFailure(t *testing.T) {
 func TestADeletedTokenTakesItsSeriesAway(t *testing.T) {
 	snapshot, status := broken("corp", time.Now())
 	var current model.Snapshot
-	c := collector.New(collector.Inputs{
+	c := collector.New(collector.Options{
 		Snapshots: func() []model.Snapshot { return []model.Snapshot{current} },
 		Rotation:  func(string) model.RotationStatus { return status },
 	})
@@ -197,13 +197,13 @@ func TestADeletedTokenTakesItsSeriesAway(t *testing.T) {
 func TestATenantsCredentialsAreShownOnce(t *testing.T) {
 	snapshots, _ := fleet(3, time.Now())
 	snapshots[2].EntraTenant = "another"
-	c := collector.New(collector.Inputs{Snapshots: func() []model.Snapshot { return snapshots }})
+	c := collector.New(collector.Options{Snapshots: func() []model.Snapshot { return snapshots }})
 	if n := testutil.CollectAndCount(c, "entra_aws_app_credential_expiry_timestamp_seconds"); n != 2 {
 		t.Errorf("%d series for two tenants", n)
 	}
 	for _, absent := range []string{"entra_aws_rotation_info", "entra_aws_config_last_reload_successful"} {
 		if n := testutil.CollectAndCount(c, absent); n != 0 {
-			t.Errorf("%s is shown although nobody tells it", absent)
+			t.Errorf("%s is present without its source", absent)
 		}
 	}
 }
@@ -215,11 +215,11 @@ func TestCounters(t *testing.T) {
 	requests.Observe("identitystore", "error")
 	webhook.Request(202)
 	webhook.Alerts("started", 1)
-	const want = `# HELP entra_aws_api_requests_total Requests to the two clouds by service and HTTP status; without an answer the code is error.
+	const want = `# HELP entra_aws_api_requests_total Total number of requests to AWS and Entra, by service and HTTP status code. Without a response the code is error.
 # TYPE entra_aws_api_requests_total counter
 entra_aws_api_requests_total{code="200",service="graph"} 2
 entra_aws_api_requests_total{code="error",service="identitystore"} 1
-# HELP entra_aws_webhook_alerts_total Alerts that the webhook received by what it decided.
+# HELP entra_aws_webhook_alerts_total Total number of alerts that the webhook received, by decision.
 # TYPE entra_aws_webhook_alerts_total counter
 entra_aws_webhook_alerts_total{decision="already_running"} 0
 entra_aws_webhook_alerts_total{decision="blocked"} 0
@@ -231,7 +231,7 @@ entra_aws_webhook_alerts_total{decision="resolved"} 0
 entra_aws_webhook_alerts_total{decision="started"} 1
 entra_aws_webhook_alerts_total{decision="unknown_connection"} 0
 entra_aws_webhook_alerts_total{decision="unmatched"} 0
-# HELP entra_aws_webhook_requests_total Requests to the webhook by the HTTP status they were answered with.
+# HELP entra_aws_webhook_requests_total Total number of webhook requests, by HTTP status code of the response.
 # TYPE entra_aws_webhook_requests_total counter
 entra_aws_webhook_requests_total{code="200"} 0
 entra_aws_webhook_requests_total{code="202"} 1

@@ -1,16 +1,16 @@
 package collector
 
-// config shows how the last loading of the config went.
-type config struct{ successful, lastSuccess *metric }
+// configMetrics show the result of the last config reload.
+type configMetrics struct{ successful, lastSuccess *typedDesc }
 
-func newConfig(c *catalogue) config {
-	return config{
-		successful:  c.global("config_last_reload_successful", "Whether the last attempt to load the config succeeded; after a failure the config before it stays in use."),
-		lastSuccess: c.global("config_last_reload_success_timestamp_seconds", "When the config was last loaded with success."),
+func newConfigMetrics(d *descriptions) configMetrics {
+	return configMetrics{
+		successful:  d.globalGauge("config_last_reload_successful", "Whether the last configuration reload attempt was successful."),
+		lastSuccess: d.globalGauge("config_last_reload_success_timestamp_seconds", "Timestamp of the last successful configuration reload."),
 	}
 }
 
-func (f config) collect(out *output, reload Reload) {
-	out.flag(f.successful, reload.Successful)
-	out.time(f.lastSuccess, reload.LastSuccess)
+func (m configMetrics) collect(out *output, reload Reload) {
+	out.sendBool(m.successful, reload.Successful)
+	out.sendTime(m.lastSuccess, reload.LastSuccess)
 }

@@ -1,16 +1,17 @@
 package collector
 
-// connection says what a connection resolves to.
-type connection struct{ info *metric }
+// connectionMetrics show what a connection resolves to.
+type connectionMetrics struct{ info *typedDesc }
 
-func newConnection(c *catalogue) connection {
-	return connection{
-		info: c.gauge("connection_info", "What the connection resolves to. Always 1; a label is empty while it is not resolved. Cached: from the last good readings.",
+func newConnectionMetrics(d *descriptions) connectionMetrics {
+	return connectionMetrics{
+		info: d.gauge("connection_info",
+			"Identifiers that the connection resolves to, with a constant value of 1. A label is empty until it is resolved. Cached from the last successful polls.",
 			"entra_tenant_id", "service_principal_id", "job_id", "region", "identity_store_id", "provisioning_tenant_id"),
 	}
 }
 
-func (f connection) collect(out *output, s *subject) {
-	b := s.Binding
-	out.value(f.info, 1, b.EntraTenantID, b.ServicePrincipalID, b.JobID, b.Region, b.IdentityStoreID, b.ProvisioningTenantID)
+func (m connectionMetrics) collect(out *output, t *target) {
+	b := t.Binding
+	out.send(m.info, 1, b.EntraTenantID, b.ServicePrincipalID, b.JobID, b.Region, b.IdentityStoreID, b.ProvisioningTenantID)
 }

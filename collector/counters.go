@@ -8,35 +8,34 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// Requests counts the answers of the two clouds. It is a collector of its own,
-// because its counters outlive a reload; the clients tell it.
+// Requests counts requests to AWS and Entra. It is a collector of its own, because its
+// counters outlive a reload of the config.
 type Requests struct{ *prometheus.CounterVec }
 
-// NewRequests returns a counter that is not registered yet.
+// NewRequests returns an unregistered counter.
 func NewRequests() *Requests {
 	return &Requests{prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: namespace + "api_requests_total",
-		Help: "Requests to the two clouds by service and HTTP status; without an answer the code is error.",
+		Help: "Total number of requests to AWS and Entra, by service and HTTP status code. Without a response the code is error.",
 	}, []string{"service", "code"})}
 }
 
-// Observe counts one answered request: code is the HTTP status, or "error".
+// Observe counts one request. The code is the HTTP status, or "error" without a response.
 func (r *Requests) Observe(service, code string) { r.WithLabelValues(service, code).Inc() }
 
-// Webhook counts what Alertmanager sent and what became of it.
+// Webhook counts the requests and alerts that the webhook receives.
 type Webhook struct{ requests, alerts *prometheus.CounterVec }
 
-// NewWebhook returns counters that are not registered yet, with all known codes and
-// decisions at 0.
+// NewWebhook returns unregistered counters. All known codes and decisions begin at 0.
 func NewWebhook() *Webhook {
 	w := &Webhook{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: namespace + "webhook_requests_total",
-			Help: "Requests to the webhook by the HTTP status they were answered with.",
+			Help: "Total number of webhook requests, by HTTP status code of the response.",
 		}, []string{"code"}),
 		alerts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: namespace + "webhook_alerts_total",
-			Help: "Alerts that the webhook received by what it decided.",
+			Help: "Total number of alerts that the webhook received, by decision.",
 		}, []string{"decision"}),
 	}
 	for _, code := range []string{"200", "202", "400", "401", "405", "413", "415", "503"} {
@@ -48,18 +47,18 @@ func NewWebhook() *Webhook {
 	return w
 }
 
-// Request counts a request by the HTTP status of its answer.
+// Request counts a request by the HTTP status of its response.
 func (w *Webhook) Request(code int) { w.requests.WithLabelValues(strconv.Itoa(code)).Inc() }
 
-// Alerts counts alerts by the decision about them.
+// Alerts counts alerts by decision.
 func (w *Webhook) Alerts(decision string, count int) {
 	w.alerts.WithLabelValues(decision).Add(float64(count))
 }
 
 // Describe implements prometheus.Collector.
-func (w *Webhook) Describe(descriptions chan<- *prometheus.Desc) {
-	w.requests.Describe(descriptions)
-	w.alerts.Describe(descriptions)
+func (w *Webhook) Describe(descs chan<- *prometheus.Desc) {
+	w.requests.Describe(descs)
+	w.alerts.Describe(descs)
 }
 
 // Collect implements prometheus.Collector.

@@ -1,6 +1,11 @@
-// Package collector shows what is known as Prometheus metrics: one file per family.
+// Package collector turns what the exporter knows into Prometheus metrics.
 //
-// Every metric is made from the latest snapshots at the moment of the scrape, so a
-// scrape does no I/O, nothing can be left behind, and what is gone from the
-// snapshot is gone from the page. docs/metrics.md is the reference.
+// A scrape makes every metric from the latest snapshots. It does no I/O, and a series
+// ends as soon as its token, certificate or connection is no longer in a snapshot.
+// docs/metrics.md is the reference; a test compares it with this package.
+//
+// Read collector.go first: it goes through the connections. metric.go declares metrics
+// and makes their samples. Each other file holds one family of metrics: connection,
+// tokens, probe, provisioning, events, saml, sources, rotation, app_credentials, config.
+// counters.go is apart: its counters outlive a reload of the config.
 package collector

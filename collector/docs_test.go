@@ -2,6 +2,7 @@ package collector
 
 import (
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// described is a metric as docs/metrics.md and the code both describe it.
+// described is what docs/metrics.md and the code both say of a metric.
 type described struct {
 	Kind   string
 	Labels []string // without connection
@@ -25,20 +26,31 @@ func TestDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if difference := cmp.Diff(inCode(t), onPage(t, string(page))); difference != "" {
+	if difference := cmp.Diff(metricsInCode(t), metricsOnPage(t, string(page))); difference != "" {
 		t.Errorf("docs/metrics.md (+) and the code (-) differ:\n%s", difference)
 	}
 }
 
-func inCode(t *testing.T) map[string]described {
+func metricsInCode(t *testing.T) map[string]described {
 	t.Helper()
 	found := make(map[string]described)
-	for _, m := range New(Inputs{}).metrics {
+	name := regexp.MustCompile(`fqName: "([^"]+)"`) // a Desc shows its name in its text only
+	for _, desc := range New(Options{}).descriptions {
 		kind := "gauge"
-		if m.kind == prometheus.CounterValue {
+		if desc.valueType == prometheus.CounterValue {
 			kind = "counter"
 		}
-		found[m.name] = described{kind, without(m.labels, connectionLabel)}
+		match := name.FindStringSubmatch(desc.String())
+		if match == nil {
+			t.Fatalf("no name in %s", desc)
+		}
+		var labels []string
+		for _, label := range slices.Sorted(slices.Values(desc.labels)) {
+			if label != connectionLabel {
+				labels = append(labels, label)
+			}
+		}
+		found[match[1]] = described{kind, labels}
 	}
 	requests := NewRequests()
 	requests.Observe("graph", "200")
@@ -59,8 +71,8 @@ func inCode(t *testing.T) map[string]described {
 	return found
 }
 
-// onPage reads the rows "| `entra_aws_name` | type | `label`, `label` | meaning | absent |".
-func onPage(t *testing.T, page string) map[string]described {
+// metricsOnPage reads the rows "| `entra_aws_name` | type | `label`, `label` | meaning | absent |".
+func metricsOnPage(t *testing.T, page string) map[string]described {
 	t.Helper()
 	found := make(map[string]described)
 	for line := range strings.Lines(page) {
@@ -83,21 +95,11 @@ func onPage(t *testing.T, page string) map[string]described {
 		slices.Sort(labels)
 		name := strings.Trim(cells[1], "`")
 		if _, twice := found[name]; twice || cells[4] == "" || cells[5] == "" {
-			t.Errorf("%s is there twice, or says nothing", name)
+			t.Errorf("%s appears twice or has an empty cell", name)
 		}
 		found[name] = described{cells[2], labels}
 	}
 	return found
-}
-
-func without(labels []string, label string) []string {
-	var rest []string
-	for _, l := range labels {
-		if l != label {
-			rest = append(rest, l)
-		}
-	}
-	return rest
 }
 
 // TestDocumentedValues looks for every value of the closed sets of label values in
@@ -117,30 +119,30 @@ func TestDocumentedValues(t *testing.T) {
 			}
 		}
 	}
-	check("provisioning_job_status", texts(model.JobStatuses())...)
-	check("provisioning_schedule_state", texts(model.ScheduleStates())...)
-	check("provisioning_last_cycle_state", texts(model.CycleStates())...)
+	check("provisioning_job_status", stringsOf(model.JobStatuses())...)
+	check("provisioning_schedule_state", stringsOf(model.ScheduleStates())...)
+	check("provisioning_last_cycle_state", stringsOf(model.CycleStates())...)
 	check("provisioning_events_total", append(model.EventActions(), model.EventStatuses()...)...)
-	check("rotation_phase", texts(model.Phases())...)
-	check("rotations_total", texts(model.Outcomes())...)
-	check("rotation_proof_info", texts([]model.ProofLevel{model.ProofStored, model.ProofUsed, model.ProofAttributed, model.ProofExclusive})...)
-	check("rotation_info", texts([]model.RotationMode{model.RotationDisabled, model.RotationDryRun, model.RotationEnabled})...)
-	check("rotation_info", texts([]model.Issuer{model.IssuerConsoleAPI, model.IssuerOperator})...)
-	check("scim_token_info", texts([]model.TokenRole{model.RoleInUse, model.RoleNew, model.RolePrevious, model.RoleUnknown})...)
-	check("scim_token_info", texts([]model.TokenOrigin{model.OriginConsoleAPI, model.OriginDeclared})...)
+	check("rotation_phase", stringsOf(model.Phases())...)
+	check("rotations_total", stringsOf(model.Outcomes())...)
+	check("rotation_proof_info", stringsOf([]model.ProofLevel{model.ProofStored, model.ProofUsed, model.ProofAttributed, model.ProofExclusive})...)
+	check("rotation_info", stringsOf([]model.RotationMode{model.RotationDisabled, model.RotationDryRun, model.RotationEnabled})...)
+	check("rotation_info", stringsOf([]model.Issuer{model.IssuerConsoleAPI, model.IssuerOperator})...)
+	check("scim_token_info", stringsOf([]model.TokenRole{model.RoleInUse, model.RoleNew, model.RolePrevious, model.RoleUnknown})...)
+	check("scim_token_info", stringsOf([]model.TokenOrigin{model.OriginConsoleAPI, model.OriginDeclared})...)
 	for _, reason := range model.Reasons() {
 		if !strings.Contains(page, "| `"+string(reason)+"` |") {
-			t.Errorf("the reason %s is not explained", reason)
+			t.Errorf("docs/metrics.md does not explain the reason %s", reason)
 		}
 	}
 	for _, source := range model.Sources() {
 		if !strings.Contains(page, "`"+string(source)+"`") {
-			t.Errorf("the source %s is not named", source)
+			t.Errorf("docs/metrics.md does not name the source %s", source)
 		}
 	}
 }
 
-func texts[S ~string](values []S) []string {
+func stringsOf[S ~string](values []S) []string {
 	texts := make([]string, 0, len(values))
 	for _, value := range values {
 		texts = append(texts, string(value))

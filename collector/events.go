@@ -6,54 +6,54 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// events shows the counters over the provisioning log. They only grow, so they stay
-// when the log cannot be read.
-type events struct {
-	total, errors, last *metric
-	usual               []model.EventKey
+// eventMetrics show the counters of the provisioning log. A counter only grows, so it
+// stays when the log cannot be polled.
+type eventMetrics struct {
+	total, errors, last *typedDesc
+	initial             []model.EventKey
 }
 
-func newEvents(c *catalogue) events {
-	const cached = " Cached: from the last good reading of the log."
-	return events{
-		total: c.counter("provisioning_events_total",
-			"Entries of Entra's provisioning log since the exporter's state began."+cached, "action", "status"),
-		errors: c.counter("provisioning_event_errors_total",
-			"Failed entries of Entra's provisioning log by Entra's category and code; what exceeds 20 codes is other."+cached, "category", "error_code"),
-		last: c.gauge("provisioning_last_event_timestamp_seconds",
-			"Time of the newest entry of the provisioning log that ended so."+cached, "status"),
-		usual: usualEvents(),
+func newEventMetrics(d *descriptions) eventMetrics {
+	const cached = " Cached from the last successful poll of the provisioning log."
+	return eventMetrics{
+		total: d.counter("provisioning_events_total",
+			"Total number of provisioning log entries, by action and status."+cached, "action", "status"),
+		errors: d.counter("provisioning_event_errors_total",
+			"Total number of failed provisioning log entries, by category and error code. Beyond 20 codes, both labels are other."+cached, "category", "error_code"),
+		last: d.gauge("provisioning_last_event_timestamp_seconds",
+			"Timestamp of the newest provisioning log entry with this status."+cached, "status"),
+		initial: initialEvents(),
 	}
 }
 
-// usualEvents are shown from the start, at 0: the successes and failures that rates
-// and alerts are made of. The other combinations appear when they are first counted,
-// or else they alone would be a quarter of a connection's series.
-func usualEvents() []model.EventKey {
+// initialEvents lists the counters that begin at 0: the successes and failures that rates
+// and alerts use. The other combinations appear when they are first counted: at 0 they
+// would be a quarter of a connection's series.
+func initialEvents() []model.EventKey {
 	actions := []string{"create", "update", "delete", "disable", "staged_delete"}
-	usual := make([]model.EventKey, 0, 2*len(actions))
+	initial := make([]model.EventKey, 0, 2*len(actions))
 	for _, action := range actions {
-		usual = append(usual, model.EventKey{Action: action, Status: "success"}, model.EventKey{Action: action, Status: "failure"})
+		initial = append(initial, model.EventKey{Action: action, Status: "success"}, model.EventKey{Action: action, Status: "failure"})
 	}
-	return usual
+	return initial
 }
 
-func (f events) collect(out *output, s *subject) {
-	if s.Events == nil {
+func (m eventMetrics) collect(out *output, t *target) {
+	if t.Events == nil {
 		return
 	}
-	for _, key := range f.usual {
-		out.value(f.total, float64(s.Events.Events[key]), key.Action, key.Status)
+	for _, key := range m.initial {
+		out.send(m.total, float64(t.Events.Events[key]), key.Action, key.Status)
 	}
-	for key, count := range s.Events.Events {
-		if !slices.Contains(f.usual, key) {
-			out.value(f.total, float64(count), key.Action, key.Status)
+	for key, count := range t.Events.Events {
+		if !slices.Contains(m.initial, key) {
+			out.send(m.total, float64(count), key.Action, key.Status)
 		}
 	}
-	for key, count := range s.Events.Errors {
-		out.value(f.errors, float64(count), key.Category, key.Code)
+	for key, count := range t.Events.Errors {
+		out.send(m.errors, float64(count), key.Category, key.Code)
 	}
-	for status, at := range s.Events.Last {
-		out.time(f.last, at, status)
+	for status, at := range t.Events.Last {
+		out.sendTime(m.last, at, status)
 	}
 }

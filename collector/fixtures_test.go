@@ -9,7 +9,7 @@ import (
 
 const day = 24 * time.Hour
 
-// healthy is a connection with everything switched on and nothing wrong.
+// healthy is a connection with every source on and no fault.
 func healthy(name string, now time.Time) (model.Snapshot, model.RotationStatus) {
 	failures, mails := int64(0), true
 	certificate := model.Certificate{Thumbprint: "A1B2", NotBefore: now.Add(-100 * day), NotAfter: now.Add(995 * day)}
@@ -58,8 +58,8 @@ func healthy(name string, now time.Time) (model.Snapshot, model.RotationStatus) 
 	}
 }
 
-// broken is a connection on its worst day: both tokens expired, the job in quarantine,
-// an unexpected signer that AWS does not trust, a rotation that needs a person.
+// broken is a connection with every fault: both tokens expired, the job in quarantine, an
+// unexpected signer that AWS does not trust, a rotation that needs an operator.
 func broken(name string, now time.Time) (model.Snapshot, model.RotationStatus) {
 	snapshot, status := healthy(name, now)
 	failures, mails := int64(17), false
@@ -97,8 +97,8 @@ func broken(name string, now time.Time) (model.Snapshot, model.RotationStatus) {
 	return snapshot, status
 }
 
-// dark is a connection of which nothing can be read any more since d.
-func dark(name string, now time.Time, d time.Duration) (model.Snapshot, model.RotationStatus) {
+// failing is a connection whose polls have failed for d.
+func failing(name string, now time.Time, d time.Duration) (model.Snapshot, model.RotationStatus) {
 	snapshot, status := healthy(name, now.Add(-d))
 	for i := range snapshot.Sources {
 		source := &snapshot.Sources[i]
@@ -109,11 +109,11 @@ func dark(name string, now time.Time, d time.Duration) (model.Snapshot, model.Ro
 	return snapshot, status
 }
 
-// strange is a connection whose services answer what they should not.
-func strange(name string, now time.Time) (model.Snapshot, model.RotationStatus) {
+// malformed is a connection whose services send invalid responses.
+func malformed(name string, now time.Time) (model.Snapshot, model.RotationStatus) {
 	snapshot, _ := healthy(name, now)
 	snapshot.Binding.JobID = "not\xffutf-8"
-	twice := model.Token{ID: "twice", Created: now.Add(48 * time.Hour)} // by a clock that is ahead, and without an expiry
+	twice := model.Token{ID: "twice", Created: now.Add(48 * time.Hour)} // created in the future, without an expiry
 	snapshot.Tokens = &model.TokenList{Tokens: []model.Token{twice, twice, {ID: ""}}, Origin: model.OriginConsoleAPI}
 	snapshot.Job = &model.Job{
 		Status: "Hibernating", Schedule: "", Interval: -time.Nanosecond,

@@ -2,25 +2,25 @@ package collector
 
 import "entra-aws-exporter/internal/model"
 
-// probe shows the answer of the SCIM endpoint. Without an answer there is nothing to
-// show: that a source fails is source_up, not a success of 0.
-type probe struct{ success, status, duration *metric }
+// probeMetrics show the response of the SCIM endpoint. Without a response there is no
+// sample: the failure of the source is source_up 0, not scim_probe_success 0.
+type probeMetrics struct{ success, status, duration *typedDesc }
 
-func newProbe(c *catalogue) probe {
-	const cached = " Cached: from the last probe, absent if that had no answer or is too long ago."
-	return probe{
-		success:  c.gauge("scim_probe_success", "Whether the SCIM endpoint accepted the token it was probed with."+cached),
-		status:   c.gauge("scim_probe_http_status_code", "The HTTP status with which the SCIM endpoint answered."+cached),
-		duration: c.gauge("scim_probe_duration_seconds", "How long the SCIM endpoint took to answer."+cached),
+func newProbeMetrics(d *descriptions) probeMetrics {
+	const cached = " Cached from the last probe. Absent if the probe got no response or is too old."
+	return probeMetrics{
+		success:  d.gauge("scim_probe_success", "Whether the SCIM endpoint accepted the probed token."+cached),
+		status:   d.gauge("scim_probe_http_status_code", "HTTP status code of the SCIM endpoint's response."+cached),
+		duration: d.gauge("scim_probe_duration_seconds", "Response time of the SCIM endpoint."+cached),
 	}
 }
 
-func (f probe) collect(out *output, s *subject) {
-	status, _ := s.Status(model.SourceSCIM)
-	if s.Probe == nil || !status.Up() || !status.Fresh(out.now) {
+func (m probeMetrics) collect(out *output, t *target) {
+	status, _ := t.Status(model.SourceSCIM)
+	if t.Probe == nil || !status.Up() || !status.Fresh(out.now) {
 		return
 	}
-	out.flag(f.success, s.Probe.Accepted())
-	out.value(f.status, float64(s.Probe.StatusCode))
-	out.value(f.duration, s.Probe.Duration.Seconds())
+	out.sendBool(m.success, t.Probe.Accepted())
+	out.send(m.status, float64(t.Probe.StatusCode))
+	out.send(m.duration, t.Probe.Duration.Seconds())
 }

@@ -6,80 +6,81 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// job shows the provisioning job. All of it vanishes when it has not been read for
-// three intervals: an old state would pass for the present one.
-type job struct {
-	status, schedule, interval                               *metric
-	quarantine, quarantineBegan, quarantineDisable           *metric
-	failures, cycleBegin, cycleEnd, cycleState, cycleEntries *metric
-	lastSuccess, lastExport, inSync, notificationToggle      *metric
+// jobMetrics show the provisioning job. All of them end three intervals after the last
+// successful poll: an old state would look like the current one.
+type jobMetrics struct {
+	status, schedule, interval                               *typedDesc
+	quarantine, quarantineBegan, quarantineDisable           *typedDesc
+	failures, cycleBegin, cycleEnd, cycleState, cycleEntries *typedDesc
+	lastSuccess, lastExport, inSync, notificationToggle      *typedDesc
 }
 
-func newJob(c *catalogue) job {
-	const cached = " Cached: from the last good reading of the job, absent after three missed intervals."
-	return job{
-		status:             c.gauge("provisioning_job_status", "The state of Entra's provisioning job: 1 for the current one, 0 for the others."+cached, "status"),
-		schedule:           c.gauge("provisioning_schedule_state", "The state of the job's schedule: 1 for the current one, 0 for the others."+cached, "state"),
-		interval:           c.gauge("provisioning_interval_seconds", "How often the job runs."+cached),
-		quarantine:         c.gauge("provisioning_quarantine_info", "Why the job is in quarantine, in Entra's words. Always 1, absent without a quarantine."+cached, "reason", "error_code"),
-		quarantineBegan:    c.gauge("provisioning_quarantine_began_timestamp_seconds", "When the current quarantine began."+cached),
-		quarantineDisable:  c.gauge("provisioning_quarantine_disable_timestamp_seconds", "When Entra disables the job if the quarantine lasts: 28 days after the first of the series."+cached),
-		failures:           c.gauge("provisioning_consecutive_failures", "How many cycles in a row have failed."+cached),
-		cycleBegin:         c.gauge("provisioning_last_cycle_begin_timestamp_seconds", "When the last cycle began."+cached),
-		cycleEnd:           c.gauge("provisioning_last_cycle_end_timestamp_seconds", "When the last cycle ended."+cached),
-		cycleState:         c.gauge("provisioning_last_cycle_state", "How the last cycle ended: 1 for that, 0 for the others."+cached, "state"),
-		cycleEntries:       c.gauge("provisioning_last_cycle_entries", "How many entries the last cycle imported, exported, escrowed (failed, to be tried again) and found entitled."+cached, "kind"),
-		lastSuccess:        c.gauge("provisioning_last_success_timestamp_seconds", "When the last successful cycle ended."+cached),
-		lastExport:         c.gauge("provisioning_last_export_timestamp_seconds", "When the last successful cycle ended that exported something."+cached),
-		inSync:             c.gauge("provisioning_synchronized_entries", "How many entries are in sync, by Entra's name of their kind."+cached, "kind"),
-		notificationToggle: c.gauge("provisioning_notification_enabled", "Whether Entra mails somebody when the job fails."+cached),
+func newJobMetrics(d *descriptions) jobMetrics {
+	const cached = " Cached from the last successful poll of the job. Absent after three missed intervals."
+	return jobMetrics{
+		status:             d.gauge("provisioning_job_status", "State of the provisioning job: 1 for the current state, 0 for the others."+cached, "status"),
+		schedule:           d.gauge("provisioning_schedule_state", "State of the job's schedule: 1 for the current state, 0 for the others."+cached, "state"),
+		interval:           d.gauge("provisioning_interval_seconds", "Interval between two provisioning cycles."+cached),
+		quarantine:         d.gauge("provisioning_quarantine_info", "Reason and error code of the quarantine as reported by Entra, with a constant value of 1. Absent without a quarantine."+cached, "reason", "error_code"),
+		quarantineBegan:    d.gauge("provisioning_quarantine_began_timestamp_seconds", "Timestamp of the start of the current quarantine."+cached),
+		quarantineDisable:  d.gauge("provisioning_quarantine_disable_timestamp_seconds", "Timestamp at which Entra disables the job if the quarantine lasts: 28 days after the first quarantine of the series."+cached),
+		failures:           d.gauge("provisioning_consecutive_failures", "Number of consecutive failed cycles."+cached),
+		cycleBegin:         d.gauge("provisioning_last_cycle_begin_timestamp_seconds", "Timestamp of the start of the last cycle."+cached),
+		cycleEnd:           d.gauge("provisioning_last_cycle_end_timestamp_seconds", "Timestamp of the end of the last cycle."+cached),
+		cycleState:         d.gauge("provisioning_last_cycle_state", "Result of the last cycle: 1 for this result, 0 for the others."+cached, "state"),
+		cycleEntries:       d.gauge("provisioning_last_cycle_entries", "Number of entries that the last cycle imported, exported, escrowed (failed, retried later) or found entitled."+cached, "kind"),
+		lastSuccess:        d.gauge("provisioning_last_success_timestamp_seconds", "Timestamp of the end of the last successful cycle."+cached),
+		lastExport:         d.gauge("provisioning_last_export_timestamp_seconds", "Timestamp of the end of the last successful cycle that exported at least one entry."+cached),
+		inSync:             d.gauge("provisioning_synchronized_entries", "Number of entries in sync, by the kind that Entra reports."+cached, "kind"),
+		notificationToggle: d.gauge("provisioning_notification_enabled", "Whether Entra sends mail when the job fails."+cached),
 	}
 }
 
-func (f job) collect(out *output, s *subject) {
-	status, _ := s.Status(model.SourceJob)
-	if s.Job == nil || !status.Fresh(out.now) {
+func (m jobMetrics) collect(out *output, t *target) {
+	status, _ := t.Status(model.SourceJob)
+	if t.Job == nil || !status.Fresh(out.now) {
 		return
 	}
-	read := s.Job
-	states(out, f.status, model.JobStatuses(), read.Status, model.JobUnknown)
-	states(out, f.schedule, model.ScheduleStates(), read.Schedule, model.ScheduleUnknown)
-	if read.Interval > 0 {
-		out.value(f.interval, read.Interval.Seconds())
+	current := t.Job
+	sendStateSet(out, m.status, model.JobStatuses(), current.Status, model.JobUnknown)
+	sendStateSet(out, m.schedule, model.ScheduleStates(), current.Schedule, model.ScheduleUnknown)
+	if current.Interval > 0 {
+		out.send(m.interval, current.Interval.Seconds())
 	}
-	if quarantine := read.Quarantine; quarantine != nil && *quarantine != (model.Quarantine{}) {
-		out.value(f.quarantine, 1, quarantine.Reason, quarantine.ErrorCode)
-		out.time(f.quarantineBegan, quarantine.CurrentBegan)
+	if quarantine := current.Quarantine; quarantine != nil && *quarantine != (model.Quarantine{}) {
+		out.send(m.quarantine, 1, quarantine.Reason, quarantine.ErrorCode)
+		out.sendTime(m.quarantineBegan, quarantine.CurrentBegan)
 		if !quarantine.SeriesBegan.IsZero() {
-			out.time(f.quarantineDisable, quarantine.SeriesBegan.Add(model.QuarantineDisableAfter))
+			out.sendTime(m.quarantineDisable, quarantine.SeriesBegan.Add(model.QuarantineDisableAfter))
 		}
 	}
-	if read.ConsecutiveFailures != nil {
-		out.value(f.failures, float64(*read.ConsecutiveFailures))
+	if current.ConsecutiveFailures != nil {
+		out.send(m.failures, float64(*current.ConsecutiveFailures))
 	}
-	if cycle := read.LastCycle; cycle != nil {
-		f.collectCycle(out, cycle)
+	if cycle := current.LastCycle; cycle != nil {
+		m.collectCycle(out, cycle)
 	}
-	out.time(f.lastSuccess, endOf(read.LastSuccess))
-	out.time(f.lastExport, endOf(read.LastExport))
-	for kind, entries := range read.Synchronized {
-		out.value(f.inSync, float64(entries), kind)
+	out.sendTime(m.lastSuccess, endOf(current.LastSuccess))
+	out.sendTime(m.lastExport, endOf(current.LastExport))
+	for kind, entries := range current.Synchronized {
+		out.send(m.inSync, float64(entries), kind)
 	}
-	if read.NotificationEnabled != nil {
-		out.flag(f.notificationToggle, *read.NotificationEnabled)
+	if current.NotificationEnabled != nil {
+		out.sendBool(m.notificationToggle, *current.NotificationEnabled)
 	}
 }
 
-func (f job) collectCycle(out *output, cycle *model.Cycle) {
-	out.time(f.cycleBegin, cycle.Began)
-	out.time(f.cycleEnd, cycle.Ended)
-	states(out, f.cycleState, model.CycleStates(), cycle.State, model.CycleUnknown)
+func (m jobMetrics) collectCycle(out *output, cycle *model.Cycle) {
+	out.sendTime(m.cycleBegin, cycle.Began)
+	out.sendTime(m.cycleEnd, cycle.Ended)
+	sendStateSet(out, m.cycleState, model.CycleStates(), cycle.State, model.CycleUnknown)
 	for kind, entries := range cycle.Entries {
-		out.value(f.cycleEntries, float64(entries), string(kind))
+		out.send(m.cycleEntries, float64(entries), string(kind))
 	}
 }
 
-// endOf is when a cycle ended, or began if Entra did not say; zero without a cycle.
+// endOf returns the end of a cycle, or its start if Entra does not report the end.
+// Without a cycle it returns the zero time.
 func endOf(cycle *model.Cycle) time.Time {
 	if cycle == nil {
 		return time.Time{}

@@ -2,55 +2,56 @@ package collector
 
 import "entra-aws-exporter/internal/model"
 
-// rotation shows the rotation of the connection's SCIM access token.
-type rotation struct {
-	info, phase, started, lastSuccess, ended *metric
-	blocked, waiting, proof, tokensCreated   *metric
+// rotationMetrics show the rotation of the connection's SCIM access token.
+type rotationMetrics struct {
+	info, phase, started, lastSuccess, finished *typedDesc
+	blocked, waiting, proof, tokensCreated      *typedDesc
 }
 
-func newRotation(c *catalogue) rotation {
-	return rotation{
-		info:          c.gauge("rotation_info", "What an alert may set off, and who creates the new token. Always 1.", "mode", "issuer"),
-		phase:         c.gauge("rotation_phase", "Where the rotation stands: 1 for the current phase, 0 for the others.", "phase"),
-		started:       c.gauge("rotation_started_timestamp_seconds", "When the running rotation started. Absent while none is running."),
-		lastSuccess:   c.gauge("rotation_last_success_timestamp_seconds", "When a rotation was last done."),
-		ended:         c.counter("rotations_total", "Rotations by how they ended.", "outcome"),
-		blocked:       c.gauge("rotation_blocked_info", "Why the rotation is blocked and needs a person. Always 1, absent while it is not blocked.", "reason"),
-		waiting:       c.gauge("rotation_waiting_info", "What the rotation waits for. Always 1, absent while it does not wait.", "reason"),
-		proof:         c.gauge("rotation_proof_info", "How sure it is that Entra uses the new token. Always 1, absent while there is no proof.", "level"),
-		tokensCreated: c.counter("rotation_tokens_created_total", "SCIM access tokens that rotations have created."),
+func newRotationMetrics(d *descriptions) rotationMetrics {
+	return rotationMetrics{
+		info:          d.gauge("rotation_info", "Rotation mode and token issuer, with a constant value of 1.", "mode", "issuer"),
+		phase:         d.gauge("rotation_phase", "Phase of the rotation: 1 for the current phase, 0 for the others.", "phase"),
+		started:       d.gauge("rotation_started_timestamp_seconds", "Timestamp of the start of the running rotation. Absent while no rotation is running."),
+		lastSuccess:   d.gauge("rotation_last_success_timestamp_seconds", "Timestamp of the last successful rotation."),
+		finished:      d.counter("rotations_total", "Total number of finished rotations, by outcome.", "outcome"),
+		blocked:       d.gauge("rotation_blocked_info", "Reason why the rotation is blocked and needs an operator, with a constant value of 1. Absent while it is not blocked.", "reason"),
+		waiting:       d.gauge("rotation_waiting_info", "Reason why the rotation waits, with a constant value of 1. Absent while it does not wait.", "reason"),
+		proof:         d.gauge("rotation_proof_info", "Level of proof that Entra uses the new token, with a constant value of 1. Absent while there is no proof.", "level"),
+		tokensCreated: d.counter("rotation_tokens_created_total", "Total number of SCIM access tokens created by rotations."),
 	}
 }
 
-func (f rotation) collect(out *output, s *subject) {
-	if s.rotation == nil {
+func (m rotationMetrics) collect(out *output, t *target) {
+	if t.rotation == nil {
 		return
 	}
-	r := s.rotation
-	out.value(f.info, 1, string(r.Mode), string(r.Issuer))
-	out.time(f.started, r.Started)
-	out.time(f.lastSuccess, r.LastSuccess)
+	r := t.rotation
+	out.send(m.info, 1, string(r.Mode), string(r.Issuer))
+	out.sendTime(m.started, r.Started)
+	out.sendTime(m.lastSuccess, r.LastSuccess)
 	for _, info := range []struct {
-		*metric
+		*typedDesc
 		value string
-	}{{f.blocked, string(r.Blocked)}, {f.waiting, string(r.Waiting)}, {f.proof, string(r.Proof)}} {
+	}{{m.blocked, string(r.Blocked)}, {m.waiting, string(r.Waiting)}, {m.proof, string(r.Proof)}} {
 		if info.value != "" {
-			out.value(info.metric, 1, info.value)
+			out.send(info.typedDesc, 1, info.value)
 		}
 	}
 	idle := r.Phase == "" || r.Phase == model.PhaseIdle
-	if r.Mode == model.RotationDisabled && idle && r.TokensCreated == 0 && !anyEnded(r) {
-		return // it does not rotate and never did: a row of zeros would say nothing
+	if r.Mode == model.RotationDisabled && idle && r.TokensCreated == 0 && !anyFinished(r) {
+		return // it does not rotate and never did: zeros would only add series
 	}
-	states(out, f.phase, model.Phases(), r.Phase, model.PhaseIdle)
-	for _, ending := range model.Outcomes() {
-		out.value(f.ended, float64(r.Outcomes[ending]), string(ending))
+	sendStateSet(out, m.phase, model.Phases(), r.Phase, model.PhaseIdle)
+	for _, outcome := range model.Outcomes() {
+		out.send(m.finished, float64(r.Outcomes[outcome]), string(outcome))
 	}
-	out.value(f.tokensCreated, float64(r.TokensCreated))
+	out.send(m.tokensCreated, float64(r.TokensCreated))
 }
 
-// anyEnded does not count the keys: a status names every ending, with 0 for what never happened.
-func anyEnded(r *model.RotationStatus) bool {
+// anyFinished reports whether a rotation has finished. A status holds every outcome, with
+// 0 for those that never happened.
+func anyFinished(r *model.RotationStatus) bool {
 	for _, count := range r.Outcomes {
 		if count > 0 {
 			return true

@@ -2,67 +2,67 @@ package collector
 
 import "entra-aws-exporter/internal/model"
 
-// saml shows the signing certificates of both sides. The last reading stays when they
-// cannot be read: an expiry does not move while nobody looks.
-type saml struct {
-	notBefore, expiry, active, trusted            *metric
-	activeExpiry, unexpectedSigner, notifications *metric
+// samlMetrics show the signing certificates of Entra and AWS. The last result stays when
+// a poll fails: an expiry date does not change meanwhile.
+type samlMetrics struct {
+	notBefore, expiry, active, trusted            *typedDesc
+	activeExpiry, unexpectedSigner, notifications *typedDesc
 }
 
-func newSAML(c *catalogue) saml {
-	const cached = " Cached: from the last good reading of the certificates."
-	return saml{
-		notBefore: c.gauge("saml_certificate_not_before_timestamp_seconds", "From when on the SAML signing certificate is valid."+cached, "holder", "thumbprint"),
-		expiry:    c.gauge("saml_certificate_expiry_timestamp_seconds", "When the SAML signing certificate expires or expired."+cached, "holder", "thumbprint"),
-		active:    c.gauge("saml_certificate_active", "Whether Entra is set to sign with the certificate."+cached, "thumbprint"),
-		trusted:   c.gauge("saml_certificate_trusted", "Whether AWS holds this certificate of Entra's."+cached, "thumbprint"),
-		activeExpiry: c.gauge("saml_active_certificate_expiry_timestamp_seconds",
-			"When the active SAML signing certificate expires; read from federation metadata, which does not tell: the earliest listed."+cached),
-		unexpectedSigner: c.gauge("saml_unexpected_signer",
-			"Whether the active certificate has expired and a valid inactive one signs in its place."+cached),
-		notifications: c.gauge("saml_notification_addresses", "How many addresses Entra mails before a certificate expires."+cached),
+func newSAMLMetrics(d *descriptions) samlMetrics {
+	const cached = " Cached from the last successful poll of the certificates."
+	return samlMetrics{
+		notBefore: d.gauge("saml_certificate_not_before_timestamp_seconds", "Timestamp from which the SAML signing certificate is valid."+cached, "holder", "thumbprint"),
+		expiry:    d.gauge("saml_certificate_expiry_timestamp_seconds", "Timestamp at which the SAML signing certificate expires or has expired."+cached, "holder", "thumbprint"),
+		active:    d.gauge("saml_certificate_active", "Whether this is Entra's active signing certificate."+cached, "thumbprint"),
+		trusted:   d.gauge("saml_certificate_trusted", "Whether AWS trusts this Entra signing certificate."+cached, "thumbprint"),
+		activeExpiry: d.gauge("saml_active_certificate_expiry_timestamp_seconds",
+			"Timestamp at which the active SAML signing certificate expires. Federation metadata does not tell which one is active: there the first one to expire."+cached),
+		unexpectedSigner: d.gauge("saml_unexpected_signer",
+			"Whether the active certificate has expired and Entra signs with a valid inactive one."+cached),
+		notifications: d.gauge("saml_notification_addresses", "Number of addresses that Entra notifies before a certificate expires."+cached),
 	}
 }
 
-func (f saml) collect(out *output, s *subject) {
-	if s.Trusted != nil {
-		f.collectDates(out, model.HolderAWS, *s.Trusted)
+func (m samlMetrics) collect(out *output, t *target) {
+	if t.Trusted != nil {
+		m.collectDates(out, model.HolderAWS, *t.Trusted)
 	}
-	if s.Signing == nil {
+	if t.Signing == nil {
 		return
 	}
-	for _, thumbprint := range f.collectDates(out, model.HolderEntra, s.Signing.Certificates) {
-		if s.Signing.ActiveKnown {
-			out.flag(f.active, thumbprint == s.Signing.ActiveThumbprint, thumbprint)
+	for _, thumbprint := range m.collectDates(out, model.HolderEntra, t.Signing.Certificates) {
+		if t.Signing.ActiveKnown {
+			out.sendBool(m.active, thumbprint == t.Signing.ActiveThumbprint, thumbprint)
 		}
-		if trusted, known := s.TrustedByAWS(thumbprint); known {
-			out.flag(f.trusted, trusted, thumbprint)
+		if trusted, known := t.TrustedByAWS(thumbprint); known {
+			out.sendBool(m.trusted, trusted, thumbprint)
 		}
 	}
-	if decisive, found := s.Signing.Effective(); found {
-		out.time(f.activeExpiry, decisive.NotAfter)
+	if effective, found := t.Signing.Effective(); found {
+		out.sendTime(m.activeExpiry, effective.NotAfter)
 	}
-	if _, found := s.Signing.Active(); found {
-		_, unexpected := s.Signing.UnexpectedSigner(out.now)
-		out.flag(f.unexpectedSigner, unexpected)
+	if _, found := t.Signing.Active(); found {
+		_, unexpected := t.Signing.UnexpectedSigner(out.now)
+		out.sendBool(m.unexpectedSigner, unexpected)
 	}
-	if s.Signing.NotificationAddresses >= 0 {
-		out.value(f.notifications, float64(s.Signing.NotificationAddresses))
+	if t.Signing.NotificationAddresses >= 0 {
+		out.send(m.notifications, float64(t.Signing.NotificationAddresses))
 	}
 }
 
-// collectDates shows each certificate once and returns the thumbprints.
-func (f saml) collectDates(out *output, holder model.CertificateHolder, certificates []model.Certificate) []string {
-	shown := make(map[string]bool, len(certificates))
+// collectDates sends the dates of each certificate once and returns the thumbprints.
+func (m samlMetrics) collectDates(out *output, holder model.CertificateHolder, certificates []model.Certificate) []string {
+	sent := make(map[string]bool, len(certificates))
 	thumbprints := make([]string, 0, len(certificates))
 	for _, certificate := range certificates {
-		if shown[certificate.Thumbprint] {
+		if sent[certificate.Thumbprint] {
 			continue
 		}
-		shown[certificate.Thumbprint] = true
+		sent[certificate.Thumbprint] = true
 		thumbprints = append(thumbprints, certificate.Thumbprint)
-		out.time(f.notBefore, certificate.NotBefore, string(holder), certificate.Thumbprint)
-		out.time(f.expiry, certificate.NotAfter, string(holder), certificate.Thumbprint)
+		out.sendTime(m.notBefore, certificate.NotBefore, string(holder), certificate.Thumbprint)
+		out.sendTime(m.expiry, certificate.NotAfter, string(holder), certificate.Thumbprint)
 	}
 	return thumbprints
 }

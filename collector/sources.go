@@ -1,27 +1,27 @@
 package collector
 
-// sources shows how the reading itself goes.
-type sources struct{ up, lastSuccess, interval, errors *metric }
+// sourceMetrics show whether the polls of the sources succeed.
+type sourceMetrics struct{ up, lastSuccess, interval, errors *typedDesc }
 
-func newSources(c *catalogue) sources {
-	return sources{
-		up:          c.gauge("source_up", "Whether the last attempt to read the source succeeded. Absent when the source is off or was not tried yet.", "source"),
-		lastSuccess: c.gauge("source_last_success_timestamp_seconds", "When the source was last read with success.", "source"),
-		interval:    c.gauge("source_interval_seconds", "How often the source is read.", "source"),
-		errors:      c.counter("source_errors_total", "Failed attempts to read the source; a reason appears when it first occurs.", "source", "reason"),
+func newSourceMetrics(d *descriptions) sourceMetrics {
+	return sourceMetrics{
+		up:          d.gauge("source_up", "Whether the last poll of the source succeeded. Absent while the source is off or not polled yet.", "source"),
+		lastSuccess: d.gauge("source_last_success_timestamp_seconds", "Timestamp of the last successful poll of the source.", "source"),
+		interval:    d.gauge("source_interval_seconds", "Interval between two polls of the source.", "source"),
+		errors:      d.counter("source_errors_total", "Total number of failed polls of the source, by reason. A reason appears with its first failure.", "source", "reason"),
 	}
 }
 
-func (f sources) collect(out *output, s *subject) {
-	for _, status := range s.Sources {
+func (m sourceMetrics) collect(out *output, t *target) {
+	for _, status := range t.Sources {
 		source := string(status.Source)
 		if !status.LastAttempt.IsZero() {
-			out.flag(f.up, status.Up(), source)
+			out.sendBool(m.up, status.Up(), source)
 		}
-		out.time(f.lastSuccess, status.LastSuccess, source)
-		out.value(f.interval, status.Interval.Seconds(), source)
+		out.sendTime(m.lastSuccess, status.LastSuccess, source)
+		out.send(m.interval, status.Interval.Seconds(), source)
 		for reason, count := range status.Errors {
-			out.value(f.errors, float64(count), source, string(reason))
+			out.send(m.errors, float64(count), source, string(reason))
 		}
 	}
 }

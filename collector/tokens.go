@@ -6,62 +6,62 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// tokens shows the SCIM access tokens. The last list stays when it cannot be read:
-// an expiry does not move while nobody looks.
-type tokens struct {
-	created, expiry, age, info, lastUsed *metric
-	activeExpiry, count, slots, due      *metric
+// tokenMetrics show the SCIM access tokens. The last list stays when a poll fails: an
+// expiry date does not change meanwhile.
+type tokenMetrics struct {
+	created, expiry, age, info, lastUsed *typedDesc
+	activeExpiry, count, slots, due      *typedDesc
 }
 
-func newTokens(c *catalogue) tokens {
-	const cached = " Cached: from the last good list of tokens."
-	return tokens{
-		created:  c.gauge("scim_token_created_timestamp_seconds", "When the SCIM access token was created."+cached, "token_id"),
-		expiry:   c.gauge("scim_token_expiry_timestamp_seconds", "When the SCIM access token expires or expired."+cached, "token_id"),
-		age:      c.gauge("scim_token_age_seconds", "How old the SCIM access token is at the moment of the scrape.", "token_id"),
-		info:     c.gauge("scim_token_info", "Where the token's dates come from, and what it is for as far as that is known. Always 1."+cached, "token_id", "origin", "role"),
-		lastUsed: c.gauge("scim_token_last_used_timestamp_seconds", "When AWS's logs last saw the token in use; absent when they cannot tell it apart. Cached: from the last good reading of the logs.", "token_id"),
-		activeExpiry: c.gauge("scim_active_token_expiry_timestamp_seconds",
-			"When the token in use expires. Not known which: the earliest unexpired one; all expired: the latest."+cached),
-		count: c.gauge("scim_tokens", "How many SCIM access tokens there are, expired ones included."+cached),
-		slots: c.gauge("scim_token_slots", "How many SCIM access tokens there can be; an expired one occupies its slot."+cached),
-		due:   c.gauge("scim_token_rotation_due_timestamp_seconds", "From when on the token is due for rotation. Absent while rotation is disabled or nothing is known. Cached: it follows from the last good readings."),
+func newTokenMetrics(d *descriptions) tokenMetrics {
+	const cached = " Cached from the last successful poll of the tokens."
+	return tokenMetrics{
+		created:  d.gauge("scim_token_created_timestamp_seconds", "Timestamp of the creation of the SCIM access token."+cached, "token_id"),
+		expiry:   d.gauge("scim_token_expiry_timestamp_seconds", "Timestamp at which the SCIM access token expires or has expired."+cached, "token_id"),
+		age:      d.gauge("scim_token_age_seconds", "Age of the SCIM access token at the time of the scrape.", "token_id"),
+		info:     d.gauge("scim_token_info", "Origin of the token's dates and known role of the token, with a constant value of 1."+cached, "token_id", "origin", "role"),
+		lastUsed: d.gauge("scim_token_last_used_timestamp_seconds", "Timestamp of the token's last use in CloudTrail. Absent if CloudTrail does not identify the token. Cached from the last successful poll of CloudTrail.", "token_id"),
+		activeExpiry: d.gauge("scim_active_token_expiry_timestamp_seconds",
+			"Timestamp at which the token in use expires. If it is unknown, of the unexpired token that expires first; if all have expired, of the last one."+cached),
+		count: d.gauge("scim_tokens", "Number of SCIM access tokens, including expired ones."+cached),
+		slots: d.gauge("scim_token_slots", "Maximum number of SCIM access tokens. An expired token still occupies a slot."+cached),
+		due:   d.gauge("scim_token_rotation_due_timestamp_seconds", "Timestamp at which the token becomes due for rotation. Absent while rotation is disabled or the time is unknown. Cached from the last successful polls."),
 	}
 }
 
-func (f tokens) collect(out *output, s *subject) {
-	if s.rotation != nil && s.rotation.Mode != model.RotationDisabled {
-		out.time(f.due, s.rotation.Due)
+func (m tokenMetrics) collect(out *output, t *target) {
+	if t.rotation != nil && t.rotation.Mode != model.RotationDisabled {
+		out.sendTime(m.due, t.rotation.Due)
 	}
-	if s.Tokens == nil {
+	if t.Tokens == nil {
 		return
 	}
 	inUse, roles := "", map[string]model.TokenRole(nil)
-	if s.rotation != nil {
-		inUse, _ = s.rotation.InUse()
-		roles = s.rotation.Roles
+	if t.rotation != nil {
+		inUse, _ = t.rotation.InUse()
+		roles = t.rotation.Roles
 	}
-	shown := make(map[string]bool, len(s.Tokens.Tokens)) // a list may repeat itself; a series must not
-	for _, token := range s.Tokens.Tokens {
-		if shown[token.ID] {
+	sent := make(map[string]bool, len(t.Tokens.Tokens)) // a list may name a token twice, a series may not repeat
+	for _, token := range t.Tokens.Tokens {
+		if sent[token.ID] {
 			continue
 		}
-		shown[token.ID] = true
-		out.time(f.created, token.Created, token.ID)
-		out.time(f.expiry, token.Expires, token.ID)
+		sent[token.ID] = true
+		out.sendTime(m.created, token.Created, token.ID)
+		out.sendTime(m.expiry, token.Expires, token.ID)
 		if !token.Created.IsZero() {
-			out.value(f.age, max(0, out.now.Sub(token.Created).Seconds()), token.ID)
+			out.send(m.age, max(0, out.now.Sub(token.Created).Seconds()), token.ID)
 		}
-		out.value(f.info, 1, token.ID, string(s.Tokens.Origin), string(cmp.Or(roles[token.ID], model.RoleUnknown)))
-		if s.Usage != nil {
-			out.time(f.lastUsed, s.Usage.LastUsed[token.ID], token.ID)
+		out.send(m.info, 1, token.ID, string(t.Tokens.Origin), string(cmp.Or(roles[token.ID], model.RoleUnknown)))
+		if t.Usage != nil {
+			out.sendTime(m.lastUsed, t.Usage.LastUsed[token.ID], token.ID)
 		}
 	}
-	if active, found := s.Tokens.Active(inUse, out.now); found {
-		out.time(f.activeExpiry, active.Expires)
+	if active, found := t.Tokens.Active(inUse, out.now); found {
+		out.sendTime(m.activeExpiry, active.Expires)
 	}
-	out.value(f.count, float64(len(shown)))
-	if s.Tokens.Slots > 0 {
-		out.value(f.slots, float64(s.Tokens.Slots))
+	out.send(m.count, float64(len(sent)))
+	if t.Tokens.Slots > 0 {
+		out.send(m.slots, float64(t.Tokens.Slots))
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// composeFile is what of compose.yml refers to something else.
+// composeFile contains the parts of compose.yml that refer to something else.
 type composeFile struct {
 	Services map[string]struct {
 		Image     string            `yaml:"image"`
@@ -39,8 +39,8 @@ func compose(t *testing.T) composeFile {
 	return file
 }
 
-// TestComposeReferences: what is mounted, built, waited for and used exists, at one
-// version each, and nothing is open to the network.
+// TestComposeReferences checks that mounts, builds and dependencies exist, that images have
+// a version, and that no port is open to the network.
 func TestComposeReferences(t *testing.T) {
 	file := compose(t)
 	for name, service := range file.Services {
@@ -55,7 +55,7 @@ func TestComposeReferences(t *testing.T) {
 		}
 		for other := range service.DependsOn {
 			if _, exists := file.Services[other]; !exists {
-				t.Errorf("%s waits for %s, which is no service", name, other)
+				t.Errorf("%s depends on %s, which is not a service", name, other)
 			}
 		}
 		if dockerfile, built := service.Build["dockerfile"]; built {
@@ -74,7 +74,7 @@ func TestComposeReferences(t *testing.T) {
 	}
 }
 
-// TestComposeNames: every host that the mounted configurations name is a service.
+// TestComposeNames checks that every host in the mounted configurations is a service.
 func TestComposeNames(t *testing.T) {
 	names := map[string]bool{}
 	for name, service := range compose(t).Services {
@@ -93,14 +93,14 @@ func TestComposeNames(t *testing.T) {
 		}
 		for _, match := range found {
 			if !names[match[1]] {
-				t.Errorf("%s names %s, which is no service", path, match[0])
+				t.Errorf("%s names %s, which is not a service", path, match[0])
 			}
 		}
 	}
 }
 
-// TestComposeAlertmanagerIsCurrent: it is Alertmanager's shipped configuration with the
-// demos' shorter waits.
+// TestComposeAlertmanagerIsCurrent checks that the file is the example configuration with
+// the demo's shorter waits.
 func TestComposeAlertmanagerIsCurrent(t *testing.T) {
 	directory := t.TempDir()
 	script := exec.Command("demo/hurry.sh", "alertmanager", directory, "http://entra-aws-exporter:10199/webhook/alertmanager", "/clouds/webhook-token")

@@ -1,3 +1,3 @@
-// Package deploy holds the files that go beside the exporter: rules, dashboards,
-// manifests. Its tests hold them to one another and to the documentation.
+// Package deploy contains what runs beside the exporter: rules, dashboards, manifests and
+// permissions. Its tests compare these with each other and with the documentation.
 package deploy

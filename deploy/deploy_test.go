@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write kubernetes/prometheusrule.yaml")
 
-// alerts are the contract: all of them, and no other.
+// alerts lists every alert. The names are a contract.
 const alerts = `ScimTokenRotationDue ScimTokenExpiringSoon ScimTokenExpiringCritical ScimTokenSlotsFull ScimTokenRefused
 	ProvisioningQuarantined ProvisioningDisableImminent ProvisioningStopped ProvisioningStale ProvisioningFailing
 	SamlCertificateExpiringSoon SamlCertificateExpiringCritical SamlUnexpectedSigner SamlCertificateNotTrusted SamlNobodyNotified
@@ -85,8 +85,8 @@ func rules(t *testing.T) []rule {
 	return all
 }
 
-// TestAlerts holds every alert to the conventions: name, severity, sentences, links,
-// aggregation, and a runbook page.
+// TestAlerts checks the conventions of every alert: name, severity, sentences, links,
+// aggregation, and a runbook.
 func TestAlerts(t *testing.T) {
 	var found []string
 	for _, rule := range rules(t) {
@@ -116,14 +116,14 @@ func alertFaults(r rule) []string {
 			faults = append(faults, text)
 		}
 	}
-	// These three are about no connection.
+	// These alerts have no connection.
 	global := r.Alert == "EntraAwsExporterAbsent" || r.Alert == "EntraAwsConfigReloadFailed" || strings.HasPrefix(r.Alert, "EntraAwsAppCredential")
-	fault(!slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]), "severity is none of critical, warning, info")
-	fault((r.Labels["rotate"] == "scim-token") != (r.Alert == "EntraAwsScimTokenRotationDue"), "the label rotate is for EntraAwsScimTokenRotationDue alone")
+	fault(!slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]), "severity is not critical, warning or info")
+	fault((r.Labels["rotate"] == "scim-token") != (r.Alert == "EntraAwsScimTokenRotationDue"), "only EntraAwsScimTokenRotationDue has the label rotate")
 	summary := r.Annotations["summary"]
-	fault(!strings.HasSuffix(summary, ".") || strings.Contains(summary, "{{"), "summary is no fixed sentence with a full stop")
+	fault(!strings.HasSuffix(summary, ".") || strings.Contains(summary, "{{"), "summary is not a fixed sentence with a full stop")
 	fault(!strings.HasSuffix(r.Annotations["description"], "."), "description has no full stop")
-	fault(r.Annotations["runbook_url"] != grafana.Base+"/docs/runbooks/"+r.Alert+".md", "runbook_url is not that of the alert")
+	fault(r.Annotations["runbook_url"] != grafana.Base+"/docs/runbooks/"+r.Alert+".md", "runbook_url is not the alert's")
 	if global {
 		fault(r.Annotations["dashboard_url"] != grafana.Base+"/d/"+grafana.OverviewUID, "dashboard_url is not the overview")
 		return faults
@@ -140,7 +140,7 @@ var (
 	aggregation     = regexp.MustCompile(`\b(max|min|sum|count|avg|group|topk|bottomk) ?(by|without)? ?\(`)
 )
 
-// TestAlertFaultsAreFound spoils a good alert in every way.
+// TestAlertFaultsAreFound breaks a good alert in every way that alertFaults knows.
 func TestAlertFaultsAreFound(t *testing.T) {
 	good := func() rule {
 		for _, rule := range rules(t) {
@@ -152,15 +152,15 @@ func TestAlertFaultsAreFound(t *testing.T) {
 		return rule{}
 	}
 	for want, spoil := range map[string]func(*rule){
-		"severity is none of critical, warning, info":                func(r *rule) { r.Labels["severity"] = "page" },
-		"the label rotate is for EntraAwsScimTokenRotationDue alone": func(r *rule) { r.Labels["rotate"] = "scim-token" },
-		"summary is no fixed sentence with a full stop":              func(r *rule) { r.Annotations["summary"] = "x {{ $value }}." },
-		"description has no full stop":                               func(r *rule) { r.Annotations["description"] = "{{ $labels.connection }}" },
-		"runbook_url is not that of the alert":                       func(r *rule) { r.Annotations["runbook_url"] = "https://example.com/x" },
-		"dashboard_url is not the connection's":                      func(r *rule) { r.Annotations["dashboard_url"] = "" },
-		"description does not name the connection":                   func(r *rule) { r.Annotations["description"] = "Broken." },
-		"aggregates without by (connection)":                         func(r *rule) { r.Expr = "max by (instance) (x) + max by (connection) (y)" },
-		"does not aggregate by (connection)":                         func(r *rule) { r.Expr = "entra_aws_provisioning_job_status == 1" },
+		"severity is not critical, warning or info":              func(r *rule) { r.Labels["severity"] = "page" },
+		"only EntraAwsScimTokenRotationDue has the label rotate": func(r *rule) { r.Labels["rotate"] = "scim-token" },
+		"summary is not a fixed sentence with a full stop":       func(r *rule) { r.Annotations["summary"] = "x {{ $value }}." },
+		"description has no full stop":                           func(r *rule) { r.Annotations["description"] = "{{ $labels.connection }}" },
+		"runbook_url is not the alert's":                         func(r *rule) { r.Annotations["runbook_url"] = "https://example.com/x" },
+		"dashboard_url is not the connection's":                  func(r *rule) { r.Annotations["dashboard_url"] = "" },
+		"description does not name the connection":               func(r *rule) { r.Annotations["description"] = "Broken." },
+		"aggregates without by (connection)":                     func(r *rule) { r.Expr = "max by (instance) (x) + max by (connection) (y)" },
+		"does not aggregate by (connection)":                     func(r *rule) { r.Expr = "entra_aws_provisioning_job_status == 1" },
 	} {
 		r := good()
 		spoil(&r)
@@ -178,8 +178,8 @@ var (
 	documented = regexp.MustCompile("`(entra_aws_[a-z_]+)`")
 )
 
-// TestMetricsAreDocumented: rules, dashboards and runbooks speak of no metric that
-// docs/metrics.md does not know.
+// TestMetricsAreDocumented checks that docs/metrics.md has every metric that a rule,
+// dashboard or runbook names.
 func TestMetricsAreDocumented(t *testing.T) {
 	known := map[string]bool{}
 	for _, match := range documented.FindAllStringSubmatch(read(t, "../docs/metrics.md"), -1) {
@@ -192,13 +192,13 @@ func TestMetricsAreDocumented(t *testing.T) {
 	for _, path := range files {
 		for _, name := range metricName.FindAllString(read(t, path), -1) {
 			if !known[name] && !isGroup(name, known) {
-				t.Errorf("%s: docs/metrics.md does not know %s", path, name)
+				t.Errorf("%s: %s is missing in docs/metrics.md", path, name)
 			}
 		}
 	}
 }
 
-// isGroup allows what stands for several metrics in a pattern, as entra_aws_webhook in a grep.
+// isGroup allows the prefix of several metrics in a pattern, such as entra_aws_webhook in a grep.
 func isGroup(name string, known map[string]bool) bool {
 	for metric := range known {
 		if strings.HasPrefix(metric, name+"_") && name == "entra_aws_webhook" {
@@ -208,7 +208,8 @@ func isGroup(name string, known map[string]bool) bool {
 	return false
 }
 
-// TestRecordedSeriesAreUsed: a rule that refers to a recorded series refers to one that exists.
+// TestRecordedSeriesAreUsed checks that every recorded series is used, and that every used
+// one is recorded.
 func TestRecordedSeriesAreUsed(t *testing.T) {
 	recorded, used := map[string]bool{}, map[string]bool{}
 	all := rules(t)
@@ -227,8 +228,8 @@ func TestRecordedSeriesAreUsed(t *testing.T) {
 	}
 }
 
-// TestRunbooks: a page for every alert and for nothing else, each with the same sections
-// and a command to confirm it; links lead to pages that exist.
+// TestRunbooks checks that every alert has a page and every page an alert. Each page has the
+// same sections, and a command in its diagnosis.
 func TestRunbooks(t *testing.T) {
 	files := glob(t, "../docs/runbooks/*.md")
 	pages := make([]string, 0, len(files))
@@ -237,24 +238,18 @@ func TestRunbooks(t *testing.T) {
 		pages = append(pages, name)
 		text := read(t, path)
 		if !strings.HasPrefix(text, "# "+name+"\n") {
-			t.Errorf("%s does not begin with its name", name)
+			t.Errorf("%s does not begin with its title", name)
 		}
 		rest := text
-		for _, section := range []string{"Meaning", "Impact", "How to confirm", "What to do", "When waiting is safe"} {
+		for _, section := range []string{"Meaning", "Impact", "Urgency", "Diagnosis", "Mitigation"} {
 			before, after, found := strings.Cut(rest, "\n## "+section+"\n")
 			if !found {
-				t.Errorf("%s has no section %q in its place", name, section)
+				t.Errorf("%s: section %q is missing or misplaced", name, section)
 			}
-			if section == "What to do" && !strings.Contains(before, "```sh\n") {
-				t.Errorf("%s gives no command to confirm it", name)
+			if section == "Mitigation" && !strings.Contains(before, "```sh\n") {
+				t.Errorf("%s has no command in its diagnosis", name)
 			}
 			rest = after
-		}
-		for _, match := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
-			file, _, _ := strings.Cut(match[1], "#")
-			if _, err := os.Stat(filepath.Join("../docs/runbooks", file)); err != nil {
-				t.Errorf("%s: dead link: %v", name, err)
-			}
 		}
 	}
 	want := alertNames()
@@ -265,8 +260,8 @@ func TestRunbooks(t *testing.T) {
 	}
 }
 
-// TestRunbookCommandsExist: whoever follows a runbook or the status page at night types no
-// unknown command.
+// TestRunbookCommandsExist checks that the runbooks and the status page name no unknown
+// command.
 func TestRunbookCommandsExist(t *testing.T) {
 	var source strings.Builder
 	for _, path := range glob(t, "../cmd/exporter/*.go") {
@@ -276,8 +271,8 @@ func TestRunbookCommandsExist(t *testing.T) {
 	for _, path := range append(glob(t, "../docs/runbooks/*.md"), "../internal/web/advice.go") {
 		for _, match := range regexp.MustCompile("entra-aws-exporter (rotation )?([a-z-]+)").FindAllStringSubmatch(read(t, path), -1) {
 			seen++
-			if !regexp.MustCompile(`(Command|steer)\("` + match[2] + `"`).MatchString(source.String()) {
-				t.Errorf("%s: there is no command %q", path, match[0])
+			if !regexp.MustCompile(`(Command|add)\("` + match[2] + `"`).MatchString(source.String()) {
+				t.Errorf("%s: unknown command %q", path, match[0])
 			}
 		}
 	}
@@ -286,7 +281,7 @@ func TestRunbookCommandsExist(t *testing.T) {
 	}
 }
 
-// TestAlertmanagerNamesAlerts: no route or inhibition is about an alert that does not exist.
+// TestAlertmanagerNamesAlerts checks that routes and inhibitions name existing alerts.
 func TestAlertmanagerNamesAlerts(t *testing.T) {
 	named := regexp.MustCompile(`EntraAws[A-Z][A-Za-z]+`).FindAllString(read(t, "alertmanager/alertmanager.yml"), -1)
 	if len(named) < 5 {
@@ -294,14 +289,14 @@ func TestAlertmanagerNamesAlerts(t *testing.T) {
 	}
 	for _, name := range named {
 		if !slices.Contains(alertNames(), name) {
-			t.Errorf("there is no alert %s", name)
+			t.Errorf("unknown alert %s", name)
 		}
 	}
 }
 
-// TestDueHoldsBackOnlyWhereItRotates: of the two rules of RotationDue, the warning about
-// the expiry is held back by the one under which a rotation begins by itself.
-func TestDueHoldsBackOnlyWhereItRotates(t *testing.T) {
+// TestRotationDueInhibitsOnlyWhereItRotates checks the inhibition of the expiry warning: of
+// the two rules of RotationDue, only the one under which an alert starts a rotation inhibits it.
+func TestRotationDueInhibitsOnlyWhereItRotates(t *testing.T) {
 	var config struct {
 		Inhibit []struct {
 			Source []string `yaml:"source_matchers"`
@@ -330,12 +325,12 @@ func TestDueHoldsBackOnlyWhereItRotates(t *testing.T) {
 	const rotates = "and on (connection)\n" +
 		`  max by (connection) (last_over_time(entra_aws_rotation_info{mode="enabled",issuer="console_api"}[15m]))`
 	if len(expressions) != 1 || !strings.Contains(expressions[0], rotates) {
-		t.Errorf("EntraAwsScimTokenExpiringSoon is held back by %q, want the one rule with\n%s", expressions, rotates)
+		t.Errorf("EntraAwsScimTokenExpiringSoon is inhibited by %q, want the one rule with\n%s", expressions, rotates)
 	}
 }
 
-// TestEveryAlertIsTested: each name stands in a test of promtool's of its own, and in the
-// one in which exporters come and go.
+// TestEveryAlertIsTested checks that each alert has a promtool test of its own, and is in the
+// test that restarts exporters.
 func TestEveryAlertIsTested(t *testing.T) {
 	const restarts = "prometheus/tests/restarts.yml"
 	var others strings.Builder
@@ -344,21 +339,21 @@ func TestEveryAlertIsTested(t *testing.T) {
 			others.WriteString(read(t, path))
 		}
 	}
-	// A name is not another one's beginning, as Expiring… is not ExpiringSoon.
-	stands := func(name, text string) bool {
+	// Whole names only: ExpiringSoon is not a test of Expiring.
+	named := func(name, text string) bool {
 		return regexp.MustCompile(`\b` + name + `\b`).MatchString(text)
 	}
 	for _, name := range alertNames() {
-		if !stands(name, others.String()) {
-			t.Errorf("%s stands in no test", name)
+		if !named(name, others.String()) {
+			t.Errorf("%s has no test", name)
 		}
-		if !stands(name, read(t, restarts)) {
-			t.Errorf("%s stands not in %s", name, restarts)
+		if !named(name, read(t, restarts)) {
+			t.Errorf("%s is missing in %s", name, restarts)
 		}
 	}
 }
 
-// TestPrometheusRuleIsCurrent: the manifest is the rule files, word for word.
+// TestPrometheusRuleIsCurrent checks that the manifest contains the rule files, word for word.
 func TestPrometheusRuleIsCurrent(t *testing.T) {
 	const path = "kubernetes/prometheusrule.yaml"
 	want := prometheusRule(t)
@@ -386,9 +381,9 @@ func TestPrometheusRuleIsCurrent(t *testing.T) {
 	}
 }
 
-// TestTheLinksCanBeSet runs README's command in a copy: no file keeps the placeholder, and
-// rules and their tests still agree.
-func TestTheLinksCanBeSet(t *testing.T) {
+// TestLinkBaseCanBeReplaced runs the README's command on a copy: no file may keep the
+// placeholder.
+func TestLinkBaseCanBeReplaced(t *testing.T) {
 	command := regexp.MustCompile(`(?s)sed -i .*?\n` + "```").FindString(read(t, "prometheus/README.md"))
 	folder := t.TempDir()
 	for _, part := range []string{"prometheus", "kubernetes"} {

@@ -14,8 +14,8 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// TestKubernetesPaths: the paths that the manifest's header gives for the configuration lie in
-// what it mounts, and the files of its secret are those that its command puts there.
+// TestKubernetesPaths checks the paths in the manifest's header: they are inside its mounts,
+// and its commands put the secret's files there.
 func TestKubernetesPaths(t *testing.T) {
 	text := read(t, "kubernetes/entra-aws-exporter.yaml")
 	mounts := mounted(t, text)
@@ -36,7 +36,7 @@ func TestKubernetesPaths(t *testing.T) {
 	}
 }
 
-// mounted are the mount paths of the Deployment by volume.
+// mounted returns the mount paths of the Deployment by volume.
 func mounted(t *testing.T, text string) map[string]string {
 	t.Helper()
 	type deployment struct {
@@ -73,8 +73,8 @@ func mounted(t *testing.T, text string) map[string]string {
 	return paths
 }
 
-// TestSystemdCredentials: a path under /run/credentials, in the unit or in a comment, is of
-// this unit and of a credential that it loads or offers to load.
+// TestSystemdCredentials checks that a path under /run/credentials, also in a comment, belongs
+// to this unit and to a credential that it loads, also in a comment.
 func TestSystemdCredentials(t *testing.T) {
 	unit := read(t, "systemd/entra-aws-exporter.service")
 	var loaded []string
@@ -84,19 +84,19 @@ func TestSystemdCredentials(t *testing.T) {
 	used := regexp.MustCompile(`/run/credentials/(\S+)/([a-z-]+)`).FindAllStringSubmatch(unit, -1)
 	for _, match := range used {
 		if match[1] != "entra-aws-exporter.service" || !slices.Contains(loaded, match[2]) {
-			t.Errorf("%s is none of %q", match[0], loaded)
+			t.Errorf("%s is not one of %q", match[0], loaded)
 		}
 	}
 	if len(used) < 2 || len(loaded) < 4 {
 		t.Errorf("only %d credentials, %d uses", len(loaded), len(used))
 	}
 	if strings.Contains(unit, "example.com") {
-		t.Error("the unit holds a placeholder")
+		t.Error("the unit contains a placeholder")
 	}
 }
 
-// TestAudiences: the page that people copy the audience from has each cloud's, as it is sent,
-// and the policy allows the public one.
+// TestAudiences checks that the page lists each cloud's audience as the exporter sends it, and
+// that the policy allows the public one.
 func TestAudiences(t *testing.T) {
 	page := read(t, "permissions/entra.md")
 	for _, cloud := range model.Clouds() {
@@ -109,9 +109,9 @@ func TestAudiences(t *testing.T) {
 	}
 }
 
-// TestTheFirstBuild: who tries it and who changes it are told the same.
-func TestTheFirstBuild(t *testing.T) {
-	const cost = "The first build compiles the Microsoft Graph SDK: a minute and a half on two cores, 4.4 GB of memory at its peak."
+// TestFirstBuildCost checks that README and CONTRIBUTING state the same cost.
+func TestFirstBuildCost(t *testing.T) {
+	const cost = "The first build compiles the Microsoft Graph SDK. On two cores this takes 90 seconds and up to 4.4 GB of memory."
 	for _, page := range []string{"../README.md", "../CONTRIBUTING.md"} {
 		if !strings.Contains(read(t, page), cost) {
 			t.Errorf("%s does not say: %s", page, cost)

@@ -1,15 +1,10 @@
-// Package docs embeds the pages that the exporter serves beside its runbooks, so that
-// they are available when nothing else works.
+// Package docs embeds the runbooks and the pages about rotation, so that the exporter can
+// show them when nothing else works.
 package docs
 
-import _ "embed"
+import "embed"
 
-// Rotation is rotation.md.
+// Pages are the pages about rotation, and runbooks/NAME.md for each alert NAME.
 //
-//go:embed rotation.md
-var Rotation string
-
-// RotationReasons is rotation-reasons.md.
-//
-//go:embed rotation-reasons.md
-var RotationReasons string
+//go:embed rotation*.md runbooks/*.md
+var Pages embed.FS

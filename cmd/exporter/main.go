@@ -1,6 +1,9 @@
-// The command entra-aws-exporter publishes what can expire or fail silently between
-// Microsoft Entra ID and AWS IAM Identity Center as Prometheus metrics, and rotates
-// the SCIM access token when Alertmanager asks.
+// The command entra-aws-exporter publishes as Prometheus metrics what can expire or fail
+// silently between Microsoft Entra ID and AWS IAM Identity Center. It rotates the SCIM
+// access token when Alertmanager calls its webhook.
+//
+// It maps flags to options of internal/app, and errors to exit codes. main.go has the
+// program and its general commands, rotation.go those that control rotation.
 package main
 
 import (
@@ -8,9 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -23,7 +28,7 @@ import (
 	"entra-aws-exporter/internal/config"
 )
 
-// The exit codes, part of the command line's contract.
+// The exit codes, which scripts rely on.
 const (
 	exitOK     = 0
 	exitFailed = 1
@@ -36,16 +41,16 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// command is what a subcommand does once the flags are parsed.
+// command runs a subcommand once the flags are parsed.
 type command func(context.Context, app.Options) error
 
-// run maps the command line to the app and its error to an exit code.
+// run runs the command line and returns the exit code.
 func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cli := kingpin.New("entra-aws-exporter",
 		"Prometheus exporter for Microsoft Entra ID provisioning to AWS IAM Identity Center.")
 	cli.Version(version.Print("entra-aws-exporter"))
 	cli.HelpFlag.Short('h')
-	cli.UsageWriter(stdout) // for --help and --version: what somebody asked for
+	cli.UsageWriter(stdout) // --help and --version are output that was asked for
 	cli.ErrorWriter(stderr)
 
 	options := app.Options{Stdin: stdin, Stdout: stdout}
@@ -59,7 +64,7 @@ func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stder
 	addRotation(cli, commands)
 
 	terminated := false
-	cli.Terminate(func(int) { terminated = true }) // --help and --version; the tests stay alive
+	cli.Terminate(func(int) { terminated = true }) // --help and --version must not end the tests
 	name, err := cli.Parse(arguments)
 	switch {
 	case terminated:
@@ -69,11 +74,14 @@ func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stder
 		return exitUsage
 	}
 
+	if strings.HasPrefix(name, "rotation ") && logging.Level.Level() == slog.LevelInfo {
+		_ = logging.Level.Set("warn") // these commands print what they do
+	}
 	options.Logger = promslog.New(&logging)
 	return report(stderr, commands[name](ctx, options))
 }
 
-// report says why a command failed, and returns its exit code.
+// report prints why a command failed and returns its exit code.
 func report(stderr io.Writer, err error) int {
 	var problems config.Problems
 	var usage *app.UsageError
@@ -81,7 +89,7 @@ func report(stderr io.Writer, err error) int {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &problems):
-		fmt.Fprintln(stderr, problems) // each line begins with file:line, for people and editors
+		fmt.Fprintln(stderr, problems) // each line begins with file:line, which editors understand
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "entra-aws-exporter: %v, try --help\n", usage)
 		return exitUsage
@@ -102,51 +110,47 @@ func addServe(cli *kingpin.Application, commands map[string]command) {
 }
 
 func addChecks(cli *kingpin.Application, commands map[string]command) {
-	check := cli.Command("check-config", "Check the configuration file, without any call.")
+	check := cli.Command("check-config", "Validate the configuration file. Makes no network calls.")
 	var webConfig string
-	check.Flag("web.config.file", "The file that serve is given: it may authenticate the webhook's callers.").StringVar(&webConfig)
+	check.Flag("web.config.file", "Web config file used by serve; needed here if it authenticates webhook callers.").StringVar(&webConfig)
 	commands[check.FullCommand()] = func(_ context.Context, common app.Options) error {
 		return app.CheckConfig(common, webConfig)
 	}
 
-	doctor := cli.Command("doctor", "Try every call that the configuration needs, read-only, and say what is missing.")
+	doctor := cli.Command("doctor", "Make every read-only call that the configuration needs, and report what is missing.")
 	var only string
 	doctor.Arg("connection", "Only this connection and its tenants.").StringVar(&only)
 	commands[doctor.FullCommand()] = func(ctx context.Context, common app.Options) error {
 		return app.Doctor(ctx, common, only)
 	}
 
-	metrics := cli.Command("metrics", "Read both clouds once and print the metrics.")
+	metrics := cli.Command("metrics", "Poll AWS and Entra once and print the metrics.")
 	commands[metrics.FullCommand()] = app.Metrics
 
-	status := cli.Command("status", "Show what a running exporter knows.")
+	status := cli.Command("status", "Show the status of a running exporter.")
 	var options app.StatusOptions
-	serverFlags(status, &options.Server)
-	status.Flag("json", "Print the answer of /api/v1/connections.").BoolVar(&options.JSON)
+	status.Flag("url", "URL of the running exporter.").Default("http://localhost:10199").StringVar(&options.Server.URL)
+	status.Flag("url.ca-file", "PEM file with the CA of its certificate.").StringVar(&options.Server.CAFile)
+	status.Flag("url.basic-auth-file", "File with user:password, if the exporter requires basic authentication.").
+		StringVar(&options.Server.BasicAuthFile)
+	status.Flag("json", "Print the response of /api/v1/connections.").BoolVar(&options.JSON)
 	commands[status.FullCommand()] = func(ctx context.Context, common app.Options) error {
 		return app.Status(ctx, common, options)
 	}
 }
 
-func serverFlags(command *kingpin.CmdClause, server *app.Server) {
-	command.Flag("url", "Address of the running exporter.").Default("http://localhost:10199").StringVar(&server.URL)
-	command.Flag("url.ca-file", "PEM file with the CA of its certificate.").StringVar(&server.CAFile)
-	command.Flag("url.basic-auth-file", "File with user:password, if it asks for them.").StringVar(&server.BasicAuthFile)
-}
-
-func paceFlag(command *kingpin.CmdClause, pace *int) {
-	command.Flag("rotation.pace",
-		"Divide every wait of the rotation by N, for demonstrations; refused when an endpoint is AWS's or Microsoft's own.").
+func paceFlag(clause *kingpin.CmdClause, pace *int) {
+	clause.Flag("rotation.pace", "Divide rotation waits by N (demos only; rejected with real AWS or Microsoft endpoints).").
 		Default("1").PlaceHolder("N").SetValue((*paceValue)(pace))
 }
 
-// paceValue is a whole number from 1; it implements kingpin.Value.
+// paceValue is a kingpin.Value: a whole number, at least 1.
 type paceValue int
 
 func (p *paceValue) Set(text string) error {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		return fmt.Errorf("--rotation.pace: %q is not a whole number from 1", text)
+		return fmt.Errorf("--rotation.pace: %q is not a whole number of at least 1", text)
 	}
 	*p = paceValue(n)
 	return nil

@@ -23,8 +23,8 @@ func TestCommandLine(t *testing.T) {
 		{"--rotation.pace=fast", exitUsage, "try --help"},
 		{"--config.file=absent.yml check-config", exitFailed, "absent.yml"},
 		{"--config.file=absent.yml --web.enable-lifecycle --web.listen-address=127.0.0.1:0", exitFailed, "absent.yml"}, // serve, unnamed
-		{"rotation start corp --token-stdin", exitUsage, "--token-stdin and --token-id belong together"},
-		{"rotation start corp --token-id=x", exitUsage, "--token-stdin and --token-id belong together"},
+		{"rotation start corp --token-stdin", exitUsage, "--token-stdin and --token-id must be used together"},
+		{"rotation start corp --token-id=x", exitUsage, "--token-stdin and --token-id must be used together"},
 		{"rotation start corp --rotation.pace=0", exitUsage, "--rotation.pace"},
 		{"status --url localhost:10199", exitUsage, `--url: "localhost:10199" is not a URL such as http://localhost:10199`},
 		{"doctor corp extra", exitUsage, "unexpected extra"},
@@ -123,7 +123,7 @@ webhook: {}
 		code int
 		says string
 	}{
-		{"check-config", exitFailed, config + ":8: webhook.bearer_token_file: is missing; without it anybody could call the webhook"},
+		{"check-config", exitFailed, config + ":8: webhook.bearer_token_file: is missing; without it everyone can call the webhook"},
 		{"check-config --web.config.file " + web, exitOK, config + " is valid: 1 tenant, 1 connection\n"},
 	} {
 		var stdout, stderr bytes.Buffer

@@ -9,63 +9,54 @@ import (
 )
 
 func addRotation(cli *kingpin.Application, commands map[string]command) {
-	rotation := cli.Command("rotation", "See and steer the rotation of the SCIM token.")
-
-	var start app.StartOptions
-	startCommand := rotation.Command("start", "Rotate the token now, or go on with an open rotation, with one line per step.")
-	connectionArgument(startCommand, &start.Connection)
-	startCommand.Flag("dry-run", "Read everything and print the plan; change nothing.").BoolVar(&start.DryRun)
-	startCommand.Flag("force", "Start although it is not due or cooling down; no proof and no guard is skipped.").BoolVar(&start.Force)
-	startCommand.Flag("token-stdin", "Read the value of a token that a person made from standard input; on a terminal it is not shown.").BoolVar(&start.TokenStdin)
-	startCommand.Flag("token-id", "The id of that token.").PlaceHolder("ID").StringVar(&start.TokenID)
-	startCommand.Flag("retire-token", "With two tokens: the id of the one that is no longer in use.").PlaceHolder("ID").StringVar(&start.RetireToken)
-	paceFlag(startCommand, &start.Pace)
-	commands[startCommand.FullCommand()] = func(ctx context.Context, common app.Options) error {
-		return app.RotationStart(ctx, common, start)
+	rotation := cli.Command("rotation", "Inspect and control SCIM token rotation.")
+	// add adds a subcommand on one connection, which is its first argument.
+	add := func(name, help string, do app.RotationCommand) *kingpin.CmdClause {
+		clause := rotation.Command(name, help)
+		var connection string
+		clause.Arg("connection", "Name of the connection in the configuration.").Required().StringVar(&connection)
+		commands[clause.FullCommand()] = func(ctx context.Context, common app.Options) error {
+			return do(ctx, common, connection)
+		}
+		return clause
 	}
+
+	var options app.StartOptions
+	start := add("start", "Rotate the token now, or resume an open rotation. Prints one line per step.",
+		func(ctx context.Context, common app.Options, connection string) error {
+			options.Connection = connection
+			return app.RotationStart(ctx, common, options)
+		})
+	start.Flag("dry-run", "Read everything and print the plan. Change nothing.").BoolVar(&options.DryRun)
+	start.Flag("force", "Start even if not due or in cooldown. All safety checks still apply.").BoolVar(&options.Force)
+	start.Flag("token-stdin", "Read the value of an operator-created token from standard input (not echoed on a terminal).").BoolVar(&options.TokenStdin)
+	start.Flag("token-id", "ID of that token.").PlaceHolder("ID").StringVar(&options.TokenID)
+	start.Flag("retire-token", "If AWS has two tokens: ID of the one that is no longer in use.").PlaceHolder("ID").StringVar(&options.RetireToken)
+	paceFlag(start, &options.Pace)
 
 	list := rotation.Command("list", "List the rotations of every connection.")
 	commands[list.FullCommand()] = app.RotationList
+	add("show", "Show the rotation history of a connection.", app.RotationShow)
+	add("reset", "Unblock a rotation and clear its attempt count. Rate limits and stored tokens are kept.", app.RotationReset)
+	add("abort", "Cancel a rotation that has not changed Entra yet.", app.RotationAbort)
+	add("show-token", "Print the value of the token in use, to a terminal only.", app.RotationShowToken)
 
-	steer := func(name, help string, act app.RotationAct) {
-		command := rotation.Command(name, help)
-		var connection string
-		connectionArgument(command, &connection)
-		commands[command.FullCommand()] = func(ctx context.Context, common app.Options) error {
-			return act(ctx, common, connection)
-		}
-	}
-	steer("show", "Show the story of a connection's rotations, step by step.", app.RotationShow)
-	steer("reset", "Leave blocked: forget the attempts, keep the budget and every value.", app.RotationReset)
-	steer("abort", "End a running rotation where that is safe.", app.RotationAbort)
-	steer("show-token", "Show the value of the token in use, on a terminal only.", app.RotationShowToken)
+	var inUse string
+	adopt := add("adopt", "Accept the current state of AWS and Entra, after a manual change or after restoring the state directory.",
+		func(ctx context.Context, common app.Options, connection string) error {
+			return app.RotationAdopt(ctx, common, connection, inUse)
+		})
+	adopt.Flag("in-use", "ID of the token that Entra holds, if known.").PlaceHolder("ID").StringVar(&inUse)
 
-	var adopted, inUse string
-	adopt := rotation.Command("adopt", "Take what the clouds hold now as the truth, after a person's change or a restored state directory.")
-	connectionArgument(adopt, &adopted)
-	adopt.Flag("in-use", "The id of the token that Entra holds, if you know.").PlaceHolder("ID").StringVar(&inUse)
-	commands[adopt.FullCommand()] = func(ctx context.Context, common app.Options) error {
-		return app.RotationAdopt(ctx, common, adopted, inUse)
-	}
-
-	var held string
 	var release bool
-	hold := rotation.Command("hold", "Stop every act for a connection where it stands.")
-	connectionArgument(hold, &held)
-	hold.Flag("release", "Let it go on.").BoolVar(&release)
-	commands[hold.FullCommand()] = func(ctx context.Context, common app.Options) error {
-		return app.RotationHold(ctx, common, held, release)
-	}
+	hold := add("hold", "Pause rotation of a connection.", func(ctx context.Context, common app.Options, connection string) error {
+		return app.RotationHold(ctx, common, connection, release)
+	})
+	hold.Flag("release", "Resume.").BoolVar(&release)
 
-	var connection, token string
-	approve := rotation.Command("approve", "Allow the deletion of the old token.")
-	connectionArgument(approve, &connection)
-	approve.Arg("token-id", "The id of the token that may be deleted.").Required().StringVar(&token)
-	commands[approve.FullCommand()] = func(ctx context.Context, common app.Options) error {
-		return app.RotationApprove(ctx, common, connection, token)
-	}
-}
-
-func connectionArgument(command *kingpin.CmdClause, connection *string) {
-	command.Arg("connection", "The name of the connection in the configuration.").Required().StringVar(connection)
+	var tokenID string
+	approve := add("approve", "Allow the deletion of the old token.", func(ctx context.Context, common app.Options, connection string) error {
+		return app.RotationApprove(ctx, common, connection, tokenID)
+	})
+	approve.Arg("token-id", "ID of the token that may be deleted.").Required().StringVar(&tokenID)
 }

@@ -1,5 +1,14 @@
-// Package app builds the exporter from its configuration: it is the only place where
-// the clients, the watch, the collector, the rotation and the web pages meet.
+// Package app builds the exporter from its configuration. It is the only package that
+// joins the clients, the poller, the collector, the rotation and the web pages.
+//
+// Read serve.go first: Serve starts an Exporter (exporter.go). A configRuntime
+// (runtime.go) is what one version of the configuration built; reload.go swaps it.
+// It is made of clients (clients.go, over transport.go) and of sources for the poller
+// (sources.go). rotation.go connects the rotation engine, leaseholder.go names this
+// process in its leases.
+//
+// The other commands have one file each: checkconfig.go, doctor.go, metrics.go,
+// status.go, and rotationcmd.go with its context in clicontext.go.
 package app
 
 import (
@@ -22,12 +31,12 @@ type Options struct {
 	Stdin      io.Reader
 	Stdout     io.Writer
 
-	Transport http.RoundTripper        // of every outgoing call; nil: made from the configuration
-	Gone      func(holder string) bool // whether the holder of a lease is no more; nil: the kernel is asked
+	Transport    http.RoundTripper        // of every outgoing call; nil: built from the configuration
+	HolderIsDead func(holder string) bool // whether the holder of a lease has ended; nil: the kernel is asked
 }
 
-// connect builds the clients that a configuration needs; it makes no call.
-func (o Options) connect(c *config.Config, observe func(service, code string), values tokenValues) (*clientSet, error) {
+// newClients builds the clients that a configuration needs. It makes no call.
+func (o Options) newClients(c *config.Config, observe func(service, code string), tokenValue tokenValueFunc) (*clientSet, error) {
 	transport := o.Transport
 	if transport == nil {
 		var err error
@@ -35,39 +44,39 @@ func (o Options) connect(c *config.Config, observe func(service, code string), v
 			return nil, fmt.Errorf("%s: http_client: %w", o.ConfigFile, err)
 		}
 	}
-	built, err := newClouds(c, transport, observe, values, o.Logger)
+	clients, err := newClientSet(c, transport, observe, tokenValue, o.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.ConfigFile, err)
 	}
-	return built, nil
+	return clients, nil
 }
 
-// connectWithVault is connect with the values that rotations have put into the vault of
-// a state directory (nil: none), and with the engine that knows their journals.
-func (o Options) connectWithVault(c *config.Config, observe func(service, code string), directory *state.Directory,
-	snapshot func(string) (model.Snapshot, bool),
+// newClientsAndEngine builds what a command works with: clients that know the token
+// values in a state directory (nil: none), and the engine that knows its journals.
+func (o Options) newClientsAndEngine(c *config.Config, observe func(service, code string), directory *state.Directory,
+	pace int, snapshot func(string) (model.Snapshot, bool),
 ) (*clientSet, *rotate.Engine, error) {
-	r := o.newRotations(directory, 1, snapshot, nil, o.Logger)
-	built, err := o.connect(c, observe, r.tokenValue)
+	rotation := o.newRotationService(directory, pace, snapshot, nil)
+	clients, err := o.newClients(c, observe, rotation.tokenValue)
 	if err != nil {
 		return nil, nil, err
 	}
-	r.configure(c, built)
-	return built, r.engine, nil
+	rotation.configure(c, clients)
+	return clients, rotation.engine, nil
 }
 
 // openState opens the configured state directory; nil: none is configured.
 func openState(c config.State) (*state.Directory, error) {
 	if c.Directory == "" {
-		return nil, nil //nolint:nilnil // nothing is kept, and that is all right
+		return nil, nil //nolint:nilnil // an exporter may run without a state directory
 	}
 	return state.Open(string(c.Directory), state.Options{AgeIdentityFile: string(c.AgeIdentityFile)})
 }
 
-// errNotYet is the answer to whoever asks before the first round is over.
-var errNotYet = errors.New("the first round of readings is not over yet")
+// errStarting is the answer of the readiness check during the first poll.
+var errStarting = errors.New("starting: some sources have not been polled yet")
 
-// UsageError is a command line that cannot be meant; its exit code is 2.
+// UsageError reports a command line that makes no sense; its exit code is 2.
 type UsageError struct{ text string }
 
 func (e *UsageError) Error() string { return e.text }

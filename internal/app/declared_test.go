@@ -15,15 +15,15 @@ import (
 // The documented way, from its beginning to its end: the config declares the tokens, a
 // person makes the new one and deletes the old one, the exporter does the rest. AWS lets
 // it do nothing but probe.
-func TestARotationOfDeclaredTokens(t *testing.T) {
+func TestRotationOfDeclaredTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spec := clouds.Healthy("corp")
 		spec.Tokens = []clouds.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}
-		l := furnish(t, []clouds.ConnectionSpec{spec})
-		c := l.access.Connections[0]
+		h := newHarness(t, []clouds.ConnectionSpec{spec})
+		c := h.credentials.Connections[0]
 		by := clouds.CallerFor(clouds.ActorOperator)
 		var old, made clouds.BearerToken
-		l.With(func(w *clouds.Model) {
+		h.With(func(w *clouds.Model) {
 			tokens, err := w.ListBearerTokens(by, c.IdentityStoreID, c.ProvisioningTenantID)
 			if err != nil {
 				t.Fatal(err)
@@ -41,22 +41,22 @@ func TestARotationOfDeclaredTokens(t *testing.T) {
 			}
 			before := declared
 			declared = "declared: [" + strings.Join(list, ", ") + "]"
-			l.edit(before, declared)
+			h.edit(before, declared)
 		}
-		l.edit("      usage: cloudtrail\n", "      read_from: declared\n      "+declared+"\n")
-		l.edit("    aws:\n", fmt.Sprintf("    tenant_url: %q\n    aws:\n      identity_store_id: %s\n", simulated+"/scim/"+c.ProvisioningTenantID+"/scim/v2", c.IdentityStoreID))
-		l.edit("saml: {aws_certificates: console_api}", "saml: {aws_certificates: none}")
-		l.edit("rotation: {mode: enabled, ", "rotation: {mode: enabled, issuer: operator, ")
-		l.fault(simulator.Fault{Operation: "ListInstances", Status: 400, Code: "AccessDeniedException"})
+		h.edit("      usage: cloudtrail\n", "      read_from: declared\n      "+declared+"\n")
+		h.edit("    aws:\n", fmt.Sprintf("    tenant_url: %q\n    aws:\n      identity_store_id: %s\n", simulatorURL+"/scim/"+c.ProvisioningTenantID+"/scim/v2", c.IdentityStoreID))
+		h.edit("saml: {aws_certificates: console_api}", "saml: {aws_certificates: none}")
+		h.edit("rotation: {mode: enabled, ", "rotation: {mode: enabled, issuer: operator, ")
+		h.fault(simulator.Fault{Operation: "ListInstances", Status: 400, Code: "AccessDeniedException"})
 		declare(old)
 		give := func(dry bool) string {
-			return l.command(func(ctx context.Context, options Options) error {
+			return h.command(func(ctx context.Context, options Options) error {
 				options.Stdin = strings.NewReader(made.Value + "\n")
 				return RotationStart(ctx, options, StartOptions{Connection: "corp", DryRun: dry, TokenStdin: true, TokenID: made.ID, Pace: 1})
 			})
 		}
 		expectLines(t, give(true), "connections[0].aws.provisioning_tenant_id: is missing; with tokens.read_from: declared it is not looked up")
-		l.edit("    aws:\n", "    aws:\n      provisioning_tenant_id: "+c.ProvisioningTenantID+"\n")
+		h.edit("    aws:\n", "    aws:\n      provisioning_tenant_id: "+c.ProvisioningTenantID+"\n")
 		const undeclared = ", which an operator gave, is not declared yet: add it to tokens.declared with its dates, then give it again"
 		expectLines(t, give(true), "dry run: it would be blocked: new_token_rejected: token "+made.ID+undeclared)
 		expectLines(t, give(false), "connection corp: new_token_rejected: token "+made.ID+undeclared)
@@ -67,24 +67,24 @@ func TestARotationOfDeclaredTokens(t *testing.T) {
 		expectLines(t, give(false), "token "+made.ID+" works at AWS, and from Entra", "saved token "+made.ID+" to Entra (switch): done",
 			"corp is blocked in phase retire (delete_refused): the tokens are declared in the config, so token "+old.ID+
 				" must be deleted by hand, and taken out of tokens.declared; tokens: "+old.ID, "; next: delete the old token at AWS by hand, then rotation reset corp.")
-		l.With(func(w *clouds.Model) {
+		h.With(func(w *clouds.Model) {
 			if err := w.DeleteBearerToken(by, c.IdentityStoreID, c.ProvisioningTenantID, old.ID); err != nil {
 				t.Fatal(err)
 			}
 		})
 		declare(made)
-		reset := l.command(func(ctx context.Context, options Options) error { return RotationReset(ctx, options, "corp") })
-		expectLines(t, reset, "reset: failed attempts are forgotten")
-		expectLines(t, l.begin(StartOptions{Connection: "corp"}), "going on with it", "only token "+made.ID+" ",
+		reset := h.command(func(ctx context.Context, options Options) error { return RotationReset(ctx, options, "corp") })
+		expectLines(t, reset, "reset: attempt count cleared")
+		expectLines(t, h.startRotation(StartOptions{Connection: "corp"}), "resuming", "only token "+made.ID+" ",
 			"is declared, and Entra works with it: exclusive, if the others are deleted at AWS, which cannot be seen",
 			"done: token "+made.ID+" is in use, proof exclusive")
-		l.With(func(w *clouds.Model) {
+		h.With(func(w *clouds.Model) {
 			for _, gap := range w.Outages() {
 				t.Errorf("provisioning was interrupted: %s", gap)
 			}
 		})
 		for _, operation := range []string{"ListProvisioningTenants", "ListBearerTokens", "CreateBearerToken", "DeleteBearerToken"} {
-			if n := l.Calls()[operation]; n > 0 {
+			if n := h.Calls()[operation]; n > 0 {
 				t.Errorf("%s was called %d times", operation, n)
 			}
 		}

@@ -18,35 +18,35 @@ import (
 
 // A real disk that takes nothing more, which even root feels: no token is asked for, the
 // readings go on, and with the disk comes the rotation.
-func TestDiskThatTakesNothingMore(t *testing.T) {
+func TestUnwritableDisk(t *testing.T) {
 	for name, test := range map[string]struct{ spoil, mend func(*testing.T, string) }{
-		"full":      {fill, empty},
+		"full":      {fillDisk, freeDisk},
 		"read-only": {remount(unix.MS_RDONLY), remount(0)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
-				l.edit(hasty, unhurried)
-				disk := l.path("state")
-				mount(t, disk)
-				l.start()
+				h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
+				h.edit(fastIntervals, slowIntervals)
+				disk := h.path("state")
+				mountFull(t, disk)
+				h.start()
 				time.Sleep(15 * time.Minute)
 
 				test.spoil(t, disk)
-				if status, answer := l.alert(); status != http.StatusServiceUnavailable {
+				if status, answer := h.alert(); status != http.StatusServiceUnavailable {
 					t.Errorf("answered %d %s, want 503, so that Alertmanager comes again", status, answer)
 				}
 				time.Sleep(3 * time.Hour)
-				if acts := l.acts(); acts != 0 {
+				if acts := h.mutations(); acts != 0 {
 					t.Errorf("%d acts without a journal", acts)
 				}
-				l.series().holds(t, `entra_aws_source_up{connection="expiring",source="tokens"} 1`)
+				h.series().expect(t, `entra_aws_source_up{connection="expiring",source="tokens"} 1`)
 
 				test.mend(t, disk)
-				if status, answer := l.alert(); status != http.StatusAccepted {
+				if status, answer := h.alert(); status != http.StatusAccepted {
 					t.Errorf("with the disk again: %d %s", status, answer)
 				}
-				if record := l.rotated(); record.Outcome != model.OutcomeDone {
+				if record := h.rotate(); record.Outcome != model.OutcomeDone {
 					t.Errorf("with the disk again: %+v", record)
 				}
 			})
@@ -54,8 +54,8 @@ func TestDiskThatTakesNothingMore(t *testing.T) {
 	}
 }
 
-// mount puts a small disk of its own there, until the end of the test.
-func mount(t *testing.T, path string) {
+// mountFull puts a small disk of its own there, until the end of the test.
+func mountFull(t *testing.T, path string) {
 	t.Helper()
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		t.Fatal(err)
@@ -79,8 +79,8 @@ func remount(flags uintptr) func(*testing.T, string) {
 	}
 }
 
-// fill leaves not one byte on the disk.
-func fill(t *testing.T, path string) {
+// fillDisk leaves not one byte on the disk.
+func fillDisk(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Create(filepath.Join(path, "ballast"))
 	if err != nil {
@@ -95,7 +95,7 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-func empty(t *testing.T, path string) {
+func freeDisk(t *testing.T, path string) {
 	t.Helper()
 	if err := os.Remove(filepath.Join(path, "ballast")); err != nil {
 		t.Fatal(err)

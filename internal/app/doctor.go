@@ -13,29 +13,101 @@ import (
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/model"
-	"entra-aws-exporter/internal/state"
 )
 
-// callTimeout bounds one of doctor's calls.
-const callTimeout = 30 * time.Second
+// checkTimeout bounds one of doctor's calls.
+const checkTimeout = 30 * time.Second
 
 // check is one call that the configuration needs.
 type check struct {
 	name string
-	try  attempt
+	run  checkFunc
 }
 
-// attempt makes a check's call; model.ErrOff: the configuration does not want it, and
-// found says why.
-type attempt func(context.Context) (found string, err error)
+// checkFunc makes the call of a check and describes the result. model.ErrSourceOff: the
+// configuration does not need the call; the result says why.
+type checkFunc func(context.Context) (result string, err error)
 
-// reading is the check of what these sources need; with all of them switched off it is
-// not tried.
-func reading(every func(model.Source) time.Duration, name string, try attempt, sources ...model.Source) check {
+// Doctor makes every read-only call that the configuration needs. It prints for each
+// whether it works, or why it failed and what to do. only restricts it to one
+// connection; "": all. Doctor changes nothing at AWS or Entra.
+func Doctor(ctx context.Context, options Options, only string) error {
+	c, err := config.Load(options.ConfigFile)
+	if err != nil {
+		return err
+	}
+	selected := c.Connections
+	if only != "" {
+		connection := c.Connection(only)
+		if connection == nil {
+			return unknownConnection(c, only)
+		}
+		selected = []config.Connection{*connection}
+	}
+	directory, stateErr := openState(c.State)
+	clients, _, err := options.newClientsAndEngine(c, collector.NewRequests().Observe, directory, 1, nil)
+	if err != nil {
+		return err
+	}
+
+	failures := 0
+	section := func(title string, checks []check) {
+		if len(checks) > 0 {
+			fmt.Fprintln(options.Stdout, title)
+			failures += runChecks(ctx, options.Stdout, checks)
+		}
+	}
+	if root := string(c.State.Directory); root != "" {
+		section("host", []check{{"state directory", func(ctx context.Context) (string, error) {
+			if stateErr != nil {
+				return "", stateErr
+			}
+			return root, directory.Check(ctx)
+		}}})
+	}
+	for _, tenant := range c.Tenants {
+		section("tenant "+tenant.Name, tenantChecks(tenant, clients, selected))
+	}
+	for _, connection := range selected {
+		section("connection "+connection.Name, connectionChecks(connection, clients.readers[connection.Name]))
+		if connection.Rotation.Mode != model.RotationDisabled {
+			section("rotation of "+connection.Name, rotationChecks(clients.rotators[connection.Name]))
+		}
+	}
+	if failures > 0 {
+		return errors.New(count(failures, "check") + " failed")
+	}
+	return nil
+}
+
+// runChecks runs the checks one after the other and returns how many failed.
+func runChecks(ctx context.Context, out io.Writer, checks []check) (failures int) {
+	for _, current := range checks {
+		result, err := func() (string, error) {
+			ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+			defer cancel()
+			return current.run(ctx)
+		}()
+		switch {
+		case err == nil:
+			fmt.Fprintf(out, "  ok      %-30s %s\n", current.name, result)
+		case errors.Is(err, model.ErrSourceOff):
+			fmt.Fprintf(out, "  off     %-30s %s\n", current.name, result)
+		default:
+			failures++
+			fmt.Fprintf(out, "  FAILED  %-30s %s\n", current.name, model.ReasonOf(err))
+			fmt.Fprintf(out, "          %v\n", err)
+		}
+	}
+	return failures
+}
+
+// sourceCheck is a check that these sources need. It makes no call if all are off.
+func sourceCheck(every func(model.Source) time.Duration, name string, call checkFunc, sources ...model.Source) check {
 	names := make([]string, 0, len(sources))
 	for _, source := range sources {
 		if every(source) > 0 {
-			return check{name, try}
+			return check{name, call}
 		}
 		names = append(names, string(source))
 	}
@@ -44,191 +116,102 @@ func reading(every func(model.Source) time.Duration, name string, try attempt, s
 	}}
 }
 
-// doctor tries what a configuration needs.
-type doctor struct {
-	config    *config.Config
-	meant     []config.Connection
-	clouds    *clientSet
-	directory *state.Directory // nil: there is none, or it cannot be used
-	unusable  error            // why it cannot
-}
-
-// Doctor tries every call that the configuration needs, read-only, and prints for each
-// that it works, or why not and what to do. only is the connection that is meant; "": all.
-// Nothing is changed, at either cloud.
-func Doctor(ctx context.Context, options Options, only string) error {
-	c, err := config.Load(options.ConfigFile)
-	if err != nil {
-		return err
+func tenantChecks(tenant config.Tenant, clients *clientSet, selected []config.Connection) []check {
+	connections := slices.DeleteFunc(slices.Clone(selected), func(c config.Connection) bool { return c.Tenant != tenant.Name })
+	if len(connections) == 0 {
+		return nil // rotationChecks covers a tenant that only rotation uses
 	}
-	if only != "" && c.Connection(only) == nil {
-		return noConnection(c, only)
-	}
-	d := &doctor{config: c, meant: c.Connections}
-	if only != "" {
-		d.meant = []config.Connection{*c.Connection(only)}
-	}
-	d.directory, d.unusable = openState(c.State)
-	if d.clouds, _, err = options.connectWithVault(c, collector.NewRequests().Observe, d.directory, nil); err != nil {
-		return err
-	}
-
-	failures := 0
-	examine := func(what string, checks []check) {
-		if len(checks) > 0 {
-			fmt.Fprintln(options.Stdout, what)
-			failures += run(ctx, options.Stdout, checks)
-		}
-	}
-	examine("this machine", d.ownChecks())
-	for _, tenant := range c.Tenants {
-		examine("tenant "+tenant.Name, d.tenantChecks(tenant))
-	}
-	for _, connection := range d.meant {
-		examine("connection "+connection.Name, d.connectionChecks(connection))
-	}
-	if failures > 0 {
-		return fmt.Errorf("%d of the checks above failed", failures)
-	}
-	return nil
-}
-
-// run tries the checks one after the other and returns how many failed.
-func run(ctx context.Context, out io.Writer, checks []check) (failures int) {
-	for _, check := range checks {
-		found, err := func() (string, error) {
-			ctx, cancel := context.WithTimeout(ctx, callTimeout)
-			defer cancel()
-			return check.try(ctx)
-		}()
-		switch {
-		case err == nil:
-			fmt.Fprintf(out, "  ok      %-30s %s\n", check.name, found)
-		case errors.Is(err, model.ErrSourceOff):
-			fmt.Fprintf(out, "  off     %-30s %s\n", check.name, found)
-		default:
-			failures++
-			fmt.Fprintf(out, "  FAILED  %-30s %s\n", check.name, model.ReasonOf(err))
-			fmt.Fprintf(out, "          %v\n", err)
-		}
-	}
-	return failures
-}
-
-func (d *doctor) ownChecks() []check {
-	if d.config.State.Directory == "" {
-		return nil
-	}
-	return []check{{"state directory", func(ctx context.Context) (string, error) {
-		if d.unusable != nil {
-			return "", d.unusable
-		}
-		return string(d.config.State.Directory), d.directory.Check(ctx)
-	}}}
-}
-
-func (d *doctor) tenantChecks(tenant config.Tenant) []check {
-	readers := slices.DeleteFunc(slices.Clone(d.meant), func(c config.Connection) bool { return c.Tenant != tenant.Name })
-	if len(readers) == 0 {
-		return nil // what a rotation alone does with it is checked with the connection
-	}
-	every := func(source model.Source) time.Duration { return mostOften(readers, source) }
-	client := d.clouds.tenants[tenant.Name]
-	checks := []check{reading(every, "sign-in, own credentials", func(ctx context.Context) (string, error) {
+	every := func(source model.Source) time.Duration { return shortestInterval(connections, source) }
+	client := clients.tenants[tenant.Name]
+	checks := []check{sourceCheck(every, "sign-in, own credentials", func(ctx context.Context) (string, error) {
 		credentials, err := client.AppCredentials(ctx)
 		return count(len(credentials), "credential"), err
 	}, model.SourceAppCredentials)}
-	if tenant.Cloud == model.CloudChina {
+	if tenant.Cloud == model.CloudChina { // has no provisioning log
 		return checks
 	}
-	return append(checks, reading(every, "provisioning log", func(ctx context.Context) (string, error) {
+	return append(checks, sourceCheck(every, "provisioning log", func(ctx context.Context) (string, error) {
 		entries := 0
 		err := client.Events(ctx, time.Now().Add(-time.Hour), time.Now(), func(model.Event) error {
 			entries++
 			return nil
 		})
-		if entries == 1 {
-			return "1 entry of the last hour", err
-		}
-		return fmt.Sprintf("%d entries of the last hour", entries), err
+		return fmt.Sprintf("entries in the last hour: %d", entries), err
 	}, model.SourceEvents))
 }
 
-func (d *doctor) connectionChecks(connection config.Connection) []check {
-	reader, every := d.clouds.readers[connection.Name], connection.Intervals.Every
-	bound := []model.Source{model.SourceTokens, model.SourceSCIM} // by AWS's half of the binding
+func connectionChecks(connection config.Connection, clients connectionClients) []check {
+	every := connection.Intervals.Every
+	bindingSources := []model.Source{model.SourceTokens, model.SourceSCIM} // need the AWS half of the binding
 	if connection.Tokens.Usage == model.UsageCloudTrail {
-		bound = append(bound, model.SourceUsage)
+		bindingSources = append(bindingSources, model.SourceUsage)
 	}
 	checks := []check{
-		reading(every, "AWS instance and tenant", func(ctx context.Context) (string, error) {
-			binding, err := reader.instance.Binding(ctx)
+		sourceCheck(every, "AWS instance and tenant", func(ctx context.Context) (string, error) {
+			binding, err := clients.instance.Binding(ctx)
 			if err != nil && connection.Tokens.ReadFrom == model.OriginDeclared && connection.Rotation.Mode == model.RotationDisabled {
 				return "not needed: the tokens are declared", nil
 			}
 			return binding.IdentityStoreID + ", " + binding.ProvisioningTenantID, err
-		}, bound...),
-		reading(every, "SCIM tokens", func(ctx context.Context) (string, error) {
-			list, err := reader.instance.ListTokens(ctx)
+		}, bindingSources...),
+		sourceCheck(every, "SCIM tokens", func(ctx context.Context) (string, error) {
+			list, err := clients.instance.ListTokens(ctx)
 			return fmt.Sprintf("%d of %d slots taken, from %s", len(list.Tokens), model.TokenSlots, list.Origin), err
 		}, model.SourceTokens),
-		reading(every, "SCIM endpoint", func(ctx context.Context) (string, error) { return probe(ctx, reader) }, model.SourceSCIM),
-		reading(every, "Entra application and job", func(ctx context.Context) (string, error) {
-			binding, err := reader.application.Binding(ctx)
+		sourceCheck(every, "SCIM endpoint", clients.checkSCIM, model.SourceSCIM),
+		sourceCheck(every, "Entra application and job", func(ctx context.Context) (string, error) {
+			binding, err := clients.application.Binding(ctx)
 			return binding.ServicePrincipalID + ", " + binding.JobID, err
 		}, model.SourceJob),
-		reading(every, "provisioning job", func(ctx context.Context) (string, error) {
-			job, err := reader.application.Job(ctx)
+		sourceCheck(every, "provisioning job", func(ctx context.Context) (string, error) {
+			job, err := clients.application.Job(ctx)
 			return string(job.Status), err
 		}, model.SourceJob),
-		reading(every, "SAML certificates at Entra", func(ctx context.Context) (string, error) {
-			signing, err := reader.application.SigningCertificates(ctx)
+		sourceCheck(every, "SAML certificates at Entra", func(ctx context.Context) (string, error) {
+			signing, err := clients.application.SigningCertificates(ctx)
 			return count(len(signing.Certificates), "certificate"), err
 		}, model.SourceCertificates),
 	}
 	if connection.Tokens.Usage == model.UsageCloudTrail {
-		checks = append(checks, reading(every, "CloudTrail", func(ctx context.Context) (string, error) {
-			calls, err := reader.instance.CallsSince(ctx, time.Now().Add(-time.Hour))
-			return count(len(calls), "SCIM call") + " of the last hour", err
+		checks = append(checks, sourceCheck(every, "CloudTrail", func(ctx context.Context) (string, error) {
+			calls, err := clients.instance.CallsSince(ctx, time.Now().Add(-time.Hour))
+			return fmt.Sprintf("SCIM calls in the last hour: %d", len(calls)), err
 		}, model.SourceUsage))
 	}
 	if connection.SAML.AWSCertificates != model.AWSCertificatesNone {
-		checks = append(checks, reading(every, "SAML certificates at AWS", func(ctx context.Context) (string, error) {
-			trusted, err := reader.instance.TrustedCertificates(ctx)
+		checks = append(checks, sourceCheck(every, "SAML certificates at AWS", func(ctx context.Context) (string, error) {
+			trusted, err := clients.instance.TrustedCertificates(ctx)
 			return count(len(trusted), "certificate"), err
 		}, model.SourceCertificates))
 	}
-	if connection.Rotation.Mode == model.RotationDisabled {
-		return checks
-	}
-	return append(checks, rotationChecks(d.clouds.rotators[connection.Name])...)
+	return checks
 }
 
-// probe calls the SCIM endpoint. What AWS refuses with 403 may be a good token from an
-// address that it does not take calls from, which only the identity store can tell.
-func probe(ctx context.Context, ends clients) (string, error) {
-	answer, err := ends.instance.Probe(ctx)
+// checkSCIM probes the SCIM endpoint. A 403 can mean that the token is valid, but the
+// caller's address is not allowed. Only the identity store shows which.
+func (c connectionClients) checkSCIM(ctx context.Context) (string, error) {
+	answer, err := c.instance.Probe(ctx)
 	refused := &model.Error{
 		Reason: model.ReasonAuth, Op: "probing the SCIM endpoint", Status: answer.StatusCode,
-		Detail: fmt.Sprintf("AWS answers %d to the token", answer.StatusCode),
+		Detail: fmt.Sprintf("AWS answered %d", answer.StatusCode),
 	}
 	switch {
 	case errors.Is(err, model.ErrSourceOff):
-		return "not probed: no token value is known (tokens.scim_token_file)", nil
+		return "not probed: no token value is known (set tokens.scim_token_file)", nil
 	case err != nil:
 		return "", err
 	case answer.Accepted():
 		return fmt.Sprintf("accepts the token (%d)", answer.StatusCode), nil
 	case answer.StatusCode == http.StatusUnauthorized:
-		refused.Advice = "it has expired, was deleted or belongs to another endpoint: rotate it, or correct tokens.scim_token_file"
+		refused.Advice = "the token has expired, was deleted, or belongs to another endpoint: rotate it, or correct tokens.scim_token_file"
 	case answer.StatusCode == http.StatusForbidden:
 		refused.Reason = model.ReasonPermission
-		sources, err := ends.instance.SCIMSources(ctx)
+		sources, err := c.instance.SCIMSources(ctx)
 		if err != nil {
-			refused.Advice = "whether it takes SCIM calls from this machine could not be seen: " + err.Error()
+			refused.Advice = "cannot read which addresses may call the SCIM endpoint: " + err.Error()
 			return "", refused
 		}
-		refused.Advice = "the identity store takes SCIM calls from " + sources.String() + ": is this machine among them?"
+		refused.Advice = "the identity store allows SCIM calls from " + sources.String() + ": check that this host is one of them"
 	case answer.StatusCode == http.StatusTooManyRequests:
 		refused.Reason, refused.Advice = model.ReasonThrottled, "try again in a minute"
 	default:
@@ -237,33 +220,33 @@ func probe(ctx context.Context, ends clients) (string, error) {
 	return "", refused
 }
 
-func rotationChecks(rotator clients) []check {
+func rotationChecks(clients connectionClients) []check {
 	return []check{
-		{"rotation: application", func(ctx context.Context) (string, error) {
-			application, err := rotator.application.Application(ctx)
+		{"Entra application", func(ctx context.Context) (string, error) {
+			application, err := clients.application.Application(ctx)
 			if err == nil && !application.CredentialsReadable {
-				return "the directory audit cannot be read: AuditLog.Read.All would show who else changes the credentials", nil
+				return "cannot read the audit log: grant AuditLog.Read.All to see who else changes the credentials", nil
 			}
-			return "changes of the credentials are seen in the directory audit", err
+			return "the audit log shows changes of the credentials", err
 		}},
-		{"rotation: credentials at Entra", func(ctx context.Context) (string, error) {
-			credentials, err := rotator.application.Credentials(ctx)
+		{"credentials at Entra", func(ctx context.Context) (string, error) {
+			credentials, err := clients.application.Credentials(ctx)
 			return count(len(credentials), "key"), err
 		}},
-		{"rotation: test connection", func(ctx context.Context) (string, error) {
-			verdict, err := rotator.application.TestConnection(ctx, nil)
+		{"test connection", func(ctx context.Context) (string, error) {
+			result, err := clients.application.TestConnection(ctx, nil)
 			var failed *model.Error
-			if verdict == model.TestFailed && errors.As(err, &failed) {
+			if result == model.TestFailed && errors.As(err, &failed) {
 				err = &model.Error{
 					Reason: model.ReasonAuth, Op: failed.Op, Detail: failed.Detail,
-					Advice: "AWS refuses the token that Entra holds: rotate it",
+					Advice: "AWS rejects the token that Entra holds: rotate it",
 				}
 			}
-			return string(verdict), err
+			return string(result), err
 		}},
-		{"rotation: SCIM tokens", func(ctx context.Context) (string, error) {
-			list, err := rotator.instance.ListTokens(ctx)
-			return count(len(list.Tokens), "token") + "; creating and deleting cannot be tried without doing it", err
+		{"SCIM tokens", func(ctx context.Context) (string, error) {
+			list, err := clients.instance.ListTokens(ctx)
+			return count(len(list.Tokens), "token") + "; create and delete permissions cannot be tested without using them", err
 		}},
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// examine returns what doctor prints of one connection; "": of all.
-func (l *lab) examine(only string) string {
-	l.t.Helper()
-	return l.command(func(ctx context.Context, options Options) error { return Doctor(ctx, options, only) })
+// doctor returns what doctor prints of one connection; "": of all.
+func (h *harness) doctor(only string) string {
+	h.t.Helper()
+	return h.command(func(ctx context.Context, options Options) error { return Doctor(ctx, options, only) })
 }
 
 func expectLines(t *testing.T, text string, lines ...string) {
@@ -27,33 +27,33 @@ func expectLines(t *testing.T, text string, lines ...string) {
 
 func TestDoctor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Quarantined("ill")})
-		corp := l.examine("corp")
-		expectLines(t, corp, "this machine\n", "ok      state directory", "tenant tenant-1\n", "ok      provisioning log",
-			"ok      SCIM endpoint                  accepts the token (200)", "ok      rotation: test connection      good")
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Quarantined("ill")})
+		corp := h.doctor("corp")
+		expectLines(t, corp, "host\n", "ok      state directory", "tenant tenant-1\n", "ok      provisioning log",
+			"ok      SCIM endpoint                  accepts the token (200)", "rotation of corp\n", "ok      test connection                good")
 		if strings.Contains(corp, "FAILED") || strings.Contains(corp, "connection ill") {
 			t.Errorf("of the healthy connection alone:\n%s", corp)
 		}
-		expectLines(t, l.examine(""), "connection corp\n", "connection ill\n",
-			"FAILED  SCIM endpoint                  auth\n          probing the SCIM endpoint: auth: AWS answers 401 to the token (it has expired, was deleted",
-			"FAILED  rotation: test connection      auth\n", "AWS refuses the token that Entra holds: rotate it",
-			"2 of the checks above failed")
-		expectLines(t, l.examine("nobody"), `no connection "nobody" is configured; there are corp, ill`)
+		expectLines(t, h.doctor(""), "connection corp\n", "connection ill\n",
+			"FAILED  SCIM endpoint                  auth\n          probing the SCIM endpoint: auth: AWS answered 401 (the token has expired, was deleted",
+			"FAILED  test connection                auth\n", "AWS rejects the token that Entra holds: rotate it",
+			"2 checks failed")
+		expectLines(t, h.doctor("nobody"), `no connection "nobody" is configured; configured: corp, ill`)
 	})
 }
 
 // What is switched off is not tried, whatever its permissions.
-func TestDoctorLeavesAloneWhatIsOff(t *testing.T) {
+func TestDoctorSkipsDisabledSources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Healthy("lab")})
-		l.edit("rotation: {mode: enabled, ", "rotation: {mode: disabled, ")
-		before, after, _ := strings.Cut(l.read("exporter.yml"), hasty)
-		l.write("exporter.yml", before+"intervals: {tokens: 0, scim: 0, usage: 0, job: 0, events: 0, certificates: 0, app_credentials: 0}"+after)
-		l.With(func(w *clouds.Model) {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Healthy("lab")})
+		h.edit("rotation: {mode: enabled, ", "rotation: {mode: disabled, ")
+		before, after, _ := strings.Cut(h.read("exporter.yml"), fastIntervals)
+		h.write("exporter.yml", before+"intervals: {tokens: 0, scim: 0, usage: 0, job: 0, events: 0, certificates: 0, app_credentials: 0}"+after)
+		h.With(func(w *clouds.Model) {
 			w.Deny(clouds.ActorExporter, clouds.ReadProvisioningLog, clouds.DenyMissing)
 			w.Deny(clouds.ActorExporter, clouds.ListBearerTokensAction, clouds.DenySCP)
 		})
-		if corp, want := l.examine("corp"), `tenant tenant-1
+		if corp, want := h.doctor("corp"), `tenant tenant-1
   off     sign-in, own credentials       intervals.app_credentials: 0
   off     provisioning log               intervals.events: 0
 connection corp
@@ -68,30 +68,30 @@ connection corp
 `; !strings.HasSuffix(corp, want) {
 			t.Errorf("printed:\n%s\nwant at the end:\n%s", corp, want)
 		}
-		expectLines(t, l.examine("lab"), "FAILED  provisioning log ", "FAILED  SCIM tokens ", "2 of the checks above failed")
+		expectLines(t, h.doctor("lab"), "FAILED  provisioning log ", "FAILED  SCIM tokens ", "2 checks failed")
 	})
 }
 
 // What is missing is named: the permission, and where calls may come from.
-func TestDoctorNamesWhatIsMissing(t *testing.T) {
+func TestDoctorNamesMissingPermissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		l.With(func(w *clouds.Model) {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		h.With(func(w *clouds.Model) {
 			w.Deny(clouds.ActorExporter, clouds.ReadProvisioningLog, clouds.DenyMissing)
 			w.Deny(clouds.ActorExporter, clouds.ListBearerTokensAction, clouds.DenySCP)
-			if err := w.AllowSources(clouds.ActorOperator, l.access.Connections[0].IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24")); err != nil {
+			if err := w.AllowSources(clouds.ActorOperator, h.credentials.Connections[0].IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24")); err != nil {
 				t.Fatal(err)
 			}
 		})
-		expectLines(t, l.examine("corp"),
+		expectLines(t, h.doctor("corp"),
 			"FAILED  provisioning log               permission\n",
 			"(grant the application permission ProvisioningLog.Read.All (AuditLog.Read.All in older tenants) with admin consent, see deploy/permissions/entra.md)",
 			"an explicit deny, such as a service control policy, forbids sso-directory:ListBearerTokens",
 			"FAILED  SCIM endpoint                  permission\n",
-			"AWS answers 403 to the token (the identity store takes SCIM calls from 203.0.113.0/24: is this machine among them?)")
-		l.With(func(w *clouds.Model) {
+			"AWS answered 403 (the identity store allows SCIM calls from 203.0.113.0/24: check that this host is one of them)")
+		h.With(func(w *clouds.Model) {
 			w.Deny(clouds.ActorExporter, clouds.DescribeIdentityStoreAction, clouds.DenyMissing)
 		})
-		expectLines(t, l.examine("corp"), "whether it takes SCIM calls from this machine could not be seen", "allow identitystore:DescribeIdentityStore")
+		expectLines(t, h.doctor("corp"), "cannot read which addresses may call the SCIM endpoint", "allow identitystore:DescribeIdentityStore")
 	})
 }

@@ -18,19 +18,19 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// bug is a transport with a mistake in it: when it is told to, it panics and takes
+// panickingTransport is a transport with a mistake in it: when it is told to, it panics and takes
 // everything along that it can get hold of.
-type bug struct {
-	next    http.RoundTripper
-	strikes atomic.Bool
-	holds   func() []any
+type panickingTransport struct {
+	next   http.RoundTripper
+	armed  atomic.Bool
+	values func() []any
 }
 
 // RoundTrip implements http.RoundTripper.
-func (b *bug) RoundTrip(r *http.Request) (*http.Response, error) {
-	if b.strikes.Load() && strings.HasSuffix(r.URL.Path, "/ServiceProviderConfig") {
+func (b *panickingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.armed.Load() && strings.HasSuffix(r.URL.Path, "/ServiceProviderConfig") {
 		var text strings.Builder
-		for _, held := range b.holds() {
+		for _, held := range b.values() {
 			fmt.Fprintf(&text, "%v %+v %#v %s %q\n", held, held, held, held, held)
 		}
 		panic(text.String())
@@ -42,39 +42,39 @@ func (b *bug) RoundTrip(r *http.Request) (*http.Response, error) {
 // asked to log all that it does: none of them shows a value. (AWS's SDK logs only what
 // its caller's code asks for, and nothing here does.)
 func TestDumpsShowNoSecret(t *testing.T) {
-	var sdk transcript
+	var sdk logBuffer
 	azlog.SetListener(func(event azlog.Event, message string) { _, _ = fmt.Fprintf(&sdk, "%s %s\n", event, message) })
 	t.Cleanup(func() { azlog.SetListener(nil) })
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
-		l.edit(hasty, unhurried)
-		b := &bug{}
-		l.around = func(next http.RoundTripper) http.RoundTripper { b.next = next; return b }
-		l.start()
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
+		h.edit(fastIntervals, slowIntervals)
+		b := &panickingTransport{}
+		h.wrapTransport = func(next http.RoundTripper) http.RoundTripper { b.next = next; return b }
+		h.start()
 		time.Sleep(15 * time.Minute)
 		secrets := map[string]string{
-			"client secret": strings.TrimSpace(l.read("client-secret-tenant-1")),
-			"webhook token": strings.TrimSpace(l.read("webhook-token")),
-			"SCIM token":    strings.TrimSpace(l.read("scim-token-expiring")),
+			"client secret": strings.TrimSpace(h.read("client-secret-tenant-1")),
+			"webhook token": strings.TrimSpace(h.read("webhook-token")),
+			"SCIM token":    strings.TrimSpace(h.read("scim-token-expiring")),
 		}
-		if status, answer := l.alert(); status != http.StatusAccepted {
+		if status, answer := h.alert(); status != http.StatusAccepted {
 			t.Fatalf("%d %s", status, answer)
 		}
 		dumps := map[string]string{}
-		l.until("the save", func() bool {
+		h.waitUntil("the save", func() bool {
 			var dump bytes.Buffer
 			if err := pprof.Lookup("goroutine").WriteTo(&dump, 2); err != nil {
 				t.Fatal(err)
 			}
 			dumps[fmt.Sprint("goroutines ", len(dumps))] = dump.String()
-			return l.Calls()["PUT secrets"] > 0
+			return h.Calls()["PUT secrets"] > 0
 		})
-		record := l.ends("expiring")
-		l.With(func(now *clouds.Model) { secrets["new SCIM token"] = now.TokenValue(record.NewTokenID) })
+		record := h.waitForOutcome("expiring")
+		h.With(func(now *clouds.Model) { secrets["new SCIM token"] = now.TokenValue(record.NewTokenID) })
 
-		e := l.exporter
-		b.holds = func() []any {
-			snapshot, _ := e.snapshot("expiring")
+		e := h.exporter
+		b.values = func() []any {
+			snapshot, _ := e.poller().Snapshot("expiring")
 			id, value, err := e.tokenValue(t.Context(), "expiring")
 			if value.Reveal() != secrets["new SCIM token"] {
 				t.Errorf("the live value of token %s is not the new one: %v", id, err)
@@ -85,13 +85,13 @@ func TestDumpsShowNoSecret(t *testing.T) {
 				fmt.Errorf("saving %v: %w", model.Credential{Value: value}, model.ErrUnreadable),
 			}
 		}
-		b.strikes.Store(true)
+		b.armed.Store(true)
 		time.Sleep(2 * time.Hour)
-		if !strings.Contains(l.logs.String(), "panic while reading") {
+		if !strings.Contains(h.logs.String(), "panic while reading") {
 			t.Fatal("there was no panic")
 		}
-		l.series().holds(t, `entra_aws_source_up{connection="expiring",source="scim"} 0`, `entra_aws_source_up{connection="expiring",source="job"} 1`)
-		maps.Copy(dumps, map[string]string{"the log": l.logs.String(), "the page": l.get("/"), "metrics": l.get("/metrics"), "Azure's SDK": sdk.String()})
+		h.series().expect(t, `entra_aws_source_up{connection="expiring",source="scim"} 0`, `entra_aws_source_up{connection="expiring",source="job"} 1`)
+		maps.Copy(dumps, map[string]string{"the log": h.logs.String(), "the page": h.get("/"), "metrics": h.get("/metrics"), "Azure's SDK": sdk.String()})
 		if len(sdk.String()) < 1000 || len(dumps["goroutines 0"]) < 1000 {
 			t.Fatalf("hardly anything was dumped: %d bytes of the SDK's, %d of goroutines", len(sdk.String()), len(dumps["goroutines 0"]))
 		}

@@ -18,7 +18,7 @@ import (
 )
 
 // sum adds up the values of series.
-func (p page) sum(t *testing.T) (sum float64) {
+func (p seriesList) sum(t *testing.T) (sum float64) {
 	t.Helper()
 	for _, line := range p {
 		value, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
@@ -30,40 +30,40 @@ func (p page) sum(t *testing.T) (sum float64) {
 	return sum
 }
 
-// counted is how many entries of the provisioning log the page has seen.
-func (l *lab) counted() int {
-	l.t.Helper()
-	return int(l.series().with("provisioning_events_total{").sum(l.t))
+// eventsCounted is how many entries of the provisioning log the page has seen.
+func (h *harness) eventsCounted() int {
+	h.t.Helper()
+	return int(h.series().matching("provisioning_events_total{").sum(h.t))
 }
 
-// happened is how many entries the provisioning log holds, floods aside.
-func (l *lab) happened() (count int) {
-	l.t.Helper()
-	l.With(func(now *clouds.Model) {
-		entries, err := now.ProvisioningLog(clouds.CallerFor(clouds.ActorOperator), l.access.Connections[0].EntraTenantID, clouds.LogFilter{})
+// eventsLogged is how many entries the provisioning log holds, floods aside.
+func (h *harness) eventsLogged() (count int) {
+	h.t.Helper()
+	h.With(func(now *clouds.Model) {
+		entries, err := now.ProvisioningLog(clouds.CallerFor(clouds.ActorOperator), h.credentials.Connections[0].EntraTenantID, clouds.LogFilter{})
 		if err != nil {
-			l.t.Fatal(err)
+			h.t.Fatal(err)
 		}
 		count = len(entries)
 	})
 	return count
 }
 
-// flood fills the provisioning log of the first connection from now on.
-func (l *lab) flood(count int, every time.Duration) {
-	l.t.Helper()
-	c := l.access.Connections[0]
-	if err := l.AddFlood(simulator.BulkEvents{
+// addEvents fills the provisioning log of the first connection from now on.
+func (h *harness) addEvents(count int, every time.Duration) {
+	h.t.Helper()
+	c := h.credentials.Connections[0]
+	if err := h.AddFlood(simulator.BulkEvents{
 		TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID,
 		Count: count, From: time.Now(), Every: simulator.Duration(every),
 	}); err != nil {
-		l.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 }
 
-// reaper kills a process while it reads the nth page of the log: the first half of the
+// mutationKiller kills a process while it reads the nth page of the log: the first half of the
 // answer has come, and from then on it can neither call anybody nor write anything.
-type reaper struct {
+type mutationKiller struct {
 	next  http.RoundTripper
 	left  atomic.Int32 // pages until then
 	dead  atomic.Bool
@@ -72,7 +72,7 @@ type reaper struct {
 }
 
 // RoundTrip implements http.RoundTripper.
-func (p *reaper) RoundTrip(r *http.Request) (*http.Response, error) {
+func (p *mutationKiller) RoundTrip(r *http.Request) (*http.Response, error) {
 	if p.dead.Load() {
 		return nil, errKilled
 	}
@@ -85,7 +85,7 @@ func (p *reaper) RoundTrip(r *http.Request) (*http.Response, error) {
 
 type halfBody struct {
 	io.ReadCloser
-	reaper *reaper
+	reaper *mutationKiller
 	read   int
 }
 
@@ -108,46 +108,46 @@ func (b *halfBody) Read(into []byte) (int, error) {
 
 // Killed three times in the middle of reading a long log, the exporter has counted every
 // entry once in the end.
-func TestKilledWhileReadingTheLog(t *testing.T) {
+func TestKilledWhileReadingTheProvisioningLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		l.edit("events: 15s", "events: 5m")
-		l.start()
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		h.edit("events: 15s", "events: 5m")
+		h.start()
 		time.Sleep(30 * time.Minute) // also what is written with a delay is counted by now
-		first, own := l.counted(), l.happened()
-		l.stop()
+		first, own := h.eventsCounted(), h.eventsLogged()
+		h.stop()
 
 		const entries = 40_000
-		l.flood(entries, 100*time.Millisecond)
+		h.addEvents(entries, 100*time.Millisecond)
 		for n, name := range []string{"ann@example.com", "bob@example.com", "eve@example.com"} {
-			if _, err := l.Perform(simulator.Action{Do: "add_user", UserName: name}); err != nil {
+			if _, err := h.Perform(simulator.Action{Do: "add_user", UserName: name}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Duration(n+1) * 20 * time.Minute)
 		}
 		for _, pages := range []int32{5, 16, 33} {
-			p := &reaper{stop: make(chan struct{}), state: func() {
-				if err := os.Rename(l.path("state"), l.path("left behind")); err != nil {
+			p := &mutationKiller{stop: make(chan struct{}), state: func() {
+				if err := os.Rename(h.path("state"), h.path("left behind")); err != nil {
 					t.Error(err)
 				}
 			}}
 			p.left.Store(pages)
-			l.around = func(next http.RoundTripper) http.RoundTripper { p.next = next; return p }
-			l.start()
+			h.wrapTransport = func(next http.RoundTripper) http.RoundTripper { p.next = next; return p }
+			h.start()
 			<-p.stop
-			l.stop()
-			if err := os.Rename(l.path("left behind"), l.path("state")); err != nil {
+			h.stop()
+			if err := os.Rename(h.path("left behind"), h.path("state")); err != nil {
 				t.Fatal(err)
 			}
 		}
-		l.around = nil
-		l.start()
+		h.wrapTransport = nil
+		h.start()
 		time.Sleep(time.Hour)
-		happened := entries + l.happened() - own
-		if own == l.happened() {
+		happened := entries + h.eventsLogged() - own
+		if own == h.eventsLogged() {
 			t.Error("the engine has written nothing of its own")
 		}
-		if counted := l.counted() - first; counted != happened {
+		if counted := h.eventsCounted() - first; counted != happened {
 			t.Errorf("counted %d entries, %d have happened", counted, happened)
 		} else {
 			t.Logf("%d entries, counted exactly", happened)
@@ -166,28 +166,28 @@ func TestALongLogIsStreamed(t *testing.T) {
 		entries = 1_000_000
 	}
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		l.edit("events: 15s", "events: 5m")
-		l.start()
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		h.edit("events: 15s", "events: 5m")
+		h.start()
 		time.Sleep(20 * time.Minute)
-		first, own := l.counted(), l.happened()
-		l.stop()
-		l.flood(entries, 10*time.Millisecond)
+		first, own := h.eventsCounted(), h.eventsLogged()
+		h.stop()
+		h.addEvents(entries, 10*time.Millisecond)
 		time.Sleep(time.Duration(entries) * 10 * time.Millisecond)
-		l.start()
-		time.Sleep(settle)
-		floor, most := live(), uint64(0)
+		h.start()
+		time.Sleep(firstPoll)
+		floor, most := heapInUse(), uint64(0)
 		looks := 0
-		for l.counted()-first < entries && looks < 200 {
+		for h.eventsCounted()-first < entries && looks < 200 {
 			time.Sleep(30 * time.Second)
-			most = max(most, live())
+			most = max(most, heapInUse())
 			looks++
 		}
 		time.Sleep(20 * time.Minute)
-		if counted, happened := l.counted()-first, entries+l.happened()-own; counted != happened {
+		if counted, happened := h.eventsCounted()-first, entries+h.eventsLogged()-own; counted != happened {
 			t.Errorf("counted %d entries, %d have happened", counted, happened)
 		}
-		pages := l.Calls()["GET provisioning"]
+		pages := h.Calls()["GET provisioning"]
 		t.Logf("%d entries in %d calls; at most %d KiB more in use than after the first pages", entries, pages, (int64(most)-int64(floor))>>10)
 		if grown := int64(most) - int64(floor); grown > 24<<20 { // two pages, and what the engine of the clouds remembers
 			t.Errorf("%d bytes more in use while reading", grown)
@@ -195,7 +195,7 @@ func TestALongLogIsStreamed(t *testing.T) {
 	})
 }
 
-func live() uint64 {
+func heapInUse() uint64 {
 	runtime.GC()
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)

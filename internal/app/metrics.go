@@ -13,13 +13,14 @@ import (
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/poller"
+	"entra-aws-exporter/internal/state"
 )
 
-// metricsTimeout bounds the one round of readings that the metrics command makes.
-const metricsTimeout = 90 * time.Second
+// pollTimeout bounds the one poll of every source that a command makes.
+const pollTimeout = 90 * time.Second
 
-// Metrics reads both clouds once and prints what /metrics would show. It writes no
-// state, so event counters are those of the last minutes.
+// Metrics polls AWS and Entra once and prints what /metrics would show. It writes no
+// state, so the event counters cover only the last minutes.
 func Metrics(ctx context.Context, options Options) error {
 	c, err := config.Load(options.ConfigFile)
 	if err != nil {
@@ -27,24 +28,24 @@ func Metrics(ctx context.Context, options Options) error {
 	}
 	directory, err := openState(c.State)
 	if err != nil {
-		options.Logger.Warn("what rotations have kept is not seen", "err", err)
+		options.Logger.Warn("cannot read rotation state", "err", err)
 	}
-	var w *poller.Poller
+	var p *poller.Poller
 	requests := collector.NewRequests()
-	snapshot := func(connection string) (model.Snapshot, bool) { return w.Snapshot(connection) }
-	built, engine, err := options.connectWithVault(c, requests.Observe, directory, snapshot)
+	snapshot := func(connection string) (model.Snapshot, bool) { return p.Snapshot(connection) }
+	clients, engine, err := options.newClientsAndEngine(c, requests.Observe, directory, 1, snapshot)
 	if err != nil {
 		return err
 	}
-	w = poller.New(readings(c, built, forgetful{}, options.Logger), nil)
-	if err := once(ctx, w); err != nil {
+	p = poller.New(pollerOptions(c, clients, &state.Memory{}, options.Logger), nil)
+	if err := pollOnce(ctx, p); err != nil {
 		return err
 	}
 	if err := engine.Look(ctx); err != nil {
-		options.Logger.Warn("what rotations have kept is not seen", "err", err)
+		options.Logger.Warn("cannot read rotation state", "err", err)
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector.New(collector.Inputs{Snapshots: w.Snapshots, Rotation: engine.Status}), requests)
+	registry.MustRegister(collector.New(collector.Options{Snapshots: p.Snapshots, Rotation: engine.Status}), requests)
 	families, err := registry.Gather()
 	if err != nil {
 		return fmt.Errorf("gathering the metrics: %w", err)
@@ -57,37 +58,29 @@ func Metrics(ctx context.Context, options Options) error {
 	return nil
 }
 
-// once lets a watch run until every source was tried.
-func once(ctx context.Context, w *poller.Poller) error {
-	ctx, cancel := context.WithTimeout(ctx, metricsTimeout)
+// pollOnce runs a poller until it has tried every source.
+func pollOnce(ctx context.Context, p *poller.Poller) error {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	done := make(chan struct{})
 	running, stop := context.WithCancel(ctx)
 	go func() {
 		defer close(done)
-		w.Run(running)
+		p.Run(running)
 	}()
 	defer func() {
 		stop()
 		<-done
 	}()
-	for !w.Ready() {
+	for !p.Ready() {
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return nil // what has come is printed; what has not is not there
+				return nil // the sources that have answered are enough
 			}
 			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 	return nil
-}
-
-// forgetful keeps nothing: what a command counts is over when it ends.
-type forgetful struct{}
-
-func (forgetful) Load(context.Context, string) ([]byte, string, error) { return nil, "", nil }
-func (forgetful) Save(context.Context, string, []byte, string) (string, error) {
-	return "", nil
 }

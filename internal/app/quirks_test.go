@@ -16,7 +16,7 @@ import (
 // The quirks that touch a reading, in groups of those that could touch each other. The
 // clients' own tests play the full product of each side against every method; here every
 // combination of each group passes through the whole program once.
-func readingQuirks() [][]string {
+func quirkGroups() [][]string {
 	return [][]string{
 		{"settings_keys", "secrets_get", "extra_keys", "base_address", "graph_errors", "failing_user"}, // the job
 		{"list_values", "list_order", "token_times", "json_version", "list_lag"},                       // the tokens
@@ -25,8 +25,8 @@ func readingQuirks() [][]string {
 	}
 }
 
-// actQuirks touch only what a rotation does: package rotate plays them.
-func actQuirks() []string {
+// mutationQuirks touch only what a rotation does: package rotate plays them.
+func mutationQuirks() []string {
 	return []string{
 		"put_secrets", "test_lag", "inline_test", "engine_reads", "quarantine_after", "recovery", "third_create", "new_lag", "deleted_lag", "nodes",
 	}
@@ -54,13 +54,13 @@ func combinations(all []clouds.Quirk, names []string) []map[string]string {
 	return list
 }
 
-func TestReadingsUnderEveryQuirk(t *testing.T) {
+func TestPollUnderEveryQuirk(t *testing.T) {
 	probe := simulator.New(clouds.New(clouds.Options{}), simulator.Options{})
 	all, _ := probe.Quirks()
-	known := actQuirks()
+	known := mutationQuirks()
 	runs := 0
 	var groups [][]map[string]string
-	for _, names := range readingQuirks() {
+	for _, names := range quirkGroups() {
 		known = append(known, names...)
 		group := combinations(all, names)
 		groups = append(groups, group)
@@ -71,7 +71,7 @@ func TestReadingsUnderEveryQuirk(t *testing.T) {
 			t.Errorf("the quirk %s is new: does it touch a reading?", quirk.Name)
 		}
 	}
-	furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")}) // the environment is the same for all
+	newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")}) // the environment is the same for all
 	for run := range runs {
 		if testing.Short() && run%20 != 0 {
 			continue
@@ -84,51 +84,51 @@ func TestReadingsUnderEveryQuirk(t *testing.T) {
 		}
 		t.Run(strconv.Itoa(run), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { readsRightly(t, quirks) })
+			synctest.Test(t, func(t *testing.T) { checkPollUnderQuirks(t, quirks) })
 			if t.Failed() {
 				t.Logf("under %v", quirks)
 			}
 		})
 	}
-	for i, names := range readingQuirks() {
+	for i, names := range quirkGroups() {
 		t.Logf("%d combinations of %s", len(groups[i]), strings.Join(names, ", "))
 	}
 }
 
-// readsRightly runs an exporter for some hours under these quirks, while people work:
+// checkPollUnderQuirks runs an exporter for some hours under these quirks, while people work:
 // what the page shows is right, or not there.
-func readsRightly(t *testing.T, quirks map[string]string) {
+func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 	w := clouds.New(clouds.Options{Seed: 1})
 	w.Add(clouds.Healthy("corp"))
-	l := settleIn(t, w)
+	h := buildHarness(t, w)
 	for name, value := range quirks {
-		if err := l.SetQuirk(name, value); err != nil {
+		if err := h.SetQuirk(name, value); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l.edit(hasty, "intervals: {tokens: 30m, scim: 30m, usage: 30m, job: 30m, events: 15m, certificates: 1h, app_credentials: 1h}")
+	h.edit(fastIntervals, "intervals: {tokens: 30m, scim: 30m, usage: 30m, job: 30m, events: 15m, certificates: 1h, app_credentials: 1h}")
 	if quirks["json_version"] == clouds.JSON10 {
-		l.edit("      endpoints:\n", "      endpoints:\n        token_service_json_version: \"1.0\"\n")
+		h.edit("      endpoints:\n", "      endpoints:\n        token_service_json_version: \"1.0\"\n")
 	}
-	at := l.access.Connections[0]
+	at := h.credentials.Connections[0]
 	for _, operation := range []string{"GET job", "ListBearerTokens"} { // refused once, and told when to come back
 		refusal := simulator.Fault{Operation: operation, Status: 429, Code: "TooManyRequestsException", RetryAfter: "9", Times: 1}
 		if quirks["retry_after"] == simulator.RetryAfterDate {
 			refusal.RetryAfter, refusal.RetryAfterDate = "", simulator.Duration(9*time.Second)
 		}
-		l.fault(refusal)
+		h.fault(refusal)
 	}
-	l.start()
+	h.start()
 	time.Sleep(30 * time.Minute)
 	for _, hand := range []simulator.Action{{Do: "add_user", UserName: "ann@example.com"}, {Do: "create_token"}} {
-		if _, err := l.Perform(hand); err != nil {
+		if _, err := h.Perform(hand); err != nil {
 			t.Fatal(err)
 		}
 	}
 	time.Sleep(3 * time.Hour)
-	page := l.series()
+	page := h.series()
 
-	page.holds(t, `entra_aws_scim_tokens{connection="corp"} 2`, `entra_aws_scim_token_slots{connection="corp"} 2`,
+	page.expect(t, `entra_aws_scim_tokens{connection="corp"} 2`, `entra_aws_scim_token_slots{connection="corp"} 2`,
 		`entra_aws_provisioning_job_status{connection="corp",status="active"} 1`,
 		`entra_aws_provisioning_schedule_state{connection="corp",state="active"} 1`,
 		`entra_aws_provisioning_interval_seconds{connection="corp"} 2400`,
@@ -138,21 +138,21 @@ func readsRightly(t *testing.T, quirks map[string]string) {
 	if first, _ := page.value(t, fmt.Sprintf(`entra_aws_scim_token_expiry_timestamp_seconds{connection="corp",token_id=%q}`, at.TokenIDs[0])); int64(first) != epochOf(265) {
 		t.Errorf("the token expires at %d, want %d", int64(first), epochOf(265))
 	}
-	if trusted := page.with("saml_certificate_trusted", "} 1"); len(trusted) != 1 {
+	if trusted := page.matching("saml_certificate_trusted", "} 1"); len(trusted) != 1 {
 		t.Errorf("trusted: %v", trusted)
 	}
-	if up, failed := page.with("source_up", "} 1"), page.with("source_errors_total"); len(up) != 7 || len(failed) != 0 {
+	if up, failed := page.matching("source_up", "} 1"), page.matching("source_errors_total"); len(up) != 7 || len(failed) != 0 {
 		t.Errorf("up are only %v, failed: %v", up, failed)
 	}
-	l.touched(t, page, quirks)
+	h.checkOtherPart(t, page, quirks)
 }
 
-// touched looks at what a quirk makes another.
-func (l *lab) touched(t *testing.T, page page, quirks map[string]string) {
+// checkOtherPart looks at what a quirk makes another.
+func (h *harness) checkOtherPart(t *testing.T, page seriesList, quirks map[string]string) {
 	t.Helper()
 	one := func(when bool, series string) {
 		t.Helper()
-		if found := page.with(series); len(found) > 0 != when {
+		if found := page.matching(series); len(found) > 0 != when {
 			t.Errorf("%s: %v, want it %v", series, found, when)
 		}
 	}
@@ -166,10 +166,10 @@ func (l *lab) touched(t *testing.T, page page, quirks map[string]string) {
 	one(fails, `entra_aws_provisioning_last_cycle_state{connection="corp",state="entry_level_errors"} 1`)
 	one(!fails, `entra_aws_provisioning_last_cycle_state{connection="corp",state="succeeded"} 1`)
 	one(!fails, `entra_aws_provisioning_events_total{action="create",connection="corp",status="failure"} 0`)
-	for _, line := range page.with("scim_token_last_used") {
+	for _, line := range page.matching("scim_token_last_used") {
 		used, _ := page.value(t, line[:strings.LastIndexByte(line, ' ')])
 		at := time.Unix(int64(used), 0)
-		if !strings.Contains(line, l.access.Connections[0].TokenIDs[0]) || at.After(time.Now()) || time.Since(at) > 4*time.Hour {
+		if !strings.Contains(line, h.credentials.Connections[0].TokenIDs[0]) || at.After(time.Now()) || time.Since(at) > 4*time.Hour {
 			t.Errorf("nobody used that token then: %s", line)
 		}
 	}

@@ -13,13 +13,13 @@ import (
 )
 
 // reload asks for one and returns the status and the answer.
-func (l *lab) reload() (int, string) {
-	l.t.Helper()
-	return l.ask(http.MethodPost, "/-/reload", "")
+func (h *harness) reload() (int, string) {
+	h.t.Helper()
+	return h.request(http.MethodPost, "/-/reload", "")
 }
 
-// section returns a connection's part of the config file.
-func section(text, connection string) string {
+// connectionSection returns a connection's part of the config file.
+func connectionSection(text, connection string) string {
 	begin := strings.Index(text, "  - name: "+connection+"\n    tenant: ")
 	rest := text[begin+1:]
 	end := len(rest)
@@ -37,109 +37,109 @@ func TestReload(t *testing.T) {
 		if err := simulator.Seed(w, "demo"); err != nil {
 			t.Fatal(err)
 		}
-		l := admit(t, w)
-		whole := l.read("exporter.yml")
-		part := section(whole, "quarantined")
-		l.edit(part, "")
-		l.start()
-		time.Sleep(settle)
-		if late := l.series().with(`connection="quarantined"`); len(late) != 0 {
+		h := newHarnessFor(t, w)
+		whole := h.read("exporter.yml")
+		part := connectionSection(whole, "quarantined")
+		h.edit(part, "")
+		h.start()
+		time.Sleep(firstPoll)
+		if late := h.series().matching(`connection="quarantined"`); len(late) != 0 {
 			t.Fatalf("not configured yet, but there is %v", late)
 		}
 
 		t.Log("a connection is added; what was read of the others stays")
-		expiry := l.series().with("scim_active_token_expiry", `"healthy"`)
-		l.write("exporter.yml", whole)
-		if status, answer := l.reload(); status != http.StatusOK {
+		expiry := h.series().matching("scim_active_token_expiry", `"healthy"`)
+		h.write("exporter.yml", whole)
+		if status, answer := h.reload(); status != http.StatusOK {
 			t.Fatalf("reload: %d %s", status, answer)
 		}
-		l.series().holds(t, expiry...)
-		time.Sleep(settle)
-		if added := l.series().with("scim_active_token_expiry", `"quarantined"`); len(added) != 1 {
+		h.series().expect(t, expiry...)
+		time.Sleep(firstPoll)
+		if added := h.series().matching("scim_active_token_expiry", `"quarantined"`); len(added) != 1 {
 			t.Errorf("the added connection shows %v", added)
 		}
 
 		t.Log("a broken file changes nothing but the gauges")
-		at := l.series().with("config_last_reload_success_timestamp_seconds")
-		l.write("exporter.yml", whole+"nonsense: true\n")
+		at := h.series().matching("config_last_reload_success_timestamp_seconds")
+		h.write("exporter.yml", whole+"nonsense: true\n")
 		time.Sleep(time.Minute)
-		if status, answer := l.reload(); status == http.StatusOK || !strings.Contains(answer, "nonsense") {
+		if status, answer := h.reload(); status == http.StatusOK || !strings.Contains(answer, "nonsense") {
 			t.Errorf("a broken file: %d %s", status, answer)
 		}
-		page := l.series()
-		page.holds(t, append(at, expiry[0], "entra_aws_config_last_reload_successful 0")...)
-		if all := page.with("entra_aws_connection_info"); len(all) != 3 {
+		page := h.series()
+		page.expect(t, append(at, expiry[0], "entra_aws_config_last_reload_successful 0")...)
+		if all := page.matching("entra_aws_connection_info"); len(all) != 3 {
 			t.Errorf("the connections are %v", all)
 		}
 
 		t.Log("state cannot move under a running exporter")
-		l.write("exporter.yml", strings.Replace(whole, "state: {directory: state}", "state: {directory: elsewhere}", 1))
-		if status, answer := l.reload(); status == http.StatusOK || !strings.Contains(answer, "state cannot be changed by a reload") {
+		h.write("exporter.yml", strings.Replace(whole, "state: {directory: state}", "state: {directory: elsewhere}", 1))
+		if status, answer := h.reload(); status == http.StatusOK || !strings.Contains(answer, "a reload cannot change state") {
 			t.Errorf("another state directory: %d %s", status, answer)
 		}
 
 		t.Log("a connection and the webhook are taken away")
-		l.write("exporter.yml", strings.Replace(strings.Replace(whole, part, "", 1), "webhook: {bearer_token_file: webhook-token}\n", "", 1))
-		if status, answer := l.reload(); status != http.StatusOK {
+		h.write("exporter.yml", strings.Replace(strings.Replace(whole, part, "", 1), "webhook: {bearer_token_file: webhook-token}\n", "", 1))
+		if status, answer := h.reload(); status != http.StatusOK {
 			t.Fatalf("reload: %d %s", status, answer)
 		}
-		page = l.series()
-		page.holds(t, expiry[0], "entra_aws_config_last_reload_successful 1")
-		if left := page.with(`connection="quarantined"`); len(left) != 0 {
+		page = h.series()
+		page.expect(t, expiry[0], "entra_aws_config_last_reload_successful 1")
+		if left := page.matching(`connection="quarantined"`); len(left) != 0 {
 			t.Errorf("the removed connection has left %v", left)
 		}
-		if status, _ := l.ask(http.MethodPost, "/webhook/alertmanager", "{}"); status != http.StatusNotFound {
+		if status, _ := h.request(http.MethodPost, "/webhook/alertmanager", "{}"); status != http.StatusNotFound {
 			t.Errorf("the removed webhook answers %d", status)
 		}
 	})
 }
 
 // A request that a reload overtakes finds no webhook section: then nobody may pass.
-func TestNobodyPassesAWebhookThatIsGone(t *testing.T) {
-	l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-	l.edit("webhook: {bearer_token_file: webhook-token}\n", "")
-	r := Options{}.newRotations(nil, 1, nil, nil, discard())
-	e := &Exporter{options: Options{ConfigFile: l.path("exporter.yml"), Logger: discard()}, rotation: r, requests: newCounter()}
-	generation, err := e.prepare()
+func TestWebhookRemovedDuringRequest(t *testing.T) {
+	h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+	h.edit("webhook: {bearer_token_file: webhook-token}\n", "")
+	r := Options{Logger: discardLogger()}.newRotationService(nil, 1, nil, nil)
+	e := &Exporter{options: Options{ConfigFile: h.path("exporter.yml"), Logger: discardLogger()}, rotation: r, requests: newRequestCounter()}
+	generation, err := e.buildRuntime()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.configure(generation.config, generation.clouds)
-	if _, required, err := r.bearer(); !required || err == nil {
+	r.configure(generation.config, generation.clients)
+	if _, required, err := r.webhookBearer(); !required || err == nil {
 		t.Errorf("bearer() = required %v, error %v", required, err)
 	}
 }
 
 // The server reads the web config again at every request. Once that lets everybody in,
 // the webhook that relied on it lets nobody in.
-func TestTheWebConfigVouchesForCallersAsLongAsItDoes(t *testing.T) {
-	l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-	l.edit("webhook: {bearer_token_file: webhook-token}\n", "webhook: {}\n")
-	l.write("web.yml", "basic_auth_users: {alertmanager: $2y$10$x}\n")
-	r := Options{}.newRotations(nil, 1, nil, nil, discard())
-	e := &Exporter{options: Options{ConfigFile: l.path("exporter.yml"), Logger: discard()}, webConfig: l.path("web.yml"), rotation: r, requests: newCounter()}
+func TestWebhookFollowsWebConfig(t *testing.T) {
+	h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+	h.edit("webhook: {bearer_token_file: webhook-token}\n", "webhook: {}\n")
+	h.write("web.yml", "basic_auth_users: {alertmanager: $2y$10$x}\n")
+	r := Options{Logger: discardLogger()}.newRotationService(nil, 1, nil, nil)
+	e := &Exporter{options: Options{ConfigFile: h.path("exporter.yml"), Logger: discardLogger()}, webConfig: h.path("web.yml"), rotation: r, requests: newRequestCounter()}
 	r.authenticated = e.authenticated
-	generation, err := e.prepare()
+	generation, err := e.buildRuntime()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.configure(generation.config, generation.clouds)
+	r.configure(generation.config, generation.clients)
 	ask := func() int {
-		request := httptest.NewRequest(http.MethodPost, "/webhook/alertmanager", strings.NewReader(alarm))
+		request := httptest.NewRequest(http.MethodPost, "/webhook/alertmanager", strings.NewReader(dueAlert))
 		request.Header.Set("Content-Type", "application/json")
 		request.Header.Set("Authorization", "Bearer ")
 		answer := httptest.NewRecorder()
-		r.webhook().ServeHTTP(answer, request)
+		r.webhookHandler().ServeHTTP(answer, request)
 		return answer.Code
 	}
 	if code := ask(); code != http.StatusOK {
 		t.Errorf("behind basic authentication: %d", code)
 	}
-	l.write("web.yml", "{}\n")
+	h.write("web.yml", "{}\n")
 	if code := ask(); code != http.StatusUnauthorized {
 		t.Errorf("behind nothing: %d", code)
 	}
-	if _, err := e.prepare(); err == nil || !strings.Contains(err.Error(), "webhook.bearer_token_file: is missing") {
+	if _, err := e.buildRuntime(); err == nil || !strings.Contains(err.Error(), "webhook.bearer_token_file: is missing") {
 		t.Errorf("a reload: %v", err)
 	}
 }

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -15,53 +14,53 @@ import (
 	"entra-aws-exporter/rotate"
 )
 
-// rotations joins the rotation's engine with the configuration, the clients, the state
-// and the readings.
-type rotations struct {
-	engine *rotate.Engine
-	hook   *rotate.Webhook
-	alerts *collector.Webhook
-	config atomic.Pointer[config.Config]
-	log    *slog.Logger
+// rotationService connects the rotation engine and its webhook with the configuration,
+// the clients, the state directory and the snapshots.
+type rotationService struct {
+	engine         *rotate.Engine
+	webhook        *rotate.Webhook
+	webhookMetrics *collector.Webhook
+	config         atomic.Pointer[config.Config]
 
-	// authenticated reports whether something in front of the webhook makes its callers
-	// prove who they are; nil: nothing does.
+	// authenticated reports whether the web config authenticates the webhook's callers;
+	// nil: it does not.
 	authenticated func() bool
 }
 
-// newRotations builds the engine. snapshot is the last reading of a connection, changed
-// is told when a rotation has changed something.
-func (o Options) newRotations(directory *state.Directory, pace int,
-	snapshot func(string) (model.Snapshot, bool), changed func(string), log *slog.Logger,
-) *rotations {
+// newRotationService builds the engine. snapshot returns a connection's last snapshot;
+// changed is called when a rotation has changed something.
+func (o Options) newRotationService(directory *state.Directory, pace int,
+	snapshot func(string) (model.Snapshot, bool), changed func(string),
+) *rotationService {
 	options := rotate.Options{
-		Journal: noState{}, Vault: noState{},
-		Holder: holder(), Gone: gone, Pace: pace,
-		Snapshot: snapshot, Changed: changed, Logger: log,
+		Journal: state.None{}, Vault: state.None{},
+		Holder: newHolderID(), Gone: holderIsDead, Pace: pace,
+		Snapshot: snapshot, Changed: changed, Logger: o.Logger,
 	}
-	if o.Gone != nil {
-		options.Gone = o.Gone
+	if o.HolderIsDead != nil {
+		options.Gone = o.HolderIsDead
 	}
 	if directory != nil {
-		options.Journal, options.Vault = directory.Journal(), directory.Vault()
+		options.Journal, options.Vault = directory.Journal(), directory.Tokens()
 	}
-	r := &rotations{engine: rotate.New(options, nil), alerts: collector.NewWebhook(), log: log}
-	r.hook = rotate.NewWebhook(r.engine, r.alerts, rotate.WebhookOptions{Bearer: r.bearer, MatchLabels: r.matchLabels, Logger: log})
+	r := &rotationService{engine: rotate.New(options, nil), webhookMetrics: collector.NewWebhook()}
+	r.webhook = rotate.NewWebhook(r.engine, r.webhookMetrics,
+		rotate.WebhookOptions{Bearer: r.webhookBearer, MatchLabels: r.matchLabels, Logger: o.Logger})
 	return r
 }
 
-// configure puts a configuration into force. What runs ends as it began.
-func (r *rotations) configure(c *config.Config, clouds *clientSet) {
+// configure applies a configuration. Rotations that run keep the one they began with.
+func (r *rotationService) configure(c *config.Config, clients *clientSet) {
 	connections := make([]rotate.Connection, 0, len(c.Connections))
 	for _, connection := range c.Connections {
-		connections = append(connections, rotated(connection, clouds.rotators[connection.Name]))
+		connections = append(connections, rotationConnection(connection, clients.rotators[connection.Name]))
 	}
 	r.config.Store(c)
 	r.engine.Configure(connections)
 }
 
-// rotated is a connection as the rotation sees it.
-func rotated(connection config.Connection, ends clients) rotate.Connection {
+// rotationConnection translates a connection of the configuration for the engine.
+func rotationConnection(connection config.Connection, clients connectionClients) rotate.Connection {
 	policy := connection.Rotation
 	c := rotate.Connection{
 		Name:      connection.Name,
@@ -80,92 +79,55 @@ func rotated(connection config.Connection, ends clients) rotate.Connection {
 			MaxAttempts:        policy.MaxAttempts,
 		},
 		Clouds: rotate.Clouds{
-			Tokens:       ends.instance,
-			SCIM:         ends.instance,
-			Provisioning: ends.application,
-			Resolve: func(ctx context.Context) (model.Binding, error) {
-				ends.instance.Forget()
-				aws, err := ends.instance.Binding(ctx)
-				if err != nil {
-					return model.Binding{}, err
-				}
-				binding, err := ends.application.Rediscover(ctx)
-				binding.AWSAccount, binding.Region, binding.IdentityStoreID = aws.AWSAccount, aws.Region, aws.IdentityStoreID
-				binding.ProvisioningTenantID, binding.SCIMEndpoint = aws.ProvisioningTenantID, aws.SCIMEndpoint
-				return binding, err
-			},
+			Tokens:       clients.instance,
+			SCIM:         clients.instance,
+			Provisioning: clients.application,
+			Resolve:      clients.resolve,
 		},
 	}
 	if connection.Tokens.Usage == model.UsageCloudTrail {
-		c.Clouds.Calls = ends.instance
+		c.Clouds.Calls = clients.instance
 	}
 	return c
 }
 
-// tokenValue is what a probe may be made with: the value of the token in use, if a
-// rotation has put it into the vault.
-func (r *rotations) tokenValue(ctx context.Context, connection string) (string, model.Secret, error) {
+// tokenValue returns the value of the token in use, if the token store has it. The SCIM
+// probe uses it.
+func (r *rotationService) tokenValue(ctx context.Context, connection string) (string, model.Secret, error) {
 	return r.engine.InUse(ctx, connection)
 }
 
-// webhook is the endpoint that Alertmanager calls; it exists while it is configured.
-func (r *rotations) webhook() http.Handler {
+// webhookHandler serves the webhook as long as the configuration has one.
+func (r *rotationService) webhookHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if c := r.config.Load(); c == nil || c.Webhook == nil {
 			http.Error(w, "the configuration has no webhook section", http.StatusNotFound)
 			return
 		}
-		r.hook.ServeHTTP(w, request)
+		r.webhook.ServeHTTP(w, request)
 	})
 }
 
-// errNoWebhook: a reload took the section away while a request was on its way.
+// errNoWebhook: a reload removed the section during a request.
 var errNoWebhook = errors.New("the configuration has no webhook section any more")
 
-// bearer is the token that callers of the webhook must show; required is false as long as
-// the web config authenticates them.
-func (r *rotations) bearer() (value model.Secret, required bool, err error) {
+// webhookBearer is the bearer token that the webhook requires. None is required as long
+// as the web config authenticates callers.
+func (r *rotationService) webhookBearer() (value model.Secret, required bool, err error) {
 	webhook := r.config.Load().Webhook
 	if webhook == nil {
 		return model.Secret{}, true, errNoWebhook
 	}
-	if webhook.BearerTokenFile == "" { // then nobody has one to show
+	if webhook.BearerTokenFile == "" { // an empty token that is required matches no caller
 		return model.Secret{}, r.authenticated == nil || !r.authenticated(), nil
 	}
 	value, err = webhook.BearerTokenFile.Read()
 	return value, true, err
 }
 
-func (r *rotations) matchLabels() map[string]string {
+func (r *rotationService) matchLabels() map[string]string {
 	if webhook := r.config.Load().Webhook; webhook != nil {
 		return webhook.MatchLabels
 	}
 	return nil
 }
-
-// noState is the journal and vault of an exporter without a state directory: nothing
-// was ever rotated, and nothing can be.
-type noState struct{}
-
-var errNoState error = &noStateError{}
-
-// noStateError is what an act gets where nothing is kept.
-type noStateError struct{}
-
-func (*noStateError) Error() string {
-	return "a rotation needs a place for its journal and the new token: set state.directory"
-}
-
-// Is implements errors.Is: nothing is as unsafe as no place at all.
-func (*noStateError) Is(target error) bool { return target == model.ErrUnsafe }
-
-func (noState) Load(context.Context, string) ([]byte, string, error) { return nil, "", nil }
-func (noState) Save(context.Context, string, []byte, string) (string, error) {
-	return "", errNoState
-}
-func (noState) Keys(context.Context) ([]string, error)             { return nil, nil }
-func (noState) Reserve(context.Context, string) error              { return errNoState }
-func (noState) Write(context.Context, string, model.Secret) error  { return errNoState }
-func (noState) Read(context.Context, string) (model.Secret, error) { return model.Secret{}, nil }
-func (noState) List(context.Context, string) ([]string, error)     { return nil, nil }
-func (noState) Destroy(context.Context, string) error              { return nil }

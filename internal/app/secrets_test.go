@@ -18,67 +18,67 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func discardLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func newCounter() *collector.Requests { return collector.NewRequests() }
+func newRequestCounter() *collector.Requests { return collector.NewRequests() }
 
-const alarm = `{"version":"4","status":"firing","receiver":"rotation","alerts":[{"status":"firing",
+const dueAlert = `{"version":"4","status":"firing","receiver":"rotation","alerts":[{"status":"firing",
 	"labels":{"alertname":"EntraAwsScimTokenRotationDue","rotate":"scim-token","connection":"expiring"}}]}`
 
 // alert posts what Alertmanager posts.
-func (l *lab) alert() (int, string) {
-	l.t.Helper()
-	return l.ask(http.MethodPost, "/webhook/alertmanager", alarm,
-		"Content-Type", "application/json", "Authorization", "Bearer "+strings.TrimSpace(l.read("webhook-token")))
+func (h *harness) alert() (int, string) {
+	h.t.Helper()
+	return h.request(http.MethodPost, "/webhook/alertmanager", dueAlert,
+		"Content-Type", "application/json", "Authorization", "Bearer "+strings.TrimSpace(h.read("webhook-token")))
 }
 
-// rotated waits until the one rotation has ended.
-func (l *lab) rotated() model.RotationRecord {
-	l.t.Helper()
+// rotate waits until the one rotation has ended.
+func (h *harness) rotate() model.RotationRecord {
+	h.t.Helper()
 	for range 7 * 24 {
 		time.Sleep(time.Hour)
 		var answer struct{ Rotations []model.RotationRecord }
-		if err := json.Unmarshal([]byte(l.get("/api/v1/rotations")), &answer); err != nil {
-			l.t.Fatal(err)
+		if err := json.Unmarshal([]byte(h.get("/api/v1/rotations")), &answer); err != nil {
+			h.t.Fatal(err)
 		}
 		if len(answer.Rotations) == 1 && answer.Rotations[0].Outcome != "" {
 			return answer.Rotations[0]
 		}
 	}
-	l.t.Fatalf("after a week the rotation has not ended:\n%s", l.get("/api/v1/rotations"))
+	h.t.Fatalf("after a week the rotation has not ended:\n%s", h.get("/api/v1/rotations"))
 	return model.RotationRecord{}
 }
 
 // A whole rotation through the real clients; then every output is searched for every
 // value that the program has held.
-func TestRotationThroughTheRealClientsShowsNoSecret(t *testing.T) {
+func TestRotationShowsNoSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
-		l.edit(hasty, unhurried)
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
+		h.edit(fastIntervals, slowIntervals)
 		secrets := map[string]string{
-			"client secret": strings.TrimSpace(l.read("client-secret-tenant-1")),
-			"webhook token": strings.TrimSpace(l.read("webhook-token")),
-			"SCIM token":    strings.TrimSpace(l.read("scim-token-expiring")),
+			"client secret": strings.TrimSpace(h.read("client-secret-tenant-1")),
+			"webhook token": strings.TrimSpace(h.read("webhook-token")),
+			"SCIM token":    strings.TrimSpace(h.read("scim-token-expiring")),
 		}
-		for line := range strings.Lines(l.read("aws-credentials")) {
+		for line := range strings.Lines(h.read("aws-credentials")) {
 			if name, value, found := strings.Cut(line, "="); found && strings.Contains(name, "secret_access_key") {
 				secrets["AWS secret key"] = strings.TrimSpace(value)
 			}
 		}
-		l.start()
+		h.start()
 		time.Sleep(15 * time.Minute) // two readings that say: due
-		if status, answer := l.alert(); status != http.StatusAccepted {
+		if status, answer := h.alert(); status != http.StatusAccepted {
 			t.Fatalf("the webhook answered %d %s", status, answer)
 		}
 		time.Sleep(time.Minute)
-		outputs := map[string]string{"status page in the middle": l.get("/"), "rotations in the middle": l.get("/api/v1/rotations")}
-		record := l.rotated()
+		outputs := map[string]string{"status page in the middle": h.get("/"), "rotations in the middle": h.get("/api/v1/rotations")}
+		record := h.rotate()
 		if record.Outcome != model.OutcomeDone || record.Proof != model.ProofExclusive {
 			t.Fatalf("the rotation ended %s %s, proof %s", record.Outcome, record.Reason, record.Proof)
 		}
-		l.With(func(w *clouds.Model) {
+		h.With(func(w *clouds.Model) {
 			secrets["new SCIM token"] = w.TokenValue(record.NewTokenID)
-			holding, _ := w.EntraState(l.access.Connections[0].ServicePrincipalID)
+			holding, _ := w.EntraState(h.credentials.Connections[0].ServicePrincipalID)
 			if holding.Saved.TokenID != record.NewTokenID {
 				t.Errorf("Entra holds %s, the rotation made %s", holding.Saved.TokenID, record.NewTokenID)
 			}
@@ -87,15 +87,15 @@ func TestRotationThroughTheRealClientsShowsNoSecret(t *testing.T) {
 			}
 		})
 		for _, path := range []string{"/", "/metrics", "/config", "/api/v1/connections", "/api/v1/rotations"} {
-			outputs[path] = l.get(path)
+			outputs[path] = h.get(path)
 		}
-		l.stop()
-		outputs["log"] = l.logs.String()
-		outputs["check-config"] = l.command(func(_ context.Context, o Options) error { return CheckConfig(o, "") })
-		outputs["metrics"] = l.command(Metrics)
-		outputs["doctor"] = l.command(func(ctx context.Context, o Options) error { return Doctor(ctx, o, "") })
+		h.stop()
+		outputs["log"] = h.logs.String()
+		outputs["check-config"] = h.command(func(_ context.Context, o Options) error { return CheckConfig(o, "") })
+		outputs["metrics"] = h.command(Metrics)
+		outputs["doctor"] = h.command(func(ctx context.Context, o Options) error { return Doctor(ctx, o, "") })
 		vault := 0
-		err := filepath.WalkDir(l.path("state"), func(path string, entry fs.DirEntry, err error) error {
+		err := filepath.WalkDir(h.path("state"), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
 			}
@@ -138,23 +138,23 @@ func TestRotationThroughTheRealClientsShowsNoSecret(t *testing.T) {
 func TestRefusedSecretsAreNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const planted = "pl4nted-wr0ng-secret"
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		l.write("client-secret-tenant-1", planted)
-		l.write("scim-token-corp", planted)
-		l.start()
-		time.Sleep(settle)
-		l.series().holds(t, `entra_aws_source_up{connection="corp",source="job"} 0`, `entra_aws_scim_probe_success{connection="corp"} 0`)
-		if status, answer := l.ask(http.MethodPost, "/webhook/alertmanager", "{}", "Authorization", "Bearer "+planted); status != http.StatusUnauthorized || strings.Contains(answer, planted) {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		h.write("client-secret-tenant-1", planted)
+		h.write("scim-token-corp", planted)
+		h.start()
+		time.Sleep(firstPoll)
+		h.series().expect(t, `entra_aws_source_up{connection="corp",source="job"} 0`, `entra_aws_scim_probe_success{connection="corp"} 0`)
+		if status, answer := h.request(http.MethodPost, "/webhook/alertmanager", "{}", "Authorization", "Bearer "+planted); status != http.StatusUnauthorized || strings.Contains(answer, planted) {
 			t.Errorf("the webhook answered %d %s", status, answer)
 		}
 		for where, output := range map[string]string{
-			"log": l.logs.String(), "status page": l.get("/"), "connections": l.get("/api/v1/connections"), "metrics": l.get("/metrics"),
+			"log": h.logs.String(), "status page": h.get("/"), "connections": h.get("/api/v1/connections"), "metrics": h.get("/metrics"),
 		} {
 			if strings.Contains(output, planted) {
 				t.Errorf("%s repeats the wrong secret", where)
 			}
 		}
-		if log := l.logs.String(); !strings.Contains(log, "AADSTS7000215") {
+		if log := h.logs.String(); !strings.Contains(log, "AADSTS7000215") {
 			t.Error("the log does not name Entra's code for a wrong secret")
 		}
 	})

@@ -16,14 +16,14 @@ func TestSeriesInARotation(t *testing.T) {
 	for name, spec := range map[string]clouds.ConnectionSpec{"undisturbed": aged, "in quarantine": clouds.Quarantined("expiring")} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := furnish(t, []clouds.ConnectionSpec{spec})
-				l.edit(hasty, unhurried)
-				l.start()
-				time.Sleep(settle)
-				l.alert()
+				h := newHarness(t, []clouds.ConnectionSpec{spec})
+				h.edit(fastIntervals, slowIntervals)
+				h.start()
+				time.Sleep(firstPoll)
+				h.alert()
 				most := 0
-				for len(l.series().with("entra_aws_rotations_total", `outcome="done"} 1`)) == 0 {
-					most = max(most, len(l.series().with(`connection="expiring"`)))
+				for len(h.series().matching("entra_aws_rotations_total", `outcome="done"} 1`)) == 0 {
+					most = max(most, len(h.series().matching(`connection="expiring"`)))
 					time.Sleep(10 * time.Minute)
 				}
 				if t.Logf("%d series", most); most < 100 || most > 110 {

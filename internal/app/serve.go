@@ -7,19 +7,19 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/common/version"
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/poller"
 	"entra-aws-exporter/internal/web"
 )
 
@@ -27,16 +27,16 @@ import (
 type ServeOptions struct {
 	Web       *exporterweb.FlagConfig
 	Lifecycle bool // POST /-/reload
-	Pace      int  // what every wait of the rotation is divided by
+	Pace      int  // divides every wait of a rotation
 
-	Listeners []net.Listener // instead of the flags' addresses
+	Listeners []net.Listener // instead of the addresses in Web
 }
 
 const (
-	// readyAfter is when an exporter is ready although not every source has answered:
-	// what hangs must not keep the rest from being scraped.
+	// readyAfter bounds the wait for the first poll of every source: a source that hangs
+	// must not keep Prometheus from scraping the others.
 	readyAfter = 30 * time.Second
-	// shutdownTimeout is how long requests in flight may take once it stops.
+	// shutdownTimeout bounds the wait for requests in flight.
 	shutdownTimeout = 5 * time.Second
 )
 
@@ -49,47 +49,96 @@ func Serve(ctx context.Context, common Options, options ServeOptions) error {
 	return exporter.run(ctx)
 }
 
-// run starts what was built and stops it in reverse order.
+// run starts every part and stops them in reverse order.
 func (e *Exporter) run(ctx context.Context) error {
 	e.log.Info("starting", "version", version.Info(), "build", version.BuildContext())
-	first, err := e.prepare()
+	first, err := e.buildRuntime()
 	if err != nil {
 		return err
 	}
-	if err := checkPace(e.pace, first.config); err != nil {
+	if err := checkPace(e.serveOptions.Pace, first.config); err != nil {
 		return err
 	}
-	if err := e.open(first.config); err != nil {
+	if err := e.openState(first.config); err != nil {
 		return err
 	}
-	e.rotation = e.options.newRotations(e.journal, e.pace, e.snapshot, e.refresh, e.log)
+	snapshot := func(connection string) (model.Snapshot, bool) { return e.poller().Snapshot(connection) }
+	refresh := func(connection string) { e.poller().Refresh(connection) }
+	e.rotation = e.options.newRotationService(e.rotationDirectory, e.serveOptions.Pace, snapshot, refresh)
 	e.rotation.authenticated = e.authenticated
-	if err := e.register(); err != nil {
+	if err := e.registerMetrics(); err != nil {
 		return err
 	}
-	warn(e.log, first.config)
+	logWarnings(e.log, first.config)
 
 	handler, err := e.handler()
 	if err != nil {
 		return err
 	}
 	e.started = time.Now()
-	e.replace(context.WithoutCancel(ctx), first)
-	e.reloads.succeeded(time.Now())
-	defer func() {
-		running := e.current.Load()
-		running.stop()
-		<-running.done
-	}()
+	e.swapRuntime(context.WithoutCancel(ctx), first)
+	e.lastReload.Store(&collector.Reload{Successful: true, LastSuccess: e.started})
+	defer func() { e.current.Load().shutdown() }()
 
 	var background sync.WaitGroup
 	stopping, stop := context.WithCancel(ctx)
 	defer background.Wait()
 	defer stop()
-	background.Go(func() { e.rotate(stopping) })
+	background.Go(func() { e.runRotations(stopping) })
 	background.Go(func() { e.reloadOnHangup(stopping) })
 
 	return e.listen(stopping, handler)
+}
+
+// poller is the running one; it exists before anything asks for it.
+func (e *Exporter) poller() *poller.Poller { return e.current.Load().poller }
+
+func (e *Exporter) snapshots() []model.Snapshot { return e.poller().Snapshots() }
+
+// registerMetrics registers what /metrics shows.
+func (e *Exporter) registerMetrics() error {
+	reload := func() collector.Reload { return *e.lastReload.Load() }
+	for _, each := range []prometheus.Collector{
+		collector.New(collector.Options{Snapshots: e.snapshots, Rotation: e.rotation.engine.Status, Reload: reload}),
+		e.requests,
+		e.rotation.webhookMetrics,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector("entra_aws_exporter"),
+	} {
+		if err := e.registry.Register(each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handler serves the pages, the metrics, the reload and the webhook.
+func (e *Exporter) handler() (http.Handler, error) {
+	options := web.Options{
+		Snapshots: e.snapshots,
+		Rotation:  e.rotation.engine.Status,
+		Records:   e.rotation.engine.Records,
+		Ready:     e.ready,
+		Config:    func() ([]byte, error) { return []byte(e.current.Load().config.String()), nil },
+		Build:     web.Build{Version: version.Version, Revision: version.GetRevision()},
+		Logger:    e.log,
+		Metrics: promhttp.HandlerFor(e.registry, promhttp.HandlerOpts{
+			ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelError), Registry: e.registry, EnableOpenMetrics: true,
+		}),
+		Webhook: e.rotation.webhookHandler(),
+	}
+	if e.serveOptions.Lifecycle {
+		options.Reload = e.reload
+	}
+	return web.New(options)
+}
+
+// runRotations resumes open rotations and runs those that alerts start.
+func (e *Exporter) runRotations(ctx context.Context) {
+	if err := e.rotation.engine.Run(ctx); err != nil {
+		e.log.Error("rotation engine stopped", "err", err)
+	}
 }
 
 // listen serves HTTP until the context is cancelled or a listener fails.
@@ -100,11 +149,11 @@ func (e *Exporter) listen(ctx context.Context, handler http.Handler) error {
 	}
 	failed := make(chan error, 1)
 	go func() {
-		if len(e.listeners) > 0 {
-			failed <- exporterweb.ServeMultiple(e.listeners, server, e.webFlags, e.log)
+		if len(e.serveOptions.Listeners) > 0 {
+			failed <- exporterweb.ServeMultiple(e.serveOptions.Listeners, server, e.serveOptions.Web, e.log)
 			return
 		}
-		failed <- exporterweb.ListenAndServe(server, e.webFlags, e.log)
+		failed <- exporterweb.ListenAndServe(server, e.serveOptions.Web, e.log)
 	}()
 	select {
 	case err := <-failed:
@@ -121,118 +170,16 @@ func (e *Exporter) listen(ctx context.Context, handler http.Handler) error {
 	return err
 }
 
-// handler joins the pages with the metrics, the reload and the webhook.
-func (e *Exporter) handler() (http.Handler, error) {
-	options := web.Options{
-		Snapshots: e.snapshots,
-		Rotation:  e.rotation.engine.Status,
-		Records:   e.rotation.engine.Records,
-		Ready:     e.ready,
-		Config:    func() ([]byte, error) { return []byte(e.current.Load().config.String()), nil },
-		Build:     web.Build{Version: version.Version, Revision: version.GetRevision()},
-		Logger:    e.log,
-		Metrics: promhttp.HandlerFor(e.registry, promhttp.HandlerOpts{
-			ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelError), Registry: e.registry, EnableOpenMetrics: true,
-		}),
-		Webhook: e.rotation.webhook(),
-	}
-	if e.lifecycle {
-		options.Reload = e.reload
-	}
-	return web.New(options)
-}
-
-// rotate takes up what stands open in the journal, and what alerts begin.
-func (e *Exporter) rotate(ctx context.Context) {
-	if err := e.rotation.engine.Run(ctx); err != nil {
-		e.log.Error("the rotation has stopped", "err", err)
-	}
-}
-
-// tokenValue is the value of a connection's token in use. Clients ask when they are
-// used, and by then there is a rotation.
+// tokenValue returns the value of a connection's token in use. The clients call it only
+// after e.rotation is set.
 func (e *Exporter) tokenValue(ctx context.Context, connection string) (string, model.Secret, error) {
 	return e.rotation.tokenValue(ctx, connection)
 }
 
-func (e *Exporter) snapshot(connection string) (model.Snapshot, bool) {
-	if running := e.current.Load(); running != nil {
-		return running.watch.Snapshot(connection)
-	}
-	return model.Snapshot{}, false
-}
-
-// refresh looks again at a connection that a rotation has changed.
-func (e *Exporter) refresh(connection string) {
-	if running := e.current.Load(); running != nil {
-		running.watch.Refresh(connection)
-	}
-}
-
-func (e *Exporter) snapshots() []model.Snapshot {
-	if running := e.current.Load(); running != nil {
-		return running.watch.Snapshots()
-	}
-	return nil
-}
-
-// ready: the configuration is loaded, the state open, and every source was tried or
-// had its time.
+// ready reports whether every source was polled once, or has had its time.
 func (e *Exporter) ready() error {
-	if running := e.current.Load(); running == nil || (!running.watch.Ready() && time.Since(e.started) < readyAfter) {
-		return errNotYet
+	if !e.poller().Ready() && time.Since(e.started) < readyAfter {
+		return errStarting
 	}
 	return nil
-}
-
-// reloadOnHangup reloads at every SIGHUP.
-func (e *Exporter) reloadOnHangup(ctx context.Context) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangups:
-			_ = e.reload() // it has logged why
-		}
-	}
-}
-
-// reload puts the configuration file into force, as a whole or not at all.
-func (e *Exporter) reload() error {
-	e.reloading.Lock()
-	defer e.reloading.Unlock()
-	next, err := e.prepare()
-	if err == nil {
-		err = errors.Join(e.sameState(next.config), checkPace(e.pace, next.config))
-	}
-	if err != nil {
-		e.reloads.failed()
-		e.log.Error("the configuration was not reloaded, the running one stays in force", "err", err)
-		return err
-	}
-	e.replace(context.Background(), next) // until it is replaced in its turn, or stopped
-	e.reloads.succeeded(time.Now())
-	warn(e.log, next.config)
-	e.log.Info("the configuration was reloaded", "connections", len(next.config.Connections))
-	return nil
-}
-
-// reloads is what the gauges of the configuration show.
-type reloads struct {
-	ok atomic.Bool
-	at atomic.Pointer[time.Time]
-}
-
-func (r *reloads) succeeded(at time.Time) { r.at.Store(&at); r.ok.Store(true) }
-func (r *reloads) failed()                { r.ok.Store(false) }
-
-func (r *reloads) last() collector.Reload {
-	last := collector.Reload{Successful: r.ok.Load()}
-	if at := r.at.Load(); at != nil {
-		last.LastSuccess = *at
-	}
-	return last
 }

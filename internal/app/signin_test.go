@@ -15,24 +15,24 @@ import (
 // Every way to sign in to Entra, from the key in the config to an answer of Graph. A
 // managed identity's endpoint is next door and not among the clouds: internal/entra has
 // its test.
-func TestWaysToSignIn(t *testing.T) {
-	for name, prepare := range map[string]func(*testing.T, *lab, *clouds.AppRegistration) (config string){
-		"client secret": func(_ *testing.T, l *lab, r *clouds.AppRegistration) string {
+func TestSignInMethods(t *testing.T) {
+	for name, prepare := range map[string]func(*testing.T, *harness, *clouds.AppRegistration) (config string){
+		"client secret": func(_ *testing.T, h *harness, r *clouds.AppRegistration) string {
 			return "client_secret_file: client-secret-tenant-1"
 		},
 		"client certificate with a password": withCertificate,
-		"workload identity": func(t *testing.T, l *lab, r *clouds.AppRegistration) string {
+		"workload identity": func(t *testing.T, h *harness, r *clouds.AppRegistration) string {
 			trusted := clouds.FederatedCredential{Issuer: "https://cluster.example", Subject: "system:serviceaccount:monitoring:exporter"}
-			token, err := l.WebIdentityToken(trusted.Issuer, trusted.Subject, "api://AzureADTokenExchange", time.Hour)
+			token, err := h.WebIdentityToken(trusted.Issuer, trusted.Subject, "api://AzureADTokenExchange", time.Hour)
 			if err != nil {
 				t.Fatal(err)
 			}
-			l.write("projected", token)
+			h.write("projected", token)
 			r.Secrets, r.Federated = nil, []clouds.FederatedCredential{trusted}
 			return "workload_identity: {token_file: projected}"
 		},
-		"AWS web identity": func(_ *testing.T, l *lab, r *clouds.AppRegistration) string {
-			aws := l.access.Accounts[0]
+		"AWS web identity": func(_ *testing.T, h *harness, r *clouds.AppRegistration) string {
+			aws := h.credentials.Accounts[0]
 			r.Secrets = nil
 			r.Federated = []clouds.FederatedCredential{{Issuer: simulator.WebIdentityIssuer(aws.Account), Subject: aws.Keys.ARN}}
 			return "aws_web_identity: {region: eu-central-1, profile: account-" + aws.Account + "}"
@@ -40,24 +40,24 @@ func TestWaysToSignIn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-				tenant := l.access.Tenants[0]
+				h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+				tenant := h.credentials.Tenants[0]
 				registration := tenant.Registration
-				l.edit("client_secret_file: client-secret-tenant-1", prepare(t, l, &registration))
-				l.With(func(w *clouds.Model) {
+				h.edit("client_secret_file: client-secret-tenant-1", prepare(t, h, &registration))
+				h.With(func(w *clouds.Model) {
 					if err := w.ChangeRegistration(tenant.TenantID, registration.ClientID, func(r *clouds.AppRegistration) { *r = registration }); err != nil {
 						t.Fatal(err)
 					}
 				})
-				l.start()
-				time.Sleep(settle)
-				l.series().holds(t, `entra_aws_source_up{connection="corp",source="job"} 1`, `entra_aws_source_up{connection="corp",source="app_credentials"} 1`)
+				h.start()
+				time.Sleep(firstPoll)
+				h.series().expect(t, `entra_aws_source_up{connection="corp",source="job"} 1`, `entra_aws_source_up{connection="corp",source="app_credentials"} 1`)
 			})
 		})
 	}
 }
 
-func withCertificate(t *testing.T, l *lab, r *clouds.AppRegistration) string {
+func withCertificate(t *testing.T, h *harness, r *clouds.AppRegistration) string {
 	bundle, err := os.ReadFile("../entra/testdata/client.pfx")
 	if err != nil {
 		t.Fatal(err)
@@ -66,31 +66,31 @@ func withCertificate(t *testing.T, l *lab, r *clouds.AppRegistration) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.write("client.pfx", string(bundle))
-	l.write("password", "simulated\n")
+	h.write("client.pfx", string(bundle))
+	h.write("password", "simulated\n")
 	r.Secrets = nil
 	r.Certificates = []clouds.AppCertificate{{KeyID: "c", DER: certificates[0].Raw, Expires: time.Now().AddDate(1, 0, 0)}}
 	return "client_certificate_file: client.pfx\n    client_certificate_password_file: password"
 }
 
 // A new client secret is used without a reload, at the next sign-in.
-func TestClientSecretIsReplacedWhileRunning(t *testing.T) {
+func TestClientSecretReplacedWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := furnish(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		tenant := l.access.Tenants[0]
-		l.start()
-		time.Sleep(settle)
-		l.With(func(w *clouds.Model) {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		tenant := h.credentials.Tenants[0]
+		h.start()
+		time.Sleep(firstPoll)
+		h.With(func(w *clouds.Model) {
 			err := w.ChangeRegistration(tenant.TenantID, tenant.Registration.ClientID, func(r *clouds.AppRegistration) { r.Secrets[0].Value = "another-secret" })
 			if err != nil {
 				t.Fatal(err)
 			}
 		})
-		l.write("client-secret-tenant-1", "another-secret")
+		h.write("client-secret-tenant-1", "another-secret")
 		time.Sleep(2 * time.Hour) // beyond the access token's life
-		if failed := l.series().with("entra_aws_source_errors_total"); len(failed) > 0 {
+		if failed := h.series().matching("entra_aws_source_errors_total"); len(failed) > 0 {
 			t.Errorf("the replacement was noticed: %v", failed)
 		}
-		l.series().holds(t, `entra_aws_source_up{connection="corp",source="job"} 1`)
+		h.series().expect(t, `entra_aws_source_up{connection="corp",source="job"} 1`)
 	})
 }

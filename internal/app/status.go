@@ -18,7 +18,7 @@ import (
 	"entra-aws-exporter/internal/web"
 )
 
-// Server is a running exporter that a command asks.
+// Server is where a running exporter serves its API.
 type Server struct {
 	URL           string
 	CAFile        string
@@ -31,10 +31,10 @@ type StatusOptions struct {
 	JSON   bool
 }
 
-// answerLimit bounds what is read of a server's answer, in bytes.
-const answerLimit = 64 << 20
+// responseLimit bounds a response body, in bytes.
+const responseLimit = 64 << 20
 
-// Status asks a running exporter what it knows.
+// Status prints what a running exporter knows.
 func Status(ctx context.Context, common Options, options StatusOptions) error {
 	body, err := options.Server.get(ctx, "/api/v1/connections")
 	if err != nil {
@@ -44,14 +44,14 @@ func Status(ctx context.Context, common Options, options StatusOptions) error {
 		_, err := common.Stdout.Write(body)
 		return err
 	}
-	var answer web.Connections
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return fmt.Errorf("reading the answer of %s: %w", options.Server.URL, err)
+	var response web.Connections
+	if err := json.Unmarshal(body, &response); err != nil {
+		return fmt.Errorf("decoding the response of %s: %w", options.Server.URL, err)
 	}
-	return printStatus(common.Stdout, answer.Connections, time.Now())
+	return printStatus(common.Stdout, response.Connections, time.Now())
 }
 
-// get asks the running exporter.
+// get returns the body of a page.
 func (s Server) get(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
@@ -59,8 +59,8 @@ func (s Server) get(ctx context.Context, path string) ([]byte, error) {
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
 		return nil, &UsageError{fmt.Sprintf("--url: %q is not a URL such as http://localhost:10199", s.URL)}
 	}
-	asked := base.JoinPath(path).String()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, asked, nil)
+	address := base.JoinPath(path).String()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, fmt.Errorf("--url: %w", err)
 	}
@@ -80,25 +80,24 @@ func (s Server) get(ctx context.Context, path string) ([]byte, error) {
 	var untrusted *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &untrusted):
-		return nil, fmt.Errorf("asking the exporter: %w (--url.ca-file names the authority of its certificate)", err)
+		return nil, fmt.Errorf("cannot reach the exporter: %w (set --url.ca-file to the CA of its certificate)", err)
 	case err != nil:
-		return nil, fmt.Errorf("asking the exporter: %w (is it running there? --url names it)", err)
+		return nil, fmt.Errorf("cannot reach the exporter: %w (check that it runs and that --url is right)", err)
 	}
 	defer response.Body.Close() //nolint:errcheck // it was read
-	body, err := io.ReadAll(io.LimitReader(response.Body, answerLimit))
-	if err != nil {
-		return nil, fmt.Errorf("asking the exporter: %w", err)
-	}
-	if response.StatusCode == http.StatusUnauthorized {
-		return nil, fmt.Errorf("asking the exporter: %s answered %s (--url.basic-auth-file holds user:password)", asked, response.Status)
-	}
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("asking the exporter: %s answered %s", asked, response.Status)
+	body, err := io.ReadAll(io.LimitReader(response.Body, responseLimit))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading the response of %s: %w", address, err)
+	case response.StatusCode == http.StatusUnauthorized:
+		return nil, fmt.Errorf("%s answered %s (set --url.basic-auth-file to a file with user:password)", address, response.Status)
+	case response.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("%s answered %s", address, response.Status)
 	}
 	return body, nil
 }
 
-// printStatus prints one line per connection, and below what a person should do.
+// printStatus prints one line per connection and the advice below.
 func printStatus(out io.Writer, connections []web.Connection, now time.Time) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "CONNECTION\tTOKEN EXPIRES\tJOB\tSAML CERTIFICATE EXPIRES\tROTATION\tSOURCES")
@@ -118,7 +117,7 @@ func printStatus(out io.Writer, connections []web.Connection, now time.Time) err
 			rotation += ", " + string(c.Rotation.Phase)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			c.Name, in(token, now), job, in(certificate, now), rotation, amiss(c.Sources))
+			c.Name, relativeTime(token, now), job, relativeTime(certificate, now), rotation, failingSources(c.Sources))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -134,24 +133,23 @@ func printStatus(out io.Writer, connections []web.Connection, now time.Time) err
 	return nil
 }
 
-// in says when a time is, and how far away in days.
-func in(t, now time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
+// relativeTime shows a date of expiry, and how many days away it is.
+func relativeTime(t, now time.Time) string {
 	days := int(t.Sub(now).Hours() / 24)
 	switch {
+	case t.IsZero():
+		return "-"
 	case now.After(t):
-		return fmt.Sprintf("expired %s (%d d ago)", moment(t), -days)
+		return fmt.Sprintf("expired %s (%d d ago)", formatTime(t), -days)
 	default:
-		return fmt.Sprintf("%s (%d d)", moment(t), days)
+		return fmt.Sprintf("%s (%d d)", formatTime(t), days)
 	}
 }
 
-// amiss names the sources that could not be read, with the reason, or not for long, and
-// counts those that nobody has tried to read.
-func amiss(sources []web.Source) string {
-	var names []string
+// failingSources names the sources that are down, with the reason, or stale, and counts
+// those that were never polled.
+func failingSources(sources []web.Source) string {
+	var failing []string
 	untried := 0
 	for _, source := range sources {
 		switch {
@@ -159,16 +157,16 @@ func amiss(sources []web.Source) string {
 		case source.Up == nil:
 			untried++
 		case !*source.Up:
-			names = append(names, fmt.Sprintf("%s: %s", source.Source, source.Reason))
+			failing = append(failing, fmt.Sprintf("%s: %s", source.Source, source.Reason))
 		case !source.Fresh:
-			names = append(names, string(source.Source)+": stale")
+			failing = append(failing, string(source.Source)+": stale")
 		}
 	}
 	if untried > 0 {
-		names = append(names, fmt.Sprintf("%d not tried yet", untried))
+		failing = append(failing, fmt.Sprintf("%d not polled yet", untried))
 	}
-	if len(names) == 0 {
+	if len(failing) == 0 {
 		return "ok"
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(failing, ", ")
 }

@@ -44,7 +44,7 @@ func TestStatusTable(t *testing.T) {
 	want := `CONNECTION  TOKEN EXPIRES                JOB     SAML CERTIFICATE EXPIRES                ROTATION         SOURCES
 corp        2026-03-21 12:00 UTC (20 d)  active  expired 2026-02-26 12:00 UTC (3 d ago)  enabled, verify  ok
 new         -                            -       -                                       disabled         job: auth, tokens: timeout
-starting    -                            -       -                                       disabled         2 not tried yet
+starting    -                            -       -                                       disabled         2 not polled yet
 stuck       -                            -       -                                       disabled         job: stale
 
 corp: Do this.
@@ -58,7 +58,7 @@ corp: And that.
 }
 
 // What keeps the command from asking is said with the flag that helps.
-func TestStatusAsks(t *testing.T) {
+func TestStatusRequest(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, password, _ := r.BasicAuth(); user != "ann" || password != "a:b" {
 			w.WriteHeader(http.StatusUnauthorized)
@@ -74,14 +74,14 @@ func TestStatusAsks(t *testing.T) {
 		}
 		return path
 	}
-	ca, user := file("ca.pem", string(certificate(server))), file("user", "ann:a:b\n")
+	ca, user := file("ca.pem", string(certificatePEM(server))), file("user", "ann:a:b\n")
 	for want, asked := range map[string]Server{
-		`{"connections":[]}` + "\n":                              {URL: server.URL + "/", CAFile: ca, BasicAuthFile: user},
-		"answered 401 Unauthorized (--url.basic-auth-file holds": {URL: server.URL, CAFile: ca},
-		"(--url.ca-file names the authority of its certificate)": {URL: server.URL, BasicAuthFile: user},
-		"--url.ca-file: ": {URL: server.URL, CAFile: "absent.pem"},
+		`{"connections":[]}` + "\n":                                {URL: server.URL + "/", CAFile: ca, BasicAuthFile: user},
+		"answered 401 Unauthorized (set --url.basic-auth-file":     {URL: server.URL, CAFile: ca},
+		"(set --url.ca-file to the CA of its certificate)":         {URL: server.URL, BasicAuthFile: user},
+		"--url.ca-file: ":                                          {URL: server.URL, CAFile: "absent.pem"},
 		"--url.basic-auth-file: reading secret file: open absent:": {URL: server.URL, CAFile: ca, BasicAuthFile: "absent"},
-		"(is it running there? --url names it)":                    {URL: "http://127.0.0.1:1"},
+		"(check that it runs and that --url is right)":             {URL: "http://127.0.0.1:1"},
 		`--url: "localhost:1" is not a URL`:                        {URL: "localhost:1"},
 	} {
 		var out bytes.Buffer

@@ -13,9 +13,9 @@ import (
 	"entra-aws-exporter/internal/config"
 )
 
-// newTransport returns what carries every outgoing call: with the configured roots
-// and proxy, and with limits on all that a broken peer could draw out. The deadline
-// of a whole call is its caller's. A CA file is read again at every call.
+// newTransport returns the transport of every outgoing call. It has the configured CA
+// and proxy, and a time limit for every step that a broken peer could delay. The caller
+// sets the deadline of the whole call. A CA file is read again at every call.
 func newTransport(client config.HTTPClient) (http.RoundTripper, error) {
 	proxy := http.ProxyFromEnvironment
 	if client.ProxyURL != "" {

@@ -17,10 +17,10 @@ import (
 )
 
 // A CA file that is replaced needs no reload; one that is none says so.
-func TestCAFileIsReadAgain(t *testing.T) {
+func TestCAFileReplaced(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
-	right := certificate(server)
+	right := certificatePEM(server)
 	other := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfSigned(t)})
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	write := func(content []byte) {
@@ -106,7 +106,7 @@ func TestProxy(t *testing.T) {
 	transport.(*http.Transport).CloseIdleConnections()
 }
 
-// certificate is a test server's, in PEM.
-func certificate(server *httptest.Server) []byte {
+// certificatePEM is a test server's, in PEM.
+func certificatePEM(server *httptest.Server) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 }

@@ -23,39 +23,39 @@ import (
 // The engine's own matrix (package rotate) plays every fault against its ports. This one
 // plays single faults on the wire: real clients, real protocols, a real state directory.
 
-// wired is one rotation through the real clients, with at most one accident.
-type wired struct {
-	*lab
-	*conductor
+// wireRun is one rotation through the real clients, with at most one accident.
+type wireRun struct {
+	*harness
+	*callInjector
 	expired bool // the token in use was, from the start
-	ending  string
+	outcome string
 }
 
 // rotateOnce lets a command line rotate, and if it dies, a server take it up.
-func rotateOnce(t *testing.T, spec func(string) clouds.ConnectionSpec, at int, what accident) *wired {
+func rotateOnce(t *testing.T, spec func(string) clouds.ConnectionSpec, at int, what wireFault) *wireRun {
 	t.Helper()
 	w := clouds.New(clouds.Options{Seed: 1})
 	w.Add(spec("corp"))
-	l := settleIn(t, w)
-	l.edit(hasty, "intervals: {tokens: 1d, scim: 1d, usage: 1d, job: 1d, events: 1d, certificates: 1d, app_credentials: 1d}")
-	transport := simulator.Transport(l.Simulator)
+	h := buildHarness(t, w)
+	h.edit(fastIntervals, "intervals: {tokens: 1d, scim: 1d, usage: 1d, job: 1d, events: 1d, certificates: 1d, app_credentials: 1d}")
+	transport := simulator.Transport(h.Simulator)
 	defer transport.Wait()
 	ctx, kill := context.WithCancel(t.Context())
 	defer kill()
-	c := &conductor{lab: l, next: transport, at: at, what: what}
+	c := &callInjector{harness: h, next: transport, target: at, fault: what}
 	c.onKill = func() { // from now on it writes nothing
-		if err := os.Rename(l.path("state"), l.path("left behind")); err != nil {
+		if err := os.Rename(h.path("state"), h.path("left behind")); err != nil {
 			t.Error(err)
 		}
 		kill()
 	}
-	run := &wired{lab: l, conductor: c}
-	run.expired = w.TokenAccepted(l.access.Connections[0].TokenIDs[0]) != clouds.AcceptedByAll
-	d, err := openDesk(Options{ConfigFile: l.path("exporter.yml"), Stdout: l.logs, Transport: c, Logger: discard()}, 1)
+	run := &wireRun{harness: h, callInjector: c}
+	run.expired = w.TokenAccepted(h.credentials.Connections[0].TokenIDs[0]) != clouds.AcceptedByAll
+	d, err := newCLIContext(Options{ConfigFile: h.path("exporter.yml"), Stdout: h.logs, Transport: c, Logger: discardLogger()}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := once(ctx, d.watch); err != nil {
+	if err := pollOnce(ctx, d.poller); err != nil {
 		t.Fatal(err)
 	}
 	c.counting.Store(true)
@@ -64,19 +64,19 @@ func rotateOnce(t *testing.T, spec func(string) clouds.ConnectionSpec, at int, w
 	}
 	record, err := d.engine.Carry(ctx, "corp", d)
 	if c.dead.Load() {
-		if err := os.Rename(l.path("left behind"), l.path("state")); err != nil {
+		if err := os.Rename(h.path("left behind"), h.path("state")); err != nil {
 			t.Fatal(err)
 		}
-		record = run.taken()
+		record = run.resumeInServer()
 	} else if err != nil {
 		t.Errorf("the rotation was left: %v", err)
 	}
-	run.ending = strings.TrimSpace(string(record.Outcome) + " " + record.Reason)
+	run.outcome = strings.TrimSpace(string(record.Outcome) + " " + record.Reason)
 	return run
 }
 
-// taken starts an exporter on what the dead one left, and waits for the rotation's end.
-func (w *wired) taken() model.RotationRecord {
+// resumeInServer starts an exporter on what the dead one left, and waits for the rotation's end.
+func (w *wireRun) resumeInServer() model.RotationRecord {
 	w.t.Helper()
 	w.start()
 	defer w.stop()
@@ -93,27 +93,27 @@ func (w *wired) taken() model.RotationRecord {
 	return model.RotationRecord{Outcome: "open"}
 }
 
-// mayEnd are the endings that an accident to a call may lead to. Only around the
+// allowedOutcomes are the endings that an accident to a call may lead to. Only around the
 // creation may a rotation be given up: then nothing was made that has to be kept.
-func mayEnd(operation string, what accident) []string {
+func allowedOutcomes(operation string, what wireFault) []string {
 	if operation != "CreateBearerToken" {
 		return []string{"done"}
 	}
 	allowed := []string{"done", "aborted"}
-	if what == lateEffect { // it appears after everybody was sure that nothing was created
+	if what == faultLateEffect { // it appears after everybody was sure that nothing was created
 		allowed = append(allowed, "blocked orphan_token")
 	}
 	return allowed
 }
 
-// judge reads the truth of the world, never what the program says of itself.
-func (w *wired) judge(t *testing.T, allowed []string) {
+// checkInvariants reads the truth of the world, never what the program says of itself.
+func (w *wireRun) checkInvariants(t *testing.T, allowed []string) {
 	t.Helper()
-	ended, _, _ := strings.Cut(w.ending, " ")
-	if !slices.Contains(allowed, ended) && !slices.Contains(allowed, w.ending) {
-		t.Errorf("it ended %q, want one of %q", w.ending, allowed)
+	ended, _, _ := strings.Cut(w.outcome, " ")
+	if !slices.Contains(allowed, ended) && !slices.Contains(allowed, w.outcome) {
+		t.Errorf("it ended %q, want one of %q", w.outcome, allowed)
 	}
-	at := w.access.Connections[0]
+	at := w.credentials.Connections[0]
 	var values []string
 	w.With(func(now *clouds.Model) {
 		for _, gap := range now.Outages() {
@@ -178,11 +178,11 @@ func (w *wired) judge(t *testing.T, allowed []string) {
 // rest that is always the same.
 func TestWireMatrix(t *testing.T) {
 	for name, spec := range map[string]func(string) clouds.ConnectionSpec{"rotation": clouds.Expiring, "repair": clouds.Quarantined} {
-		furnish(t, []clouds.ConnectionSpec{spec("corp")}) // for its environment
+		newHarness(t, []clouds.ConnectionSpec{spec("corp")}) // for its environment
 		var trace []string
 		synctest.Test(t, func(t *testing.T) {
-			undisturbed := rotateOnce(t, spec, -1, nothingHappens)
-			undisturbed.judge(t, []string{"done"})
+			undisturbed := rotateOnce(t, spec, -1, faultNone)
+			undisturbed.checkInvariants(t, []string{"done"})
 			trace = undisturbed.trace
 		})
 		if t.Failed() {
@@ -192,20 +192,20 @@ func TestWireMatrix(t *testing.T) {
 		played, endings := 0, map[string]int{}
 		t.Run(name, func(t *testing.T) {
 			for number, operation := range trace {
-				for kind, what := range accidents() {
+				for kind, what := range wireFaults() {
 					trial := fmt.Sprintf("%s:%s:%d", operation, what, number)
-					if !chosen(trial, operation, number+kind) {
+					if !selectedCase(trial, operation, number+kind) {
 						continue
 					}
 					t.Run(trial, func(t *testing.T) {
 						t.Parallel()
 						synctest.Test(t, func(t *testing.T) {
 							run := rotateOnce(t, spec, number, what)
-							if len(run.trace) <= number || run.trace[number] != operation && what != killedBefore {
+							if len(run.trace) <= number || run.trace[number] != operation && what != faultKilledBefore {
 								t.Fatalf("call %d was another one: %v", number, run.trace[max(0, len(run.trace)-3):])
 							}
-							run.judge(t, mayEnd(operation, what))
-							ending, _, _ := strings.Cut(run.ending, ":")
+							run.checkInvariants(t, allowedOutcomes(operation, what))
+							ending, _, _ := strings.Cut(run.outcome, ":")
 							mu.Lock()
 							defer mu.Unlock()
 							played++
@@ -215,13 +215,13 @@ func TestWireMatrix(t *testing.T) {
 				}
 			}
 		})
-		t.Logf("%s: %d calls of %d operations, %d accidents played, endings: %v", name, len(trace), len(kindsOf(trace)), played, endings)
+		t.Logf("%s: %d calls of %d operations, %d accidents played, endings: %v", name, len(trace), len(countOperations(trace)), played, endings)
 	}
 }
 
-// chosen: acts always, the rest one in a hundred and fifty; by MATRIX=full everything, by
+// selectedCase: acts always, the rest one in a hundred and fifty; by MATRIX=full everything, by
 // MATRIX=full/12 every twelfth, which is one of the twelve accidents at every call.
-func chosen(name, operation string, turn int) bool {
+func selectedCase(name, operation string, turn int) bool {
 	switch operation {
 	case "CreateBearerToken", "DeleteBearerToken", "PUT secrets", "POST start":
 		return true
@@ -235,7 +235,7 @@ func chosen(name, operation string, turn int) bool {
 	return h.Sum32()%150 == 0
 }
 
-func kindsOf(trace []string) map[string]int {
+func countOperations(trace []string) map[string]int {
 	counted := map[string]int{}
 	for _, operation := range trace {
 		counted[operation]++

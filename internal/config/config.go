@@ -1,10 +1,12 @@
-// Package config reads the exporter's configuration: strict YAML in, a complete and
-// validated Config out, or every mistake of the file at once as
-// "file:line: key.path: what is wrong, what would be right".
+// Package config reads the configuration file: strict YAML in, a validated Config with
+// every default out, or all problems of the file at once as
+// "file:line: key.path: what is wrong; what would be right".
 //
-// The structs of this file are the schema. Their tags say all that is true of one
-// key by itself: its name (yaml), what it is when left out (default, in YAML) and
-// what it may be (check, see check.go). What is true between keys is in validate.go.
+// Read config.go first: its structs are the schema. Their tags hold what is true of one
+// key alone: its name (yaml), its default in YAML (default) and its rules (check, see
+// rules.go). validate.go has what is true between keys. load.go joins the steps: YAML
+// nodes, decode.go, validate.go. problem.go knows the positions in the file, suggest.go
+// words the hints. warnings.go and endpoints.go answer questions about a loaded Config.
 package config
 
 import (
@@ -15,21 +17,17 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// Duration is a time.Duration that is written with Prometheus's units: 30s, 15m,
-// 24h, 60d, 2w, 1y.
+// Duration is a time.Duration in Prometheus's notation: 30s, 15m, 24h, 60d, 2w, 1y.
 type Duration = prommodel.Duration
 
-// Secret is a value that shows nowhere.
-type Secret = model.Secret
-
-// SecretFile is the path of a file with a secret, read again at every use.
+// SecretFile is the path of a file with a secret. It is read again at every use.
 type SecretFile = model.SecretFile
 
-// Path is the path of a file or directory. In the config it is relative to the
-// config file; after Load it is absolute, like a SecretFile.
+// Path is the path of a file or directory: in the file relative to the configuration
+// file, after Load absolute, like a SecretFile.
 type Path string
 
-// Config is the whole configuration file with every default applied.
+// Config is the configuration with every default applied.
 type Config struct {
 	Tenants     []Tenant     `yaml:"tenants" check:"required"`
 	Connections []Connection `yaml:"connections" check:"required"`
@@ -37,21 +35,22 @@ type Config struct {
 	State       State        `yaml:"state,omitempty"`
 	Webhook     *Webhook     `yaml:"webhook,omitempty"` // nil: no endpoint
 
-	source *source // where each key stands in the file
+	source *source   // the positions of the keys
+	files  []fileKey // the files that the configuration names
 }
 
-// Tenant is one identity in one Entra tenant. Two may name the same tenant_id: a
-// reader and a stronger one for the rotation.
+// Tenant is one identity in one Entra tenant. Two may have the same tenant_id: one that
+// reads, and one with more permissions for the rotation.
 type Tenant struct {
 	Name     string      `yaml:"name" check:"name"` // never empty after Load
 	TenantID string      `yaml:"tenant_id" check:"required uuid"`
 	Cloud    model.Cloud `yaml:"cloud" check:"public|usgov|usgov_dod|china" default:"public"`
-	ClientID string      `yaml:"client_id,omitempty" check:"uuid"` // empty with a managed identity only
+	ClientID string      `yaml:"client_id,omitempty" check:"uuid"` // only empty with a managed identity
 
-	// Exactly one way to sign in is set.
+	// Exactly one of these ways to sign in is set.
 	ClientSecretFile              SecretFile        `yaml:"client_secret_file,omitempty"`
-	ClientCertificateFile         Path              `yaml:"client_certificate_file,omitempty"`          // PEM or PKCS #12, with its private key
-	ClientCertificatePasswordFile SecretFile        `yaml:"client_certificate_password_file,omitempty"` // of PKCS #12
+	ClientCertificateFile         Path              `yaml:"client_certificate_file,omitempty"`          // PEM or PKCS #12, with the private key
+	ClientCertificatePasswordFile SecretFile        `yaml:"client_certificate_password_file,omitempty"` // of a PKCS #12 file
 	WorkloadIdentity              *WorkloadIdentity `yaml:"workload_identity,omitempty"`
 	ManagedIdentity               *ManagedIdentity  `yaml:"managed_identity,omitempty"`
 	AWSWebIdentity                *AWSWebIdentity   `yaml:"aws_web_identity,omitempty"`
@@ -59,7 +58,7 @@ type Tenant struct {
 	Endpoints TenantEndpoints `yaml:"endpoints,omitempty"`
 }
 
-// WorkloadIdentity signs in with a token that the platform writes into a file.
+// WorkloadIdentity signs in with a federated token that the platform writes into a file.
 type WorkloadIdentity struct {
 	TokenFile Path `yaml:"token_file" default:"/var/run/secrets/azure/tokens/azure-identity-token"`
 }
@@ -69,21 +68,21 @@ type ManagedIdentity struct {
 	ClientID string `yaml:"client_id,omitempty" check:"uuid"` // empty: the system-assigned one
 }
 
-// AWSWebIdentity signs in with a token that AWS STS makes (GetWebIdentityToken): no
-// secret is stored anywhere.
+// AWSWebIdentity signs in with a token of AWS STS (GetWebIdentityToken). No secret is
+// stored.
 type AWSWebIdentity struct {
 	Region  string `yaml:"region" check:"required region"`
 	Profile string `yaml:"profile,omitempty" check:"word"`
 	RoleARN string `yaml:"role_arn,omitempty" check:"role_arn"`
 }
 
-// TenantEndpoints replace those of the cloud; empty: the cloud's own.
+// TenantEndpoints replace the endpoints of the cloud.
 type TenantEndpoints struct {
 	Login string `yaml:"login,omitempty" check:"login"`
 	Graph string `yaml:"graph,omitempty" check:"graph"`
 }
 
-// Connection is one Entra application that provisions one identity store.
+// Connection is one Entra application that provisions one Identity Center instance.
 type Connection struct {
 	Name               string    `yaml:"name" check:"required name"`
 	Tenant             string    `yaml:"tenant" check:"name"` // the name of a tenant, never empty after Load
@@ -97,7 +96,7 @@ type Connection struct {
 	Rotation           Rotation  `yaml:"rotation"`
 }
 
-// AWS is the side of AWS: how to sign in and, where discovery is not wanted, what is there.
+// AWS is how to sign in to AWS, and what discovery would find otherwise.
 type AWS struct {
 	Region               string       `yaml:"region" check:"required region"`
 	Profile              string       `yaml:"profile,omitempty" check:"word"`
@@ -108,7 +107,7 @@ type AWS struct {
 	Endpoints            AWSEndpoints `yaml:"endpoints,omitempty"`
 }
 
-// AWSEndpoints replace those of the region; empty: AWS's own.
+// AWSEndpoints replace the endpoints of the region.
 type AWSEndpoints struct {
 	TokenService            string `yaml:"token_service,omitempty" check:"endpoint"`
 	TokenServiceJSONVersion string `yaml:"token_service_json_version" check:"1.1|1.0" default:"'1.1'"`
@@ -119,7 +118,7 @@ type AWSEndpoints struct {
 	CloudTrail              string `yaml:"cloudtrail,omitempty" check:"endpoint"`
 }
 
-// Tokens says how the SCIM access tokens are read.
+// Tokens is how the SCIM access tokens are read.
 type Tokens struct {
 	ReadFrom         model.TokenOrigin `yaml:"read_from" check:"console_api|declared" default:"console_api"`
 	Declared         []DeclaredToken   `yaml:"declared,omitempty"`
@@ -128,23 +127,23 @@ type Tokens struct {
 	SCIMAllowedHosts []string          `yaml:"scim_allowed_hosts,omitempty" check:"host_suffix"`
 }
 
-// DeclaredToken is what an operator says about a token.
+// DeclaredToken is a token as the operator copied it from the AWS console.
 type DeclaredToken struct {
 	TokenID string    `yaml:"token_id" check:"required token_id"`
 	Created time.Time `yaml:"created" check:"required"`
 	Expires time.Time `yaml:"expires" check:"required"`
 }
 
-// SAML says how the signing certificates are read.
+// SAML is how the SAML signing certificates are read.
 type SAML struct {
-	ServicePrincipalID  string                       `yaml:"service_principal_id,omitempty" check:"uuid"` // empty: the connection's
-	AppID               string                       `yaml:"app_id,omitempty" check:"uuid"`               // with federation_metadata; empty: asked of Graph
+	ServicePrincipalID  string                       `yaml:"service_principal_id,omitempty" check:"uuid"` // default: the connection's
+	AppID               string                       `yaml:"app_id,omitempty" check:"uuid"`               // with federation_metadata; default: read from Graph
 	ReadFrom            model.EntraCertificateSource `yaml:"read_from" check:"graph|federation_metadata" default:"graph"`
 	AWSCertificates     model.AWSCertificateSource   `yaml:"aws_certificates" check:"none|console_api|files" default:"none"`
 	AWSCertificateFiles []Path                       `yaml:"aws_certificate_files,omitempty"`
 }
 
-// Intervals says how often each source is read; 0: never, it is switched off.
+// Intervals are the intervals at which the sources are read; 0 disables a source.
 type Intervals struct {
 	Tokens         Duration `yaml:"tokens" check:"zero 1s..1d" default:"15m"`
 	SCIM           Duration `yaml:"scim" check:"zero 1s..1d" default:"1h"`
@@ -155,14 +154,14 @@ type Intervals struct {
 	AppCredentials Duration `yaml:"app_credentials" check:"zero 1s..1d" default:"1h"`
 }
 
-// Rotation is the policy of the SCIM token's rotation.
+// Rotation is the policy of the SCIM token rotation.
 type Rotation struct {
 	Mode               model.RotationMode `yaml:"mode" check:"disabled|dry_run|enabled" default:"disabled"`
 	Issuer             model.Issuer       `yaml:"issuer" check:"console_api|operator" default:"console_api"`
-	Tenant             string             `yaml:"tenant" check:"name"`                       // never empty after Load: the connection's
-	RoleARN            string             `yaml:"role_arn,omitempty" check:"role_arn"`       // after Load: aws.role_arn unless set
-	Before             Duration           `yaml:"before" check:"1d..365d" default:"60d"`     //
-	MaxAge             Duration           `yaml:"max_age" check:"zero 7d..365d" default:"0"` // 0: never
+	Tenant             string             `yaml:"tenant" check:"name"`                 // never empty after Load; default: the connection's
+	RoleARN            string             `yaml:"role_arn,omitempty" check:"role_arn"` // default: aws.role_arn
+	Before             Duration           `yaml:"before" check:"1d..365d" default:"60d"`
+	MaxAge             Duration           `yaml:"max_age" check:"zero 7d..365d" default:"0"` // 0: not due by age
 	Approval           model.Approval     `yaml:"approval" check:"first|always|never" default:"first"`
 	DeleteExpiredToken bool               `yaml:"delete_expired_token" default:"true"`
 	VerifyTimeout      Duration           `yaml:"verify_timeout" check:"1h..30d" default:"24h"`
@@ -172,20 +171,20 @@ type Rotation struct {
 	MaxAttempts        int                `yaml:"max_attempts" check:"1..10" default:"3"`
 }
 
-// HTTPClient is how every outgoing call is made.
+// HTTPClient are the settings of all outgoing calls.
 type HTTPClient struct {
 	TLSConfig TLSConfig `yaml:"tls_config,omitempty"`
-	ProxyURL  string    `yaml:"proxy_url,omitempty" check:"proxy_url"` // empty: as the environment says (HTTPS_PROXY, NO_PROXY)
+	ProxyURL  string    `yaml:"proxy_url,omitempty" check:"proxy_url"` // default: HTTPS_PROXY and NO_PROXY
 }
 
-// TLSConfig is how servers are verified.
+// TLSConfig is how the certificates of servers are verified.
 type TLSConfig struct {
-	CAFile Path `yaml:"ca_file,omitempty"` // PEM; replaces the system's roots
+	CAFile Path `yaml:"ca_file,omitempty"` // PEM; replaces the system's certificate authorities
 }
 
-// State is where that is kept what must survive a crash.
+// State is where journals, tokens and event counters are kept.
 type State struct {
-	Directory       Path `yaml:"directory,omitempty"` // empty: nothing is kept
+	Directory       Path `yaml:"directory,omitempty"` // empty: no state is kept
 	AgeIdentityFile Path `yaml:"age_identity_file,omitempty"`
 }
 
@@ -193,4 +192,37 @@ type State struct {
 type Webhook struct {
 	BearerTokenFile SecretFile        `yaml:"bearer_token_file,omitempty"`
 	MatchLabels     map[string]string `yaml:"match_labels" check:"labels" default:"{rotate: scim-token}"`
+}
+
+// Tenant returns the tenant of that name, or nil.
+func (c *Config) Tenant(name string) *Tenant {
+	for i := range c.Tenants {
+		if c.Tenants[i].Name == name {
+			return &c.Tenants[i]
+		}
+	}
+	return nil
+}
+
+// Connection returns the connection of that name, or nil.
+func (c *Config) Connection(name string) *Connection {
+	for i := range c.Connections {
+		if c.Connections[i].Name == name {
+			return &c.Connections[i]
+		}
+	}
+	return nil
+}
+
+// Every returns the interval of a source; 0: the source is disabled.
+func (i Intervals) Every(s model.Source) time.Duration {
+	return time.Duration(map[model.Source]Duration{
+		model.SourceTokens:         i.Tokens,
+		model.SourceSCIM:           i.SCIM,
+		model.SourceUsage:          i.Usage,
+		model.SourceJob:            i.Job,
+		model.SourceEvents:         i.Events,
+		model.SourceCertificates:   i.Certificates,
+		model.SourceAppCredentials: i.AppCredentials,
+	}[s])
 }

@@ -28,8 +28,8 @@ func TestExampleLoads(t *testing.T) {
 	}
 }
 
-// The example with every key set has all keys of the schema, and no other; each value
-// shown is a right one, and where the schema has a default it is that default.
+// With all comments removed, the example has exactly the keys of the schema. Each value
+// is valid, and is the default where there is one.
 func TestExampleHasEveryKey(t *testing.T) {
 	content, err := os.ReadFile(exampleFile)
 	if err != nil {
@@ -40,24 +40,24 @@ func TestExampleHasEveryKey(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(all), &document); err != nil {
 		t.Fatal(err)
 	}
-	shown := map[string]string{}
-	list(document.Content[0], "", shown)
+	documented := map[string]string{}
+	collectValues(document.Content[0], "", documented)
 	for _, key := range schemaKeys() {
-		value, ok := shown[key.path]
+		value, ok := documented[key.path]
 		if !ok {
 			t.Errorf("config.example.yaml lacks %s", key.path)
 		}
 		if key.defaultValue != "" && value != "" && value != strings.Trim(key.defaultValue, "'") {
 			t.Errorf("config.example.yaml shows %s: %s, the default is %s", key.path, value, key.defaultValue)
 		}
-		delete(shown, key.path)
+		delete(documented, key.path)
 	}
-	delete(shown, "webhook.match_labels.rotate")
-	for path := range shown {
-		t.Errorf("config.example.yaml has a key that is none: %s", path)
+	delete(documented, "webhook.match_labels.rotate")
+	for path := range documented {
+		t.Errorf("config.example.yaml has the unknown key %s", path)
 	}
 
-	// Only what cannot stand together may be wrong with it.
+	// Its only problems are keys that exclude each other.
 	want := `x:11: tenants[0]: has several ways to sign in (client_secret_file, client_certificate_file, workload_identity, managed_identity, aws_web_identity); keep one
 x:60: connections[0].tokens.declared: has no effect with read_from: console_api; set read_from: declared or remove it
 x:70: connections[0].saml.app_id: has no effect without read_from: federation_metadata
@@ -68,25 +68,25 @@ x:73: connections[0].saml.aws_certificate_files: has no effect without aws_certi
 	}
 }
 
-// list collects the scalar values, and "" for the rest, of all keys below a node.
-func list(node *yaml.Node, at string, into map[string]string) {
+// collectValues collects the scalar values, and "" for the rest, of all keys below a node.
+func collectValues(node *yaml.Node, at string, into map[string]string) {
 	switch node.Kind {
 	case yaml.MappingNode:
 		for i := 0; i < len(node.Content); i += 2 {
-			path := join(at, node.Content[i].Value)
+			path := joinPath(at, node.Content[i].Value)
 			into[path] = node.Content[i+1].Value
-			list(node.Content[i+1], path, into)
+			collectValues(node.Content[i+1], path, into)
 		}
 	case yaml.SequenceNode:
 		for _, item := range node.Content {
-			list(item, at+"[]", into)
+			collectValues(item, at+"[]", into)
 		}
-	default: // a scalar, recorded by its key
+	default: // a scalar: its key has it
 	}
 }
 
-// Every key has its row in docs/configuration.md, with its default and all that it
-// may be; and no row is about a key that is none.
+// docs/configuration.md has one row per key, with the default and the allowed values,
+// and no other row.
 func TestDocumentationHasEveryKey(t *testing.T) {
 	content, err := os.ReadFile(docsFile)
 	if err != nil {
@@ -106,8 +106,8 @@ func TestDocumentationHasEveryKey(t *testing.T) {
 		if value := strings.Trim(key.defaultValue, "'"); value != "" && !strings.Contains(row[0], "`"+value+"`") {
 			t.Errorf("%s: the default is %s, docs/configuration.md says%s", key.path, value, row[0])
 		}
-		if key.says("required") != strings.Contains(row[0], "required") && key.path != "tenants[].client_id" {
-			t.Errorf("%s: required is %v, docs/configuration.md says%s", key.path, key.says("required"), row[0])
+		if key.hasCheck("required") != strings.Contains(row[0], "required") && key.path != "tenants[].client_id" {
+			t.Errorf("%s: required is %v, docs/configuration.md says%s", key.path, key.hasCheck("required"), row[0])
 		}
 		for _, word := range key.checks {
 			for _, right := range strings.Split(word, "|") {
@@ -119,11 +119,11 @@ func TestDocumentationHasEveryKey(t *testing.T) {
 		}
 	}
 	for path := range rows {
-		t.Errorf("docs/configuration.md has a key that is none: %s", path)
+		t.Errorf("docs/configuration.md has the unknown key %s", path)
 	}
 }
 
-func TestDocumentationHasTheClouds(t *testing.T) {
+func TestDocumentationHasTheEndpointsOfEveryCloud(t *testing.T) {
 	content, err := os.ReadFile(docsFile)
 	if err != nil {
 		t.Fatal(err)
@@ -136,13 +136,13 @@ func TestDocumentationHasTheClouds(t *testing.T) {
 	}
 }
 
-// A word of a check tag that is misspelt would check nothing.
+// A misspelt word in a check tag would check nothing.
 func TestSchemaTagsAreKnown(t *testing.T) {
 	for _, key := range schemaKeys() {
 		for _, word := range key.checks {
 			_, known := rules[word]
 			if !known && !strings.ContainsAny(word, "|") && !strings.Contains(word, "..") && !slices.Contains([]string{"required", "zero"}, word) {
-				t.Errorf("%s: no rule is called %s", key.path, word)
+				t.Errorf("%s: unknown rule %s", key.path, word)
 			}
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzParse holds what is true of every file: reading it never panics, every problem
-// has a line of the file, and what is accepted is accepted again when shown.
+// FuzzParse: no file makes it panic, every problem has a line of the file, and the
+// configuration that an accepted file is shown as is accepted, too.
 func FuzzParse(f *testing.F) {
 	for _, bad := range badFiles {
 		f.Add(bad.text)

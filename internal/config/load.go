@@ -16,13 +16,12 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Load reads a configuration file. What is wrong in it comes back as Problems, all at
-// once. Nothing is asked over the network, and no secret file is opened: they are read
-// at every use, see Warnings.
+// Load reads a configuration file. Its error has all problems of the file (Problems).
+// Load makes no network call and opens no other file; see Warnings.
 func Load(path string) (*Config, error) {
 	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("reading the configuration: %w (--config.file names it)", err)
+		return nil, fmt.Errorf("reading the configuration: %w; set its path with --config.file", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
@@ -34,43 +33,48 @@ func Load(path string) (*Config, error) {
 	return parse(path, directory, content)
 }
 
-// parse decodes a file's content; relative paths are those in directory.
+// parse decodes and validates the content of a file. Paths are relative to directory.
 func parse(file, directory string, content []byte) (*Config, error) {
-	source := &source{file: file, lines: map[string]int{}}
-	root, problems := document(file, content)
+	root, problems := rootNode(file, content)
 	if problems != nil {
 		return nil, problems
 	}
-	w := &walk{source: source, directory: directory}
-	config := &Config{source: source}
-	w.value(root, reflect.ValueOf(config).Elem(), field{}, "")
-	if len(w.problems) > 0 {
-		w.problems.sort()
-		return nil, w.problems
+	c := &Config{source: &source{file: file, lines: map[string]int{}}}
+	top := position{source: c.source}
+	d := &decoder{directory: directory}
+	d.value(root, reflect.ValueOf(c).Elem(), field{}, top)
+	if !top.failed() {
+		c.setDefaults()
+		c.validate(top)
 	}
-	return config, nil
+	if problems := c.source.problems; len(problems) > 0 {
+		problems.sort()
+		return nil, problems
+	}
+	c.files = d.files
+	return c, nil
 }
 
-// document returns the root of the one YAML document in a file.
-func document(file string, content []byte) (*yaml.Node, Problems) {
-	decoder := yaml.NewDecoder(bytes.NewReader(content))
+// rootNode returns the root of the only YAML document in a file.
+func rootNode(file string, content []byte) (*yaml.Node, Problems) {
+	empty := Problems{{File: file, Line: 1, Text: "the file is empty; at least tenants and connections are needed"}}
+	documents := yaml.NewDecoder(bytes.NewReader(content))
 	var first, second yaml.Node
-	err := decoder.Decode(&first)
-	switch {
+	switch err := documents.Decode(&first); {
 	case errors.Is(err, io.EOF):
-		return nil, Problems{{File: file, Line: 1, Text: "the file is empty; at least tenants and connections are needed"}}
+		return nil, empty
 	case err != nil:
 		return nil, syntaxProblems(file, content, err)
 	}
-	switch err := decoder.Decode(&second); {
+	switch err := documents.Decode(&second); {
 	case err == nil:
 		return nil, Problems{{File: file, Line: second.Line, Text: "a second YAML document begins here (---); the configuration is one document"}}
 	case !errors.Is(err, io.EOF):
 		return nil, syntaxProblems(file, content, err)
 	}
 	root := first.Content[0]
-	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" {
-		return nil, Problems{{File: file, Line: 1, Text: "the file is empty; at least tenants and connections are needed"}}
+	if isNull(root) {
+		return nil, empty
 	}
 	return root, nil
 }
@@ -80,8 +84,8 @@ var (
 	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
 )
 
-// syntaxProblems explains why a file is not YAML. What the parser quotes from the file
-// is not repeated.
+// syntaxProblems explains why a file is not YAML. It does not repeat what the parser
+// quotes from the file.
 func syntaxProblems(file string, content []byte, err error) Problems {
 	lines := strings.Split(string(content), "\n")
 	if tabs := tabProblems(file, lines); tabs != nil {
@@ -97,7 +101,7 @@ func syntaxProblems(file string, content []byte, err error) Problems {
 	}
 	if anchor := unknownAnchor.FindStringSubmatch(found[2]); anchor != nil {
 		problem.Line = 1 + max(0, slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, "*"+anchor[1]) }))
-		problem.Text += ": a value begins with * and refers to an anchor that is not there; quote it if it is a plain text"
+		problem.Text += ": a value begins with * and refers to an unknown anchor; quote it if it is plain text"
 	} else if !strings.Contains(found[2], "`") {
 		problem.Text += ": " + found[2]
 	}
@@ -109,14 +113,14 @@ func tabProblems(file string, lines []string) Problems {
 	for i, line := range lines {
 		text := strings.TrimLeft(line, " \t")
 		if text != "" && strings.Contains(line[:len(line)-len(text)], "\t") {
-			tabs = append(tabs, Problem{File: file, Line: i + 1, Text: "a tab in the indentation; YAML wants spaces"})
+			tabs = append(tabs, Problem{File: file, Line: i + 1, Text: "a tab in the indentation; YAML requires spaces"})
 		}
 	}
 	return tabs
 }
 
-// String returns the effective configuration as YAML: every default filled in. The
-// paths of secret files are in it, their content never was.
+// String returns the configuration with every default as YAML. It has the paths of
+// secret files, never their content.
 func (c *Config) String() string {
 	var text strings.Builder
 	encoder := yaml.NewEncoder(&text)

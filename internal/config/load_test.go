@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +13,7 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// smallest is the smallest useful file; the cases below add to it or replace parts.
+// smallest is the smallest useful file. The cases add to it or replace parts.
 const smallest = `tenants:
   - tenant_id: 11111111-1111-1111-1111-111111111111
     client_id: 22222222-2222-2222-2222-222222222222
@@ -106,8 +107,23 @@ func TestLoadResolvesPathsAgainstTheFile(t *testing.T) {
 			t.Errorf("%s is %s, want %s", what, paths[0], paths[1])
 		}
 	}
-	if _, err := Load(filepath.Join(directory, "none.yml")); err == nil || !strings.Contains(err.Error(), "none.yml: no such file or directory (--config.file names it)") {
-		t.Errorf("a file that is not there: %v", err)
+	if _, err := Load(filepath.Join(directory, "none.yml")); err == nil || !strings.Contains(err.Error(), "none.yml: no such file or directory; set its path with --config.file") {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
+// The age identity must not be in the state directory, also behind a link.
+func TestAgeIdentityOutsideTheStateDirectory(t *testing.T) {
+	root := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(root, "state"), 0o700), os.WriteFile(filepath.Join(root, "state", "key"), nil, 0o600),
+		os.Symlink(filepath.Join(root, "state"), filepath.Join(root, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	for key, inside := range map[string]bool{"state/key": true, "link/key": true, "link/missing": true, "key": false, "state.key": false} {
+		_, err := parse("config.yml", root, []byte(smallest+"state: {directory: state, age_identity_file: "+key+"}\n"))
+		if got := err != nil && strings.Contains(err.Error(), "is inside the state directory"); got != inside || !inside && err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
 	}
 }
 
@@ -138,19 +154,19 @@ state: {directory: /var/lib/exporter}
 		t.Errorf("merged rotation: %+v", gov.Rotation)
 	}
 	if id := config.Tenant("reader").TenantID; id != "aaaaaaaa-1111-1111-1111-111111111111" {
-		t.Errorf("tenant_id is %s, not as Graph writes it", id)
+		t.Errorf("tenant_id is %s, not in lower case as in Graph", id)
 	}
 	if got := config.Tenant("gov").WorkloadIdentity.TokenFile; got != "/var/run/secrets/azure/tokens/azure-identity-token" {
 		t.Errorf("token file %s", got)
 	}
 }
 
-func TestCloudEndpointFindsTheRealOnes(t *testing.T) {
+func TestPublicEndpoint(t *testing.T) {
 	config := mustParse(t, strings.Replace(smallest, "{region: eu-central-1}", "{region: eu-central-1, role_arn: 'arn:aws:iam::111122223333:role/read'}", 1)+
 		"    tokens: {usage: cloudtrail}\n    saml: {aws_certificates: console_api}\n    tenant_url: https://scim.eu-central-1.amazonaws.com/x/scim/v2?aadOptscim062020\n")
 	expect := func(want string) {
 		t.Helper()
-		if got := config.CloudEndpoint(); got != want {
+		if got := config.PublicEndpoint(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -176,7 +192,7 @@ func TestCloudEndpointFindsTheRealOnes(t *testing.T) {
 	expect("connections[0].aws.endpoints.token_service")
 	connection.Tokens.ReadFrom, connection.SAML.AWSCertificates, connection.Tokens.Usage = model.OriginDeclared, model.AWSCertificatesNone, model.UsageNone
 	connection.AWS.Endpoints.CloudTrail, connection.AWS.Endpoints.IDPCertificates = "", ""
-	expect("") // nothing asks them
+	expect("") // they are not called
 	config.Tenants[0].AWSWebIdentity = &AWSWebIdentity{Region: "eu-central-1"}
 	expect("tenants[0].aws_web_identity") // its STS cannot be replaced
 }
@@ -198,9 +214,9 @@ func TestWebhook(t *testing.T) {
 		{"bearer", bearer, "", ""},
 		{"bearer and client certificates", bearer, "tls_server_config: {client_auth_type: RequireAndVerifyClientCert}", ""},
 		{"basic authentication", anonymous, "basic_auth_users: {alertmanager: $2y$10$x}", ""},
-		{"nobody", anonymous, "tls_server_config: {client_auth_type: VerifyClientCertIfGiven}",
-			"config.yml:8: webhook.bearer_token_file: is missing; without it anybody could call the webhook (or authenticate in the web config: basic_auth_users or client_auth_type: RequireAndVerifyClientCert)"},
-		{"twice", bearer, "basic_auth_users: {alertmanager: $2y$10$x}",
+		{"no authentication", anonymous, "tls_server_config: {client_auth_type: VerifyClientCertIfGiven}",
+			"config.yml:8: webhook.bearer_token_file: is missing; without it everyone can call the webhook (or authenticate callers in the web config: basic_auth_users or client_auth_type: RequireAndVerifyClientCert)"},
+		{"bearer and basic authentication", bearer, "basic_auth_users: {alertmanager: $2y$10$x}",
 			"config.yml:9: webhook.bearer_token_file: cannot be used together with basic_auth_users of the web config: a request has one Authorization header; keep one of them"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -261,17 +277,17 @@ webhook: {bearer_token_file: secret}
 	want := "config.yml:3: tenants[1].client_secret_file: cannot be read now: open " + directory + "/missing: no such file or directory\n" +
 		"config.yml:3: tenants[1]: no connection uses tenant b\n" +
 		"config.yml:8: connections[0].tokens.scim_token_file: " + directory + "/empty is empty\n" +
-		"config.yml:9: webhook: no connection has a rotation mode other than disabled: the webhook has nothing to start"
+		"config.yml:9: webhook: rotation.mode is disabled for every connection: the webhook cannot start a rotation"
 	if diff := cmp.Diff(want, Problems(config.Warnings()).Error()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	config.Connections[0].Rotation.Mode, config.Webhook = model.RotationEnabled, nil
-	if got := Problems(config.Warnings()).Error(); !strings.Contains(got, "config.yml:5: connections[0].rotation.mode: enabled, but there is no webhook section") {
+	if got := Problems(config.Warnings()).Error(); !strings.Contains(got, "config.yml:5: connections[0].rotation.mode: enabled without a webhook section") {
 		t.Errorf("rotation without webhook: %s", got)
 	}
 	t.Setenv("AWS_CA_BUNDLE", "/etc/ssl/corporate.pem")
-	if got := Problems(config.Warnings()).Error(); !strings.Contains(got, "config.yml:1: http_client.tls_config.ca_file: AWS_CA_BUNDLE is set in the environment: "+
-		"the exporter does not read it, and while it is set no call to AWS is made; name the bundle here and unset it") {
+	if got := Problems(config.Warnings()).Error(); !strings.Contains(got, "config.yml:1: http_client.tls_config.ca_file: the environment has AWS_CA_BUNDLE, "+
+		"which the exporter does not read; while it is set, every AWS call fails; set ca_file and unset it") {
 		t.Errorf("a bundle in the environment: %s", got)
 	}
 }

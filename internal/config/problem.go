@@ -3,12 +3,11 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
 
-// Problem is one thing that is wrong, or doubtful, in a configuration file.
+// Problem is one thing that is wrong or questionable in a configuration file.
 type Problem struct {
 	File string
 	Line int
@@ -24,10 +23,10 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s", p.File, p.Line, p.Path, p.Text)
 }
 
-// Problems are all that is wrong in a file, by line: the error that Load returns.
+// Problems are all problems of a file, by line. They are the error of Load.
 type Problems []Problem
 
-// Error implements error with one problem a line.
+// Error returns one problem per line.
 func (p Problems) Error() string {
 	lines := make([]string, len(p))
 	for i, problem := range p {
@@ -40,15 +39,17 @@ func (p Problems) sort() {
 	slices.SortStableFunc(p, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 }
 
-// source remembers where each key of a file stands.
+// source is a configuration file: the lines of its keys and its problems.
 type source struct {
-	file  string
-	lines map[string]int // by key path; a missing key stands where its parent does
+	file     string
+	lines    map[string]int // by key path
+	problems Problems
 }
 
+// problem returns a problem with a key. A missing key has the line of its parent.
 func (s *source) problem(path, format string, args ...any) Problem {
 	line := 1
-	for at := path; at != ""; at = parent(at) {
+	for at := path; at != ""; at = at[:max(0, strings.LastIndexAny(at, ".["))] {
 		if known, ok := s.lines[at]; ok {
 			line = known
 			break
@@ -57,65 +58,47 @@ func (s *source) problem(path, format string, args ...any) Problem {
 	return Problem{File: s.file, Line: line, Path: path, Text: fmt.Sprintf(format, args...)}
 }
 
-func parent(path string) string { return path[:max(0, strings.LastIndexAny(path, ".["))] }
+// position is a key or a list item of a file.
+type position struct {
+	source *source
+	path   string // "": the file as a whole
+}
 
-func join(path, key string) string {
+func (p position) key(name string) position { return position{p.source, joinPath(p.path, name)} }
+
+func (p position) item(i int) position {
+	return position{p.source, fmt.Sprintf("%s[%d]", p.path, i)}
+}
+
+func (p position) setLine(line int) { p.source.lines[p.path] = line }
+
+// has reports whether the file has a key here, with any value.
+func (p position) has(name string) bool {
+	_, ok := p.source.lines[joinPath(p.path, name)]
+	return ok
+}
+
+// failed reports whether this key itself has a problem.
+func (p position) failed() bool {
+	return slices.ContainsFunc(p.source.problems, func(other Problem) bool { return other.Path == p.path })
+}
+
+// fail reports a problem of this key. Later problems of the same key are consequences
+// and are dropped.
+func (p position) fail(format string, args ...any) {
+	if !p.failed() {
+		p.source.problems = append(p.source.problems, p.source.problem(p.path, format, args...))
+	}
+}
+
+// failLine reports a problem of a line inside this mapping. Several are reported.
+func (p position) failLine(line int, format string, args ...any) {
+	p.source.problems = append(p.source.problems, Problem{p.source.file, line, p.path, fmt.Sprintf(format, args...)})
+}
+
+func joinPath(path, key string) string {
 	if path == "" {
 		return key
 	}
 	return path + "." + key
-}
-
-// What a mistyped key or enum value looks like; anything else may be a secret that
-// was pasted into the wrong place.
-var plain = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}$`)
-
-// shown quotes a wrong value if it cannot be a secret of either cloud.
-func shown(value string) string {
-	if plain.MatchString(value) {
-		return `"` + value + `"`
-	}
-	return "the value"
-}
-
-// What was meant for a number or a duration, as -5m or 1,5h; a secret is longer.
-var numeric = regexp.MustCompile(`^-?[0-9][A-Za-z0-9 .,_-]{0,15}$`)
-
-// shownNumber quotes a wrong number or duration.
-func shownNumber(value string) string {
-	if numeric.MatchString(value) {
-		return `"` + value + `"`
-	}
-	return shown(value)
-}
-
-// nearest returns the candidate that was probably meant, or "".
-func nearest(wrong string, candidates []string) string {
-	best, bound := "", 1+len(wrong)/3
-	for _, candidate := range candidates {
-		if d := distance(strings.ToLower(wrong), candidate); d <= bound {
-			best, bound = candidate, d-1
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's: how many letters must change to make a into b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal, row[j+1] = row[j+1], min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// tenant and connection are valid; a case replaces one of them or adds to them.
+// tenant and connection are valid. A case adds to them or replaces parts.
 const (
 	tenant = `tenants:
   - tenant_id: 11111111-1111-1111-1111-111111111111
@@ -24,8 +24,8 @@ const (
 `
 )
 
-// What a person reads about a bad file, word for word. Values that are secrets are
-// spelt "planted" somewhere, which no text may repeat.
+// badFiles are files and their problems, word for word. A secret has "planted" in its
+// value, which no problem may repeat.
 var badFiles = []struct{ name, text, want string }{
 	// the file as a whole
 	{"empty", "", `c.yml:1: the file is empty; at least tenants and connections are needed`},
@@ -33,9 +33,9 @@ var badFiles = []struct{ name, text, want string }{
 	{"a list", "- a\n", `c.yml:1: must be keys with values, not a list`},
 	{"a word", "planted\n", `c.yml:1: must be keys with values, not one value`},
 	{"two documents", tenant + connection + "---\n" + tenant, `c.yml:8: a second YAML document begins here (---); the configuration is one document`},
-	{"a tab", "tenants:\n\t- name: planted\n", `c.yml:2: a tab in the indentation; YAML wants spaces`},
+	{"a tab", "tenants:\n\t- name: planted\n", `c.yml:2: a tab in the indentation; YAML requires spaces`},
 	{"no YAML", "tenants: [\n", `c.yml:1: is not YAML: did not find expected node content`},
-	{"an unknown anchor", tenant + "connections:\n  - name: *planted\n", `c.yml:6: is not YAML: a value begins with * and refers to an anchor that is not there; quote it if it is a plain text`},
+	{"an unknown anchor", tenant + "connections:\n  - name: *planted\n", `c.yml:6: is not YAML: a value begins with * and refers to an unknown anchor; quote it if it is plain text`},
 	{"nothing needed", "state: {directory: /s}\n", `
 c.yml:1: tenants: is missing; at least one is needed
 c.yml:1: connections: is missing; at least one is needed`},
@@ -49,7 +49,7 @@ c.yml:2: connections: is empty; at least one is needed`},
 		`c.yml:7: connections[0].region: unknown key at this place; it belongs to connections[].aws.region`},
 	{"an invented key", tenant + connection + "state: {verbosity: 3}\n", `c.yml:8: state.verbosity: unknown key; known here: directory, age_identity_file`},
 	{"a value as key", tenant + connection + "planted~secret: x\n", `c.yml:8: unknown key (not shown, it could be a secret)`},
-	{"a key twice", tenant + connection + "    aws: {region: eu-west-1}\n", `c.yml:8: connections[0]: "aws" is there twice, first on line 7; keep one`},
+	{"a key twice", tenant + connection + "    aws: {region: eu-west-1}\n", `c.yml:8: connections[0]: "aws" is set twice, first on line 7; keep one`},
 	{"a section without content", tenant + connection + "webhook:\n", `c.yml:8: webhook: is empty; give it a value or remove the key`},
 	{"a needed section without content", tenant + "connections:\n  - name: corp\n    aws:\n", `c.yml:7: connections[0].aws: is empty; it needs region`},
 	{"an optional section without its key", strings.Replace(tenant, "client_secret_file: /run/secrets/entra", "aws_web_identity:", 1) + connection,
@@ -58,7 +58,7 @@ c.yml:2: connections: is empty; at least one is needed`},
 	{"an item without content", tenant + "connections:\n  -\n", `c.yml:6: connections[0]: is empty; it needs name, aws`},
 	{"a needed value without content", tenant + "connections:\n  - name: corp\n    aws: {region: }\n", `c.yml:7: connections[0].aws.region: is empty; it is an AWS region such as eu-central-1`},
 	{"a key that is a list", tenant + connection + "? [a]\n: b\n", `c.yml:8: a key must be a word, not a list`},
-	{"a merge of nothing", tenant + connection + "    rotation: {<<: x}\n", `c.yml:8: connections[0].rotation: << must name a mapping (<<: *anchor)`},
+	{"a merge of nothing", tenant + connection + "    rotation: {<<: x}\n", `c.yml:8: connections[0].rotation: << must refer to a mapping (<<: *anchor)`},
 
 	// secrets in the wrong place
 	{"client secret inline", strings.Replace(tenant, "client_secret_file: /run/secrets/entra", "client_secret: planted", 1) + connection,
@@ -74,10 +74,17 @@ c.yml:2: connections: is empty; at least one is needed`},
 	{"a secret as client_id", strings.Replace(tenant, "22222222-2222-2222-2222-222222222222", "abc8Q~planted", 1) + connection,
 		`c.yml:3: tenants[0].client_id: the value is not a UUID such as 11111111-1111-1111-1111-111111111111`},
 	{"a password in proxy_url", tenant + connection + "http_client: {proxy_url: 'http://me:planted@proxy:3128'}\n",
-		`c.yml:8: http_client.proxy_url: the value is not an http, https or socks5 URL without a user (a password has no place in the config) such as http://proxy.example.com:3128`},
+		`c.yml:8: http_client.proxy_url: the value is not an http, https or socks5 URL without a user (the config must not have a password) such as http://proxy.example.com:3128`},
 
 	// types and formats
 	{"texts where keys belong", tenant + "connections:\n  - name: corp\n    aws: eu-central-1\n", `c.yml:7: connections[0].aws: must be keys with values, not one value`},
+	{"a text where a connection belongs", twoTenants + "connections: [planted]\n", `c.yml:4: connections[0]: must be keys with values, not one value`},
+	{"lists where sections belong", tenant + "connections:\n  - name: corp\n    aws: {region: eu-central-1}\n    tokens: []\n    saml: []\n    rotation: []\nstate: []\nwebhook: []\n", `
+c.yml:8: connections[0].tokens: must be keys with values, not a list
+c.yml:9: connections[0].saml: must be keys with values, not a list
+c.yml:10: connections[0].rotation: must be keys with values, not a list
+c.yml:11: state: must be keys with values, not a list
+c.yml:12: webhook: must be keys with values, not a list`},
 	{"keys where a list belongs", "tenants: {name: a}\n" + connection, `c.yml:1: tenants: must be a list (lines that begin with "- "), not keys with values`},
 	{"a list where a text belongs", tenant + "connections:\n  - name: [a]\n    aws: {region: eu-central-1}\n", `c.yml:6: connections[0].name: must be one value, not a list: a name of at most 63 letters, digits, ".", "_" and "-" that begins with a letter or digit such as corp`},
 	{"lists where an enum, a duration, a path and a switch belong", tenant + connection + "    rotation: {mode: [enabled], before: [60d], delete_expired_token: [true]}\n    tokens: {scim_token_file: [a]}\n", `
@@ -101,8 +108,8 @@ c.yml:9: connections[0].rotation.max_attempts: "2,5" is not a whole number`},
 	{"a secret for a duration", tenant + connection + "    intervals: {job: 7-planted~secret}\n", `c.yml:8: connections[0].intervals.job: the value is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y`},
 	{"an interval too short", tenant + connection + "    intervals: {job: 500ms}\n", `c.yml:8: connections[0].intervals.job: 500ms is out of range; it must be 0 or from 1s to 1d`},
 	{"a rotation that sees nothing", tenant + connection + "    intervals: {tokens: 0, job: 0}\n    rotation: {mode: dry_run}\n", `
-c.yml:8: connections[0].intervals.tokens: 0 switches off what a rotation is decided by; give it a time or set rotation.mode: disabled
-c.yml:8: connections[0].intervals.job: 0 switches off what a rotation is decided by; give it a time or set rotation.mode: disabled`},
+c.yml:8: connections[0].intervals.tokens: 0 disables a source that a rotation needs; set an interval or rotation.mode: disabled
+c.yml:8: connections[0].intervals.job: 0 disables a source that a rotation needs; set an interval or rotation.mode: disabled`},
 	{"max_age too short", tenant + connection + "    rotation: {max_age: 1d}\n", `c.yml:8: connections[0].rotation.max_age: 1d is out of range; it must be 0 or from 7d to 365d`},
 	{"a bad UUID", strings.Replace(tenant, "11111111-1111", "11111111", 1) + connection, `c.yml:2: tenants[0].tenant_id: "11111111-1111-1111-111111111111" is not a UUID such as 11111111-1111-1111-1111-111111111111`},
 	{"a bad region", tenant + "connections:\n  - name: corp\n    aws: {region: Frankfurt}\n", `c.yml:7: connections[0].aws.region: "Frankfurt" is not an AWS region such as eu-central-1`},
@@ -120,18 +127,22 @@ c.yml:5: tenants[0].endpoints.graph: the value is not an https URL without user,
 		`c.yml:8: connections[0].tokens.scim_allowed_hosts[0]: "com" is not a domain with at least one dot, localhost or an IP address such as scim.example.com`},
 	{"no labels", tenant + connection + "webhook: {bearer_token_file: b, match_labels: {}}\n",
 		`c.yml:8: webhook.match_labels: is empty, so every alert would match; it looks like {rotate: scim-token}`},
+	{"labels that are no labels", tenant + connection + "webhook: {bearer_token_file: b, match_labels: [planted]}\n",
+		`c.yml:8: webhook.match_labels: must be labels with values, each once; it looks like {rotate: scim-token}`},
+	{"a label twice", tenant + connection + "webhook: {bearer_token_file: b, match_labels: {planted: a, planted: b}}\n",
+		`c.yml:8: webhook.match_labels: must be labels with values, each once; it looks like {rotate: scim-token}`},
 	{"a bad label", tenant + connection + "webhook: {bearer_token_file: b, match_labels: {'a b': c}}\n",
 		`c.yml:8: webhook.match_labels: has a label that is not a name and a text; it looks like rotate: scim-token`},
 
-	// what does not fit together
+	// between keys
 	{"no way to sign in", strings.Replace(tenant, "    client_secret_file: /run/secrets/entra\n", "", 1) + connection,
 		`c.yml:2: tenants[0]: has no way to sign in; give it one of client_secret_file, client_certificate_file, workload_identity, managed_identity, aws_web_identity`},
 	{"two ways to sign in", tenant + "    workload_identity: {}\n" + connection,
 		`c.yml:2: tenants[0]: has several ways to sign in (client_secret_file, workload_identity); keep one`},
 	{"no client_id", strings.Replace(tenant, "    client_id: 22222222-2222-2222-2222-222222222222\n", "", 1) + connection,
-		`c.yml:2: tenants[0].client_id: is missing; it is the application (client) id of the exporter's app registration, a UUID such as 11111111-1111-1111-1111-111111111111`},
+		`c.yml:2: tenants[0].client_id: is missing; it is the application (client) ID of the exporter's app registration, a UUID such as 11111111-1111-1111-1111-111111111111`},
 	{"client_id with a managed identity", strings.Replace(tenant, "client_secret_file: /run/secrets/entra", "managed_identity: {}", 1) + connection,
-		`c.yml:3: tenants[0].client_id: has no effect with managed_identity; a user-assigned identity is named by managed_identity.client_id`},
+		`c.yml:3: tenants[0].client_id: has no effect with managed_identity; set managed_identity.client_id for a user-assigned identity`},
 	{"a password for nothing", tenant + "    client_certificate_password_file: p\n" + connection,
 		`c.yml:5: tenants[0].client_certificate_password_file: has no effect without client_certificate_file`},
 	{"a tenant twice", tenant + strings.TrimPrefix(tenant, "tenants:\n") + "connections:\n  - {name: a, tenant: 11111111-1111-1111-1111-111111111111, aws: {region: eu-central-1}}\n",
@@ -140,11 +151,11 @@ c.yml:5: tenants[0].endpoints.graph: the value is not an https URL without user,
 		`c.yml:3: tenants[1].name: is the name of tenants[0] already; give each its own`},
 	{"which tenant", twoTenants + connection, `c.yml:5: connections[0].tenant: is missing; there are several tenants, it is one of a, b`},
 	{"no such tenant", tenant + "connections:\n  - {name: c, tenant: corp, aws: {region: eu-central-1}}\n",
-		`c.yml:6: connections[0].tenant: "corp" is no tenant; it is one of 11111111-1111-1111-1111-111111111111`},
+		`c.yml:6: connections[0].tenant: "corp" is not the name of a tenant; it is one of 11111111-1111-1111-1111-111111111111`},
 	{"a tenant mistyped", strings.ReplaceAll(twoTenants, "name: a", "name: corporate") + "connections:\n  - {name: c, tenant: corprate, aws: {region: eu-central-1}}\n",
-		`c.yml:5: connections[0].tenant: "corprate" is no tenant; did you mean corporate?`},
+		`c.yml:5: connections[0].tenant: "corprate" is not the name of a tenant; did you mean corporate?`},
 	{"no such tenant for the rotation", tenant + connection + "    rotation: {tenant: rotator}\n",
-		`c.yml:8: connections[0].rotation.tenant: "rotator" is no tenant; it is one of 11111111-1111-1111-1111-111111111111`},
+		`c.yml:8: connections[0].rotation.tenant: "rotator" is not the name of a tenant; it is one of 11111111-1111-1111-1111-111111111111`},
 	{"a rotator in another tenant", twoTenants + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}, rotation: {tenant: b}}\n",
 		`c.yml:5: connections[0].rotation.tenant: has another tenant_id than tenant "a"; the rotation needs an identity in the same Entra tenant`},
 	{"a connection's name twice", twoTenants + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}}\n  - {name: c, tenant: b, aws: {region: eu-west-1}}\n",
@@ -182,7 +193,7 @@ c.yml:10: connections[0].tokens.declared: has 3 tokens, but an identity store ho
 c.yml:11: connections[0].tokens.declared[0].expires: is not after created
 c.yml:12: connections[0].tokens.declared[1].expires: is 16802 days after created; a SCIM token lives one year
 c.yml:12: connections[0].tokens.declared[1].token_id: is declared[0] already
-c.yml:13: connections[0].tokens.declared[2].token_id: is missing; it is the id of a SCIM token (not its value) such as 11111111-1111-1111-1111-111111111111
+c.yml:13: connections[0].tokens.declared[2].token_id: is missing; it is the ID of a SCIM token (not its value) such as 11111111-1111-1111-1111-111111111111
 c.yml:13: connections[0].tokens.declared[2].created: "yesterday" is not a time; it is written 2026-03-01T00:00:00Z or 2026-03-01
 c.yml:13: connections[0].tokens.declared[2].expires: is missing; it is a time such as 2026-03-01T00:00:00Z`},
 	{"certificates without files", tenant + connection + "    saml: {aws_certificates: files}\n",
@@ -190,18 +201,18 @@ c.yml:13: connections[0].tokens.declared[2].expires: is missing; it is a time su
 	{"files for nothing", tenant + connection + "    saml: {aws_certificate_files: [a.pem]}\n",
 		`c.yml:8: connections[0].saml.aws_certificate_files: has no effect without aws_certificates: files`},
 	{"due too late", tenant + connection + "    rotation: {before: 2d}\n",
-		`c.yml:8: connections[0].rotation.before: 2d leaves too little time: a rotation may take verify_timeout + retire_after = 2d, and the token would expire meanwhile`},
+		`c.yml:8: connections[0].rotation.before: 2d is too short: a rotation may take verify_timeout + retire_after = 2d, and the token would expire meanwhile`},
 	{"due before the cooldown", tenant + connection + "    rotation: {max_age: 10d, cooldown: 30d}\n", `c.yml:8: connections[0].rotation.max_age: 10d is shorter than cooldown (30d)`},
 	{"a rotation without state", tenant + connection + "    rotation: {mode: enabled}\n",
-		`c.yml:8: connections[0].rotation.mode: enabled needs a place for the journal and the new token; set state.directory`},
+		`c.yml:8: connections[0].rotation.mode: enabled needs state.directory for the journal and the new token; set it`},
 	{"a rotation of declared tokens", tenant + connection + "    tokens: {read_from: declared, declared: [{token_id: a, created: 2026-03-01, expires: 2027-03-01}]}\n    rotation: {mode: dry_run}\n", `
 c.yml:7: connections[0].aws.provisioning_tenant_id: is missing; with tokens.read_from: declared it is not looked up, and a rotation needs it; it is the part of the SCIM endpoint before /scim/v2
-c.yml:9: connections[0].rotation.issuer: console_api creates tokens by the API that tokens.read_from: declared avoids; set issuer: operator (a person makes the token) or tokens.read_from: console_api`},
+c.yml:9: connections[0].rotation.issuer: console_api creates tokens by the API that tokens.read_from: declared avoids; set issuer: operator (an operator creates the token) or tokens.read_from: console_api`},
 	{"a key beside its lock", tenant + connection + "state: {directory: /var/lib/x, age_identity_file: /var/lib/y/../x/key}\n",
-		`c.yml:8: state.age_identity_file: lies in the state directory, where a backup would hold lock and key; put it elsewhere`},
+		`c.yml:8: state.age_identity_file: is inside the state directory; a backup would contain the key and the encrypted tokens; move the key elsewhere`},
 	{"a key without a lock", tenant + connection + "state: {age_identity_file: /key}\n", `c.yml:8: state.age_identity_file: has no effect without directory`},
 
-	// everything at once, in the order of the file
+	// all problems at once, by line
 	{"many", `tenants:
   - tenant_id: x
     clientid: y
@@ -230,7 +241,7 @@ func TestBadFiles(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			if strings.Contains(err.Error(), "planted") {
-				t.Error("a secret is in the error")
+				t.Error("the error has a secret")
 			}
 		})
 	}

@@ -2,55 +2,109 @@ package config
 
 import (
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
 
-// field is one key of the schema: a field of a struct and its tags.
+// field is one key of the schema: a struct field with its tags.
 type field struct {
 	key          string
 	index        int
 	kind         reflect.Type
-	checks       []string
-	defaultValue string // YAML; "": none
+	checks       []string // the words of the check tag, see rules.go
+	defaultValue string   // in YAML; "": none
 }
 
-// says reports whether the check tag has a word.
-func (f field) says(word string) bool { return slices.Contains(f.checks, word) }
-
-// fields reads the schema of one mapping from its struct.
-func fields(of reflect.Type) []field {
+// fieldsOf returns the keys of a mapping from its struct.
+func fieldsOf(mapping reflect.Type) []field {
 	var found []field
-	for i := range of.NumField() {
-		tag := of.Field(i).Tag
-		key, _, _ := strings.Cut(tag.Get("yaml"), ",")
-		if key == "" {
-			continue
+	for i := range mapping.NumField() {
+		tag := mapping.Field(i).Tag
+		if key, _, _ := strings.Cut(tag.Get("yaml"), ","); key != "" {
+			found = append(found, field{key, i, mapping.Field(i).Type, strings.Fields(tag.Get("check")), tag.Get("default")})
 		}
-		found = append(found, field{
-			key: key, index: i, kind: of.Field(i).Type,
-			checks:       strings.Fields(tag.Get("check")),
-			defaultValue: tag.Get("default"),
-		})
 	}
 	return found
 }
 
-// schemaKey is a key with its place among all keys: "connections[].aws.region".
+func (f field) hasCheck(word string) bool { return slices.Contains(f.checks, word) }
+
+// expected describes the right values of a key.
+func (f field) expected() string {
+	for _, word := range f.checks {
+		if strings.Contains(word, "|") {
+			return "it is one of " + strings.ReplaceAll(word, "|", ", ")
+		}
+		if low, high, ok := strings.Cut(word, ".."); ok {
+			text := "from " + low + " to " + high
+			if f.hasCheck("zero") {
+				text = "0 or " + text
+			}
+			return text
+		}
+		if r, ok := rules[word]; ok {
+			return "it is " + r.String()
+		}
+	}
+	switch f.kind {
+	case reflect.TypeFor[time.Time]():
+		return "it is a time such as 2026-03-01T00:00:00Z"
+	case reflect.TypeFor[bool]():
+		return "it is true or false"
+	case reflect.TypeFor[Path](), reflect.TypeFor[SecretFile]():
+		return "it is the path of a file"
+	default: // a list
+		return "at least one is needed"
+	}
+}
+
+// hintIfEmpty says what to do about a key, or a list item of this kind, without a value.
+func (f field) hintIfEmpty(kind reflect.Type) string {
+	optional := kind.Kind() == reflect.Pointer
+	if optional {
+		kind = kind.Elem()
+	}
+	required := strings.Join(requiredKeys(kind), ", ")
+	switch {
+	case required != "" && optional:
+		return "it needs " + required + ", or remove the key"
+	case required != "":
+		return "it needs " + required
+	case f.hasCheck("required"):
+		return f.expected()
+	default:
+		return "give it a value or remove the key"
+	}
+}
+
+// requiredKeys lists the keys that a mapping needs, itself or in its sections.
+func requiredKeys(kind reflect.Type) []string {
+	if kind.Kind() != reflect.Struct {
+		return nil
+	}
+	var required []string
+	for _, f := range fieldsOf(kind) {
+		if f.hasCheck("required") || len(requiredKeys(f.kind)) > 0 {
+			required = append(required, f.key)
+		}
+	}
+	return required
+}
+
+// schemaKey is a key with its path in the schema, such as "connections[].aws.region".
 type schemaKey struct {
 	path string
 	field
 }
 
-// schemaKeys lists every key that a config file can have, in the order of the structs.
+// schemaKeys lists every key of a configuration file, in the order of the structs.
 func schemaKeys() []schemaKey {
 	var keys []schemaKey
-	var list func(of reflect.Type, at string)
-	list = func(of reflect.Type, at string) {
-		for _, f := range fields(of) {
-			path, inner := join(at, f.key), f.kind
+	var add func(mapping reflect.Type, at string)
+	add = func(mapping reflect.Type, at string) {
+		for _, f := range fieldsOf(mapping) {
+			path, inner := joinPath(at, f.key), f.kind
 			keys = append(keys, schemaKey{path, f})
 			if inner.Kind() == reflect.Slice {
 				path, inner = path+"[]", inner.Elem()
@@ -59,48 +113,10 @@ func schemaKeys() []schemaKey {
 				inner = inner.Elem()
 			}
 			if inner.Kind() == reflect.Struct && inner != reflect.TypeFor[time.Time]() {
-				list(inner, path)
+				add(inner, path)
 			}
 		}
 	}
-	list(reflect.TypeFor[Config](), "")
+	add(reflect.TypeFor[Config](), "")
 	return keys
-}
-
-// unknownKey says what is wrong with a key that the mapping at path does not have.
-func unknownKey(key string, here []field, path string) string {
-	known := make([]string, len(here))
-	for i, f := range here {
-		known[i] = f.key
-	}
-	if slices.Contains(known, key+"_file") {
-		return "a secret must not be written into the config; put it into a file and name that: " + key + "_file: PATH"
-	}
-	if guess := nearest(key, known); guess != "" {
-		return "unknown key; did you mean " + guess + "?"
-	}
-	if places := placesOf(key, path); len(places) > 0 {
-		return "unknown key at this place; it belongs to " + strings.Join(places, " or ")
-	}
-	return "unknown key; known here: " + strings.Join(known, ", ")
-}
-
-var indices = regexp.MustCompile(`\[[0-9]+\]`)
-
-// placesOf lists where a key is known: below path, or else anywhere.
-func placesOf(key, path string) []string {
-	var below, anywhere []string
-	for _, k := range schemaKeys() {
-		if k.key != key {
-			continue
-		}
-		anywhere = append(anywhere, k.path)
-		if strings.HasPrefix(k.path, indices.ReplaceAllString(path, "[]")+".") {
-			below = append(below, k.path)
-		}
-	}
-	if below != nil {
-		return below
-	}
-	return anywhere
 }

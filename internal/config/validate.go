@@ -4,136 +4,263 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
+
+	prommodel "github.com/prometheus/common/model"
 
 	"entra-aws-exporter/internal/model"
 )
 
-// settle checks that there is exactly one way to sign in.
-func (t *Tenant) settle(at place) {
-	if t.Name == "" {
-		t.Name = t.TenantID
+// setDefaults sets the keys whose default is the value of another key.
+func (c *Config) setDefaults() {
+	for i := range c.Tenants {
+		if tenant := &c.Tenants[i]; tenant.Name == "" {
+			tenant.Name = tenant.TenantID
+		}
 	}
+	for i := range c.Connections {
+		connection := &c.Connections[i]
+		if connection.Tenant == "" && len(c.Tenants) == 1 {
+			connection.Tenant = c.Tenants[0].Name
+		}
+		if connection.Rotation.Tenant == "" {
+			connection.Rotation.Tenant = connection.Tenant
+		}
+		if connection.Rotation.RoleARN == "" {
+			connection.Rotation.RoleARN = connection.AWS.RoleARN
+		}
+	}
+}
+
+// validate reports what does not fit together.
+func (c *Config) validate(at position) {
+	for i := range c.Tenants {
+		here := at.key("tenants").item(i)
+		c.Tenants[i].validate(here)
+		c.validateTenantName(i, here)
+	}
+	for i := range c.Connections {
+		connection, here := &c.Connections[i], at.key("connections").item(i)
+		if here.failed() && connection.Name == "" { // not a mapping
+			continue
+		}
+		connection.validate(here)
+		c.validateReferences(connection, here)
+		for j := range c.Connections[:i] {
+			c.validateDistinct(connection, j, here)
+		}
+		if connection.Rotation.Mode == model.RotationEnabled && c.State.Directory == "" {
+			here.key("rotation").key("mode").fail("enabled needs state.directory for the journal and the new token; set it")
+		}
+	}
+	c.State.validate(at.key("state"))
+	if c.Webhook != nil && !at.key("webhook").failed() {
+		c.Webhook.validate(at.key("webhook"))
+	}
+}
+
+// validate requires exactly one way to sign in.
+func (t *Tenant) validate(at position) {
 	ways := []string{"client_secret_file", "client_certificate_file", "workload_identity", "managed_identity", "aws_web_identity"}
 	given := slices.DeleteFunc(slices.Clone(ways), func(way string) bool {
 		return !at.has(way) && !at.has(strings.TrimSuffix(way, "_file")) // an inline secret is reported already
 	})
 	switch {
 	case len(given) == 0:
-		at.fail("", "has no way to sign in; give it one of %s", strings.Join(ways, ", "))
+		at.fail("has no way to sign in; give it one of %s", strings.Join(ways, ", "))
 	case len(given) > 1:
-		at.fail("", "has several ways to sign in (%s); keep one", strings.Join(given, ", "))
+		at.fail("has several ways to sign in (%s); keep one", strings.Join(given, ", "))
 	case given[0] == "managed_identity" && at.has("client_id"):
-		at.fail("client_id", "has no effect with managed_identity; a user-assigned identity is named by managed_identity.client_id")
+		at.key("client_id").fail("has no effect with managed_identity; set managed_identity.client_id for a user-assigned identity")
 	case given[0] != "managed_identity" && !at.has("client_id"):
-		at.fail("client_id", "is missing; it is the application (client) id of the exporter's app registration, %s", rules["uuid"])
+		at.key("client_id").fail("is missing; it is the application (client) ID of the exporter's app registration, %s", rules["uuid"])
 	}
 	if at.has("client_certificate_password_file") && !at.has("client_certificate_file") {
-		at.fail("client_certificate_password_file", "has no effect without client_certificate_file")
+		at.key("client_certificate_password_file").fail("has no effect without client_certificate_file")
 	}
 }
 
-func (c *Connection) settle(at place) {
-	if at.in("aws").has("external_id") && c.AWS.RoleARN == "" && c.Rotation.RoleARN == "" {
-		at.in("aws").fail("external_id", "has no effect without role_arn")
-	}
-	if c.Rotation.RoleARN == "" {
-		c.Rotation.RoleARN = c.AWS.RoleARN
-	}
-	c.settleIntervals(at)
-	if c.Rotation.Mode != model.RotationDisabled && c.Tokens.ReadFrom == model.OriginDeclared {
-		c.settleDeclaredRotation(at)
+func (c *Config) validateTenantName(i int, at position) {
+	name := c.Tenants[i].Name
+	first := slices.IndexFunc(c.Tenants, func(other Tenant) bool { return other.Name == name })
+	switch {
+	case first == i || name == "":
+	case at.has("name"):
+		at.key("name").fail("is the name of tenants[%d] already; give each its own", first)
+	default:
+		at.key("name").fail("is missing; tenants[%d] has the same tenant_id, so both need a name", first)
 	}
 }
 
-// settleDeclaredRotation demands what a rotation cannot look up without the undocumented API.
-func (c *Connection) settleDeclaredRotation(at place) {
+func (c *Connection) validate(at position) {
+	c.Tokens.validate(at.key("tokens"))
+	c.SAML.validate(at.key("saml"))
+	c.Rotation.validate(at.key("rotation"))
+	if at.key("aws").has("external_id") && c.Rotation.RoleARN == "" {
+		at.key("aws").key("external_id").fail("has no effect without role_arn")
+	}
+	if c.Rotation.Mode == model.RotationDisabled {
+		return
+	}
+	for _, needed := range []model.Source{model.SourceTokens, model.SourceJob} {
+		if c.Intervals.Every(needed) == 0 {
+			at.key("intervals").key(string(needed)).fail("0 disables a source that a rotation needs; set an interval or rotation.mode: disabled")
+		}
+	}
+	if c.Tokens.ReadFrom != model.OriginDeclared {
+		return
+	}
 	if c.Rotation.Issuer == model.IssuerConsoleAPI {
-		at.in("rotation").fail("issuer", "console_api creates tokens by the API that tokens.read_from: declared avoids; "+
-			"set issuer: operator (a person makes the token) or tokens.read_from: console_api")
+		at.key("rotation").key("issuer").fail("console_api creates tokens by the API that tokens.read_from: declared avoids; " +
+			"set issuer: operator (an operator creates the token) or tokens.read_from: console_api")
 	}
-	if !at.in("aws").has("provisioning_tenant_id") {
-		at.in("aws").fail("provisioning_tenant_id", "is missing; with tokens.read_from: declared it is not looked up, and a rotation needs it; "+
+	if !at.key("aws").has("provisioning_tenant_id") {
+		at.key("aws").key("provisioning_tenant_id").fail("is missing; with tokens.read_from: declared it is not looked up, and a rotation needs it; " +
 			"it is the part of the SCIM endpoint before /scim/v2")
 	}
 }
 
-// settleIntervals keeps what a rotation is decided by.
-func (c *Connection) settleIntervals(at place) {
-	if c.Rotation.Mode == model.RotationDisabled {
-		return
+func (t *Tokens) validate(at position) {
+	for i := range t.Declared {
+		t.Declared[i].validate(at.key("declared").item(i))
 	}
-	for _, source := range []model.Source{model.SourceTokens, model.SourceJob} {
-		if c.Intervals.Every(source) == 0 {
-			at.in("intervals").fail(string(source), "0 switches off what a rotation is decided by; give it a time or set rotation.mode: disabled")
-		}
-	}
-}
-
-func (t *Tokens) settle(at place) {
-	switch declared := len(t.Declared) > 0; {
-	case t.ReadFrom == model.OriginDeclared && !declared:
-		at.fail("declared", "is missing; read_from: declared needs the tokens of the AWS console (token_id, created, expires)")
-	case t.ReadFrom == model.OriginConsoleAPI && declared:
-		at.fail("declared", "has no effect with read_from: console_api; set read_from: declared or remove it")
+	declared := at.key("declared")
+	switch {
+	case t.ReadFrom == model.OriginDeclared && len(t.Declared) == 0:
+		declared.fail("is missing; read_from: declared needs the tokens of the AWS console (token_id, created, expires)")
+	case t.ReadFrom == model.OriginConsoleAPI && len(t.Declared) > 0:
+		declared.fail("has no effect with read_from: console_api; set read_from: declared or remove it")
 	case len(t.Declared) > model.TokenSlots:
-		at.fail("declared", "has %d tokens, but an identity store holds at most %d", len(t.Declared), model.TokenSlots)
+		declared.fail("has %d tokens, but an identity store holds at most %d", len(t.Declared), model.TokenSlots)
 	}
 	for i, token := range t.Declared {
-		if first := slices.IndexFunc(t.Declared, func(o DeclaredToken) bool { return o.TokenID == token.TokenID }); first < i && token.TokenID != "" {
-			at.item("declared", i).fail("token_id", "is declared[%d] already", first)
+		first := slices.IndexFunc(t.Declared, func(other DeclaredToken) bool { return other.TokenID == token.TokenID })
+		if first < i && token.TokenID != "" {
+			declared.item(i).key("token_id").fail("is declared[%d] already", first)
 		}
 	}
 }
 
-// longestLife is a year with some room for what AWS may change; a later date is a slip.
-const longestLife = 400 * 24 // hours
+// maxTokenLife is a year, with some room for a change by AWS.
+const maxTokenLife = 400 * 24 * time.Hour
 
-func (t *DeclaredToken) settle(at place) {
+func (t *DeclaredToken) validate(at position) {
 	if t.Created.IsZero() || t.Expires.IsZero() {
 		return
 	}
-	if life := t.Expires.Sub(t.Created).Hours(); life <= 0 {
-		at.fail("expires", "is not after created")
-	} else if life > longestLife {
-		at.fail("expires", "is %.0f days after created; a SCIM token lives one year", life/24)
+	if life := t.Expires.Sub(t.Created); life <= 0 {
+		at.key("expires").fail("is not after created")
+	} else if life > maxTokenLife {
+		at.key("expires").fail("is %.0f days after created; a SCIM token lives one year", life.Hours()/24)
 	}
 }
 
-func (s *SAML) settle(at place) {
+func (s *SAML) validate(at position) {
 	if s.AppID != "" && s.ReadFrom != model.EntraCertificatesMetadata {
-		at.fail("app_id", "has no effect without read_from: federation_metadata")
+		at.key("app_id").fail("has no effect without read_from: federation_metadata")
 	}
 	switch files := len(s.AWSCertificateFiles) > 0; {
 	case s.AWSCertificates == model.AWSCertificatesFiles && !files:
-		at.fail("aws_certificate_files", "is missing; aws_certificates: files needs the PEM files of the certificates that AWS trusts")
+		at.key("aws_certificate_files").fail("is missing; aws_certificates: files needs the PEM files of the certificates that AWS trusts")
 	case s.AWSCertificates != model.AWSCertificatesFiles && files:
-		at.fail("aws_certificate_files", "has no effect without aws_certificates: files")
+		at.key("aws_certificate_files").fail("has no effect without aws_certificates: files")
 	}
 }
 
-func (r *Rotation) settle(at place) {
+func (r *Rotation) validate(at position) {
 	if r.Before > 0 && r.Before <= r.VerifyTimeout+r.RetireAfter {
-		at.fail("before", "%s leaves too little time: a rotation may take verify_timeout + retire_after = %s, and the token would expire meanwhile",
+		at.key("before").fail("%s is too short: a rotation may take verify_timeout + retire_after = %s, and the token would expire meanwhile",
 			r.Before, r.VerifyTimeout+r.RetireAfter)
 	}
 	if r.MaxAge > 0 && r.MaxAge < r.Cooldown {
-		at.fail("max_age", "%s is shorter than cooldown (%s)", r.MaxAge, r.Cooldown)
+		at.key("max_age").fail("%s is shorter than cooldown (%s)", r.MaxAge, r.Cooldown)
 	}
 }
 
-func (s *State) settle(at place) {
+// validateReferences checks the tenants that a connection names.
+func (c *Config) validateReferences(connection *Connection, at position) {
+	if len(c.Tenants) == 0 { // reported already
+		return
+	}
+	names := make([]string, len(c.Tenants))
+	for i, tenant := range c.Tenants {
+		names[i] = tenant.Name
+	}
+	tenant, rotator := c.Tenant(connection.Tenant), c.Tenant(connection.Rotation.Tenant)
+	switch {
+	case connection.Tenant == "":
+		at.key("tenant").fail("is missing; there are several tenants, it is one of %s", strings.Join(names, ", "))
+	case tenant == nil:
+		at.key("tenant").fail("%s", describeUnknownTenant(connection.Tenant, names))
+	}
+	switch at := at.key("rotation"); {
+	case !at.has("tenant"):
+	case rotator == nil:
+		at.key("tenant").fail("%s", describeUnknownTenant(connection.Rotation.Tenant, names))
+	case tenant != nil && tenant.TenantID != rotator.TenantID:
+		at.key("tenant").fail("has another tenant_id than tenant %q; the rotation needs an identity in the same Entra tenant", tenant.Name)
+	}
+}
+
+func describeUnknownTenant(name string, names []string) string {
+	text := quoteSafe(name) + " is not the name of a tenant"
+	if guess := suggest(name, names); guess != "" {
+		return text + "; did you mean " + guess + "?"
+	}
+	return text + "; it is one of " + strings.Join(names, ", ")
+}
+
+// validateDistinct reports what a connection must not share with connections[j]. What
+// discovery finds is compared later.
+func (c *Config) validateDistinct(connection *Connection, j int, at position) {
+	other := &c.Connections[j]
+	if connection.Name != "" && connection.Name == other.Name {
+		at.key("name").fail("is the name of connections[%d] already; give each its own", j)
+	}
+	tenant, otherTenant := c.Tenant(connection.Tenant), c.Tenant(other.Tenant)
+	switch {
+	case connection.ServicePrincipalID != other.ServicePrincipalID:
+	case connection.ServicePrincipalID != "":
+		at.key("service_principal_id").fail("is the application of connections[%d] (%s) already; one application is one connection", j, other.Name)
+	case tenant != nil && otherTenant != nil && tenant.TenantID == otherTenant.TenantID:
+		at.key("service_principal_id").fail("is missing; connections[%d] (%s) has none either, so both would find the same application of tenant %s", j, other.Name, connection.Tenant)
+	}
+	mine, theirs, aws := connection.AWS, other.AWS, at.key("aws")
+	switch {
+	case mine.IdentityStoreID != "" && mine.IdentityStoreID == theirs.IdentityStoreID:
+		aws.key("identity_store_id").fail("is the identity store of connections[%d] (%s) already; one identity store is one connection", j, other.Name)
+	case mine.Region != "" && mine == theirs:
+		aws.key("identity_store_id").fail("is missing; connections[%d] (%s) has the same region, profile and role, so both would find the same identity store", j, other.Name)
+	}
+	if mine.ProvisioningTenantID != "" && mine.ProvisioningTenantID == theirs.ProvisioningTenantID {
+		aws.key("provisioning_tenant_id").fail("is that of connections[%d] (%s) already", j, other.Name)
+	}
+}
+
+func (s *State) validate(at position) {
 	switch {
 	case s.AgeIdentityFile == "":
 	case s.Directory == "":
-		at.fail("age_identity_file", "has no effect without directory")
-	case inside(string(s.Directory), string(s.AgeIdentityFile)):
-		at.fail("age_identity_file", "lies in the state directory, where a backup would hold lock and key; put it elsewhere")
+		at.key("age_identity_file").fail("has no effect without directory")
+	case isInside(string(s.Directory), string(s.AgeIdentityFile)):
+		at.key("age_identity_file").fail("is inside the state directory; a backup would contain the key and the encrypted tokens; move the key elsewhere")
 	}
 }
 
-// inside reports whether path lies in directory, as written or by its links.
-func inside(directory, path string) bool {
-	for _, resolve := range []func(string) string{filepath.Clean, followed} {
+func (w *Webhook) validate(at position) {
+	for name, value := range w.MatchLabels {
+		if !prommodel.LegacyValidation.IsValidLabelName(name) || value == "" {
+			at.key("match_labels").fail("has a label that is not a name and a text; it looks like rotate: scim-token")
+		}
+	}
+	if len(w.MatchLabels) == 0 {
+		at.key("match_labels").fail("is empty, so every alert would match; it looks like {rotate: scim-token}")
+	}
+}
+
+// isInside reports whether path lies in directory, as written or after following links.
+func isInside(directory, path string) bool {
+	for _, resolve := range []func(string) string{filepath.Clean, resolveLinks} {
 		relative, err := filepath.Rel(resolve(directory), resolve(path))
 		if err == nil && filepath.IsLocal(relative) {
 			return true
@@ -142,108 +269,13 @@ func inside(directory, path string) bool {
 	return false
 }
 
-// followed is path without symbolic links, as far as it exists.
-func followed(path string) string {
+// resolveLinks follows symbolic links in the part of a path that exists.
+func resolveLinks(path string) string {
 	if resolved, err := filepath.EvalSymlinks(path); err == nil {
 		return resolved
 	}
-	if up := filepath.Dir(path); up != path {
-		return filepath.Join(followed(up), filepath.Base(path))
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(resolveLinks(parent), filepath.Base(path))
 	}
 	return path
-}
-
-// settle resolves the references between the parts and keeps them apart.
-func (c *Config) settle(at place) {
-	c.settleTenants(at)
-	for i := range c.Connections {
-		connection, here := &c.Connections[i], at.item("connections", i)
-		c.settleReferences(connection, here)
-		for j, other := range c.Connections[:i] {
-			c.keepApart(here, connection, j, &other)
-		}
-		if connection.Rotation.Mode == model.RotationEnabled && c.State.Directory == "" {
-			here.in("rotation").fail("mode", "enabled needs a place for the journal and the new token; set state.directory")
-		}
-	}
-}
-
-func (c *Config) settleTenants(at place) {
-	for i, tenant := range c.Tenants {
-		first := slices.IndexFunc(c.Tenants, func(o Tenant) bool { return o.Name == tenant.Name })
-		switch {
-		case first == i || tenant.Name == "":
-		case at.item("tenants", i).has("name"):
-			at.item("tenants", i).fail("name", "is the name of tenants[%d] already; give each its own", first)
-		default:
-			at.item("tenants", i).fail("name", "is missing; tenants[%d] has the same tenant_id, so both need a name", first)
-		}
-	}
-}
-
-func (c *Config) settleReferences(connection *Connection, here place) {
-	names := make([]string, len(c.Tenants))
-	for i, tenant := range c.Tenants {
-		names[i] = tenant.Name
-	}
-	switch {
-	case len(names) == 0: // reported as such
-		return
-	case connection.Tenant == "" && len(names) == 1:
-		connection.Tenant = names[0]
-	case connection.Tenant == "":
-		here.fail("tenant", "is missing; there are several tenants, it is one of %s", strings.Join(names, ", "))
-	case !slices.Contains(names, connection.Tenant):
-		here.fail("tenant", "%s", noSuchTenant(connection.Tenant, names))
-	}
-	if connection.Rotation.Tenant == "" {
-		connection.Rotation.Tenant = connection.Tenant
-		return
-	}
-	reader, rotator := c.Tenant(connection.Tenant), c.Tenant(connection.Rotation.Tenant)
-	switch {
-	case rotator == nil:
-		here.in("rotation").fail("tenant", "%s", noSuchTenant(connection.Rotation.Tenant, names))
-	case reader != nil && reader.TenantID != rotator.TenantID:
-		here.in("rotation").fail("tenant", "has another tenant_id than tenant %q; the rotation needs an identity in the same Entra tenant", reader.Name)
-	}
-}
-
-func noSuchTenant(name string, names []string) string {
-	text := shown(name) + " is no tenant"
-	if guess := nearest(name, names); guess != "" {
-		return text + "; did you mean " + guess + "?"
-	}
-	return text + "; it is one of " + strings.Join(names, ", ")
-}
-
-// keepApart reports what two connections must not share: a name, and an application. What
-// is discovered is compared again once it is known.
-func (c *Config) keepApart(here place, connection *Connection, j int, other *Connection) {
-	if connection.Name != "" && connection.Name == other.Name {
-		here.fail("name", "is the name of connections[%d] already; give each its own", j)
-	}
-	tenant, theirs := c.Tenant(connection.Tenant), c.Tenant(other.Tenant)
-	switch {
-	case connection.ServicePrincipalID != other.ServicePrincipalID:
-	case connection.ServicePrincipalID != "":
-		here.fail("service_principal_id", "is the application of connections[%d] (%s) already; one application is one connection", j, other.Name)
-	case tenant != nil && theirs != nil && tenant.TenantID == theirs.TenantID:
-		here.fail("service_principal_id", "is missing; connections[%d] (%s) has none either, so both would find the same application of tenant %s", j, other.Name, connection.Tenant)
-	}
-	keepStoresApart(here, connection, j, other)
-}
-
-// keepStoresApart does the same for the identity store and its provisioning tenant.
-func keepStoresApart(here place, connection *Connection, j int, other *Connection) {
-	mine, theirs := connection.AWS, other.AWS
-	switch {
-	case mine.IdentityStoreID != "" && mine.IdentityStoreID == theirs.IdentityStoreID:
-		here.in("aws").fail("identity_store_id", "is the identity store of connections[%d] (%s) already; one identity store is one connection", j, other.Name)
-	case mine.Region != "" && mine == theirs:
-		here.in("aws").fail("identity_store_id", "is missing; connections[%d] (%s) has the same region, profile and role, so both would find the same identity store", j, other.Name)
-	}
-	if mine.ProvisioningTenantID != "" && mine.ProvisioningTenantID == theirs.ProvisioningTenantID {
-		here.in("aws").fail("provisioning_tenant_id", "is that of connections[%d] (%s) already", j, other.Name)
-	}
 }

@@ -27,10 +27,16 @@ func EventStatuses() []string {
 }
 
 // EventKey counts events by what was done and how it ended.
-type EventKey struct{ Action, Status string }
+type EventKey struct {
+	Action string `json:"action"`
+	Status string `json:"status"`
+}
 
 // EventErrorKey counts failed events by Entra's category and code.
-type EventErrorKey struct{ Category, Code string }
+type EventErrorKey struct {
+	Category string `json:"category"`
+	Code     string `json:"code"`
+}
 
 // EventCounts are one connection's counters over the provisioning log since the
 // state began. They only grow.

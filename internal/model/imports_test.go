@@ -25,7 +25,7 @@ func layers() map[string][]string {
 		"internal/config":           {"internal/model"},
 		"internal/poller":           {"internal/model"},
 		"internal/state":            {"internal/model"},
-		"internal/web":              {"internal/model", "docs", "docs/runbooks"},
+		"internal/web":              {"internal/model", "docs"},
 		"internal/cloudhttp":        {"internal/model"},
 		"internal/entra":            {"internal/model", "internal/cloudhttp"},
 		"internal/identitycenter":   {"internal/model", "internal/cloudhttp"},

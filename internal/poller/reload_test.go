@@ -10,10 +10,10 @@ import (
 	"entra-aws-exporter/internal/poller"
 )
 
-func TestReloadKeepsWhatDidNotChange(t *testing.T) {
+func TestReloadKeepsUnchangedConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		same, edited, failing, removed, added := &jobs{}, &jobs{}, &jobs{}, &jobs{}, &jobs{}
-		tenants := &jobs{}
+		same, edited, failing, removed, added := &stubClient{}, &stubClient{}, &stubClient{}, &stubClient{}, &stubClient{}
+		tenants := &stubClient{}
 		connection := func(name, identity string, sources ...poller.Source) poller.Connection {
 			return poller.Connection{Name: name, Tenant: "t", Identity: identity, Sources: sources}
 		}
@@ -26,10 +26,10 @@ func TestReloadKeepsWhatDidNotChange(t *testing.T) {
 			connection("failing", "1", poller.Job(time.Hour, failing.read)),
 			connection("removed", "1", poller.Job(time.Hour, removed.read)),
 		}}, nil)
-		after(time.Minute)
-		same.set(func(j *jobs) { j.err = nil })
+		advance(time.Minute)
+		same.set(func(j *stubClient) { j.err = nil })
 		first.Refresh("same")
-		after(0)
+		advance(0)
 		stop()
 
 		second, stop := start(t, poller.Options{Tenants: tenant, Connections: []poller.Connection{
@@ -54,7 +54,7 @@ func TestReloadKeepsWhatDidNotChange(t *testing.T) {
 			t.Errorf("the edited connection begins with %+v", snapshots[3])
 		}
 		if snapshots[2].AppCredentials == nil {
-			t.Error("the tenant's reading is gone")
+			t.Error("the tenant's result is gone")
 		}
 		if kept := status(t, second, 1, model.SourceJob); kept.Errors[model.ReasonOther] != 1 {
 			t.Errorf("the failing one begins with %+v", kept)
@@ -63,37 +63,37 @@ func TestReloadKeepsWhatDidNotChange(t *testing.T) {
 			t.Error("ready, though two connections were not read yet")
 		}
 
-		after(5 * time.Second)
+		advance(5 * time.Second)
 		if !second.Ready() {
 			t.Error("not ready")
 		}
-		for name, want := range map[*jobs]int{same: 2, edited: 2, failing: 2, removed: 1, added: 1} {
-			if looks := len(name.times()); looks != want {
-				t.Errorf("%d looks, want %d", looks, want)
+		for name, want := range map[*stubClient]int{same: 2, edited: 2, failing: 2, removed: 1, added: 1} {
+			if reads := len(name.readTimes()); reads != want {
+				t.Errorf("%d reads, want %d", reads, want)
 			}
 		}
-		if looks := tenants.times(); len(looks) != 2 { // once more, for the new ones
-			t.Errorf("the tenant was read %d times", len(looks))
+		if reads := tenants.readTimes(); len(reads) != 2 { // once more, for the new ones
+			t.Errorf("the tenant was read %d times", len(reads))
 		}
-		after(35 * time.Minute)
-		if looks := len(same.times()); looks != 3 {
-			t.Errorf("after its interval the unchanged connection was read %d times", looks)
+		advance(35 * time.Minute)
+		if reads := len(same.readTimes()); reads != 3 {
+			t.Errorf("after its interval the unchanged connection was read %d times", reads)
 		}
 	})
 }
 
 func TestReloadsInARowLoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := &jobs{err: errors.New("down")}
-		w, stop := start(t, one(poller.Job(time.Hour, client.read)), nil)
-		after(time.Minute)
+		client := &stubClient{err: errors.New("down")}
+		p, stop := start(t, oneConnection(poller.Job(time.Hour, client.read)), nil)
+		advance(time.Minute)
 		for range 5 {
 			stop()
-			w, stop = start(t, one(poller.Job(time.Hour, client.read)), w)
-			after(time.Minute)
+			p, stop = start(t, oneConnection(poller.Job(time.Hour, client.read)), p)
+			advance(time.Minute)
 		}
 		stop()
-		if errs := status(t, w, 0, model.SourceJob).Errors[model.ReasonOther]; errs != 6 {
+		if errs := status(t, p, 0, model.SourceJob).Errors[model.ReasonOther]; errs != 6 {
 			t.Errorf("%d errors counted, want 6", errs)
 		}
 	})

@@ -5,160 +5,167 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime/debug"
 	"time"
 
 	"entra-aws-exporter/internal/model"
 )
 
-// schedule looks at one source again and again, never twice at the same time.
+// schedule polls one source on its interval, never twice at the same time.
 type schedule struct {
-	board      *board
-	source     Source
-	feeds      []int  // the connections it is read for, as places on the board
-	connection string // the only one it is read for, or
-	tenant     string // the tenant for whose connections it is read
-	identity   string // of that connection or tenant
-	log        *slog.Logger
+	store   *snapshotStore
+	source  Source
+	key     sourceKey
+	targets []int // the indexes of the connections it is read for
+	log     *slog.Logger
 
-	first   time.Duration // how long the first look waits
-	after   []<-chan struct{}
-	tried   chan struct{} // closed after the first look
-	again   chan struct{} // asks for a look out of turn
-	failing episode
-	skew    *skew
+	initialDelay time.Duration     // before the first poll
+	waitFor      []<-chan struct{} // what the first poll comes after
+	polled       chan struct{}     // closed after the first poll
+	refresh      chan struct{}     // asks for a poll now
+	failures     failureStreak
+	clock        *cloudClock
 }
 
-// Every gap between two looks is longer than the interval by up to this part of it,
-// so that what started together drifts apart.
-const jitterPart = 10
+const (
+	// jitterFraction of the interval is the longest random delay that is added to it, so
+	// that sources that started together drift apart.
+	jitterFraction = 10
 
-// What the network did passes sooner than other failures: the first look after one
-// comes after this time, then after twice that and so on up to the interval.
-const firstRetry = time.Minute
+	// firstRetry is how soon a source is polled again after a network failure or timeout,
+	// which pass sooner than other failures. The delay doubles up to the interval.
+	firstRetry = time.Minute
 
-// A source of a tenant waits this long for the tenant's connections: the provisioning
-// log can be assigned only to those that are resolved.
-const patience = 10 * time.Second
+	// startupDelay is how long a source of a tenant waits for the first polls of the
+	// tenant's connections: an event of the provisioning log is counted only for a
+	// connection whose binding is known.
+	startupDelay = 10 * time.Second
+)
 
-func newSchedule(board *board, source Source, feeds []int, skews skews, log *slog.Logger) *schedule {
-	log = log.With("reading", source.Name) // "source" is the line of code, to the logger
-	board.watch(feeds, source)
+func newSchedule(store *snapshotStore, key sourceKey, source Source, targets []int, clock *cloudClock, log *slog.Logger) *schedule {
+	log = log.With("source_name", source.Name) // the logger uses "source" for the line of code
+	store.addSource(targets, source)
 	return &schedule{
-		board: board, source: source, feeds: feeds, log: log,
-		tried: make(chan struct{}), again: make(chan struct{}, 1),
-		failing: episode{log: log}, skew: skews.of(source.Name),
+		store: store, source: source, key: key, targets: targets, log: log,
+		polled: make(chan struct{}), refresh: make(chan struct{}, 1),
+		failures: failureStreak{log: log}, clock: clock,
 	}
 }
 
-// run looks until the context is cancelled.
+// inheritState copies the state of the same schedule before a reload, for the unchanged
+// connections among its targets.
+func (s *schedule) inheritState(old *schedule, unchanged func(connection string) bool) {
+	s.store.inheritSource(s.targets, s.source.Name, old.store.list(old.targets), unchanged)
+	if s.source.state != nil && old.source.state != nil {
+		s.source.state.inheritState(old.source.state)
+	}
+	if old.wasPolled() {
+		s.markPolled()
+	}
+	s.failures.FailureStreak, s.failures.reason = old.failures.FailureStreak, old.failures.reason
+	s.clock.inheritState(old.clock, s.key)
+}
+
+// setInitialDelay keeps the rhythm of a source whose last poll, before a reload,
+// succeeded. Any other first poll comes at a random moment within spread.
+func (s *schedule) setInitialDelay(spread time.Duration) {
+	s.initialDelay = jitter(spread)
+	wait := s.initialDelay
+	for _, snapshot := range s.store.list(s.targets) {
+		status, _ := snapshot.Status(s.source.Name)
+		if !status.Up() {
+			return
+		}
+		wait = max(wait, time.Until(status.LastAttempt.Add(s.source.Interval)))
+	}
+	s.initialDelay = min(wait, s.source.Interval)
+}
+
+// run polls until the context is canceled.
 func (s *schedule) run(ctx context.Context) {
-	s.await(ctx)
-	timer := time.NewTimer(s.first)
+	s.waitForOthers(ctx)
+	timer := time.NewTimer(s.initialDelay)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-s.again:
-			if s.failing.reason() == model.ReasonThrottled {
+		case <-s.refresh:
+			if s.failures.reason == model.ReasonThrottled {
 				continue
 			}
 		}
 		started := time.Now()
-		s.look(ctx)
-		s.markTried()
-		timer.Reset(time.Until(started.Add(s.gap())))
+		s.poll(ctx)
+		s.markPolled()
+		timer.Reset(time.Until(started.Add(s.interval())))
 	}
 }
 
-// wasTried reports whether the first look is over.
-func (s *schedule) wasTried() bool {
-	select {
-	case <-s.tried:
-		return true
-	default:
-		return false
-	}
-}
-
-// markTried is called by the one goroutine that runs the schedule, or before it starts.
-func (s *schedule) markTried() {
-	if !s.wasTried() {
-		close(s.tried)
-	}
-}
-
-// await waits until what the first look comes after has been tried.
-func (s *schedule) await(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (s *schedule) waitForOthers(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, startupDelay)
 	defer cancel()
-	for _, other := range s.after {
+	for _, done := range s.waitFor {
 		select {
-		case <-other:
+		case <-done:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// refresh asks for a look now; several wishes before it happens are one.
-func (s *schedule) refresh() {
+// wasPolled reports whether the first poll is over.
+func (s *schedule) wasPolled() bool {
 	select {
-	case s.again <- struct{}{}:
+	case <-s.polled:
+		return true
 	default:
+		return false
 	}
 }
 
-// gap is the time from the start of one look to the start of the next.
-func (s *schedule) gap() time.Duration {
-	gap := s.source.Interval
-	if reason := s.failing.reason(); reason == model.ReasonNetwork || reason == model.ReasonTimeout {
-		const doublings = 10 // beyond any interval
-		gap = min(gap, firstRetry<<min(s.failing.attempts-1, doublings))
+// markPolled is called by the one goroutine that runs the schedule, or before it starts.
+func (s *schedule) markPolled() {
+	if !s.wasPolled() {
+		close(s.polled)
 	}
-	return gap + jitter(gap/jitterPart)
 }
 
-// resumeAt says how long the first look waits. What was read without a failure
-// before a reload keeps its rhythm, everything else is spread over a moment.
-func (s *schedule) resumeAt(spread time.Duration) time.Duration {
-	wait := jitter(spread)
-	for _, snapshot := range s.board.at(s.feeds) {
-		status, _ := snapshot.Status(s.source.Name)
-		if !status.Up() {
-			return jitter(spread)
-		}
-		wait = max(wait, time.Until(status.LastAttempt.Add(s.source.Interval)))
+// interval is the time from the start of one poll to the start of the next.
+func (s *schedule) interval() time.Duration {
+	interval := s.source.Interval
+	if reason := s.failures.reason; reason == model.ReasonNetwork || reason == model.ReasonTimeout {
+		const maxDoublings = 10 // beyond any interval
+		interval = min(interval, firstRetry<<min(s.failures.Attempts-1, maxDoublings))
 	}
-	return min(wait, s.source.Interval)
+	return interval + jitter(interval/jitterFraction)
 }
 
-// look reads once and publishes the result. A look that was cut short because the
-// exporter stops is no result.
-func (s *schedule) look(ctx context.Context) {
+// poll reads the source once and publishes the result. A read that was cut short because
+// the exporter stops gives no result.
+func (s *schedule) poll(ctx context.Context) {
 	started := time.Now()
-	limited, cancel := context.WithTimeout(ctx, s.source.Deadline)
+	limited, cancel := context.WithTimeout(ctx, s.source.Timeout)
 	defer cancel()
-	reading, err := s.read(limited)
+	result, err := s.read(limited)
 	now := time.Now()
 	switch {
 	case errors.Is(err, model.ErrSourceOff):
-		s.board.switchOff(s.feeds, s.source.Name, reading)
-		s.failing.over()
-		s.skew.forget(s)
+		s.store.switchOff(s.targets, s.source.Name, result)
+		s.failures.end()
+		s.clock.forget(s.key)
 		return
 	case err != nil && ctx.Err() != nil:
 		return
 	}
-	s.board.publish(s.feeds, s.source.Name, reading, err, now)
-	s.failing.record(err, now)
-	s.skew.check(s, reading.Date, started, now)
+	s.store.publish(s.targets, s.source.Name, result, err, now)
+	s.failures.record(err, now)
+	s.clock.check(s.key, result.Date, started, now)
 }
 
-// read contains a panic: an answer that nobody thought of must not take the other
-// sources away.
+// read turns a panic into an error: an unexpected response must not stop the other sources.
 func (s *schedule) read(ctx context.Context) (_ Result, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -170,5 +177,38 @@ func (s *schedule) read(ctx context.Context) (_ Result, err error) {
 			}
 		}
 	}()
-	return s.source.Read(ctx, s.board.at(s.feeds))
+	return s.source.Read(ctx, s.store.list(s.targets))
+}
+
+// failureStreak logs the failures of a source when they begin, when a new reason appears,
+// and when they are over; not at every attempt.
+type failureStreak struct {
+	model.FailureStreak
+	log    *slog.Logger
+	reason model.Reason // of the latest attempt; "": it succeeded
+}
+
+func (f *failureStreak) record(err error, at time.Time) {
+	if err == nil {
+		if f.Attempts > 0 {
+			f.log.Info("source recovered", "failed_for", at.Sub(f.Since).Round(time.Second).String(), "attempts", f.Attempts)
+		}
+		f.end()
+		return
+	}
+	f.reason = model.ReasonOf(err)
+	if f.Add(at, string(f.reason), err.Error()) {
+		f.log.Warn("source read failed", "reason", f.reason, "err", err)
+	}
+}
+
+// end forgets the streak without logging.
+func (f *failureStreak) end() { f.FailureStreak, f.reason = model.FailureStreak{}, "" }
+
+// jitter returns a random part of d.
+func jitter(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return rand.N(d) //nolint:gosec // spreads load, guards nothing
 }

@@ -8,73 +8,68 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// skew is the difference between one cloud's clock and ours, logged when it begins to
-// matter and when it no longer does, once for all that is read of this cloud. Nothing is
-// corrected by it: dates are shown as the services give them.
-type skew struct {
-	log *slog.Logger
-	mu  sync.Mutex
-	off map[*schedule]bool // by whose last look the clocks differ
+// cloudClock compares one cloud's clock with ours. It logs when the difference begins to
+// matter and when it no longer does, once for all sources of the cloud. It corrects
+// nothing: dates are shown as the services give them.
+type cloudClock struct {
+	log    *slog.Logger
+	mu     sync.Mutex
+	skewed map[sourceKey]bool // the sources whose last poll saw a skew
 }
 
-// skews are those of both clouds.
-type skews struct{ aws, entra *skew }
-
-func newSkews(log *slog.Logger) skews {
-	of := func(cloud string) *skew { return &skew{log: log.With("cloud", cloud), off: map[*schedule]bool{}} }
-	return skews{aws: of("AWS"), entra: of("Entra")}
+func newCloudClock(cloud string, log *slog.Logger) *cloudClock {
+	return &cloudClock{log: log.With("cloud", cloud), skewed: make(map[sourceKey]bool)}
 }
 
-// of returns that of the cloud in which a source is.
-func (s skews) of(source model.Source) *skew {
-	if source == model.SourceTokens || source == model.SourceSCIM || source == model.SourceUsage {
-		return s.aws
-	}
-	return s.entra
+// isAWS reports whether a source is AWS's. The others are Entra's; the source certificates
+// reads both, but gives no date.
+func isAWS(name model.Source) bool {
+	return name == model.SourceTokens || name == model.SourceSCIM || name == model.SourceUsage
 }
 
-// toleratedSkew is well below what signatures and tokens bear (five minutes) and
-// well above the second to which HTTP dates are exact.
+// toleratedSkew is well below what signatures and tokens bear (five minutes) and well
+// above the second to which HTTP dates are exact.
 const toleratedSkew = 2 * time.Minute
 
-// check compares the service's date in an answer with the time of the look.
-func (s *skew) check(by *schedule, date, started, ended time.Time) {
+// check compares the date of a response with the time in which it was read.
+func (c *cloudClock) check(key sourceKey, date, started, ended time.Time) {
 	if date.IsZero() {
 		return
 	}
-	var difference time.Duration // how far the service is ahead
+	var ahead time.Duration // how far the service's clock is ahead of ours
 	switch {
 	case date.After(ended):
-		difference = date.Sub(ended)
+		ahead = date.Sub(ended)
 	case date.Before(started):
-		difference = date.Sub(started)
+		ahead = date.Sub(started)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before := len(s.off)
-	if difference.Abs() > toleratedSkew {
-		s.off[by] = true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := len(c.skewed)
+	if ahead.Abs() > toleratedSkew {
+		c.skewed[key] = true
 	} else {
-		delete(s.off, by)
+		delete(c.skewed, key)
 	}
-	switch after := len(s.off); {
+	switch after := len(c.skewed); {
 	case before == 0 && after > 0:
-		s.log.Warn("clocks differ, check this host's time synchronisation", "service_ahead", difference.Round(time.Second).String())
+		c.log.Warn("clock skew detected", "service_ahead", ahead.Round(time.Second).String(),
+			"advice", "check this host's time synchronization")
 	case before > 0 && after == 0:
-		s.log.Info("clocks agree again")
+		c.log.Info("clock skew resolved")
 	}
 }
 
-// forget is for a schedule that has nothing to read any more.
-func (s *skew) forget(by *schedule) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.off, by)
+// forget is for a source that has nothing to read any more.
+func (c *cloudClock) forget(key sourceKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.skewed, key)
 }
 
-// continueFrom lets a schedule stand where another one stood before a reload.
-func (s *skew) continueFrom(before *skew, old, by *schedule) {
-	if before.off[old] {
-		s.off[by] = true
+// inheritState keeps a skew that was logged before a reload.
+func (c *cloudClock) inheritState(before *cloudClock, key sourceKey) {
+	if before.skewed[key] {
+		c.skewed[key] = true
 	}
 }

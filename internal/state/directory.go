@@ -1,16 +1,21 @@
-// Package state keeps in one local directory what must survive a crash: records that
-// change (the rotation's journal, the event counters) and a vault of token values.
+// Package state keeps in one local directory what must survive a restart: records that
+// change (rotation journals, event counters) and a token store (token values).
 //
-//	lock                       held while a file is exchanged, never longer
-//	journal/KEY.record         one rotation journal per binding
-//	events/KEY.record          watermark and counters of a provisioning log
-//	vault/BINDING/NAME.token   one token value, written once
-//	….new                      a file on its way, or a vault entry that is reserved
+//	lock                        held while a file is replaced, never longer
+//	journal/KEY.record          one rotation journal per binding
+//	events/KEY.record           watermark and counters of a provisioning log
+//	tokens/BINDING/NAME.token   one token value, written once
+//	….new                       a file being written, or a reserved token entry
 //
-// Files are 0600. One is written under a new name, synced, renamed over the old one,
-// and the directory synced, so that after a power cut there is the old content or the
-// new one. Several processes may use a directory at once. What is corrupt, foreign or
-// from a newer version is reported with its path and left as it is.
+// Files have mode 0600. A file is written under a temporary name, synced, renamed, and
+// its directory is synced: after a power cut it has the old content or the new one.
+// Several processes may share a directory. A file that is corrupt, from another program
+// or from a newer version is reported with its path and left unchanged.
+//
+// Read directory.go first, then records.go and tokens.go, the two stores in it. Below
+// them are envelope.go (the format of a file), encryptor.go (age encryption) and
+// filesystem.go (the calls to the operating system). memory.go has the stores that
+// need no directory.
 package state
 
 import (
@@ -28,87 +33,84 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// Options are what a Directory need not have.
+// Options are the optional settings of a Directory.
 type Options struct {
-	// AgeIdentityFile holds the age identities that encrypt the vault; "": it is not
-	// encrypted. It is read at every use and must lie outside the directory.
+	// AgeIdentityFile has the age identities that encrypt the token store; "" disables
+	// encryption. It is read at every use. The configuration keeps it outside the directory.
 	AgeIdentityFile string
 }
 
-// Directory is a state directory. It is safe for concurrent use, by other processes
-// too, and holds nothing open.
+// Directory is a state directory. It is safe for concurrent use, also by several
+// processes, and keeps no file open.
 type Directory struct {
-	root    string
-	seal    seal
-	disk    disk
-	unsafe  error  // wraps model.ErrUnsafe; nil: the place is good
-	warning string // what else there is to say about the place
+	root      string
+	encryptor encryptor
+	fs        fileSystem
+	unsafe    error // wraps model.ErrUnsafe; nil: the location is safe
+	warning   string
 }
 
-// Open makes sure that the directory exists (0700 if it is made here) and looks at
-// where it lies. It writes nothing into it: Check does.
-func Open(directory string, options Options) (*Directory, error) {
-	return open(directory, options, osDisk{})
+// Open creates the directory if needed (mode 0700) and inspects its location. It writes
+// nothing into it; Check does.
+func Open(path string, options Options) (*Directory, error) {
+	return openOn(osFileSystem{}, path, options)
 }
 
-func open(directory string, options Options, disk disk) (*Directory, error) {
-	root, err := filepath.Abs(directory)
+func openOn(fsys fileSystem, path string, options Options) (*Directory, error) {
+	root, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening the state directory: %w", err)
 	}
-	d := &Directory{root: root, disk: disk, seal: seal{options.AgeIdentityFile}}
-	if err := disk.MakeDirectory(root); err != nil {
-		return nil, d.explain("making the state directory", err)
+	d := &Directory{root: root, fs: fsys, encryptor: encryptor{options.AgeIdentityFile}}
+	if err := d.fs.MakeDirectory(root); err != nil {
+		return nil, d.annotate("creating the state directory", err)
 	}
-	_ = disk.SyncDirectory(filepath.Dir(root)) // not ours, so it may be unreadable
-	if d.seal.on() {
-		if inside(root, options.AgeIdentityFile) {
-			return nil, fmt.Errorf("the age identity %s lies in the state directory, where a backup would hold lock and key; put it elsewhere", options.AgeIdentityFile)
-		}
-		if _, err := d.seal.identities(); err != nil {
+	_ = d.fs.SyncDirectory(filepath.Dir(root)) // not ours, so it may be unreadable
+	if d.encryptor.enabled() {
+		if _, err := d.encryptor.identities(); err != nil {
 			return nil, err
 		}
 	}
-	ground, err := disk.Ground(root)
+	found, err := d.fs.Inspect(root)
 	if err != nil {
-		return nil, d.explain("looking at the state directory", err)
+		return nil, d.annotate("inspecting the state directory", err)
 	}
-	if ground.unsafe {
-		d.unsafe = fmt.Errorf("%s: %w: it is on %s; set state.directory to a local disk", root, model.ErrUnsafe, ground.name)
+	if found.unsafe {
+		d.unsafe = fmt.Errorf("%s: %w: it is on %s; set state.directory to a local disk", root, model.ErrUnsafe, found.name)
 	}
-	var doubts []string
-	if ground.passing != "" {
-		doubts = append(doubts, fmt.Sprintf("the state directory %s is on %s: %s", root, ground.name, ground.passing))
+	var warnings []string
+	if found.volatile != "" {
+		warnings = append(warnings, fmt.Sprintf("the state directory %s is on %s: %s", root, found.name, found.volatile))
 	}
-	if ground.exposed {
-		doubts = append(doubts, fmt.Sprintf("anybody may write into the state directory %s: chmod 0700 it", root))
+	if found.worldWritable {
+		warnings = append(warnings, fmt.Sprintf("the state directory %s is world-writable: run chmod 0700 on it", root))
 	}
-	d.warning = strings.Join(doubts, "; ")
+	d.warning = strings.Join(warnings, "; ")
 	return d, nil
 }
 
-// Warning says in one sentence what is doubtful about the place without making it
-// unsafe, such as that it is kept in memory; "": nothing.
+// Warning describes what is questionable about the location without making it unsafe,
+// such as a file system in memory; "": nothing.
 func (d *Directory) Warning() string { return d.warning }
 
-// Journal is where the rotation keeps its records. On an unsafe place each of its
-// calls answers model.ErrUnsafe.
+// Journal returns the records of the rotation. In an unsafe location each of its calls
+// returns model.ErrUnsafe.
 func (d *Directory) Journal() *Records {
-	return &Records{directory: d, name: "journal", unsafe: d.unsafe}
+	return &Records{dir: d, name: "journal", unsafe: d.unsafe}
 }
 
-// Events is where event counters are kept, on an unsafe place too: a lost lock costs
-// no more than a miscount there.
-func (d *Directory) Events() *Records { return &Records{directory: d, name: "events"} }
+// Events returns the records of the event counters. They also work in an unsafe
+// location: there a lost lock costs no more than a wrong count.
+func (d *Directory) Events() *Records { return &Records{dir: d, name: "events"} }
 
-// Vault is where the values of tokens are kept.
-func (d *Directory) Vault() *TokenStore { return &TokenStore{directory: d} }
+// Tokens returns the token store.
+func (d *Directory) Tokens() *TokenStore { return &TokenStore{d} }
 
-// probeSize is what Check wants to find room for: more than one journal and one entry.
+// probeSize is the free space that Check requires: more than one journal and one token.
 const probeSize = 256 << 10
 
-// Check proves that state can be kept: the place is safe, a file can be written, read
-// back and removed, and the vault's encryption works. Nothing of it remains.
+// Check proves that state can be kept: the location is safe, a file can be written,
+// read back and removed, and the encryption works. It leaves nothing behind.
 func (d *Directory) Check(ctx context.Context) error {
 	if d.unsafe != nil {
 		return d.unsafe
@@ -120,140 +122,130 @@ func (d *Directory) Check(ctx context.Context) error {
 	defer unlock()
 	path := filepath.Join(d.root, "probe")
 	content := bytes.Repeat([]byte("probe\n"), probeSize/6)
-	if err := d.replace(path, func(string) []byte { return content }); err != nil {
-		return d.explain("checking the state directory", err)
+	if err := d.writeAtomic(path, func(string) []byte { return content }); err != nil {
+		return d.annotate("checking the state directory", err)
 	}
-	found, _, err := d.disk.Read(path)
+	found, _, err := d.fs.Read(path)
 	if err == nil && !bytes.Equal(found, content) {
-		err = fmt.Errorf("%s: what was written did not come back", path)
+		err = fmt.Errorf("%s: reading it back returned other content", path)
 	}
-	if removed := d.remove(path); err == nil {
-		err = removed
+	if removeErr := d.remove(path); err == nil {
+		err = removeErr
 	}
 	if err != nil {
-		return d.explain("checking the state directory", err)
+		return d.annotate("checking the state directory", err)
 	}
-	return d.seal.check()
+	return d.encryptor.check()
 }
 
 func (d *Directory) lock(ctx context.Context) (unlock func(), err error) {
 	path := filepath.Join(d.root, "lock")
-	unlock, err = d.disk.Lock(ctx, path)
+	unlock, err = d.fs.Lock(ctx, path)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%s: another process holds the lock: %w", path, err)
 	}
-	if err != nil {
-		return nil, d.explain("locking the state directory", err)
-	}
-	return unlock, nil
+	return unlock, d.annotate("locking the state directory", err)
 }
 
-// replace puts new content under path, all of it or none, durably. The content may
-// name the file it stands in. The lock must be held.
-func (d *Directory) replace(path string, content func(identity string) []byte) error {
-	if err := d.ensure(filepath.Dir(path)); err != nil {
-		return err
+// keyPart is a part of a key: a model.Binding.Key or the name of a token.
+var keyPart = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+// path returns the path of a key's file below a subdirectory.
+func (d *Directory) path(subdirectory, key, suffix string) (string, error) {
+	for part := range strings.SplitSeq(key, "/") {
+		if !keyPart.MatchString(part) {
+			return "", fmt.Errorf("invalid state key %s/%q: use letters, digits, '.', '_' and '-'", subdirectory, key)
+		}
 	}
-	fresh := path + ".new"
-	if err := d.fill(fresh, content); err != nil {
-		_ = d.disk.Remove(fresh) // the room may be needed; the next attempt removes it too
-		return err
-	}
-	return d.publish(fresh, path)
+	return filepath.Join(d.root, subdirectory, filepath.FromSlash(key)+suffix), nil
 }
 
-// fill writes a new file and syncs it.
-func (d *Directory) fill(path string, content func(identity string) []byte) error {
-	if err := d.disk.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // what a crash left
+// writeAtomic replaces the content of a file durably, all of it or nothing. The content
+// may depend on the ID of the file that it is written into. The lock must be held.
+func (d *Directory) writeAtomic(path string, content func(fileID string) []byte) error {
+	if err := d.makeDirectories(filepath.Dir(path)); err != nil {
 		return err
 	}
-	f, err := d.disk.Create(path)
-	if err != nil {
+	temporary := path + ".new"
+	if err := d.writeNew(temporary, content); err != nil {
 		return err
 	}
-	identity, err := f.Identity()
+	return d.commit(temporary, path)
+}
+
+// makeDirectories creates the directories from the root down to path, durably.
+func (d *Directory) makeDirectories(path string) error {
+	if path == d.root {
+		return d.fs.MakeDirectory(path)
+	}
+	parent := filepath.Dir(path)
+	if err := d.makeDirectories(parent); err != nil {
+		return err
+	}
+	if err := d.fs.MakeDirectory(path); err != nil {
+		return err
+	}
+	return d.fs.SyncDirectory(parent)
+}
+
+// writeNew writes a new file and syncs it. After an error the file is removed: its
+// space may be needed.
+func (d *Directory) writeNew(path string, content func(fileID string) []byte) error {
+	if err := d.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // left by a crash
+		return err
+	}
+	f, err := d.fs.Create(path)
 	if err == nil {
-		err = writeAll(f, content(identity))
+		var fileID string
+		if fileID, err = f.ID(); err == nil {
+			err = writeSynced(f, content(fileID))
+		}
+		err = errors.Join(err, f.Close())
 	}
-	return errors.Join(err, f.Close())
+	if err != nil {
+		_ = d.fs.Remove(path)
+	}
+	return err
 }
 
-func writeAll(f file, content []byte) error {
+func writeSynced(f file, content []byte) error {
 	if _, err := f.Write(content); err != nil {
 		return err
 	}
 	return f.Sync()
 }
 
-// publish renames a synced file and makes the new name durable.
-func (d *Directory) publish(from, to string) error {
-	if err := d.disk.Rename(from, to); err != nil {
+// commit renames a synced file and makes the new name durable.
+func (d *Directory) commit(from, to string) error {
+	if err := d.fs.Rename(from, to); err != nil {
 		return err
 	}
-	return d.disk.SyncDirectory(filepath.Dir(to))
+	return d.fs.SyncDirectory(filepath.Dir(to))
 }
 
-// remove removes a file durably; one that is not there is no error.
+// remove removes a file durably. A missing file is no error.
 func (d *Directory) remove(path string) error {
-	if err := d.disk.Remove(path); errors.Is(err, fs.ErrNotExist) {
+	if err := d.fs.Remove(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	return d.disk.SyncDirectory(filepath.Dir(path))
+	return d.fs.SyncDirectory(filepath.Dir(path))
 }
 
-// ensure makes the directories between the root and path, durably.
-func (d *Directory) ensure(path string) error {
-	if path == d.root {
-		return d.disk.MakeDirectory(path)
+// annotate adds to an error of the file system what failed and what to do about it.
+func (d *Directory) annotate(operation string, err error) error {
+	if err == nil {
+		return nil
 	}
-	parent := filepath.Dir(path)
-	if err := d.ensure(parent); err != nil {
-		return err
-	}
-	if err := d.disk.MakeDirectory(path); err != nil {
-		return err
-	}
-	return d.disk.SyncDirectory(parent)
-}
-
-// explain says what to do about an error of the file system.
-func (d *Directory) explain(doing string, err error) error {
-	err = fmt.Errorf("%s: %w", doing, err)
+	err = fmt.Errorf("%s: %w", operation, err)
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w; make room under %s", err, d.root)
+		return fmt.Errorf("%w; free space under %s", err, d.root)
 	case errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%w; %s must be mounted for writing", err, d.root)
+		return fmt.Errorf("%w; mount %s read-write", err, d.root)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w; %s and all in it must be writable by the user that the exporter runs as (uid %d)", err, d.root, os.Geteuid())
+		return fmt.Errorf("%w; make %s and everything in it writable by the exporter's user (uid %d)", err, d.root, os.Geteuid())
 	}
 	return err
-}
-
-// A part of a key, as model.Binding.Key and file names are.
-var keyPart = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-
-// file returns the path of a key's file below a sub-directory.
-func (d *Directory) file(sub, key, suffix string) (string, error) {
-	for part := range strings.SplitSeq(key, "/") {
-		if !keyPart.MatchString(part) {
-			return "", fmt.Errorf("%s/%q is not a key for state: letters, digits, '.', '_' and '-' only", sub, key)
-		}
-	}
-	return filepath.Join(d.root, sub, filepath.FromSlash(key)+suffix), nil
-}
-
-// inside reports whether path lies in directory once links are followed.
-func inside(directory, path string) bool {
-	for _, p := range []*string{&directory, &path} {
-		if followed, err := filepath.EvalSymlinks(*p); err == nil {
-			*p = followed
-		} else if absolute, err := filepath.Abs(*p); err == nil {
-			*p = absolute
-		}
-	}
-	relative, err := filepath.Rel(directory, path)
-	return err == nil && filepath.IsLocal(relative)
 }

@@ -12,23 +12,23 @@ import (
 	"syscall"
 )
 
-// errKilled is what every call answers once the process is dead.
+// errKilled is what every call returns after killAt.
 var errKilled = errors.New("killed")
 
-// faultyDisk is a file system in memory with a cache that a power cut takes away: what
-// a file holds and what a directory lists is durable only once it was synced.
-type faultyDisk struct {
+// faultyFS is a file system in memory with a cache that a power cut loses: the content
+// of a file and the entries of a directory are durable only once they are synced.
+type faultyFS struct {
 	mu      sync.Mutex
 	visible map[string]*inode // by path; directories too
 	durable map[string]*inode
 	inodes  int
 	locked  map[string]bool
 
-	fault func(operation string) error // asked before each change; an error keeps it from happening
-	after func(operation string) error // asked after each change; an error hides that it happened
-	full  bool                         // no file may grow
-	lies  string                       // this kind of sync does nothing: "Sync" or "SyncDirectory"
-	on    ground
+	before   func(operation string) error // called before each change; an error prevents it
+	after    func(operation string) error // called after each change; an error hides its success
+	full     bool                         // no file may grow
+	noSync   string                       // this operation does nothing: "Sync" or "SyncDirectory"
+	location location
 }
 
 type inode struct {
@@ -37,15 +37,15 @@ type inode struct {
 	data, durable []byte
 }
 
-func newFaultyDisk() *faultyDisk {
-	d := &faultyDisk{visible: map[string]*inode{}, durable: map[string]*inode{}, locked: map[string]bool{}}
+func newFaultyFS() *faultyFS {
+	d := &faultyFS{visible: map[string]*inode{}, durable: map[string]*inode{}, locked: map[string]bool{}}
 	root := &inode{directory: true}
 	d.visible["/"], d.durable["/"] = root, root
 	return d
 }
 
-// change does one thing to the disk, unless a fault prevents it.
-func (d *faultyDisk) change(operation, path string, do func() error) error {
+// change applies one change, unless a fault prevents it.
+func (d *faultyFS) change(operation, path string, do func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	wrap := func(err error) error {
@@ -54,8 +54,8 @@ func (d *faultyDisk) change(operation, path string, do func() error) error {
 		}
 		return &fs.PathError{Op: strings.ToLower(operation), Path: path, Err: err}
 	}
-	if d.fault != nil {
-		if err := d.fault(operation); err != nil {
+	if d.before != nil {
+		if err := d.before(operation); err != nil {
 			return wrap(err)
 		}
 	}
@@ -68,17 +68,16 @@ func (d *faultyDisk) change(operation, path string, do func() error) error {
 	return nil
 }
 
-// What a power cut may leave: of the directories what was synced, or all of it; of a
-// file what was synced, half of the rest, or all of it.
+// powerCut is what a power cut leaves.
 type powerCut struct {
-	entries bool // what the directories listed survives
-	data    int  // 0: what was synced; 1: half of the rest too; 2: all
+	entries bool // of directories; false: what was synced, true: everything
+	data    int  // of files; 0: what was synced, 1: half of the rest too, 2: everything
 }
 
 var powerCuts = []powerCut{{false, 0}, {false, 1}, {false, 2}, {true, 0}, {true, 1}, {true, 2}}
 
-// cut takes the power away and brings it back.
-func (d *faultyDisk) cut(how powerCut) {
+// cut simulates a power cut and a restart.
+func (d *faultyFS) cut(how powerCut) {
 	entries := d.durable
 	if how.entries {
 		entries = d.visible
@@ -95,16 +94,16 @@ func (d *faultyDisk) cut(how powerCut) {
 		node.data, node.durable = slices.Clone(node.data), slices.Clone(node.data)
 		d.visible[path], d.durable[path] = node, node
 	}
-	for path := range d.visible { // nothing is in a directory that is gone
+	for path := range d.visible { // a lost directory loses its entries
 		if d.visible[filepath.Dir(path)] == nil {
 			delete(d.visible, path)
 			delete(d.durable, path)
 		}
 	}
-	d.fault, d.after, d.locked = nil, nil, map[string]bool{}
+	d.before, d.after, d.locked = nil, nil, map[string]bool{}
 }
 
-func (d *faultyDisk) Read(path string) ([]byte, string, error) {
+func (d *faultyFS) Read(path string) ([]byte, string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	node := d.visible[path]
@@ -114,9 +113,9 @@ func (d *faultyDisk) Read(path string) ([]byte, string, error) {
 	return slices.Clone(node.data), strconv.Itoa(node.number), nil
 }
 
-func (d *faultyDisk) Create(path string) (file, error) {
+func (d *faultyFS) Create(path string) (file, error) {
 	var node *inode
-	return d.handle(path, &node), d.change("Create", path, func() error {
+	return d.open(path, &node), d.change("Create", path, func() error {
 		if d.visible[path] != nil {
 			return fs.ErrExist
 		}
@@ -133,9 +132,9 @@ func (d *faultyDisk) Create(path string) (file, error) {
 	})
 }
 
-func (d *faultyDisk) Overwrite(path string) (file, error) {
+func (d *faultyFS) Overwrite(path string) (file, error) {
 	var node *inode
-	return d.handle(path, &node), d.change("Overwrite", path, func() error {
+	return d.open(path, &node), d.change("Overwrite", path, func() error {
 		if node = d.visible[path]; node == nil {
 			return fs.ErrNotExist
 		}
@@ -143,11 +142,11 @@ func (d *faultyDisk) Overwrite(path string) (file, error) {
 	})
 }
 
-func (d *faultyDisk) handle(path string, node **inode) file {
-	return &faultyFile{disk: d, path: path, node: node}
+func (d *faultyFS) open(path string, node **inode) file {
+	return &faultyFile{fs: d, path: path, node: node}
 }
 
-func (d *faultyDisk) Rename(from, to string) error {
+func (d *faultyFS) Rename(from, to string) error {
 	return d.change("Rename", from, func() error {
 		if d.visible[from] == nil {
 			return fs.ErrNotExist
@@ -158,7 +157,7 @@ func (d *faultyDisk) Rename(from, to string) error {
 	})
 }
 
-func (d *faultyDisk) Remove(path string) error {
+func (d *faultyFS) Remove(path string) error {
 	return d.change("Remove", path, func() error {
 		if d.visible[path] == nil {
 			return fs.ErrNotExist
@@ -168,7 +167,7 @@ func (d *faultyDisk) Remove(path string) error {
 	})
 }
 
-func (d *faultyDisk) List(directory string) ([]string, error) {
+func (d *faultyFS) List(directory string) ([]string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var names []string
@@ -181,7 +180,7 @@ func (d *faultyDisk) List(directory string) ([]string, error) {
 	return names, nil
 }
 
-func (d *faultyDisk) MakeDirectory(path string) error {
+func (d *faultyFS) MakeDirectory(path string) error {
 	return d.change("MakeDirectory", path, func() error {
 		if d.visible[path] == nil {
 			d.visible[path] = &inode{directory: true}
@@ -190,9 +189,9 @@ func (d *faultyDisk) MakeDirectory(path string) error {
 	})
 }
 
-func (d *faultyDisk) SyncDirectory(path string) error {
+func (d *faultyFS) SyncDirectory(path string) error {
 	return d.change("SyncDirectory", path, func() error {
-		if d.lies == "SyncDirectory" {
+		if d.noSync == "SyncDirectory" {
 			return nil
 		}
 		for _, list := range []map[string]*inode{d.durable, d.visible} {
@@ -211,7 +210,7 @@ func (d *faultyDisk) SyncDirectory(path string) error {
 	})
 }
 
-func (d *faultyDisk) Lock(ctx context.Context, path string) (func(), error) {
+func (d *faultyFS) Lock(ctx context.Context, path string) (func(), error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.locked[path] {
@@ -225,22 +224,22 @@ func (d *faultyDisk) Lock(ctx context.Context, path string) (func(), error) {
 	}, ctx.Err()
 }
 
-func (d *faultyDisk) Ground(string) (ground, error) { return d.on, nil }
+func (d *faultyFS) Inspect(string) (location, error) { return d.location, nil }
 
 type faultyFile struct {
-	disk   *faultyDisk
+	fs     *faultyFS
 	path   string
 	node   **inode
 	offset int
 }
 
-func (f *faultyFile) Identity() (string, error) { return strconv.Itoa((*f.node).number), nil }
+func (f *faultyFile) ID() (string, error) { return strconv.Itoa((*f.node).number), nil }
 
 func (f *faultyFile) Write(content []byte) (int, error) {
-	return len(content), f.disk.change("Write", f.path, func() error {
+	return len(content), f.fs.change("Write", f.path, func() error {
 		node := *f.node
 		end := f.offset + len(content)
-		if f.disk.full && end > len(node.data) {
+		if f.fs.full && end > len(node.data) {
 			return syscall.ENOSPC
 		}
 		tail := node.data[min(end, len(node.data)):]
@@ -251,8 +250,8 @@ func (f *faultyFile) Write(content []byte) (int, error) {
 }
 
 func (f *faultyFile) Sync() error {
-	return f.disk.change("Sync", f.path, func() error {
-		if f.disk.lies != "Sync" {
+	return f.fs.change("Sync", f.path, func() error {
+		if f.fs.noSync != "Sync" {
 			(*f.node).durable = slices.Clone((*f.node).data)
 		}
 		return nil
@@ -261,9 +260,9 @@ func (f *faultyFile) Sync() error {
 
 func (f *faultyFile) Close() error { return nil }
 
-// killAt makes the process die at the n-th change from now: before it takes effect, or
-// right after. It returns a func that tells whether that has happened.
-func (d *faultyDisk) killAt(n int, afterEffect bool) (died func() bool) {
+// killAt kills the process at the n-th change from now: before it takes effect, or right
+// after. killed reports whether that has happened.
+func (d *faultyFS) killAt(n int, afterEffect bool) (killed func() bool) {
 	count, dead := 0, false
 	before := func(string) error {
 		if !dead && count == n && !afterEffect {
@@ -284,6 +283,6 @@ func (d *faultyDisk) killAt(n int, afterEffect bool) (died func() bool) {
 		}
 		return nil
 	}
-	d.fault, d.after = before, after
+	d.before, d.after = before, after
 	return func() bool { return dead }
 }

@@ -9,75 +9,74 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// story is what a power cut may interrupt: prepare runs undisturbed, act is cut at each
-// of its changes, and check judges what is left. done tells whether act had returned
-// without an error.
-type story struct {
-	prepare, act func(*Directory) error
-	check        func(d *Directory, done bool) error
+// powerCutCase is an operation that a power cut interrupts at each of its changes, and a
+// check of what is left. done: the operation had returned without an error.
+type powerCutCase struct {
+	prepare, operation func(*Directory) error
+	check              func(d *Directory, done bool) error
 }
 
-var ctx = context.Background()
+var background = context.Background()
 
-func save(content string) func(*Directory) error {
+func saveRecord(content string) func(*Directory) error {
 	return func(d *Directory) error {
-		_, revision, err := d.Journal().Load(ctx, "a")
+		_, revision, err := d.Journal().Load(background, "a")
 		if err == nil {
-			_, err = d.Journal().Save(ctx, "a", []byte(content), revision)
+			_, err = d.Journal().Save(background, "a", []byte(content), revision)
 		}
 		return err
 	}
 }
 
-func holds(old, fresh string) func(*Directory, bool) error {
+func expectRecord(old, fresh string) func(*Directory, bool) error {
 	return func(d *Directory, done bool) error {
-		content, _, err := d.Journal().Load(ctx, "a")
+		content, _, err := d.Journal().Load(background, "a")
 		if err != nil {
 			return err
 		}
 		if string(content) != fresh && (done || string(content) != old) {
 			return fmt.Errorf("the record is %q after the save of %q over %q (done: %v)", content, fresh, old, done)
 		}
-		if restored, err := d.Journal().Restored(ctx, "a"); restored || err != nil {
-			return fmt.Errorf("a power cut looks like a restored backup: %w", err)
+		if restored, err := d.Journal().Restored(background, "a"); restored || err != nil {
+			return fmt.Errorf("the power cut looks like a restored backup: %w", err)
 		}
-		if err := save("after")(d); err != nil {
+		if err := saveRecord("after")(d); err != nil {
 			return fmt.Errorf("the next save: %w", err)
 		}
 		return nil
 	}
 }
 
-func write(value string) func(*Directory) error {
-	return func(d *Directory) error { return d.Vault().Write(ctx, "b/new", model.NewSecret(value)) }
+func writeToken(value string) func(*Directory) error {
+	return func(d *Directory) error { return d.Tokens().Write(background, "b/new", model.NewSecret(value)) }
 }
 
-func reserve(d *Directory) error { return d.Vault().Reserve(ctx, "b/new") }
-func destroy(d *Directory) error { return d.Vault().Destroy(ctx, "b/new") }
+func reserveToken(d *Directory) error { return d.Tokens().Reserve(background, "b/new") }
+func destroyToken(d *Directory) error { return d.Tokens().Destroy(background, "b/new") }
 
-// keeps: the value is there, or (unless done) it is not, and then it can be written.
-func keeps(value string) func(*Directory, bool) error {
+// expectValue: the value is there; or, unless done, it is missing and can be written.
+func expectValue(value string) func(*Directory, bool) error {
 	return func(d *Directory, done bool) error {
-		found, err := d.Vault().Read(ctx, "b/new")
+		found, err := d.Tokens().Read(background, "b/new")
 		switch {
 		case err != nil:
 			return err
 		case found.Reveal() == value:
 			return nil
 		case done || !found.IsZero():
-			return fmt.Errorf("the vault holds %q instead of %q", found.Reveal(), value)
+			return fmt.Errorf("the token store holds %q instead of %q", found.Reveal(), value)
 		}
-		return errors.Join(reserve(d), write(value)(d))
+		return errors.Join(reserveToken(d), writeToken(value)(d))
 	}
 }
 
-// gone: the value is not there, or (unless done) it is there whole.
-func gone(value string) func(*Directory, bool) error {
+// expectGone: the value is missing; or, unless done, it is there and complete.
+func expectGone(value string) func(*Directory, bool) error {
 	return func(d *Directory, done bool) error {
 		if !done {
-			return keeps(value)(d, false)
+			return expectValue(value)(d, false)
 		}
-		keys, err := d.Vault().List(ctx, "b")
+		keys, err := d.Tokens().List(background, "b")
 		if err == nil && len(keys) > 0 {
 			err = fmt.Errorf("still there: %v", keys)
 		}
@@ -85,47 +84,46 @@ func gone(value string) func(*Directory, bool) error {
 	}
 }
 
-var stories = map[string]story{
-	"first save":  {nothing, save("one"), holds("", "one")},
-	"second save": {save("one"), save("two"), holds("one", "two")},
-	"a save after a save that died": {func(d *Directory) error {
-		d.disk.(*faultyDisk).killAt(4, true)
-		_ = save("one")(d)
-		d.disk.(*faultyDisk).cut(powerCut{true, 1})
-		return save("one")(d)
-	}, save("two"), holds("one", "two")},
-	"reserve": {nothing, reserve, func(d *Directory, _ bool) error { return keeps("value")(d, false) }},
-	"write":   {reserve, write("value"), keeps("value")},
-	"destroy": {func(d *Directory) error { return errors.Join(reserve(d), write("value")(d)) }, destroy, gone("value")},
+var powerCutCases = map[string]powerCutCase{
+	"first save":  {nothing, saveRecord("one"), expectRecord("", "one")},
+	"second save": {saveRecord("one"), saveRecord("two"), expectRecord("one", "two")},
+	"a save after an interrupted save": {func(d *Directory) error {
+		d.fs.(*faultyFS).killAt(4, true)
+		_ = saveRecord("one")(d)
+		d.fs.(*faultyFS).cut(powerCut{true, 1})
+		return saveRecord("one")(d)
+	}, saveRecord("two"), expectRecord("one", "two")},
+	"reserve": {nothing, reserveToken, func(d *Directory, _ bool) error { return expectValue("value")(d, false) }},
+	"write":   {reserveToken, writeToken("value"), expectValue("value")},
+	"destroy": {func(d *Directory) error { return errors.Join(reserveToken(d), writeToken("value")(d)) }, destroyToken, expectGone("value")},
 }
 
 func nothing(*Directory) error { return nil }
 
-// tell runs a story to its end for every change at which the power may fail and every
-// way in which it may leave the disk.
-func tell(s story, prepare func(*faultyDisk)) (cuts int, err error) {
+// runPowerCutCase runs a case once per change and powerCut, on a disk with a fault.
+func runPowerCutCase(c powerCutCase, inject func(*faultyFS)) (cuts int, err error) {
 	for n := 0; ; n++ {
 		over := false
 		for _, afterEffect := range []bool{false, true} {
 			for _, how := range powerCuts {
-				disk := newFaultyDisk()
-				directory, err := open("/state", Options{}, disk)
+				fsys := newFaultyFS()
+				directory, err := openOn(fsys, "/state", Options{})
 				if err != nil {
 					return cuts, err
 				}
-				if err := s.prepare(directory); err != nil {
+				if err := c.prepare(directory); err != nil {
 					return cuts, fmt.Errorf("preparing: %w", err)
 				}
-				prepare(disk)
-				died := disk.killAt(n, afterEffect)
-				done := s.act(directory) == nil
-				over = !died()
-				disk.cut(how)
-				disk.lies = ""
-				if directory, err = open("/state", Options{}, disk); err != nil {
+				inject(fsys)
+				killed := fsys.killAt(n, afterEffect)
+				done := c.operation(directory) == nil
+				over = !killed()
+				fsys.cut(how)
+				fsys.noSync = ""
+				if directory, err = openOn(fsys, "/state", Options{}); err != nil {
 					return cuts, err
 				}
-				if err := s.check(directory, done); err != nil {
+				if err := c.check(directory, done); err != nil {
 					return cuts, fmt.Errorf("cut at change %d (after its effect: %v) leaving %+v: %w", n, afterEffect, how, err)
 				}
 				cuts++
@@ -138,9 +136,9 @@ func tell(s story, prepare func(*faultyDisk)) (cuts int, err error) {
 }
 
 func TestPowerCutLeavesOldOrNew(t *testing.T) {
-	for name, s := range stories {
+	for name, c := range powerCutCases {
 		t.Run(name, func(t *testing.T) {
-			cuts, err := tell(s, func(*faultyDisk) {})
+			cuts, err := runPowerCutCase(c, func(*faultyFS) {})
 			if err != nil {
 				t.Error(err)
 			}
@@ -151,14 +149,14 @@ func TestPowerCutLeavesOldOrNew(t *testing.T) {
 	}
 }
 
-// The test above would notice a sync that was left out. (The entry of a Write needs no
-// synced name: it is found under that of its reservation.)
-func TestPowerCutNoticesAMissingSync(t *testing.T) {
+// The test above fails without a sync. (The entry of a Write needs no synced name: it is
+// found under the name of its reservation.)
+func TestPowerCutDetectsAMissingSync(t *testing.T) {
 	for _, without := range [][2]string{
 		{"first save", "Sync"}, {"first save", "SyncDirectory"}, {"second save", "Sync"}, {"second save", "SyncDirectory"},
 		{"write", "Sync"}, {"destroy", "SyncDirectory"},
 	} {
-		if _, err := tell(stories[without[0]], func(d *faultyDisk) { d.lies = without[1] }); err == nil {
+		if _, err := runPowerCutCase(powerCutCases[without[0]], func(d *faultyFS) { d.noSync = without[1] }); err == nil {
 			t.Errorf("%s without %s passes", without[0], without[1])
 		}
 	}

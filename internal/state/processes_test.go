@@ -16,13 +16,13 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// The test binary is also the other process: with this variable it works on the state
-// directory named there instead of testing.
+// The test binary is also the other process: with this variable it works on that state
+// directory and runs no tests.
 const otherProcess = "STATE_TEST_DIRECTORY"
 
 func TestMain(m *testing.M) {
 	if root := os.Getenv(otherProcess); root != "" {
-		if err := work(root); err != nil {
+		if err := incrementAll(root); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -31,16 +31,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// work adds one to the record "count" as often as told, or for ever, and prints each
+// incrementAll increments the record "count" STATE_TEST_TIMES times (0: for ever) and prints each
 // number once it is saved.
-func work(root string) error {
+func incrementAll(root string) error {
 	times, _ := strconv.Atoi(os.Getenv("STATE_TEST_TIMES"))
 	directory, err := Open(root, Options{})
 	if err != nil {
 		return err
 	}
 	for i := 0; times == 0 || i < times; i++ {
-		number, err := add(context.Background(), directory.Journal())
+		number, err := increment(context.Background(), directory.Journal())
 		if err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func work(root string) error {
 	return nil
 }
 
-func add(ctx context.Context, journal *Records) (int, error) {
+func increment(ctx context.Context, journal *Records) (int, error) {
 	for {
 		content, revision, err := journal.Load(ctx, "count")
 		if err != nil {
@@ -63,7 +63,7 @@ func add(ctx context.Context, journal *Records) (int, error) {
 	}
 }
 
-func other(t *testing.T, root string, times int) *exec.Cmd {
+func startIncrementing(t *testing.T, root string, times int) *exec.Cmd {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), os.Args[0])
 	command.Env = append(os.Environ(), otherProcess+"="+root, "STATE_TEST_TIMES="+strconv.Itoa(times))
@@ -71,17 +71,17 @@ func other(t *testing.T, root string, times int) *exec.Cmd {
 	return command
 }
 
-// Two other processes and several goroutines over two handles lose no update.
+// Two other processes and several goroutines on two Directories lose no update.
 func TestProcessesShareADirectory(t *testing.T) {
 	const times = 20
-	directory, root := opened(t)
+	directory, root := openTemp(t)
 	second, err := Open(root, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
 	for range 2 {
-		command := other(t, root, times)
+		command := startIncrementing(t, root, times)
 		if err := command.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -94,8 +94,8 @@ func TestProcessesShareADirectory(t *testing.T) {
 	for _, handle := range []*Directory{directory, directory, second} {
 		all.Go(func() {
 			for range times {
-				if _, err := add(t.Context(), handle.Journal()); err != nil {
-					t.Errorf("adding: %v", err)
+				if _, err := increment(t.Context(), handle.Journal()); err != nil {
+					t.Errorf("incrementing: %v", err)
 				}
 			}
 		})
@@ -109,13 +109,13 @@ func TestProcessesShareADirectory(t *testing.T) {
 	}
 }
 
-// A process that is killed at any moment loses nothing that it had acknowledged, and
-// leaves neither a lock nor half a file.
+// A killed process loses nothing that it has acknowledged. It leaves neither a lock nor
+// half a file.
 func TestKilledProcess(t *testing.T) {
-	directory, root := opened(t)
+	directory, root := openTemp(t)
 	acknowledged := 0
 	for kill := range 10 {
-		command := other(t, root, 0)
+		command := startIncrementing(t, root, 0)
 		output, err := command.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -143,14 +143,14 @@ func TestKilledProcess(t *testing.T) {
 		if number, _ := strconv.Atoi(string(content)); number < acknowledged || number > acknowledged+1 {
 			t.Fatalf("the count is %d after %d was acknowledged", number, acknowledged)
 		}
-		if _, err := add(t.Context(), directory.Journal()); err != nil {
+		if _, err := increment(t.Context(), directory.Journal()); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 func TestWaitingForTheLockEnds(t *testing.T) {
-	directory, root := opened(t)
+	directory, root := openTemp(t)
 	unlock, err := directory.lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -166,9 +166,9 @@ func TestWaitingForTheLockEnds(t *testing.T) {
 	mustSave(t, directory.Journal(), "a", "content", "")
 }
 
-// A write-once entry is written once, whoever comes first.
+// Of several writers of an entry one succeeds.
 func TestOneWriterWins(t *testing.T) {
-	directory, root := opened(t)
+	directory, root := openTemp(t)
 	second, err := Open(root, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -176,19 +176,19 @@ func TestOneWriterWins(t *testing.T) {
 	var all sync.WaitGroup
 	results := make([]error, 8)
 	for i := range results {
-		vault := []*TokenStore{directory.Vault(), second.Vault()}[i%2]
+		tokens := []*TokenStore{directory.Tokens(), second.Tokens()}[i%2]
 		all.Go(func() {
-			results[i] = errors.Join(vault.Reserve(t.Context(), "b/1"), vault.Write(t.Context(), "b/1", model.NewSecret(strconv.Itoa(i))))
+			results[i] = errors.Join(tokens.Reserve(t.Context(), "b/1"), tokens.Write(t.Context(), "b/1", model.NewSecret(strconv.Itoa(i))))
 		})
 	}
 	all.Wait()
-	found, err := directory.Vault().Read(t.Context(), "b/1")
+	found, err := directory.Tokens().Read(t.Context(), "b/1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, err := range results {
 		if winner := found.Reveal() == strconv.Itoa(i); winner != (err == nil) || !winner && !errors.Is(err, model.ErrExists) {
-			t.Errorf("writer %d: %v, the vault holds %s", i, err, found.Reveal())
+			t.Errorf("writer %d: %v, the token store holds %s", i, err, found.Reveal())
 		}
 	}
 }

@@ -11,30 +11,33 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// Records are files that change, each as a whole and only by who knows its revision.
+// Records are files that are replaced as a whole, and only by a writer that knows the
+// current revision.
 type Records struct {
-	directory *Directory
-	name      string
-	unsafe    error
+	dir    *Directory
+	name   string // of the subdirectory
+	unsafe error
 }
 
-// recordHeader is what a record says of itself.
+const recordSuffix = ".record"
+
+// recordHeader is the header of a record's file.
 type recordHeader struct {
 	Key      string `json:"key"`
 	Number   uint64 `json:"number"`             // grows with every Save
-	File     string `json:"file,omitempty"`     // the identity of the file it was written into
-	Restored bool   `json:"restored,omitempty"` // it, or one before it, came from a copy
+	FileID   string `json:"file_id,omitempty"`  // of the file that it was written into
+	Restored bool   `json:"restored,omitempty"` // it, or a predecessor, came from a copy
 }
 
-// record is a record as found.
+// record is a record as read from its file.
 type record struct {
 	header   recordHeader
 	content  []byte
-	revision string // "": is not there
+	revision string // "": there is none
 }
 
-// Load returns a record and its revision; nil and "" without an error if it is not
-// there. model.ErrUnreadable: it is corrupt, foreign or newer; it stays as it is.
+// Load returns a record and its revision; nil and "" without an error if there is none.
+// model.ErrUnreadable: it is corrupt, from another program or from a newer version.
 func (r *Records) Load(ctx context.Context, key string) (content []byte, revision string, err error) {
 	path, err := r.path(ctx, key)
 	if err != nil {
@@ -44,42 +47,33 @@ func (r *Records) Load(ctx context.Context, key string) (content []byte, revisio
 	return found.content, found.revision, err
 }
 
-// Save replaces a record if it still has this revision ("": is not there) and returns
-// once the new content would survive a power cut. model.ErrConflict: it has another
-// revision; model.ErrUnreadable: what is there cannot be read; nothing was written.
-// After any other error the old content is there or the new one, never a mixture.
+// Save replaces a record if it still has this revision ("": there is none yet). It
+// returns once the new content survives a power cut. model.ErrConflict: the record has
+// another revision; model.ErrUnreadable: it cannot be read; nothing was written then.
+// After any other error the record has the old content or the new one.
 func (r *Records) Save(ctx context.Context, key string, content []byte, revision string) (newRevision string, err error) {
-	path, err := r.path(ctx, key)
+	err = r.update(ctx, key, func(path string, found record) error {
+		if found.revision != revision {
+			return fmt.Errorf("%s: %w", path, model.ErrConflict)
+		}
+		found.header.Number++
+		newRevision = revisionOf(found.header, content)
+		return r.write(path, found.header, content)
+	})
 	if err != nil {
 		return "", err
 	}
-	unlock, err := r.directory.lock(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	found, err := r.read(path, key)
-	if err != nil {
-		return "", err
-	}
-	if found.revision != revision {
-		return "", fmt.Errorf("%s: %w", path, model.ErrConflict)
-	}
-	found.header.Number++
-	if err := r.write(path, found.header, content); err != nil {
-		return "", err
-	}
-	return revisionOf(found.header, content), nil
+	return newRevision, nil
 }
 
-// Keys lists the records, in the order of their names.
+// Keys lists the keys of the records, sorted.
 func (r *Records) Keys(ctx context.Context) ([]string, error) {
 	if err := errors.Join(ctx.Err(), r.unsafe); err != nil {
 		return nil, err
 	}
-	names, err := r.directory.disk.List(filepath.Join(r.directory.root, r.name))
+	names, err := r.dir.fs.List(filepath.Join(r.dir.root, r.name))
 	if err != nil {
-		return nil, r.directory.explain("listing the "+r.name, err)
+		return nil, r.dir.annotate("listing the "+r.name, err)
 	}
 	var keys []string
 	for _, name := range names {
@@ -90,10 +84,9 @@ func (r *Records) Keys(ctx context.Context) ([]string, error) {
 	return keys, nil
 }
 
-// Restored reports whether a record is, or descends from, a copy: a file that was put
-// back by a person or a backup and may be older than what the clouds have seen since.
-// A snapshot of a whole disk cannot be recognised. Save hands the finding on; only
-// Accept ends it.
+// Restored reports whether a record is, or descends from, a copy: an operator or a
+// backup restored the file, so it may be older than what AWS and Entra know. A restored
+// snapshot of a whole disk is not recognised. Save keeps the mark, Accept clears it.
 func (r *Records) Restored(ctx context.Context, key string) (bool, error) {
 	path, err := r.path(ctx, key)
 	if err != nil {
@@ -103,71 +96,73 @@ func (r *Records) Restored(ctx context.Context, key string) (bool, error) {
 	return found.header.Restored, err
 }
 
-// Accept makes a restored record a good one: a person has compared it with the clouds.
-// The content and its revision stay.
+// Accept clears the mark of a restored record, once an operator has compared it with AWS
+// and Entra. Its content and revision do not change.
 func (r *Records) Accept(ctx context.Context, key string) error {
-	path, err := r.path(ctx, key)
-	if err != nil {
-		return err
-	}
-	unlock, err := r.directory.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	found, err := r.read(path, key)
-	if err != nil || !found.header.Restored {
-		return err
-	}
-	found.header.Restored = false
-	return r.write(path, found.header, found.content)
+	return r.update(ctx, key, func(path string, found record) error {
+		if !found.header.Restored {
+			return nil
+		}
+		found.header.Restored = false
+		return r.write(path, found.header, found.content)
+	})
 }
-
-const recordSuffix = ".record"
 
 func (r *Records) path(ctx context.Context, key string) (string, error) {
 	if err := errors.Join(ctx.Err(), r.unsafe); err != nil {
 		return "", err
 	}
-	return r.directory.file(r.name, key, recordSuffix)
+	return r.dir.path(r.name, key, recordSuffix)
+}
+
+// update reads a record and lets change write it, under one lock.
+func (r *Records) update(ctx context.Context, key string, change func(path string, found record) error) error {
+	path, err := r.path(ctx, key)
+	if err != nil {
+		return err
+	}
+	unlock, err := r.dir.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	found, err := r.read(path, key)
+	if err != nil {
+		return err
+	}
+	return change(path, found)
 }
 
 func (r *Records) read(path, key string) (record, error) {
-	raw, identity, err := r.directory.disk.Read(path)
+	raw, fileID, err := r.dir.fs.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return record{header: recordHeader{Key: key}}, nil
 	}
 	if err != nil {
-		return record{}, r.directory.explain("reading the "+r.name, err)
+		return record{}, r.dir.annotate("reading the "+r.name, err)
 	}
 	var header recordHeader
 	content, err := decode("record", raw, &header)
 	if err == nil && header.Key != key {
-		err = fmt.Errorf("%w: foreign: it is the record of %s", model.ErrUnreadable, header.Key)
+		err = fmt.Errorf("%w: it is the record of %s", model.ErrUnreadable, header.Key)
 	}
 	if err != nil {
-		return record{}, fmt.Errorf("%s: %w; it is kept as it is", path, err)
+		return record{}, fmt.Errorf("%s: %w; the file is left unchanged", path, err)
 	}
-	header.Restored = header.Restored || header.File != identity
+	header.Restored = header.Restored || header.FileID != fileID
 	return record{header, content, revisionOf(header, content)}, nil
 }
 
 func (r *Records) write(path string, header recordHeader, content []byte) error {
-	var encoding error
-	err := r.directory.replace(path, func(identity string) []byte {
-		header.File = identity
-		var raw []byte
-		raw, encoding = encode("record", header, content, 0)
-		return raw
+	err := r.dir.writeAtomic(path, func(fileID string) []byte {
+		header.FileID = fileID
+		return encode("record", header, content, 0)
 	})
-	if err = errors.Join(encoding, err); err != nil {
-		return r.directory.explain("writing the "+r.name, err)
-	}
-	return nil
+	return r.dir.annotate("writing the "+r.name, err)
 }
 
-// revisionOf names a content: the number alone would not tell apart two contents if
-// an older file was put back and went on.
+// revisionOf includes the content: the number alone does not distinguish two contents
+// after an older file was restored and saved again.
 func revisionOf(header recordHeader, content []byte) string {
 	return fmt.Sprintf("%d-%.12s", header.Number, digest(content))
 }

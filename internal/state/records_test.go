@@ -13,7 +13,7 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-func opened(t *testing.T) (*Directory, string) {
+func openTemp(t *testing.T) (*Directory, string) {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "state")
 	directory, err := Open(root, Options{})
@@ -33,10 +33,10 @@ func mustSave(t *testing.T, records *Records, key, content, revision string) str
 }
 
 func TestRecords(t *testing.T) {
-	directory, root := opened(t)
+	directory, root := openTemp(t)
 	journal := directory.Journal()
 	if content, revision, err := journal.Load(t.Context(), "a"); content != nil || revision != "" || err != nil {
-		t.Fatalf("a record that is not there: %q %q %v", content, revision, err)
+		t.Fatalf("a missing record: %q %q %v", content, revision, err)
 	}
 	first := mustSave(t, journal, "a", "one", "")
 	second := mustSave(t, journal, "a", "two", first)
@@ -57,11 +57,11 @@ func TestRecords(t *testing.T) {
 	if keys, err := journal.Keys(t.Context()); err != nil || cmp.Diff([]string{"a", "b.c-d"}, keys) != "" {
 		t.Errorf("keys: %v %v", keys, err)
 	}
-	if keys, err := (&Records{directory: directory, name: "none"}).Keys(t.Context()); err != nil || len(keys) != 0 {
-		t.Errorf("keys of nothing: %v %v", keys, err)
+	if keys, err := (&Records{dir: directory, name: "none"}).Keys(t.Context()); err != nil || len(keys) != 0 {
+		t.Errorf("keys of a missing directory: %v %v", keys, err)
 	}
 	for _, key := range []string{"", "../a", ".a", "a/../../b", "a b", strings.Repeat("a", 200)} {
-		if _, err := journal.Save(t.Context(), key, nil, ""); err == nil || !strings.Contains(err.Error(), "is not a key") {
+		if _, err := journal.Save(t.Context(), key, nil, ""); err == nil || !strings.Contains(err.Error(), "invalid state key") {
 			t.Errorf("key %q: %v", key, err)
 		}
 	}
@@ -74,8 +74,8 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReadIsKept(t *testing.T) {
-	directory, root := opened(t)
+func TestUnreadableRecordsAreLeftUnchanged(t *testing.T) {
+	directory, root := openTemp(t)
 	journal := directory.Journal()
 	revision := mustSave(t, journal, "a", "content", "")
 	path := filepath.Join(root, "journal", "a.record")
@@ -85,20 +85,20 @@ func TestWhatCannotBeReadIsKept(t *testing.T) {
 	}
 	text := string(good)
 	for _, test := range []struct{ name, content, want string }{
-		{"empty", "", "unreadable: foreign or corrupt: it is no record of this program"},
-		{"foreign", "{\"hello\": \"world\"}\n", "unreadable: foreign or corrupt: it is no record of this program"},
-		{"an entry of the vault", strings.Replace(text, " record ", " entry ", 1), "unreadable: foreign or corrupt: it is no record of this program"},
-		{"newer", strings.Replace(text, " record 1 ", " record 2 ", 1), "unreadable: newer: it has schema 2, this program knows 1"},
-		{"cut off", text[:len(text)-1], "unreadable: corrupt: its checksum is wrong"},
-		{"a flipped bit", strings.Replace(text, "content", "Content", 1), "unreadable: corrupt: its checksum is wrong"},
-		{"of another key", framed(t, recordHeader{Key: "b"}), "unreadable: foreign: it is the record of b"},
-		{"with more in its header", framed(t, map[string]any{"key": "a", "colour": "red"}), "unreadable: corrupt: its header cannot be read"},
+		{"empty", "", "unreadable: not an entra-aws-exporter record, or corrupt"},
+		{"of another program", "{\"hello\": \"world\"}\n", "unreadable: not an entra-aws-exporter record, or corrupt"},
+		{"an entry of the token store", strings.Replace(text, " record ", " token ", 1), "unreadable: not an entra-aws-exporter record, or corrupt"},
+		{"newer", strings.Replace(text, " record 1 ", " record 2 ", 1), "unreadable: it has schema 2, this version reads 1"},
+		{"cut off", text[:len(text)-1], "unreadable: corrupt: wrong checksum"},
+		{"a flipped bit", strings.Replace(text, "content", "Content", 1), "unreadable: corrupt: wrong checksum"},
+		{"of another key", string(encode("record", recordHeader{Key: "b"}, []byte("content"), 0)), "unreadable: it is the record of b"},
+		{"with an unknown field in its header", string(encode("record", map[string]any{"key": "a", "colour": "red"}, []byte("content"), 0)), "unreadable: corrupt: invalid header"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			want := path + ": " + test.want + "; it is kept as it is"
+			want := path + ": " + test.want + "; the file is left unchanged"
 			if _, _, err := journal.Load(t.Context(), "a"); !errors.Is(err, model.ErrUnreadable) || err.Error() != want {
 				t.Errorf("load: %v\nwant: %s", err, want)
 			}
@@ -108,7 +108,7 @@ func TestWhatCannotBeReadIsKept(t *testing.T) {
 				}
 			}
 			if kept, err := os.ReadFile(path); err != nil || string(kept) != test.content {
-				t.Errorf("it was not kept: %q %v", kept, err)
+				t.Errorf("it was changed: %q %v", kept, err)
 			}
 		})
 	}
@@ -128,18 +128,9 @@ func TestWhatCannotBeReadIsKept(t *testing.T) {
 	})
 }
 
-func framed(t *testing.T, header any) string {
-	t.Helper()
-	raw, err := encode("record", header, []byte("content"), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(raw)
-}
-
-// However a backup is put back, the record is recognised, and stays so until accepted.
+// However a backup is restored, the record is recognised until it is accepted.
 func TestRestoredRecords(t *testing.T) {
-	for name, putBack := range map[string]func(path string, backup []byte) error{
+	for name, restore := range map[string]func(path string, backup []byte) error{
 		"over the file": func(path string, backup []byte) error { return os.WriteFile(path, backup, 0o600) },
 		"as a new file": func(path string, backup []byte) error {
 			return errors.Join(os.Remove(path), os.WriteFile(path, backup, 0o600))
@@ -150,7 +141,7 @@ func TestRestoredRecords(t *testing.T) {
 		"several saves on": func(path string, backup []byte) error { return os.WriteFile(path, backup, 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			directory, root := opened(t)
+			directory, root := openTemp(t)
 			journal, path := directory.Journal(), filepath.Join(root, "journal", "a.record")
 			revision := mustSave(t, journal, "a", "old", "")
 			backup, err := os.ReadFile(path)
@@ -167,7 +158,7 @@ func TestRestoredRecords(t *testing.T) {
 				}
 			}
 			expect(false)
-			if err := putBack(path, backup); err != nil {
+			if err := restore(path, backup); err != nil {
 				t.Fatal(err)
 			}
 			expect(true)
@@ -175,18 +166,18 @@ func TestRestoredRecords(t *testing.T) {
 				t.Errorf("saving over a restored record: %v", err)
 			}
 			_, revision, _ = journal.Load(t.Context(), "a")
-			revision = mustSave(t, journal, "a", "goes on", revision)
+			revision = mustSave(t, journal, "a", "continued", revision)
 			expect(true)
 			if err := journal.Accept(t.Context(), "a"); err != nil {
 				t.Fatal(err)
 			}
 			expect(false)
-			mustSave(t, journal, "a", "as before", revision)
+			mustSave(t, journal, "a", "accepted", revision)
 			expect(false)
 		})
 	}
-	directory, _ := opened(t)
+	directory, _ := openTemp(t)
 	if err := directory.Journal().Accept(t.Context(), "none"); err != nil {
-		t.Errorf("accepting a record that is not there: %v", err)
+		t.Errorf("accepting a missing record: %v", err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// Severity says how soon somebody has to act; the words are those of the alerts.
+// Severity says how soon an operator must act, in the words of the alerts.
 type Severity string
 
 // The severities.
@@ -20,7 +20,7 @@ const (
 	Info     Severity = "info"
 )
 
-// rank orders severities, most urgent first; no severity at all comes last.
+// rank orders severities, most urgent first. No severity ranks last.
 func (s Severity) rank() int {
 	if i := slices.Index([]Severity{Critical, Warning, Info}, s); i >= 0 {
 		return i
@@ -28,15 +28,15 @@ func (s Severity) rank() int {
 	return 3
 }
 
-// Advice is one thing to do about a connection.
+// Advice is one recommended action for a connection.
 type Advice struct {
 	Severity Severity `json:"severity"`
-	Message  string   `json:"message"`           // what is the matter and what to do
-	Command  string   `json:"command,omitempty"` // the next command, where there is one
-	Alert    string   `json:"alert,omitempty"`   // the alert that says the same, which is the runbook's name
+	Message  string   `json:"message"`           // what is wrong and what to do
+	Command  string   `json:"command,omitempty"` // the next command, if there is one
+	Alert    string   `json:"alert,omitempty"`   // the alert for the same problem, and so its runbook
 }
 
-// The limits of the alerting rules (deploy/prometheus/rules), which say the same.
+// The thresholds of the alerting rules in deploy/prometheus/rules.
 const (
 	day                   = 24 * time.Hour
 	expiringSoon          = 60 * day
@@ -50,102 +50,68 @@ const (
 	consecutiveFailureMax = 3
 )
 
-// adviser collects the advice for one connection.
-type adviser struct {
+// adviceFor returns the advice for a connection, most urgent first.
+func adviceFor(connection Connection, now time.Time) []Advice {
+	l := &adviceList{Connection: connection, now: now, advice: []Advice{}}
+	l.addRotation()
+	l.addTokens()
+	l.addProbe()
+	l.addProvisioning()
+	l.addCertificates()
+	l.addAppCredentials()
+	l.addSources()
+	slices.SortStableFunc(l.advice, func(a, b Advice) int { return a.Severity.rank() - b.Severity.rank() })
+	return l.advice
+}
+
+// adviceList collects the advice for one connection.
+type adviceList struct {
 	Connection
 	now    time.Time
 	advice []Advice
 }
 
-func advise(connection Connection, now time.Time) []Advice {
-	a := &adviser{Connection: connection, now: now, advice: []Advice{}}
-	a.aboutRotation()
-	a.aboutTokens()
-	a.aboutProbe()
-	a.aboutProvisioning()
-	a.aboutCertificates()
-	a.aboutAppCredentials()
-	a.aboutSources()
-	slices.SortStableFunc(a.advice, func(x, y Advice) int { return x.Severity.rank() - y.Severity.rank() })
-	return a.advice
+func (l *adviceList) add(severity Severity, alert, command, format string, values ...any) {
+	l.advice = append(l.advice, Advice{Severity: severity, Alert: alert, Command: command, Message: fmt.Sprintf(format, values...)})
 }
 
-func (a *adviser) add(severity Severity, alert, command, format string, values ...any) {
-	a.advice = append(a.advice, Advice{Severity: severity, Alert: alert, Command: command, Message: fmt.Sprintf(format, values...)})
-}
-
-// rotating reports whether a rotation is under way by itself.
-func (a *adviser) rotating() bool {
-	return a.Rotation.Phase != model.PhaseIdle && a.Rotation.Phase != model.PhaseBlocked
-}
-
-func (a *adviser) aboutRotation() {
-	r := a.Rotation
+// addRotation passes on messages of the rotation. They name the connection, the reason
+// and the next command.
+func (l *adviceList) addRotation() {
+	r, show := l.Rotation, "entra-aws-exporter rotation show "+l.Name
 	switch {
+	case r.Blocked == model.BlockedEntraHoldsDeadToken:
+		l.add(Critical, "EntraAwsRotationBlocked", show, "%s", r.Message)
 	case r.Blocked != "":
-		severity := Warning
-		if r.Blocked == model.BlockedEntraHoldsDeadToken {
-			severity = Critical
-		}
-		// The sentence names the connection, the reason and the next command.
-		a.add(severity, "EntraAwsRotationBlocked", "entra-aws-exporter rotation show "+a.Name, "%s", r.Message)
+		l.add(Warning, "EntraAwsRotationBlocked", show, "%s", r.Message)
 	case r.Waiting == model.WaitingApproval:
-		a.add(Warning, "EntraAwsRotationNeedsApproval", "entra-aws-exporter rotation show "+a.Name, "%s", r.Message)
-	case !r.Started.IsZero() && a.now.Sub(r.Started) > rotationOverdue:
-		a.add(Warning, "EntraAwsRotationOverdue", "entra-aws-exporter rotation show "+a.Name,
-			"The rotation has been running for %s and is still in phase %s. %s", span(a.now.Sub(r.Started)), r.Phase, r.Message)
-	case r.Phase != model.PhaseIdle && r.Message != "" && (r.Waiting == "" || r.Waiting == model.WaitingStoreUnavailable): // something fails
-		alert := ""
-		if r.Waiting == model.WaitingStoreUnavailable {
-			alert = "EntraAwsRotationBlocked"
-		}
-		a.add(Info, alert, "entra-aws-exporter rotation show "+a.Name, "%s", r.Message)
-	case r.Phase == model.PhaseIdle && !r.Due.IsZero() && a.now.Sub(r.Due) > rotationOverdue:
-		a.add(Warning, "EntraAwsRotationOverdue", a.rotationCommand(), "A rotation has been due for %s and none has run%s",
-			span(a.now.Sub(r.Due)), a.whyNone())
+		l.add(Warning, "EntraAwsRotationNeedsApproval", show, "%s", r.Message)
+	case !r.Started.IsZero() && l.now.Sub(r.Started) > rotationOverdue:
+		l.add(Warning, "EntraAwsRotationOverdue", show, "The rotation has been running for %s and is still in phase %s. %s",
+			formatDuration(l.now.Sub(r.Started)), r.Phase, r.Message)
+	case r.Phase != model.PhaseIdle && r.Message != "" && r.Waiting == model.WaitingStoreUnavailable:
+		l.add(Info, "EntraAwsRotationBlocked", show, "%s", r.Message)
+	case r.Phase != model.PhaseIdle && r.Message != "" && r.Waiting == "": // a call keeps failing
+		l.add(Info, "", show, "%s", r.Message)
+	case r.Phase == model.PhaseIdle && !r.Due.IsZero() && l.now.Sub(r.Due) > rotationOverdue:
+		l.add(Warning, "EntraAwsRotationOverdue", l.startCommand(), "A rotation has been due for %s and has not started. %s",
+			formatDuration(l.now.Sub(r.Due)), l.notStartedReason())
 	}
-	if a.Ambiguous != "" && r.Blocked != model.BlockedAmbiguous {
-		a.add(Warning, "", "", "This connection may not rotate: %s.", strings.TrimSuffix(a.Ambiguous, "."))
+	if l.Ambiguous != "" && r.Blocked != model.BlockedAmbiguous {
+		l.add(Warning, "", "", "This connection cannot be rotated: %s.", strings.TrimSuffix(l.Ambiguous, "."))
 	}
 }
 
-func (a *adviser) aboutTokens() {
-	if a.Tokens == nil {
-		return
-	}
-	if len(a.Tokens.Tokens) == 0 {
-		a.add(Warning, "", "", "There is no SCIM access token at AWS: generate one in IAM Identity Center and enter it in Entra.")
-	}
-	if expires := a.Tokens.ActiveExpires; !expires.IsZero() && expires.Sub(a.now) < expiringSoon {
-		severity, alert := Warning, "EntraAwsScimTokenExpiringSoon"
-		if expires.Sub(a.now) < expiringCritical {
-			severity, alert = Critical, "EntraAwsScimTokenExpiringCritical"
-		} else if a.rotating() {
-			severity = Info
-		}
-		a.add(severity, alert, a.rotationCommand(), "The SCIM access token %s %s (%s). %s",
-			a.Tokens.ActiveTokenID, due(expires.Sub(a.now)), date(expires), a.howToReplace())
-	}
-	if a.Tokens.Slots > 0 && len(a.Tokens.Tokens) >= a.Tokens.Slots && !a.rotating() {
-		what := "Delete the one that Entra does not use, so that the next rotation has a slot."
-		if expired := a.expiredToken(); expired != "" && expired != a.Tokens.ActiveTokenID {
-			what = "Token " + expired + " has expired: deleting it frees its slot."
-		}
-		a.add(Warning, "EntraAwsScimTokenSlotsFull", "", "The token slots are full (%d of %d). %s", len(a.Tokens.Tokens), a.Tokens.Slots, what)
-	}
+// isRotating reports whether a rotation runs and is not blocked.
+func (l *adviceList) isRotating() bool {
+	return l.Rotation.Phase != model.PhaseIdle && l.Rotation.Phase != model.PhaseBlocked
 }
 
-func (a *adviser) aboutProbe() {
-	if p := a.Probe; p != nil && (p.StatusCode == http.StatusUnauthorized || p.StatusCode == http.StatusForbidden) {
-		a.add(Critical, "EntraAwsScimTokenRefused", "entra-aws-exporter doctor "+a.Name,
-			"AWS refuses the SCIM access token (HTTP %d). If Entra's own provisioning fails too, replace the token.", p.StatusCode)
-	}
-}
-
-// rotationCommand is how a person begins a rotation, or sees what one would do; "": not now.
-func (a *adviser) rotationCommand() string {
-	start := "entra-aws-exporter rotation start " + a.Name
-	switch r := a.Rotation; {
+// startCommand is the command that starts a rotation, or a dry run of one; "" if none may
+// start now.
+func (l *adviceList) startCommand() string {
+	start := "entra-aws-exporter rotation start " + l.Name
+	switch r := l.Rotation; {
 	case r.Mode == model.RotationDisabled || r.Phase != model.PhaseIdle:
 		return ""
 	case r.Mode == model.RotationDryRun:
@@ -157,95 +123,139 @@ func (a *adviser) rotationCommand() string {
 	}
 }
 
-// whyNone ends the sentence on a rotation that is due and has not begun.
-func (a *adviser) whyNone() string {
-	switch {
-	case a.Rotation.Mode == model.RotationDryRun:
-		return ": rotation.mode is dry_run, so nothing rotates. Set it to enabled, or replace the token by hand."
-	case a.Rotation.Issuer == model.IssuerOperator:
-		return ": rotation.issuer is operator, so no alert begins one. " + operatorStarts
-	default:
-		return ". Check that Alertmanager reaches the webhook, or start it by hand."
-	}
-}
-
 const (
-	operatorStarts = "Generate a token in IAM Identity Center and give it to the rotation."
-	byHand         = "Generate a new token in IAM Identity Center, enter it in Entra, test, save, see a user provisioned, then delete the old one."
+	dryRunOnly     = "rotation.mode is dry_run, so no token is replaced. Set it to enabled, or replace the token by hand."
+	operatorStarts = "Generate a token in IAM Identity Center and pass it to the rotation."
+	manualSteps    = "Generate a new token in IAM Identity Center, enter it in Entra, test the connection and save. Delete the old token once a user was provisioned."
 )
 
-func (a *adviser) howToReplace() string {
+func (l *adviceList) notStartedReason() string {
 	switch {
-	case a.rotating():
-		return "A rotation is replacing it; nothing to do unless it stops."
-	case a.Rotation.Blocked != "":
-		return "Its rotation is blocked and needs you first."
-	case a.Rotation.Mode == model.RotationDryRun:
-		return "rotation.mode is dry_run, so nothing rotates: set it to enabled, or do it by hand. " + byHand
-	case a.Rotation.Mode == model.RotationEnabled && a.Rotation.Issuer == model.IssuerOperator:
-		return operatorStarts
-	case a.Rotation.Mode == model.RotationEnabled:
-		return "The rotation replaces it when its alert arrives; start it by hand if that does not happen."
+	case l.Rotation.Mode == model.RotationDryRun:
+		return dryRunOnly
+	case l.Rotation.Issuer == model.IssuerOperator:
+		return "rotation.issuer is operator, so no alert starts one. " + operatorStarts
 	default:
-		return byHand
+		return "Check that Alertmanager reaches the webhook, or start it by hand."
 	}
 }
 
-func (a *adviser) expiredToken() string {
-	for _, token := range a.Tokens.Tokens {
-		if token.Expired(a.now) {
+func (l *adviceList) addTokens() {
+	if l.Tokens == nil {
+		return
+	}
+	if len(l.Tokens.Tokens) == 0 {
+		l.add(Warning, "", "", "AWS lists no SCIM access token. Generate one in IAM Identity Center and enter it in Entra.")
+	}
+	if expires := l.Tokens.ActiveExpires; !expires.IsZero() && expires.Sub(l.now) < expiringSoon {
+		severity, alert := Warning, "EntraAwsScimTokenExpiringSoon"
+		if expires.Sub(l.now) < expiringCritical {
+			severity, alert = Critical, "EntraAwsScimTokenExpiringCritical"
+		} else if l.isRotating() {
+			severity = Info
+		}
+		l.add(severity, alert, l.startCommand(), "The SCIM access token %s %s (%s). %s",
+			l.Tokens.ActiveTokenID, expiresIn(expires.Sub(l.now)), formatDate(expires), l.replacement())
+	}
+	if l.Tokens.Slots > 0 && len(l.Tokens.Tokens) >= l.Tokens.Slots && !l.isRotating() {
+		action := "Delete the token that Entra does not use, so that the next rotation has a slot."
+		if expired := l.expiredToken(); expired != "" && expired != l.Tokens.ActiveTokenID {
+			action = "Token " + expired + " has expired. Delete it to free its slot."
+		}
+		l.add(Warning, "EntraAwsScimTokenSlotsFull", "", "All token slots are in use (%d of %d). %s", len(l.Tokens.Tokens), l.Tokens.Slots, action)
+	}
+}
+
+// replacement says how the token in use gets replaced.
+func (l *adviceList) replacement() string {
+	switch {
+	case l.isRotating():
+		return "A rotation is replacing it. No action is needed unless the rotation stops."
+	case l.Rotation.Blocked != "":
+		return "Its rotation is blocked. Resolve that first."
+	case l.Rotation.Mode == model.RotationDryRun:
+		return dryRunOnly + " " + manualSteps
+	case l.Rotation.Mode == model.RotationEnabled && l.Rotation.Issuer == model.IssuerOperator:
+		return operatorStarts
+	case l.Rotation.Mode == model.RotationEnabled:
+		return "The rotation replaces it when its alert arrives. If that does not happen, start the rotation by hand."
+	default:
+		return manualSteps
+	}
+}
+
+func (l *adviceList) expiredToken() string {
+	for _, token := range l.Tokens.Tokens {
+		if token.Expired(l.now) {
 			return token.ID
 		}
 	}
 	return ""
 }
 
-func (a *adviser) aboutProvisioning() {
-	job := a.Job
+func (l *adviceList) addProbe() {
+	if p := l.Probe; p != nil && (p.StatusCode == http.StatusUnauthorized || p.StatusCode == http.StatusForbidden) {
+		l.add(Critical, "EntraAwsScimTokenRefused", "entra-aws-exporter doctor "+l.Name,
+			"AWS rejects the SCIM access token (HTTP %d). If Entra's provisioning fails too, replace the token.", p.StatusCode)
+	}
+}
+
+func (l *adviceList) addProvisioning() {
+	job := l.Job
 	if job == nil {
 		return
 	}
 	if q := job.Quarantine; q != nil && job.Status == model.JobQuarantine {
-		a.aboutQuarantine(*q)
+		l.addQuarantine(*q)
 		return
 	}
-	if stopped := stoppedBecause(*job); stopped != "" {
-		a.add(Warning, "EntraAwsProvisioningStopped", "", "Provisioning does not run: %s. Nobody is created, changed or removed in AWS; if this is not wanted, start the job in Entra.", stopped)
+	if reason := stoppedReason(*job); reason != "" {
+		l.add(Warning, "EntraAwsProvisioningStopped", "", "Provisioning does not run: %s. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra.", reason)
 		return
 	}
+	last := job.LastCycle
 	if failures := job.ConsecutiveFailures; failures != nil && *failures >= consecutiveFailureMax {
-		a.add(Warning, "EntraAwsProvisioningFailing", "", "%d provisioning cycles in a row have failed; read the newest entries of Entra's provisioning log.", *failures)
-	} else if last := job.LastCycle; last != nil && last.State == model.CycleFailed {
-		a.add(Warning, "EntraAwsProvisioningFailing", "", "The last provisioning cycle failed%s; read the newest entries of Entra's provisioning log.", because(last.ErrorCode))
+		l.add(Warning, "EntraAwsProvisioningFailing", "", "%d provisioning cycles in a row have failed. Read the newest entries of Entra's provisioning log.", *failures)
+	} else if last != nil && last.State == model.CycleFailed {
+		code := ""
+		if last.ErrorCode != "" {
+			code = " (" + last.ErrorCode + ")"
+		}
+		l.add(Warning, "EntraAwsProvisioningFailing", "", "The last provisioning cycle failed%s. Read the newest entries of Entra's provisioning log.", code)
 	} else if last != nil && last.State == model.CycleEntryLevelErrors {
-		a.add(Info, "EntraAwsProvisioningFailing", "", "Some users or groups failed in the last cycle, the rest went through; Entra's provisioning log names them.")
+		l.add(Info, "EntraAwsProvisioningFailing", "", "Some users or groups failed in the last cycle; the others were provisioned. Entra's provisioning log names the failed ones.")
 	}
-	if last := job.LastCycle; last != nil && !last.Ended.IsZero() {
-		age := a.now.Sub(last.Ended)
+	if last != nil && !last.Ended.IsZero() {
+		age := l.now.Sub(last.Ended)
 		if age > cycleStale && age.Seconds() > cycleStaleIntervals*job.IntervalSeconds {
-			a.add(Warning, "EntraAwsProvisioningStale", "", "No provisioning cycle has ended for %s; look at the job's progress in Entra.", span(age))
+			l.add(Warning, "EntraAwsProvisioningStale", "", "No provisioning cycle has ended for %s. Check the job's progress in Entra.", formatDuration(age))
 		}
 	}
 }
 
-func (a *adviser) aboutQuarantine(q Quarantine) {
-	why := "Entra has put the provisioning job into quarantine (" + q.Reason + because(q.ErrorCode) + ")."
+func (l *adviceList) addQuarantine(q Quarantine) {
+	message := "Entra has quarantined the provisioning job (" + q.Reason + ")."
+	if q.ErrorCode != "" {
+		message = "Entra has quarantined the provisioning job (" + q.Reason + ", " + q.ErrorCode + ")."
+	}
 	switch {
 	case q.Reason == model.QuarantineReasonDeletes:
-		why += " It holds back many deletions until a person allows them; do not restart the job before you have read which."
+		message += " Entra holds back many deletions until an operator allows them. Review the deletions before you restart the job."
 	case model.Quarantine{Reason: q.Reason, ErrorCode: q.ErrorCode}.Credentials():
-		why += " The SCIM access token that Entra holds is refused: replace it, the job recovers at its next attempt."
+		message += " AWS rejects the SCIM access token that Entra holds. Replace the token; the job recovers at its next attempt."
 	}
 	if !q.NextAttempt.IsZero() {
-		why += " Entra's next attempt: " + moment(q.NextAttempt) + "."
+		message += " Entra's next attempt: " + formatTime(q.NextAttempt) + "."
 	}
-	a.add(Critical, "EntraAwsProvisioningQuarantined", "", "%s", why)
-	if left := q.DisablesAt.Sub(a.now); !q.DisablesAt.IsZero() && left < disableImminent {
-		a.add(Critical, "EntraAwsProvisioningDisableImminent", "", "Entra disables the quarantined job on %s (%s) unless a cycle succeeds before.", date(q.DisablesAt), ago(q.DisablesAt, a.now))
+	l.add(Critical, "EntraAwsProvisioningQuarantined", "", "%s", message)
+	if left := q.DisablesAt.Sub(l.now); !q.DisablesAt.IsZero() && left < disableImminent {
+		l.add(Critical, "EntraAwsProvisioningDisableImminent", "", "Entra disables the quarantined job on %s (%s) unless a cycle succeeds first.",
+			formatDate(q.DisablesAt), relativeTime(q.DisablesAt, l.now))
 	}
 }
 
-func stoppedBecause(job Job) string {
+// stoppedReason says why the job does not run; "" if it does.
+func stoppedReason(job Job) string {
 	switch {
 	case job.Status == model.JobPaused || job.Schedule == model.SchedulePaused:
 		return "the job is paused"
@@ -260,82 +270,74 @@ func stoppedBecause(job Job) string {
 	}
 }
 
-func (a *adviser) aboutCertificates() {
-	c := a.Certificates
+func (l *adviceList) addCertificates() {
+	c := l.Certificates
 	if c == nil {
 		return
 	}
-	if left := c.ActiveExpires.Sub(a.now); !c.ActiveExpires.IsZero() && left < expiringSoon {
+	if left := c.ActiveExpires.Sub(l.now); !c.ActiveExpires.IsZero() && left < expiringSoon {
 		severity, alert := Warning, "EntraAwsSamlCertificateExpiringSoon"
 		if left < expiringCritical {
 			severity, alert = Critical, "EntraAwsSamlCertificateExpiringCritical"
 		}
-		a.add(severity, alert, "", "The SAML signing certificate %s (%s). Import its successor into AWS first, then make it active in Entra, then remove the old one.",
-			due(left), date(c.ActiveExpires))
+		l.add(severity, alert, "", "The SAML signing certificate %s (%s). Import the next certificate into AWS, then activate it in Entra, then remove the old one.",
+			expiresIn(left), formatDate(c.ActiveExpires))
 	}
-	a.aboutUnexpectedSigner()
+	for _, certificate := range c.Entra {
+		if c.UnexpectedSigner != "" && certificate.Thumbprint == c.UnexpectedSigner {
+			l.addUnexpectedSigner(certificate)
+		}
+	}
 	for _, certificate := range c.Entra {
 		if certificate.Active && certificate.Trusted != nil && !*certificate.Trusted {
-			a.add(Critical, "EntraAwsSamlCertificateNotTrusted", "", "AWS does not hold the certificate that Entra signs with (%s), so nobody can sign in: import it into IAM Identity Center.", certificate.Thumbprint)
+			l.add(Critical, "EntraAwsSamlCertificateNotTrusted", "", "AWS does not trust the certificate that Entra signs with (%s), so nobody can sign in. Import it into IAM Identity Center.", certificate.Thumbprint)
 		}
 	}
 	if c.NotificationAddresses != nil && *c.NotificationAddresses == 0 {
-		a.add(Info, "EntraAwsSamlNobodyNotified", "", "Entra mails nobody before the SAML certificate expires: enter a notification address.")
+		l.add(Info, "EntraAwsSamlNobodyNotified", "", "Entra notifies nobody before the SAML certificate expires. Add a notification address.")
 	}
 }
 
-func (a *adviser) aboutUnexpectedSigner() {
-	for _, signer := range a.Certificates.Entra {
-		if a.Certificates.UnexpectedSigner == "" || signer.Thumbprint != a.Certificates.UnexpectedSigner {
-			continue
-		}
-		severity, next := Critical, "Check that AWS trusts that one, then make it active."
-		if signer.Trusted != nil && *signer.Trusted {
-			severity, next = Warning, "AWS trusts that one, so sign-in goes on: make it active."
-		} else if signer.Trusted != nil {
-			next = "AWS does not hold that one, so nobody can sign in: import it into IAM Identity Center, then make it active."
-		}
-		a.add(severity, "EntraAwsSamlUnexpectedSigner", "", "The active SAML certificate has expired and Entra signs with %s by itself. %s", signer.Thumbprint, next)
+func (l *adviceList) addUnexpectedSigner(signer Certificate) {
+	severity, action := Critical, "Check that AWS trusts it, then activate it in Entra."
+	if signer.Trusted != nil && *signer.Trusted {
+		severity, action = Warning, "AWS trusts it, so sign-in works. Activate it in Entra."
+	} else if signer.Trusted != nil {
+		action = "AWS does not trust it, so nobody can sign in. Import it into IAM Identity Center, then activate it in Entra."
 	}
+	l.add(severity, "EntraAwsSamlUnexpectedSigner", "", "The active SAML certificate has expired, and Entra signs with %s instead. %s", signer.Thumbprint, action)
 }
 
-// aboutAppCredentials passes over what has expired beside a valid one: a left-over
-// that the exporter cannot be using.
-func (a *adviser) aboutAppCredentials() {
+// addAppCredentials skips an expired credential beside a valid one of the same tenant: the
+// exporter cannot be using it.
+func (l *adviceList) addAppCredentials() {
 	latest := map[string]time.Time{} // by tenant
-	for _, credential := range a.AppCredentials {
+	for _, credential := range l.AppCredentials {
 		if credential.Expires.After(latest[credential.EntraTenant]) {
 			latest[credential.EntraTenant] = credential.Expires
 		}
 	}
-	for _, credential := range a.AppCredentials {
-		left := credential.Expires.Sub(a.now)
-		if credential.Expires.IsZero() || left >= credentialSoon || (left <= 0 && latest[credential.EntraTenant].After(a.now)) {
+	for _, credential := range l.AppCredentials {
+		left := credential.Expires.Sub(l.now)
+		if credential.Expires.IsZero() || left >= credentialSoon || (left <= 0 && latest[credential.EntraTenant].After(l.now)) {
 			continue
 		}
 		severity, alert := Warning, "EntraAwsAppCredentialExpiringSoon"
 		if left < credentialCritical {
 			severity, alert = Critical, "EntraAwsAppCredentialExpiringCritical"
 		}
-		a.add(severity, alert, "", "The exporter's own Entra %s %s of tenant %s %s (%s): give the exporter a new one, then delete this one.",
-			credential.Kind, credential.KeyID, credential.EntraTenant, due(left), date(credential.Expires))
+		l.add(severity, alert, "", "The exporter's own Entra %s %s of tenant %s %s (%s). Give the exporter a new one, then delete this one.",
+			credential.Kind, credential.KeyID, credential.EntraTenant, expiresIn(left), formatDate(credential.Expires))
 	}
 }
 
-func (a *adviser) aboutSources() {
-	for _, source := range a.Sources {
+func (l *adviceList) addSources() {
+	for _, source := range l.Sources {
 		switch {
 		case source.Error != "":
-			a.add(Warning, "EntraAwsSourceFailing", "entra-aws-exporter doctor "+a.Name, "Reading %s fails: %s.", source.Source, strings.TrimSuffix(source.Error, "."))
+			l.add(Warning, "EntraAwsSourceFailing", "entra-aws-exporter doctor "+l.Name, "Source %s fails: %s.", source.Source, strings.TrimSuffix(source.Error, "."))
 		case source.Up != nil && !source.Fresh:
-			a.add(Warning, "EntraAwsSourceStale", "", "What is shown of %s is from %s: it is no longer being read.", source.Source, moment(source.LastSuccess))
+			l.add(Warning, "EntraAwsSourceStale", "", "Source %s is stale: the values shown are from %s.", source.Source, formatTime(source.LastSuccess))
 		}
 	}
-}
-
-func because(code string) string {
-	if code == "" {
-		return ""
-	}
-	return ", " + code
 }

@@ -6,32 +6,32 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// Connections is the answer of GET /api/v1/connections.
+// Connections is the response of GET /api/v1/connections.
 type Connections struct {
 	Connections []Connection `json:"connections"`
 }
 
-// Rotations is the answer of GET /api/v1/rotations, newest first.
+// Rotations is the response of GET /api/v1/rotations, newest first.
 type Rotations struct {
 	Rotations []model.RotationRecord `json:"rotations"`
 }
 
-// Connection is everything that is known of one connection. Times are RFC 3339 in
-// UTC; what is not known is left out. It holds no secret.
+// Connection is the state of one connection. Times are RFC 3339 in UTC. Unknown values are
+// omitted. It contains no secret.
 type Connection struct {
 	Name           string          `json:"name"`
 	EntraTenant    string          `json:"entra_tenant"`
 	Binding        model.Binding   `json:"binding"`
-	Ambiguous      string          `json:"ambiguous,omitempty"` // why no rotation may touch it
+	Ambiguous      string          `json:"ambiguous,omitempty"` // why it cannot be rotated
 	Tokens         *Tokens         `json:"tokens,omitempty"`
-	Probe          *Probe          `json:"probe,omitempty"` // as the job: and absent when the last probe had no answer
-	Job            *Job            `json:"job,omitempty"`   // absent when the last reading is more than three intervals old
+	Probe          *Probe          `json:"probe,omitempty"` // absent if stale, or if the last probe had no answer
+	Job            *Job            `json:"job,omitempty"`   // absent if stale
 	Events         *Events         `json:"events,omitempty"`
 	Certificates   *Certificates   `json:"certificates,omitempty"`
 	AppCredentials []AppCredential `json:"app_credentials,omitempty"`
 	Sources        []Source        `json:"sources"`
 	Rotation       Rotation        `json:"rotation"`
-	Advice         []Advice        `json:"advice"` // most urgent first; empty: nothing needs doing
+	Advice         []Advice        `json:"advice"` // most urgent first; empty: no action is needed
 }
 
 // Tokens are the SCIM access tokens.
@@ -50,7 +50,7 @@ type Token struct {
 	LastUsed time.Time       `json:"last_used,omitzero"`
 }
 
-// Probe is the SCIM endpoint's last answer to a live call.
+// Probe is the result of the last call to the SCIM endpoint.
 type Probe struct {
 	Accepted        bool    `json:"accepted"`
 	StatusCode      int     `json:"status_code"`
@@ -72,13 +72,13 @@ type Job struct {
 	NotificationEnabled *bool               `json:"notification_enabled,omitempty"`
 }
 
-// Quarantine is why and since when Entra has slowed the job down.
+// Quarantine says why and since when Entra quarantines the job.
 type Quarantine struct {
 	Reason      string    `json:"reason"`
 	ErrorCode   string    `json:"error_code,omitempty"`
 	Began       time.Time `json:"began,omitzero"`
 	SeriesBegan time.Time `json:"series_began,omitzero"`
-	DisablesAt  time.Time `json:"disables_at,omitzero"` // when Entra gives the job up
+	DisablesAt  time.Time `json:"disables_at,omitzero"` // when Entra disables the job
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 }
 
@@ -88,17 +88,17 @@ type Cycle struct {
 	Ended     time.Time                 `json:"ended,omitzero"`
 	State     model.CycleState          `json:"state"`
 	ErrorCode string                    `json:"error_code,omitempty"`
-	Entries   map[model.EntryKind]int64 `json:"entries"` // imported, exported, escrowed, entitled, as far as Entra tells
+	Entries   map[model.EntryKind]int64 `json:"entries"` // imported, exported, escrowed, entitled; those that Entra reports
 }
 
-// Events are the counters over the provisioning log.
+// Events are the counters of the provisioning log.
 type Events struct {
 	Counts []EventCount         `json:"counts"`
 	Errors []EventError         `json:"errors"`
 	Last   map[string]time.Time `json:"last,omitempty"` // by status
 }
 
-// EventCount counts events by what was done and how it ended.
+// EventCount counts events by action and status.
 type EventCount struct {
 	Action string `json:"action"`
 	Status string `json:"status"`
@@ -128,22 +128,22 @@ type Certificate struct {
 	NotBefore  time.Time `json:"not_before,omitzero"`
 	NotAfter   time.Time `json:"not_after,omitzero"`
 	Active     bool      `json:"active"`
-	Trusted    *bool     `json:"trusted,omitempty"` // does AWS hold it; absent: not known
+	Trusted    *bool     `json:"trusted,omitempty"` // by AWS; absent: unknown
 }
 
 // AppCredential is a credential by which the exporter signs in to Entra.
 type AppCredential struct {
-	EntraTenant string    `json:"entra_tenant"` // whose it is: the connection's, or its rotation's
+	EntraTenant string    `json:"entra_tenant"` // of the connection, or of its rotation
 	Kind        string    `json:"kind"`
 	KeyID       string    `json:"key_id"`
 	Expires     time.Time `json:"expires,omitzero"`
 }
 
-// Source is how the reading of one thing goes.
+// Source is the state of one source.
 type Source struct {
 	Source          model.Source            `json:"source"`
-	Up              *bool                   `json:"up,omitempty"`  // absent: not tried yet, or off
-	Off             bool                    `json:"off,omitempty"` // there is nothing to read at the moment
+	Up              *bool                   `json:"up,omitempty"`  // absent: not polled yet, or off
+	Off             bool                    `json:"off,omitempty"` // there is nothing to read now
 	Fresh           bool                    `json:"fresh"`         // the last success is at most three intervals old
 	IntervalSeconds float64                 `json:"interval_seconds"`
 	LastAttempt     time.Time               `json:"last_attempt,omitzero"`
@@ -153,7 +153,7 @@ type Source struct {
 	Errors          map[model.Reason]uint64 `json:"errors,omitempty"` // since the start, by reason
 }
 
-// Rotation is where the rotation of the connection stands.
+// Rotation is the rotation status of the connection.
 type Rotation struct {
 	Mode          model.RotationMode       `json:"mode"`
 	Issuer        model.Issuer             `json:"issuer,omitempty"`

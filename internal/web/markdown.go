@@ -1,135 +1,49 @@
 package web
 
 import (
-	"html"
+	"fmt"
 	"html/template"
 	"regexp"
-	"strconv"
 	"strings"
+
+	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/extension"
+	"github.com/yuin/goldmark/parser"
+	"github.com/yuin/goldmark/renderer"
+	"github.com/yuin/goldmark/util"
 )
 
-// renderMarkdown renders the subset of Markdown that the runbooks and docs/rotation.md
-// use: headings, paragraphs, both kinds of list, tables, fenced code, and in the text
-// `code`, **strong**, *emphasis* and [links](Other.md) to one another. Everything else is
-// text: all input is escaped, and a link that leads elsewhere is written out instead of
-// linked.
-func renderMarkdown(text string) template.HTML {
-	var r markdown
-	for line := range strings.SplitSeq(strings.ReplaceAll(text, "\r\n", "\n"), "\n") {
-		r.line(line)
+// newMarkdown returns a renderer for the embedded documents. It drops raw HTML, sets no
+// style attribute, and links only to documents that isServed accepts.
+func newMarkdown(isServed func(name string) bool) goldmark.Markdown {
+	return goldmark.New(
+		goldmark.WithExtensions(extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignNone))),
+		goldmark.WithParserOptions(parser.WithAutoHeadingID()),
+		goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(linkRenderer(isServed), 0))),
+	)
+}
+
+func renderMarkdown(markdown goldmark.Markdown, source []byte) (template.HTML, error) {
+	var out strings.Builder
+	context := parser.NewContext(parser.WithIDs(headingIDs{}))
+	if err := markdown.Convert(source, &out, parser.WithContext(context)); err != nil {
+		return "", fmt.Errorf("rendering Markdown: %w", err)
 	}
-	r.close()
-	return template.HTML(r.out.String()) //nolint:gosec // every piece of input went through inline or EscapeString
+	// Wide blocks scroll, and the keyboard must reach what scrolls. These tags cannot come
+	// from the source: goldmark escapes or drops them.
+	scrollable := strings.NewReplacer("<pre>", `<pre tabindex="0">`,
+		"<table>", `<div class="scroll" tabindex="0"><table>`, "</table>", "</table></div>")
+	return template.HTML(scrollable.Replace(out.String())), nil //nolint:gosec // goldmark escaped the source
 }
 
-// markdown holds the block that is open while the lines go by.
-type markdown struct {
-	out  strings.Builder
-	open string   // the open element: "", p, ul, ol, table or pre
-	text []string // its lines so far; of a list, those of the current item
-}
+// headingIDs makes the id of a heading as GitHub does. Goldmark would replace underscores,
+// which the reasons of a blocked rotation contain.
+type headingIDs map[string]bool
 
-var (
-	heading  = regexp.MustCompile(`^(#{1,3}) +(.+)$`)
-	bullet   = regexp.MustCompile(`^[-*] +(.+)$`)
-	numbered = regexp.MustCompile(`^[0-9]+\. +(.+)$`)
-)
-
-func (m *markdown) line(line string) {
-	if m.open == "pre" {
-		if strings.HasPrefix(line, "```") {
-			m.close()
-			return
-		}
-		m.text = append(m.text, line)
-		return
-	}
-	switch {
-	case strings.HasPrefix(line, "```"):
-		m.begin("pre")
-	case strings.TrimSpace(line) == "":
-		m.close()
-	case heading.MatchString(line):
-		m.close()
-		match := heading.FindStringSubmatch(line)
-		level := strconv.Itoa(len(match[1]))
-		m.out.WriteString("<h" + level + ` id="` + anchor(match[2]) + `">` + inline(match[2]) + "</h" + level + ">\n")
-	case bullet.MatchString(line):
-		m.item("ul", bullet.FindStringSubmatch(line)[1])
-	case numbered.MatchString(line):
-		m.item("ol", numbered.FindStringSubmatch(line)[1])
-	case strings.HasPrefix(line, "|"):
-		if m.open != "table" {
-			m.begin("table")
-		}
-		m.text = append(m.text, line)
-	default:
-		if m.open == "" {
-			m.begin("p")
-		}
-		m.text = append(m.text, strings.TrimSpace(line)) // a list item goes on, too
-	}
-}
-
-func (m *markdown) begin(element string) {
-	m.close()
-	m.open = element
-}
-
-func (m *markdown) item(list, text string) {
-	if m.open == list {
-		m.flushItem()
-	} else {
-		m.begin(list)
-		m.out.WriteString("<" + list + ">\n")
-	}
-	m.text = []string{text}
-}
-
-func (m *markdown) flushItem() {
-	m.out.WriteString("<li>" + inline(strings.Join(m.text, " ")) + "</li>\n")
-	m.text = nil
-}
-
-func (m *markdown) close() {
-	switch m.open {
-	case "p":
-		m.out.WriteString("<p>" + inline(strings.Join(m.text, " ")) + "</p>\n")
-	case "pre":
-		m.out.WriteString(`<pre tabindex="0"><code>` + html.EscapeString(strings.Join(m.text, "\n")) + "</code></pre>\n")
-	case "table":
-		m.table()
-	case "ul", "ol":
-		m.flushItem()
-		m.out.WriteString("</" + m.open + ">\n")
-	}
-	m.open, m.text = "", nil
-}
-
-// table writes the rows so far. The second one only divides, and a head without a word
-// is none.
-func (m *markdown) table() {
-	m.out.WriteString(`<div class="scroll" tabindex="0"><table>` + "\n")
-	for i, line := range m.text {
-		cell := "td"
-		switch {
-		case i == 1, i == 0 && strings.Trim(line, "| ") == "":
-			continue
-		case i == 0:
-			cell = "th"
-		}
-		m.out.WriteString("<tr>")
-		for text := range strings.SplitSeq(strings.Trim(line, "| "), "|") {
-			m.out.WriteString("<" + cell + ">" + inline(strings.TrimSpace(text)) + "</" + cell + ">")
-		}
-		m.out.WriteString("</tr>\n")
-	}
-	m.out.WriteString("</table></div>\n")
-}
-
-// anchor is the name by which a link finds a heading, as GitHub makes it.
-func anchor(heading string) string {
-	return strings.Map(func(r rune) rune {
+// Generate implements parser.IDs.
+func (h headingIDs) Generate(heading []byte, _ ast.NodeKind) []byte {
+	base := strings.Map(func(r rune) rune {
 		switch {
 		case r == ' ':
 			return '-'
@@ -138,42 +52,50 @@ func anchor(heading string) string {
 		default:
 			return -1
 		}
-	}, strings.ToLower(heading))
+	}, strings.ToLower(string(heading)))
+	id := base
+	for n := 1; h[id]; n++ {
+		id = fmt.Sprintf("%s-%d", base, n)
+	}
+	h[id] = true
+	return []byte(id)
 }
 
-var inlineSpan = regexp.MustCompile("`([^`]+)`" + `|\*\*([^*]+)\*\*|\[([^\]]+)\]\(([^)\s]+)\)|\*([^*\s][^*]*)\*`)
+// Put implements parser.IDs.
+func (h headingIDs) Put(id []byte) { h[string(id)] = true }
 
-// pageLink is the only kind of address that is linked: a page that is served here, or a
-// chapter.
-var pageLink = regexp.MustCompile(`^(?:((?:\.\./|runbooks/)?(?:[A-Za-z]+|rotation-reasons))\.md)?(#[a-z0-9_-]+)?$`)
+// documentLink matches the address of a document, of a heading, or of both.
+var documentLink = regexp.MustCompile(`^(?:((?:\.\./|runbooks/)?([A-Za-z-]+))\.md)?(#[a-z0-9_-]+)?$`)
 
-func inline(text string) string {
-	var out strings.Builder
-	for {
-		at := inlineSpan.FindStringSubmatchIndex(text)
-		if at == nil {
-			out.WriteString(html.EscapeString(text))
-			return out.String()
+// linkRenderer links to the pages of documents. It writes any other address as text, so
+// that no page leads to another site.
+type linkRenderer func(name string) bool
+
+// RegisterFuncs implements renderer.NodeRenderer.
+func (isServed linkRenderer) RegisterFuncs(registry renderer.NodeRendererFuncRegisterer) {
+	registry.Register(ast.KindLink, func(w util.BufWriter, _ []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
+		link := node.(*ast.Link)
+		match := documentLink.FindSubmatch(link.Destination)
+		switch isPage := match != nil && (len(match[1]) == 0 || isServed(string(match[2]))); {
+		case isPage && entering:
+			fmt.Fprintf(w, `<a href="%s%s">`, match[1], match[3])
+		case isPage:
+			fmt.Fprint(w, "</a>")
+		case !entering:
+			fmt.Fprintf(w, " (%s)", util.EscapeHTML(link.Destination))
 		}
-		group := func(n int) string {
-			if at[2*n] < 0 {
-				return ""
-			}
-			return text[at[2*n]:at[2*n+1]]
+		return ast.WalkContinue, nil
+	})
+	registry.Register(ast.KindImage, func(w util.BufWriter, _ []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
+		if !entering {
+			fmt.Fprintf(w, " (%s)", util.EscapeHTML(node.(*ast.Image).Destination))
 		}
-		out.WriteString(html.EscapeString(text[:at[0]]))
-		switch code, strong, label, address, emphasis := group(1), group(2), group(3), group(4), group(5); {
-		case code != "":
-			out.WriteString("<code>" + html.EscapeString(code) + "</code>")
-		case strong != "":
-			out.WriteString("<strong>" + inline(strong) + "</strong>")
-		case emphasis != "":
-			out.WriteString("<em>" + inline(emphasis) + "</em>")
-		case pageLink.MatchString(address):
-			out.WriteString(`<a href="` + pageLink.ReplaceAllString(address, "$1$2") + `">` + html.EscapeString(label) + "</a>")
-		default:
-			out.WriteString(html.EscapeString(label + " (" + address + ")"))
+		return ast.WalkContinue, nil
+	})
+	registry.Register(ast.KindAutoLink, func(w util.BufWriter, source []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
+		if entering {
+			fmt.Fprintf(w, "%s", util.EscapeHTML(node.(*ast.AutoLink).Label(source)))
 		}
-		text = text[at[1]:]
-	}
+		return ast.WalkContinue, nil
+	})
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"slices"
@@ -12,22 +13,26 @@ import (
 
 func pageFunctions() template.FuncMap {
 	return template.FuncMap{
-		"ago":     ago,
-		"date":    date,
-		"span":    span,
-		"moment":  moment,
-		"badge":   badge,
-		"waiting": waiting,
-		"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"words":   func(v any) string { return strings.ReplaceAll(fmt.Sprint(v), "_", " ") },
+		"date":     formatDate,
+		"duration": formatDuration,
+		"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"label":    severityLabel,
+		"relative": relativeTime,
+		"spaced":   spaced,
+		"time":     formatTime,
+		"waiting":  waitingSentence,
 	}
 }
 
-// layout is what every page has around its content.
+// layout is what every page shows around its content.
 type layout struct {
 	Title string
-	Root  string // the relative path to /, so that the pages work below a proxy's prefix
+	Root  string // relative path to /, so that links work behind a proxy with a path prefix
 	Build Build
+}
+
+func (s *site) newLayout(title, address string) layout {
+	return layout{Title: title, Root: cmp.Or(strings.Repeat("../", strings.Count(address, "/")-1), "./"), Build: s.Build}
 }
 
 // statusPage is what status.html shows.
@@ -35,130 +40,129 @@ type statusPage struct {
 	layout
 	Now         time.Time
 	Severity    Severity
-	Verdict     string
+	Headline    string
 	Connections []connectionView // most urgent first
 	History     []recordView
 }
 
-// connectionView is a connection with what only a person needs.
+// connectionView is a connection with what only the page needs.
 type connectionView struct {
 	Connection
 	Now          time.Time
 	Severity     Severity
 	Bars         []bar
 	Provisioning string
-	Phases       []phaseView // of a rotation that is under way
+	Phases       []phaseView // of a running rotation
 }
 
 // bar shows how much of a lifetime is left.
 type bar struct {
 	kind     string // token, certificate or credential
 	Label    string
-	What     string // which token or certificate
+	ID       string // of the token, certificate or credential
 	Expires  time.Time
 	Left     string
 	Percent  int
 	Severity Severity
 }
 
-// phaseView is one phase of the rotation under way.
+// phaseView is one phase of a running rotation.
 type phaseView struct {
 	Phase   model.Phase
 	Done    bool
 	Current bool
 }
 
-// recordView is one rotation of the history.
+// recordView is one rotation in the history.
 type recordView struct {
 	model.RotationRecord
 	Summary  string
 	Severity Severity
 }
 
-func newStatusPage(described Connections, records []model.RotationRecord, build Build, now time.Time) statusPage {
-	page := statusPage{layout: layout{Title: "Status", Root: "./", Build: build}, Now: now}
-	for _, connection := range described.Connections {
+func (s *site) newStatusPage(now time.Time) statusPage {
+	page := statusPage{layout: s.newLayout("Status", "/"), Now: now}
+	for _, connection := range s.toAPI(now).Connections {
 		page.Connections = append(page.Connections, newConnectionView(connection, now))
 	}
 	slices.SortStableFunc(page.Connections, func(a, b connectionView) int { return a.Severity.rank() - b.Severity.rank() })
-	page.Severity, page.Verdict = verdict(page.Connections)
-	for _, record := range records {
+	page.Severity, page.Headline = newHeadline(page.Connections)
+	for _, record := range s.Records() {
 		page.History = append(page.History, newRecordView(record, now))
 	}
 	return page
 }
 
-// verdict is the one sentence for who has five seconds.
-func verdict(connections []connectionView) (Severity, string) {
-	urgent, attention := 0, 0
+// newHeadline sums up the state of all connections in one sentence.
+func newHeadline(connections []connectionView) (Severity, string) {
+	count := map[Severity]int{}
 	for _, connection := range connections {
-		switch connection.Severity {
-		case Critical:
-			urgent++
-		case Warning:
-			attention++
-		default:
-		}
+		count[connection.Severity]++
 	}
-	total := count(len(connections), "connection")
-	switch {
+	total := formatCount(len(connections), "connection")
+	switch critical, warning := count[Critical], count[Warning]; {
 	case len(connections) == 0:
 		return Info, "No connection is configured."
-	case urgent > 0 && attention > 0:
-		return Critical, fmt.Sprintf("%d of %s: urgent. %d more: needs attention.", urgent, total, attention)
-	case urgent > 0:
-		return Critical, fmt.Sprintf("%d of %s: urgent.", urgent, total)
-	case attention > 0:
-		return Warning, fmt.Sprintf("%d of %s: needs attention.", attention, total)
-	case !slices.ContainsFunc(connections, connectionView.read):
-		return Info, "Nothing has been read yet."
+	case critical > 0 && warning > 0:
+		return Critical, fmt.Sprintf("%s: %d urgent, %d with warnings.", total, critical, warning)
+	case critical > 0:
+		return Critical, fmt.Sprintf("%s: %d urgent.", total, critical)
+	case warning > 0:
+		return Warning, fmt.Sprintf("%s: %d with warnings.", total, warning)
+	case !slices.ContainsFunc(connections, connectionView.isPolled):
+		return Info, "Nothing has been polled yet."
 	default:
-		return "", fmt.Sprintf("All good: nothing to do for %s.", total)
-	}
-}
-
-// badge is a severity in words, so that colour is never the only sign.
-func badge(severity Severity) string {
-	switch severity {
-	case Critical:
-		return "Urgent"
-	case Warning:
-		return "Needs attention"
-	case Info:
-		return "For information"
-	default:
-		return "All good"
+		return "", fmt.Sprintf("No action is needed for %s.", total)
 	}
 }
 
 func newConnectionView(connection Connection, now time.Time) connectionView {
-	view := connectionView{Connection: connection, Now: now, Provisioning: provisioning(connection, now)}
+	view := connectionView{Connection: connection, Now: now, Bars: newBars(connection, now), Provisioning: provisioningSentence(connection, now)}
 	if len(connection.Advice) > 0 {
 		view.Severity = connection.Advice[0].Severity
-	} else if !view.read() {
+	} else if !view.isPolled() {
 		view.Severity = Info
 	}
-	view.Bars = bars(connection, now)
-	if r := connection.Rotation; r.Phase != model.PhaseIdle && r.Phase != model.PhaseBlocked && r.Phase != model.PhaseUndo {
-		view.Phases = phases(r.Phase)
+	if current := connection.Rotation.Phase; isStep(current) {
+		done := true
+		for _, phase := range model.Phases() {
+			if !isStep(phase) {
+				continue
+			}
+			done = done && phase != current
+			view.Phases = append(view.Phases, phaseView{Phase: phase, Done: done, Current: phase == current})
+		}
 	}
 	return view
 }
 
-// read reports whether anything has been tried for the connection yet.
-func (v connectionView) read() bool {
+// isStep reports whether a successful rotation passes through the phase.
+func isStep(phase model.Phase) bool {
+	return phase != model.PhaseIdle && phase != model.PhaseUndo && phase != model.PhaseBlocked
+}
+
+// isPolled reports whether any source of the connection has been polled.
+func (v connectionView) isPolled() bool {
 	return slices.ContainsFunc(v.Sources, func(source Source) bool { return source.Up != nil })
 }
 
-// State is how the source does, in a word or two.
+// Bar returns the first bar of a kind, nil if there is none.
+func (v connectionView) Bar(kind string) *bar {
+	if i := slices.IndexFunc(v.Bars, func(b bar) bool { return b.kind == kind }); i >= 0 {
+		return &v.Bars[i]
+	}
+	return nil
+}
+
+// State sums up the state of the source.
 func (s Source) State() string {
 	switch {
 	case s.Error != "":
-		return "fails: " + strings.ReplaceAll(string(s.Reason), "_", " ")
+		return "failing: " + spaced(s.Reason)
 	case s.Off:
 		return "off: nothing to read"
 	case s.Up == nil:
-		return "not tried yet"
+		return "not polled yet"
 	case !s.Fresh:
 		return "stale"
 	default:
@@ -166,11 +170,11 @@ func (s Source) State() string {
 	}
 }
 
-// HeldByAWS says whether AWS trusts the certificate.
-func (c Certificate) HeldByAWS() string {
+// TrustedByAWS says whether AWS trusts the certificate.
+func (c Certificate) TrustedByAWS() string {
 	switch {
 	case c.Trusted == nil:
-		return "not known"
+		return "unknown"
 	case *c.Trusted:
 		return "yes"
 	default:
@@ -178,130 +182,103 @@ func (c Certificate) HeldByAWS() string {
 	}
 }
 
-// Bar returns the bar of a kind, nil when there is none.
-func (v connectionView) Bar(kind string) *bar {
-	for _, b := range v.Bars {
-		if b.kind == kind {
-			return &b
-		}
-	}
-	return nil
-}
-
-func bars(connection Connection, now time.Time) []bar {
-	var all []bar
+func newBars(connection Connection, now time.Time) []bar {
+	var bars []bar
 	if tokens := connection.Tokens; tokens != nil {
 		for _, token := range tokens.Tokens {
 			if token.ID == tokens.ActiveTokenID {
-				all = append(all, newBar("token", "SCIM access token", token.ID, token.Created, token.Expires, now, expiringSoon, expiringCritical))
+				bars = append(bars, newBar("token", "SCIM access token", token.ID, token.Created, token.Expires, now))
 			}
 		}
 	}
 	if certificates := connection.Certificates; certificates != nil {
 		for _, certificate := range certificates.Entra {
 			if certificate.NotAfter.Equal(certificates.ActiveExpires) && (certificate.Active || certificates.ActiveThumbprint == "") {
-				all = append(all, newBar("certificate", "SAML signing certificate", certificate.Thumbprint, certificate.NotBefore, certificate.NotAfter, now, expiringSoon, expiringCritical))
+				bars = append(bars, newBar("certificate", "SAML signing certificate", certificate.Thumbprint, certificate.NotBefore, certificate.NotAfter, now))
 				break
 			}
 		}
 	}
 	for _, credential := range connection.AppCredentials {
-		all = append(all, newBar("credential", "The exporter's Entra "+credential.Kind, credential.KeyID, time.Time{}, credential.Expires, now, credentialSoon, credentialCritical))
+		bars = append(bars, newBar("credential", "The exporter's Entra "+credential.Kind, credential.KeyID, time.Time{}, credential.Expires, now))
 	}
-	return all
+	return bars
 }
 
-// newBar takes a year for the lifetime of what does not tell when it began.
-func newBar(kind, label, what string, begins, expires, now time.Time, soon, critical time.Duration) bar {
+// newBar assumes a lifetime of one year if the start is unknown.
+func newBar(kind, label, id string, begins, expires, now time.Time) bar {
+	b := bar{kind: kind, Label: label, ID: id, Expires: expires, Left: "expiry unknown", Severity: Info}
 	if expires.IsZero() {
-		return bar{kind: kind, Label: label, What: what, Left: "expiry not known", Severity: Info}
+		return b
 	}
-	lifetime := 365 * day
+	lifetime, left := 365*day, expires.Sub(now)
 	if !begins.IsZero() && expires.After(begins) {
 		lifetime = expires.Sub(begins)
 	}
-	left := expires.Sub(now)
-	b := bar{kind: kind, Label: label, What: what, Expires: expires, Left: remaining(left)}
 	b.Percent = min(100, max(0, int(100*left.Seconds()/lifetime.Seconds())))
+	b.Left = expiresIn(left)
+	if left > 0 {
+		b.Left = formatDuration(left) + " left"
+	}
+	soon, critical := expiringSoon, expiringCritical
+	if kind == "credential" {
+		soon, critical = credentialSoon, credentialCritical
+	}
 	switch {
 	case left < critical:
 		b.Severity = Critical
 	case left < soon:
 		b.Severity = Warning
+	default:
+		b.Severity = ""
 	}
 	return b
 }
 
-// provisioning is the job's state in one sentence.
-func provisioning(connection Connection, now time.Time) string {
+// provisioningSentence sums up the state of the provisioning job.
+func provisioningSentence(connection Connection, now time.Time) string {
 	job := connection.Job
 	if job == nil {
 		for _, source := range connection.Sources {
 			if source.Source == model.SourceJob && !source.LastSuccess.IsZero() {
-				return "Not known: last read " + ago(source.LastSuccess, now) + "."
+				return "Unknown; last read " + relativeTime(source.LastSuccess, now) + "."
 			}
 		}
-		return "Not known: not read yet."
+		return "Unknown; not read yet."
 	}
-	state := map[model.JobStatus]string{
+	state := cmp.Or(map[model.JobStatus]string{
 		model.JobActive:        "Active",
 		model.JobPaused:        "Paused",
 		model.JobQuarantine:    "In quarantine",
 		model.JobNotConfigured: "Not configured",
 		model.JobNotRun:        "Never run",
-	}[job.Status]
-	if state == "" {
-		state = "In a state that Entra does not explain"
-	}
+	}[job.Status], "In an unknown state")
 	last := job.LastCycle
 	if last == nil || last.Ended.IsZero() {
 		return state + "."
 	}
-	how := map[model.CycleState]string{
+	result := cmp.Or(map[model.CycleState]string{
 		model.CycleSucceeded:        "succeeded",
 		model.CycleFailed:           "failed",
 		model.CycleEntryLevelErrors: "ended with errors for some entries",
-	}[last.State]
-	if how == "" {
-		how = "ended"
-	}
-	return fmt.Sprintf("%s; the last cycle %s %s.", state, how, ago(last.Ended, now))
-}
-
-// phases is the story of a rotation that has come to the current phase.
-func phases(current model.Phase) []phaseView {
-	views := make([]phaseView, 0, len(model.Phases()))
-	done := true
-	for _, phase := range model.Phases() {
-		if phase == model.PhaseIdle || phase == model.PhaseUndo || phase == model.PhaseBlocked {
-			continue
-		}
-		if phase == current {
-			done = false
-		}
-		views = append(views, phaseView{Phase: phase, Done: done, Current: phase == current})
-	}
-	return views
+	}[last.State], "ended")
+	return fmt.Sprintf("%s; the last cycle %s %s.", state, result, relativeTime(last.Ended, now))
 }
 
 func newRecordView(record model.RotationRecord, now time.Time) recordView {
 	view := recordView{RotationRecord: record}
-	took := ""
-	if !record.Ended.IsZero() {
-		took = fmt.Sprintf(" after %s, on %s", span(record.Ended.Sub(record.Started)), date(record.Ended))
-	}
 	switch record.Outcome {
 	case model.OutcomeDone:
-		view.Summary = "done" + took
-	case model.OutcomeAborted:
-		view.Summary = "given up" + took
-		view.Severity = Info
 	case model.OutcomeBlocked:
-		view.Summary = "blocked" + took
 		view.Severity = Warning
 	default:
-		view.Summary = fmt.Sprintf("in phase %s, started %s", record.Phase, ago(record.Started, now))
 		view.Severity = Info
+	}
+	view.Summary = string(record.Outcome)
+	if record.Outcome == "" {
+		view.Summary = fmt.Sprintf("in phase %s, started %s", record.Phase, relativeTime(record.Started, now))
+	} else if !record.Ended.IsZero() {
+		view.Summary += fmt.Sprintf(" after %s, on %s", formatDuration(record.Ended.Sub(record.Started)), formatDate(record.Ended))
 	}
 	return view
 }

@@ -1,8 +1,13 @@
-// Package web serves what a person or a script asks of the exporter besides its
-// metrics: the status page, health, the config, a JSON API and the runbooks.
+// Package web serves the status page, health checks, the running configuration, the JSON
+// API, and the embedded runbooks and manuals.
 //
-// The pages are rendered on the server and need nothing from elsewhere: no
-// JavaScript, no outside address, so they work when nothing else does.
+// All pages are rendered on the server. They need no JavaScript and no other host, so
+// they work during an outage.
+//
+// Read web.go first: it has the routes. Then follow the data: convert.go turns snapshots
+// into the types of api.go, advice.go derives what an operator should do, and page.go and
+// format.go prepare both for the templates. documents.go and markdown.go render the
+// runbooks and manuals.
 package web
 
 import (
@@ -17,36 +22,35 @@ import (
 	"net/http"
 	"time"
 
-	"entra-aws-exporter/docs"
 	"entra-aws-exporter/internal/model"
 )
 
 //go:embed templates
 var templates embed.FS
 
-// contentSecurityPolicy allows this server's own stylesheet and icon, nothing else.
+// contentSecurityPolicy allows only this server's own stylesheet and icon.
 const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// Build says which build is running.
+// Build identifies the running build.
 type Build struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision,omitempty"`
 }
 
-// Options are what the pages show and the handlers that others provide.
+// Options are the data sources of the pages, and the handlers of other packages.
 type Options struct {
-	Snapshots func() []model.Snapshot                      // every connection in config order
-	Rotation  func(connection string) model.RotationStatus // of one connection
+	Snapshots func() []model.Snapshot                      // every connection, in the order of the configuration
+	Rotation  func(connection string) model.RotationStatus // status of one connection
 	Records   func() []model.RotationRecord                // newest first
-	Ready     func() error                                 // nil: ready; otherwise what is still missing
-	Config    func() ([]byte, error)                       // the running config as YAML, secrets hidden
+	Ready     func() error                                 // nil: ready; otherwise what is missing
+	Config    func() ([]byte, error)                       // the running configuration as YAML, without secrets
 	Build     Build
 	Logger    *slog.Logger
 
 	Metrics http.Handler // serves /metrics
-	Webhook http.Handler // serves /webhook/alertmanager; nil: there is no such endpoint
-	Reload  func() error // for POST /-/reload; nil: not enabled
+	Webhook http.Handler // serves /webhook/alertmanager; nil: no such endpoint
+	Reload  func() error // for POST /-/reload; nil: disabled
 }
 
 // site serves the pages of one exporter.
@@ -55,7 +59,7 @@ type site struct {
 	pages *template.Template
 }
 
-// New returns the handler of every route. It keeps no state of its own.
+// New returns the handler of every route.
 func New(options Options) (http.Handler, error) {
 	pages, err := template.New("").Funcs(pageFunctions()).ParseFS(templates, "templates/*.html")
 	if err != nil {
@@ -71,28 +75,17 @@ func New(options Options) (http.Handler, error) {
 	mux.HandleFunc("GET /config", s.config)
 	mux.HandleFunc("GET /api/v1/connections", s.connections)
 	mux.HandleFunc("GET /api/v1/rotations", s.rotations)
-	mux.HandleFunc("GET /runbooks/{$}", s.runbookIndex)
-	mux.HandleFunc("GET /runbooks/{name}", s.runbook("../"))
-	// The links of the alerting rules and dashboards lead here when their base is this server.
-	mux.HandleFunc("GET /docs/runbooks", elsewhere("../runbooks/"))
-	mux.HandleFunc("GET /docs/runbooks/{$}", elsewhere("../../runbooks/"))
-	mux.HandleFunc("GET /docs/runbooks/{name}", s.runbook("../../"))
-	for _, page := range []struct{ name, title, text string }{
-		{"rotation", "Token rotation", docs.Rotation},
-		{"rotation-reasons", "Rotation reasons", docs.RotationReasons},
-	} {
-		mux.HandleFunc("GET /"+page.name, s.document(page.title, page.text, "./"))
-		mux.HandleFunc("GET /docs/"+page.name, s.document(page.title, page.text, "../"))
-		mux.HandleFunc("GET /docs/"+page.name+".md", s.document(page.title, page.text, "../"))
+	if err := s.serveDocuments(mux); err != nil {
+		return nil, err
 	}
-	for _, asset := range []string{"style.css", "icon.svg"} {
-		mux.HandleFunc("GET /"+asset, s.asset(asset))
+	for _, name := range []string{"style.css", "icon.svg"} {
+		mux.HandleFunc("GET /"+name, s.asset(name))
 	}
 	if options.Metrics != nil {
 		mux.Handle("GET /metrics", options.Metrics)
 	}
 	if options.Webhook != nil {
-		mux.Handle("/webhook/alertmanager", options.Webhook) // it answers other methods itself
+		mux.Handle("/webhook/alertmanager", options.Webhook) // it handles other methods itself
 	}
 	// A browser on another site must not be able to reload or to call the webhook.
 	return withSecurityHeaders(http.NewCrossOriginProtection().Handler(mux)), nil
@@ -124,36 +117,36 @@ func (s *site) ready(w http.ResponseWriter, _ *http.Request) {
 
 func (s *site) reload(w http.ResponseWriter, _ *http.Request) {
 	if s.Reload == nil {
-		s.text(w, http.StatusForbidden, "reloading over HTTP is not enabled: start the exporter with --web.enable-lifecycle, or send it SIGHUP\n")
+		s.text(w, http.StatusForbidden, "reload over HTTP is disabled; start the exporter with --web.enable-lifecycle, or send SIGHUP\n")
 		return
 	}
 	if err := s.Reload(); err != nil {
-		s.text(w, http.StatusInternalServerError, "the config was not reloaded, the old one stays in force: "+err.Error()+"\n")
+		s.text(w, http.StatusInternalServerError, "configuration reload failed, the previous configuration stays active: "+err.Error()+"\n")
 		return
 	}
 	s.text(w, http.StatusOK, "reloaded\n")
 }
 
 func (s *site) config(w http.ResponseWriter, _ *http.Request) {
-	yaml, err := s.Config()
+	content, err := s.Config()
 	if err != nil {
-		s.text(w, http.StatusInternalServerError, "writing the config as YAML: "+err.Error()+"\n")
+		s.text(w, http.StatusInternalServerError, "encoding the configuration: "+err.Error()+"\n")
 		return
 	}
-	s.text(w, http.StatusOK, string(yaml))
+	s.text(w, http.StatusOK, string(content))
 }
 
 func (s *site) connections(w http.ResponseWriter, _ *http.Request) {
-	s.json(w, s.describe(time.Now()))
+	s.json(w, s.toAPI(time.Now()))
 }
 
 func (s *site) rotations(w http.ResponseWriter, _ *http.Request) {
-	s.json(w, Rotations{Rotations: describeRecords(s.Records())})
+	s.json(w, Rotations{Rotations: toRecords(s.Records())})
 }
 
 func (s *site) status(w http.ResponseWriter, r *http.Request) {
 	now := time.Now().UTC()
-	s.page(w, r, "status.html", newStatusPage(s.describe(now), s.Records(), s.Build, now))
+	s.page(w, r, "status.html", s.newStatusPage(now))
 }
 
 func (s *site) asset(name string) http.HandlerFunc {
@@ -164,12 +157,17 @@ func (s *site) asset(name string) http.HandlerFunc {
 	}
 }
 
+// show serves a page that never changes.
+func (s *site) show(name string, data any) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { s.page(w, r, name, data) }
+}
+
 // page renders completely before it writes, so that a failure is a 500 and not half a page.
 func (s *site) page(w http.ResponseWriter, r *http.Request, name string, data any) {
 	var body bytes.Buffer
 	if err := s.pages.ExecuteTemplate(&body, name, data); err != nil {
-		s.Logger.Error("rendering a page failed", "path", r.URL.Path, "err", err)
-		s.text(w, http.StatusInternalServerError, "this page could not be rendered, see the log; /metrics and /api/v1/connections do not depend on it\n")
+		s.Logger.Error("page rendering failed", "path", r.URL.Path, "err", err)
+		s.text(w, http.StatusInternalServerError, "rendering this page failed, see the log; /metrics and /api/v1/connections still work\n")
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -180,7 +178,7 @@ func (s *site) page(w http.ResponseWriter, r *http.Request, name string, data an
 func (s *site) json(w http.ResponseWriter, value any) {
 	body, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
-		s.text(w, http.StatusInternalServerError, "writing JSON: "+err.Error()+"\n")
+		s.text(w, http.StatusInternalServerError, "encoding JSON: "+err.Error()+"\n")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -197,6 +195,6 @@ func (s *site) text(w http.ResponseWriter, code int, text string) {
 
 func (s *site) write(w io.Writer, body []byte) {
 	if _, err := w.Write(body); err != nil {
-		s.Logger.Debug("the client left before it had read the answer", "err", err)
+		s.Logger.Debug("response write failed", "err", err)
 	}
 }

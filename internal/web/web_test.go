@@ -21,19 +21,19 @@ import (
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/web"
-	"entra-aws-exporter/internal/web/webtest"
+	"entra-aws-exporter/test/e2e/page/examples"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// options are those of a server with the example connections; in a synctest bubble
-// its clock stands still.
+// options returns the options of a server with the example connections. In a synctest
+// bubble its clock is stopped.
 func options() web.Options {
-	clouds := webtest.New(time.Now())
+	data := examples.New(time.Now())
 	return web.Options{
-		Snapshots: clouds.Snapshots,
-		Rotation:  clouds.Rotation,
-		Records:   clouds.Records,
+		Snapshots: data.Snapshots,
+		Rotation:  data.Rotation,
+		Records:   data.Records,
 		Ready:     func() error { return nil },
 		Config:    func() ([]byte, error) { return []byte("tenants: []\n"), nil },
 		Build:     web.Build{Version: "1.2.3", Revision: "abcdef"},
@@ -41,7 +41,7 @@ func options() web.Options {
 	}
 }
 
-func ask(t *testing.T, o web.Options, method, path string) *http.Response {
+func send(t *testing.T, o web.Options, method, path string) *http.Response {
 	t.Helper()
 	handler, err := web.New(o)
 	if err != nil {
@@ -79,41 +79,41 @@ func TestRoutes(t *testing.T) {
 		{"unknown path", "GET", "/nothing", nil, 404, "text/plain; charset=utf-8", "404 page not found"},
 		{"healthy", "GET", "/-/healthy", nil, 200, "text/plain; charset=utf-8", "healthy\n"},
 		{"ready", "GET", "/-/ready", nil, 200, "text/plain; charset=utf-8", "ready\n"},
-		{"not ready", "GET", "/-/ready", func(o *web.Options) { o.Ready = func() error { return errors.New("the first round is not over") } },
-			503, "text/plain; charset=utf-8", "not ready: the first round is not over\n"},
-		{"reload not enabled", "POST", "/-/reload", nil, 403, "text/plain; charset=utf-8",
-			"reloading over HTTP is not enabled: start the exporter with --web.enable-lifecycle, or send it SIGHUP\n"},
+		{"not ready", "GET", "/-/ready", func(o *web.Options) { o.Ready = func() error { return errors.New("the first poll has not ended") } },
+			503, "text/plain; charset=utf-8", "not ready: the first poll has not ended\n"},
+		{"reload disabled", "POST", "/-/reload", nil, 403, "text/plain; charset=utf-8",
+			"reload over HTTP is disabled; start the exporter with --web.enable-lifecycle, or send SIGHUP\n"},
 		{"reload", "POST", "/-/reload", func(o *web.Options) { o.Reload = func() error { return nil } }, 200, "text/plain; charset=utf-8", "reloaded\n"},
 		{"reload of a bad file", "POST", "/-/reload", func(o *web.Options) { o.Reload = func() error { return errors.New("c.yaml:3: connections: none") } },
-			500, "text/plain; charset=utf-8", "the config was not reloaded, the old one stays in force: c.yaml:3: connections: none\n"},
+			500, "text/plain; charset=utf-8", "configuration reload failed, the previous configuration stays active: c.yaml:3: connections: none\n"},
 		{"reload by GET", "GET", "/-/reload", func(o *web.Options) { o.Reload = func() error { return nil } }, 405, "text/plain; charset=utf-8", "Method Not Allowed"},
 		{"config", "GET", "/config", nil, 200, "text/plain; charset=utf-8", "tenants: []\n"},
 		{"config fails", "GET", "/config", func(o *web.Options) { o.Config = func() ([]byte, error) { return nil, errors.New("no") } },
-			500, "text/plain; charset=utf-8", "writing the config as YAML: no\n"},
+			500, "text/plain; charset=utf-8", "encoding the configuration: no\n"},
 		{"connections", "GET", "/api/v1/connections", nil, 200, "application/json", `"name": "corp"`},
 		{"connections, POST", "POST", "/api/v1/connections", nil, 405, "text/plain; charset=utf-8", "Method Not Allowed"},
 		{"rotations", "GET", "/api/v1/rotations", nil, 200, "application/json", `"id": "r-0004"`},
 		{"no rotations", "GET", "/api/v1/rotations", func(o *web.Options) { o.Records = func() []model.RotationRecord { return nil } },
 			200, "application/json", "{\n  \"rotations\": []\n}\n"},
-		{"runbooks", "GET", "/runbooks/", nil, 200, "text/html; charset=utf-8", `<a href="EntraAwsRotationBlocked">`},
+		{"runbooks", "GET", "/runbooks/", nil, 200, "text/html; charset=utf-8", `<a href="../runbooks/EntraAwsRotationBlocked">`},
 		{"runbook", "GET", "/runbooks/EntraAwsRotationBlocked", nil, 200, "text/html; charset=utf-8", "EntraAwsRotationBlocked</h1>"},
 		{"runbook by its file's name", "GET", "/runbooks/EntraAwsRotationBlocked.md", nil, 200, "text/html; charset=utf-8", "EntraAwsRotationBlocked</h1>"},
 		{"runbook by the alert's link", "GET", "/docs/runbooks/EntraAwsRotationBlocked.md", nil, 200, "text/html; charset=utf-8", `href="../../style.css"`},
 		{"runbooks by the dashboards' link", "GET", "/docs/runbooks", nil, 302, "", ""},
 		{"runbooks by the dashboards' link and a slash", "GET", "/docs/runbooks/", nil, 302, "", ""},
-		{"the rotation", "GET", "/rotation", nil, 200, "text/html; charset=utf-8", `<h2 id="gaining-trust">Gaining trust</h2>`},
-		{"the rotation beside the runbooks", "GET", "/docs/rotation", nil, 200, "text/html; charset=utf-8", `href="../style.css"`},
-		{"the rotation by its file's name", "GET", "/docs/rotation.md", nil, 200, "text/html; charset=utf-8", `<h2 id="by-hand">By hand</h2>`},
-		{"the reasons", "GET", "/rotation-reasons", nil, 200, "text/html; charset=utf-8", `<h3 id="two_tokens">two_tokens</h3>`},
-		{"the reasons by the file's name", "GET", "/docs/rotation-reasons.md", nil, 200, "text/html; charset=utf-8", `<h2 id="waiting">Waiting</h2>`},
-		{"no such runbook", "GET", "/runbooks/EntraAwsNothing", nil, 404, "text/plain; charset=utf-8", "there is no runbook of this name; /runbooks/ lists them\n"},
-		{"runbook out of the directory", "GET", "/runbooks/..%2F..%2Fgo", nil, 404, "text/plain; charset=utf-8", "there is no runbook"},
+		{"manual", "GET", "/rotation", nil, 200, "text/html; charset=utf-8", `<h2 id="gaining-trust">Gaining trust</h2>`},
+		{"manual beside the runbooks", "GET", "/docs/rotation", nil, 200, "text/html; charset=utf-8", `href="../style.css"`},
+		{"manual by its file's name", "GET", "/docs/rotation.md", nil, 200, "text/html; charset=utf-8", `<h2 id="by-hand">By hand</h2>`},
+		{"reasons", "GET", "/rotation-reasons", nil, 200, "text/html; charset=utf-8", `<h3 id="two_tokens">two_tokens</h3>`},
+		{"reasons by their file's name", "GET", "/docs/rotation-reasons.md", nil, 200, "text/html; charset=utf-8", `<h2 id="waiting">Waiting</h2>`},
+		{"no such runbook", "GET", "/runbooks/EntraAwsNothing", nil, 404, "text/plain; charset=utf-8", "no such runbook; see /runbooks/ for the list\n"},
+		{"runbook out of the directory", "GET", "/runbooks/..%2F..%2Fgo", nil, 404, "text/plain; charset=utf-8", "no such runbook"},
 		{"stylesheet", "GET", "/style.css", nil, 200, "text/css; charset=utf-8", "prefers-color-scheme: dark"},
 		{"icon", "GET", "/icon.svg", nil, 200, "image/svg+xml", "<svg"},
-		{"a template is no page", "GET", "/status.html", nil, 404, "text/plain; charset=utf-8", ""},
+		{"a template is not a page", "GET", "/status.html", nil, 404, "text/plain; charset=utf-8", ""},
 		{"metrics", "GET", "/metrics", func(o *web.Options) { o.Metrics = answer("up 1\n") }, 200, "text/plain; charset=utf-8", "up 1\n"},
 		{"webhook", "POST", "/webhook/alertmanager", func(o *web.Options) { o.Webhook = answer("posted") }, 200, "text/plain; charset=utf-8", "posted"},
-		{"webhook answers other methods itself", "GET", "/webhook/alertmanager", func(o *web.Options) { o.Webhook = answer("got") }, 200, "text/plain; charset=utf-8", "got"},
+		{"webhook handles other methods itself", "GET", "/webhook/alertmanager", func(o *web.Options) { o.Webhook = answer("got") }, 200, "text/plain; charset=utf-8", "got"},
 		{"no webhook", "POST", "/webhook/alertmanager", nil, 404, "text/plain; charset=utf-8", "404 page not found"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestRoutes(t *testing.T) {
 			if test.change != nil {
 				test.change(&o)
 			}
-			response := ask(t, o, test.method, test.path)
+			response := send(t, o, test.method, test.path)
 			got := body(t, response)
 			if response.StatusCode != test.code || !strings.Contains(got, test.want) {
 				t.Errorf("%s %s = %d %q, want %d with %q", test.method, test.path, response.StatusCode, got, test.code, test.want)
@@ -134,10 +134,10 @@ func TestRoutes(t *testing.T) {
 }
 
 // TestLinksLeadSomewhere follows every link from the status page, the runbooks and the
-// dashboards, to its chapter too.
+// dashboards, including its fragment.
 func TestLinksLeadSomewhere(t *testing.T) {
 	o := options()
-	o.Metrics = http.NotFoundHandler() // its content is somebody else's
+	o.Metrics = http.NotFoundHandler() // not served by this package
 	link := regexp.MustCompile(`<a href="([^"]*)"`)
 	seen := map[string]bool{"/metrics": true}
 	var follow func(from *url.URL, address string)
@@ -151,15 +151,15 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			return
 		}
 		seen[to.String()] = true
-		response := ask(t, o, "GET", to.Path)
+		response := send(t, o, "GET", to.Path)
 		page := body(t, response)
 		switch {
 		case response.StatusCode == http.StatusFound:
 			follow(to, response.Header.Get("Location"))
 		case response.StatusCode != http.StatusOK:
-			t.Errorf("%s links to %s, which answers %d", from, to, response.StatusCode)
+			t.Errorf("%s links to %s, which returns %d", from, to, response.StatusCode)
 		case to.Fragment != "" && !strings.Contains(page, `id="`+to.Fragment+`"`):
-			t.Errorf("%s links to %s, which has no such chapter", from, to)
+			t.Errorf("%s links to %s, which has no such heading", from, to)
 		case strings.HasPrefix(response.Header.Get("Content-Type"), "text/html"):
 			for _, match := range link.FindAllStringSubmatch(page, -1) {
 				follow(to, match[1])
@@ -176,6 +176,27 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
+// TestReasonsHaveAnchors: the status page links to every reason.
+func TestReasonsHaveAnchors(t *testing.T) {
+	page := body(t, send(t, options(), "GET", "/rotation-reasons"))
+	for _, reason := range append(model.BlockedReasons(), model.BlockedAmbiguous) {
+		if !strings.Contains(page, `id="`+string(reason)+`"`) {
+			t.Errorf("the page has no heading %s", reason)
+		}
+	}
+}
+
+// TestStoreUnavailableLinksToItsReason: it has the alert of blocked rotations, but waits.
+func TestStoreUnavailableLinksToItsReason(t *testing.T) {
+	o := options()
+	o.Rotation = func(string) model.RotationStatus {
+		return model.RotationStatus{Mode: model.RotationEnabled, Phase: model.PhaseVerify, Waiting: model.WaitingStoreUnavailable, Message: "disk full"}
+	}
+	if page := body(t, send(t, o, "GET", "/")); !strings.Contains(page, `<a href="./rotation-reasons#waiting">What it waits for</a>`) {
+		t.Error("the page does not link to the waiting reasons")
+	}
+}
+
 func TestAnotherSiteCannotPost(t *testing.T) {
 	o := options()
 	o.Reload = func() error { t.Error("reloaded"); return nil }
@@ -188,12 +209,12 @@ func TestAnotherSiteCannotPost(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, request)
 	if recorder.Code != http.StatusForbidden {
-		t.Errorf("a browser's request from another site = %d, want 403", recorder.Code)
+		t.Errorf("a request from another site = %d, want 403", recorder.Code)
 	}
 }
 
-// TestGolden compares what the example connections look like with testdata; run with
-// -update after a wanted change and read the difference.
+// TestGolden compares the example connections with testdata. After an intended change run
+// it with -update and review the difference.
 func TestGolden(t *testing.T) {
 	for path, file := range map[string]string{
 		"/":                   "status.html",
@@ -202,7 +223,7 @@ func TestGolden(t *testing.T) {
 	} {
 		t.Run(file, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				golden(t, file, body(t, ask(t, options(), "GET", path)))
+				golden(t, file, body(t, send(t, options(), "GET", path)))
 			})
 		})
 	}
@@ -225,8 +246,8 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// TestOldStatesAreNotShown: what misleads when it is old vanishes, expiry stays.
-func TestOldStatesAreNotShown(t *testing.T) {
+// TestStaleStatesAreHidden: a stale job and probe are hidden, expiry dates are not.
+func TestStaleStatesAreHidden(t *testing.T) {
 	o := options()
 	snapshot := o.Snapshots()[0]
 	for i := range snapshot.Sources {
@@ -234,23 +255,23 @@ func TestOldStatesAreNotShown(t *testing.T) {
 	}
 	o.Snapshots = func() []model.Snapshot { return []model.Snapshot{snapshot} }
 	var answer web.Connections
-	if err := json.Unmarshal([]byte(body(t, ask(t, o, "GET", "/api/v1/connections"))), &answer); err != nil {
+	if err := json.Unmarshal([]byte(body(t, send(t, o, "GET", "/api/v1/connections"))), &answer); err != nil {
 		t.Fatal(err)
 	}
 	got := answer.Connections[0]
 	if got.Job != nil || got.Probe != nil {
-		t.Errorf("an old job or probe is shown: %+v, %+v", got.Job, got.Probe)
+		t.Errorf("a stale job or probe is shown: %+v, %+v", got.Job, got.Probe)
 	}
 	if got.Tokens == nil || got.Tokens.ActiveExpires.IsZero() || got.Certificates == nil || got.Certificates.ActiveExpires.IsZero() {
 		t.Error("an expiry vanished with its source")
 	}
-	if page := body(t, ask(t, o, "GET", "/")); !strings.Contains(page, "Not known: last read 46 minutes ago.") {
-		t.Error("the page does not say since when the job's state is unknown")
+	if page := body(t, send(t, o, "GET", "/")); !strings.Contains(page, "Unknown; last read 46 minutes ago.") {
+		t.Error("the page does not show when the job was last read")
 	}
 }
 
-// TestAProbeWithoutAnswerIsNotShown: it is what the metrics drop, too.
-func TestAProbeWithoutAnswerIsNotShown(t *testing.T) {
+// TestFailedProbeIsHidden: a probe without an answer is hidden, as in the metrics.
+func TestFailedProbeIsHidden(t *testing.T) {
 	o := options()
 	snapshot := o.Snapshots()[0]
 	for i := range snapshot.Sources {
@@ -259,65 +280,65 @@ func TestAProbeWithoutAnswerIsNotShown(t *testing.T) {
 		}
 	}
 	o.Snapshots = func() []model.Snapshot { return []model.Snapshot{snapshot} }
-	if answer := body(t, ask(t, o, "GET", "/api/v1/connections")); strings.Contains(answer, `"probe"`) {
-		t.Errorf("the API shows a probe that is over:\n%s", answer)
+	if answer := body(t, send(t, o, "GET", "/api/v1/connections")); strings.Contains(answer, `"probe"`) {
+		t.Errorf("the API shows the previous probe:\n%s", answer)
 	}
-	if page := body(t, ask(t, o, "GET", "/")); strings.Contains(page, "the SCIM access token (HTTP") {
-		t.Error("the page shows a probe that is over")
+	if page := body(t, send(t, o, "GET", "/")); strings.Contains(page, "the SCIM access token (HTTP") {
+		t.Error("the page shows the previous probe")
 	}
 }
 
-// TestWaitingForWhatWasDone: only after the deletion is the old token gone.
-func TestWaitingForWhatWasDone(t *testing.T) {
+// TestSettlingSentence: the sentence mentions the deletion only after it.
+func TestSettlingSentence(t *testing.T) {
 	for phase, want := range map[model.Phase]string{
-		model.PhasePlan:    "What was just done takes a while to show everywhere; the rotation looks again.",
-		model.PhaseSwitch:  "What was just done takes a while to show everywhere; the rotation looks again.",
-		model.PhaseUndo:    "What was just done takes a while to show everywhere; the rotation looks again.",
-		model.PhaseConfirm: "The old token is deleted; the rotation watches whether all goes well without it.",
+		model.PhasePlan:    "The last change takes a while to become visible everywhere. The rotation then checks again.",
+		model.PhaseSwitch:  "The last change takes a while to become visible everywhere. The rotation then checks again.",
+		model.PhaseUndo:    "The last change takes a while to become visible everywhere. The rotation then checks again.",
+		model.PhaseConfirm: "The old token is deleted. The rotation checks that provisioning works without it.",
 	} {
 		o := options()
 		o.Rotation = func(string) model.RotationStatus {
 			return model.RotationStatus{Mode: model.RotationEnabled, Phase: phase, Started: time.Now(), Waiting: "settling"}
 		}
-		if page := body(t, ask(t, o, "GET", "/")); !strings.Contains(page, "<strong>Waiting: settling.</strong> "+want) {
+		if page := body(t, send(t, o, "GET", "/")); !strings.Contains(page, "<strong>Waiting: settling.</strong> "+want) {
 			t.Errorf("%s: the page does not say %q", phase, want)
 		}
 	}
 }
 
-// TestAnAbortMayHaveChangedSomething: it may have been undone, or a person decided otherwise.
-func TestAnAbortMayHaveChangedSomething(t *testing.T) {
+// TestAbortedRotationInHistory: the history shows the outcome and the duration.
+func TestAbortedRotationInHistory(t *testing.T) {
 	o := options()
 	o.Records = func() []model.RotationRecord {
 		ended := time.Now()
-		return []model.RotationRecord{{Connection: "corp", Started: ended.Add(-time.Hour), Ended: ended, Outcome: model.OutcomeAborted, Reason: "adopted: a person decided otherwise"}}
+		return []model.RotationRecord{{Connection: "corp", Started: ended.Add(-time.Hour), Ended: ended, Outcome: model.OutcomeAborted, Reason: "adopted"}}
 	}
-	if page := body(t, ask(t, o, "GET", "/")); !strings.Contains(page, "<strong>corp</strong>: given up after 60 minutes, on ") {
-		t.Error("the history does not say that it was given up")
+	if page := body(t, send(t, o, "GET", "/")); !strings.Contains(page, "<strong>corp</strong>: aborted after 60 minutes, on ") {
+		t.Error("the history does not say that the rotation was aborted")
 	}
 }
 
-// TestWhatIsOffIsNotAwaited: a source without anything to read is not one that nobody has tried.
-func TestWhatIsOffIsNotAwaited(t *testing.T) {
+// TestSourceThatIsOff: a source that is off differs from one that was not polled yet.
+func TestSourceThatIsOff(t *testing.T) {
 	o := options()
 	snapshot := o.Snapshots()[0]
 	snapshot.Sources = []model.SourceStatus{{Source: model.SourceSCIM, Off: true}, {Source: model.SourceJob}}
 	o.Snapshots = func() []model.Snapshot { return []model.Snapshot{snapshot} }
-	page := body(t, ask(t, o, "GET", "/"))
-	if !strings.Contains(page, "<td>off: nothing to read</td>") || !strings.Contains(page, "<td>not tried yet</td>") {
-		t.Error("the page does not tell one from the other")
+	page := body(t, send(t, o, "GET", "/"))
+	if !strings.Contains(page, "<td>off: nothing to read</td>") || !strings.Contains(page, "<td>not polled yet</td>") {
+		t.Error("the page does not distinguish them")
 	}
 }
 
-// TestEmpty: no connection and nil lists are no null in JSON and no panic on the page.
+// TestEmpty: without connections and records, JSON has no null and the page renders.
 func TestEmpty(t *testing.T) {
 	o := options()
 	o.Snapshots = func() []model.Snapshot { return nil }
 	o.Records = func() []model.RotationRecord { return nil }
-	if got, want := body(t, ask(t, o, "GET", "/api/v1/connections")), "{\n  \"connections\": []\n}\n"; got != want {
+	if got, want := body(t, send(t, o, "GET", "/api/v1/connections")), "{\n  \"connections\": []\n}\n"; got != want {
 		t.Errorf("connections = %q, want %q", got, want)
 	}
-	if page := body(t, ask(t, o, "GET", "/")); !strings.Contains(page, "No connection is configured.") {
+	if page := body(t, send(t, o, "GET", "/")); !strings.Contains(page, "No connection is configured.") {
 		t.Error("the page does not say that no connection is configured")
 	}
 }

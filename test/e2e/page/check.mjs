@@ -1,4 +1,4 @@
-// The pages in a real browser: accessibility, policy, width and keyboard. See README.md.
+// Checks the pages in a browser: accessibility, policy, width and keyboard. See README.md.
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -15,13 +15,13 @@ const screenshots = at >= 0 ? args.splice(at, 2)[1] : "";
 if (screenshots) mkdirSync(screenshots, { recursive: true });
 
 const screens = { desktop: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
-const pages = { status: "", runbooks: "runbooks/", runbook: "runbooks/EntraAwsScimTokenExpiringSoon" };
-// The example has the status page in each state, too.
+const pages = { status: "", runbooks: "runbooks/", runbook: "runbooks/EntraAwsScimTokenExpiringSoon", manual: "rotation", reasons: "rotation-reasons" };
+// The example server also shows each state on a page of its own.
 const examples = {
-  well: "well/", expiring: "expiring/", quarantined: "quarantined/", rotating: "rotating/", blocked: "blocked/", approval: "approval/",
-  unread: "unread/", none: "none/",
+  healthy: "healthy/", expiring: "expiring/", quarantined: "quarantined/", rotating: "rotating/", blocked: "blocked/", approval: "approval/",
+  unpolled: "unpolled/", none: "none/",
 };
-const looks = [["desktop", "light"], ["desktop", "dark"], ["phone", "light"], ["phone", "dark"]];
+const variants = [["desktop", "light"], ["desktop", "dark"], ["phone", "light"], ["phone", "dark"]];
 const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
 // serveExample starts the example pages and resolves to their URL.
@@ -34,32 +34,32 @@ function serveExample() {
   });
 }
 
-// check opens one page and returns what is wrong with it.
+// check opens one page and returns the violations.
 async function check(browser, base, name, path, screen, scheme) {
-  const wrong = [];
+  const violations = [];
   const context = await browser.newContext({ viewport: screens[screen], colorScheme: scheme, reducedMotion: "reduce" });
   const page = await context.newPage();
-  page.on("console", (message) => message.type() === "error" && wrong.push(`browser: ${message.text()}`));
-  page.on("pageerror", (error) => wrong.push(`browser: ${error.message}`));
-  page.on("request", (request) => new URL(request.url()).origin === new URL(base).origin || wrong.push(`asks ${request.url()}`));
+  page.on("console", (message) => message.type() === "error" && violations.push(`browser: ${message.text()}`));
+  page.on("pageerror", (error) => violations.push(`browser: ${error.message}`));
+  page.on("request", (request) => new URL(request.url()).origin === new URL(base).origin || violations.push(`requests ${request.url()}`));
 
   const response = await page.goto(base + path, { waitUntil: "load" });
-  if (response.status() !== 200) wrong.push(`answers ${response.status()}`);
+  if (response.status() !== 200) violations.push(`returns ${response.status()}`);
   if (screenshots) await page.screenshot({ path: join(screenshots, `${name}-${screen}-${scheme}.png`), fullPage: true });
 
   await page.keyboard.press("Tab");
   const first = await page.evaluate(() => document.activeElement.className);
-  if (first !== "skip") wrong.push(`the first Tab reaches "${first}" and not the skip link`);
+  if (first !== "skip") violations.push(`the first Tab reaches "${first}" and not the skip link`);
 
   for (const details of await page.locator("details").all()) await details.evaluate((element) => (element.open = true));
   await page.evaluate(axe);
-  const { violations } = await page.evaluate((values) => window.axe.run(document, { runOnly: values }), tags);
-  for (const { id, help, nodes } of violations)
-    for (const node of nodes) wrong.push(`${id}: ${help}: ${node.html.slice(0, 200)}: ${node.failureSummary.replaceAll("\n", " ")}`);
+  const report = await page.evaluate((values) => window.axe.run(document, { runOnly: values }), tags);
+  for (const { id, help, nodes } of report.violations)
+    for (const node of nodes) violations.push(`${id}: ${help}: ${node.html.slice(0, 200)}: ${node.failureSummary.replaceAll("\n", " ")}`);
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-  if (overflow > 0) wrong.push(`is ${overflow} px wider than the screen`);
+  if (overflow > 0) violations.push(`is ${overflow} px wider than the screen`);
   await context.close();
-  return wrong;
+  return violations;
 }
 
 const [base, stop] = args[0] ? [args[0], () => {}] : await serveExample();
@@ -68,11 +68,11 @@ const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? 
 let failures = 0;
 try {
   for (const [name, path] of Object.entries(pages))
-    for (const [screen, scheme] of looks) {
-      const wrong = await check(browser, base, name, path, screen, scheme);
-      console.log(`${wrong.length ? "FAIL" : "ok  "} ${name} ${screen} ${scheme}`);
-      for (const line of wrong) console.log(`     ${line}`);
-      failures += wrong.length;
+    for (const [screen, scheme] of variants) {
+      const violations = await check(browser, base, name, path, screen, scheme);
+      console.log(`${violations.length ? "FAIL" : "ok  "} ${name} ${screen} ${scheme}`);
+      for (const line of violations) console.log(`     ${line}`);
+      failures += violations.length;
     }
 } finally {
   await browser.close();

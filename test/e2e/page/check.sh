@@ -1,13 +1,13 @@
 #!/bin/sh
-# Opens the pages in headless Chromium: accessibility, policy, width, keyboard; the
-# pictures go to the directory that is given. Skipped without npm or Chromium.
+# Checks the pages in headless Chromium: accessibility, policy, width, keyboard. Writes
+# screenshots to the given directory. Skipped without npm or Chromium.
 #   test/e2e/page/check.sh SCREENSHOTS
 set -eu
 mkdir -p "$1"
 screenshots=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
 if ! command -v npm >/dev/null; then
-	echo "pages: npm is not installed, the check in a browser is skipped"
+	echo "pages: npm is not installed, skipping"
 	exit 0
 fi
 find_chromium() {
@@ -22,10 +22,10 @@ if [ -z "$chromium" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; th
 	chromium=$(find_chromium || true)
 fi
 if [ -z "$chromium" ]; then
-	echo "pages: there is no Chromium (or set CHROMIUM to one), the check in a browser is skipped"
+	echo "pages: Chromium not found (set CHROMIUM to its path), skipping"
 	exit 0
 fi
-# The versions are exact in package.json; a lock file would name a registry.
+# package.json has exact versions; a lock file would name a registry.
 npm install --no-package-lock --no-audit --no-fund --loglevel=error >/dev/null
 CHROMIUM=$chromium node check.mjs --screenshots "$screenshots"
-echo "pages: the pictures are in $screenshots"
+echo "pages: screenshots are in $screenshots"

@@ -1,5 +1,5 @@
-// Command page serves the exporter's pages with example connections, for looking at
-// them and for check.mjs; no cloud, no config. / has all connections, /NAME/ one variant.
+// Command page serves the exporter's pages with example connections, for a browser and
+// for check.mjs. / shows all connections, /NAME/ one variant.
 package main
 
 import (
@@ -15,11 +15,11 @@ import (
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/web"
-	"entra-aws-exporter/internal/web/webtest"
+	"entra-aws-exporter/test/e2e/page/examples"
 )
 
 func main() {
-	address := flag.String("listen", "127.0.0.1:0", "address to listen on; the URL is printed")
+	address := flag.String("listen", "127.0.0.1:0", "address to listen on")
 	flag.Parse()
 	if err := serve(*address); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -27,34 +27,34 @@ func main() {
 	}
 }
 
-// variants are the pages to look at, each with some of the example connections.
+// variants maps each variant of the page to its example connections.
 func variants() map[string][]string {
 	return map[string][]string{
-		"well":        {"corp"},
+		"healthy":     {"corp"},
 		"expiring":    {"emea"},
 		"quarantined": {"labs"},
 		"rotating":    {"apac"},
 		"blocked":     {"retail"},
 		"approval":    {"iberia"},
-		"unread":      {"new"},
+		"unpolled":    {"new"},
 		"none":        {},
 	}
 }
 
 func serve(address string) error {
 	mux := http.NewServeMux()
-	clouds := webtest.New(time.Now())
-	everything, err := pages(clouds, func(string) bool { return true })
+	data := examples.New(time.Now())
+	all, err := pages(data, func(string) bool { return true })
 	if err != nil {
 		return err
 	}
-	mux.Handle("/", everything)
+	mux.Handle("/", all)
 	for name, connections := range variants() {
-		some, err := pages(clouds, func(connection string) bool { return slices.Contains(connections, connection) })
+		variant, err := pages(data, func(connection string) bool { return slices.Contains(connections, connection) })
 		if err != nil {
 			return err
 		}
-		mux.Handle("/"+name+"/", http.StripPrefix("/"+name, some))
+		mux.Handle("/"+name+"/", http.StripPrefix("/"+name, variant))
 	}
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
@@ -65,15 +65,15 @@ func serve(address string) error {
 	return server.Serve(listener)
 }
 
-// pages serves those of the example connections that are wanted.
-func pages(clouds webtest.Clouds, wanted func(connection string) bool) (http.Handler, error) {
+// pages serves the example connections that isIncluded accepts.
+func pages(data examples.Data, isIncluded func(connection string) bool) (http.Handler, error) {
 	return web.New(web.Options{
 		Snapshots: func() []model.Snapshot {
-			return slices.DeleteFunc(clouds.Snapshots(), func(s model.Snapshot) bool { return !wanted(s.Connection) })
+			return slices.DeleteFunc(data.Snapshots(), func(s model.Snapshot) bool { return !isIncluded(s.Connection) })
 		},
-		Rotation: clouds.Rotation,
+		Rotation: data.Rotation,
 		Records: func() []model.RotationRecord {
-			return slices.DeleteFunc(clouds.Records(), func(r model.RotationRecord) bool { return !wanted(r.Connection) })
+			return slices.DeleteFunc(data.Records(), func(r model.RotationRecord) bool { return !isIncluded(r.Connection) })
 		},
 		Ready:  func() error { return nil },
 		Config: func() ([]byte, error) { return []byte("connections: []\n"), nil },

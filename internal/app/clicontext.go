@@ -1,0 +1,130 @@
+package app
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"entra-aws-exporter/collector"
+	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/poller"
+	"entra-aws-exporter/internal/state"
+	"entra-aws-exporter/rotate"
+)
+
+// cliContext is what the rotation commands work with: an engine on the server's own
+// journal and token store. Leases keep the two from acting at the same time.
+type cliContext struct {
+	config    *config.Config
+	engine    *rotate.Engine
+	poller    *poller.Poller
+	directory *state.Directory // nil: no state directory, so no rotation
+	out       io.Writer
+}
+
+// newCLIContext builds the engine of a command. It makes no call.
+func newCLIContext(options Options, pace int) (*cliContext, error) {
+	c, err := config.Load(options.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPace(pace, c); err != nil {
+		return nil, err
+	}
+	cli := &cliContext{config: c, out: options.Stdout}
+	if cli.directory, err = openState(c.State); err != nil {
+		return nil, err
+	}
+	snapshot := func(connection string) (model.Snapshot, bool) { return cli.poller.Snapshot(connection) }
+	clients, engine, err := options.newClientsAndEngine(c, collector.NewRequests().Observe, cli.directory, pace, snapshot)
+	if err != nil {
+		return nil, err
+	}
+	cli.engine = engine
+	cli.poller = poller.New(startSources(pollerOptions(c, clients, &state.Memory{}, options.Logger)), nil)
+	return cli, nil
+}
+
+// startSources keeps the sources that the start of a rotation depends on: tokens and
+// jobs, of every connection. They show which application and identity store the other
+// connections resolve to, since no two connections may share one.
+func startSources(options poller.Options) poller.Options {
+	options.Tenants = nil
+	for i, connection := range options.Connections {
+		options.Connections[i].Sources = slices.DeleteFunc(connection.Sources, func(source poller.Source) bool {
+			return source.Name != model.SourceTokens && source.Name != model.SourceJob
+		})
+	}
+	return options
+}
+
+// Step prints a step of a running rotation.
+func (c *cliContext) Step(connection string, step model.RotationStep) {
+	fmt.Fprintf(c.out, "%s  %-8s %-8s %s\n", step.At.UTC().Format("15:04:05 UTC"), connection, step.Phase, step.Text)
+}
+
+// printResult prints the outcome of a rotation, or returns it as an error.
+func (c *cliContext) printResult(record model.RotationRecord) error {
+	if record.Outcome == model.OutcomeDone {
+		fmt.Fprintf(c.out, "done: token %s is in use, proof %s\n", record.NewTokenID, record.Proof)
+		return nil
+	}
+	if message := c.engine.Status(record.Connection).Message; message != "" {
+		return errors.New(message)
+	}
+	return fmt.Errorf("rotation %s of %s: %s", record.ID, record.Connection, formatOutcome(record))
+}
+
+// formatOutcome is the outcome of a rotation, with its reason if there is one.
+func formatOutcome(record model.RotationRecord) string {
+	if record.Reason == "" {
+		return string(record.Outcome)
+	}
+	return string(record.Outcome) + ": " + record.Reason
+}
+
+// formatTime is how every command shows a time.
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// dash stands for an empty cell of a table.
+func dash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// readTokenValue reads a token's value from standard input, without echo on a terminal.
+func readTokenValue(options Options) (model.Secret, error) {
+	terminal, is := options.Stdin.(*os.File)
+	if !is || !term.IsTerminal(int(terminal.Fd())) {
+		return readLine(options.Stdin)
+	}
+	fmt.Fprint(options.Stdout, "token value (not echoed): ")
+	line, err := term.ReadPassword(int(terminal.Fd()))
+	fmt.Fprintln(options.Stdout)
+	if err != nil {
+		return model.Secret{}, fmt.Errorf("reading the token from the terminal: %w", err)
+	}
+	return readLine(bytes.NewReader(line))
+}
+
+func readLine(in io.Reader) (model.Secret, error) {
+	line, err := bufio.NewReader(io.LimitReader(in, 1<<16)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return model.Secret{}, fmt.Errorf("reading the token from standard input: %w", err)
+	}
+	if line = strings.TrimSpace(line); line == "" {
+		return model.Secret{}, errors.New("reading the token from standard input: it is empty")
+	}
+	return model.NewSecret(line), nil
+}

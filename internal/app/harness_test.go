@@ -1,0 +1,309 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/exporter-toolkit/web"
+	"go.uber.org/goleak"
+
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/clouds"
+)
+
+func TestMain(m *testing.M) {
+	// The runtime's goroutine for signals must not be born inside a bubble.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGUSR2)
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("os/signal.signal_recv"), goleak.IgnoreTopFunction("os/signal.loop"))
+}
+
+// harness is a whole exporter with the real clients, before both clouds in memory. Build
+// it inside a bubble: its HTTP goes through pipes, so time passes by itself.
+type harness struct {
+	*simulator.Simulator
+	t           *testing.T
+	credentials simulator.Credentials
+	dir         string
+	logs        *logBuffer
+	client      *http.Client
+	stop        func()
+
+	exporter      *Exporter                                 // the one that runs
+	holderIsDead  func(holder string) bool                  // of leases; nil: as the program thinks
+	wrapTransport func(http.RoundTripper) http.RoundTripper // what stands before the clouds, if anything
+}
+
+// The simulator's config reads everything all the time; tests that need hours say less.
+const (
+	fastIntervals = "intervals: {tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}"
+	slowIntervals = "intervals: {tokens: 5m, scim: 1h, usage: 1h, job: 5m, events: 1h, certificates: 1h, app_credentials: 1h}"
+)
+
+const simulatorURL = "https://127.0.0.1:10198"
+
+// newHarness is a lab whose exporter does not run yet; its config file can still be changed.
+func newHarness(t *testing.T, specs []clouds.ConnectionSpec) *harness {
+	t.Helper()
+	w := clouds.New(clouds.Options{Seed: 1})
+	for _, spec := range specs {
+		w.Add(spec)
+	}
+	return newHarnessFor(t, w)
+}
+
+func newHarnessFor(t *testing.T, w *clouds.Model) *harness {
+	t.Helper()
+	h := buildHarness(t, w)
+	for name, value := range h.environment() {
+		t.Setenv(name, value)
+	}
+	return h
+}
+
+// buildHarness is a lab that leaves the process's environment as it is.
+func buildHarness(t *testing.T, w *clouds.Model) *harness {
+	t.Helper()
+	access, err := simulator.IssueCredentials(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &harness{t: t, credentials: access, dir: t.TempDir(), logs: &logBuffer{}}
+	h.Simulator = simulator.New(w, simulator.Options{Seed: 1, URL: simulatorURL})
+	if err := access.WriteConfig(simulator.ConfigOptions{File: h.path("exporter.yml"), URL: simulatorURL}); err != nil {
+		t.Fatal(err)
+	}
+	h.edit("http_client: {tls_config: {ca_file: \"\"}}\n", "")
+	return h
+}
+
+// environment tells AWS's SDK where the keys are. Worlds of one seed have the same keys.
+func (h *harness) environment() map[string]string {
+	values := map[string]string{}
+	for _, line := range strings.Fields(h.read("environment")) {
+		name, value, _ := strings.Cut(line, "=")
+		values[name] = value
+	}
+	return values
+}
+
+func (h *harness) path(name string) string { return filepath.Join(h.dir, name) }
+
+func (h *harness) read(name string) string {
+	h.t.Helper()
+	content, err := os.ReadFile(h.path(name))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(content)
+}
+
+func (h *harness) write(name, content string) {
+	h.t.Helper()
+	if err := os.WriteFile(h.path(name), []byte(content), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// edit replaces text in the config; what is not there is a mistake of the test.
+func (h *harness) edit(before, after string) {
+	h.t.Helper()
+	text := h.read("exporter.yml")
+	if !strings.Contains(text, before) {
+		h.t.Fatalf("the config does not contain %q:\n%s", before, text)
+	}
+	h.write("exporter.yml", strings.ReplaceAll(text, before, after))
+}
+
+// start runs the exporter until the end of the test, or until stop is called.
+func (h *harness) start() {
+	h.t.Helper()
+	listener := newPipeListener()
+	exporter, err := newExporter(
+		Options{ConfigFile: h.path("exporter.yml"), Logger: slog.New(slog.NewTextHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))},
+		ServeOptions{Web: &web.FlagConfig{WebConfigFile: new(string)}, Lifecycle: true, Pace: 1, Listeners: []net.Listener{listener}})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.exporter = exporter
+	transport := simulator.Transport(h.Simulator)
+	exporter.options.Transport, exporter.options.HolderIsDead = transport, h.holderIsDead
+	if h.wrapTransport != nil {
+		exporter.options.Transport = h.wrapTransport(transport)
+	}
+	h.client = &http.Client{Transport: &http.Transport{DialContext: listener.dial, DisableKeepAlives: true}}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		err := exporter.run(ctx)
+		_ = listener.Close() // nobody answers any more
+		ended <- err
+	}()
+	h.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			h.t.Errorf("the exporter ended with: %v", err)
+		}
+		transport.Wait()
+	})
+	h.t.Cleanup(h.stop)
+}
+
+// get returns the body of a page.
+func (h *harness) get(path string) string {
+	h.t.Helper()
+	status, body := h.request(http.MethodGet, path, "")
+	if status != http.StatusOK {
+		h.t.Fatalf("%s answered %d: %s", path, status, body)
+	}
+	return body
+}
+
+func (h *harness) request(method, path, body string, header ...string) (int, string) {
+	h.t.Helper()
+	request, err := http.NewRequest(method, "http://exporter"+path, strings.NewReader(body))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	response, err := h.client.Do(request)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return response.StatusCode, string(content)
+}
+
+// series are the samples of the exporter's own metrics, "name{labels} value".
+func (h *harness) series() seriesList {
+	h.t.Helper()
+	var list seriesList
+	for line := range strings.Lines(h.get("/metrics")) {
+		if strings.HasPrefix(line, "entra_aws_") {
+			list = append(list, strings.TrimSpace(line))
+		}
+	}
+	return list
+}
+
+func (h *harness) fault(fault simulator.Fault) {
+	h.t.Helper()
+	if _, err := h.AddFault(fault); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// command runs one of the program's commands and returns what it printed and logged,
+// whatever became of it.
+func (h *harness) command(run func(context.Context, Options) error) string {
+	h.t.Helper()
+	out := &logBuffer{}
+	transport := simulator.Transport(h.Simulator)
+	err := run(context.Background(), Options{
+		ConfigFile: h.path("exporter.yml"), Stdout: out, Transport: transport, HolderIsDead: h.holderIsDead,
+		Logger: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	transport.Wait()
+	if err != nil {
+		return out.String() + err.Error()
+	}
+	return out.String()
+}
+
+type seriesList []string
+
+// matching returns the series that contain all the texts.
+func (p seriesList) matching(texts ...string) seriesList {
+	return slices.DeleteFunc(slices.Clone(p), func(line string) bool {
+		return slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) })
+	})
+}
+
+// expect fails the test for every wanted line that is not on the page.
+func (p seriesList) expect(t *testing.T, want ...string) {
+	t.Helper()
+	for _, line := range want {
+		if !slices.Contains(p, line) {
+			name, _, _ := strings.Cut(line, "{")
+			t.Errorf("missing %s\nthere are:\n%s", line, strings.Join(p.matching(name), "\n"))
+		}
+	}
+}
+
+// logBuffer is a log that is written and read at the same time.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (t *logBuffer) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
+}
+
+func (t *logBuffer) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
+}
+
+// pipeListener is a listener in memory.
+type pipeListener struct {
+	calls  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{calls: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (p *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case p.calls <- theirs:
+		return ours, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.calls:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipeListener) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
+
+// firstPoll lets the first round of readings pass.
+const firstPoll = 2 * time.Minute

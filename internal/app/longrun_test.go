@@ -1,0 +1,148 @@
+package app
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/clouds"
+)
+
+// value is the value of the one series that begins so; false: there is none.
+func (p seriesList) value(t *testing.T, series string) (float64, bool) {
+	t.Helper()
+	for _, line := range p {
+		if rest, found := strings.CutPrefix(line, series+" "); found {
+			value, err := strconv.ParseFloat(rest, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return value, true
+		}
+	}
+	return 0, false
+}
+
+// A day of throttling, flapping names and slow answers at both clouds: nothing piles up,
+// and whenever a reading is missing, the page says so.
+func TestDayOfFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it measures memory")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := clouds.New(clouds.Options{Seed: 1})
+		if err := simulator.Seed(w, "demo"); err != nil {
+			t.Fatal(err)
+		}
+		h := newHarnessFor(t, w)
+		h.edit(fastIntervals, "intervals: {tokens: 15m, scim: 15m, usage: 15m, job: 5m, events: 5m, certificates: 30m, app_credentials: 30m}")
+		flapping := &faultingTransport{matches: func(*http.Request) bool { return true }}
+		h.wrapTransport = flapping.wrap
+		h.start()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		goroutines, heap := runtime.NumGoroutine(), heapInUse()
+
+		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectDelay, Delay: simulator.Duration(11 * time.Second), Probability: 0.2})
+		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectHang, Probability: 0.03})
+		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectTrickle, Probability: 0.02})
+		h.fault(simulator.Fault{Operation: "*", Status: 429, Code: "TooManyRequestsException", RetryAfter: "20", Probability: 0.1})
+		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // weather
+		day := &metricsObserver{t: t, last: map[string]float64{}, errors: map[string]float64{}, changed: map[string]time.Time{}}
+		for began := time.Now(); time.Since(began) < 22*time.Hour; {
+			flapping.failWith(nil)
+			if random.IntN(3) == 0 {
+				flapping.failWith(errDNS())
+			}
+			for range 1 + random.IntN(5) {
+				time.Sleep(3 * time.Minute)
+				day.observe(h.series())
+			}
+		}
+		t.Logf("%d intervals were missed, %d failures counted, in %v", day.missed, int(h.series().matching("source_errors_total").sum(t)), day.reasons(h.series()))
+		if day.missed == 0 || len(day.reasons(h.series())) < 3 {
+			t.Error("the day was not bad")
+		}
+
+		flapping.failWith(nil)
+		h.ClearFaults()
+		time.Sleep(time.Hour)
+		for _, line := range h.series().matching("source_up") {
+			if !strings.HasSuffix(line, " 1") {
+				t.Errorf("it does not heal: %s", line)
+			}
+		}
+		synctest.Wait()
+		if now := runtime.NumGoroutine(); now > goroutines {
+			t.Errorf("%d goroutines after the day, %d before", now, goroutines)
+		}
+		// The clouds remember their log entries, in the same memory.
+		if now := heapInUse(); now > heap+12<<20 {
+			t.Errorf("%d KiB more in use after the day", (now-heap)>>10)
+		} else {
+			t.Logf("%d KiB more in use after the day, the clouds' memory included", (int64(now)-int64(heap))>>10)
+		}
+	})
+}
+
+// metricsObserver compares what the page says from look to look.
+type metricsObserver struct {
+	t       *testing.T
+	last    map[string]float64 // the last success, by source and connection
+	errors  map[string]float64
+	changed map[string]time.Time // when that changed last
+	missed  int
+}
+
+// observe holds the page to this: a source whose last success is older than its interval,
+// its jitter and its deadline allow is down, and its failures are counted.
+func (m *metricsObserver) observe(p seriesList) {
+	m.t.Helper()
+	now := time.Now()
+	for _, connection := range []string{"healthy", "expiring", "quarantined"} {
+		for _, source := range model.Sources() {
+			labels := fmt.Sprintf(`{connection=%q,source=%q}`, connection, source)
+			interval, known := p.value(m.t, "entra_aws_source_interval_seconds"+labels)
+			success, succeeded := p.value(m.t, "entra_aws_source_last_success_timestamp_seconds"+labels)
+			up, tried := p.value(m.t, "entra_aws_source_up"+labels)
+			failures := p.matching("source_errors_total", fmt.Sprintf("connection=%q", connection), fmt.Sprintf("source=%q", source)).sum(m.t)
+			if !known || !succeeded || !tried {
+				m.t.Fatalf("%s is not on the page", labels)
+			}
+			if success != m.last[labels] {
+				m.last[labels], m.errors[labels], m.changed[labels] = success, failures, now
+				continue
+			}
+			deadline := min(max(interval, 60), 300)
+			if float64(now.Unix())-success > 1.1*interval+deadline {
+				m.missed++
+				if up != 0 || failures <= m.errors[labels] {
+					m.t.Errorf("%s: the last success is %s old, and the page says up %v, %v failures as before", labels,
+						now.Sub(time.Unix(int64(success), 0)), up, failures)
+				}
+			}
+		}
+	}
+}
+
+func (m *metricsObserver) reasons(p seriesList) map[string]int {
+	found := map[string]int{}
+	for _, line := range p.matching("source_errors_total") {
+		_, rest, _ := strings.Cut(line, `reason="`)
+		reason, _, _ := strings.Cut(rest, `"`)
+		value, err := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:])
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		found[reason] += value
+	}
+	return found
+}

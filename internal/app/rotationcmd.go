@@ -1,0 +1,216 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"text/tabwriter"
+
+	"golang.org/x/term"
+
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/state"
+	"entra-aws-exporter/rotate"
+)
+
+// StartOptions are the flags of rotation start.
+type StartOptions struct {
+	Connection  string
+	DryRun      bool
+	Force       bool
+	TokenStdin  bool
+	TokenID     string
+	RetireToken string
+	Pace        int
+}
+
+// RotationCommand is a command on one connection's rotation.
+type RotationCommand func(ctx context.Context, options Options, connection string) error
+
+// RotationStart rotates a token now, or prints what a rotation would do.
+func RotationStart(ctx context.Context, options Options, start StartOptions) error {
+	if start.TokenStdin != (start.TokenID != "") {
+		return &UsageError{"--token-stdin and --token-id must be used together: the value on standard input, and the ID that AWS shows for it"}
+	}
+	cli, err := newCLIContext(options, start.Pace)
+	if err != nil {
+		return err
+	}
+	if cli.config.Connection(start.Connection) == nil {
+		return unknownConnection(cli.config, start.Connection)
+	}
+	if cli.directory == nil && !start.DryRun {
+		return state.ErrNoDirectory
+	}
+	request := rotate.StartOptions{Force: start.Force, Retire: start.RetireToken, TokenID: start.TokenID}
+	if start.TokenStdin {
+		if request.Value, err = readTokenValue(options); err != nil {
+			return err
+		}
+	}
+	if err := pollOnce(ctx, cli.poller); err != nil {
+		return err
+	}
+	if err := cli.engine.Look(ctx); err != nil { // the engine must know whether other rotations are blocked
+		options.Logger.Warn("rotation state only partially readable", "err", err)
+	}
+	if start.DryRun {
+		return cli.engine.DryRun(ctx, start.Connection, request, cli)
+	}
+	err = cli.engine.Start(ctx, start.Connection, request)
+	switch {
+	case errors.Is(err, rotate.ErrOpen) && request.TokenID == "" && request.Retire == "":
+		fmt.Fprintf(cli.out, "resuming: %v\n", err)
+	case err != nil:
+		return err
+	}
+	record, err := cli.engine.Carry(ctx, start.Connection, cli)
+	if ctx.Err() != nil {
+		return fmt.Errorf("rotation %s interrupted in phase %s: a running server resumes it, or run rotation start %s",
+			record.ID, record.Phase, start.Connection)
+	}
+	if err != nil {
+		return fmt.Errorf("connection %s: %w (for its state, run rotation show %s)", start.Connection, err, start.Connection)
+	}
+	return cli.printResult(record)
+}
+
+// RotationList prints one line per rotation, newest first.
+func RotationList(ctx context.Context, options Options) error {
+	cli, err := newCLIContext(options, 1)
+	if err != nil {
+		return err
+	}
+	refreshErr := cli.engine.Look(ctx)
+	records := cli.engine.Records()
+	if len(records) == 0 {
+		fmt.Fprintln(cli.out, "no rotations recorded")
+		return refreshErr
+	}
+	table := tabwriter.NewWriter(cli.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "STARTED\tCONNECTION\tROTATION\tTRIGGER\tSTATE\tOLD TOKEN\tNEW TOKEN\tPROOF")
+	for _, record := range records {
+		current := string(record.Outcome)
+		if record.Outcome == "" {
+			current = "in " + string(record.Phase)
+		}
+		if record.Reason != "" {
+			current += ": " + record.Reason
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", formatTime(record.Started), record.Connection,
+			record.ID, record.Trigger, current, dash(record.OldTokenID), dash(record.NewTokenID), dash(string(record.Proof)))
+	}
+	return errors.Join(table.Flush(), refreshErr)
+}
+
+// RotationShow prints the step log of a connection's rotations, oldest first.
+func RotationShow(ctx context.Context, options Options, connection string) error {
+	cli, err := newCLIContext(options, 1)
+	if err != nil {
+		return err
+	}
+	refreshErr := cli.engine.Look(ctx)
+	found := false
+	for _, record := range slices.Backward(cli.engine.Records()) {
+		if record.Connection != connection {
+			continue
+		}
+		found = true
+		fmt.Fprintf(cli.out, "rotation %s, started %s by %s\n", record.ID, formatTime(record.Started), record.Trigger)
+		for _, step := range record.Steps {
+			fmt.Fprintf(cli.out, "  %s  %-8s %s\n", step.At.UTC().Format("2006-01-02 15:04:05 UTC"), step.Phase, step.Text)
+		}
+		switch {
+		case record.Outcome == "":
+		case record.Ended.IsZero(): // blocked: it may continue
+			fmt.Fprintf(cli.out, "  stopped: %s\n", formatOutcome(record))
+		default:
+			fmt.Fprintf(cli.out, "  ended %s: %s\n", formatTime(record.Ended), formatOutcome(record))
+		}
+	}
+	if !found {
+		if refreshErr == nil && cli.config.Connection(connection) == nil {
+			return unknownConnection(cli.config, connection)
+		}
+		fmt.Fprintf(cli.out, "no rotations recorded for %s\n", connection)
+	}
+	if message := cli.engine.Status(connection).Message; message != "" {
+		fmt.Fprintln(cli.out, message)
+	}
+	return refreshErr
+}
+
+// operatorCommand records one decision of an operator, confirms it and, if a rotation
+// is open afterwards, prints how it continues.
+func operatorCommand(options Options, connection, confirmation string, decide func(*rotate.Engine) error) error {
+	cli, err := newCLIContext(options, 1)
+	if err != nil {
+		return err
+	}
+	if err := decide(cli.engine); err != nil {
+		return err
+	}
+	fmt.Fprintln(cli.out, confirmation)
+	if status := cli.engine.Status(connection); !status.Started.IsZero() && status.Blocked == "" && status.Waiting != model.WaitingOnHold {
+		fmt.Fprintf(cli.out, "a running server continues the rotation; without one, run rotation start %s\n", connection)
+	}
+	return nil
+}
+
+// RotationApprove allows the deletion of one old token.
+func RotationApprove(ctx context.Context, options Options, connection, tokenID string) error {
+	return operatorCommand(options, connection, "approved: token "+tokenID+" may be deleted once it is proven unused", func(e *rotate.Engine) error {
+		return e.Approve(ctx, connection, tokenID)
+	})
+}
+
+// RotationAdopt accepts the current state of AWS and Entra.
+func RotationAdopt(ctx context.Context, options Options, connection, inUse string) error {
+	return operatorCommand(options, connection, "adopted: all tokens listed by AWS are now accepted", func(e *rotate.Engine) error {
+		return e.Adopt(ctx, connection, inUse)
+	})
+}
+
+// RotationReset unblocks a rotation.
+func RotationReset(ctx context.Context, options Options, connection string) error {
+	return operatorCommand(options, connection, "reset: attempt count cleared; rate limits unchanged", func(e *rotate.Engine) error {
+		return e.Reset(ctx, connection)
+	})
+}
+
+// RotationAbort cancels a rotation that has not changed Entra yet.
+func RotationAbort(ctx context.Context, options Options, connection string) error {
+	return operatorCommand(options, connection, "aborting: a new token created by the exporter will be deleted", func(e *rotate.Engine) error {
+		return e.Abort(ctx, connection)
+	})
+}
+
+// RotationHold pauses rotation of a connection, or with release resumes it.
+func RotationHold(ctx context.Context, options Options, connection string, release bool) error {
+	confirmation := "on hold: nothing changes until rotation hold --release"
+	if release {
+		confirmation = "released: rotation may continue"
+	}
+	return operatorCommand(options, connection, confirmation, func(e *rotate.Engine) error { return e.Hold(ctx, connection, release) })
+}
+
+// RotationShowToken prints the value of the token in use. It prints only to a terminal,
+// so that the value ends up in no log and no pipe.
+func RotationShowToken(ctx context.Context, options Options, connection string) error {
+	terminal, is := options.Stdout.(*os.File)
+	if !is || !term.IsTerminal(int(terminal.Fd())) {
+		return errors.New("show-token prints only to a terminal")
+	}
+	cli, err := newCLIContext(options, 1)
+	if err != nil {
+		return err
+	}
+	id, value, err := cli.engine.ShowToken(ctx, connection)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(terminal, "token %s:\n%s\n", id, value.Reveal())
+	return nil
+}

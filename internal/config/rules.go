@@ -1,0 +1,168 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	prommodel "github.com/prometheus/common/model"
+)
+
+// The words of a check tag:
+//
+//	required   the key must be present (a list: with at least one item)
+//	a|b|c      one of these
+//	1s..1d     a duration or number in this range
+//	zero       0 is allowed besides the range
+//	NAME       one of the rules below
+//
+// The check of a list applies to each of its items.
+
+// rule is a format of text.
+type rule struct {
+	isValid     func(string) bool
+	description string // "an AWS region"
+	example     string
+}
+
+func (r rule) String() string {
+	if r.example == "" {
+		return r.description
+	}
+	return r.description + " such as " + r.example
+}
+
+var rules = map[string]rule{ //nolint:gochecknoglobals // a table that never changes
+	"name": {matches(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`),
+		`a name of at most 63 letters, digits, ".", "_" and "-" that begins with a letter or digit`, "corp"},
+	"uuid": {matches(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`),
+		"a UUID", "11111111-1111-1111-1111-111111111111"},
+	"region": {matches(`^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$`),
+		"an AWS region", "eu-central-1"},
+	"role_arn": {matches(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@/_-]+$`),
+		"the ARN of an IAM role", "arn:aws:iam::111122223333:role/NAME"},
+	"identity_store_id": {matches(`^(d-[0-9a-f]{10}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`),
+		"an identity store ID", "d-1234567890"},
+	"provisioning_tenant_id": {matches(`^[A-Za-z0-9-]{1,64}$`),
+		"the ID in AWS's SCIM endpoint", "kE370acb0d7-97b3-4383-8d96-000000000000"},
+	"token_id": {matches(`^[A-Za-z0-9._:-]{1,64}$`),
+		"the ID of a SCIM token (not its value)", "11111111-1111-1111-1111-111111111111"},
+	"word":   {matches(`^[!-~]+$`), "one word without spaces", ""},
+	"labels": {nil, "labels with values", "{rotate: scim-token}"}, // see Webhook.validate
+	"endpoint": {isURL(func(u *url.URL) bool {
+		return u.RawQuery == "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()))
+	}), "an https URL without user, query or fragment (http only on the loopback interface)", "https://login.example.com"},
+	"login": {isURL(func(u *url.URL) bool {
+		return u.RawQuery == "" && u.Scheme == "https" && strings.Trim(u.Path, "/") == ""
+	}), "an https URL without a path (the sign-in adds the tenant)", "https://login.example.com"},
+	"graph": {isURL(func(u *url.URL) bool {
+		return u.RawQuery == "" && u.Scheme == "https"
+	}), "an https URL without user, query or fragment", "https://graph.example.com"},
+	"tenant_url": {isURL(func(u *url.URL) bool {
+		return u.Scheme == "https"
+	}), "an https URL without user or fragment", "https://scim.eu-central-1.amazonaws.com/ID/scim/v2?aadOptscim062020"},
+	"proxy_url": {isURL(func(u *url.URL) bool {
+		return slices.Contains([]string{"http", "https", "socks5"}, u.Scheme)
+	}), "an http, https or socks5 URL without a user (the config must not have a password)", "http://proxy.example.com:3128"},
+	"host_suffix": {isHostSuffix, "a domain with at least one dot, localhost or an IP address", "scim.example.com"},
+}
+
+func matches(pattern string) func(string) bool { return regexp.MustCompile(pattern).MatchString }
+
+// isURL accepts absolute URLs without user and fragment that meet the condition.
+func isURL(condition func(*url.URL) bool) func(string) bool {
+	return func(text string) bool {
+		u, err := url.Parse(text)
+		return err == nil && u.Hostname() != "" && u.User == nil && u.Fragment == "" && condition(u)
+	}
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+var domain = regexp.MustCompile(`^\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
+
+// isHostSuffix refuses a suffix without a dot: with "com" a token could be sent anywhere.
+func isHostSuffix(text string) bool {
+	_, err := netip.ParseAddr(text)
+	return err == nil || text == "localhost" || domain.MatchString(text)
+}
+
+// check applies the words of the check tag to a decoded value.
+func (f field) check(value reflect.Value) error {
+	for _, word := range f.checks {
+		low, high, isRange := strings.Cut(word, "..")
+		r, isRule := rules[word]
+		switch {
+		case isRange:
+			if !inRange(value, low, high) && (!f.hasCheck("zero") || !value.IsZero()) {
+				return fmt.Errorf("%v is out of range; it must be %s", value.Interface(), f.expected())
+			}
+		case strings.Contains(word, "|"):
+			if allowed := strings.Split(word, "|"); !slices.Contains(allowed, value.String()) {
+				return fmt.Errorf("%s is not one of %s", quoteSafe(value.String()), strings.Join(allowed, ", "))
+			}
+		case isRule:
+			if !r.isValid(value.String()) {
+				return fmt.Errorf("%s is not %s", quoteSafe(value.String()), r)
+			}
+		}
+		if word == "uuid" { // Graph returns them in lower case
+			value.SetString(strings.ToLower(value.String()))
+		}
+	}
+	return nil
+}
+
+// inRange compares a duration or whole number with the bounds of a tag.
+func inRange(value reflect.Value, low, high string) bool {
+	bound := func(text string) int64 {
+		if value.Type() == reflect.TypeFor[Duration]() {
+			d, _ := prommodel.ParseDuration(text)
+			return int64(d)
+		}
+		n, _ := strconv.ParseInt(text, 10, 64)
+		return n
+	}
+	return value.Int() >= bound(low) && value.Int() <= bound(high)
+}
+
+func parseDuration(text string) (Duration, error) {
+	d, err := prommodel.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("%s is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y", quoteNumber(text))
+	}
+	return d, nil
+}
+
+func parseTime(text string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%s is not a time; it is written 2026-03-01T00:00:00Z or 2026-03-01", quoteSafe(text))
+}
+
+var (
+	entraSecret = regexp.MustCompile(`^[A-Za-z0-9_.~-]{3}[0-9]Q~`)
+	longBase64  = regexp.MustCompile(`^[A-Za-z0-9+=_:-][A-Za-z0-9+/=_:-]{64,}$`)
+)
+
+// checkPath refuses a secret in the place of its file's path.
+func checkPath(path string) error {
+	if strings.ContainsAny(path, "\r\n") || strings.HasPrefix(path, "AGE-SECRET-KEY-") || strings.HasPrefix(path, "-----BEGIN") ||
+		entraSecret.MatchString(path) || longBase64.MatchString(path) {
+		return errors.New("looks like the secret itself; put it into a file and give the path of that file")
+	}
+	return nil
+}
