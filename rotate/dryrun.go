@@ -2,8 +2,7 @@ package rotate
 
 import (
 	"context"
-	"strconv"
-	"sync"
+	"fmt"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -75,7 +74,11 @@ func (e *Engine) dryRunSession(ctx context.Context, c Connection, procedure Proc
 	if err != nil {
 		return nil, err
 	}
-	entry := journal.NewEntry(&memoryStore{content: content}, e.options.Codec, record.Binding.Key())
+	store, key := e.options.NewDryRunStore(), record.Binding.Key()
+	if _, err := store.Save(ctx, key, content, ""); err != nil {
+		return nil, fmt.Errorf("copying the journal of %s for a dry run: %w", c.Name, err)
+	}
+	entry := journal.NewEntry(store, e.options.Codec, key)
 	if _, err := entry.Load(ctx); err != nil {
 		return nil, err
 	}
@@ -96,29 +99,3 @@ func (e *Engine) dryRunSession(ctx context.Context, c Connection, procedure Proc
 		log: e.options.Logger, observer: observer,
 	}, nil
 }
-
-// memoryStore is a journal that is discarded.
-type memoryStore struct {
-	mu       sync.Mutex
-	content  []byte
-	revision int
-}
-
-// Load implements journal.Store.
-func (s *memoryStore) Load(context.Context, string) ([]byte, string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.content, strconv.Itoa(s.revision), nil
-}
-
-// Save implements journal.Store.
-func (s *memoryStore) Save(_ context.Context, _ string, content []byte, _ string) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.content = content
-	s.revision++
-	return strconv.Itoa(s.revision), nil
-}
-
-// Keys implements journal.Store.
-func (s *memoryStore) Keys(context.Context) ([]string, error) { return nil, nil }

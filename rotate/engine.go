@@ -14,6 +14,8 @@ import (
 // Options are what an Engine works with.
 type Options struct {
 	Store journal.Store
+	// NewDryRunStore makes an empty journal that is discarded after a dry run.
+	NewDryRunStore func() journal.Store
 	// Codec knows the types of every procedure that a record may hold, configured or not.
 	Codec journal.Codec
 	// Holder names this process in leases; no two processes may have the same name.

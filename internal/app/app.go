@@ -21,7 +21,6 @@ import (
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/state"
-	"entra-aws-exporter/rotate"
 )
 
 // Options are common to all commands.
@@ -51,18 +50,18 @@ func (o Options) newClients(c *config.Config, observe func(service, code string)
 	return clients, nil
 }
 
-// newClientsAndEngine builds what a command works with: clients that know the token
-// values in a state directory (nil: none), and the engine that knows its journals.
-func (o Options) newClientsAndEngine(c *config.Config, observe func(service, code string), directory *state.Directory,
+// newClientsAndRotation builds what a command works with: clients that know the token
+// values in a state directory (nil: none), and the rotations that it records.
+func (o Options) newClientsAndRotation(c *config.Config, observe func(service, code string), directory *state.Directory,
 	pace int, snapshot func(string) (model.Snapshot, bool),
-) (*clientSet, *rotate.Engine, error) {
+) (*clientSet, *rotationService, error) {
 	rotation := o.newRotationService(directory, pace, snapshot, nil)
 	clients, err := o.newClients(c, observe, rotation.tokenValue)
 	if err != nil {
 		return nil, nil, err
 	}
 	rotation.configure(c, clients)
-	return clients, rotation.engine, nil
+	return clients, rotation, nil
 }
 
 // openState opens the configured state directory; nil: none is configured.

@@ -18,14 +18,13 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/poller"
 	"entra-aws-exporter/internal/state"
-	"entra-aws-exporter/rotate"
 )
 
 // cliContext is what the rotation commands work with: an engine on the server's own
 // journal and token store. Leases keep the two from acting at the same time.
 type cliContext struct {
 	config    *config.Config
-	engine    *rotate.Engine
+	rotation  *rotationService
 	poller    *poller.Poller
 	directory *state.Directory // nil: no state directory, so no rotation
 	out       io.Writer
@@ -45,11 +44,11 @@ func newCLIContext(options Options, pace int) (*cliContext, error) {
 		return nil, err
 	}
 	snapshot := func(connection string) (model.Snapshot, bool) { return cli.poller.Snapshot(connection) }
-	clients, engine, err := options.newClientsAndEngine(c, collector.NewRequests().Observe, cli.directory, pace, snapshot)
+	clients, rotation, err := options.newClientsAndRotation(c, collector.NewRequests().Observe, cli.directory, pace, snapshot)
 	if err != nil {
 		return nil, err
 	}
-	cli.engine = engine
+	cli.rotation = rotation
 	cli.poller = poller.New(startSources(pollerOptions(c, clients, &state.Memory{}, options.Logger)), nil)
 	return cli, nil
 }
@@ -78,7 +77,7 @@ func (c *cliContext) printResult(record model.RotationRecord) error {
 		fmt.Fprintf(c.out, "done: token %s is in use, proof %s\n", record.NewTokenID, record.Proof)
 		return nil
 	}
-	if message := c.engine.Status(record.Connection).Message; message != "" {
+	if message := c.rotation.status(record.Connection).Message; message != "" {
 		return errors.New(message)
 	}
 	return fmt.Errorf("rotation %s of %s: %s", record.ID, record.Connection, formatOutcome(record))

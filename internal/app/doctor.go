@@ -45,7 +45,7 @@ func Doctor(ctx context.Context, options Options, only string) error {
 		selected = []config.Connection{*connection}
 	}
 	directory, stateErr := openState(c.State)
-	clients, _, err := options.newClientsAndEngine(c, collector.NewRequests().Observe, directory, 1, nil)
+	clients, _, err := options.newClientsAndRotation(c, collector.NewRequests().Observe, directory, 1, nil)
 	if err != nil {
 		return err
 	}

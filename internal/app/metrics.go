@@ -33,7 +33,7 @@ func Metrics(ctx context.Context, options Options) error {
 	var p *poller.Poller
 	requests := collector.NewRequests()
 	snapshot := func(connection string) (model.Snapshot, bool) { return p.Snapshot(connection) }
-	clients, engine, err := options.newClientsAndEngine(c, requests.Observe, directory, 1, snapshot)
+	clients, rotation, err := options.newClientsAndRotation(c, requests.Observe, directory, 1, snapshot)
 	if err != nil {
 		return err
 	}
@@ -41,11 +41,11 @@ func Metrics(ctx context.Context, options Options) error {
 	if err := pollOnce(ctx, p); err != nil {
 		return err
 	}
-	if err := engine.Look(ctx); err != nil {
+	if err := rotation.engine.Refresh(ctx); err != nil {
 		options.Logger.Warn("cannot read rotation state", "err", err)
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector.New(collector.Options{Snapshots: p.Snapshots, Rotation: engine.Status}), requests)
+	registry.MustRegister(collector.New(collector.Options{Snapshots: p.Snapshots, Rotation: rotation.status}), requests)
 	families, err := registry.Gather()
 	if err != nil {
 		return fmt.Errorf("gathering the metrics: %w", err)

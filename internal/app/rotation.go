@@ -12,13 +12,18 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/state"
 	"entra-aws-exporter/rotate"
+	"entra-aws-exporter/rotate/journal"
+	"entra-aws-exporter/rotate/policy"
+	"entra-aws-exporter/rotate/token"
+	"entra-aws-exporter/rotate/webhook"
 )
 
 // rotationService connects the rotation engine and its webhook with the configuration,
 // the clients, the state directory and the snapshots.
 type rotationService struct {
 	engine         *rotate.Engine
-	webhook        *rotate.Webhook
+	tokens         token.Store
+	webhook        *webhook.Handler
 	webhookMetrics *collector.Webhook
 	config         atomic.Pointer[config.Config]
 
@@ -32,69 +37,85 @@ type rotationService struct {
 func (o Options) newRotationService(directory *state.Directory, pace int,
 	snapshot func(string) (model.Snapshot, bool), changed func(string),
 ) *rotationService {
+	r := &rotationService{tokens: state.None{}, webhookMetrics: collector.NewWebhook()}
 	options := rotate.Options{
-		Journal: state.None{}, Vault: state.None{},
-		Holder: newHolderID(), Gone: holderIsDead, Pace: pace,
+		Store: state.None{}, NewDryRunStore: func() journal.Store { return &state.Memory{} },
+		Codec:  journal.Codec{model.ProcedureToken: token.Types()},
+		Holder: newHolderID(), HolderIsDead: holderIsDead, Speedup: pace,
 		Snapshot: snapshot, Changed: changed, Logger: o.Logger,
 	}
 	if o.HolderIsDead != nil {
-		options.Gone = o.HolderIsDead
+		options.HolderIsDead = o.HolderIsDead
 	}
 	if directory != nil {
-		options.Journal, options.Vault = directory.Journal(), directory.Tokens()
+		options.Store, r.tokens = directory.Journal(), directory.Tokens()
 	}
-	r := &rotationService{engine: rotate.New(options, nil), webhookMetrics: collector.NewWebhook()}
-	r.webhook = rotate.NewWebhook(r.engine, r.webhookMetrics,
-		rotate.WebhookOptions{Bearer: r.webhookBearer, MatchLabels: r.matchLabels, Logger: o.Logger})
+	r.engine = rotate.New(options, nil)
+	r.webhook = webhook.New(alertStarter{r.engine}, r.webhookMetrics,
+		webhook.Options{Bearer: r.webhookBearer, MatchLabels: r.matchLabels, Logger: o.Logger})
 	return r
+}
+
+// alertStarter lets the webhook start rotations of tokens.
+type alertStarter struct{ engine *rotate.Engine }
+
+// Alert implements webhook.Starter.
+func (s alertStarter) Alert(ctx context.Context, connection string) (model.Decision, string, error) {
+	return s.engine.Alert(ctx, connection, model.ProcedureToken)
 }
 
 // configure applies a configuration. Rotations that run keep the one they began with.
 func (r *rotationService) configure(c *config.Config, clients *clientSet) {
 	connections := make([]rotate.Connection, 0, len(c.Connections))
 	for _, connection := range c.Connections {
-		connections = append(connections, rotationConnection(connection, clients.rotators[connection.Name]))
+		connections = append(connections, r.rotationConnection(connection, clients.rotators[connection.Name]))
 	}
 	r.config.Store(c)
 	r.engine.Configure(connections)
 }
 
 // rotationConnection translates a connection of the configuration for the engine.
-func rotationConnection(connection config.Connection, clients connectionClients) rotate.Connection {
-	policy := connection.Rotation
-	c := rotate.Connection{
-		Name:      connection.Name,
-		TenantURL: connection.TenantURL,
-		Policy: rotate.Policy{
-			Mode:               policy.Mode,
-			Issuer:             policy.Issuer,
-			Before:             time.Duration(policy.Before),
-			MaxAge:             time.Duration(policy.MaxAge),
-			Approval:           rotate.Approval(policy.Approval),
-			DeleteExpiredToken: policy.DeleteExpiredToken,
-			VerifyTimeout:      time.Duration(policy.VerifyTimeout),
-			CanaryUserObjectID: policy.CanaryUserObjectID,
-			RetireAfter:        time.Duration(policy.RetireAfter),
-			Cooldown:           time.Duration(policy.Cooldown),
-			MaxAttempts:        policy.MaxAttempts,
+func (r *rotationService) rotationConnection(connection config.Connection, clients connectionClients) rotate.Connection {
+	rotation := connection.Rotation
+	options := token.Options{
+		Connection: connection.Name,
+		Policy: policy.Token{
+			Policy: policy.Policy{
+				Mode:        rotation.Mode,
+				Approval:    rotation.Approval,
+				Cooldown:    time.Duration(rotation.Cooldown),
+				MaxAttempts: rotation.MaxAttempts,
+			},
+			Issuer:             rotation.Issuer,
+			Before:             time.Duration(rotation.Before),
+			MaxAge:             time.Duration(rotation.MaxAge),
+			DeleteExpiredToken: rotation.DeleteExpiredToken,
+			VerifyTimeout:      time.Duration(rotation.VerifyTimeout),
+			CanaryUserObjectID: rotation.CanaryUserObjectID,
+			RetireAfter:        time.Duration(rotation.RetireAfter),
 		},
-		Clouds: rotate.Clouds{
-			Tokens:       clients.instance,
-			SCIM:         clients.instance,
-			Provisioning: clients.application,
-			Resolve:      clients.resolve,
-		},
+		Tokens:       clients.instance,
+		SCIM:         clients.instance,
+		Provisioning: clients.application,
+		Resolve:      clients.resolve,
+		TenantURL:    connection.TenantURL,
+		Store:        r.tokens,
 	}
 	if connection.Tokens.Usage == model.UsageCloudTrail {
-		c.Clouds.Calls = clients.instance
+		options.CloudTrail = clients.instance
 	}
-	return c
+	return rotate.Connection{Name: connection.Name, Resolve: clients.resolve, Procedures: []rotate.Procedure{token.New(options)}}
+}
+
+// status is the rotation status of a connection's token.
+func (r *rotationService) status(connection string) model.RotationStatus {
+	return r.engine.Status(connection, model.ProcedureToken)
 }
 
 // tokenValue returns the value of the token in use, if the token store has it. The SCIM
 // probe uses it.
 func (r *rotationService) tokenValue(ctx context.Context, connection string) (string, model.Secret, error) {
-	return r.engine.InUse(ctx, connection)
+	return token.InUse(ctx, r.engine, r.tokens, connection)
 }
 
 // webhookHandler serves the webhook as long as the configuration has one.
@@ -114,20 +135,20 @@ var errNoWebhook = errors.New("the configuration has no webhook section any more
 // webhookBearer is the bearer token that the webhook requires. None is required as long
 // as the web config authenticates callers.
 func (r *rotationService) webhookBearer() (value model.Secret, required bool, err error) {
-	webhook := r.config.Load().Webhook
-	if webhook == nil {
+	section := r.config.Load().Webhook
+	if section == nil {
 		return model.Secret{}, true, errNoWebhook
 	}
-	if webhook.BearerTokenFile == "" { // an empty token that is required matches no caller
+	if section.BearerTokenFile == "" { // an empty token that is required matches no caller
 		return model.Secret{}, r.authenticated == nil || !r.authenticated(), nil
 	}
-	value, err = webhook.BearerTokenFile.Read()
+	value, err = section.BearerTokenFile.Read()
 	return value, true, err
 }
 
 func (r *rotationService) matchLabels() map[string]string {
-	if webhook := r.config.Load().Webhook; webhook != nil {
-		return webhook.MatchLabels
+	if section := r.config.Load().Webhook; section != nil {
+		return section.MatchLabels
 	}
 	return nil
 }

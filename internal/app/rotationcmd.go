@@ -13,6 +13,7 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/state"
 	"entra-aws-exporter/rotate"
+	"entra-aws-exporter/rotate/token"
 )
 
 // StartOptions are the flags of rotation start.
@@ -44,29 +45,30 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 	if cli.directory == nil && !start.DryRun {
 		return state.ErrNoDirectory
 	}
-	request := rotate.StartOptions{Force: start.Force, Retire: start.RetireToken, TokenID: start.TokenID}
+	request := token.StartOptions{RetireToken: start.RetireToken, TokenID: start.TokenID}
 	if start.TokenStdin {
 		if request.Value, err = readTokenValue(options); err != nil {
 			return err
 		}
 	}
+	engine, how := cli.rotation.engine, rotate.StartOptions{Force: start.Force, Procedure: request}
 	if err := pollOnce(ctx, cli.poller); err != nil {
 		return err
 	}
-	if err := cli.engine.Look(ctx); err != nil { // the engine must know whether other rotations are blocked
+	if err := cli.rotation.engine.Refresh(ctx); err != nil { // the engine must know whether other rotations are blocked
 		options.Logger.Warn("rotation state only partially readable", "err", err)
 	}
 	if start.DryRun {
-		return cli.engine.DryRun(ctx, start.Connection, request, cli)
+		return engine.DryRun(ctx, start.Connection, model.ProcedureToken, how, cli)
 	}
-	err = cli.engine.Start(ctx, start.Connection, request)
+	err = engine.Start(ctx, start.Connection, model.ProcedureToken, how)
 	switch {
-	case errors.Is(err, rotate.ErrOpen) && request.TokenID == "" && request.Retire == "":
+	case errors.Is(err, rotate.ErrOpen) && request.TokenID == "" && request.RetireToken == "":
 		fmt.Fprintf(cli.out, "resuming: %v\n", err)
 	case err != nil:
 		return err
 	}
-	record, err := cli.engine.Carry(ctx, start.Connection, cli)
+	record, err := engine.RunToCompletion(ctx, start.Connection, cli)
 	if ctx.Err() != nil {
 		return fmt.Errorf("rotation %s interrupted in phase %s: a running server resumes it, or run rotation start %s",
 			record.ID, record.Phase, start.Connection)
@@ -83,8 +85,8 @@ func RotationList(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	refreshErr := cli.engine.Look(ctx)
-	records := cli.engine.Records()
+	refreshErr := cli.rotation.engine.Refresh(ctx)
+	records := cli.rotation.engine.Records()
 	if len(records) == 0 {
 		fmt.Fprintln(cli.out, "no rotations recorded")
 		return refreshErr
@@ -111,9 +113,9 @@ func RotationShow(ctx context.Context, options Options, connection string) error
 	if err != nil {
 		return err
 	}
-	refreshErr := cli.engine.Look(ctx)
+	refreshErr := cli.rotation.engine.Refresh(ctx)
 	found := false
-	for _, record := range slices.Backward(cli.engine.Records()) {
+	for _, record := range slices.Backward(cli.rotation.engine.Records()) {
 		if record.Connection != connection {
 			continue
 		}
@@ -136,7 +138,7 @@ func RotationShow(ctx context.Context, options Options, connection string) error
 		}
 		fmt.Fprintf(cli.out, "no rotations recorded for %s\n", connection)
 	}
-	if message := cli.engine.Status(connection).Message; message != "" {
+	if message := cli.rotation.status(connection).Message; message != "" {
 		fmt.Fprintln(cli.out, message)
 	}
 	return refreshErr
@@ -149,11 +151,11 @@ func operatorCommand(options Options, connection, confirmation string, decide fu
 	if err != nil {
 		return err
 	}
-	if err := decide(cli.engine); err != nil {
+	if err := decide(cli.rotation.engine); err != nil {
 		return err
 	}
 	fmt.Fprintln(cli.out, confirmation)
-	if status := cli.engine.Status(connection); !status.Started.IsZero() && status.Blocked == "" && status.Waiting != model.WaitingOnHold {
+	if status := cli.rotation.status(connection); !status.Started.IsZero() && status.Blocked == "" && status.Waiting != model.WaitingOnHold {
 		fmt.Fprintf(cli.out, "a running server continues the rotation; without one, run rotation start %s\n", connection)
 	}
 	return nil
@@ -207,7 +209,7 @@ func RotationShowToken(ctx context.Context, options Options, connection string) 
 	if err != nil {
 		return err
 	}
-	id, value, err := cli.engine.ShowToken(ctx, connection)
+	id, value, err := token.Show(ctx, cli.rotation.engine, cli.rotation.tokens, connection)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func (e *Exporter) snapshots() []model.Snapshot { return e.poller().Snapshots() 
 func (e *Exporter) registerMetrics() error {
 	reload := func() collector.Reload { return *e.lastReload.Load() }
 	for _, each := range []prometheus.Collector{
-		collector.New(collector.Options{Snapshots: e.snapshots, Rotation: e.rotation.engine.Status, Reload: reload}),
+		collector.New(collector.Options{Snapshots: e.snapshots, Rotation: e.rotation.status, Reload: reload}),
 		e.requests,
 		e.rotation.webhookMetrics,
 		collectors.NewGoCollector(),
@@ -117,7 +117,7 @@ func (e *Exporter) registerMetrics() error {
 func (e *Exporter) handler() (http.Handler, error) {
 	options := web.Options{
 		Snapshots: e.snapshots,
-		Rotation:  e.rotation.engine.Status,
+		Rotation:  e.rotation.status,
 		Records:   e.rotation.engine.Records,
 		Ready:     e.ready,
 		Config:    func() ([]byte, error) { return []byte(e.current.Load().config.String()), nil },

@@ -59,10 +59,10 @@ func rotateOnce(t *testing.T, spec func(string) clouds.ConnectionSpec, at int, w
 		t.Fatal(err)
 	}
 	c.counting.Store(true)
-	if err := d.engine.Start(ctx, "corp", rotate.StartOptions{}); err != nil {
+	if err := d.rotation.engine.Start(ctx, "corp", model.ProcedureToken, rotate.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	record, err := d.engine.Carry(ctx, "corp", d)
+	record, err := d.rotation.engine.RunToCompletion(ctx, "corp", d)
 	if c.dead.Load() {
 		if err := os.Rename(h.path("left behind"), h.path("state")); err != nil {
 			t.Fatal(err)

@@ -106,7 +106,7 @@ func assertNoGap(t *testing.T, prometheus *server, began time.Time) {
 // UPDATE=1 keeps this one instead.
 func comparePayload(t *testing.T, body string) {
 	t.Helper()
-	const kept = "../../rotate/testdata/alertmanager.json"
+	const kept = "../../rotate/webhook/testdata/alertmanager.json"
 	if os.Getenv("UPDATE") != "" {
 		write(t, kept, strings.TrimSpace(body)+"\n")
 	}

@@ -1,0 +1,28 @@
+package webhook_test
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+
+	"entra-aws-exporter/internal/model"
+)
+
+func FuzzWebhookBody(f *testing.F) {
+	for _, seed := range []string{
+		firing(alertFor("corp", "firing")), firing(), firing(alertFor("nobody", "resolved"), `{"labels":null}`), `{"version":"4"}`,
+		`{"version":4}`, `[]`, `null`, ``, `{"version":"4","alerts":[null,{"status":"firing","labels":{"connection":"corp","rotate":"scim-token"}}]}`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		w := newWebhook(deciders{"corp": model.DecisionStarted, "idle": model.DecisionNotDue})
+		answer := post(w, body)
+		if !slices.Contains([]int{http.StatusOK, http.StatusAccepted, http.StatusBadRequest, http.StatusRequestEntityTooLarge}, answer.Code) {
+			t.Errorf("answered %d to %q", answer.Code, body)
+		}
+		if started := w.counters.decisions[model.DecisionStarted]; started > 1 {
+			t.Errorf("%d rotations were started by one payload", started)
+		}
+	})
+}

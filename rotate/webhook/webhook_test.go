@@ -1,0 +1,287 @@
+package webhook_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/rotate/webhook"
+)
+
+// deciders answers as it is told.
+type deciders map[string]model.Decision
+
+func (d deciders) Alert(_ context.Context, connection string) (model.Decision, string, error) {
+	decision, ok := d[connection]
+	switch {
+	case !ok:
+		return model.DecisionUnknownConnection, "", nil
+	case decision == "":
+		return "", "", errors.New("no space left on device")
+	default:
+		return decision, "", nil
+	}
+}
+
+// counted are the webhook's counters.
+type counted struct {
+	mu        sync.Mutex
+	codes     map[int]int
+	decisions map[model.Decision]int
+}
+
+func newCounted() *counted {
+	return &counted{codes: map[int]int{}, decisions: map[model.Decision]int{}}
+}
+
+func (c *counted) Request(code int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.codes[code]++
+}
+
+func (c *counted) Alerts(decision string, count int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.decisions[model.Decision(decision)] += count
+}
+
+// handler is a webhook and its counters.
+type handler struct {
+	*webhook.Handler
+	counters *counted
+}
+
+func newWebhook(s webhook.Starter, change ...func(*webhook.Options)) handler {
+	options := webhook.Options{
+		Bearer:      func() (model.Secret, bool, error) { return model.NewSecret("the-secret"), true, nil },
+		MatchLabels: func() map[string]string { return map[string]string{"rotate": "scim-token"} },
+		Logger:      slog.New(slog.DiscardHandler),
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	counters := newCounted()
+	return handler{webhook.New(s, counters, options), counters}
+}
+
+func post(w http.Handler, body string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+	request := httptest.NewRequest(http.MethodPost, "/webhook/alertmanager", strings.NewReader(body))
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Authorization", "Bearer the-secret")
+	for _, c := range change {
+		c(request)
+	}
+	answer := httptest.NewRecorder()
+	w.ServeHTTP(answer, request)
+	return answer
+}
+
+// firing is Alertmanager's payload as v0.34 sends it.
+func firing(alerts ...string) string {
+	return `{"receiver":"rotate","status":"firing","alerts":[` + strings.Join(alerts, ",") + `],
+		"groupLabels":{"alertname":"EntraAwsScimTokenRotationDue"},"commonLabels":{"rotate":"scim-token"},"commonAnnotations":{},
+		"externalURL":"http://alertmanager:9093","version":"4","groupKey":"{}:{alertname=\"EntraAwsScimTokenRotationDue\"}",
+		"truncatedAlerts":0,"notification_reason":"firing","routeLabels":{}}`
+}
+
+func alertFor(connection, status string) string {
+	return fmt.Sprintf(`{"status":%q,"labels":{"alertname":"EntraAwsScimTokenRotationDue","connection":%q,"rotate":"scim-token"},
+		"annotations":{"summary":"x"},"startsAt":"2026-11-01T00:00:00Z","endsAt":"0001-01-01T00:00:00Z",
+		"generatorURL":"http://prometheus/graph","fingerprint":"ac5de5b8e6e4b9c1"}`, status, connection)
+}
+
+// TestWebhookReadsAlertmanager: testdata/alertmanager.json is what Alertmanager really
+// posted, word for word; the end-to-end test keeps it (UPDATE=1) and compares.
+func TestWebhookReadsAlertmanager(t *testing.T) {
+	body, err := os.ReadFile("testdata/alertmanager.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := post(newWebhook(deciders{"expiring": model.DecisionStarted}), string(body))
+	if got := strings.TrimSpace(answer.Body.String()); answer.Code != 202 || got != `{"decisions":{"started":1}}` {
+		t.Errorf("%d %s", answer.Code, got)
+	}
+}
+
+func TestWebhookAnswers(t *testing.T) {
+	decider := deciders{
+		"corp": model.DecisionStarted, "busy": model.DecisionAlreadyRunning, "idle": model.DecisionNotDue, "off": model.DecisionDisabled,
+		"cool": model.DecisionCooldown, "stuck": model.DecisionBlocked, "trial": model.DecisionDryRun, "broken": "",
+	}
+	header := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, value) }
+	}
+	tests := []struct {
+		name   string
+		body   string
+		change func(*http.Request)
+		code   int
+		answer string
+	}{
+		{"started", firing(alertFor("corp", "firing")), nil, 202, `{"decisions":{"started":1}}`},
+		{"running", firing(alertFor("busy", "firing")), nil, 202, `{"decisions":{"already_running":1}}`},
+		{"not due", firing(alertFor("idle", "firing")), nil, 200, `{"decisions":{"not_due":1}}`},
+		{"disabled", firing(alertFor("off", "firing")), nil, 200, `{"decisions":{"disabled":1}}`},
+		{"cooling down", firing(alertFor("cool", "firing")), nil, 200, `{"decisions":{"cooldown":1}}`},
+		{"blocked", firing(alertFor("stuck", "firing")), nil, 200, `{"decisions":{"blocked":1}}`},
+		{"dry run", firing(alertFor("trial", "firing")), nil, 200, `{"decisions":{"dry_run":1}}`},
+		{"resolved", firing(alertFor("corp", "resolved")), nil, 200, `{"decisions":{"resolved":1}}`},
+		{"unknown connection", firing(alertFor("nobody", "firing")), nil, 200, `{"decisions":{"unknown_connection":1}}`},
+		{"without the label", firing(`{"status":"firing","labels":{"connection":"corp"}}`), nil, 200, `{"decisions":{"unmatched":1}}`},
+		{"without a connection", firing(`{"status":"firing","labels":{"rotate":"scim-token"}}`), nil, 200, `{"decisions":{"unmatched":1}}`},
+		{"no alerts", firing(), nil, 200, `{"decisions":{}}`},
+		{"grouped", firing(alertFor("corp", "firing"), alertFor("corp", "firing"), alertFor("idle", "firing"), alertFor("corp", "resolved")), nil, 202,
+			`{"decisions":{"already_running":1,"not_due":1,"resolved":1,"started":1}}`},
+		{"journal not writable", firing(alertFor("corp", "firing"), alertFor("broken", "firing")), nil, 503, "the journal cannot be read or written; retry later"},
+		{"GET", "", func(r *http.Request) { r.Method = http.MethodGet }, 405, "POST only"},
+		{"no token", firing(), func(r *http.Request) { r.Header.Del("Authorization") }, 401, "a bearer token is required"},
+		{"wrong token", firing(), header("Authorization", "Bearer wrong"), 401, "a bearer token is required"},
+		{"wrong scheme", firing(), header("Authorization", "Basic the-secret"), 401, "a bearer token is required"},
+		{"scheme in lower case", firing(), header("Authorization", "bearer the-secret"), 200, `{"decisions":{}}`},
+		{"form", "a=b", header("Content-Type", "application/x-www-form-urlencoded"), 415, "Content-Type must be application/json"},
+		{"no content type", firing(), func(r *http.Request) { r.Header.Del("Content-Type") }, 415, "Content-Type must be application/json"},
+		{"charset", firing(), header("Content-Type", "application/json; charset=utf-8"), 200, `{"decisions":{}}`},
+		{"too large", firing(strings.Repeat(" ", 1<<20)), nil, 413, "the payload is larger than 1 MiB; use max_alerts or a narrower route"},
+		{"no JSON", "alert!", nil, 400, "not Alertmanager's JSON: syntax error at byte 1"},
+		{"two documents", firing() + firing(), nil, 400, "not Alertmanager's JSON: syntax error at byte 366"},
+		{"another shape", `{"version":"4","alerts":"none"}`, nil, 400, "not Alertmanager's JSON: wrong type at byte 30"},
+		{"old version", `{"version":"3","alerts":[]}`, nil, 400, `payload version "3", want "4" (a custom payload is not understood)`},
+		{"custom payload", `{"text":"hello"}`, nil, 400, `payload version "", want "4" (a custom payload is not understood)`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			change := test.change
+			if change == nil {
+				change = func(*http.Request) {}
+			}
+			answer := post(newWebhook(decider), test.body, change)
+			if got := strings.TrimSpace(answer.Body.String()); answer.Code != test.code || got != test.answer {
+				t.Errorf("answered %d %s, want %d %s", answer.Code, got, test.code, test.answer)
+			}
+		})
+	}
+}
+
+func TestWebhookCountsWhatItDecided(t *testing.T) {
+	w := newWebhook(deciders{"corp": model.DecisionStarted, "idle": model.DecisionNotDue})
+	post(w, firing(alertFor("corp", "firing"), alertFor("idle", "firing"), alertFor("idle", "firing"), alertFor("idle", "resolved")))
+	post(w, "x")
+	got := w.counters
+	if diff := cmp.Diff(map[int]int{202: 1, 400: 1}, got.codes); diff != "" {
+		t.Errorf("requests by code (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[model.Decision]int{model.DecisionStarted: 1, model.DecisionNotDue: 2, model.DecisionResolved: 1}, got.decisions); diff != "" {
+		t.Errorf("alerts by decision (-want +got):\n%s", diff)
+	}
+}
+
+func TestWebhookRefusesWhenItsSecretCannotBeRead(t *testing.T) {
+	bearer := errors.New("no such file")
+	w := newWebhook(deciders{}, func(o *webhook.Options) {
+		o.Bearer = func() (model.Secret, bool, error) { return model.Secret{}, true, bearer }
+	})
+	if answer := post(w, firing()); answer.Code != http.StatusServiceUnavailable {
+		t.Errorf("answered %d, want 503, so that Alertmanager retries", answer.Code)
+	}
+	bearer = nil
+	if answer := post(w, firing(), func(r *http.Request) { r.Header.Set("Authorization", "Bearer ") }); answer.Code != http.StatusUnauthorized {
+		t.Errorf("an empty secret let an empty token in: %d", answer.Code)
+	}
+}
+
+// Whoever wonders why nothing rotates finds the connection and the reason in the log.
+func TestWebhookLogsWhatItDecided(t *testing.T) {
+	var log strings.Builder
+	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	w := newWebhook(deciders{"idle": model.DecisionNotDue, "broken": ""}, func(o *webhook.Options) { o.Logger = logger })
+	const labels = `{"status":"firing","labels":{%s}}`
+	for _, test := range []struct{ alerts, want string }{
+		{fmt.Sprintf(labels, `"connection":"corp","rotate":"saml"`),
+			`level=INFO msg="alert decided" decision=unmatched connection=corp reason="its label rotate is \"saml\", not \"scim-token\" as webhook.match_labels demands" alerts=1`},
+		{fmt.Sprintf(labels, `"connection":"corp"`),
+			`level=INFO msg="alert decided" decision=unmatched connection=corp reason="its label rotate is \"\", not \"scim-token\" as webhook.match_labels demands" alerts=1`},
+		{fmt.Sprintf(labels, `"rotate":"scim-token"`) + "," + fmt.Sprintf(labels, `"rotate":"scim-token"`),
+			`level=INFO msg="alert decided" decision=unmatched connection="" reason="it has no label connection" alerts=2`},
+		{alertFor("idle", "resolved"), `level=INFO msg="alert decided" decision=resolved connection=idle reason="alert is resolved" alerts=1`},
+		{alertFor("idle", "firing"), `level=INFO msg="alert decided" decision=not_due connection=idle reason="" alerts=1`},
+		{alertFor("broken", "firing"), `level=ERROR msg="webhook request failed, Alertmanager should retry" code=503 reason="the journal cannot be read or written; retry later" err="connection broken: no space left on device"`},
+	} {
+		log.Reset()
+		post(w, firing(test.alerts))
+		if got := strings.TrimSpace(log.String()); got != test.want {
+			t.Errorf("got  %s\nwant %s", got, test.want)
+		}
+	}
+}
+
+// hesitant never decides.
+type hesitant struct{}
+
+func (hesitant) Alert(ctx context.Context, _ string) (model.Decision, string, error) {
+	<-ctx.Done()
+	return "", "", ctx.Err()
+}
+
+func TestADecisionThatDoesNotComeIsNoFaultOfTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := post(newWebhook(hesitant{}), firing(alertFor("corp", "firing")))
+		if got, want := strings.TrimSpace(answer.Body.String()), "no decision within 10s; retry later"; answer.Code != 503 || got != want {
+			t.Errorf("answered %d %s, want 503 %s", answer.Code, got, want)
+		}
+	})
+}
+
+func TestTenThousandAlertsInOnePayload(t *testing.T) {
+	alerts := make([]string, 10_000)
+	for i := range alerts {
+		alerts[i] = `{"status":"firing","labels":{"rotate":"scim-token","connection":"corp"}}`
+	}
+	w := newWebhook(deciders{"corp": model.DecisionStarted})
+	began := time.Now()
+	answer := post(w, firing(alerts...))
+	var got struct{ Decisions map[model.Decision]int }
+	if err := json.Unmarshal(answer.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if answer.Code != 202 || got.Decisions[model.DecisionStarted] != 1 || got.Decisions[model.DecisionAlreadyRunning] != 9_999 {
+		t.Errorf("answered %d %v", answer.Code, got)
+	}
+	t.Logf("10,000 alerts took %s", time.Since(began))
+}
+
+// slowly is a decider that hears whether its request is still there.
+type slowly struct{ err error }
+
+func (s *slowly) Alert(ctx context.Context, _ string) (model.Decision, string, error) {
+	s.err = ctx.Err()
+	return model.DecisionStarted, "", nil
+}
+
+func TestARequestThatEndsCutsNothingOff(t *testing.T) {
+	decider := &slowly{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	post(newWebhook(decider), firing(alertFor("corp", "firing")), func(r *http.Request) { *r = *r.WithContext(ctx) })
+	if decider.err != nil {
+		t.Errorf("the decision ran on the request's context: %v", decider.err)
+	}
+}

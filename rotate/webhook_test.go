@@ -1,0 +1,63 @@
+package rotate_test
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"entra-aws-exporter/rotate/webhook"
+)
+
+// counters counts the decisions of a webhook.
+type counters struct {
+	mu        sync.Mutex
+	decisions map[string]int
+}
+
+func (*counters) Request(int) {}
+
+func (c *counters) Alerts(decision string, count int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.decisions[decision] += count
+}
+
+// TestFiveHundredAlertsAtOnce: one rotation, and every answer in milliseconds.
+func TestFiveHundredAlertsAtOnce(t *testing.T) {
+	l := newLab(usual().quirks, dueSpec(), defaultPolicy())
+	s := l.open()
+	counters := &counters{decisions: map[string]int{}}
+	w := webhook.New(s.engine, counters, webhook.Options{Logger: slog.New(slog.DiscardHandler)})
+	const callers = 500
+	const payload = `{"version":"4","alerts":[{"status":"firing","labels":{"connection":"corp"}}]}`
+	var mu sync.Mutex
+	var slowest time.Duration
+	codes := map[int]int{}
+	var callersDone sync.WaitGroup
+	for range callers {
+		callersDone.Go(func() {
+			began := time.Now()
+			request := httptest.NewRequest(http.MethodPost, "/webhook/alertmanager", strings.NewReader(payload))
+			request.Header.Set("Content-Type", "application/json")
+			answer := httptest.NewRecorder()
+			w.ServeHTTP(answer, request)
+			mu.Lock()
+			defer mu.Unlock()
+			codes[answer.Code]++
+			slowest = max(slowest, time.Since(began))
+		})
+	}
+	callersDone.Wait()
+	t.Logf("the slowest of %d answers took %s", callers, slowest)
+	started, running := counters.decisions["started"], counters.decisions["already_running"]
+	if codes[202] != callers || started != 1 || running != callers-1 {
+		t.Errorf("codes %v, started %v, already running %v", codes, started, running)
+	}
+	if n := len(s.engine.Records()); n != 1 {
+		t.Errorf("%d rotations were begun", n)
+	}
+}
