@@ -2,6 +2,7 @@ package entra
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/xml"
@@ -23,51 +24,44 @@ func (a *Application) metadataCertificates(ctx context.Context) (model.SigningCe
 	if err != nil {
 		return model.SigningCertificates{}, err
 	}
-	c := call{doing: "reading the federation metadata", missing: "check tenant_id and saml.service_principal_id"}
+	call := apiCall{op: "reading the federation metadata", notFound: "check tenant_id and saml.service_principal_id"}
 	var (
 		found   []model.Certificate
-		skipped int
+		ignored int
 	)
-	_, err = a.tenant.do(ctx, c, func(ctx context.Context) error {
+	_, err = a.tenant.graph.do(ctx, call, func(ctx context.Context) error {
 		content, err := a.tenant.readMetadata(ctx, appID)
 		if err != nil {
 			return err
 		}
-		found, skipped, err = parseMetadata(content)
+		found, ignored, err = parseMetadata(content)
 		return err
 	})
 	if err != nil {
 		return model.SigningCertificates{}, err
 	}
-	if skipped > 0 {
-		a.leaveOut("in the federation metadata", "it cannot be read")
+	if ignored > 0 {
+		a.ignoreOnce("in the federation metadata", "unreadable")
 	}
-	return model.SigningCertificates{Certificates: ordered(found), NotificationAddresses: -1}, nil
+	return model.SigningCertificates{Certificates: sortedUnique(found), NotificationAddresses: -1}, nil
 }
 
-// samlAppID is the id of the application that signs people in, for which the metadata is
-// published: from the config, or asked of Graph once.
+// samlAppID is the client id of the application that signs users in: from the config, or
+// read from Graph once.
 func (a *Application) samlAppID(ctx context.Context) (string, error) {
-	if a.options.SAMLAppID != "" {
-		return a.options.SAMLAppID, nil
+	if id := cmp.Or(a.options.SAMLAppID, a.cached().samlAppID); id != "" {
+		return id, nil
 	}
-	if known := a.known().samlAppID; known != "" {
-		return known, nil
-	}
-	servicePrincipal, err := a.samlServicePrincipal(ctx)
+	principalID, err := a.samlPrincipalID(ctx)
 	if err != nil {
 		return "", err
 	}
-	const doing = "reading the application's id"
-	application, err := a.selectOf(ctx, doing, servicePrincipal, "appId")
-	if err == nil && application.appID == "" {
-		err = &model.Error{Reason: model.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
-	}
+	application, err := a.readAppID(ctx, "reading the application's id", principalID, "appId")
 	if err != nil {
 		return "", err
 	}
-	a.learn(func(found *discovered) { found.samlAppID = application.appID })
-	return application.appID, nil
+	a.update(func(found *discovered) { found.samlAppID = application.AppID })
+	return application.AppID, nil
 }
 
 func (t *Tenant) readMetadata(ctx context.Context, appID string) ([]byte, error) {
@@ -88,8 +82,8 @@ func (t *Tenant) readMetadata(ctx context.Context, appID string) ([]byte, error)
 }
 
 // parseMetadata returns the certificates that the document lists for signing, and how
-// many of them are none. Entra lists each in several descriptors.
-func parseMetadata(content []byte) (certificates []model.Certificate, skipped int, err error) {
+// many of them are unreadable. Entra lists each in several descriptors.
+func parseMetadata(content []byte) (certificates []model.Certificate, ignored int, err error) {
 	decoder := xml.NewDecoder(bytes.NewReader(content))
 	entity := false
 	for {
@@ -120,9 +114,9 @@ func parseMetadata(content []byte) (certificates []model.Certificate, skipped in
 		}
 		for _, encoded := range descriptor.Certificates {
 			der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(encoded), ""))
-			certificate, ok := certificateOf(der)
+			certificate, ok := parseCertificate(der)
 			if err != nil || !ok {
-				skipped++
+				ignored++
 				continue
 			}
 			certificates = append(certificates, certificate)
@@ -131,5 +125,5 @@ func parseMetadata(content []byte) (certificates []model.Certificate, skipped in
 	if len(certificates) == 0 {
 		return nil, 0, errors.New("the federation metadata lists no signing certificate")
 	}
-	return certificates, skipped, nil
+	return certificates, ignored, nil
 }
