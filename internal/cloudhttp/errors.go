@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -38,6 +39,10 @@ func (*TooLargeError) RetryableError() bool { return false }
 // Classify tells why a request got no usable response. It sets Unsent only where no
 // connection was established.
 func Classify(cause error) *model.Error {
+	var request *url.Error
+	if errors.As(cause, &request) {
+		cause = request.Err // a URL can hold a user's name
+	}
 	failed := &model.Error{Reason: model.ReasonNetwork, Detail: Describe(cause), Err: cause}
 	var (
 		large   *TooLargeError

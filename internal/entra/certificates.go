@@ -46,7 +46,7 @@ func (a *Application) graphCertificates(ctx context.Context) (model.SigningCerti
 		return model.SigningCertificates{}, err
 	}
 	return model.SigningCertificates{
-		Certificates:          sortedUnique(a.matchKeyPairs(keys.KeyCredentials)),
+		Certificates:          model.SortCertificates(a.matchKeyPairs(keys.KeyCredentials)),
 		ActiveThumbprint:      strings.ToUpper(application.PreferredTokenSigningKeyThumbprint),
 		ActiveKnown:           true,
 		NotificationAddresses: len(application.NotificationEmailAddresses),
@@ -74,18 +74,18 @@ func (a *Application) matchKeyPairs(keys []*keyCredential) []model.Certificate {
 			a.ignoreOnce(keyID, "no signing key")
 			continue
 		}
-		certificate, ok := parseCertificate(key.Key)
-		if !ok && len(key.Key) == 0 && len(identifier) == 20 {
-			certificate, ok = model.Certificate{
+		parsed, err := x509.ParseCertificate(key.Key)
+		switch {
+		case err == nil:
+			certificates = append(certificates, model.NewCertificate(parsed))
+		case len(key.Key) == 0 && len(identifier) == 20 && key.EndDateTime != nil:
+			certificates = append(certificates, model.Certificate{
 				Thumbprint: strings.ToUpper(hex.EncodeToString(identifier)),
 				NotBefore:  timeOf(key.StartDateTime), NotAfter: timeOf(key.EndDateTime),
-			}, key.EndDateTime != nil
-		}
-		if !ok {
+			})
+		default:
 			a.ignoreOnce(keyID, "unreadable")
-			continue
 		}
-		certificates = append(certificates, certificate)
 	}
 	return certificates
 }
@@ -99,23 +99,4 @@ func (a *Application) ignoreOnce(keyID, reason string) {
 	if !known {
 		a.logger.Warn("ignoring application certificate", "key_id", keyID, "reason", reason)
 	}
-}
-
-func parseCertificate(der []byte) (model.Certificate, bool) {
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		return model.Certificate{}, false
-	}
-	return model.Certificate{
-		Thumbprint: model.Thumbprint(der),
-		NotBefore:  certificate.NotBefore.UTC(), NotAfter: certificate.NotAfter.UTC(), DER: der,
-	}, true
-}
-
-// sortedUnique returns each certificate once, the earliest expiry first.
-func sortedUnique(certificates []model.Certificate) []model.Certificate {
-	slices.SortFunc(certificates, func(a, b model.Certificate) int {
-		return cmp.Or(a.NotAfter.Compare(b.NotAfter), cmp.Compare(a.Thumbprint, b.Thumbprint))
-	})
-	return slices.CompactFunc(certificates, func(a, b model.Certificate) bool { return a.Thumbprint == b.Thumbprint })
 }

@@ -1,9 +1,9 @@
 package entra
 
 import (
-	"bytes"
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
@@ -43,7 +43,7 @@ func (a *Application) metadataCertificates(ctx context.Context) (model.SigningCe
 	if ignored > 0 {
 		a.ignoreOnce("in the federation metadata", "unreadable")
 	}
-	return model.SigningCertificates{Certificates: sortedUnique(found), NotificationAddresses: -1}, nil
+	return model.SigningCertificates{Certificates: model.SortCertificates(found), NotificationAddresses: -1}, nil
 }
 
 // samlAppID is the client id of the application that signs users in: from the config, or
@@ -81,45 +81,38 @@ func (t *Tenant) readMetadata(ctx context.Context, appID string) ([]byte, error)
 	return io.ReadAll(response.Body)
 }
 
-// parseMetadata returns the certificates that the document lists for signing, and how
-// many of them are unreadable. Entra lists each in several descriptors.
-func parseMetadata(content []byte) (certificates []model.Certificate, ignored int, err error) {
-	decoder := xml.NewDecoder(bytes.NewReader(content))
-	entity := false
-	for {
-		token, err := decoder.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, 0, fmt.Errorf("the federation metadata is not XML: %w", err)
-		}
-		element, ok := token.(xml.StartElement)
-		if !ok {
-			continue
-		}
-		entity = entity || element.Name.Local == "EntityDescriptor"
-		if !entity || element.Name.Local != "KeyDescriptor" {
-			continue
-		}
-		var descriptor struct {
-			Use          string   `xml:"use,attr"`
+// federationMetadata is what is read of the document. Entra lists each certificate in
+// several descriptors.
+type federationMetadata struct {
+	Roles []struct {
+		Keys []struct {
+			Use          string   `xml:"use,attr"` // "": for signing and encryption
 			Certificates []string `xml:"KeyInfo>X509Data>X509Certificate"`
-		}
-		if err := decoder.DecodeElement(&descriptor, &element); err != nil {
-			return nil, 0, fmt.Errorf("the federation metadata is not XML: %w", err)
-		}
-		if descriptor.Use == "encryption" { // without a use it is for both
-			continue
-		}
-		for _, encoded := range descriptor.Certificates {
-			der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(encoded), ""))
-			certificate, ok := parseCertificate(der)
-			if err != nil || !ok {
-				ignored++
+		} `xml:"KeyDescriptor"`
+	} `xml:",any"`
+}
+
+// parseMetadata returns the certificates that the document lists for signing, and how
+// many of them are unreadable.
+func parseMetadata(content []byte) (certificates []model.Certificate, ignored int, err error) {
+	var document federationMetadata
+	if err := xml.Unmarshal(content, &document); err != nil {
+		return nil, 0, fmt.Errorf("the federation metadata is not XML: %w", err)
+	}
+	for _, role := range document.Roles {
+		for _, key := range role.Keys {
+			if key.Use == "encryption" {
 				continue
 			}
-			certificates = append(certificates, certificate)
+			for _, encoded := range key.Certificates {
+				der, _ := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(encoded), ""))
+				parsed, err := x509.ParseCertificate(der)
+				if err != nil {
+					ignored++
+					continue
+				}
+				certificates = append(certificates, model.NewCertificate(parsed))
+			}
 		}
 	}
 	if len(certificates) == 0 {

@@ -2,7 +2,6 @@ package identitycenter
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/base64"
@@ -11,8 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 
 	"entra-aws-exporter/internal/model"
 )
@@ -43,10 +40,7 @@ func (i *Instance) TrustedCertificates(ctx context.Context) ([]model.Certificate
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(certificates, func(a, b model.Certificate) int {
-		return cmp.Or(a.NotAfter.Compare(b.NotAfter), strings.Compare(a.Thumbprint, b.Thumbprint))
-	})
-	return slices.CompactFunc(certificates, func(a, b model.Certificate) bool { return bytes.Equal(a.DER, b.DER) }), nil
+	return model.SortCertificates(certificates), nil
 }
 
 func (i *Instance) certificateCall(action string) apiCall {
@@ -212,12 +206,7 @@ func parseCertificates(content []byte, skip func(n int, err error)) []model.Cert
 			return
 		}
 		for _, certificate := range parsed {
-			certificates = append(certificates, model.Certificate{
-				Thumbprint: model.Thumbprint(certificate.Raw),
-				NotBefore:  certificate.NotBefore.UTC(),
-				NotAfter:   certificate.NotAfter.UTC(),
-				DER:        certificate.Raw,
-			})
+			certificates = append(certificates, model.NewCertificate(certificate))
 		}
 	}
 	if !bytes.Contains(content, []byte("-----BEGIN")) {

@@ -220,8 +220,7 @@ func classifyTransport(failure *model.Error) {
 func isTransport(err error) bool {
 	var unsent *smithyhttp.RequestSendError
 	var request *url.Error
-	var bare *requestError
-	return errors.As(err, &unsent) || errors.As(err, &request) || errors.As(err, &bare) || errors.Is(err, context.DeadlineExceeded)
+	return errors.As(err, &unsent) || errors.As(err, &request) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func isSignInCode(code string) bool {

@@ -3,7 +3,6 @@ package identitycenter
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -137,14 +136,14 @@ func (i *Instance) scimGet(ctx context.Context, call apiCall, value model.Secret
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+path, nil)
 	if err != nil {
-		return nil, call.classify(withoutURL(err))
+		return nil, call.classify(cloudhttp.Classify(err))
 	}
 	request.Header.Set("Authorization", "Bearer "+value.Reveal())
 	request.Header.Set("Accept", "application/scim+json")
 	request.Header.Set("User-Agent", i.scim.userAgent)
 	response, err := i.scim.http.Do(request)
 	if err != nil {
-		return nil, call.classify(withoutURL(err))
+		return nil, call.classify(cloudhttp.Classify(err))
 	}
 	return response, nil
 }
@@ -188,24 +187,6 @@ func scimError(call apiCall, status int) error {
 	}
 	return failed
 }
-
-// withoutURL removes net/http's quotation of the URL, whose filter names a user.
-func withoutURL(err error) error {
-	var quoting *url.Error
-	if errors.As(err, &quoting) {
-		return &requestError{quoting.Err}
-	}
-	return err
-}
-
-// requestError is a failed HTTP request without its URL.
-type requestError struct{ err error }
-
-// Error implements error.
-func (e *requestError) Error() string { return e.err.Error() }
-
-// Unwrap returns the cause.
-func (e *requestError) Unwrap() error { return e.err }
 
 // filterValue writes a value as SCIM filters require it, as a JSON string.
 // https://www.rfc-editor.org/rfc/rfc7644#section-3.4.2.2
