@@ -17,11 +17,7 @@ import (
 type decoder struct {
 	directory string // of relative paths
 	nodes     int
-	files     []fileKey
 }
-
-// fileKey is a key that names a file.
-type fileKey struct{ key, path string }
 
 // maxNodes limits the work for a file with aliases within aliases.
 const maxNodes = 100_000
@@ -184,7 +180,7 @@ func (d *decoder) scalar(node *yaml.Node, into reflect.Value, f field, at positi
 		}
 	case *int:
 		if *target, err = strconv.Atoi(value); err != nil {
-			err = fmt.Errorf("%s is not a whole number", quoteNumber(value))
+			err = fmt.Errorf("%s is not a whole number", quoteSafe(value))
 		}
 	case *SecretFile:
 		*target, err = SecretFile(d.file(value, at)), checkPath(value)
@@ -207,7 +203,7 @@ func (d *decoder) file(path string, at position) string {
 		path = filepath.Join(d.directory, path)
 	}
 	path = filepath.Clean(path)
-	d.files = append(d.files, fileKey{at.path, path})
+	at.source.files = append(at.source.files, namedFile{at.path, path})
 	return path
 }
 

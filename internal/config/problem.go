@@ -39,12 +39,16 @@ func (p Problems) sort() {
 	slices.SortStableFunc(p, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 }
 
-// source is a configuration file: the lines of its keys and its problems.
+// source is a configuration file.
 type source struct {
 	file     string
-	lines    map[string]int // by key path
+	lines    map[string]int // of the keys, by key path
+	files    []namedFile
 	problems Problems
 }
+
+// namedFile is a file that a key of the configuration names.
+type namedFile struct{ key, path string }
 
 // problem returns a problem with a key. A missing key has the line of its parent.
 func (s *source) problem(path, format string, args ...any) Problem {
