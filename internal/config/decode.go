@@ -93,7 +93,7 @@ type pair struct{ key, value *yaml.Node }
 func (d *decoder) pairs(node *yaml.Node, at position) []pair {
 	var own, merged []pair
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		if d.nodes++; d.nodes > maxNodes {
+		if d.nodes++; d.nodes > maxNodes { // value reports it
 			return nil
 		}
 		key, value := node.Content[i], node.Content[i+1]
@@ -116,6 +116,9 @@ func (d *decoder) pairs(node *yaml.Node, at position) []pair {
 }
 
 func (d *decoder) mergedPairs(value *yaml.Node, at position) []pair {
+	if d.nodes++; d.nodes > maxNodes { // value reports it
+		return nil
+	}
 	if value.Kind == yaml.AliasNode {
 		value = value.Alias
 	}

@@ -18,6 +18,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(smallest)
 	f.Add("a: &a {<<: *a}\n")
+	f.Add("tenants: {<<: &a [*a]}\n")
 	f.Add("\xff\xfet\x00:\x00")
 	f.Fuzz(func(t *testing.T, text string) {
 		config, err := parse("c.yml", "/etc/exporter", []byte(text))

@@ -60,6 +60,8 @@ c.yml:2: connections: is empty; at least one is needed`},
 	{"a key that is a list", tenant + connection + "? [a]\n: b\n", `c.yml:8: a key must be a word, not a list`},
 	{"a merge of nothing", tenant + connection + "    rotation: {<<: x}\n", `c.yml:8: connections[0].rotation: << must refer to a mapping (<<: *anchor)`},
 
+	{"a merge of itself", tenant + connection + "    rotation: {<<: &a [*a]}\n", `c.yml:1: the file has more than 100000 values; are there aliases within aliases?`},
+
 	// secrets in the wrong place
 	{"client secret inline", strings.Replace(tenant, "client_secret_file: /run/secrets/entra", "client_secret: planted", 1) + connection,
 		`c.yml:4: tenants[0].client_secret: a secret must not be written into the config; put it into a file and name that: client_secret_file: PATH`},
