@@ -156,7 +156,7 @@ func TestSeriesDuringAFailure(t *testing.T) {
 			failingFor time.Duration
 			job        bool
 		}{
-			{14 * time.Minute, true}, // three intervals of five minutes after a reading one minute earlier
+			{14 * time.Minute, true}, // three intervals of five minutes after a poll one minute earlier
 			{14*time.Minute + time.Second, false},
 			{300 * day, false},
 		} {

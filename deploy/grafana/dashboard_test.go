@@ -167,7 +167,7 @@ func TestLinterRules(t *testing.T) {
 
 // TestLinterRulesCanFail breaks each rule in turn.
 func TestLinterRulesCanFail(t *testing.T) {
-	for rule, spoil := range map[string]func(*dashboard.Dashboard){
+	for rule, breakRule := range map[string]func(*dashboard.Dashboard){
 		"uneditable-dashboard":     func(d *dashboard.Dashboard) { d.Editable = new(true) },
 		"template-datasource-rule": func(d *dashboard.Dashboard) { d.Templating.List[0].Label = new("DS") },
 		"template-job-rule":        func(d *dashboard.Dashboard) { d.Templating.List[1].Multi = new(false) },
@@ -193,7 +193,7 @@ func TestLinterRulesCanFail(t *testing.T) {
 		"target-datasource-rule": func(d *dashboard.Dashboard) { queriesOf(d.Panels[0].Panel)[0].Datasource.Uid = new("abc") },
 	} {
 		d := Overview()
-		spoil(&d)
+		breakRule(&d)
 		if found := strings.Join(lintFaults(d), "\n"); !strings.Contains(found, rule+":") {
 			t.Errorf("%s is not found; found %q", rule, found)
 		}

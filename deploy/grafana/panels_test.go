@@ -129,7 +129,7 @@ func TestPanelFaultsAreFound(t *testing.T) {
 		t.Fatalf("there is no panel %q", title)
 		return nil
 	}
-	for want, spoilt := range map[string]func() *dashboard.Panel{
+	for want, faulty := range map[string]func() *dashboard.Panel{
 		"leaves the grid":     func() *dashboard.Panel { p := good("Days left over time"); p.GridPos.X = 1; return p },
 		"which is no runbook": func() *dashboard.Panel { return panel{good("Days left over time")}.forAlerts("EntraAwsNothing").Panel },
 		"no legend": func() *dashboard.Panel {
@@ -156,7 +156,7 @@ func TestPanelFaultsAreFound(t *testing.T) {
 			return p
 		},
 	} {
-		if found := strings.Join(panelFaults(spoilt()), "\n"); !strings.Contains(found, want) {
+		if found := strings.Join(panelFaults(faulty()), "\n"); !strings.Contains(found, want) {
 			t.Errorf("%q is not found; found %q", want, found)
 		}
 	}
