@@ -16,7 +16,7 @@ func FuzzParse(f *testing.F) {
 	if example, err := os.ReadFile("../../config.example.yaml"); err == nil {
 		f.Add(string(example))
 	}
-	f.Add(smallest)
+	f.Add(smallestYAML)
 	f.Add("a: &a {<<: *a}\n")
 	f.Add("tenants: {<<: &a [*a]}\n")
 	f.Add("\xff\xfet\x00:\x00")
