@@ -68,6 +68,7 @@ type position struct {
 	path   string // "": the file as a whole
 }
 
+// key returns the position of a key or of a path of keys below this one.
 func (p position) key(name string) position { return position{p.source, joinPath(p.path, name)} }
 
 func (p position) item(i int) position {
@@ -76,7 +77,7 @@ func (p position) item(i int) position {
 
 func (p position) setLine(line int) { p.source.lines[p.path] = line }
 
-// has reports whether the file has a key here, with any value.
+// has reports whether the file has this key or path of keys here, with any value.
 func (p position) has(name string) bool {
 	_, ok := p.source.lines[joinPath(p.path, name)]
 	return ok
