@@ -18,7 +18,7 @@ func newAppCredentialMetrics(d *descriptions) appCredentialMetrics {
 	}
 }
 
-func (m appCredentialMetrics) collect(out *output, snapshots []model.Snapshot) {
+func (m appCredentialMetrics) collect(w *sampleWriter, snapshots []model.Snapshot) {
 	type series struct{ tenant, kind, keyID string }
 	sent := make(map[series]bool)
 	for i := range snapshots {
@@ -26,7 +26,7 @@ func (m appCredentialMetrics) collect(out *output, snapshots []model.Snapshot) {
 			key := series{cmp.Or(credential.Tenant, snapshots[i].EntraTenant), credential.Kind, credential.KeyID}
 			if !sent[key] {
 				sent[key] = true
-				out.sendTime(m.expiry, credential.Expires, key.tenant, key.kind, key.keyID)
+				w.writeTime(m.expiry, credential.Expires, key.tenant, key.kind, key.keyID)
 			}
 		}
 	}

@@ -34,9 +34,9 @@ type Collector struct {
 	config         configMetrics
 }
 
-// connectionCollector is one family of metrics of a connection.
+// connectionCollector collects one group of metrics of a connection.
 type connectionCollector interface {
-	collect(out *output, t *target)
+	collect(w *sampleWriter, t *target)
 }
 
 // target is one connection at the time of a scrape.
@@ -73,7 +73,7 @@ func (c *Collector) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(samples chan<- prometheus.Metric) {
-	out := newOutput(samples)
+	global := newSampleWriter(samples)
 	snapshots := c.options.Snapshots()
 	for i := range snapshots {
 		t := &target{Snapshot: snapshots[i]}
@@ -81,13 +81,13 @@ func (c *Collector) Collect(samples chan<- prometheus.Metric) {
 			status := c.options.Rotation(t.Connection)
 			t.rotation = &status
 		}
-		connectionOut := out.withConnection(t.Connection)
+		w := global.withConnection(t.Connection)
 		for _, metrics := range c.perConnection {
-			metrics.collect(connectionOut, t)
+			metrics.collect(w, t)
 		}
 	}
-	c.appCredentials.collect(out, snapshots)
+	c.appCredentials.collect(global, snapshots)
 	if c.options.Reload != nil {
-		c.config.collect(out, c.options.Reload())
+		c.config.collect(global, c.options.Reload())
 	}
 }

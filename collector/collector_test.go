@@ -18,6 +18,8 @@ import (
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/rotate"
+	"entra-aws-exporter/rotate/policy"
+	"entra-aws-exporter/rotate/token"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -78,9 +80,11 @@ func TestGolden(t *testing.T) {
 
 // neverRotated is the engine's status of a connection that does not rotate and never did.
 func neverRotated() model.RotationStatus {
-	return rotate.New(rotate.Options{}, []rotate.Connection{{
-		Name: "corp", Policy: rotate.Policy{Mode: model.RotationDisabled, Issuer: model.IssuerConsoleAPI},
-	}}).Status("corp")
+	tokens := token.New(token.Options{Policy: policy.Token{
+		Policy: policy.Policy{Mode: model.RotationDisabled}, Issuer: model.IssuerConsoleAPI,
+	}})
+	engine := rotate.New(rotate.Options{}, []rotate.Connection{{Name: "corp", Procedures: []rotate.Procedure{tokens}}})
+	return engine.Status("corp", model.ProcedureToken)
 }
 
 func gather(t testing.TB, collectors ...prometheus.Collector) []*dto.MetricFamily {
@@ -156,7 +160,7 @@ func TestSeriesDuringAFailure(t *testing.T) {
 			failingFor time.Duration
 			job        bool
 		}{
-			{14 * time.Minute, true}, // three intervals of five minutes after a reading one minute earlier
+			{14 * time.Minute, true}, // three intervals of five minutes after a poll one minute earlier
 			{14*time.Minute + time.Second, false},
 			{300 * day, false},
 		} {

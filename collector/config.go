@@ -10,7 +10,7 @@ func newConfigMetrics(d *descriptions) configMetrics {
 	}
 }
 
-func (m configMetrics) collect(out *output, reload Reload) {
-	out.sendBool(m.successful, reload.Successful)
-	out.sendTime(m.lastSuccess, reload.LastSuccess)
+func (m configMetrics) collect(w *sampleWriter, reload Reload) {
+	w.writeBool(m.successful, reload.Successful)
+	w.writeTime(m.lastSuccess, reload.LastSuccess)
 }

@@ -11,7 +11,7 @@ func newConnectionMetrics(d *descriptions) connectionMetrics {
 	}
 }
 
-func (m connectionMetrics) collect(out *output, t *target) {
+func (m connectionMetrics) collect(w *sampleWriter, t *target) {
 	b := t.Binding
-	out.send(m.info, 1, b.EntraTenantID, b.ServicePrincipalID, b.JobID, b.Region, b.IdentityStoreID, b.ProvisioningTenantID)
+	w.write(m.info, 1, b.EntraTenantID, b.ServicePrincipalID, b.JobID, b.Region, b.IdentityStoreID, b.ProvisioningTenantID)
 }

@@ -5,7 +5,7 @@
 // docs/metrics.md is the reference; a test compares it with this package.
 //
 // Read collector.go first: it goes through the connections. metric.go declares metrics
-// and makes their samples. Each other file holds one family of metrics: connection,
+// and makes their samples. Each other file holds one group of metrics: connection,
 // tokens, probe, provisioning, events, saml, sources, rotation, app_credentials, config.
 // counters.go is apart: its counters outlive a reload of the config.
 package collector

@@ -38,22 +38,22 @@ func initialEvents() []model.EventKey {
 	return initial
 }
 
-func (m eventMetrics) collect(out *output, t *target) {
+func (m eventMetrics) collect(w *sampleWriter, t *target) {
 	if t.Events == nil {
 		return
 	}
 	for _, key := range m.initial {
-		out.send(m.total, float64(t.Events.Events[key]), key.Action, key.Status)
+		w.write(m.total, float64(t.Events.Events[key]), key.Action, key.Status)
 	}
 	for key, count := range t.Events.Events {
 		if !slices.Contains(m.initial, key) {
-			out.send(m.total, float64(count), key.Action, key.Status)
+			w.write(m.total, float64(count), key.Action, key.Status)
 		}
 	}
 	for key, count := range t.Events.Errors {
-		out.send(m.errors, float64(count), key.Category, key.Code)
+		w.write(m.errors, float64(count), key.Category, key.Code)
 	}
 	for status, at := range t.Events.Last {
-		out.sendTime(m.last, at, status)
+		w.writeTime(m.last, at, status)
 	}
 }

@@ -103,7 +103,7 @@ func failing(name string, now time.Time, d time.Duration) (model.Snapshot, model
 	for i := range snapshot.Sources {
 		source := &snapshot.Sources[i]
 		reason := model.Reasons()[i]
-		source.LastAttempt, source.Err = now, &model.Error{Reason: reason, Op: "reading"}
+		source.LastAttempt, source.Err = now, &model.Error{Reason: reason, Op: "polling"}
 		source.Errors = map[model.Reason]uint64{reason: uint64(d / source.Interval)}
 	}
 	return snapshot, status

@@ -82,61 +82,61 @@ func (p labelPairs) get(name, value string) *dto.LabelPair {
 	return pair
 }
 
-// output sends the samples of one connection, or those that belong to none, to a scrape.
-type output struct {
+// sampleWriter sends the samples of one connection, or those that belong to none, to a scrape.
+type sampleWriter struct {
 	samples    chan<- prometheus.Metric
 	now        time.Time
 	pairs      labelPairs
 	connection *dto.LabelPair // nil: the samples belong to no connection
 }
 
-// newOutput returns an output for samples without the label connection.
-func newOutput(samples chan<- prometheus.Metric) *output {
+// newSampleWriter returns a writer of samples without the label connection.
+func newSampleWriter(samples chan<- prometheus.Metric) *sampleWriter {
 	const expectedPairs = 256 // of a few connections; more pairs let the map grow
-	return &output{samples: samples, now: time.Now(), pairs: make(labelPairs, expectedPairs)}
+	return &sampleWriter{samples: samples, now: time.Now(), pairs: make(labelPairs, expectedPairs)}
 }
 
-// withConnection returns an output for the samples of one connection.
-func (o *output) withConnection(name string) *output {
-	return &output{o.samples, o.now, o.pairs, o.pairs.get(connectionLabel, name)}
+// withConnection returns a writer of the samples of one connection.
+func (w *sampleWriter) withConnection(name string) *sampleWriter {
+	return &sampleWriter{w.samples, w.now, w.pairs, w.pairs.get(connectionLabel, name)}
 }
 
-// send sends a sample. The label values follow the declared labels, without connection.
-func (o *output) send(desc *typedDesc, value float64, labelValues ...string) {
+// write sends a sample. The label values follow the declared labels, without connection.
+func (w *sampleWriter) write(desc *typedDesc, value float64, labelValues ...string) {
 	labels, names := make([]*dto.LabelPair, 0, len(desc.labels)), desc.labels
-	if o.connection != nil {
-		labels, names = append(labels, o.connection), names[1:]
+	if w.connection != nil {
+		labels, names = append(labels, w.connection), names[1:]
 	}
 	for i, name := range names {
-		labels = append(labels, o.pairs.get(name, labelValues[i]))
+		labels = append(labels, w.pairs.get(name, labelValues[i]))
 	}
 	slices.SortFunc(labels, func(a, b *dto.LabelPair) int { return strings.Compare(*a.Name, *b.Name) })
-	o.samples <- &sample{desc, value, labels}
+	w.samples <- &sample{desc, value, labels}
 }
 
-// sendTime sends a time in seconds since 1970, or nothing if the time is zero.
-func (o *output) sendTime(desc *typedDesc, t time.Time, labelValues ...string) {
+// writeTime sends a time in seconds since 1970, or nothing if the time is zero.
+func (w *sampleWriter) writeTime(desc *typedDesc, t time.Time, labelValues ...string) {
 	if !t.IsZero() {
-		o.send(desc, float64(t.Unix())+float64(t.Nanosecond())/float64(time.Second), labelValues...)
+		w.write(desc, float64(t.Unix())+float64(t.Nanosecond())/float64(time.Second), labelValues...)
 	}
 }
 
-// sendBool sends 1 for true and 0 for false.
-func (o *output) sendBool(desc *typedDesc, condition bool, labelValues ...string) {
+// writeBool sends 1 for true and 0 for false.
+func (w *sampleWriter) writeBool(desc *typedDesc, condition bool, labelValues ...string) {
 	value := 0.0
 	if condition {
 		value = 1
 	}
-	o.send(desc, value, labelValues...)
+	w.write(desc, value, labelValues...)
 }
 
-// sendStateSet sends 1 for the current state and 0 for every other one. The fallback
+// writeStateSet sends 1 for the current state and 0 for every other one. The fallback
 // replaces a current state that is not in the list.
-func sendStateSet[S ~string](o *output, desc *typedDesc, states []S, current, fallback S) {
+func writeStateSet[S ~string](w *sampleWriter, desc *typedDesc, states []S, current, fallback S) {
 	if !slices.Contains(states, current) {
 		current = fallback
 	}
 	for _, state := range states {
-		o.sendBool(desc, state == current, string(state))
+		w.writeBool(desc, state == current, string(state))
 	}
 }

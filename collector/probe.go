@@ -15,12 +15,12 @@ func newProbeMetrics(d *descriptions) probeMetrics {
 	}
 }
 
-func (m probeMetrics) collect(out *output, t *target) {
+func (m probeMetrics) collect(w *sampleWriter, t *target) {
 	status, _ := t.Status(model.SourceSCIM)
-	if t.Probe == nil || !status.Up() || !status.Fresh(out.now) {
+	if t.Probe == nil || !status.Up() || !status.Fresh(w.now) {
 		return
 	}
-	out.sendBool(m.success, t.Probe.Accepted())
-	out.send(m.status, float64(t.Probe.StatusCode))
-	out.send(m.duration, t.Probe.Duration.Seconds())
+	w.writeBool(m.success, t.Probe.Accepted())
+	w.write(m.status, float64(t.Probe.StatusCode))
+	w.write(m.duration, t.Probe.Duration.Seconds())
 }

@@ -22,31 +22,31 @@ func newRotationMetrics(d *descriptions) rotationMetrics {
 	}
 }
 
-func (m rotationMetrics) collect(out *output, t *target) {
+func (m rotationMetrics) collect(w *sampleWriter, t *target) {
 	if t.rotation == nil {
 		return
 	}
 	r := t.rotation
-	out.send(m.info, 1, string(r.Mode), string(r.Issuer))
-	out.sendTime(m.started, r.Started)
-	out.sendTime(m.lastSuccess, r.LastSuccess)
+	w.write(m.info, 1, string(r.Mode), string(r.Issuer))
+	w.writeTime(m.started, r.Started)
+	w.writeTime(m.lastSuccess, r.LastSuccess)
 	for _, info := range []struct {
 		*typedDesc
 		value string
 	}{{m.blocked, string(r.Blocked)}, {m.waiting, string(r.Waiting)}, {m.proof, string(r.Proof)}} {
 		if info.value != "" {
-			out.send(info.typedDesc, 1, info.value)
+			w.write(info.typedDesc, 1, info.value)
 		}
 	}
 	idle := r.Phase == "" || r.Phase == model.PhaseIdle
 	if r.Mode == model.RotationDisabled && idle && r.TokensCreated == 0 && !anyFinished(r) {
 		return // it does not rotate and never did: zeros would only add series
 	}
-	sendStateSet(out, m.phase, model.Phases(), r.Phase, model.PhaseIdle)
+	writeStateSet(w, m.phase, model.Phases(), r.Phase, model.PhaseIdle)
 	for _, outcome := range model.Outcomes() {
-		out.send(m.finished, float64(r.Outcomes[outcome]), string(outcome))
+		w.write(m.finished, float64(r.Outcomes[outcome]), string(outcome))
 	}
-	out.send(m.tokensCreated, float64(r.TokensCreated))
+	w.write(m.tokensCreated, float64(r.TokensCreated))
 }
 
 // anyFinished reports whether a rotation has finished. A status holds every outcome, with

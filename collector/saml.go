@@ -17,42 +17,42 @@ func newSAMLMetrics(d *descriptions) samlMetrics {
 		active:    d.gauge("saml_certificate_active", "Whether this is Entra's active signing certificate."+cached, "thumbprint"),
 		trusted:   d.gauge("saml_certificate_trusted", "Whether AWS trusts this Entra signing certificate."+cached, "thumbprint"),
 		activeExpiry: d.gauge("saml_active_certificate_expiry_timestamp_seconds",
-			"Timestamp at which the active SAML signing certificate expires. Federation metadata does not tell which one is active: there the first one to expire."+cached),
+			"Timestamp at which the active SAML signing certificate expires. With federation metadata, which does not name the active one, of the certificate that expires first."+cached),
 		unexpectedSigner: d.gauge("saml_unexpected_signer",
 			"Whether the active certificate has expired and Entra signs with a valid inactive one."+cached),
 		notifications: d.gauge("saml_notification_addresses", "Number of addresses that Entra notifies before a certificate expires."+cached),
 	}
 }
 
-func (m samlMetrics) collect(out *output, t *target) {
+func (m samlMetrics) collect(w *sampleWriter, t *target) {
 	if t.Trusted != nil {
-		m.collectDates(out, model.HolderAWS, *t.Trusted)
+		m.collectDates(w, model.HolderAWS, *t.Trusted)
 	}
 	if t.Signing == nil {
 		return
 	}
-	for _, thumbprint := range m.collectDates(out, model.HolderEntra, t.Signing.Certificates) {
+	for _, thumbprint := range m.collectDates(w, model.HolderEntra, t.Signing.Certificates) {
 		if t.Signing.ActiveKnown {
-			out.sendBool(m.active, thumbprint == t.Signing.ActiveThumbprint, thumbprint)
+			w.writeBool(m.active, thumbprint == t.Signing.ActiveThumbprint, thumbprint)
 		}
 		if trusted, known := t.TrustedByAWS(thumbprint); known {
-			out.sendBool(m.trusted, trusted, thumbprint)
+			w.writeBool(m.trusted, trusted, thumbprint)
 		}
 	}
 	if effective, found := t.Signing.Effective(); found {
-		out.sendTime(m.activeExpiry, effective.NotAfter)
+		w.writeTime(m.activeExpiry, effective.NotAfter)
 	}
 	if _, found := t.Signing.Active(); found {
-		_, unexpected := t.Signing.UnexpectedSigner(out.now)
-		out.sendBool(m.unexpectedSigner, unexpected)
+		_, unexpected := t.Signing.UnexpectedSigner(w.now)
+		w.writeBool(m.unexpectedSigner, unexpected)
 	}
 	if t.Signing.NotificationAddresses >= 0 {
-		out.send(m.notifications, float64(t.Signing.NotificationAddresses))
+		w.write(m.notifications, float64(t.Signing.NotificationAddresses))
 	}
 }
 
 // collectDates sends the dates of each certificate once and returns the thumbprints.
-func (m samlMetrics) collectDates(out *output, holder model.CertificateHolder, certificates []model.Certificate) []string {
+func (m samlMetrics) collectDates(w *sampleWriter, holder model.CertificateHolder, certificates []model.Certificate) []string {
 	sent := make(map[string]bool, len(certificates))
 	thumbprints := make([]string, 0, len(certificates))
 	for _, certificate := range certificates {
@@ -61,8 +61,8 @@ func (m samlMetrics) collectDates(out *output, holder model.CertificateHolder, c
 		}
 		sent[certificate.Thumbprint] = true
 		thumbprints = append(thumbprints, certificate.Thumbprint)
-		out.sendTime(m.notBefore, certificate.NotBefore, string(holder), certificate.Thumbprint)
-		out.sendTime(m.expiry, certificate.NotAfter, string(holder), certificate.Thumbprint)
+		w.writeTime(m.notBefore, certificate.NotBefore, string(holder), certificate.Thumbprint)
+		w.writeTime(m.expiry, certificate.NotAfter, string(holder), certificate.Thumbprint)
 	}
 	return thumbprints
 }

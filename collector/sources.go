@@ -12,16 +12,16 @@ func newSourceMetrics(d *descriptions) sourceMetrics {
 	}
 }
 
-func (m sourceMetrics) collect(out *output, t *target) {
+func (m sourceMetrics) collect(w *sampleWriter, t *target) {
 	for _, status := range t.Sources {
 		source := string(status.Source)
 		if !status.LastAttempt.IsZero() {
-			out.sendBool(m.up, status.Up(), source)
+			w.writeBool(m.up, status.Up(), source)
 		}
-		out.sendTime(m.lastSuccess, status.LastSuccess, source)
-		out.send(m.interval, status.Interval.Seconds(), source)
+		w.writeTime(m.lastSuccess, status.LastSuccess, source)
+		w.write(m.interval, status.Interval.Seconds(), source)
 		for reason, count := range status.Errors {
-			out.send(m.errors, float64(count), source, string(reason))
+			w.write(m.errors, float64(count), source, string(reason))
 		}
 	}
 }

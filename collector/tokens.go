@@ -29,9 +29,9 @@ func newTokenMetrics(d *descriptions) tokenMetrics {
 	}
 }
 
-func (m tokenMetrics) collect(out *output, t *target) {
+func (m tokenMetrics) collect(w *sampleWriter, t *target) {
 	if t.rotation != nil && t.rotation.Mode != model.RotationDisabled {
-		out.sendTime(m.due, t.rotation.Due)
+		w.writeTime(m.due, t.rotation.Due)
 	}
 	if t.Tokens == nil {
 		return
@@ -47,21 +47,21 @@ func (m tokenMetrics) collect(out *output, t *target) {
 			continue
 		}
 		sent[token.ID] = true
-		out.sendTime(m.created, token.Created, token.ID)
-		out.sendTime(m.expiry, token.Expires, token.ID)
+		w.writeTime(m.created, token.Created, token.ID)
+		w.writeTime(m.expiry, token.Expires, token.ID)
 		if !token.Created.IsZero() {
-			out.send(m.age, max(0, out.now.Sub(token.Created).Seconds()), token.ID)
+			w.write(m.age, max(0, w.now.Sub(token.Created).Seconds()), token.ID)
 		}
-		out.send(m.info, 1, token.ID, string(t.Tokens.Origin), string(cmp.Or(roles[token.ID], model.RoleUnknown)))
+		w.write(m.info, 1, token.ID, string(t.Tokens.Origin), string(cmp.Or(roles[token.ID], model.RoleUnknown)))
 		if t.Usage != nil {
-			out.sendTime(m.lastUsed, t.Usage.LastUsed[token.ID], token.ID)
+			w.writeTime(m.lastUsed, t.Usage.LastUsed[token.ID], token.ID)
 		}
 	}
-	if active, found := t.Tokens.Active(inUse, out.now); found {
-		out.sendTime(m.activeExpiry, active.Expires)
+	if active, found := t.Tokens.Active(inUse, w.now); found {
+		w.writeTime(m.activeExpiry, active.Expires)
 	}
-	out.send(m.count, float64(len(sent)))
+	w.write(m.count, float64(len(sent)))
 	if t.Tokens.Slots > 0 {
-		out.send(m.slots, float64(t.Tokens.Slots))
+		w.write(m.slots, float64(t.Tokens.Slots))
 	}
 }

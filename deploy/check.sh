@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks what Prometheus and Alertmanager will read with their own tools: the rules, the
-# alerts' tests, the routing, and the metrics of the simulated clouds.
+# Checks the rules, their tests, the Alertmanager configuration and the exporter's metrics
+# with promtool and amtool. The metrics come from the simulator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=$PWD/.tools/bin
@@ -12,7 +12,7 @@ echo "== routing"
 if docker compose version >/dev/null 2>&1; then # needs no Docker engine
 	docker compose -f deploy/compose/compose.yml config --quiet
 else
-	echo "docker compose is not installed: deploy/compose/compose.yml is checked by the tests alone"
+	echo "docker compose is not installed: only the tests check deploy/compose/compose.yml"
 fi
 
 echo "== metrics"
@@ -33,8 +33,8 @@ if [ -n "$found" ]; then
 fi
 failed=$(grep '^entra_aws_source_up.* 0$' "$directory/metrics" || true)
 if [ -n "$failed" ]; then
-	echo "these sources cannot be read:"
+	echo "these sources are failing:"
 	echo "$failed"
 	exit 1
 fi
-echo "$(grep -c '^entra_aws_' "$directory/metrics") series, nothing to complain about"
+echo "$(grep -c '^entra_aws_' "$directory/metrics") series, no problem found"

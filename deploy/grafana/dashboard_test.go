@@ -11,19 +11,47 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
 )
 
 var update = flag.Bool("update", false, "write the dashboards' JSON")
 
-func all() map[string]Dashboard {
-	return map[string]Dashboard{"overview.json": Overview(), "connection.json": Connection()}
+func allDashboards() map[string]dashboard.Dashboard {
+	return map[string]dashboard.Dashboard{"overview.json": Overview(), "connection.json": Connection()}
 }
 
-// TestJSONIsCurrent: what is committed is what the code makes.
+// panelsOf are the panels of a dashboard, without its rows.
+func panelsOf(d dashboard.Dashboard) []*dashboard.Panel {
+	var panels []*dashboard.Panel
+	for _, p := range d.Panels {
+		if p.Panel != nil {
+			panels = append(panels, p.Panel)
+		}
+	}
+	return panels
+}
+
+func queriesOf(p *dashboard.Panel) []*prometheus.Dataquery {
+	queries := make([]*prometheus.Dataquery, 0, len(p.Targets))
+	for _, target := range p.Targets {
+		queries = append(queries, target.(*prometheus.Dataquery))
+	}
+	return queries
+}
+
+func valueOf[T any](pointer *T) T {
+	if pointer == nil {
+		return *new(T)
+	}
+	return *pointer
+}
+
+// TestJSONIsCurrent compares the committed JSON with the generated.
 func TestJSONIsCurrent(t *testing.T) {
-	for file, dashboard := range all() {
+	for file, d := range allDashboards() {
 		path := filepath.Join("dashboards", file)
-		content, err := json.MarshalIndent(dashboard, "", "  ")
+		content, err := json.MarshalIndent(d, "", "  ")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,144 +79,153 @@ var (
 	knownUnits = []string{"none", "short", "d", "s", "bool_yes_no", "dateTimeAsIso"}
 )
 
-// faults are the breaches of the rules of grafana/dashboard-linter, named as there.
+// lintFaults are the breaches of the rules of grafana/dashboard-linter, named as there.
 // https://github.com/grafana/dashboard-linter/blob/main/docs/index.md
-func faults(d Dashboard) []string {
+func lintFaults(d dashboard.Dashboard) []string {
 	var found []string
 	add := func(rule, where string) { found = append(found, rule+": "+where) }
 
-	if d.Editable {
-		add("uneditable-dashboard", d.Title)
+	if valueOf(d.Editable) {
+		add("uneditable-dashboard", *d.Title)
 	}
-	variables := map[string]object{}
-	for _, v := range d.Templating["list"].([]object) {
-		variables[v["name"].(string)] = v
+	variables := map[string]dashboard.VariableModel{}
+	for _, v := range d.Templating.List {
+		variables[v.Name] = v
 	}
-	if v := variables["datasource"]; v == nil || v["type"] != "datasource" || v["query"] != "prometheus" || v["label"] != "Data source" {
+	if v := variables["datasource"]; v.Type != "datasource" || valueOf(v.Query.String) != "prometheus" || valueOf(v.Label) != "Data source" {
 		add("template-datasource-rule", "datasource")
 	}
 	for name, label := range map[string]string{"job": "Job", "instance": "Instance"} {
 		v := variables[name]
-		if v == nil || v["label"] != label || v["type"] != "query" || v["multi"] != true || v["allValue"] != ".+" {
+		if valueOf(v.Label) != label || v.Type != "query" || !valueOf(v.Multi) || valueOf(v.AllValue) != ".+" {
 			add("template-"+name+"-rule", name)
 		}
 	}
 	for name, v := range variables {
-		if v["type"] != "query" {
+		if v.Type != "query" {
 			continue
 		}
-		if v["refresh"] != 2 {
+		if valueOf(v.Refresh) != dashboard.VariableRefreshOnTimeRangeChanged {
 			add("template-on-time-change-reload-rule", name)
 		}
-		if query := v["query"].(object)["query"].(string); !regexp.MustCompile(`^label_values\(entra_aws_[a-z_]+(\{.+\})?, [a-z]+\)$`).MatchString(query) {
+		if query := v.Query.Map["query"].(string); !regexp.MustCompile(`^label_values\(entra_aws_[a-z_]+(\{.+\})?, [a-z]+\)$`).MatchString(query) {
 			add("template-label-promql-rule", query)
 		}
 	}
-	for _, p := range d.Panels {
-		if p.Type == "row" {
-			continue
-		}
-		where := "panel " + p.Title
-		if p.Title == "" || p.Description == "" || !strings.HasSuffix(p.Description, ".") {
+	for _, p := range panelsOf(d) {
+		where := "panel " + *p.Title
+		if *p.Title == "" || *p.Description == "" || !strings.HasSuffix(*p.Description, ".") {
 			add("panel-title-description-rule", where)
 		}
-		if p.Datasource == nil || (*p.Datasource)["uid"] != "${datasource}" {
+		if p.Datasource == nil || valueOf(p.Datasource.Uid) != "${datasource}" {
 			add("panel-datasource-rule", where)
 		}
-		if !slices.Contains(knownUnits, p.FieldConfig.Defaults.Unit) {
-			add("panel-units-rule", where+": "+p.FieldConfig.Defaults.Unit)
+		if !slices.Contains(knownUnits, *p.FieldConfig.Defaults.Unit) {
+			add("panel-units-rule", where+": "+*p.FieldConfig.Defaults.Unit)
 		}
 		if len(p.Targets) == 0 {
 			add("panel-no-targets-rule", where)
 		}
-		for _, target := range p.Targets {
-			found = append(found, targetFaults(target, where)...)
+		for _, query := range queriesOf(p) {
+			found = append(found, queryFaults(query, where)...)
 		}
 	}
 	slices.Sort(found)
 	return found
 }
 
-func targetFaults(target Target, where string) []string {
+func queryFaults(query *prometheus.Dataquery, where string) []string {
 	var found []string
-	add := func(rule string) { found = append(found, rule+": "+where+": "+target.Expr) }
-	if strings.Count(target.Expr, "(") != strings.Count(target.Expr, ")") || target.Expr == "" {
+	add := func(rule string) { found = append(found, rule+": "+where+": "+query.Expr) }
+	if strings.Count(query.Expr, "(") != strings.Count(query.Expr, ")") || query.Expr == "" {
 		add("target-promql-rule")
 	}
-	if len(metric.FindAllString(target.Expr, -1)) != len(selected.FindAllString(target.Expr, -1)) {
+	if len(metric.FindAllString(query.Expr, -1)) != len(selected.FindAllString(query.Expr, -1)) {
 		add("target-job-rule")
 	}
-	for _, window := range rangeOf.FindAllString(target.Expr, -1) {
+	for _, window := range rangeOf.FindAllString(query.Expr, -1) {
 		if window != "[$__rate_interval]" {
 			add("target-rate-interval-rule")
 		}
 	}
-	if strings.Count(target.Expr, "_total{") != len(counter.FindAllString(target.Expr, -1)) {
+	if strings.Count(query.Expr, "_total{") != len(counter.FindAllString(query.Expr, -1)) {
 		add("target-counter-agg-rule")
 	}
-	if target.Datasource["uid"] != "${datasource}" {
+	if valueOf(query.Datasource.Uid) != "${datasource}" {
 		add("target-datasource-rule")
 	}
 	return found
 }
 
 func TestLinterRules(t *testing.T) {
-	for file, dashboard := range all() {
-		for _, fault := range faults(dashboard) {
+	for file, d := range allDashboards() {
+		for _, fault := range lintFaults(d) {
 			t.Errorf("%s: %s", file, fault)
 		}
 	}
 }
 
-// TestLinterRulesCanFail breaks one rule after the other.
+// TestLinterRulesCanFail breaks each rule in turn.
 func TestLinterRulesCanFail(t *testing.T) {
-	for rule, spoil := range map[string]func(*Dashboard){
-		"uneditable-dashboard":                func(d *Dashboard) { d.Editable = true },
-		"template-datasource-rule":            func(d *Dashboard) { d.Templating["list"].([]object)[0]["label"] = "DS" },
-		"template-job-rule":                   func(d *Dashboard) { d.Templating["list"].([]object)[1]["multi"] = false },
-		"template-instance-rule":              func(d *Dashboard) { d.Templating["list"].([]object)[2]["allValue"] = "" },
-		"template-on-time-change-reload-rule": func(d *Dashboard) { d.Templating["list"].([]object)[3]["refresh"] = 1 },
-		"template-label-promql-rule": func(d *Dashboard) {
-			d.Templating["list"].([]object)[3]["query"].(object)["query"] = "up"
+	for rule, breakRule := range map[string]func(*dashboard.Dashboard){
+		"uneditable-dashboard":     func(d *dashboard.Dashboard) { d.Editable = new(true) },
+		"template-datasource-rule": func(d *dashboard.Dashboard) { d.Templating.List[0].Label = new("DS") },
+		"template-job-rule":        func(d *dashboard.Dashboard) { d.Templating.List[1].Multi = new(false) },
+		"template-instance-rule":   func(d *dashboard.Dashboard) { d.Templating.List[2].AllValue = nil },
+		"template-on-time-change-reload-rule": func(d *dashboard.Dashboard) {
+			d.Templating.List[3].Refresh = new(dashboard.VariableRefreshOnDashboardLoad)
 		},
-		"panel-title-description-rule": func(d *Dashboard) { d.Panels[0].Description = "" },
-		"panel-datasource-rule":        func(d *Dashboard) { (*d.Panels[0].Datasource)["uid"] = "abc" },
-		"panel-units-rule":             func(d *Dashboard) { d.Panels[0].FieldConfig.Defaults.Unit = "days" },
-		"panel-no-targets-rule":        func(d *Dashboard) { d.Panels[0].Targets = nil },
-		"target-promql-rule":           func(d *Dashboard) { d.Panels[0].Targets[0].Expr = "sum(" },
-		"target-job-rule":              func(d *Dashboard) { d.Panels[0].Targets[0].Expr = "entra_aws_scim_tokens" },
-		"target-rate-interval-rule": func(d *Dashboard) {
-			d.Panels[0].Targets[0].Expr = "rate(entra_aws_rotations_total" + selector() + "[5m])"
+		"template-label-promql-rule": func(d *dashboard.Dashboard) {
+			d.Templating.List[3].Query.Map["query"] = "up"
 		},
-		"target-counter-agg-rule": func(d *Dashboard) { d.Panels[0].Targets[0].Expr = "entra_aws_rotations_total" + selector() },
-		"target-datasource-rule":  func(d *Dashboard) { d.Panels[0].Targets[0].Datasource["uid"] = "abc" },
+		"panel-title-description-rule": func(d *dashboard.Dashboard) { d.Panels[0].Panel.Description = new("") },
+		"panel-datasource-rule":        func(d *dashboard.Dashboard) { d.Panels[0].Panel.Datasource.Uid = new("abc") },
+		"panel-units-rule":             func(d *dashboard.Dashboard) { d.Panels[0].Panel.FieldConfig.Defaults.Unit = new("days") },
+		"panel-no-targets-rule":        func(d *dashboard.Dashboard) { d.Panels[0].Panel.Targets = nil },
+		"target-promql-rule":           func(d *dashboard.Dashboard) { queriesOf(d.Panels[0].Panel)[0].Expr = "sum(" },
+		"target-job-rule":              func(d *dashboard.Dashboard) { queriesOf(d.Panels[0].Panel)[0].Expr = "entra_aws_scim_tokens" },
+		"target-rate-interval-rule": func(d *dashboard.Dashboard) {
+			queriesOf(d.Panels[0].Panel)[0].Expr = "rate(entra_aws_rotations_total" + selector() + "[5m])"
+		},
+		"target-counter-agg-rule": func(d *dashboard.Dashboard) {
+			queriesOf(d.Panels[0].Panel)[0].Expr = "entra_aws_rotations_total" + selector()
+		},
+		"target-datasource-rule": func(d *dashboard.Dashboard) { queriesOf(d.Panels[0].Panel)[0].Datasource.Uid = new("abc") },
 	} {
 		d := Overview()
-		spoil(&d)
-		if found := strings.Join(faults(d), "\n"); !strings.Contains(found, rule+":") {
+		breakRule(&d)
+		if found := strings.Join(lintFaults(d), "\n"); !strings.Contains(found, rule+":") {
 			t.Errorf("%s is not found; found %q", rule, found)
 		}
 	}
 }
 
-// TestLayout: panels neither overlap nor leave the grid, ids and titles are unique.
+// TestLayout: panels do not overlap and stay in the grid; ids and titles are unique.
 func TestLayout(t *testing.T) {
-	for file, dashboard := range all() {
-		taken, titles := map[[2]int]string{}, map[string]bool{}
-		for i, p := range dashboard.Panels {
-			if p.ID != i+1 || titles[p.Title] {
-				t.Errorf("%s: panel %q has the id %d or is there twice", file, p.Title, p.ID)
+	for file, d := range allDashboards() {
+		taken, titles := map[[2]uint32]string{}, map[string]bool{}
+		for i, placed := range d.Panels {
+			var id uint32
+			var title string
+			var position *dashboard.GridPos
+			if row := placed.RowPanel; row != nil {
+				id, title, position = row.Id, *row.Title, row.GridPos
+			} else {
+				id, title, position = *placed.Panel.Id, *placed.Panel.Title, placed.Panel.GridPos
 			}
-			titles[p.Title] = true
-			if p.GridPos.X+p.GridPos.W > 24 {
-				t.Errorf("%s: panel %q leaves the grid", file, p.Title)
+			if int(id) != i+1 || titles[title] {
+				t.Errorf("%s: panel %q has the id %d, or a second panel has its title", file, title, id)
 			}
-			for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
-				for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
-					if other, ok := taken[[2]int{x, y}]; ok {
-						t.Fatalf("%s: panels %q and %q overlap", file, p.Title, other)
+			titles[title] = true
+			if position.X+position.W > gridWidth {
+				t.Errorf("%s: panel %q leaves the grid", file, title)
+			}
+			for x := position.X; x < position.X+position.W; x++ {
+				for y := position.Y; y < position.Y+position.H; y++ {
+					if other, found := taken[[2]uint32{x, y}]; found {
+						t.Fatalf("%s: panels %q and %q overlap", file, title, other)
 					}
-					taken[[2]int{x, y}] = p.Title
+					taken[[2]uint32{x, y}] = title
 				}
 			}
 		}

@@ -1,18 +1,70 @@
 package grafana
 
-func jobStates() []state {
-	return []state{
-		{"active", "Active", "green"},
-		{"not_run", "Never run", "orange"},
-		{"not_configured", "Not configured", "orange"},
-		{"paused", "Paused", "orange"},
-		{"unknown", "Unknown", "purple"},
-		{"quarantine", "Quarantine", "red"},
-	}
+import (
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+)
+
+// Overview is the dashboard of all connections.
+func Overview() dashboard.Dashboard {
+	daysLeft := "((" + expiryDates() + ") - time()) / 86400"
+	toConnection := dashboard.DynamicConfigValue{Id: "links", Value: []dataLink{{
+		"Open the connection", "/d/" + ConnectionUID + "?var-connection=${__value.raw}&${datasource:queryparam}&${job:queryparam}&${instance:queryparam}",
+	}}}
+	colouredCells := dashboard.DynamicConfigValue{Id: "custom.cellOptions", Value: common.TableColoredBackgroundCellOptions{
+		Type: common.TableCellDisplayModeColorBackground, Mode: new(common.TableCellBackgroundDisplayModeBasic),
+	}}
+	return newDashboard(OverviewUID, "Entra to AWS / Overview",
+		"All connections: what expires next, provisioning, and what needs an operator.",
+		dashboardVariables(false), headerLinks(ConnectionUID, "Connection"),
+		section{panels: []panel{
+			statPanel("Connections", "Exported connections in any state.", "short", 4,
+				lastQuery(`count(count by (connection) (entra_aws_connection_info`+selector()+`))`, "connections")),
+			statPanel("Soonest expiry", "Days until the first token, certificate or credential expires. Negative: expired.", "d", 4,
+				lastQuery("min("+daysLeft+")", "days left")).colouredByDaysLeft().
+				forAlerts("EntraAwsScimTokenExpiringSoon", "EntraAwsSamlCertificateExpiringSoon", "EntraAwsAppCredentialExpiringSoon"),
+			statPanel("In quarantine", "Connections whose provisioning job is in quarantine.", "short", 4,
+				lastQuery(`sum(max by (connection) (entra_aws_provisioning_job_status`+selector(`status="quarantine"`)+`))`, "connections")).
+				coloured("green", threshold{1, "red"}).forAlerts("EntraAwsProvisioningQuarantined"),
+			statPanel("Sources failing", "Sources of all connections that no replica can poll.", "short", 4,
+				lastQuery(`count(max by (connection, source) (entra_aws_source_up`+selector()+`) == 0) or vector(0)`, "sources")).
+				coloured("green", threshold{1, "orange"}).forAlerts("EntraAwsSourceFailing"),
+			statPanel("Running rotations", "Connections with a running rotation, without the blocked ones.", "short", 4,
+				lastQuery(`count(max by (connection) (entra_aws_rotation_phase`+selector(`phase!~"idle|blocked"`)+`) == 1) or vector(0)`, "rotations")),
+			statPanel("Exporters", "Scraped exporters, and those whose last config reload failed.", "short", 4,
+				lastQuery(`count(entra_aws_config_last_reload_successful`+processSelector()+`)`, "scraped"),
+				lastQuery(`count(entra_aws_config_last_reload_successful`+processSelector()+` == 0) or vector(0)`, "reload failed")).
+				forAlerts("EntraAwsExporterAbsent", "EntraAwsConfigReloadFailed"),
+
+			tablePanel("What expires next", "Days until expiry, soonest first. Negative: expired. The exporter's own Entra credentials appear under the name of their tenant.",
+				"d", "Days left", 10, []string{"connection", "what"}, tableQuery(daysLeft)).
+				sortedBy("Days left").colouredByDaysLeft().
+				withField("Days left", colouredCells).
+				withField("connection", toConnection).
+				forAlerts("EntraAwsScimTokenExpiringSoon", "EntraAwsScimTokenExpiringCritical", "EntraAwsSamlCertificateExpiringSoon", "EntraAwsSamlCertificateExpiringCritical",
+					"EntraAwsAppCredentialExpiringSoon", "EntraAwsAppCredentialExpiringCritical"),
+			needsOperatorPanel(toConnection),
+
+			linePanel("Days left over time", "Falls by one a day and rises with a renewal. The alerts fire below 60 and 14 days.", "d", 24,
+				rangeQuery(daysLeft, "{{connection}}: {{what}}")).colouredByDaysLeft().withThresholdLines(),
+
+			timelinePanel("Provisioning jobs", "State of each connection's provisioning job. A gap means that polls failed.", 12, 8, mapStates(jobStates()...),
+				rangeQuery(stateNumber("entra_aws_provisioning_job_status", "status", jobStates()), "{{connection}}")).
+				forAlerts("EntraAwsProvisioningQuarantined", "EntraAwsProvisioningStopped"),
+			linePanel("Time since the last cycle ended", "A cycle runs about every 40 minutes. The alert fires after two hours.", "s", 12,
+				rangeQuery(`time() - max by (connection) (entra_aws_provisioning_last_cycle_end_timestamp_seconds`+selector()+`)`, "{{connection}}")).
+				coloured("green", threshold{7200, "red"}).withThresholdLines().forAlerts("EntraAwsProvisioningStale"),
+
+			timelinePanel("Rotations", "Phase of each connection's rotation. Absent while rotation is off.", 12, 8, mapStates(phaseStates()...),
+				rangeQuery(stateNumber("entra_aws_rotation_phase", "phase", phaseStates()), "{{connection}}")).
+				forAlerts("EntraAwsRotationBlocked", "EntraAwsRotationNeedsApproval", "EntraAwsRotationOverdue"),
+			barPanel("Alerts at the webhook", "Alerts from Alertmanager by decision, of all connections.",
+				rangeQuery(`sum by (decision) (increase(entra_aws_webhook_alerts_total`+processSelector()+`[$__rate_interval]))`, "{{decision}}")),
+		}})
 }
 
-// expiries is the time of everything that expires, by connection and what it is.
-func expiries() string {
+// expiryDates is the query for all expiry dates, by connection and kind.
+func expiryDates() string {
 	named := func(metric, what string) string {
 		return `max by (connection, what) (label_replace(` + metric + selector() + `, "what", "` + what + `", "", ""))`
 	}
@@ -24,75 +76,26 @@ func expiries() string {
 	return token + " or " + certificate + " or " + credential
 }
 
-// Overview has every connection on one screen.
-func Overview() Dashboard {
-	daysLeft := "((" + expiries() + ") - time()) / 86400"
-	toConnection := property("links", []object{{
-		"title": "Open the connection", "url": "/d/" + ConnectionUID + "?var-connection=${__value.raw}&${datasource:queryparam}&${job:queryparam}&${instance:queryparam}",
-	}})
-	return newDashboard(OverviewUID, "Entra to AWS / Overview",
-		"Every connection on one screen: what expires next, how provisioning does, and what needs a person.",
-		variables(false), links(ConnectionUID, "Connection"),
-		[]*Panel{
-			stat("Connections", "Connections that are exported, whatever their state.", "short", 4,
-				last(`count(count by (connection) (entra_aws_connection_info`+selector()+`))`, "connections")),
-			stat("Soonest expiry", "Days until the first token, certificate or credential expires; negative: it has expired.", "d", 4,
-				last("min("+daysLeft+")", "days left")).daysLeft().
-				explains("EntraAwsScimTokenExpiringSoon", "EntraAwsSamlCertificateExpiringSoon", "EntraAwsAppCredentialExpiringSoon"),
-			stat("In quarantine", "Connections whose provisioning job Entra has put into quarantine.", "short", 4,
-				last(`sum(max by (connection) (entra_aws_provisioning_job_status`+selector(`status="quarantine"`)+`))`, "connections")).
-				coloured("green", step{1, "red"}).explains("EntraAwsProvisioningQuarantined"),
-			stat("Sources failing", "Sources of any connection that no replica can read.", "short", 4,
-				last(`count(max by (connection, source) (entra_aws_source_up`+selector()+`) == 0) or vector(0)`, "sources")).
-				coloured("green", step{1, "orange"}).explains("EntraAwsSourceFailing"),
-			stat("Rotations under way", "Connections whose rotation is between its plan and its end, blocked ones aside.", "short", 4,
-				last(`count(max by (connection) (entra_aws_rotation_phase`+selector(`phase!~"idle|blocked"`)+`) == 1) or vector(0)`, "rotations")),
-			stat("Exporters", "Exporters that were scraped, and whether each has loaded its config.", "short", 4,
-				last(`count(entra_aws_config_last_reload_successful`+processSelector()+`)`, "scraped"),
-				last(`count(entra_aws_config_last_reload_successful`+processSelector()+` == 0) or vector(0)`, "reload failed")).
-				explains("EntraAwsExporterAbsent", "EntraAwsConfigReloadFailed"),
-
-			table("What expires next", "Days until expiry, the soonest first; negative: expired. The exporter's own Entra credentials stand under the name of their tenant.",
-				"d", "Days left", 10, []string{"connection", "what"}, rows(daysLeft)).
-				sortBy("Days left").daysLeft().
-				field("Days left", property("custom.cellOptions", object{"type": "color-background", "mode": "basic"})).
-				field("connection", toConnection).
-				explains("EntraAwsScimTokenExpiringSoon", "EntraAwsScimTokenExpiringCritical", "EntraAwsSamlCertificateExpiringSoon", "EntraAwsSamlCertificateExpiringCritical",
-					"EntraAwsAppCredentialExpiringSoon", "EntraAwsAppCredentialExpiringCritical"),
-			needsPerson(toConnection),
-
-			timeseries("Days left over time", "Falls by one a day and leaps when something was renewed; below 60 and 14 days the alerts fire.", "d", 24,
-				over(daysLeft, "{{connection}}: {{what}}")).daysLeft().withThresholdLines(),
-
-			timeline("Provisioning jobs", "State of each connection's provisioning job; a gap means that it could not be read.", 12, 8, jobStates(),
-				over(highestState("entra_aws_provisioning_job_status", "status", jobStates()), "{{connection}}")).
-				explains("EntraAwsProvisioningQuarantined", "EntraAwsProvisioningStopped"),
-			timeseries("Time since the last cycle ended", "A job runs about every 40 minutes; the alert fires after two hours.", "s", 12,
-				over(`time() - max by (connection) (entra_aws_provisioning_last_cycle_end_timestamp_seconds`+selector()+`)`, "{{connection}}")).
-				coloured("green", step{7200, "red"}).withThresholdLines().explains("EntraAwsProvisioningStale"),
-
-			timeline("Rotations", "Phase of each connection's rotation; absent while rotation is off.", 12, 8, phaseStates(),
-				over(highestState("entra_aws_rotation_phase", "phase", phaseStates()), "{{connection}}")).
-				explains("EntraAwsRotationBlocked", "EntraAwsRotationNeedsApproval", "EntraAwsRotationOverdue"),
-			bars("Alerts at the webhook", "What the exporter decided on the alerts that Alertmanager sent, from all connections.",
-				over(`sum by (decision) (increase(entra_aws_webhook_alerts_total`+processSelector()+`[$__rate_interval]))`, "{{decision}}")),
-		})
+// dataLink is a link from a cell of a table.
+type dataLink struct {
+	Title string `json:"title"`
+	URL   string `json:"url"`
 }
 
-// needsPerson lists what does not go away by itself.
-func needsPerson(toConnection object) *Panel {
+// needsOperatorPanel lists what only an operator can resolve.
+func needsOperatorPanel(toConnection dashboard.DynamicConfigValue) panel {
 	what := func(expr, text string) string {
 		return `label_replace(` + expr + `, "what", "` + text + `", "", "")`
 	}
 	blocked := what(`max by (connection, reason) (entra_aws_rotation_blocked_info`+selector()+`)`, "rotation blocked")
-	approval := what(`max by (connection, reason) (entra_aws_rotation_waiting_info`+selector(`reason="approval"`)+`)`, "rotation waits")
+	approval := what(`max by (connection, reason) (entra_aws_rotation_waiting_info`+selector(`reason="approval"`)+`)`, "rotation needs approval")
 	quarantine := what(`max by (connection, reason) (entra_aws_provisioning_quarantine_info`+selector()+`)`, "provisioning in quarantine")
 	stopped := what(`max by (connection, reason) (label_join(entra_aws_provisioning_job_status`+selector(`status=~"paused|not_configured|not_run"`)+` == 1, "reason", "", "status"))`, "provisioning stopped")
-	failing := what(`max by (connection, reason) (label_join(entra_aws_source_up`+selector()+` == 0, "reason", "", "source"))`, "source not readable")
-	return table("What needs a person", "Empty when nothing does: blocked rotations, approvals, quarantined or stopped jobs, sources that cannot be read.",
+	failing := what(`max by (connection, reason) (label_join(entra_aws_source_up`+selector()+` == 0, "reason", "", "source"))`, "source failing")
+	return tablePanel("What needs an operator", "Blocked rotations, approvals, quarantined or stopped jobs, failing sources. Empty if there are none.",
 		"none", "", 10, []string{"connection", "what", "reason"},
-		rows(blocked+" or "+approval+" or "+quarantine+" or "+stopped+" or "+failing)).
-		field("Value", property("custom.hidden", true)).
-		field("connection", toConnection).
-		explains("EntraAwsRotationBlocked", "EntraAwsRotationNeedsApproval", "EntraAwsProvisioningQuarantined", "EntraAwsProvisioningStopped", "EntraAwsSourceFailing")
+		tableQuery(blocked+" or "+approval+" or "+quarantine+" or "+stopped+" or "+failing)).
+		withField("Value", hiddenProperty()).
+		withField("connection", toConnection).
+		forAlerts("EntraAwsRotationBlocked", "EntraAwsRotationNeedsApproval", "EntraAwsProvisioningQuarantined", "EntraAwsProvisioningStopped", "EntraAwsSourceFailing")
 }

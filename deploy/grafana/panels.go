@@ -2,200 +2,216 @@ package grafana
 
 import (
 	"strconv"
-	"strings"
+
+	"github.com/grafana/grafana-foundation-sdk/go/cog/variants"
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
+	"github.com/grafana/grafana-foundation-sdk/go/stat"
+	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
+	"github.com/grafana/grafana-foundation-sdk/go/table"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 )
 
-// selector picks what the variables say; more are further matchers.
-func selector(more ...string) string {
-	return processSelector(append([]string{`connection=~"$connection"`}, more...)...)
-}
+// panel is a panel whose look the methods below complete.
+type panel struct{ *dashboard.Panel }
 
-// processSelector is for metrics that carry no connection.
-func processSelector(more ...string) string {
-	return "{" + strings.Join(append([]string{`job=~"$job"`, `instance=~"$instance"`}, more...), ", ") + "}"
-}
-
-func panel(kind, title, description, unit string, width, height int, targets ...Target) *Panel {
-	source := prometheus()
-	for i := range targets {
-		targets[i].RefID = string(rune('A' + i))
+func newPanel(kind, title, description, unit string, width, height uint32, options any, queries []*prometheus.Dataquery) panel {
+	targets := make([]variants.Dataquery, 0, len(queries))
+	for i, query := range queries {
+		query.RefId = new(string(rune('A' + i)))
+		targets = append(targets, query)
 	}
-	return &Panel{
-		Type: kind, Title: title, Description: description, Datasource: &source, Targets: targets,
-		GridPos:     Position{W: width, H: height},
-		FieldConfig: FieldConfig{Defaults: Field{Unit: unit}, Overrides: []Override{}},
-		Options:     object{},
-	}
+	return panel{&dashboard.Panel{
+		Type: kind, Title: &title, Description: &description, Datasource: dataSource(), Targets: targets,
+		GridPos: &dashboard.GridPos{W: width, H: height},
+		Options: options,
+		FieldConfig: &dashboard.FieldConfigSource{
+			Defaults:  dashboard.FieldConfig{Unit: &unit, NoValue: new("none")},
+			Overrides: []dashboard.DashboardFieldConfigSourceOverrides{},
+		},
+	}}
 }
 
-func row(title string) *Panel {
-	open := false
-	return &Panel{Type: "row", Title: title, GridPos: Position{W: 24, H: 1}, Collapsed: &open, Panels: []object{}}
+// statPanel shows the last value of each series.
+func statPanel(title, description, unit string, width uint32, queries ...*prometheus.Dataquery) panel {
+	options := stat.NewOptions()
+	options.GraphMode, options.TextMode = common.BigValueGraphModeNone, common.BigValueTextModeValueAndName
+	options.Orientation = common.VizOrientationAuto
+	options.ReduceOptions = common.ReduceDataOptions{Calcs: []string{"lastNotNull"}, Fields: new(""), Values: new(false)}
+	return newPanel("stat", title, description, unit, width, 4, options, queries)
 }
 
-// over is a query over the time range; legend may use {{label}}.
-func over(expr, legend string) Target {
-	return Target{Datasource: prometheus(), Expr: expr, LegendFormat: legend, Format: "time_series", Range: true}
+// linePanel shows series over time.
+func linePanel(title, description, unit string, width uint32, queries ...*prometheus.Dataquery) panel {
+	return timeSeriesPanel(title, description, unit, width, &timeseries.FieldConfig{
+		DrawStyle: new(common.GraphDrawStyleLine), FillOpacity: new(5.0), LineWidth: new(1.0),
+		ShowPoints: new(common.VisibilityModeNever), SpanNulls: &common.BoolOrFloat64{Bool: new(false)},
+	}, queries)
 }
 
-// last is a query at the end of the time range.
-func last(expr, legend string) Target {
-	return Target{Datasource: prometheus(), Expr: expr, LegendFormat: legend, Format: "time_series", Instant: true}
-}
-
-// rows is a query whose labels become the columns of a table.
-func rows(expr string) Target {
-	return Target{Datasource: prometheus(), Expr: expr, Format: "table", Instant: true}
-}
-
-func stat(title, description, unit string, width int, targets ...Target) *Panel {
-	p := panel("stat", title, description, unit, width, 4, targets...)
-	p.Options = object{
-		"reduceOptions": object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false},
-		"colorMode":     "value", "graphMode": "none", "justifyMode": "auto", "orientation": "auto", "textMode": "value_and_name",
-	}
-	p.FieldConfig.Defaults.NoValue = "none"
+// barPanel shows stacked counts over time.
+func barPanel(title, description string, queries ...*prometheus.Dataquery) panel {
+	p := timeSeriesPanel(title, description, "short", 12, &timeseries.FieldConfig{
+		DrawStyle: new(common.GraphDrawStyleBars), FillOpacity: new(60.0), LineWidth: new(0.0),
+		ShowPoints: new(common.VisibilityModeNever), Stacking: &common.StackingConfig{Mode: new(common.StackingModeNormal), Group: new("A")},
+	}, queries)
+	p.FieldConfig.Defaults.Min = new(0.0)
 	return p
 }
 
-func timeseries(title, description, unit string, width int, targets ...Target) *Panel {
-	p := panel("timeseries", title, description, unit, width, 8, targets...)
-	p.FieldConfig.Defaults.Custom = object{"drawStyle": "line", "fillOpacity": 5, "lineWidth": 1, "showPoints": "never", "spanNulls": false}
-	p.FieldConfig.Defaults.NoValue = "none"
-	p.Options = object{
-		"legend":  object{"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []string{}},
-		"tooltip": object{"mode": "multi", "sort": "desc"},
+func timeSeriesPanel(title, description, unit string, width uint32, custom *timeseries.FieldConfig, queries []*prometheus.Dataquery) panel {
+	p := newPanel("timeseries", title, description, unit, width, 8, &timeseries.Options{
+		Legend:  bottomLegend(true),
+		Tooltip: common.VizTooltipOptions{Mode: common.TooltipDisplayModeMulti, Sort: common.SortOrderDescending},
+	}, queries)
+	p.FieldConfig.Defaults.Custom = custom
+	return p
+}
+
+func bottomLegend(show bool) common.VizLegendOptions {
+	return common.VizLegendOptions{
+		DisplayMode: common.LegendDisplayModeList, Placement: common.LegendPlacementBottom, ShowLegend: show, Calcs: []string{},
 	}
+}
+
+// timelinePanel shows states over time. The mappings turn the queries' numbers into states.
+func timelinePanel(title, description string, width, height uint32, mappings []dashboard.ValueMapping, queries ...*prometheus.Dataquery) panel {
+	p := newPanel("state-timeline", title, description, "none", width, height, &statetimeline.Options{
+		MergeValues: new(true), ShowValue: common.VisibilityModeAuto, RowHeight: 0.8, AlignValue: new(common.TimelineValueAlignmentLeft),
+		Legend:  bottomLegend(false),
+		Tooltip: common.VizTooltipOptions{Mode: common.TooltipDisplayModeSingle, Sort: common.SortOrderNone},
+	}, queries)
+	p.FieldConfig.Defaults.Mappings = mappings
+	p.FieldConfig.Defaults.Custom = &statetimeline.FieldConfig{FillOpacity: new(uint32(80)), LineWidth: new(uint32(0))}
+	p.FieldConfig.Defaults.Color = &dashboard.FieldColor{Mode: dashboard.FieldColorModeIdThresholds}
 	return p
 }
 
-// bars stacks counts.
-func bars(title, description string, targets ...Target) *Panel {
-	p := timeseries(title, description, "short", 12, targets...)
-	p.FieldConfig.Defaults.Custom = object{"drawStyle": "bars", "fillOpacity": 60, "lineWidth": 0, "showPoints": "never", "stacking": object{"mode": "normal", "group": "A"}}
-	p.FieldConfig.Defaults.Min = number(0)
-	return p
+// organizeOptions and sortByOptions are the options of these transformations, for which
+// Grafana publishes no types.
+type organizeOptions struct {
+	ExcludeByName map[string]bool   `json:"excludeByName"`
+	IndexByName   map[string]int    `json:"indexByName"`
+	RenameByName  map[string]string `json:"renameByName"`
 }
 
-// timeline shows states over time; what the numbers mean is in the mappings.
-func timeline(title, description string, width, height int, states []state, targets ...Target) *Panel {
-	p := panel("state-timeline", title, description, "none", width, height, targets...)
-	p.FieldConfig.Defaults.Mappings = mappings(states)
-	p.FieldConfig.Defaults.Custom = object{"fillOpacity": 80, "lineWidth": 0}
-	p.FieldConfig.Defaults.Color = object{"mode": "thresholds"}
-	p.FieldConfig.Defaults.NoValue = "none"
-	p.Options = object{
-		"mergeValues": true, "showValue": "auto", "rowHeight": 0.8, "alignValue": "left",
-		"legend":  object{"displayMode": "list", "placement": "bottom", "showLegend": false, "calcs": []string{}},
-		"tooltip": object{"mode": "single", "sort": "none"},
-	}
-	return p
+type sortByOptions struct {
+	Fields struct{}    `json:"fields"`
+	Sort   []sortField `json:"sort"`
 }
 
-// table shows labels as columns in the given order; the query's value comes last.
-func table(title, description, unit, value string, height int, columns []string, targets ...Target) *Panel {
-	p := panel("table", title, description, unit, 12, height, targets...)
-	p.Options = object{"showHeader": true, "cellHeight": "sm"}
-	order, names, hidden := object{}, object{}, object{"Time": true}
+type sortField struct {
+	Field string `json:"field"`
+}
+
+// tablePanel shows labels as columns in the given order. A table of one query ends with
+// the query's value, under the given name.
+func tablePanel(title, description, unit, valueName string, height uint32, columns []string, queries ...*prometheus.Dataquery) panel {
+	p := newPanel("table", title, description, unit, 12, height, &table.Options{ShowHeader: true, CellHeight: new(common.TableCellHeightSm)}, queries)
+	organize := &organizeOptions{map[string]bool{"Time": true}, map[string]int{}, map[string]string{}}
 	for i, column := range columns {
-		order[column] = i
+		organize.IndexByName[column] = i
 	}
-	if len(targets) == 1 {
-		order["Value"], names["Value"] = len(columns), value
+	if len(queries) == 1 {
+		organize.IndexByName["Value"], organize.RenameByName["Value"] = len(columns), valueName
 	}
-	p.Transformations = []object{{"id": "organize", "options": object{"excludeByName": hidden, "indexByName": order, "renameByName": names}}}
-	p.FieldConfig.Defaults.NoValue = "none"
+	p.Transformations = []dashboard.DataTransformerConfig{{Id: "organize", Options: organize}}
 	return p
 }
 
-// merged joins the rows of several queries that have the same labels, and names the columns.
-func (p *Panel) merged(names map[string]string) *Panel {
-	p.Transformations[0]["options"].(object)["renameByName"] = names
-	p.Transformations = append([]object{{"id": "merge", "options": object{}}}, p.Transformations...)
+// joined joins the rows of several queries that have the same labels. The names are those
+// of the queries' values.
+func (p panel) joined(valueNames map[string]string) panel {
+	p.Transformations[0].Options.(*organizeOptions).RenameByName = valueNames
+	p.Transformations = append([]dashboard.DataTransformerConfig{{Id: "merge", Options: struct{}{}}}, p.Transformations...)
 	return p
 }
 
-// named shows the series' names instead of their values.
-func (p *Panel) named() *Panel {
-	p.Options["textMode"] = "name"
+// sortedBy sorts a table, the smallest value first.
+func (p panel) sortedBy(field string) panel {
+	p.Transformations = append(p.Transformations, dashboard.DataTransformerConfig{Id: "sortBy", Options: &sortByOptions{Sort: []sortField{{field}}}})
 	return p
 }
 
-// sortBy sorts a table, the smallest first.
-func (p *Panel) sortBy(field string) *Panel {
-	p.Transformations = append(p.Transformations, object{"id": "sortBy", "options": object{"fields": object{}, "sort": []object{{"field": field}}}})
+// withNames shows the names of the series instead of their values.
+func (p panel) withNames() panel {
+	p.Options.(*stat.Options).TextMode = common.BigValueTextModeName
 	return p
 }
 
-// explains links the panel to the runbooks of the alerts on what it shows.
-func (p *Panel) explains(alerts ...string) *Panel {
-	p.Links = runbooks(alerts...)
+// forAlerts links the panel to the runbooks of the alerts on its values.
+func (p panel) forAlerts(alerts ...string) panel {
+	p.Links = runbookLinks(alerts)
 	return p
 }
 
-// coloured colours by thresholds: each colour from its value on.
-func (p *Panel) coloured(base string, steps ...step) *Panel {
-	list := append(make([]object, 0, 1+len(steps)), object{"color": base, "value": nil})
-	for _, s := range steps {
-		list = append(list, object{"color": s.colour, "value": s.from})
-	}
-	p.FieldConfig.Defaults.Thresholds = object{"mode": "absolute", "steps": list}
-	p.FieldConfig.Defaults.Color = object{"mode": "thresholds"}
-	return p
-}
-
-type step struct {
+// threshold is the value from which a colour applies.
+type threshold struct {
 	from   float64
 	colour string
 }
 
-// daysLeft are the bands of the alerts: 14 and 60 days.
-func (p *Panel) daysLeft() *Panel {
-	p.FieldConfig.Defaults.Decimals = new(int)
-	return p.coloured("red", step{14, "orange"}, step{60, "green"})
-}
-
-// withThresholdLines draws the thresholds into a time series.
-func (p *Panel) withThresholdLines() *Panel {
-	p.FieldConfig.Defaults.Custom["thresholdsStyle"] = object{"mode": "dashed"}
-	p.FieldConfig.Defaults.Color = object{"mode": "palette-classic"}
+// coloured colours values by thresholds; the base colour is for values below all of them.
+func (p panel) coloured(base string, thresholds ...threshold) panel {
+	steps := append(make([]dashboard.Threshold, 0, 1+len(thresholds)), dashboard.Threshold{Color: base})
+	for _, t := range thresholds {
+		steps = append(steps, dashboard.Threshold{Value: &t.from, Color: t.colour})
+	}
+	p.FieldConfig.Defaults.Thresholds = &dashboard.ThresholdsConfig{Mode: dashboard.ThresholdsModeAbsolute, Steps: steps}
+	p.FieldConfig.Defaults.Color = &dashboard.FieldColor{Mode: dashboard.FieldColorModeIdThresholds}
 	return p
 }
 
-// field overrides properties of one column or series.
-func (p *Panel) field(name string, properties ...object) *Panel {
-	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{
-		Matcher: object{"id": "byName", "options": name}, Properties: properties,
+// colouredByDaysLeft uses the limits of the alerts: 14 and 60 days.
+func (p panel) colouredByDaysLeft() panel {
+	p.FieldConfig.Defaults.Decimals = new(0.0)
+	return p.coloured("red", threshold{14, "orange"}, threshold{60, "green"})
+}
+
+// withThresholdLines draws the thresholds into a time series.
+func (p panel) withThresholdLines() panel {
+	p.FieldConfig.Defaults.Custom.(*timeseries.FieldConfig).ThresholdsStyle = &common.GraphThresholdsStyleConfig{Mode: common.GraphThresholdsStyleModeDashed}
+	p.FieldConfig.Defaults.Color = &dashboard.FieldColor{Mode: dashboard.FieldColorModeIdPaletteClassic}
+	return p
+}
+
+// withField overrides properties of one column or series.
+func (p panel) withField(name string, properties ...dashboard.DynamicConfigValue) panel {
+	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, dashboard.DashboardFieldConfigSourceOverrides{
+		Matcher: dashboard.MatcherConfig{Id: "byName", Options: name}, Properties: properties,
 	})
 	return p
 }
 
-func property(id string, value any) object { return object{"id": id, "value": value} }
-
-// state is one value of a state timeline.
-type state struct {
-	name, text, colour string
+func unitProperty(unit string) dashboard.DynamicConfigValue {
+	return dashboard.DynamicConfigValue{Id: "unit", Value: unit}
 }
 
-// highestState turns a state set into one number for each connection: that of the current
-// state. Should replicas disagree for a moment, the later state of the list is shown.
-func highestState(metric, label string, states []state) string {
-	terms := make([]string, 0, len(states))
-	for i, s := range states {
-		terms = append(terms, strconv.Itoa(i+1)+" * ("+metric+selector(label+`="`+s.name+`"`)+" == 1)")
+func hiddenProperty() dashboard.DynamicConfigValue {
+	return dashboard.DynamicConfigValue{Id: "custom.hidden", Value: true}
+}
+
+// mapStates maps the numbers of stateNumber to states, from 1 on.
+func mapStates(states ...state) []dashboard.ValueMapping {
+	results := make(map[string]dashboard.ValueMappingResult, len(states))
+	var index int32
+	for _, s := range states {
+		results[strconv.Itoa(int(index)+1)] = mappingResult(index, s.text, s.colour)
+		index++
 	}
-	return "max by (connection) (" + strings.Join(terms, " or ") + ")"
+	return valueMapping(results)
 }
 
-// shifted moves the numbers of a second state set behind those of the first.
-func shifted(by int, expr string) string { return strconv.Itoa(by) + " + " + expr }
-
-func mappings(states []state) []object {
-	options := object{}
-	for i, s := range states {
-		options[strconv.Itoa(i+1)] = object{"text": s.text, "color": s.colour, "index": i}
-	}
-	return []object{{"type": "value", "options": options}}
+// mapUp maps the values of a source_up metric.
+func mapUp() []dashboard.ValueMapping {
+	return valueMapping(map[string]dashboard.ValueMappingResult{"0": mappingResult(0, "Fails", "red"), "1": mappingResult(1, "Up", "green")})
 }
 
-func number(n float64) *float64 { return &n }
+func mappingResult(index int32, text, colour string) dashboard.ValueMappingResult {
+	return dashboard.ValueMappingResult{Text: &text, Color: &colour, Index: &index}
+}
+
+func valueMapping(results map[string]dashboard.ValueMappingResult) []dashboard.ValueMapping {
+	return []dashboard.ValueMapping{{ValueMap: &dashboard.ValueMap{Type: dashboard.MappingTypeValueToText, Options: results}}}
+}

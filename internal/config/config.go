@@ -4,9 +4,10 @@
 //
 // Read config.go first: its structs are the schema. Their tags hold what is true of one
 // key alone: its name (yaml), its default in YAML (default) and its rules (check, see
-// rules.go). validate.go has what is true between keys. load.go joins the steps: YAML
-// nodes, decode.go, validate.go. problem.go knows the positions in the file, suggest.go
-// words the hints. warnings.go and endpoints.go answer questions about a loaded Config.
+// schema.go). load.go has the steps: it parses YAML, decode.go fills the structs, and
+// validate.go checks what is true between keys. schema.go and rules.go describe the right
+// values, problem.go has the positions in the file. warnings.go, endpoints.go and
+// webhook.go answer questions about a loaded Config.
 package config
 
 import (
@@ -35,8 +36,7 @@ type Config struct {
 	State       State        `yaml:"state,omitempty"`
 	Webhook     *Webhook     `yaml:"webhook,omitempty"` // nil: no endpoint
 
-	source *source   // the positions of the keys
-	files  []fileKey // the files that the configuration names
+	source *source
 }
 
 // Tenant is one identity in one Entra tenant. Two may have the same tenant_id: one that
@@ -191,7 +191,7 @@ type State struct {
 // Webhook is the endpoint that Alertmanager calls.
 type Webhook struct {
 	BearerTokenFile SecretFile        `yaml:"bearer_token_file,omitempty"`
-	MatchLabels     map[string]string `yaml:"match_labels" check:"labels" default:"{rotate: scim-token}"`
+	MatchLabels     map[string]string `yaml:"match_labels" default:"{rotate: scim-token}"`
 }
 
 // Tenant returns the tenant of that name, or nil.

@@ -17,11 +17,7 @@ import (
 type decoder struct {
 	directory string // of relative paths
 	nodes     int
-	files     []fileKey
 }
-
-// fileKey is a key that names a file.
-type fileKey struct{ key, path string }
 
 // maxNodes limits the work for a file with aliases within aliases.
 const maxNodes = 100_000
@@ -97,7 +93,7 @@ type pair struct{ key, value *yaml.Node }
 func (d *decoder) pairs(node *yaml.Node, at position) []pair {
 	var own, merged []pair
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		if d.nodes++; d.nodes > maxNodes {
+		if d.nodes++; d.nodes > maxNodes { // value reports it
 			return nil
 		}
 		key, value := node.Content[i], node.Content[i+1]
@@ -120,6 +116,9 @@ func (d *decoder) pairs(node *yaml.Node, at position) []pair {
 }
 
 func (d *decoder) mergedPairs(value *yaml.Node, at position) []pair {
+	if d.nodes++; d.nodes > maxNodes { // value reports it
+		return nil
+	}
 	if value.Kind == yaml.AliasNode {
 		value = value.Alias
 	}
@@ -184,7 +183,7 @@ func (d *decoder) scalar(node *yaml.Node, into reflect.Value, f field, at positi
 		}
 	case *int:
 		if *target, err = strconv.Atoi(value); err != nil {
-			err = fmt.Errorf("%s is not a whole number", quoteNumber(value))
+			err = fmt.Errorf("%s is not a whole number", quoteSafe(value))
 		}
 	case *SecretFile:
 		*target, err = SecretFile(d.file(value, at)), checkPath(value)
@@ -207,7 +206,7 @@ func (d *decoder) file(path string, at position) string {
 		path = filepath.Join(d.directory, path)
 	}
 	path = filepath.Clean(path)
-	d.files = append(d.files, fileKey{at.path, path})
+	at.source.files = append(at.source.files, namedFile{at.path, path})
 	return path
 }
 

@@ -23,7 +23,7 @@ func TestExampleLoads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(mustParse(t, strings.Replace(smallest, "secrets/entra", "/run/secrets/entra-client-secret", 1)).String(), config.String()); diff != "" {
+	if diff := cmp.Diff(mustParse(t, strings.Replace(smallestYAML, "secrets/entra", "/run/secrets/entra-client-secret", 1)).String(), config.String()); diff != "" {
 		t.Errorf("the example is not the smallest file (-smallest +example):\n%s", diff)
 	}
 }

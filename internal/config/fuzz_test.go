@@ -16,8 +16,9 @@ func FuzzParse(f *testing.F) {
 	if example, err := os.ReadFile("../../config.example.yaml"); err == nil {
 		f.Add(string(example))
 	}
-	f.Add(smallest)
+	f.Add(smallestYAML)
 	f.Add("a: &a {<<: *a}\n")
+	f.Add("tenants: {<<: &a [*a]}\n")
 	f.Add("\xff\xfet\x00:\x00")
 	f.Fuzz(func(t *testing.T, text string) {
 		config, err := parse("c.yml", "/etc/exporter", []byte(text))

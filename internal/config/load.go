@@ -51,7 +51,6 @@ func parse(file, directory string, content []byte) (*Config, error) {
 		problems.sort()
 		return nil, problems
 	}
-	c.files = d.files
 	return c, nil
 }
 

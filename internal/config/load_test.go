@@ -13,8 +13,8 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// smallest is the smallest useful file. The cases add to it or replace parts.
-const smallest = `tenants:
+// smallestYAML is the smallest useful file. The cases add to it or replace parts.
+const smallestYAML = `tenants:
   - tenant_id: 11111111-1111-1111-1111-111111111111
     client_id: 22222222-2222-2222-2222-222222222222
     client_secret_file: secrets/entra
@@ -73,7 +73,7 @@ connections:
       cooldown: 1d
       max_attempts: 3
 `
-	config := mustParse(t, smallest)
+	config := mustParse(t, smallestYAML)
 	if diff := cmp.Diff(want, config.String()); diff != "" {
 		t.Errorf("effective configuration (-want +got):\n%s", diff)
 	}
@@ -89,7 +89,7 @@ connections:
 func TestLoadResolvesPathsAgainstTheFile(t *testing.T) {
 	directory := t.TempDir()
 	file := filepath.Join(directory, "config.yml")
-	text := smallest + "state: {directory: state, age_identity_file: ../key.txt}\nhttp_client: {tls_config: {ca_file: /ca.pem}}\n"
+	text := smallestYAML + "state: {directory: state, age_identity_file: ../key.txt}\nhttp_client: {tls_config: {ca_file: /ca.pem}}\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestAgeIdentityOutsideTheStateDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for key, inside := range map[string]bool{"state/key": true, "link/key": true, "link/missing": true, "key": false, "state.key": false} {
-		_, err := parse("config.yml", root, []byte(smallest+"state: {directory: state, age_identity_file: "+key+"}\n"))
+		_, err := parse("config.yml", root, []byte(smallestYAML+"state: {directory: state, age_identity_file: "+key+"}\n"))
 		if got := err != nil && strings.Contains(err.Error(), "is inside the state directory"); got != inside || !inside && err != nil {
 			t.Errorf("%s: %v", key, err)
 		}
@@ -162,7 +162,7 @@ state: {directory: /var/lib/exporter}
 }
 
 func TestPublicEndpoint(t *testing.T) {
-	config := mustParse(t, strings.Replace(smallest, "{region: eu-central-1}", "{region: eu-central-1, role_arn: 'arn:aws:iam::111122223333:role/read'}", 1)+
+	config := mustParse(t, strings.Replace(smallestYAML, "{region: eu-central-1}", "{region: eu-central-1, role_arn: 'arn:aws:iam::111122223333:role/read'}", 1)+
 		"    tokens: {usage: cloudtrail}\n    saml: {aws_certificates: console_api}\n    tenant_url: https://scim.eu-central-1.amazonaws.com/x/scim/v2?aadOptscim062020\n")
 	expect := func(want string) {
 		t.Helper()
@@ -198,7 +198,7 @@ func TestPublicEndpoint(t *testing.T) {
 }
 
 func TestIntervalsCoverEverySource(t *testing.T) {
-	config := mustParse(t, smallest)
+	config := mustParse(t, smallestYAML)
 	for _, source := range model.Sources() {
 		if config.Connections[0].Intervals.Every(source) == 0 {
 			t.Errorf("source %s has no interval", source)
@@ -207,10 +207,10 @@ func TestIntervalsCoverEverySource(t *testing.T) {
 }
 
 func TestWebhook(t *testing.T) {
-	const bearer = smallest + "webhook:\n  bearer_token_file: bearer\n"
-	const anonymous = smallest + "webhook: {}\n"
+	const bearer = smallestYAML + "webhook:\n  bearer_token_file: bearer\n"
+	const anonymous = smallestYAML + "webhook: {}\n"
 	for _, test := range []struct{ name, text, web, want string }{
-		{"no webhook", smallest, "", ""},
+		{"no webhook", smallestYAML, "", ""},
 		{"bearer", bearer, "", ""},
 		{"bearer and client certificates", bearer, "tls_server_config: {client_auth_type: RequireAndVerifyClientCert}", ""},
 		{"basic authentication", anonymous, "basic_auth_users: {alertmanager: $2y$10$x}", ""},

@@ -39,12 +39,16 @@ func (p Problems) sort() {
 	slices.SortStableFunc(p, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 }
 
-// source is a configuration file: the lines of its keys and its problems.
+// source is a configuration file.
 type source struct {
 	file     string
-	lines    map[string]int // by key path
+	lines    map[string]int // of the keys, by key path
+	files    []namedFile
 	problems Problems
 }
+
+// namedFile is a file that a key of the configuration names.
+type namedFile struct{ key, path string }
 
 // problem returns a problem with a key. A missing key has the line of its parent.
 func (s *source) problem(path, format string, args ...any) Problem {
@@ -64,6 +68,7 @@ type position struct {
 	path   string // "": the file as a whole
 }
 
+// key returns the position of a key or of a path of keys below this one.
 func (p position) key(name string) position { return position{p.source, joinPath(p.path, name)} }
 
 func (p position) item(i int) position {
@@ -72,7 +77,7 @@ func (p position) item(i int) position {
 
 func (p position) setLine(line int) { p.source.lines[p.path] = line }
 
-// has reports whether the file has a key here, with any value.
+// has reports whether the file has this key or path of keys here, with any value.
 func (p position) has(name string) bool {
 	_, ok := p.source.lines[joinPath(p.path, name)]
 	return ok

@@ -5,25 +5,13 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	prommodel "github.com/prometheus/common/model"
 )
-
-// The words of a check tag:
-//
-//	required   the key must be present (a list: with at least one item)
-//	a|b|c      one of these
-//	1s..1d     a duration or number in this range
-//	zero       0 is allowed besides the range
-//	NAME       one of the rules below
-//
-// The check of a list applies to each of its items.
 
 // rule is a format of text.
 type rule struct {
@@ -54,8 +42,7 @@ var rules = map[string]rule{ //nolint:gochecknoglobals // a table that never cha
 		"the ID in AWS's SCIM endpoint", "kE370acb0d7-97b3-4383-8d96-000000000000"},
 	"token_id": {matches(`^[A-Za-z0-9._:-]{1,64}$`),
 		"the ID of a SCIM token (not its value)", "11111111-1111-1111-1111-111111111111"},
-	"word":   {matches(`^[!-~]+$`), "one word without spaces", ""},
-	"labels": {nil, "labels with values", "{rotate: scim-token}"}, // see Webhook.validate
+	"word": {matches(`^[!-~]+$`), "one word without spaces", ""},
 	"endpoint": {isURL(func(u *url.URL) bool {
 		return u.RawQuery == "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()))
 	}), "an https URL without user, query or fragment (http only on the loopback interface)", "https://login.example.com"},
@@ -97,49 +84,10 @@ func isHostSuffix(text string) bool {
 	return err == nil || text == "localhost" || domain.MatchString(text)
 }
 
-// check applies the words of the check tag to a decoded value.
-func (f field) check(value reflect.Value) error {
-	for _, word := range f.checks {
-		low, high, isRange := strings.Cut(word, "..")
-		r, isRule := rules[word]
-		switch {
-		case isRange:
-			if !inRange(value, low, high) && (!f.hasCheck("zero") || !value.IsZero()) {
-				return fmt.Errorf("%v is out of range; it must be %s", value.Interface(), f.expected())
-			}
-		case strings.Contains(word, "|"):
-			if allowed := strings.Split(word, "|"); !slices.Contains(allowed, value.String()) {
-				return fmt.Errorf("%s is not one of %s", quoteSafe(value.String()), strings.Join(allowed, ", "))
-			}
-		case isRule:
-			if !r.isValid(value.String()) {
-				return fmt.Errorf("%s is not %s", quoteSafe(value.String()), r)
-			}
-		}
-		if word == "uuid" { // Graph returns them in lower case
-			value.SetString(strings.ToLower(value.String()))
-		}
-	}
-	return nil
-}
-
-// inRange compares a duration or whole number with the bounds of a tag.
-func inRange(value reflect.Value, low, high string) bool {
-	bound := func(text string) int64 {
-		if value.Type() == reflect.TypeFor[Duration]() {
-			d, _ := prommodel.ParseDuration(text)
-			return int64(d)
-		}
-		n, _ := strconv.ParseInt(text, 10, 64)
-		return n
-	}
-	return value.Int() >= bound(low) && value.Int() <= bound(high)
-}
-
 func parseDuration(text string) (Duration, error) {
 	d, err := prommodel.ParseDuration(text)
 	if err != nil {
-		return 0, fmt.Errorf("%s is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y", quoteNumber(text))
+		return 0, fmt.Errorf("%s is not a duration; it is a number with a unit such as 30s, 15m, 24h, 60d, 2w or 1y", quoteSafe(text))
 	}
 	return d, nil
 }

@@ -1,18 +1,32 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	prommodel "github.com/prometheus/common/model"
 )
 
-// field is one key of the schema: a struct field with its tags.
+// field is one key of the schema: a struct field and its tags. These are the words of a
+// check tag:
+//
+//	required   the key must be present (a list: with at least one item)
+//	a|b|c      one of these
+//	1s..1d     a duration or number in this range
+//	zero       0 is allowed besides the range
+//	NAME       a rule, see rules.go
+//
+// The check of a list applies to each of its items.
 type field struct {
 	key          string
 	index        int
 	kind         reflect.Type
-	checks       []string // the words of the check tag, see rules.go
+	checks       []string // the words of the check tag
 	defaultValue string   // in YAML; "": none
 }
 
@@ -29,6 +43,45 @@ func fieldsOf(mapping reflect.Type) []field {
 }
 
 func (f field) hasCheck(word string) bool { return slices.Contains(f.checks, word) }
+
+// check applies the words of the check tag to a decoded value.
+func (f field) check(value reflect.Value) error {
+	for _, word := range f.checks {
+		low, high, isRange := strings.Cut(word, "..")
+		r, isRule := rules[word]
+		switch {
+		case isRange:
+			if !inRange(value, low, high) && (!f.hasCheck("zero") || !value.IsZero()) {
+				return fmt.Errorf("%v is out of range; it must be %s", value.Interface(), f.expected())
+			}
+		case strings.Contains(word, "|"):
+			if allowed := strings.Split(word, "|"); !slices.Contains(allowed, value.String()) {
+				return fmt.Errorf("%s is not one of %s", quoteSafe(value.String()), strings.Join(allowed, ", "))
+			}
+		case isRule:
+			if !r.isValid(value.String()) {
+				return fmt.Errorf("%s is not %s", quoteSafe(value.String()), r)
+			}
+		}
+		if word == "uuid" { // Graph returns them in lower case
+			value.SetString(strings.ToLower(value.String()))
+		}
+	}
+	return nil
+}
+
+// inRange compares a duration or whole number with the bounds of a tag.
+func inRange(value reflect.Value, low, high string) bool {
+	bound := func(text string) int64 {
+		if value.Type() == reflect.TypeFor[Duration]() {
+			d, _ := prommodel.ParseDuration(text)
+			return int64(d)
+		}
+		n, _ := strconv.ParseInt(text, 10, 64)
+		return n
+	}
+	return value.Int() >= bound(low) && value.Int() <= bound(high)
+}
 
 // expected describes the right values of a key.
 func (f field) expected() string {
@@ -119,4 +172,37 @@ func schemaKeys() []schemaKey {
 	}
 	add(reflect.TypeFor[Config](), "")
 	return keys
+}
+
+var listIndex = regexp.MustCompile(`\[[0-9]+\]`)
+
+// describeUnknownKey explains a key that the mapping at path does not have.
+func describeUnknownKey(key string, mapping []field, path string) string {
+	known := make([]string, len(mapping))
+	for i, f := range mapping {
+		known[i] = f.key
+	}
+	if slices.Contains(known, key+"_file") {
+		return "a secret must not be written into the config; put it into a file and name that: " + key + "_file: PATH"
+	}
+	if guess := suggest(key, known); guess != "" {
+		return "unknown key; did you mean " + guess + "?"
+	}
+	var below, anywhere []string
+	for _, k := range schemaKeys() {
+		if k.key != key {
+			continue
+		}
+		anywhere = append(anywhere, k.path)
+		if strings.HasPrefix(k.path, listIndex.ReplaceAllString(path, "[]")+".") {
+			below = append(below, k.path)
+		}
+	}
+	if below != nil {
+		anywhere = below
+	}
+	if anywhere != nil {
+		return "unknown key at this place; it belongs to " + strings.Join(anywhere, " or ")
+	}
+	return "unknown key; known here: " + strings.Join(known, ", ")
 }

@@ -50,7 +50,7 @@ func (c *Config) validate(at position) {
 			c.validateDistinct(connection, j, here)
 		}
 		if connection.Rotation.Mode == model.RotationEnabled && c.State.Directory == "" {
-			here.key("rotation").key("mode").fail("enabled needs state.directory for the journal and the new token; set it")
+			here.key("rotation.mode").fail("enabled needs state.directory for the journal and the new token; set it")
 		}
 	}
 	c.State.validate(at.key("state"))
@@ -96,26 +96,26 @@ func (c *Connection) validate(at position) {
 	c.Tokens.validate(at.key("tokens"))
 	c.SAML.validate(at.key("saml"))
 	c.Rotation.validate(at.key("rotation"))
-	if at.key("aws").has("external_id") && c.Rotation.RoleARN == "" {
-		at.key("aws").key("external_id").fail("has no effect without role_arn")
+	if at.has("aws.external_id") && c.Rotation.RoleARN == "" {
+		at.key("aws.external_id").fail("has no effect without role_arn")
 	}
 	if c.Rotation.Mode == model.RotationDisabled {
 		return
 	}
 	for _, needed := range []model.Source{model.SourceTokens, model.SourceJob} {
 		if c.Intervals.Every(needed) == 0 {
-			at.key("intervals").key(string(needed)).fail("0 disables a source that a rotation needs; set an interval or rotation.mode: disabled")
+			at.key("intervals." + string(needed)).fail("0 disables a source that a rotation needs; set an interval or rotation.mode: disabled")
 		}
 	}
 	if c.Tokens.ReadFrom != model.OriginDeclared {
 		return
 	}
 	if c.Rotation.Issuer == model.IssuerConsoleAPI {
-		at.key("rotation").key("issuer").fail("console_api creates tokens by the API that tokens.read_from: declared avoids; " +
+		at.key("rotation.issuer").fail("console_api creates tokens by the API that tokens.read_from: declared avoids; " +
 			"set issuer: operator (an operator creates the token) or tokens.read_from: console_api")
 	}
-	if !at.key("aws").has("provisioning_tenant_id") {
-		at.key("aws").key("provisioning_tenant_id").fail("is missing; with tokens.read_from: declared it is not looked up, and a rotation needs it; " +
+	if !at.has("aws.provisioning_tenant_id") {
+		at.key("aws.provisioning_tenant_id").fail("is missing; with tokens.read_from: declared it is not looked up, and a rotation needs it; " +
 			"it is the part of the SCIM endpoint before /scim/v2")
 	}
 }
@@ -188,17 +188,17 @@ func (c *Config) validateReferences(connection *Connection, at position) {
 	}
 	tenant, rotator := c.Tenant(connection.Tenant), c.Tenant(connection.Rotation.Tenant)
 	switch {
-	case connection.Tenant == "":
+	case connection.Tenant == "" && len(names) > 1:
 		at.key("tenant").fail("is missing; there are several tenants, it is one of %s", strings.Join(names, ", "))
 	case tenant == nil:
 		at.key("tenant").fail("%s", describeUnknownTenant(connection.Tenant, names))
 	}
-	switch at := at.key("rotation"); {
-	case !at.has("tenant"):
+	switch {
+	case !at.has("rotation.tenant"):
 	case rotator == nil:
-		at.key("tenant").fail("%s", describeUnknownTenant(connection.Rotation.Tenant, names))
+		at.key("rotation.tenant").fail("%s", describeUnknownTenant(connection.Rotation.Tenant, names))
 	case tenant != nil && tenant.TenantID != rotator.TenantID:
-		at.key("tenant").fail("has another tenant_id than tenant %q; the rotation needs an identity in the same Entra tenant", tenant.Name)
+		at.key("rotation.tenant").fail("has another tenant_id than tenant %q; the rotation needs an identity in the same Entra tenant", tenant.Name)
 	}
 }
 
@@ -225,15 +225,15 @@ func (c *Config) validateDistinct(connection *Connection, j int, at position) {
 	case tenant != nil && otherTenant != nil && tenant.TenantID == otherTenant.TenantID:
 		at.key("service_principal_id").fail("is missing; connections[%d] (%s) has none either, so both would find the same application of tenant %s", j, other.Name, connection.Tenant)
 	}
-	mine, theirs, aws := connection.AWS, other.AWS, at.key("aws")
+	mine, theirs := connection.AWS, other.AWS
 	switch {
 	case mine.IdentityStoreID != "" && mine.IdentityStoreID == theirs.IdentityStoreID:
-		aws.key("identity_store_id").fail("is the identity store of connections[%d] (%s) already; one identity store is one connection", j, other.Name)
+		at.key("aws.identity_store_id").fail("is the identity store of connections[%d] (%s) already; one identity store is one connection", j, other.Name)
 	case mine.Region != "" && mine == theirs:
-		aws.key("identity_store_id").fail("is missing; connections[%d] (%s) has the same region, profile and role, so both would find the same identity store", j, other.Name)
+		at.key("aws.identity_store_id").fail("is missing; connections[%d] (%s) has the same region, profile and role, so both would find the same identity store", j, other.Name)
 	}
 	if mine.ProvisioningTenantID != "" && mine.ProvisioningTenantID == theirs.ProvisioningTenantID {
-		aws.key("provisioning_tenant_id").fail("is that of connections[%d] (%s) already", j, other.Name)
+		at.key("aws.provisioning_tenant_id").fail("is that of connections[%d] (%s) already", j, other.Name)
 	}
 }
 

@@ -16,7 +16,7 @@ func (c *Config) Warnings() []Problem {
 	warn := func(path, format string, args ...any) {
 		warnings = append(warnings, c.source.problem(path, format, args...))
 	}
-	for _, file := range c.files {
+	for _, file := range c.source.files {
 		if file.key == "state.directory" { // checked by the state itself, which writes to it
 			continue
 		}

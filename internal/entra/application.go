@@ -6,9 +6,9 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
-	"github.com/microsoftgraph/msgraph-sdk-go/models"
-
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
@@ -20,18 +20,18 @@ const (
 	jobTemplate     = "aWSSingleSignon"
 )
 
-// ApplicationOptions says which enterprise application a connection means.
+// ApplicationOptions says which enterprise application a connection has.
 type ApplicationOptions struct {
 	Connection             string // for logs
 	ServicePrincipalID     string // object id; "": found by the gallery template
 	JobID                  string // "": the application's job for AWS
-	SAMLServicePrincipalID string // of the application that signs people in; "": the same
-	SAMLAppID              string // its client id, for the federation metadata; "": asked of Graph
+	SAMLServicePrincipalID string // of the application that signs users in; "": the same
+	SAMLAppID              string // its client id, for the federation metadata; "": read from Graph
 	Certificates           model.EntraCertificateSource
 }
 
-// Application is one connection's enterprise application. What it discovers it keeps,
-// until Entra says that it is no longer there.
+// Application is one connection's enterprise application. It keeps what it discovers
+// until Entra says that it no longer exists.
 type Application struct {
 	tenant  *Tenant
 	options ApplicationOptions
@@ -39,156 +39,186 @@ type Application struct {
 
 	mu      sync.Mutex // never held during a call
 	found   discovered
-	leftOut map[string]bool // certificates that a log line was written about
+	ignored map[string]bool // certificates that a log line was written about
 }
 
 // discovered is what the config leaves open.
 type discovered struct{ servicePrincipal, job, template, samlAppID string }
 
-// Application returns one connection's application; it makes no request.
+// Application returns one connection's application. It makes no request.
 func (t *Tenant) Application(options ApplicationOptions) *Application {
-	if options.Certificates == "" {
-		options.Certificates = model.EntraCertificatesGraph
-	}
 	return &Application{
-		tenant: t, options: options, leftOut: map[string]bool{},
+		tenant: t, options: options, ignored: map[string]bool{},
 		logger: t.logger.With("connection", options.Connection),
 	}
 }
 
 // Binding returns the Entra half of what the connection resolves to.
 func (a *Application) Binding(ctx context.Context) (model.Binding, error) {
-	servicePrincipal, job, err := a.resolve(ctx)
+	principalID, jobID, err := a.resolve(ctx)
 	if err != nil {
 		return model.Binding{}, err
 	}
-	return model.Binding{EntraTenantID: a.tenant.id, ServicePrincipalID: servicePrincipal, JobID: job}, nil
+	return model.Binding{EntraTenantID: a.tenant.id, ServicePrincipalID: principalID, JobID: jobID}, nil
 }
 
 // Rediscover forgets what was discovered and returns the Entra half of what the
 // connection resolves to now.
 func (a *Application) Rediscover(ctx context.Context) (model.Binding, error) {
-	a.learn(func(found *discovered) { *found = discovered{} })
+	a.update(func(found *discovered) { *found = discovered{} })
 	return a.Binding(ctx)
 }
 
-// resolve returns service principal and job.
-func (a *Application) resolve(ctx context.Context) (servicePrincipal, job string, err error) {
-	if servicePrincipal, err = a.servicePrincipal(ctx); err != nil {
+// resolve returns the ids of the service principal and of the job.
+func (a *Application) resolve(ctx context.Context) (principalID, jobID string, err error) {
+	if principalID, err = a.principalID(ctx); err != nil {
 		return "", "", err
 	}
 	if a.options.JobID != "" {
-		return servicePrincipal, a.options.JobID, nil
+		return principalID, a.options.JobID, nil
 	}
-	if job = a.known().job; job != "" {
-		return servicePrincipal, job, nil
+	if jobID = a.cached().job; jobID != "" {
+		return principalID, jobID, nil
 	}
-	if job, err = a.discoverJob(ctx, servicePrincipal); err != nil {
-		return "", "", a.notFound(err)
+	if jobID, err = a.discoverJob(ctx, principalID); err != nil {
+		return "", "", a.forgetIfGone(err)
 	}
-	a.learn(func(found *discovered) { found.job = job })
-	return servicePrincipal, job, nil
+	a.update(func(found *discovered) { found.job = jobID })
+	return principalID, jobID, nil
 }
 
-func (a *Application) servicePrincipal(ctx context.Context) (string, error) {
+// jobParameters returns the parameters of a request to the job.
+func (a *Application) jobParameters(ctx context.Context) (parameters, error) {
+	principalID, jobID, err := a.resolve(ctx)
+	return parameters{"id": principalID, "job": jobID}, err
+}
+
+func (a *Application) principalID(ctx context.Context) (string, error) {
 	if a.options.ServicePrincipalID != "" {
 		return a.options.ServicePrincipalID, nil
 	}
-	if id := a.known().servicePrincipal; id != "" {
+	if id := a.cached().servicePrincipal; id != "" {
 		return id, nil
 	}
 	id, err := a.tenant.discoverApplication(ctx)
 	if err == nil {
-		a.learn(func(found *discovered) { *found = discovered{servicePrincipal: id} })
+		a.update(func(found *discovered) { *found = discovered{servicePrincipal: id} })
 	}
 	return id, err
 }
 
-// samlServicePrincipal is the application that signs people in to AWS.
-func (a *Application) samlServicePrincipal(ctx context.Context) (string, error) {
+// samlPrincipalID is the application that signs users in to AWS.
+func (a *Application) samlPrincipalID(ctx context.Context) (string, error) {
 	if a.options.SAMLServicePrincipalID != "" {
 		return a.options.SAMLServicePrincipalID, nil
 	}
-	return a.servicePrincipal(ctx)
+	return a.principalID(ctx)
 }
 
-// template is what the job was made from.
-func (a *Application) template() string {
-	if template := a.known().template; template != "" {
-		return template
-	}
-	return jobTemplate
-}
-
-func (a *Application) known() discovered {
+func (a *Application) cached() discovered {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.found
 }
 
-func (a *Application) learn(set func(*discovered)) {
+func (a *Application) update(set func(*discovered)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	set(&a.found)
 }
 
-// notFound passes an error on, and forgets what was discovered if that is not there
-// any more.
-func (a *Application) notFound(err error) error {
+// forgetIfGone returns the error. If it is not_found, what was discovered is forgotten.
+func (a *Application) forgetIfGone(err error) error {
 	if model.ReasonOf(err) == model.ReasonNotFound {
-		a.learn(func(found *discovered) { *found = discovered{} })
+		a.update(func(found *discovered) { *found = discovered{} })
 	}
 	return err
 }
 
-// discoverApplication finds the one application made from AWS's gallery template.
+// listOf is a page of a collection; a nil Value means that there was no list.
+type listOf[T any] struct{ Value []*T }
+
+// servicePrincipal is what is read of an application's service principal.
+type servicePrincipal struct {
+	ID, DisplayName, AppID             string
+	ServicePrincipalNames              []string
+	PreferredTokenSigningKeyThumbprint string
+	NotificationEmailAddresses         []string // they never leave this package
+	KeyCredentials                     []*keyCredential
+}
+
+type keyCredential struct {
+	CustomKeyIdentifier, Key   []byte
+	KeyID, Usage               string
+	StartDateTime, EndDateTime *time.Time
+}
+
+// readPrincipal reads some properties of a service principal.
+func (a *Application) readPrincipal(ctx context.Context, op, id, properties string) (principal servicePrincipal, x *cloudhttp.Exchange, err error) {
+	call := apiCall{op: op, permission: readApplications, notFound: "check service_principal_id and saml.service_principal_id"}
+	x, err = a.tenant.graph.get(ctx, call, "/servicePrincipals/{id}{?%24select}", parameters{"id": id, "%24select": properties}, &principal)
+	return principal, x, err
+}
+
+// readAppID reads properties of a service principal, with its appId among them.
+func (a *Application) readAppID(ctx context.Context, op, id, properties string) (servicePrincipal, error) {
+	application, x, err := a.readPrincipal(ctx, op, id, properties)
+	if err == nil && application.AppID == "" {
+		err = apiCall{op: op}.invalid(x, "an application without appId")
+	}
+	return application, err
+}
+
+// discoverApplication finds the only application made from AWS's gallery template.
 func (t *Tenant) discoverApplication(ctx context.Context) (string, error) {
-	c := call{doing: "looking for the AWS application", needs: readApplications}
-	filter := "applicationTemplateId eq '" + galleryTemplate + "'"
-	list, x, err := ask(ctx, t, c, func(ctx context.Context) (*applicationModels, error) { return t.applicationsWhere(ctx, filter) })
+	call := apiCall{op: "looking for the AWS application", permission: readApplications}
+	var list listOf[servicePrincipal]
+	x, err := t.graph.get(ctx, call, "/servicePrincipals{?%24filter,%24select}",
+		parameters{"%24filter": "applicationTemplateId eq '" + galleryTemplate + "'", "%24select": "id,displayName"}, &list)
 	if err != nil {
 		return "", err
 	}
-	if list.value == nil {
-		return "", invalid(c, x, "a list without its value")
+	if list.Value == nil {
+		return "", call.invalid(x, "a list without its value")
 	}
 	var ids, names []string
-	for _, found := range list.value {
-		application, is := found.(*applicationModel)
-		if !is || application == nil || application.id == "" {
+	for _, application := range list.Value {
+		if application == nil || application.ID == "" {
 			continue
 		}
-		ids = append(ids, application.id)
-		names = append(names, fmt.Sprintf("%q (%s)", application.displayName, application.id))
+		ids = append(ids, application.ID)
+		names = append(names, fmt.Sprintf("%q (%s)", application.DisplayName, application.ID))
 	}
-	return one(c, ids, names,
+	return exactlyOne(call, ids, names,
 		"tenant "+t.name+" has no application made from the gallery's AWS IAM Identity Center", "applications made from the gallery's AWS IAM Identity Center",
 		"set service_principal_id to the object id of the enterprise application")
 }
 
-// discoverJob finds the application's one job that provisions AWS.
-func (a *Application) discoverJob(ctx context.Context, servicePrincipal string) (string, error) {
-	c := call{doing: "looking for the provisioning job", needs: readJobs, missing: "check service_principal_id: it is the object id of the enterprise application"}
-	list, x, err := ask(ctx, a.tenant, c, func(ctx context.Context) (models.SynchronizationJobCollectionResponseable, error) {
-		return a.tenant.servicePrincipals().ByServicePrincipalId(servicePrincipal).Synchronization().Jobs().Get(ctx, nil)
-	})
+// discoverJob finds the application's only job that provisions AWS.
+func (a *Application) discoverJob(ctx context.Context, principalID string) (string, error) {
+	call := apiCall{
+		op: "looking for the provisioning job", permission: readJobs,
+		notFound: "check service_principal_id: it is the object id of the enterprise application",
+	}
+	var list listOf[struct{ ID, TemplateID string }]
+	x, err := a.tenant.graph.get(ctx, call, "/servicePrincipals/{id}/synchronization/jobs", parameters{"id": principalID}, &list)
 	if err != nil {
 		return "", err
 	}
-	if list.GetValue() == nil {
-		return "", invalid(c, x, "a list without its value")
+	if list.Value == nil {
+		return "", call.invalid(x, "a list without its value")
 	}
 	var ids, others []string
-	for _, job := range list.GetValue() {
+	for _, job := range list.Value {
 		switch {
-		case job == nil || text(job.GetId()) == "":
-		case strings.EqualFold(text(job.GetTemplateId()), jobTemplate):
-			ids = append(ids, text(job.GetId()))
+		case job == nil || job.ID == "":
+		case strings.EqualFold(job.TemplateID, jobTemplate):
+			ids = append(ids, job.ID)
 		default:
-			others = append(others, fmt.Sprintf("%s of template %q", text(job.GetId()), text(job.GetTemplateId())))
+			others = append(others, fmt.Sprintf("%s of template %q", job.ID, job.TemplateID))
 		}
 	}
-	none := "application " + servicePrincipal + " has no provisioning job for AWS"
+	none := "application " + principalID + " has no provisioning job for AWS"
 	advice := "set up automatic provisioning in Entra, or set job_id"
 	if len(others) > 0 {
 		none += ", only " + strings.Join(others, ", ")
@@ -196,19 +226,19 @@ func (a *Application) discoverJob(ctx context.Context, servicePrincipal string) 
 	if len(ids) > 1 {
 		advice = "set job_id to one of them"
 	}
-	return one(c, ids, ids, none, "provisioning jobs for AWS in application "+servicePrincipal, advice)
+	return exactlyOne(call, ids, ids, none, "provisioning jobs for AWS in application "+principalID, advice)
 }
 
-// one returns the only candidate, or an error that lists them and says what to set.
-func one(c call, ids, names []string, none, many, advice string) (string, error) {
+// exactlyOne returns the only candidate, or an error that lists them and says what to set.
+func exactlyOne(call apiCall, ids, names []string, none, many, advice string) (string, error) {
 	switch len(ids) {
 	case 1:
 		return ids[0], nil
 	case 0:
-		return "", &model.Error{Reason: model.ReasonNotFound, Op: c.doing, Detail: none, Advice: advice}
+		return "", &model.Error{Reason: model.ReasonNotFound, Op: call.op, Detail: none, Advice: advice}
 	default:
 		return "", &model.Error{
-			Reason: model.ReasonAmbiguous, Op: c.doing, Advice: advice,
+			Reason: model.ReasonAmbiguous, Op: call.op, Advice: advice,
 			Detail: fmt.Sprintf("%d %s: %s", len(names), many, strings.Join(names, ", ")),
 		}
 	}

@@ -73,7 +73,7 @@ func TestDiscoveryAsksForTheTemplate(t *testing.T) {
 	m := newMicrosoft(t)
 	m.serve["GET "+principalsURL] = always(200, `{"value":[]}`)
 	_, _ = m.tenant().Application(ApplicationOptions{}).Binding(t.Context())
-	want := "$filter=applicationTemplateId%20eq%20%2721ed01d2-ec13-4e9e-86c1-cd546719ebc4%27&$select=id,displayName"
+	want := "$filter=applicationTemplateId%20eq%20%2721ed01d2-ec13-4e9e-86c1-cd546719ebc4%27&$select=id%2CdisplayName"
 	if got := m.seen[0].URL.RawQuery; got != want {
 		t.Errorf("asked %s", got)
 	}

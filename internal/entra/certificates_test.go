@@ -85,7 +85,7 @@ func TestSigningCertificates(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if none, unread := lines.count("does not sign"), lines.count("cannot be read"); none != 2 || unread != 1 {
+	if none, unread := lines.count("no signing key"), lines.count("unreadable"); none != 2 || unread != 1 {
 		t.Errorf("%d and %d lines for two readings:\n%s", none, unread, lines.lines.String())
 	}
 	if lines.count("@") > 0 {
@@ -163,7 +163,7 @@ func TestFederationMetadata(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if calls := m.calls(); len(calls) != 3 || lines.count("cannot be read") != 1 {
+	if calls := m.calls(); len(calls) != 3 || lines.count("unreadable") != 1 {
 		t.Errorf("asked %v, logged %s", calls, lines.lines.String())
 	}
 	request := m.seen[1]
@@ -190,15 +190,15 @@ func TestFederationMetadataWithoutGraph(t *testing.T) {
 func TestFederationMetadataTrouble(t *testing.T) {
 	const op = "reading the federation metadata: "
 	for want, answer := range map[string]http.HandlerFunc{
-		op + "invalid_response: answered 200 with text/html that cannot be read: the federation metadata lists no signing certificate":                                              html(200),
-		op + "invalid_response: answered 200 with application/samlmetadata+xml that cannot be read: the federation metadata is not XML: XML syntax error on line 1: unexpected EOF": xmlAnswer(200, metadata()[:300]),
-		op + "invalid_response: answered 200 with application/samlmetadata+xml that cannot be read: the federation metadata lists no signing certificate":                           xmlAnswer(200, metadata([]byte("garbage"))),
+		op + "invalid_response: unreadable response, HTTP status 200 with text/html: the federation metadata lists no signing certificate":                                              html(200),
+		op + "invalid_response: unreadable response, HTTP status 200 with application/samlmetadata+xml: the federation metadata is not XML: XML syntax error on line 1: unexpected EOF": xmlAnswer(200, metadata()[:300]),
+		op + "invalid_response: unreadable response, HTTP status 200 with application/samlmetadata+xml: the federation metadata lists no signing certificate":                           xmlAnswer(200, metadata([]byte("garbage"))),
 		op + "other: 400 AADSTS90002": xmlAnswer(400, "<html>AADSTS90002: Tenant not found.</html>"),
-		op + "not_found: answered 404 with application/samlmetadata+xml (check tenant_id and saml.service_principal_id)": xmlAnswer(404, ""),
-		op + "permission: answered 403 with text/html":                                                                   html(403),
-		op + "timeout: no answer within 30s":                                                                             hanging,
-		op + "network: dial tcp: connection refused":                                                                     failing(errDial),
-		op + "invalid_response: the answer is too large":                                                                 xmlAnswer(200, strings.Repeat(" ", metadataSize+1)),
+		op + "not_found: HTTP status 404 with application/samlmetadata+xml (check tenant_id and saml.service_principal_id)": xmlAnswer(404, ""),
+		op + "permission: HTTP status 403 with text/html":                                                                   html(403),
+		op + "timeout: no complete response within 30s":                                                                     hanging,
+		op + "network: dial tcp: connection refused":                                                                        failing(errDial),
+		op + "invalid_response: the response is larger than 4 MiB":                                                          xmlAnswer(200, strings.Repeat(" ", maxMetadata+1)),
 	} {
 		inBubble(t, func(t *testing.T) {
 			m := newMicrosoft(t)

@@ -95,7 +95,7 @@ func TestEventsTrouble(t *testing.T) {
 		"a page without end": {page("https://graph.test/v1.0/auditLogs/provisioning?again"), "",
 			"reading the provisioning log: invalid_response: the next page is the same one, or lies outside of Graph"},
 		"an odd page": {always(200, `{"value":null}`), "", "reading the provisioning log: invalid_response: a page without its value"},
-		"a bad page":  {always(200, `{"value":[{"activityDateTime":"Ann"}]}`), "", "reading the provisioning log: invalid_response: answered 200 with application/json that cannot be read"},
+		"a bad page":  {always(200, `{"value":[{"activityDateTime":"Ann"}]}`), "", "reading the provisioning log: invalid_response: unreadable response, HTTP status 200 with application/json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestABacklogEndsWithItsDeadline(t *testing.T) {
 		}
 		ctx := within(t, time.Minute)
 		err := m.tenant().Events(ctx, time.Time{}, time.Time{}, nil)
-		wantError(t, err, "reading the provisioning log: throttled: there is more in the audit logs than 5 requests in 10 seconds can read before the deadline")
+		wantError(t, err, "reading the provisioning log: throttled: the audit logs hold more than 5 requests in 10 seconds can read before the deadline")
 		if ctx.Err() == nil || pages != 29 {
 			t.Errorf("%d pages, context %v", pages, ctx.Err())
 		}

@@ -38,7 +38,7 @@ func TestFailures(t *testing.T) {
 			answer: always(403, `{"error":{"code":"Authorization_RequestDenied","message":"Insufficient privileges to complete the operation.","innerError":{"date":"x"}}}`),
 			want:   op + "permission: 403 Authorization_RequestDenied: Insufficient privileges to complete the operation." + permission,
 		},
-		"403 without a body": {answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, want: op + "permission: answered 403 without a type" + permission},
+		"403 without a body": {answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, want: op + "permission: HTTP status 403 without a content type" + permission},
 		"licence": {
 			answer: always(403, `{"error":{"code":"Authentication_RequestFromNonPremiumTenantOrB2CTenant","message":"Neither tenant is B2C or tenant doesn't have premium license"}}`),
 			want: op + "licence: 403 Authentication_RequestFromNonPremiumTenantOrB2CTenant: Neither tenant is B2C or tenant doesn't have premium license " +
@@ -54,12 +54,12 @@ func TestFailures(t *testing.T) {
 			want: op + "not_found: 404 Request_ResourceNotFound: Resource 'x' does not exist or one of its queried reference-property objects are not present. " +
 				"(the application or its job was deleted; check service_principal_id and job_id)",
 		},
-		"{} as error body":     {answer: always(500, `{}`), want: op + "other: answered 500 with application/json"},
-		"{error:{}}":           {answer: always(500, `{"error":{}}`), want: op + "other: answered 500 with application/json"},
-		"{error:null}":         {answer: always(500, `{"error":null}`), want: op + "other: answered 500 with application/json"},
-		"error of odd types":   {answer: always(500, `{"error":{"code":7,"message":["x"]}}`), want: op + "other: answered 500 with application/json"},
-		"null":                 {answer: always(500, `null`), want: op + "other: answered 500 with application/json"},
-		"an empty error body":  {answer: always(500, ``), want: op + "other: answered 500 with application/json"},
+		"{} as error body":     {answer: always(500, `{}`), want: op + "other: HTTP status 500 with application/json"},
+		"{error:{}}":           {answer: always(500, `{"error":{}}`), want: op + "other: HTTP status 500 with application/json"},
+		"{error:null}":         {answer: always(500, `{"error":null}`), want: op + "other: HTTP status 500 with application/json"},
+		"error of odd types":   {answer: always(500, `{"error":{"code":7,"message":["x"]}}`), want: op + "other: HTTP status 500 with application/json"},
+		"null":                 {answer: always(500, `null`), want: op + "other: HTTP status 500 with application/json"},
+		"an empty error body":  {answer: always(500, ``), want: op + "other: HTTP status 500 with application/json"},
 		"null message":         {answer: always(500, `{"error":{"code":"InternalError","message":null}}`), want: op + "other: 500 InternalError"},
 		"error inside message": {answer: always(400, `{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"JobNotReady\",\"message\":\"Try later.\"}}"}}`), want: op + "other: 400 JobNotReady: Try later."},
 		"error inside message, capital, message null": {
@@ -69,29 +69,29 @@ func TestFailures(t *testing.T) {
 			answer: always(400, `{"error":{"code":"BadRequest","message":"User ann.lee@example.com\nhas `+strings.Repeat("A1", 40)+`."}}`),
 			want:   op + "other: 400 BadRequest: User (address) has (value)",
 		},
-		"503 with HTML": {answer: html(503), want: op + "other: answered 503 with text/html"},
-		"200 with HTML": {answer: html(200), want: op + "invalid_response: answered 200 with text/html that cannot be read: contentType is not valid"},
-		"200 empty":     {answer: always(200, ``), want: op + "invalid_response: answered 200 with application/json that cannot be read: the answer is empty"},
-		"200 null":      {answer: always(200, `null`), want: op + "invalid_response: answered 200 with application/json that cannot be read: the answer is empty"},
+		"503 with HTML": {answer: html(503), want: op + "other: HTTP status 503 with text/html"},
+		"200 with HTML": {answer: html(200), want: op + "invalid_response: unreadable response, HTTP status 200 with text/html: invalid character '<' looking for beginning of value"},
+		"200 empty":     {answer: always(200, ``), want: op + "invalid_response: unreadable response, HTTP status 200 with application/json: the response is empty"},
+		"200 null":      {answer: always(200, `null`), want: op + "invalid_response: a job without its status"},
 		"200 {}":        {answer: always(200, `{}`), want: op + "invalid_response: a job without its status"},
-		"200 torn":      {answer: always(200, healthyJob[:200]), want: op + "invalid_response: answered 200 with application/json that cannot be read: invalid json type"},
+		"200 torn":      {answer: always(200, healthyJob[:200]), want: op + "invalid_response: unreadable response, HTTP status 200 with application/json: unexpected end of JSON input"},
 		"a list for a job": {
 			answer: always(200, `[]`), want: op + "invalid_response: a job without its status",
 		},
 		"a word for a time": {
 			answer: always(200, `{"status":{"lastExecution":{"timeBegan":"yesterday"}}}`),
-			want:   op + "invalid_response: answered 200 with application/json that cannot be read: parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\"",
+			want:   op + "invalid_response: unreadable response, HTTP status 200 with application/json: parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\"",
 		},
 		"302": {
 			answer: func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "https://proxy.test/", http.StatusFound)
 			},
-			want: op + "invalid_response: a redirect elsewhere: answered 302 with text/html (check the tenant's endpoints, and what stands between)",
+			want: op + "invalid_response: redirected: HTTP status 302 with text/html (check the tenant's endpoints, and proxies)",
 		},
-		"504": {answer: always(504, `{}`), want: op + "timeout: answered 504 with application/json"},
+		"504": {answer: always(504, `{}`), want: op + "timeout: HTTP status 504 with application/json"},
 		"DNS": {
 			answer: failing(&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "graph.test", IsNotFound: true}}),
-			want:   op + "network: the name graph.test cannot be resolved", unsent: true,
+			want:   op + "network: cannot resolve graph.test (check the region and the endpoints in the config, and the DNS of this host)", unsent: true,
 		},
 		"connection refused": {
 			answer: failing(&net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 443}, Err: syscall.ECONNREFUSED}),
@@ -105,14 +105,14 @@ func TestFailures(t *testing.T) {
 		},
 		"TLS": {
 			answer: failing(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}),
-			want: op + "network: tls: failed to verify certificate: x509: certificate signed by unknown authority " +
+			want: op + "network: x509: certificate signed by unknown authority " +
 				"(if a proxy inspects TLS, set http_client.tls_config.ca_file)", unsent: true,
 		},
-		"hang":    {answer: hanging, want: op + "timeout: no answer within 30s"},
-		"trickle": {answer: streaming(trickle{}), want: op + "timeout: no answer within 30s"},
-		"100 MB":  {answer: streaming(io.LimitReader(endless{}, 100<<20)), want: op + "invalid_response: the answer is too large"},
+		"hang":    {answer: hanging, want: op + "timeout: no complete response within 30s"},
+		"trickle": {answer: streaming(trickle{}), want: op + "timeout: no complete response within 30s"},
+		"100 MB":  {answer: streaming(io.LimitReader(endless{}, 100<<20)), want: op + "invalid_response: the response is larger than 32 MiB"},
 		"body cut off": {
-			answer: streaming(io.MultiReader(strings.NewReader(`{"status":`), broken{})), want: op + "network: unexpected EOF",
+			answer: streaming(io.MultiReader(strings.NewReader(`{"status":`), broken{})), want: op + "network: the connection ended before the response did",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestGivingUpIsNoTimeout(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	m.serve["GET "+jobURL] = func(_ http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done() }
 	_, err := m.application().Job(ctx)
-	wantError(t, err, "reading the provisioning job: other: given up: the exporter no longer waits for it")
+	wantError(t, err, "reading the provisioning job: other: canceled before the response arrived")
 }
 
 func TestAnOddChallengeDoesNotCrash(t *testing.T) {
@@ -165,7 +165,7 @@ func TestAnOddChallengeDoesNotCrash(t *testing.T) {
 		answerJSON(w, 401, `{}`)
 	}
 	_, err := m.application().Job(t.Context())
-	wantError(t, err, "reading the provisioning job: auth: answered 401 with application/json (check the tenant's cloud and endpoints, and the clock)")
+	wantError(t, err, "reading the provisioning job: auth: HTTP status 401 with application/json (check the tenant's cloud and endpoints, and the clock)")
 }
 
 // TestRealSockets is the one test over TCP: what Go's own transport makes of trouble.
@@ -190,7 +190,7 @@ func TestRealSockets(t *testing.T) {
 		}
 	}
 	_, err := m.application(at(&http.Transport{DisableKeepAlives: true})).Job(within(t, 10*time.Second))
-	wantError(t, err, "reading the provisioning job: network: the sign-in to Entra: tls: failed to verify certificate: x509: certificate signed by unknown authority "+
+	wantError(t, err, "reading the provisioning job: network: sign-in to Entra: x509: certificate signed by unknown authority "+
 		"(if a proxy inspects TLS, set http_client.tls_config.ca_file)")
 	_, err = m.application(at(server.Client().Transport)).Job(within(t, 10*time.Second))
 	if model.ReasonOf(err) != model.ReasonNetwork || model.CallOutcomeOf(err) != model.CallUnknown {
@@ -263,7 +263,7 @@ func TestPermissionsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, needs := range []string{readApplications, readJobs, readLog, readAudits, readUsers, writeJobs} {
+	for _, needs := range []string{readApplications, readJobs, readLogs, readAudits, readUsers, writeJobs} {
 		for _, permission := range regexp.MustCompile(`[A-Z]\w+\.Read\w*\.\w+`).FindAllString(needs, -1) {
 			if !strings.Contains(string(content), "`"+permission+"`") {
 				t.Errorf("%s does not explain %s", permissionsPage, permission)

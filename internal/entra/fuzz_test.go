@@ -108,7 +108,7 @@ func FuzzFailure(f *testing.F) {
 	f.Add([]byte(`{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"X\",\"message\":\"ann@example.com\"}}"}}`))
 	f.Add([]byte(`AADSTS90002`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		code, message := graphFailure(body)
+		code, message := graphError(body)
 		if code != "" && !codePattern.MatchString(code) {
 			t.Errorf("code %q", code)
 		}

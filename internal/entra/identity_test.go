@@ -22,6 +22,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
@@ -44,14 +45,14 @@ func TestSignInRefused(t *testing.T) {
 		"wrong subject":       {described("AADSTS700213"), op + "auth: AADSTS700213: no federated credential matches the token's subject (check the subject of the federated credential)"},
 		"wrong audience":      {described("AADSTS700212"), op + "auth: AADSTS700212: no federated credential matches the token's audience (both must have the one of the tenant's cloud, see deploy/permissions/entra.md)"},
 		"an unlisted code":    {described("AADSTS70008999"), op + "auth: AADSTS70008999: Some text for (address) (look the code up at https://login.microsoftonline.com/error)"},
-		"a page of a proxy":   {html(407), op + "auth: the sign-in to Entra was answered 407 with text/html (check endpoints.login, and what stands between)"},
-		"a page instead":      {html(200), op + "invalid_response: the sign-in to Entra was answered 200 with text/html that cannot be read"},
-		"throttled":           {always(429, `{}`), op + "throttled: the sign-in to Entra was answered 429"},
-		"out of order":        {always(500, `{}`), op + "other: the sign-in to Entra was answered 500 with application/json"},
-		"no connection":       {failing(errDial), op + "network: the sign-in to Entra: dial tcp: connection refused"},
-		"hanging":             {hanging, op + "timeout: the sign-in to Entra did not end in time"},
-		"a flood":             {streaming(io.LimitReader(endless{}, 100<<20)), op + "invalid_response: the sign-in to Entra: the answer is too large"},
-		"a token that is not": {always(200, `{"token_type":"Bearer","expires_in":3599}`), op + "invalid_response: the sign-in to Entra was answered 200 with application/json that cannot be read"},
+		"a page of a proxy":   {html(407), op + "auth: sign-in to Entra: HTTP status 407 with text/html (check endpoints.login, and proxies)"},
+		"a page instead":      {html(200), op + "invalid_response: sign-in to Entra: unreadable response, HTTP status 200 with text/html"},
+		"throttled":           {always(429, `{}`), op + "throttled: sign-in to Entra: HTTP status 429"},
+		"out of order":        {always(500, `{}`), op + "other: sign-in to Entra: HTTP status 500 with application/json"},
+		"no connection":       {failing(errDial), op + "network: sign-in to Entra: dial tcp: connection refused"},
+		"hanging":             {hanging, op + "timeout: the sign-in to Entra did not finish in time"},
+		"a flood":             {streaming(io.LimitReader(endless{}, 100<<20)), op + "invalid_response: sign-in to Entra: the response is larger than 1 MiB"},
+		"a token that is not": {always(200, `{"token_type":"Bearer","expires_in":3599}`), op + "invalid_response: sign-in to Entra: unreadable response, HTTP status 200 with application/json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
@@ -193,7 +194,7 @@ func TestARefusedSignInIsNoStorm(t *testing.T) {
 		if attempts != 1 {
 			t.Errorf("%d sign-ins for one refusal", attempts)
 		}
-		time.Sleep(refusalHolds + time.Second)
+		time.Sleep(errorTTL + time.Second)
 		_, _ = a.Job(t.Context())
 		if attempts != 2 {
 			t.Errorf("%d sign-ins, a refusal is not for ever", attempts)
@@ -211,7 +212,7 @@ func TestWaitingForASignInEndsWithItsDeadline(t *testing.T) {
 		synctest.Wait()
 		began := time.Now()
 		_, err := a.Job(within(t, 2*time.Second))
-		wantError(t, err, "reading the provisioning job: timeout: the sign-in to Entra did not end in time")
+		wantError(t, err, "reading the provisioning job: timeout: the sign-in to Entra did not finish in time")
 		if took := time.Since(began); took != 2*time.Second {
 			t.Errorf("took %s", took)
 		}
@@ -264,7 +265,7 @@ func TestCertificateCredential(t *testing.T) {
 	}
 	wrong := Credential{CertificateFile: "testdata/client.pfx", CertificatePasswordFile: model.SecretFile(m.file("password", "wrong"))}
 	_, err = m.application(func(o *TenantOptions) { o.Credential = wrong }).Job(t.Context())
-	wantError(t, err, "reading the provisioning job: auth: the exporter's own credential cannot be used: testdata/client.pfx holds no certificate with its private key "+
+	wantError(t, err, "reading the provisioning job: auth: the exporter's credential is unusable: testdata/client.pfx holds no certificate with its private key "+
 		"in PEM or PKCS #12 (a PKCS #12 file must use the older algorithms, openssl's -legacy): pkcs12: decryption password incorrect")
 }
 
@@ -316,7 +317,7 @@ func TestManagedIdentity(t *testing.T) {
 	a := m.application(func(o *TenantOptions) {
 		o.ClientID, o.Credential = "", Credential{ManagedIdentity: true, ManagedIdentityClientID: clientID}
 	})
-	a.tenant.identity.nextDoor.Transport.(*wire).transport = m
+	a.tenant.signIn.metadataClient = newHTTPClient(cloudhttp.Options{Transport: m}, "managed_identity", maxSignIn, nil)
 	if _, err := a.Job(t.Context()); err != nil {
 		t.Fatal(err)
 	}

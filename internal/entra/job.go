@@ -2,58 +2,76 @@ package entra
 
 import (
 	"context"
+	"fmt"
 	"time"
 
-	kiota "github.com/microsoft/kiota-abstractions-go/serialization"
+	"github.com/microsoft/kiota-abstractions-go/serialization"
+	kiotajson "github.com/microsoft/kiota-serialization-json-go"
 	"github.com/microsoftgraph/msgraph-sdk-go/models"
 
 	"entra-aws-exporter/internal/model"
 )
 
-// longestInterval is beyond any interval that a job can be set to. A disabled job's is
-// the largest number of the service, which overflows.
-const longestInterval = 31 * 24 * time.Hour
+const (
+	jobPath = "/servicePrincipals/{id}/synchronization/jobs/{job}"
+	// longestInterval is beyond any interval that a job can be set to. A disabled job's
+	// is the largest number of the service, which overflows.
+	longestInterval = 31 * 24 * time.Hour
+)
+
+// jobResponse is a job, decoded by the SDK's model.
+type jobResponse struct{ models.SynchronizationJobable }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *jobResponse) UnmarshalJSON(content []byte) error {
+	node, err := kiotajson.NewJsonParseNode(content)
+	if err != nil || node == nil {
+		return err
+	}
+	parsed, err := node.GetObjectValue(models.CreateSynchronizationJobFromDiscriminatorValue)
+	r.SynchronizationJobable, _ = parsed.(models.SynchronizationJobable)
+	return err
+}
 
 // Job reads the provisioning job and Graph's clock.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-get
 func (a *Application) Job(ctx context.Context) (model.Job, error) {
-	servicePrincipal, id, err := a.resolve(ctx)
+	values, err := a.jobParameters(ctx)
 	if err != nil {
 		return model.Job{}, err
 	}
-	c := call{
-		doing: "reading the provisioning job", needs: readJobs,
-		missing: "the application or its job was deleted; check service_principal_id and job_id",
+	call := apiCall{
+		op: "reading the provisioning job", permission: readJobs,
+		notFound: "the application or its job was deleted; check service_principal_id and job_id",
 	}
-	answer, x, err := ask(ctx, a.tenant, c, func(ctx context.Context) (models.SynchronizationJobable, error) {
-		return a.tenant.job(servicePrincipal, id).Get(ctx, nil)
-	})
+	var response jobResponse
+	x, err := a.tenant.graph.get(ctx, call, jobPath, values, &response)
 	if err != nil {
-		return model.Job{}, a.notFound(err)
+		return model.Job{}, a.forgetIfGone(err)
 	}
-	if answer.GetStatus() == nil {
-		return model.Job{}, invalid(c, x, "a job without its status")
+	if response.SynchronizationJobable == nil || response.GetStatus() == nil {
+		return model.Job{}, call.invalid(x, "a job without its status")
 	}
-	job := jobOf(answer)
-	job.ID, job.Date = id, x.date
-	a.learn(func(found *discovered) { found.template = job.TemplateID })
-	job.NotificationEnabled = a.notificationEnabled(ctx, servicePrincipal)
+	job := response.job()
+	job.ID, job.Date = values["job"], x.Date
+	a.update(func(found *discovered) { found.template = job.TemplateID })
+	job.NotificationEnabled = a.notificationEnabled(ctx, values["id"])
 	return job, nil
 }
 
-func jobOf(answer models.SynchronizationJobable) model.Job {
-	status := answer.GetStatus()
+func (r *jobResponse) job() model.Job {
+	status := r.GetStatus()
 	job := model.Job{
-		TemplateID:  text(answer.GetTemplateId()),
-		Status:      jobStatusOf(status.GetCode()),
+		TemplateID:  stringOf(r.GetTemplateId()),
+		Status:      sdkEnum(status.GetCode(), model.JobStatuses(), model.JobUnknown),
 		Schedule:    model.ScheduleUnknown,
 		Quarantine:  quarantineOf(status.GetQuarantine()),
 		LastCycle:   cycleOf(status.GetLastExecution()),
 		LastSuccess: cycleOf(status.GetLastSuccessfulExecution()),
 		LastExport:  cycleOf(status.GetLastSuccessfulExecutionWithExports()),
 	}
-	if schedule := answer.GetSchedule(); schedule != nil {
-		job.Schedule = scheduleOf(schedule.GetState())
+	if schedule := r.GetSchedule(); schedule != nil {
+		job.Schedule = sdkEnum(schedule.GetState(), model.ScheduleStates(), model.ScheduleUnknown)
 		if job.Schedule == model.ScheduleActive {
 			job.Interval = intervalOf(schedule.GetInterval())
 		}
@@ -62,81 +80,53 @@ func jobOf(answer models.SynchronizationJobable) model.Job {
 		job.ConsecutiveFailures = failures
 	}
 	for _, entry := range status.GetSynchronizedEntryCountByType() {
-		if entry == nil || text(entry.GetKey()) == "" || entry.GetValue() == nil || *entry.GetValue() < 0 {
+		if entry == nil || stringOf(entry.GetKey()) == "" || entry.GetValue() == nil || *entry.GetValue() < 0 {
 			continue
 		}
 		if job.Synchronized == nil {
 			job.Synchronized = map[string]int64{}
 		}
-		job.Synchronized[text(entry.GetKey())] = *entry.GetValue()
+		job.Synchronized[stringOf(entry.GetKey())] = *entry.GetValue()
 	}
 	return job
 }
 
-func jobStatusOf(code *models.SynchronizationStatusCode) model.JobStatus {
-	if code == nil {
-		return model.JobUnknown
+// sdkEnum returns an enum value of the SDK as the model spells it.
+func sdkEnum[E fmt.Stringer, T ~string](value *E, known []T, otherwise T) T {
+	if value == nil {
+		return otherwise
 	}
-	switch *code {
-	case models.NOTCONFIGURED_SYNCHRONIZATIONSTATUSCODE:
-		return model.JobNotConfigured
-	case models.NOTRUN_SYNCHRONIZATIONSTATUSCODE:
-		return model.JobNotRun
-	case models.ACTIVE_SYNCHRONIZATIONSTATUSCODE:
-		return model.JobActive
-	case models.PAUSED_SYNCHRONIZATIONSTATUSCODE:
-		return model.JobPaused
-	case models.QUARANTINE_SYNCHRONIZATIONSTATUSCODE:
-		return model.JobQuarantine
-	default:
-		return model.JobUnknown
-	}
-}
-
-func scheduleOf(state *models.SynchronizationScheduleState) model.ScheduleState {
-	if state == nil {
-		return model.ScheduleUnknown
-	}
-	switch *state {
-	case models.ACTIVE_SYNCHRONIZATIONSCHEDULESTATE:
-		return model.ScheduleActive
-	case models.DISABLED_SYNCHRONIZATIONSCHEDULESTATE:
-		return model.ScheduleDisabled
-	case models.PAUSED_SYNCHRONIZATIONSCHEDULESTATE:
-		return model.SchedulePaused
-	default:
-		return model.ScheduleUnknown
-	}
+	return enumValue(known, (*value).String(), otherwise)
 }
 
 // intervalOf reads a duration that may be absent, absurd or overflow; zero: unknown.
-func intervalOf(interval *kiota.ISODuration) time.Duration {
-	if interval == nil || interval.GetYears() != 0 || interval.GetWeeks() > 5 || interval.GetDays() > 31 {
+func intervalOf(duration *serialization.ISODuration) time.Duration {
+	if duration == nil || duration.GetYears() != 0 || duration.GetWeeks() > 5 || duration.GetDays() > 31 {
 		return 0
 	}
-	duration, err := interval.ToDuration()
-	if err != nil || duration <= 0 || duration > longestInterval {
+	interval, err := duration.ToDuration()
+	if err != nil || interval <= 0 || interval > longestInterval {
 		return 0
 	}
-	return duration
+	return interval
 }
 
-// quarantineOf reads the quarantine; one without any content is none.
-func quarantineOf(answer models.SynchronizationQuarantineable) *model.Quarantine {
-	if answer == nil {
+// quarantineOf reads the quarantine; nil for one without any content.
+func quarantineOf(response models.SynchronizationQuarantineable) *model.Quarantine {
+	if response == nil {
 		return nil
 	}
 	quarantine := model.Quarantine{
 		Reason:       "unknown",
-		CurrentBegan: instant(answer.GetCurrentBegan()),
-		SeriesBegan:  instant(answer.GetSeriesBegan()),
-		NextAttempt:  instant(answer.GetNextAttempt()),
+		CurrentBegan: timeOf(response.GetCurrentBegan()),
+		SeriesBegan:  timeOf(response.GetSeriesBegan()),
+		NextAttempt:  timeOf(response.GetNextAttempt()),
 	}
-	if reason := answer.GetReason(); reason != nil {
+	if reason := response.GetReason(); reason != nil {
 		quarantine.Reason = reason.String()
 	}
-	if failure := answer.GetError(); failure != nil {
-		quarantine.ErrorCode = label(text(failure.GetCode()))
+	if failure := response.GetError(); failure != nil {
+		quarantine.ErrorCode = labelValue(stringOf(failure.GetCode()))
 	}
 	if quarantine == (model.Quarantine{Reason: "unknown"}) {
 		return nil
@@ -144,42 +134,32 @@ func quarantineOf(answer models.SynchronizationQuarantineable) *model.Quarantine
 	return &quarantine
 }
 
-// cycleOf reads one execution; one that never began is none.
-func cycleOf(answer models.SynchronizationTaskExecutionable) *model.Cycle {
-	if answer == nil {
+// cycleOf reads one execution; nil for one that never began.
+func cycleOf(response models.SynchronizationTaskExecutionable) *model.Cycle {
+	if response == nil {
 		return nil
 	}
 	cycle := model.Cycle{
-		Began:   instant(answer.GetTimeBegan()),
-		Ended:   instant(answer.GetTimeEnded()),
-		State:   model.CycleUnknown,
+		Began:   timeOf(response.GetTimeBegan()),
+		Ended:   timeOf(response.GetTimeEnded()),
+		State:   sdkEnum(response.GetState(), model.CycleStates(), model.CycleUnknown),
 		Entries: make(map[model.EntryKind]int64),
 	}
 	if cycle.Began.IsZero() && cycle.Ended.IsZero() {
 		return nil
 	}
-	if state := answer.GetState(); state != nil {
-		switch *state {
-		case models.SUCCEEDED_SYNCHRONIZATIONTASKEXECUTIONRESULT:
-			cycle.State = model.CycleSucceeded
-		case models.FAILED_SYNCHRONIZATIONTASKEXECUTIONRESULT:
-			cycle.State = model.CycleFailed
-		case models.ENTRYLEVELERRORS_SYNCHRONIZATIONTASKEXECUTIONRESULT:
-			cycle.State = model.CycleEntryLevelErrors
-		}
-	}
 	for kind, entries := range map[model.EntryKind]*int64{
-		model.EntriesImported: answer.GetCountImported(),
-		model.EntriesExported: answer.GetCountExported(),
-		model.EntriesEscrowed: answer.GetCountEscrowed(),
-		model.EntriesEntitled: answer.GetCountEntitled(),
+		model.EntriesImported: response.GetCountImported(),
+		model.EntriesExported: response.GetCountExported(),
+		model.EntriesEscrowed: response.GetCountEscrowed(),
+		model.EntriesEntitled: response.GetCountEntitled(),
 	} {
 		if entries != nil && *entries >= 0 {
 			cycle.Entries[kind] = *entries
 		}
 	}
-	if failure := answer.GetError(); failure != nil {
-		cycle.ErrorCode = label(text(failure.GetCode()))
+	if failure := response.GetError(); failure != nil {
+		cycle.ErrorCode = labelValue(stringOf(failure.GetCode()))
 	}
 	return &cycle
 }

@@ -1,8 +1,9 @@
 package entra
 
 import (
-	"bytes"
+	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
@@ -23,51 +24,44 @@ func (a *Application) metadataCertificates(ctx context.Context) (model.SigningCe
 	if err != nil {
 		return model.SigningCertificates{}, err
 	}
-	c := call{doing: "reading the federation metadata", missing: "check tenant_id and saml.service_principal_id"}
+	call := apiCall{op: "reading the federation metadata", notFound: "check tenant_id and saml.service_principal_id"}
 	var (
 		found   []model.Certificate
-		skipped int
+		ignored int
 	)
-	_, err = a.tenant.do(ctx, c, func(ctx context.Context) error {
+	_, err = a.tenant.graph.do(ctx, call, func(ctx context.Context) error {
 		content, err := a.tenant.readMetadata(ctx, appID)
 		if err != nil {
 			return err
 		}
-		found, skipped, err = parseMetadata(content)
+		found, ignored, err = parseMetadata(content)
 		return err
 	})
 	if err != nil {
 		return model.SigningCertificates{}, err
 	}
-	if skipped > 0 {
-		a.leaveOut("in the federation metadata", "it cannot be read")
+	if ignored > 0 {
+		a.ignoreOnce("in the federation metadata", "unreadable")
 	}
-	return model.SigningCertificates{Certificates: ordered(found), NotificationAddresses: -1}, nil
+	return model.SigningCertificates{Certificates: model.SortCertificates(found), NotificationAddresses: -1}, nil
 }
 
-// samlAppID is the id of the application that signs people in, for which the metadata is
-// published: from the config, or asked of Graph once.
+// samlAppID is the client id of the application that signs users in: from the config, or
+// read from Graph once.
 func (a *Application) samlAppID(ctx context.Context) (string, error) {
-	if a.options.SAMLAppID != "" {
-		return a.options.SAMLAppID, nil
+	if id := cmp.Or(a.options.SAMLAppID, a.cached().samlAppID); id != "" {
+		return id, nil
 	}
-	if known := a.known().samlAppID; known != "" {
-		return known, nil
-	}
-	servicePrincipal, err := a.samlServicePrincipal(ctx)
+	principalID, err := a.samlPrincipalID(ctx)
 	if err != nil {
 		return "", err
 	}
-	const doing = "reading the application's id"
-	application, err := a.selectOf(ctx, doing, servicePrincipal, "appId")
-	if err == nil && application.appID == "" {
-		err = &model.Error{Reason: model.ReasonInvalidResponse, Op: doing, Detail: "an application without appId"}
-	}
+	application, err := a.readAppID(ctx, "reading the application's id", principalID, "appId")
 	if err != nil {
 		return "", err
 	}
-	a.learn(func(found *discovered) { found.samlAppID = application.appID })
-	return application.appID, nil
+	a.update(func(found *discovered) { found.samlAppID = application.AppID })
+	return application.AppID, nil
 }
 
 func (t *Tenant) readMetadata(ctx context.Context, appID string) ([]byte, error) {
@@ -87,49 +81,42 @@ func (t *Tenant) readMetadata(ctx context.Context, appID string) ([]byte, error)
 	return io.ReadAll(response.Body)
 }
 
-// parseMetadata returns the certificates that the document lists for signing, and how
-// many of them are none. Entra lists each in several descriptors.
-func parseMetadata(content []byte) (certificates []model.Certificate, skipped int, err error) {
-	decoder := xml.NewDecoder(bytes.NewReader(content))
-	entity := false
-	for {
-		token, err := decoder.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, 0, fmt.Errorf("the federation metadata is not XML: %w", err)
-		}
-		element, ok := token.(xml.StartElement)
-		if !ok {
-			continue
-		}
-		entity = entity || element.Name.Local == "EntityDescriptor"
-		if !entity || element.Name.Local != "KeyDescriptor" {
-			continue
-		}
-		var descriptor struct {
-			Use          string   `xml:"use,attr"`
+// federationMetadata is what is read of the document. Entra lists each certificate in
+// several descriptors.
+type federationMetadata struct {
+	Roles []struct {
+		Keys []struct {
+			Use          string   `xml:"use,attr"` // "": for signing and encryption
 			Certificates []string `xml:"KeyInfo>X509Data>X509Certificate"`
-		}
-		if err := decoder.DecodeElement(&descriptor, &element); err != nil {
-			return nil, 0, fmt.Errorf("the federation metadata is not XML: %w", err)
-		}
-		if descriptor.Use == "encryption" { // without a use it is for both
-			continue
-		}
-		for _, encoded := range descriptor.Certificates {
-			der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(encoded), ""))
-			certificate, ok := certificateOf(der)
-			if err != nil || !ok {
-				skipped++
+		} `xml:"KeyDescriptor"`
+	} `xml:",any"`
+}
+
+// parseMetadata returns the certificates that the document lists for signing, and how
+// many of them are unreadable.
+func parseMetadata(content []byte) (certificates []model.Certificate, ignored int, err error) {
+	var document federationMetadata
+	if err := xml.Unmarshal(content, &document); err != nil {
+		return nil, 0, fmt.Errorf("the federation metadata is not XML: %w", err)
+	}
+	for _, role := range document.Roles {
+		for _, key := range role.Keys {
+			if key.Use == "encryption" {
 				continue
 			}
-			certificates = append(certificates, certificate)
+			for _, encoded := range key.Certificates {
+				der, _ := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(encoded), ""))
+				parsed, err := x509.ParseCertificate(der)
+				if err != nil {
+					ignored++
+					continue
+				}
+				certificates = append(certificates, model.NewCertificate(parsed))
+			}
 		}
 	}
 	if len(certificates) == 0 {
 		return nil, 0, errors.New("the federation metadata lists no signing certificate")
 	}
-	return certificates, skipped, nil
+	return certificates, ignored, nil
 }

@@ -7,135 +7,127 @@ import (
 	"net/http"
 	"strings"
 
-	kiota "github.com/microsoft/kiota-abstractions-go"
-	"github.com/microsoftgraph/msgraph-sdk-go/models"
-	"github.com/microsoftgraph/msgraph-sdk-go/serviceprincipals"
-
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
-// ProvisionUser provisions one user on demand, exactly once, and returns its userName
-// at AWS. What the answer tells of the person is neither logged nor kept.
+// ProvisionUser provisions one user on demand, exactly once, and returns the userName at
+// AWS. The user's other properties are neither logged nor kept.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-provisionondemand
 func (a *Application) ProvisionUser(ctx context.Context, userObjectID string) (string, error) {
-	servicePrincipal, job, err := a.resolve(ctx)
+	values, err := a.jobParameters(ctx)
 	if err != nil {
-		return "", notSent(err)
+		return "", cloudhttp.NotSent(err)
 	}
-	rule, err := a.userRule(ctx, servicePrincipal, job)
+	rule, err := a.userRule(ctx, values)
 	if err != nil {
-		return "", notSent(err)
+		return "", cloudhttp.NotSent(err)
 	}
-	c := call{
-		doing: "provisioning the canary user", needs: writeJobs, limit: testLimit,
-		missing: "check rotation.canary_user_object_id", sensitive: true,
+	call := apiCall{
+		op: "provisioning the canary user", permission: writeJobs, timeout: testTimeout,
+		notFound: "check rotation.canary_user_object_id", sensitive: true,
 	}
-	kind := "User"
-	subject := models.NewSynchronizationJobSubject()
-	subject.SetObjectId(&userObjectID)
-	subject.SetObjectTypeName(&kind)
-	parameters := models.NewSynchronizationJobApplicationParameters()
-	parameters.SetRuleId(&rule)
-	parameters.SetSubjects([]models.SynchronizationJobSubjectable{subject})
-	body := serviceprincipals.NewItemSynchronizationJobsItemProvisionOnDemandPostRequestBody()
-	body.SetParameters([]models.SynchronizationJobApplicationParametersable{parameters})
-
-	answer, x, err := ask(ctx, a.tenant, c, func(ctx context.Context) (models.StringKeyStringValuePairable, error) {
-		return a.tenant.job(servicePrincipal, job).ProvisionOnDemand().Post(ctx, body, nil)
-	})
+	subject := map[string]string{"objectId": userObjectID, "objectTypeName": "User"}
+	body := map[string]any{"parameters": []any{map[string]any{"ruleId": rule, "subjects": []any{subject}}}}
+	var response *struct{ Value string }
+	x, err := a.tenant.graph.post(ctx, call, jobPath+"/provisionOnDemand", values, body, &response)
 	if err != nil {
 		return "", err
 	}
-	outcome, err := onDemandOf(text(answer.GetValue()))
-	if err != nil {
-		return "", invalid(c, x, "an outcome that cannot be read")
+	if response == nil {
+		return "", call.invalid(x, "an empty response")
 	}
-	if outcome.failed {
+	result, err := parseOnDemand(response.Value)
+	if err != nil {
+		return "", call.invalid(x, "an unreadable result")
+	}
+	if result.failed {
 		return "", &model.Error{
-			Reason: model.ReasonOther, Op: c.doing, Status: http.StatusOK, Code: outcome.code,
-			Detail: "Entra could not provision the user: " + outcome.code,
+			Reason: model.ReasonOther, Op: call.op, Status: http.StatusOK, Code: result.code,
+			Detail: "Entra could not provision the user: " + result.code,
 			Advice: "see the user in the application's provisioning logs",
 		}
 	}
-	if outcome.userName != "" {
-		return outcome.userName, nil
+	if result.userName != "" {
+		return result.userName, nil
 	}
 	return a.userPrincipalName(ctx, userObjectID)
 }
 
-// userRule returns the id of the synchronization rule that maps users. It is read anew
-// each time: a person may have changed the mapping since.
-func (a *Application) userRule(ctx context.Context, servicePrincipal, job string) (string, error) {
-	c := call{doing: "reading the job's mapping", needs: readJobs, missing: "check service_principal_id and job_id"}
-	schema, _, err := ask(ctx, a.tenant, c, func(ctx context.Context) (models.SynchronizationSchemaable, error) {
-		return a.tenant.job(servicePrincipal, job).Schema().Get(ctx, nil)
-	})
-	if err != nil {
-		return "", a.notFound(err)
+// jobSchema is what is read of a job's mapping.
+type jobSchema struct {
+	SynchronizationRules []*struct {
+		ID             string
+		ObjectMappings []*struct {
+			Enabled          *bool
+			SourceObjectName string
+		}
 	}
-	for _, rule := range schema.GetSynchronizationRules() {
-		if rule == nil || text(rule.GetId()) == "" {
+}
+
+// userRule returns the id of the synchronization rule that maps users. It is read every
+// time: an operator may have changed the mapping.
+func (a *Application) userRule(ctx context.Context, job parameters) (string, error) {
+	call := apiCall{op: "reading the job's mapping", permission: readJobs, notFound: "check service_principal_id and job_id"}
+	var schema jobSchema
+	if _, err := a.tenant.graph.get(ctx, call, jobPath+"/schema", job, &schema); err != nil {
+		return "", a.forgetIfGone(err)
+	}
+	for _, rule := range schema.SynchronizationRules {
+		if rule == nil || rule.ID == "" {
 			continue
 		}
-		for _, mapping := range rule.GetObjectMappings() {
-			if mapping != nil && strings.EqualFold(text(mapping.GetSourceObjectName()), "User") &&
-				(mapping.GetEnabled() == nil || *mapping.GetEnabled()) {
-				return text(rule.GetId()), nil
+		for _, mapping := range rule.ObjectMappings {
+			if mapping != nil && strings.EqualFold(mapping.SourceObjectName, "User") && (mapping.Enabled == nil || *mapping.Enabled) {
+				return rule.ID, nil
 			}
 		}
 	}
 	return "", &model.Error{
-		Reason: model.ReasonNotFound, Op: c.doing, Detail: "no rule of the job maps users",
+		Reason: model.ReasonNotFound, Op: call.op, Detail: "no rule of the job maps users",
 		Advice: "enable the mapping of users in Entra, or remove rotation.canary_user_object_id",
 	}
 }
 
-// userPrincipalName asks Graph for what the gallery's mapping makes the userName.
+// userPrincipalName reads what the gallery's mapping makes the userName.
 func (a *Application) userPrincipalName(ctx context.Context, userObjectID string) (string, error) {
-	c := call{doing: "reading the canary user's name", needs: readUsers, missing: "check rotation.canary_user_object_id", sensitive: true}
-	var answer struct{ UserPrincipalName string }
-	x, err := a.tenant.do(ctx, c, func(ctx context.Context) error {
-		content, err := a.tenant.raw(ctx, kiota.GET, "/users/{id}{?%24select}", map[string]string{"id": userObjectID},
-			map[string]string{"%24select": "userPrincipalName"}, nil)
-		if err != nil {
-			return err
-		}
-		return decode(content, &answer)
-	})
-	if err == nil && answer.UserPrincipalName == "" {
-		err = invalid(c, x, "a user without a name")
+	call := apiCall{op: "reading the canary user's name", permission: readUsers, notFound: "check rotation.canary_user_object_id", sensitive: true}
+	var user struct{ UserPrincipalName string }
+	x, err := a.tenant.graph.get(ctx, call, "/users/{id}{?%24select}", parameters{"id": userObjectID, "%24select": "userPrincipalName"}, &user)
+	if err == nil && user.UserPrincipalName == "" {
+		err = call.invalid(x, "a user without a name")
 	}
-	return answer.UserPrincipalName, err
+	return user.UserPrincipalName, err
 }
 
-// onDemand is what we take from the outcome of provisioning on demand.
-type onDemand struct {
+// onDemandResult is what is read of the result of provisioning on demand.
+type onDemandResult struct {
 	userName, code string
 	failed         bool
 }
 
-// onDemandEntry has the shape of the provisioning log's beginnings.
+// onDemandEntry has the shape of an early version of the provisioning log.
 type onDemandEntry struct {
 	ModifiedProperties []*struct{ DisplayName, NewValue string }
 	ProvisioningSteps  []*struct{ Details map[string]any }
 	StatusInfo         struct{ Status, ErrorCode string }
 }
 
-// onDemandOf reads the outcome, which is JSON inside of the answer's JSON: one entry,
+// parseOnDemand reads the result, which is JSON inside of the response's JSON: one entry,
 // or a list of them.
-func onDemandOf(value string) (onDemand, error) {
+func parseOnDemand(value string) (onDemandResult, error) {
 	content := bytes.TrimSpace([]byte(value))
 	if !bytes.HasPrefix(content, []byte("[")) {
 		content = append(append([]byte("["), content...), ']')
 	}
 	var entries []onDemandEntry
 	if err := json.Unmarshal(content, &entries); err != nil {
-		return onDemand{}, err
+		return onDemandResult{}, err
 	}
-	var outcome onDemand
+	var result onDemandResult
 	for _, entry := range entries {
 		if strings.EqualFold(entry.StatusInfo.Status, "Failure") {
-			outcome.failed, outcome.code = true, label(entry.StatusInfo.ErrorCode)
+			result.failed, result.code = true, labelValue(entry.StatusInfo.ErrorCode)
 		}
 	}
 	for _, find := range []func(onDemandEntry) string{
@@ -144,12 +136,12 @@ func onDemandOf(value string) (onDemand, error) {
 		func(e onDemandEntry) string { return e.detail("userPrincipalName") }, // what the gallery's mapping makes the userName
 	} {
 		for _, entry := range entries {
-			if outcome.userName == "" {
-				outcome.userName = strings.Trim(find(entry), `"`)
+			if result.userName == "" {
+				result.userName = strings.Trim(find(entry), `"`)
 			}
 		}
 	}
-	return outcome, nil
+	return result, nil
 }
 
 func changedUserName(e onDemandEntry) string {
@@ -161,7 +153,7 @@ func changedUserName(e onDemandEntry) string {
 	return ""
 }
 
-// detail returns the first text by this name that a step tells.
+// detail returns the first text with this name in a step.
 func (e onDemandEntry) detail(name string) string {
 	for _, step := range e.ProvisioningSteps {
 		if step == nil {

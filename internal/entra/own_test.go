@@ -31,7 +31,7 @@ func TestAppCredentials(t *testing.T) {
 	for want, answer := range map[string]http.HandlerFunc{
 		op + "not_found: tenant corp has no app registration with client id " + clientID + " (if it is registered in another tenant, set intervals.app_credentials: 0)": always(200, `{"value":[]}`),
 		op + "invalid_response: a list without its value":                                                                                         always(200, `{}`),
-		op + "invalid_response: answered 200 with application/json that cannot be read: unexpected end of JSON input":                             always(200, `{"value":[{"pass`),
+		op + "invalid_response: unreadable response, HTTP status 200 with application/json: unexpected end of JSON input":                         always(200, `{"value":[{"pass`),
 		op + "permission: 403 Denied (grant the application permission Application.Read.All with admin consent, see deploy/permissions/entra.md)": always(403, `{"error":{"code":"Denied"}}`),
 	} {
 		m.serve[applications] = answer

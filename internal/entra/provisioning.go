@@ -2,76 +2,179 @@ package entra
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
 
-	kiota "github.com/microsoft/kiota-abstractions-go"
-
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
-// testLimit leaves Entra the time to call AWS, and to wait for its answer.
-const testLimit = time.Minute
+const (
+	// secretsPath is read with GET, which Microsoft does not document, and written with PUT.
+	// https://learn.microsoft.com/graph/api/synchronization-serviceprincipal-put-synchronization
+	secretsPath = "/servicePrincipals/{id}/synchronization/secrets" //nolint:gosec // a path, not a secret
 
-// TestConnection makes Entra call the SCIM endpoint: with these credentials, or with
-// the saved ones if inline is nil. Only Entra's word that the credentials do not work
-// is a bad verdict; a test that did not take place is undecided. The error says why a
-// verdict is not good.
+	testTimeout     = time.Minute      // Entra calls AWS meanwhile
+	optionalTimeout = 10 * time.Second // of what is optional beside another read
+)
+
+// secretEntry is one of an application's provisioning credentials, as Graph spells it.
+type secretEntry struct {
+	Key   string  `json:"key"`
+	Value *string `json:"value"`
+}
+
+func secretEntries(credentials []model.Credential) []secretEntry {
+	entries := make([]secretEntry, 0, len(credentials))
+	for _, credential := range credentials {
+		value := credential.Value.Reveal()
+		entries = append(entries, secretEntry{credential.Key, &value})
+	}
+	return entries
+}
+
+// Credentials reads the application's provisioning credentials. Secret values are
+// masked. The keys are those that Entra sent, known or not.
+func (a *Application) Credentials(ctx context.Context) ([]model.Credential, error) {
+	principalID, err := a.principalID(ctx)
+	if err != nil {
+		return nil, err
+	}
+	credentials, err := a.readCredentials(ctx, principalID, 0)
+	return credentials, a.forgetIfGone(err)
+}
+
+func (a *Application) readCredentials(ctx context.Context, principalID string, timeout time.Duration) ([]model.Credential, error) {
+	call := apiCall{
+		op: "reading the provisioning credentials", permission: readJobs, timeout: timeout,
+		notFound: "check service_principal_id", undocumented: true, sensitive: true,
+	}
+	var list listOf[secretEntry]
+	x, err := a.tenant.graph.get(ctx, call, secretsPath, parameters{"id": principalID}, &list)
+	if err != nil {
+		return nil, err
+	}
+	changed := func(detail string) error {
+		failed := call.invalid(x, detail)
+		failed.Reason = model.ReasonAPIChanged
+		return failed
+	}
+	if list.Value == nil {
+		return nil, changed("a list without its value")
+	}
+	credentials := make([]model.Credential, 0, len(list.Value))
+	for _, entry := range list.Value {
+		if entry == nil || entry.Key == "" { // saving the others could erase it
+			return nil, changed("a list with an entry without its key")
+		}
+		credentials = append(credentials, model.Credential{Key: entry.Key, Value: model.NewSecret(stringOf(entry.Value))})
+	}
+	return credentials, nil
+}
+
+// SaveCredentials replaces the application's provisioning credentials, exactly once,
+// without any retry. A masked value is refused before anything is sent.
+func (a *Application) SaveCredentials(ctx context.Context, credentials []model.Credential) error {
+	call := apiCall{
+		op: "saving the provisioning credentials", permission: writeJobs, timeout: writeTimeout,
+		notFound: "check service_principal_id", sensitive: true,
+	}
+	for _, credential := range credentials {
+		if credential.Masked() {
+			return &model.Error{
+				Reason: model.ReasonOther, Op: call.op, Unsent: true,
+				Detail: "the value of " + credential.Key + " is masked; saving it would overwrite the real one",
+			}
+		}
+	}
+	principalID, err := a.principalID(ctx)
+	if err != nil {
+		return cloudhttp.NotSent(err)
+	}
+	body := map[string]any{"value": secretEntries(credentials)}
+	_, err = a.tenant.graph.put(ctx, call, secretsPath, parameters{"id": principalID}, body)
+	return err
+}
+
+// notificationEnabled tells whether Entra sends a mail when provisioning fails; nil when
+// that cannot be read. The addresses stay here.
+func (a *Application) notificationEnabled(ctx context.Context, principalID string) *bool {
+	credentials, err := a.readCredentials(ctx, principalID, optionalTimeout)
+	if err != nil {
+		a.logger.DebugContext(ctx, "cannot read notification setting", "err", err)
+		return nil
+	}
+	for _, credential := range credentials {
+		if credential.Key != model.CredentialKeyNotificationSettings {
+			continue
+		}
+		var setting struct {
+			Enabled    bool
+			Recipients string
+		}
+		if credential.Masked() || json.Unmarshal([]byte(credential.Value.Reveal()), &setting) != nil {
+			return nil
+		}
+		enabled := setting.Enabled && strings.TrimSpace(setting.Recipients) != ""
+		return &enabled
+	}
+	return new(bool) // never set up: no mail is sent
+}
+
+// TestConnection makes Entra call the SCIM endpoint with these credentials, or with the
+// saved ones if inline is nil. Only Entra's statement that the credentials do not work
+// is a failed test. A test that did not take place is unavailable. The error says why
+// the result is not passed.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-validatecredentials
 func (a *Application) TestConnection(ctx context.Context, inline []model.Credential) (model.TestResult, error) {
-	servicePrincipal, job, err := a.resolve(ctx)
+	values, err := a.jobParameters(ctx)
 	if err != nil {
 		return model.TestUnavailable, err
 	}
-	c := call{
-		doing: "testing the saved provisioning credentials", needs: writeJobs, limit: testLimit,
-		missing: "check service_principal_id and job_id", sensitive: true,
+	call := apiCall{
+		op: "testing the saved provisioning credentials", permission: writeJobs, timeout: testTimeout,
+		notFound: "check service_principal_id and job_id", sensitive: true,
 	}
-	body := struct {
-		UseSaved    bool     `json:"useSavedCredentials"`
-		TemplateID  string   `json:"templateId"`
-		Credentials []secret `json:"credentials,omitempty"`
-	}{inline == nil, a.template(), nil}
+	template := a.cached().template
+	if template == "" {
+		template = jobTemplate
+	}
+	body := map[string]any{"useSavedCredentials": inline == nil, "templateId": template}
 	if inline != nil {
-		c.doing = "testing provisioning credentials"
-		body.Credentials = wireSecrets(inline)
+		call.op = "testing provisioning credentials"
+		body["credentials"] = secretEntries(inline)
 	}
-	x, err := a.tenant.do(ctx, c, func(ctx context.Context) error {
-		_, err := a.tenant.raw(ctx, kiota.POST, "/servicePrincipals/{id}/synchronization/jobs/{job}/validateCredentials",
-			map[string]string{"id": servicePrincipal, "job": job}, nil, body)
-		return err
-	})
+	x, err := a.tenant.graph.post(ctx, call, jobPath+"/validateCredentials", values, body, nil)
 	switch {
 	case err == nil:
 		return model.TestPassed, nil
-	case x.status == http.StatusBadRequest && strings.Contains(failureCodes(x.failure), "CredentialValidation"):
+	case x.Status == http.StatusBadRequest && strings.Contains(errorCodes(x.ErrorBody), "CredentialValidation"):
 		return model.TestFailed, err
 	default:
-		return model.TestUnavailable, a.notFound(err)
+		return model.TestUnavailable, a.forgetIfGone(err)
 	}
 }
 
-// failureCodes returns the code of an error and, if it wraps another, of that one.
-func failureCodes(body []byte) string {
-	outer, message := failureOf(body)
-	inner, _ := failureOf([]byte(message))
+// errorCodes returns the code of an error and, if it wraps another, of that one.
+func errorCodes(body []byte) string {
+	outer, message := errorBody(body)
+	inner, _ := errorBody([]byte(message))
 	return outer + " " + inner
 }
 
 // StartJob starts the job, exactly once, without any retry.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-start
 func (a *Application) StartJob(ctx context.Context) error {
-	servicePrincipal, job, err := a.resolve(ctx)
+	values, err := a.jobParameters(ctx)
 	if err != nil {
-		return notSent(err)
+		return cloudhttp.NotSent(err)
 	}
-	c := call{
-		doing: "starting the provisioning job", needs: writeJobs, limit: actLimit,
-		missing: "check service_principal_id and job_id",
+	call := apiCall{
+		op: "starting the provisioning job", permission: writeJobs, timeout: writeTimeout,
+		notFound: "check service_principal_id and job_id",
 	}
-	_, err = a.tenant.do(ctx, c, func(ctx context.Context) error {
-		return a.tenant.job(servicePrincipal, job).Start().Post(ctx, nil)
-	})
+	_, err = a.tenant.graph.post(ctx, call, jobPath+"/start", values, nil, nil)
 	return err
 }

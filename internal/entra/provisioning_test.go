@@ -34,16 +34,16 @@ func TestCredentials(t *testing.T) {
 
 func TestCredentialsWhenTheUndocumentedAPIChanges(t *testing.T) {
 	const op = "reading the provisioning credentials: "
-	const advice = " (this API is undocumented; see whether a newer release of the exporter knows its successor)"
+	const advice = " (Microsoft does not document this API and may have changed it; update the exporter)"
 	for want, answer := range map[string]http.HandlerFunc{
-		op + "api_changed: 404 UnknownError" + advice:                               always(404, `{"error":{"code":"UnknownError","message":"Resource not found for the segment 'secrets'."}}`),
-		op + "api_changed: 400 BadRequest" + advice:                                 always(400, `{"error":{"code":"BadRequest","message":"Resource not found for the segment 'secrets'."}}`),
-		op + "api_changed: 405 MethodNotAllowed" + advice:                           always(405, `{"error":{"code":"MethodNotAllowed","message":"m"}}`),
-		op + "api_changed: answered 200 with text/html that cannot be read":         html(200),
-		op + "api_changed: answered 200 with application/json that cannot be read":  always(200, `{"value":{"a":1}}`),
-		op + "api_changed: a list without its value":                                always(200, `{"secrets":[]}`),
-		op + "api_changed: a list with an entry without its key":                    always(200, `{"value":[{"key":"SecretToken","value":"*"},{"value":"keyless"}]}`),
-		op + "not_found: 404 Request_ResourceNotFound (check service_principal_id)": always(404, `{"error":{"code":"Request_ResourceNotFound","message":"ann@example.com"}}`),
+		op + "api_changed: 404 UnknownError" + advice:                                  always(404, `{"error":{"code":"UnknownError","message":"Resource not found for the segment 'secrets'."}}`),
+		op + "api_changed: 400 BadRequest" + advice:                                    always(400, `{"error":{"code":"BadRequest","message":"Resource not found for the segment 'secrets'."}}`),
+		op + "api_changed: 405 MethodNotAllowed" + advice:                              always(405, `{"error":{"code":"MethodNotAllowed","message":"m"}}`),
+		op + "api_changed: unreadable response, HTTP status 200 with text/html":        html(200),
+		op + "api_changed: unreadable response, HTTP status 200 with application/json": always(200, `{"value":{"a":1}}`),
+		op + "api_changed: a list without its value":                                   always(200, `{"secrets":[]}`),
+		op + "api_changed: a list with an entry without its key":                       always(200, `{"value":[{"key":"SecretToken","value":"*"},{"value":"keyless"}]}`),
+		op + "not_found: 404 Request_ResourceNotFound (check service_principal_id)":    always(404, `{"error":{"code":"Request_ResourceNotFound","message":"ann@example.com"}}`),
 	} {
 		m := newMicrosoft(t)
 		m.serve["GET "+secretsURL] = answer
@@ -77,7 +77,7 @@ func TestSaveCredentials(t *testing.T) {
 func TestAMaskIsNeverSaved(t *testing.T) {
 	m := newMicrosoft(t)
 	err := m.application().SaveCredentials(t.Context(), []model.Credential{credential("SecretToken", "*")})
-	wantError(t, err, "saving the provisioning credentials: other: the value of SecretToken is masked and would be overwritten with the mask")
+	wantError(t, err, "saving the provisioning credentials: other: the value of SecretToken is masked; saving it would overwrite the real one")
 	if !isUnsent(err) || len(m.calls()) != 0 {
 		t.Errorf("asked %v", m.calls())
 	}
@@ -141,7 +141,7 @@ func TestActsGoOnce(t *testing.T) {
 					if times != 1 {
 						t.Errorf("asked %d times", times)
 					}
-					if took := time.Since(began); took > testLimit {
+					if took := time.Since(began); took > testTimeout {
 						t.Errorf("took %s", took)
 					}
 				})
@@ -187,10 +187,10 @@ func TestTestConnection(t *testing.T) {
 		"another 400":           {always(400, `{"error":{"code":"RequestMissingRequiredParameter"}}`), model.TestUnavailable, saved + "other: 400 RequestMissingRequiredParameter"},
 		"the code, another 5xx": {always(500, `{"error":{"code":"CredentialValidationFailure"}}`), model.TestUnavailable, saved + "other: 500 CredentialValidationFailure"},
 		"not allowed": {
-			always(403, `{}`), model.TestUnavailable, saved + "permission: answered 403 with application/json " +
+			always(403, `{}`), model.TestUnavailable, saved + "permission: HTTP status 403 with application/json " +
 				"(grant the application permission Application.ReadWrite.OwnedBy as an owner of the application, or Synchronization.ReadWrite.All, with admin consent, see deploy/permissions/entra.md)",
 		},
-		"a page of a proxy": {html(200), model.TestUnavailable, saved + "invalid_response: answered 200 with text/html that cannot be read"},
+		"a page of a proxy": {html(200), model.TestUnavailable, saved + "invalid_response: unreadable response, HTTP status 200 with text/html"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMicrosoft(t)
@@ -249,7 +249,7 @@ func TestProvisionUser(t *testing.T) {
 			`{"statusInfo":{"status":"Failure","errorCode":"SystemForCrossDomainIdentityManagementBadResponse","reason":"ann@upn.test"}}`, "",
 			"provisioning the canary user: other: Entra could not provision the user: SystemForCrossDomainIdentityManagementBadResponse (see the user in the application's provisioning logs)",
 		},
-		"not JSON": {`ann@upn.test`, "", "provisioning the canary user: invalid_response: an outcome that cannot be read"},
+		"not JSON": {`ann@upn.test`, "", "provisioning the canary user: invalid_response: an unreadable result"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var lines logLines

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
@@ -50,7 +51,7 @@ func TestEveryValueReplaced(t *testing.T) {
 			"provisioningStatusInfo":{"status":"failure","errorInformation":{"errorCode":"c","errorCategory":"failure"}}}]}`,
 			func(ctx context.Context, a *Application) error { _, err := a.Exports(ctx, time.Time{}); return err }},
 		"schema": {jobURL + "/schema", userSchema, func(ctx context.Context, a *Application) error {
-			_, err := a.userRule(ctx, principal, jobID)
+			_, err := a.userRule(ctx, parameters{"id": principal, "job": jobID})
 			return err
 		}},
 	} {
@@ -123,9 +124,9 @@ func replaced(t *testing.T, document string, replacements []string) []string {
 
 func TestAPanicOfTheSDKIsAnError(t *testing.T) {
 	m := newMicrosoft(t)
-	_, err := m.tenant().do(t.Context(), call{doing: "reading"}, func(ctx context.Context) error {
-		exchangeOf(ctx).sent, exchangeOf(ctx).status, exchangeOf(ctx).kind = true, http.StatusOK, "application/json"
+	_, err := m.tenant().graph.do(t.Context(), apiCall{op: "reading"}, func(ctx context.Context) error {
+		cloudhttp.ExchangeOf(ctx).Sent, cloudhttp.ExchangeOf(ctx).Status, cloudhttp.ExchangeOf(ctx).ContentType = true, http.StatusOK, "application/json"
 		panic("index out of range")
 	})
-	wantError(t, err, "reading: invalid_response: answered 200 with application/json that cannot be read: the Graph SDK panicked: index out of range")
+	wantError(t, err, "reading: invalid_response: unreadable response, HTTP status 200 with application/json: the Graph SDK panicked: index out of range")
 }

@@ -1,9 +1,16 @@
-// Package entra reads and operates the Entra side of the bridge: the provisioning job
-// of an enterprise application, its log, its credentials, its SAML signing
-// certificates, and the exporter's own credential. It is the only package that knows
-// the Microsoft Graph SDK.
+// Package entra reads and operates the Entra side of a connection: the provisioning job
+// of an enterprise application, its log, its credentials, its SAML signing certificates,
+// and the exporter's own credential. It is the only package that knows the Microsoft
+// Graph SDK and azidentity.
 //
-// Every error it returns is a *model.Error, classified once, without personal data.
+// Read tenant.go first, then application.go, which finds what the config leaves open.
+// Each thing that is read has its file: job.go, events.go, certificates.go, metadata.go,
+// appcredentials.go. The writes are in provisioning.go and ondemand.go. All of them call
+// Graph through graph.go. Below it are transport.go (rate limits and HTTP), signin.go
+// with aadsts.go (access tokens), and errors.go.
+//
+// Every error that the package returns is a *model.Error, classified once, without
+// personal data.
 package entra
 
 import (
@@ -16,18 +23,13 @@ import (
 	"net/url"
 	"strings"
 
-	auth "github.com/microsoft/kiota-authentication-azure-go"
-	kiota "github.com/microsoft/kiota-http-go"
-	kiotajson "github.com/microsoft/kiota-serialization-json-go"
-	"github.com/microsoftgraph/msgraph-sdk-go/auditlogs"
-	"github.com/microsoftgraph/msgraph-sdk-go/serviceprincipals"
-
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
 // TenantOptions says which Entra tenant is meant and how the exporter signs in to it.
 type TenantOptions struct {
-	Name     string // what the config calls it, for errors and logs; default: TenantID
+	Name     string // in the config, for errors and logs; default: TenantID
 	TenantID string
 	ClientID string      // of the exporter's app registration; not needed with a managed identity
 	Cloud    model.Cloud // default: CloudPublic
@@ -56,8 +58,8 @@ type Credential struct {
 	ManagedIdentity         bool
 	ManagedIdentityClientID string // "": the system-assigned one
 
-	// Assertion returns a federated token made for each sign-in, such as AWS STS's
-	// GetWebIdentityToken. No secret is stored anywhere.
+	// Assertion returns a federated token for one sign-in, such as AWS STS's
+	// GetWebIdentityToken. It needs no stored secret.
 	Assertion func(context.Context) (string, error)
 }
 
@@ -67,19 +69,16 @@ type Tenant struct {
 	name, id, clientID string
 	cloud              model.Cloud
 	login              string // "https://login.microsoftonline.com"
-	graph              *url.URL
 	credential         Credential
-	identity           *identity
-	adapter            *kiota.NetHttpRequestAdapter
-	metadata           *http.Client // to the public federation metadata
+	signIn             *signIn
+	graph              *graphClient
+	metadata           *http.Client // for the public federation metadata
 	logger             *slog.Logger
 }
 
-// NewTenant checks the options; it makes no request.
+// NewTenant checks the options. It makes no request.
 func NewTenant(options TenantOptions) (*Tenant, error) {
-	if options.Name == "" {
-		options.Name = options.TenantID
-	}
+	options.Name = cmp.Or(options.Name, options.TenantID)
 	tenant, err := newTenant(options)
 	if err != nil {
 		return nil, fmt.Errorf("tenant %s: %w", options.Name, err)
@@ -94,20 +93,16 @@ func newTenant(o TenantOptions) (*Tenant, error) {
 	o.Cloud = cmp.Or(o.Cloud, model.CloudPublic)
 	loginRoot, graphRoot := o.Cloud.Endpoints()
 	if loginRoot == "" {
-		return nil, fmt.Errorf("cloud: %q is none of Microsoft's", o.Cloud)
+		return nil, fmt.Errorf("unknown cloud %q", o.Cloud)
 	}
-	if o.LoginEndpoint != "" {
-		loginRoot = strings.TrimRight(o.LoginEndpoint, "/")
-	}
-	if o.GraphEndpoint != "" {
-		graphRoot = strings.TrimRight(o.GraphEndpoint, "/")
-	}
+	loginRoot = cmp.Or(strings.TrimRight(o.LoginEndpoint, "/"), loginRoot)
+	graphRoot = cmp.Or(strings.TrimRight(o.GraphEndpoint, "/"), graphRoot)
 	// The sign-in library takes the first element of the path for the tenant.
 	if login, err := url.Parse(loginRoot); err != nil || login.Scheme != "https" || login.Host == "" || login.Path != "" {
 		return nil, fmt.Errorf("endpoints.login: %q is not a URL like https://host", o.LoginEndpoint)
 	}
-	graph, err := url.Parse(graphRoot)
-	if err != nil || graph.Scheme != "https" || graph.Host == "" {
+	graphURL, err := url.Parse(graphRoot)
+	if err != nil || graphURL.Scheme != "https" || graphURL.Host == "" {
 		return nil, fmt.Errorf("endpoints.graph: %q is not a URL like https://host", o.GraphEndpoint)
 	}
 	if err := o.Credential.check(o.ClientID); err != nil {
@@ -116,62 +111,13 @@ func newTenant(o TenantOptions) (*Tenant, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	wire := cloudhttp.Options{Transport: o.Transport, Observe: o.Observe, UserAgent: cloudhttp.UserAgent(o.Version)}
 	t := &Tenant{
-		name: o.Name, id: o.TenantID, clientID: o.ClientID, cloud: o.Cloud,
-		login: loginRoot, graph: graph, credential: o.Credential,
-		logger: o.Logger.With("tenant", o.Name),
+		name: o.Name, id: o.TenantID, clientID: o.ClientID, cloud: o.Cloud, login: loginRoot, credential: o.Credential,
+		signIn:   newSignIn(o, loginRoot, wire),
+		metadata: newHTTPClient(wire, "federation_metadata", maxMetadata, nil),
+		logger:   o.Logger.With("tenant", o.Name),
 	}
-	web := newWeb(o)
-	t.metadata = web.client("federation_metadata", metadataSize, nil)
-	t.identity = newIdentity(t, o.LoginEndpoint != "", web)
-	if t.adapter, err = newAdapter(t, web); err != nil {
-		return nil, err
-	}
-	return t, nil
-}
-
-// newAdapter returns the SDK's way to Graph. Its middleware is chosen one by one: the
-// SDK's default set comes in a random order, and retries behind its compression send
-// a body that is not what its header says.
-func newAdapter(t *Tenant, web *web) (*kiota.NetHttpRequestAdapter, error) {
-	scope := t.graph.String() + "/.default"
-	tokens, err := auth.NewAzureIdentityAuthenticationProviderWithScopesAndValidHostsAndObservabilityOptionsAndIsCaeEnabled(
-		t.identity, []string{scope}, []string{t.graph.Hostname()}, auth.ObservabilityOptions{}, false)
-	if err != nil {
-		return nil, err
-	}
-	client := web.client("graph", answerSize, newThrottle())
-	client.Transport = kiota.NewCustomTransportWithParentTransport(client.Transport,
-		kiota.NewRetryHandlerWithOptions(kiota.RetryHandlerOptions{ShouldRetry: mayRetry}),
-		kiota.NewParametersNameDecodingHandler(),
-	)
-	adapter, err := kiota.NewNetHttpRequestAdapterWithParseNodeFactoryAndSerializationWriterFactoryAndHttpClient(
-		tokens, kiotajson.NewJsonParseNodeFactory(), kiotajson.NewJsonSerializationWriterFactory(), client)
-	if err != nil {
-		return nil, err
-	}
-	adapter.SetBaseUrl(t.graph.String() + "/v1.0")
-	return adapter, nil
-}
-
-// The request builders are made per call: the SDK writes into their parameters.
-
-func (t *Tenant) servicePrincipals() *serviceprincipals.ServicePrincipalsRequestBuilder {
-	return serviceprincipals.NewServicePrincipalsRequestBuilderInternal(t.parameters(), t.adapter)
-}
-
-func (t *Tenant) job(servicePrincipal, job string) *serviceprincipals.ItemSynchronizationJobsSynchronizationJobItemRequestBuilder {
-	return t.servicePrincipals().ByServicePrincipalId(servicePrincipal).Synchronization().Jobs().BySynchronizationJobId(job)
-}
-
-func (t *Tenant) provisioningLog() *auditlogs.ProvisioningRequestBuilder {
-	return auditlogs.NewProvisioningRequestBuilderInternal(t.parameters(), t.adapter)
-}
-
-func (t *Tenant) directoryAudits() *auditlogs.DirectoryAuditsRequestBuilder {
-	return auditlogs.NewDirectoryAuditsRequestBuilderInternal(t.parameters(), t.adapter)
-}
-
-func (t *Tenant) parameters() map[string]string {
-	return map[string]string{"baseurl": t.adapter.GetBaseUrl()}
+	t.graph, err = newGraphClient(graphURL, t.signIn, wire)
+	return t, err
 }

@@ -15,7 +15,7 @@ func TestTenantOptions(t *testing.T) {
 	for want, options := range map[string]TenantOptions{
 		"tenant corp: tenant_id is missing":                                                {Name: "corp", ClientID: clientID, Credential: secret},
 		"tenant " + tenantID + ": client_id is missing":                                    {TenantID: tenantID, Credential: secret},
-		`tenant corp: cloud: "mars" is none of Microsoft's`:                                {Name: "corp", TenantID: tenantID, ClientID: clientID, Cloud: "mars", Credential: secret},
+		`tenant corp: unknown cloud "mars"`:                                                {Name: "corp", TenantID: tenantID, ClientID: clientID, Cloud: "mars", Credential: secret},
 		`tenant corp: endpoints.login: "http://login.test" is not a URL like https://host`: {Name: "corp", TenantID: tenantID, ClientID: clientID, LoginEndpoint: "http://login.test", Credential: secret},
 		`tenant corp: endpoints.login: "https://x.test/a" is not a URL like https://host`:  {Name: "corp", TenantID: tenantID, ClientID: clientID, LoginEndpoint: "https://x.test/a", Credential: secret},
 		`tenant corp: endpoints.graph: "graph.test" is not a URL like https://host`:        {Name: "corp", TenantID: tenantID, ClientID: clientID, GraphEndpoint: "graph.test", Credential: secret},

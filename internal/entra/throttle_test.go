@@ -40,13 +40,13 @@ func TestRetryAfter(t *testing.T) {
 		"nonsense":          {retryAfter(1, saying("soon")), time.Second, 2, ""},
 		"NaN":               {retryAfter(1, saying("NaN")), time.Second, 2, ""},
 		"3600 seconds": {
-			retryAfter(9, saying("3600")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, to be asked again in 1h0m0s",
+			retryAfter(9, saying("3600")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 1h0m0s",
 		},
 		"for ever": {
-			retryAfter(99, saying("1")), 3 * time.Second, 4, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, to be asked again in 1s",
+			retryAfter(99, saying("1")), 3 * time.Second, 4, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 1s",
 		},
 		"an eternity": {
-			retryAfter(9, saying("1e300")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, to be asked again in 8760h0m0s",
+			retryAfter(9, saying("1e300")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 8760h0m0s",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestA429PausesTheTenant(t *testing.T) {
 		time.Sleep(100 * time.Second)
 		before := len(m.calls())
 		err := read()
-		wantError(t, err, "reading the provisioning log: throttled: Graph asked all of this tenant's requests to wait another 8m20s")
+		wantError(t, err, "reading the provisioning log: throttled: Graph asked this tenant to wait another 8m20s")
 		if _, err := a.Exports(within(t, time.Minute), time.Now()); model.ReasonOf(err) != model.ReasonThrottled {
 			t.Errorf("got %v", err)
 		}

@@ -85,7 +85,7 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 func TestErrorBodies(t *testing.T) {
 	for body, want := range map[string]string{
 		simulator.ErrorBodiesFull:        "403 Authorization_RequestDenied: Insufficient privileges to complete the operation. ",
-		simulator.ErrorBodiesEmpty:       "answered 403 with application/json ",
+		simulator.ErrorBodiesEmpty:       "HTTP status 403 with application/json ",
 		simulator.ErrorBodiesNullMessage: "403 Authorization_RequestDenied ",
 	} {
 		inBubble(t, func(t *testing.T) {

@@ -90,7 +90,7 @@ func TestTrustedCertificatesOfTheConsole(t *testing.T) {
 			t.Errorf("got %+v", got[0])
 		}
 	}
-	if n := strings.Count(lines(), "skipped what cannot be read"); n != 2 {
+	if n := strings.Count(lines(), "ignoring unreadable certificate"); n != 2 {
 		t.Errorf("%d log lines for two unusable certificates:\n%s", n, lines())
 	}
 	sent := cloud.last("ListExternalIdPCertificates")
@@ -111,13 +111,13 @@ func TestTrustedCertificateErrors(t *testing.T) {
 	for want, answers := range map[string]map[string]answer{
 		doing + "api_changed: UnknownOperationException (" + files + ")": {
 			"ListExternalIdPConfigurationsForDirectory": {status: 400, body: `{"__type":"UnknownOperationException"}`}},
-		doing + "api_changed: the answer has no associations (" + files + ")": {
+		doing + "api_changed: the response has no associations (" + files + ")": {
 			"ListExternalIdPConfigurationsForDirectory": {body: `{}`}},
-		doing + "api_changed: the answer has an identity provider without idpId (" + files + ")": {
+		doing + "api_changed: the response has an identity provider without idpId (" + files + ")": {
 			"ListExternalIdPConfigurationsForDirectory": {body: `{"associations":[{"isEnabled":true}]}`}},
-		doing + "api_changed: the answer has no idPCertificates (" + files + ")": {
+		doing + "api_changed: the response has no idPCertificates (" + files + ")": {
 			"ListExternalIdPCertificates": {body: `{"certificates":[]}`}},
-		doing + "api_changed: the answer has a certificate without x509CertificateInPEM (" + files + ")": {
+		doing + "api_changed: the response has a certificate without x509CertificateInPEM (" + files + ")": {
 			"ListExternalIdPCertificates": {body: `{"idPCertificates":[{"certificateId":"c"}]}`}},
 		doing + "permission: AccessDeniedException: no (allow sso-directory:ListExternalIdPCertificates, see deploy/permissions/aws.md)": {
 			"ListExternalIdPCertificates": {status: 400, body: `{"__type":"AccessDeniedException","message":"no"}`}},
@@ -134,7 +134,7 @@ func TestTrustedCertificateErrors(t *testing.T) {
 		})
 	}
 	_, err := newCloud(t).instance(nil).TrustedCertificates(t.Context())
-	wantError(t, err, doing+"other: they are not configured to be read (set saml.aws_certificates)")
+	wantError(t, err, doing+"other: the config does not say where to read them (set saml.aws_certificates)")
 }
 
 func TestCertificateFiles(t *testing.T) {

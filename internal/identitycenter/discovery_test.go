@@ -112,11 +112,11 @@ func TestDiscoveryErrors(t *testing.T) {
 		},
 		"tenant with a path": {
 			tenants: `{"ProvisioningTenants":[` + one("../a") + `]}`,
-			want:    tenants + "api_changed: the answer has a provisioning tenant without a usable TenantId (" + undocumented + ")",
+			want:    tenants + "api_changed: the response has a provisioning tenant without a usable TenantId (" + undocumented + ")",
 		},
 		"endpoint without TLS": {
 			tenants: `{"ProvisioningTenants":[{"TenantId":"a","ScimEndpoint":"http://scim.eu-central-1.amazonaws.com/a/scim/v2"}]}`,
-			want:    tenants + "api_changed: the answer has a provisioning tenant without a usable ScimEndpoint (" + undocumented + ")",
+			want:    tenants + "api_changed: the response has a provisioning tenant without a usable ScimEndpoint (" + undocumented + ")",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -39,11 +39,11 @@ func TestListErrors(t *testing.T) {
 		},
 		"web page": {
 			answer{header: map[string]string{"Content-Type": "text/html"}, body: "<!DOCTYPE html>"},
-			doing + "api_changed: the endpoint answers with a web page (status 200) (" + undocumented + ")",
+			doing + "api_changed: the endpoint returns a web page (status 200) (" + undocumented + ")",
 		},
 		"web page of 403": {
 			answer{status: 403, body: "  <html>denied"},
-			doing + "api_changed: the endpoint answers with a web page (status 403) (" + undocumented + ")",
+			doing + "api_changed: the endpoint returns a web page (status 403) (" + undocumented + ")",
 		},
 		"404": {
 			answer{status: 404, body: "not found"},
@@ -51,31 +51,31 @@ func TestListErrors(t *testing.T) {
 		},
 		"other JSON": {
 			answer{body: `{"Tokens":[]}`},
-			doing + "api_changed: the answer has no BearerTokens (" + undocumented + ")",
+			doing + "api_changed: the response has no BearerTokens (" + undocumented + ")",
 		},
 		"null": {
 			answer{body: `null`},
-			doing + "api_changed: the answer has no BearerTokens (" + undocumented + ")",
+			doing + "api_changed: the response has no BearerTokens (" + undocumented + ")",
 		},
 		"other type": {
 			answer{body: `{"BearerTokens":[{"TokenId":12345678901234567890}]}`},
-			doing + `api_changed: the answer's field "BearerTokens.TokenId" is a JSON number (` + undocumented + ")",
+			doing + `api_changed: the response's field "BearerTokens.TokenId" is a JSON number (` + undocumented + ")",
 		},
 		"no id": {
 			answer{body: `{"BearerTokens":[{"Id":"a","CreationTime":1}]}`},
-			doing + "api_changed: the answer has a token without a usable TokenId (" + undocumented + ")",
+			doing + "api_changed: the response has a token without a usable TokenId (" + undocumented + ")",
 		},
 		"renamed dates": {
 			answer{body: `{"BearerTokens":[{"TokenId":"a","CreatedAt":1,"ExpiresAt":2}]}`},
-			doing + "api_changed: the answer has a token without CreationTime and ExpirationTime (" + undocumented + ")",
+			doing + "api_changed: the response has a token without CreationTime and ExpirationTime (" + undocumented + ")",
 		},
 		"milliseconds": {
 			answer{body: `{"BearerTokens":[{"TokenId":"a","CreationTime":1772323200500}]}`},
-			doing + "api_changed: the answer has a timestamp that is not in epoch seconds (" + undocumented + ")",
+			doing + "api_changed: the response has a timestamp that is not in epoch seconds (" + undocumented + ")",
 		},
 		"another date": {
 			answer{body: `{"BearerTokens":[{"TokenId":"a","CreationTime":"1 March 2026"}]}`},
-			doing + "api_changed: the answer has a timestamp that is neither a number nor RFC 3339 (" + undocumented + ")",
+			doing + "api_changed: the response has a timestamp that is neither a number nor RFC 3339 (" + undocumented + ")",
 		},
 		"redirect": {
 			answer{status: 302, header: map[string]string{"Location": "https://signin.example/oauth?x=y"}},
@@ -83,11 +83,11 @@ func TestListErrors(t *testing.T) {
 		},
 		"cut off": {
 			answer{body: `{"BearerTokens":[{"Tok`},
-			doing + "invalid_response: the answer is cut off",
+			doing + "invalid_response: the response is truncated",
 		},
 		"plain text": {
 			answer{body: `OK`},
-			doing + "api_changed: the answer is not JSON (" + undocumented + ")",
+			doing + "api_changed: the response is not JSON (" + undocumented + ")",
 		},
 		"denied": {
 			answer{status: 400, body: `{"__type":"AccessDeniedException","Message":"User: arn:aws:iam::111122223333:role/x is not authorized to perform: sso-directory:ListBearerTokens"}`},
@@ -101,7 +101,7 @@ func TestListErrors(t *testing.T) {
 		"explicit deny": {
 			answer{status: 400, body: `{"__type":"AccessDeniedException","message":"User: u is not authorized to perform: sso-directory:ListBearerTokens with an explicit deny in a service control policy"}`},
 			doing + "permission: AccessDeniedException: User: u is not authorized to perform: sso-directory:ListBearerTokens with an explicit deny in a service control policy " +
-				"(an explicit deny, such as a service control policy, forbids sso-directory:ListBearerTokens: except this identity there, see deploy/permissions/aws.md)",
+				"(an explicit deny, such as a service control policy, forbids sso-directory:ListBearerTokens: exempt this identity there, see deploy/permissions/aws.md)",
 		},
 		"KMS": {
 			answer{status: 400, body: `{"__type":"AccessDeniedException","message":"User: u is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:eu-central-1:111122223333:key/1"}`},
@@ -119,7 +119,7 @@ func TestListErrors(t *testing.T) {
 		"no such tenant": {
 			answer{status: 400, body: `{"__type":"ResourceNotFoundException","message":"PROVISIONING_TENANT not found"}`},
 			doing + "not_found: ResourceNotFoundException: PROVISIONING_TENANT not found " +
-				"(it is looked up afresh at the next reading; if ids are set in the config, check them)",
+				"(the next poll looks it up again; if ids are set in the config, check them)",
 		},
 		"validation": {
 			answer{status: 400, body: `{"__type":"ValidationException","message":"identityStoreId"}`},
@@ -128,7 +128,7 @@ func TestListErrors(t *testing.T) {
 		"expired credentials": {
 			answer{status: 400, body: `{"__type":"ExpiredTokenException","message":"The security token included in the request is expired"}`},
 			doing + "auth: ExpiredTokenException: The security token included in the request is expired " +
-				"(check the credentials behind aws.profile, aws.role_arn or the environment, and this machine's clock)",
+				"(check the credentials behind aws.profile, aws.role_arn or the environment, and this host's clock)",
 		},
 		"internal": {
 			answer{status: 500, body: `{"__type":"InternalServerException","message":"sorry"}`},
@@ -148,11 +148,11 @@ func TestListErrors(t *testing.T) {
 		},
 		"DNS": {
 			answer{err: &net.DNSError{Err: "no such host", Name: "up.sso.eu-central-1.amazonaws.com", IsNotFound: true}},
-			doing + "network: cannot resolve up.sso.eu-central-1.amazonaws.com (check aws.region, aws.endpoints and the DNS this machine uses)",
+			doing + "network: cannot resolve up.sso.eu-central-1.amazonaws.com (check the region and the endpoints in the config, and the DNS of this host)",
 		},
 		"TLS": {
 			answer{err: x509.UnknownAuthorityError{}},
-			doing + "network: x509: certificate signed by unknown authority (if a proxy ends TLS, set http_client.tls_config.ca_file)",
+			doing + "network: x509: certificate signed by unknown authority (if a proxy inspects TLS, set http_client.tls_config.ca_file)",
 		},
 		"refused": {
 			answer{err: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}},
@@ -164,15 +164,15 @@ func TestListErrors(t *testing.T) {
 		},
 		"closed": {
 			answer{err: io.EOF},
-			doing + "network: the connection ended before the answer did",
+			doing + "network: the connection ended before the response did",
 		},
 		"trickle": {
 			answer{stream: &trickle{}},
-			doing + "timeout: no complete answer within 20s",
+			doing + "timeout: no complete response within 20s",
 		},
 		"flood": {
 			answer{stream: &flood{left: 100 << 20}},
-			doing + "invalid_response: the answer is larger than 8 MiB",
+			doing + "invalid_response: the response is larger than 8 MiB",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -328,7 +328,7 @@ func TestSignInErrors(t *testing.T) {
 					return answer{err: &net.DNSError{Err: "no such host", Name: "sts.eu-central-1.amazonaws.com", IsNotFound: true}}
 				}
 			},
-			doing + "network: no AWS credentials: cannot resolve sts.eu-central-1.amazonaws.com (check aws.region, aws.endpoints and the DNS this machine uses)",
+			doing + "network: no AWS credentials: cannot resolve sts.eu-central-1.amazonaws.com (check the region and the endpoints in the config, and the DNS of this host)",
 		},
 		"AWS_CA_BUNDLE": {
 			func(t *testing.T, _ *cloud, _ *identitycenter.Options) {
@@ -356,7 +356,7 @@ func TestSignInErrors(t *testing.T) {
 			func(t *testing.T, _ *cloud, _ *identitycenter.Options) { t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong") },
 			doing + "auth: InvalidSignatureException: The request signature we calculated does not match the signature you provided. " +
 				"Check your AWS Secret Access Key and signing method. Consult the service documentation for details. " +
-				"(check the credentials behind aws.profile, aws.role_arn or the environment, and this machine's clock)",
+				"(check the credentials behind aws.profile, aws.role_arn or the environment, and this host's clock)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

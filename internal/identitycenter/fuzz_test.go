@@ -32,13 +32,13 @@ func FuzzTokenService(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, body string) {
 		response := &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
 		var page tokenPage
-		err := read(response, &page)
+		err := decodeResponse(response, &page)
 		var tokens []model.Token
 		if err == nil {
 			tokens, err = page.tokens()
 		}
 		if err != nil {
-			err = operation{doing: "listing", action: "x:Y", instead: "instead"}.failed(err)
+			err = apiCall{op: "listing", action: "x:Y", alternative: "instead"}.classify(err)
 			var classified *model.Error
 			if !errors.As(err, &classified) || classified.Reason == "" {
 				t.Fatalf("not classified: %v", err)

@@ -9,13 +9,13 @@ import (
 // would bring every operation into the binary for this one.
 const identityStoreTarget = "AWSIdentityStore"
 
-// SCIMSources says from where AWS takes calls to the SCIM endpoint of an identity store.
+// SCIMSources says from where AWS accepts calls to the SCIM endpoint of an identity store.
 type SCIMSources struct {
 	Addresses   []string // ranges in CIDR notation; empty: any
 	PrivateOnly bool     // through a VPC endpoint only
 }
 
-// String says it in a few words.
+// String describes the sources in a few words.
 func (s SCIMSources) String() string {
 	text := "any address"
 	if len(s.Addresses) > 0 {
@@ -27,33 +27,32 @@ func (s SCIMSources) String() string {
 	return text
 }
 
-// SCIMSources asks whether the identity store restricts SCIM to source addresses. A
-// token that is refused from elsewhere may be a good one.
+// SCIMSources reads whether the identity store restricts SCIM to source addresses. A
+// token that is refused from another address may be a good one.
 // https://docs.aws.amazon.com/singlesignon/latest/IdentityStoreAPIReference/API_DescribeIdentityStore.html
 func (i *Instance) SCIMSources(ctx context.Context) (SCIMSources, error) {
-	asking := operation{doing: "describing the identity store of " + i.options.Connection, action: "identitystore:DescribeIdentityStore"}
+	call := apiCall{op: "describing the identity store of " + i.options.Connection, action: "identitystore:DescribeIdentityStore"}
 	binding, err := i.Binding(ctx)
 	if err != nil {
 		return SCIMSources{}, err
 	}
-	clients, err := i.access.clients(ctx)
+	clients, err := i.session.open(ctx)
 	if err != nil {
-		return SCIMSources{}, i.failed(asking, err)
+		return SCIMSources{}, i.failed(call, err)
 	}
-	var answer struct {
+	var response struct {
 		NetworkConfiguration struct {
 			ScimAllowSourceIps []string
 			VpceAccessRequired bool
 		}
 	}
 	request := tokenRequest{IdentityStoreID: binding.IdentityStoreID}
-	if _, err := i.store.call(ctx, clients.credentials, newRetryer(), "DescribeIdentityStore", request, &answer); err != nil {
-		return SCIMSources{}, i.failed(asking, err)
+	if _, err := i.store.read(ctx, clients.credentials, "DescribeIdentityStore", request, &response); err != nil {
+		return SCIMSources{}, i.failed(call, err)
 	}
-	network := answer.NetworkConfiguration
-	sources := SCIMSources{PrivateOnly: network.VpceAccessRequired}
-	for _, address := range network.ScimAllowSourceIps {
-		sources.Addresses = append(sources.Addresses, clip(address))
+	sources := SCIMSources{PrivateOnly: response.NetworkConfiguration.VpceAccessRequired}
+	for _, address := range response.NetworkConfiguration.ScimAllowSourceIps {
+		sources.Addresses = append(sources.Addresses, truncate(address))
 	}
 	return sources, nil
 }

@@ -286,7 +286,7 @@ func hang(call call) answer {
 	return answer{err: call.ctx.Err()}
 }
 
-// The value of a created token is kept even if the rest of the answer is odd.
+// The value of a created token is kept even if the rest of the response is odd.
 func TestACreatedValueIsNotLost(t *testing.T) {
 	cloud := newCloud(t)
 	cloud.json("CreateBearerToken", `{"BearerToken":{"TokenId":"made","Token":"`+tokenSecret+`","CreationTime":"tomorrow","ExpirationTime":[]}}`)
@@ -327,7 +327,7 @@ func TestReadsAreRetriedAndActsAfterwardsBySkew(t *testing.T) {
 					t.Errorf("after the clock was set: %v", err)
 				}
 			})
-			differs, agrees := strings.Count(lines(), "clock differs from AWS's"), strings.Count(lines(), "agrees with AWS's again")
+			differs, agrees := strings.Count(lines(), "clock skew changed")-1, strings.Count(lines(), "aws_is_ahead_by=0s")
 			if differs != 1 || agrees != 1 {
 				t.Errorf("log lines of the clock:\n%s", lines())
 			}

@@ -1,6 +1,7 @@
 package identitycenter
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -24,8 +25,8 @@ type Endpoints struct {
 	SCIM            string // with the tenant's path: https://scim.eu-central-1.amazonaws.com/TENANT/scim/v2
 }
 
-// Options says which instance of IAM Identity Center is meant, how to sign in, and
-// what is read where. Only Connection and Region are required.
+// Options says which instance of IAM Identity Center is meant, how to sign in, and what
+// is read from where. Only Connection and Region are required.
 type Options struct {
 	Connection string // for errors and logs
 
@@ -45,7 +46,7 @@ type Options struct {
 	Declared   []model.Token     // with OriginDeclared: dates from the config
 
 	// TokenValue returns a token's value to probe with, and the token's id if that is
-	// known: usually from the vault. A zero Secret means that there is none yet.
+	// known: usually from the token store. A zero Secret means that there is none yet.
 	TokenValue       func(context.Context) (tokenID string, value model.Secret, err error)
 	SCIMTokenFile    model.SecretFile // probed with while TokenValue has none
 	SCIMAllowedHosts []string         // host suffixes beyond AWS's own that may see a token
@@ -67,35 +68,21 @@ var (
 
 // complete checks the options and fills in the defaults.
 func (o Options) complete() (Options, error) {
-	if !regionPattern.MatchString(o.Region) {
+	suffix := "." + o.Region + "." + dnsSuffix(o.Region)
+	o.TokenServiceJSONVersion = cmp.Or(o.TokenServiceJSONVersion, "1.1")
+	o.TokensFrom = cmp.Or(o.TokensFrom, model.OriginConsoleAPI)
+	o.Endpoints.TokenService = cmp.Or(o.Endpoints.TokenService, "https://up.sso"+suffix+"/identitystore/")
+	o.Endpoints.IdentityStore = cmp.Or(o.Endpoints.IdentityStore, "https://identitystore"+suffix)
+	o.Endpoints.IdPCertificates = cmp.Or(o.Endpoints.IdPCertificates, "https://auth-control."+o.Region+".prod.apps-auth.aws.a2z.com/")
+	switch {
+	case !regionPattern.MatchString(o.Region):
 		return o, fmt.Errorf("connection %s: aws.region: %q is not an AWS region, write for example eu-central-1", o.Connection, o.Region)
-	}
-	if o.ProvisioningTenantID != "" && !tenantPattern.MatchString(o.ProvisioningTenantID) {
+	case o.ProvisioningTenantID != "" && !tenantPattern.MatchString(o.ProvisioningTenantID):
 		return o, fmt.Errorf("connection %s: aws.provisioning_tenant_id: %q may have letters, digits and dashes only",
 			o.Connection, o.ProvisioningTenantID)
-	}
-	switch o.TokenServiceJSONVersion {
-	case "":
-		o.TokenServiceJSONVersion = "1.1"
-	case "1.0", "1.1":
-	default:
+	case o.TokenServiceJSONVersion != "1.0" && o.TokenServiceJSONVersion != "1.1":
 		return o, fmt.Errorf("connection %s: aws.endpoints.token_service_json_version: %q is neither 1.1 nor 1.0",
 			o.Connection, o.TokenServiceJSONVersion)
-	}
-	if o.TokensFrom == "" {
-		o.TokensFrom = model.OriginConsoleAPI
-	}
-	if o.Certificates == "" {
-		o.Certificates = model.AWSCertificatesNone
-	}
-	if o.Endpoints.TokenService == "" {
-		o.Endpoints.TokenService = "https://up.sso." + o.Region + "." + domain(o.Region) + "/identitystore/"
-	}
-	if o.Endpoints.IdentityStore == "" {
-		o.Endpoints.IdentityStore = "https://identitystore." + o.Region + "." + domain(o.Region)
-	}
-	if o.Endpoints.IdPCertificates == "" {
-		o.Endpoints.IdPCertificates = "https://auth-control." + o.Region + ".prod.apps-auth.aws.a2z.com/"
 	}
 	for key, endpoint := range map[string]string{
 		"token_service": o.Endpoints.TokenService, "identity_store": o.Endpoints.IdentityStore, "idp_certificates": o.Endpoints.IdPCertificates,
@@ -119,8 +106,8 @@ func checkEndpoint(endpoint string) error {
 	return nil
 }
 
-// domain returns the DNS suffix of a region's partition.
-func domain(region string) string {
+// dnsSuffix returns the DNS suffix of a region's partition.
+func dnsSuffix(region string) string {
 	switch {
 	case strings.HasPrefix(region, "cn-"):
 		return "amazonaws.com.cn"

@@ -3,7 +3,6 @@ package identitycenter
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,15 +10,16 @@ import (
 	"strings"
 	"time"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
-// scim calls the SCIM endpoint with a token's value.
+// scimClient calls the SCIM endpoint with a token's value.
 // https://docs.aws.amazon.com/singlesignon/latest/developerguide/what-is-scim.html
-type scim struct {
+type scimClient struct {
 	http      *http.Client
 	userAgent string
-	allowed   []string // host suffixes that may see a token
+	allowed   []string // host suffixes that may receive a token
 }
 
 // allowedHosts are AWS's own domains and those that the operator adds.
@@ -33,23 +33,23 @@ func allowedHosts(added []string) []string {
 	return allowed
 }
 
-// Probe makes one live call with the token that is at hand: the vault's, or else the
-// one of tokens.scim_token_file. A status other than 2xx is an answer, not an error.
+// Probe makes one call with the available token: the token store's, or else the one of
+// tokens.scim_token_file. A status other than 2xx is a result, not an error.
 func (i *Instance) Probe(ctx context.Context) (model.Probe, error) {
-	tokenID, value, err := i.tokenAtHand(ctx)
+	tokenID, value, err := i.availableToken(ctx)
 	if err != nil {
 		return model.Probe{}, err
 	}
 	probe, err := i.ProbeToken(ctx, value)
 	if err == nil && probe.Accepted() {
-		i.usage.probed(tokenID, probe, i.web.now())
+		i.usage.recordProbe(tokenID, probe, i.http.now())
 	}
 	return probe, err
 }
 
-// tokenAtHand returns a value to probe with, and the id of its token if that is known.
-func (i *Instance) tokenAtHand(ctx context.Context) (string, model.Secret, error) {
-	none := &model.Error{Reason: model.ReasonOther, Op: "probing the SCIM endpoint of " + i.options.Connection, Unsent: true}
+// availableToken returns a value to probe with, and the id of its token if that is known.
+func (i *Instance) availableToken(ctx context.Context) (string, model.Secret, error) {
+	none := &model.Error{Reason: model.ReasonOther, Op: i.probeCall().op, Unsent: true}
 	if i.options.TokenValue != nil {
 		id, value, err := i.options.TokenValue(ctx)
 		if err != nil {
@@ -62,7 +62,7 @@ func (i *Instance) tokenAtHand(ctx context.Context) (string, model.Secret, error
 	}
 	if i.options.SCIMTokenFile == "" {
 		none.Err, none.Detail = model.ErrSourceOff, "no token's value is known yet"
-		none.Advice = "set tokens.scim_token_file, until a rotation puts a value into the vault"
+		none.Advice = "set tokens.scim_token_file, until a rotation stores a value"
 		return "", model.Secret{}, none
 	}
 	value, err := i.options.SCIMTokenFile.Read()
@@ -76,41 +76,41 @@ func (i *Instance) tokenAtHand(ctx context.Context) (string, model.Secret, error
 	return "", value, nil
 }
 
-// ProbeToken makes one cheap authenticated call. A status other than 2xx is an answer,
-// not an error; an error means that there was none. Every call is a CloudTrail event.
+func (i *Instance) probeCall() apiCall {
+	return apiCall{op: "probing the SCIM endpoint of " + i.options.Connection}
+}
+
+// ProbeToken makes one cheap authenticated call. A status other than 2xx is a result, not
+// an error; an error means that there was no response. Every call is a CloudTrail event.
 func (i *Instance) ProbeToken(ctx context.Context, value model.Secret) (model.Probe, error) {
-	probing := operation{doing: "probing the SCIM endpoint of " + i.options.Connection}
 	started := time.Now()
-	response, err := i.get(ctx, probing, value, "/ServiceProviderConfig")
+	response, err := i.scimGet(ctx, i.probeCall(), value, "/ServiceProviderConfig")
 	if err != nil {
 		return model.Probe{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	return model.Probe{StatusCode: response.StatusCode, Duration: time.Since(started), Date: dateOf(response)}, nil
+	return model.Probe{StatusCode: response.StatusCode, Duration: time.Since(started), Date: cloudhttp.Date(response)}, nil
 }
 
-// HasUser reports whether a user with this userName is there.
+// HasUser reports whether a user with this userName exists.
 func (i *Instance) HasUser(ctx context.Context, value model.Secret, userName string) (bool, error) {
-	looking := operation{doing: "looking for a user at the SCIM endpoint of " + i.options.Connection}
-	filter := url.Values{"filter": {"userName eq " + quoted(userName)}}
-	response, err := i.get(ctx, looking, value, "/Users?"+filter.Encode())
+	call := apiCall{op: "looking for a user at the SCIM endpoint of " + i.options.Connection}
+	filter := url.Values{"filter": {"userName eq " + filterValue(userName)}}
+	response, err := i.scimGet(ctx, call, value, "/Users?"+filter.Encode())
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return false, refusedBySCIM(looking, response.StatusCode)
+		return false, scimError(call, response.StatusCode)
 	}
 	var found struct {
-		TotalResults int `json:"totalResults"`
-		Resources    []struct {
-			UserName string `json:"userName"`
-		}
+		Resources []struct{ UserName string }
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err != nil || json.Unmarshal(body, &found) != nil {
-		return false, &model.Error{Reason: model.ReasonInvalidResponse, Op: looking.doing, Status: response.StatusCode,
-			Detail: "the answer is not a SCIM list"}
+		return false, &model.Error{Reason: model.ReasonInvalidResponse, Op: call.op, Status: response.StatusCode,
+			Detail: "the response is not a SCIM list"}
 	}
 	for _, user := range found.Resources {
 		if strings.EqualFold(user.UserName, userName) {
@@ -120,10 +120,10 @@ func (i *Instance) HasUser(ctx context.Context, value model.Secret, userName str
 	return false, nil
 }
 
-// get calls the bound endpoint, for which AWS is asked only if it is not known. The token
-// goes to an allowed host only, over https, and never along a redirect.
-func (i *Instance) get(ctx context.Context, operation operation, value model.Secret, path string) (*http.Response, error) {
-	endpoint := i.knownEndpoint()
+// scimGet calls the bound endpoint, which AWS is asked for only if it is unknown. The
+// token goes to an allowed host only, over https, and never along a redirect.
+func (i *Instance) scimGet(ctx context.Context, call apiCall, value model.Secret, path string) (*http.Response, error) {
+	endpoint := i.configuredEndpoint()
 	if endpoint == "" && i.options.TokensFrom != model.OriginDeclared {
 		binding, err := i.Binding(ctx)
 		if err != nil {
@@ -131,35 +131,34 @@ func (i *Instance) get(ctx context.Context, operation operation, value model.Sec
 		}
 		endpoint = binding.SCIMEndpoint
 	}
-	if err := i.scim.mayReceive(endpoint); err != nil {
-		return nil, operation.failed(err)
+	if err := i.scim.checkHost(endpoint); err != nil {
+		return nil, call.classify(err)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+path, nil)
 	if err != nil {
-		return nil, operation.failed(withoutURL(err))
+		return nil, call.classify(cloudhttp.Classify(err))
 	}
 	request.Header.Set("Authorization", "Bearer "+value.Reveal())
 	request.Header.Set("Accept", "application/scim+json")
 	request.Header.Set("User-Agent", i.scim.userAgent)
 	response, err := i.scim.http.Do(request)
 	if err != nil {
-		return nil, operation.failed(withoutURL(err))
+		return nil, call.classify(cloudhttp.Classify(err))
 	}
 	return response, nil
 }
 
-// mayReceive says why a token may not be sent to an endpoint; nil: it may.
-func (s *scim) mayReceive(endpoint string) error {
+// checkHost returns why a token must not be sent to an endpoint; nil: it may.
+func (s *scimClient) checkHost(endpoint string) error {
 	if endpoint == "" {
 		return &model.Error{
-			Reason: model.ReasonNotFound, Unsent: true, Detail: "with declared tokens the SCIM endpoint is not looked up",
-			Advice: "set aws.provisioning_tenant_id, the part of the SCIM endpoint before /scim/v2",
+			Reason: model.ReasonNotFound, Unsent: true, Detail: "with declared tokens the SCIM endpoint is not looked up", Advice: setTenantID,
 		}
 	}
 	parsed, err := url.Parse(endpoint)
 	if err != nil || parsed.Scheme != "https" || parsed.User != nil {
 		return &model.Error{Reason: model.ReasonOther, Unsent: true,
-			Detail: "a token is sent over https only, and " + clip(endpoint) + " is not such an endpoint"}
+			Detail: "a token is sent over https only, and " + truncate(endpoint) + " is not such an endpoint"}
 	}
 	host := strings.ToLower(strings.TrimSuffix(parsed.Hostname(), "."))
 	for _, suffix := range s.allowed {
@@ -169,46 +168,29 @@ func (s *scim) mayReceive(endpoint string) error {
 	}
 	return &model.Error{
 		Reason: model.ReasonOther, Unsent: true,
-		Detail: fmt.Sprintf("no token is sent to %s, which is not a host of AWS's", clip(host)),
-		Advice: "if it is to be trusted with tokens, add it to tokens.scim_allowed_hosts",
+		Detail: fmt.Sprintf("no token is sent to %s, which is not a host of AWS", truncate(host)),
+		Advice: "if it may receive tokens, add it to tokens.scim_allowed_hosts",
 	}
 }
 
-// refusedBySCIM classifies by the status only: the body's form is not reliable.
-func refusedBySCIM(operation operation, status int) error {
-	refusal := &model.Error{Op: operation.doing, Status: status, Detail: fmt.Sprintf("HTTP status %d", status)}
+// scimError classifies by the status only: the body's form is not reliable.
+func scimError(call apiCall, status int) error {
+	failed := &model.Error{Reason: model.ReasonOther, Op: call.op, Status: status, Detail: fmt.Sprintf("HTTP status %d", status)}
 	switch status {
 	case http.StatusUnauthorized:
-		refusal.Reason, refusal.Advice = model.ReasonAuth, "the token is not valid for this endpoint, or not yet"
+		failed.Reason, failed.Advice = model.ReasonAuth, "the token is not valid for this endpoint, or not yet"
 	case http.StatusForbidden:
-		refusal.Reason = model.ReasonPermission
-		refusal.Advice = "does the identity store restrict SCIM to source addresses that leave this machine out?"
+		failed.Reason = model.ReasonPermission
+		failed.Advice = "check whether the identity store restricts SCIM to other source addresses"
 	case http.StatusTooManyRequests:
-		refusal.Reason = model.ReasonThrottled
-	default:
-		refusal.Reason = model.ReasonOther
+		failed.Reason = model.ReasonThrottled
 	}
-	return refusal
+	return failed
 }
 
-// withoutURL removes net/http's quotation of the URL, whose filter names a person.
-func withoutURL(err error) error {
-	var quoting *url.Error
-	if errors.As(err, &quoting) {
-		return &requestError{quoting.Err}
-	}
-	return err
-}
-
-// requestError is a failed HTTP request without its URL.
-type requestError struct{ err error }
-
-func (e *requestError) Error() string { return e.err.Error() }
-func (e *requestError) Unwrap() error { return e.err }
-
-// quoted writes a value as SCIM filters want it, as a JSON string.
+// filterValue writes a value as SCIM filters require it, as a JSON string.
 // https://www.rfc-editor.org/rfc/rfc7644#section-3.4.2.2
-func quoted(value string) string {
+func filterValue(value string) string {
 	var text strings.Builder
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)

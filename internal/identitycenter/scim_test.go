@@ -80,8 +80,8 @@ func TestATokenGoesToAllowedHostsOnly(t *testing.T) {
 	}
 	cloud := newCloud(t)
 	_, err := cloud.instance(func(o *identitycenter.Options) { o.Endpoints.SCIM = "https://scim.corp.example/t" }).ProbeToken(t.Context(), secret())
-	wantError(t, err, doing+"no token is sent to scim.corp.example, which is not a host of AWS's "+
-		"(if it is to be trusted with tokens, add it to tokens.scim_allowed_hosts)")
+	wantError(t, err, doing+"no token is sent to scim.corp.example, which is not a host of AWS "+
+		"(if it may receive tokens, add it to tokens.scim_allowed_hosts)")
 	_, err = cloud.instance(func(o *identitycenter.Options) { o.Endpoints.SCIM = "http://scim.eu-central-1.amazonaws.com/t" }).ProbeToken(t.Context(), secret())
 	wantError(t, err, doing+"a token is sent over https only, and http://scim.eu-central-1.amazonaws.com/t is not such an endpoint")
 	if model.CallOutcomeOf(err) != model.CallRefused {
@@ -123,12 +123,12 @@ func (e either) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestProbeErrors(t *testing.T) {
 	const doing = "probing the SCIM endpoint of corp: "
 	for want, failing := range map[string]func(call) answer{
-		doing + "network: cannot resolve scim.eu-central-1.amazonaws.com (check aws.region, aws.endpoints and the DNS this machine uses)": func(call) answer {
+		doing + "network: cannot resolve scim.eu-central-1.amazonaws.com (check the region and the endpoints in the config, and the DNS of this host)": func(call) answer {
 			return answer{err: &net.DNSError{Err: "no such host", Name: "scim.eu-central-1.amazonaws.com", IsNotFound: true}}
 		},
-		doing + "timeout: no complete answer within 20s":            hang,
-		doing + "network: connection broken":                        func(call) answer { return answer{err: errors.New("connection broken")} },
-		doing + "invalid_response: the answer is larger than 8 MiB": func(call) answer { return answer{stream: &flood{left: 100 << 20}} },
+		doing + "timeout: no complete response within 20s":            hang,
+		doing + "network: connection broken":                          func(call) answer { return answer{err: errors.New("connection broken")} },
+		doing + "invalid_response: the response is larger than 8 MiB": func(call) answer { return answer{stream: &flood{left: 100 << 20}} },
 	} {
 		cloud := newCloud(t)
 		cloud.answers["GET /ServiceProviderConfig"] = failing
@@ -168,7 +168,7 @@ func TestProbeTakesTheVaultsTokenFirst(t *testing.T) {
 	wantError(t, err, "probing the SCIM endpoint of corp: other: the vault is locked")
 	_, err = cloud.instance(nil).Probe(t.Context())
 	wantError(t, err, "probing the SCIM endpoint of corp: other: no token's value is known yet "+
-		"(set tokens.scim_token_file, until a rotation puts a value into the vault)")
+		"(set tokens.scim_token_file, until a rotation stores a value)")
 	_, err = cloud.instance(func(o *identitycenter.Options) { o.SCIMTokenFile = "/nonexistent/token" }).Probe(t.Context())
 	wantError(t, err, "probing the SCIM endpoint of corp: other: reading secret file: open /nonexistent/token: no such file or directory "+
 		"(check tokens.scim_token_file)")
@@ -205,12 +205,12 @@ func TestHasUser(t *testing.T) {
 func TestHasUserErrors(t *testing.T) {
 	const doing = "looking for a user at the SCIM endpoint of corp: "
 	for want, failing := range map[string]answer{
-		doing + "auth: HTTP status 401 (the token is not valid for this endpoint, or not yet)":                                         {status: 401},
-		doing + "permission: HTTP status 403 (does the identity store restrict SCIM to source addresses that leave this machine out?)": {status: 403},
-		doing + "throttled: HTTP status 429":                          {status: 429},
-		doing + "other: HTTP status 500":                              {status: 500},
-		doing + "invalid_response: the answer is not a SCIM list":     {body: `[`},
-		doing + "network: the connection ended before the answer did": {err: io.ErrUnexpectedEOF},
+		doing + "auth: HTTP status 401 (the token is not valid for this endpoint, or not yet)":                            {status: 401},
+		doing + "permission: HTTP status 403 (check whether the identity store restricts SCIM to other source addresses)": {status: 403},
+		doing + "throttled: HTTP status 429":                            {status: 429},
+		doing + "other: HTTP status 500":                                {status: 500},
+		doing + "invalid_response: the response is not a SCIM list":     {body: `[`},
+		doing + "network: the connection ended before the response did": {err: io.ErrUnexpectedEOF},
 	} {
 		cloud := newCloud(t)
 		cloud.answers["GET /Users"] = func(call) answer { return failing }

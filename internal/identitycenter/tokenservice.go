@@ -1,10 +1,11 @@
 package identitycenter
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -15,16 +16,16 @@ import (
 )
 
 // tokenService is the API behind the console's page "Automatic provisioning". AWS
-// does not document it: everything that is known of it is in this file. Its shapes
-// are those of the console's own client model identitystore-2019-11-01, published at
+// does not document it: everything that is known of it is in this file. Its shapes are
+// those of the console's own client model identitystore-2019-11-01, published at
 // https://github.com/Frichetten/aws-api-models; its IAM actions are public:
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsiamidentitycenterdirectory.html
-type tokenService struct{ api *consoleAPI }
+type tokenService struct{ *jsonService }
 
 const (
 	tokenServiceTarget = "AWSIdentityStoreService" // the public SDK's prefix is another one
-	pagesLimit         = 20                        // the model has no NextToken in answers; should one come, it is followed
-	actLimit           = 20 * time.Second          // one act, signing in included
+	maxPages           = 20                        // the model has no NextToken in responses; should one come, it is followed
+	writeTimeout       = 20 * time.Second          // of one write, the sign-in included
 )
 
 type tokenRequest struct {
@@ -34,77 +35,73 @@ type tokenRequest struct {
 	NextToken       string `json:"NextToken,omitempty"`
 }
 
+func requestFor(binding model.Binding) tokenRequest {
+	return tokenRequest{IdentityStoreID: binding.IdentityStoreID, TenantID: binding.ProvisioningTenantID}
+}
+
 // provisioningTenant is where an identity store takes SCIM calls.
 type provisioningTenant struct {
 	ID       string `json:"TenantId"`
 	Endpoint string `json:"ScimEndpoint"`
 }
 
-// listedToken leaves the model's Token out: a list that should carry values is not to
-// bring them into memory's long-lived part.
-type listedToken struct {
-	ID      string  `json:"TokenId"`
-	Created *moment `json:"CreationTime"`
-	Expires *moment `json:"ExpirationTime"`
+// forEachPage calls read with each page's NextToken until there is none.
+func forEachPage(list string, read func(next string) (string, error)) error {
+	next := ""
+	for range maxPages {
+		var err error
+		if next, err = read(next); err != nil || next == "" {
+			return err
+		}
+	}
+	return apiChanged("a list of " + list + " without an end")
 }
 
 func (s *tokenService) tenants(ctx context.Context, credentials aws.CredentialsProvider, store string) ([]provisioningTenant, error) {
 	var found []provisioningTenant
-	request := tokenRequest{IdentityStoreID: store}
-	for range pagesLimit {
-		var answer struct {
+	err := forEachPage("provisioning tenants", func(next string) (string, error) {
+		var page struct {
 			Tenants   []*provisioningTenant `json:"ProvisioningTenants"`
-			NextToken string                `json:"NextToken"`
+			NextToken string
 		}
-		if _, err := s.api.call(ctx, credentials, newRetryer(), "ListProvisioningTenants", request, &answer); err != nil {
-			return nil, err
+		if _, err := s.read(ctx, credentials, "ListProvisioningTenants", tokenRequest{IdentityStoreID: store, NextToken: next}, &page); err != nil {
+			return "", err
 		}
-		for _, tenant := range answer.Tenants {
+		for _, tenant := range page.Tenants {
 			if tenant == nil {
 				continue
 			}
 			if !tenantPattern.MatchString(tenant.ID) {
-				return nil, changed("a provisioning tenant without a usable TenantId")
+				return "", apiChanged("a provisioning tenant without a usable TenantId")
 			}
 			found = append(found, *tenant)
 		}
-		if answer.NextToken == "" {
-			return found, nil
-		}
-		request.NextToken = answer.NextToken
-	}
-	return nil, changed("a list of provisioning tenants without an end")
+		return page.NextToken, nil
+	})
+	return found, err
 }
 
 // list returns the tokens, oldest first, and the service's clock.
-func (s *tokenService) list(ctx context.Context, credentials aws.CredentialsProvider, store, tenant string) (model.TokenList, error) {
-	list := model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots}
-	request := tokenRequest{IdentityStoreID: store, TenantID: tenant}
-	for range pagesLimit {
-		var answer tokenPage
-		date, err := s.api.call(ctx, credentials, newRetryer(), "ListBearerTokens", request, &answer)
-		if err != nil {
-			return model.TokenList{}, err
+func (s *tokenService) list(ctx context.Context, credentials aws.CredentialsProvider, binding model.Binding) (tokens []model.Token, date time.Time, err error) {
+	request := requestFor(binding)
+	err = forEachPage("tokens", func(next string) (string, error) {
+		var page tokenPage
+		request.NextToken = next
+		if date, err = s.read(ctx, credentials, "ListBearerTokens", request, &page); err != nil {
+			return "", err
 		}
-		tokens, err := answer.tokens()
-		if err != nil {
-			return model.TokenList{}, err
-		}
-		list.Tokens, list.Date = append(list.Tokens, tokens...), date
-		if answer.NextToken == "" {
-			list.Tokens = oldestFirst(list.Tokens)
-			return list, nil
-		}
-		request.NextToken = answer.NextToken
-	}
-	return model.TokenList{}, changed("a list of tokens without an end")
+		listed, err := page.tokens()
+		tokens = append(tokens, listed...)
+		return page.NextToken, err
+	})
+	return oldestFirst(tokens), date, err
 }
 
-// create asks for a new token exactly once.
-func (s *tokenService) create(ctx context.Context, credentials aws.CredentialsProvider, store, tenant string) (model.IssuedToken, error) {
-	ctx, cancel := context.WithTimeout(ctx, actLimit)
+// create creates a token with exactly one request.
+func (s *tokenService) create(ctx context.Context, credentials aws.CredentialsProvider, binding model.Binding) (model.IssuedToken, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	var answer struct {
+	var response struct {
 		BearerToken struct {
 			ID      string          `json:"TokenId"`
 			Value   string          `json:"Token"`
@@ -112,29 +109,39 @@ func (s *tokenService) create(ctx context.Context, credentials aws.CredentialsPr
 			Expires json.RawMessage `json:"ExpirationTime"`
 		}
 	}
-	date, err := s.api.call(ctx, credentials, aws.NopRetryer{}, "CreateBearerToken", tokenRequest{IdentityStoreID: store, TenantID: tenant}, &answer)
+	date, err := s.write(ctx, credentials, "CreateBearerToken", requestFor(binding), &response)
 	if err != nil {
 		return model.IssuedToken{}, err
 	}
-	created := answer.BearerToken
+	created := response.BearerToken
 	token := model.IssuedToken{Value: model.NewSecret(created.Value), Date: date}
-	token.ID, token.Created, token.Expires = created.ID, lenient(created.Created), lenient(created.Expires)
+	token.ID = created.ID
+	token.Created, _ = parseTimestamp(created.Created) // a bad date must not lose the value
+	token.Expires, _ = parseTimestamp(created.Expires)
 	if token.ID == "" || created.Value == "" {
-		err := changed("a new token without TokenId or Token")
-		err.Status = 200 // so that nobody takes it for refused
+		err := apiChanged("a new token without TokenId or Token")
+		err.Status = http.StatusOK // the token may exist
 		return token, err
 	}
 	return token, nil
 }
 
-// remove deletes a token exactly once.
-func (s *tokenService) remove(ctx context.Context, credentials aws.CredentialsProvider, store, tenant, id string) error {
-	ctx, cancel := context.WithTimeout(ctx, actLimit)
+// remove deletes a token with exactly one request.
+func (s *tokenService) remove(ctx context.Context, credentials aws.CredentialsProvider, binding model.Binding, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	var answer struct{}
-	_, err := s.api.call(ctx, credentials, aws.NopRetryer{}, "DeleteBearerToken",
-		tokenRequest{IdentityStoreID: store, TenantID: tenant, TokenID: id}, &answer)
+	request := requestFor(binding)
+	request.TokenID = id
+	_, err := s.write(ctx, credentials, "DeleteBearerToken", request, &struct{}{})
 	return err
+}
+
+// listedToken omits the model's Token: a list that should carry values must not bring
+// them into long-lived memory.
+type listedToken struct {
+	ID      string     `json:"TokenId"`
+	Created *timestamp `json:"CreationTime"`
+	Expires *timestamp `json:"ExpirationTime"`
 }
 
 type tokenPage struct {
@@ -144,7 +151,7 @@ type tokenPage struct {
 
 func (p tokenPage) tokens() ([]model.Token, error) {
 	if p.Tokens == nil {
-		return nil, changed("no BearerTokens")
+		return nil, apiChanged("no BearerTokens")
 	}
 	tokens := make([]model.Token, 0, len(*p.Tokens))
 	for _, listed := range *p.Tokens {
@@ -152,9 +159,9 @@ func (p tokenPage) tokens() ([]model.Token, error) {
 		case listed == nil:
 			continue
 		case listed.ID == "" || len(listed.ID) > 256:
-			return nil, changed("a token without a usable TokenId")
+			return nil, apiChanged("a token without a usable TokenId")
 		case listed.Created == nil && listed.Expires == nil:
-			return nil, changed("a token without CreationTime and ExpirationTime")
+			return nil, apiChanged("a token without CreationTime and ExpirationTime")
 		}
 		tokens = append(tokens, model.Token{ID: listed.ID, Created: listed.Created.time(), Expires: listed.Expires.time()})
 	}
@@ -164,13 +171,7 @@ func (p tokenPage) tokens() ([]model.Token, error) {
 // oldestFirst sorts by date, never by the service's order, and keeps each id once.
 func oldestFirst(tokens []model.Token) []model.Token {
 	slices.SortFunc(tokens, func(a, b model.Token) int {
-		if order := a.Created.Compare(b.Created); order != 0 {
-			return order
-		}
-		if order := a.Expires.Compare(b.Expires); order != 0 {
-			return order
-		}
-		return strings.Compare(a.ID, b.ID)
+		return cmp.Or(a.Created.Compare(b.Created), a.Expires.Compare(b.Expires), strings.Compare(a.ID, b.ID))
 	})
 	seen := make(map[string]bool, len(tokens))
 	return slices.DeleteFunc(tokens, func(token model.Token) bool {
@@ -180,33 +181,30 @@ func oldestFirst(tokens []model.Token) []model.Token {
 	})
 }
 
-// moment is a timestamp of the token service: epoch seconds with a fraction, or an
-// RFC 3339 string. Which of the two tokens carry was never seen; zero is unknown.
-type moment time.Time
+// timestamp is a time of the token service: epoch seconds with a fraction, or an RFC 3339
+// string. Which of the two tokens carry is unknown. Zero: unknown.
+type timestamp time.Time
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (m *moment) UnmarshalJSON(raw []byte) error {
-	at, err := parseMoment(raw)
-	if err != nil {
-		return err
-	}
-	*m = moment(at)
-	return nil
+func (t *timestamp) UnmarshalJSON(raw []byte) error {
+	at, err := parseTimestamp(raw)
+	*t = timestamp(at)
+	return err
 }
 
-func (m *moment) time() time.Time {
-	if m == nil {
+func (t *timestamp) time() time.Time {
+	if t == nil {
 		return time.Time{}
 	}
-	return time.Time(*m)
+	return time.Time(*t)
 }
 
-func parseMoment(raw []byte) (time.Time, error) {
+func parseTimestamp(raw []byte) (time.Time, error) {
 	var text string
 	if json.Unmarshal(raw, &text) == nil && text != "" {
 		at, err := time.Parse(time.RFC3339, text)
 		if err != nil || at.Year() > 2285 {
-			return time.Time{}, changed("a timestamp that is neither a number nor RFC 3339")
+			return time.Time{}, apiChanged("a timestamp that is neither a number nor RFC 3339")
 		}
 		if at.Unix() <= 0 {
 			return time.Time{}, nil
@@ -215,24 +213,10 @@ func parseMoment(raw []byte) (time.Time, error) {
 	}
 	var seconds float64
 	if json.Unmarshal(raw, &seconds) != nil || seconds < 0 || seconds > 1e10 {
-		return time.Time{}, changed("a timestamp that is not in epoch seconds")
+		return time.Time{}, apiChanged("a timestamp that is not in epoch seconds")
 	}
 	if seconds == 0 {
 		return time.Time{}, nil
 	}
 	return time.UnixMilli(int64(math.Round(seconds * 1000))).UTC(), nil
-}
-
-// lenient reads a date that must not cost us the value beside it.
-func lenient(raw json.RawMessage) time.Time {
-	at, err := parseMoment(raw)
-	if err != nil {
-		return time.Time{}
-	}
-	return at
-}
-
-// changed says that the undocumented API no longer answers as known.
-func changed(what string) *model.Error {
-	return &model.Error{Reason: model.ReasonAPIChanged, Detail: fmt.Sprintf("the answer has %s", what)}
 }

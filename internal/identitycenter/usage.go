@@ -2,7 +2,6 @@ package identitycenter
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -12,34 +11,34 @@ import (
 )
 
 const (
-	usageLookback = 24 * time.Hour   // of the first reading
+	usageLookback = 24 * time.Hour   // of the first poll
 	usageOverlap  = 30 * time.Minute // of later ones, twice CloudTrail's delay of delivery
-	usagePages    = 400              // of one reading; the newest come first, so that the rest may go
-	probeWindow   = 5 * time.Second  // between a probe's answer and its time in the log
-	probesKept    = 64
-	keysKept      = 64 // more access key ids than that do not stand for two tokens
+	usagePages    = 400              // of one poll; the newest come first, so that the rest may be left out
+	probeWindow   = 5 * time.Second  // between a probe's response and its time in CloudTrail
+	maxProbes     = 64
+	maxKeyIDs     = 64 // more access key ids than that cannot stand for two tokens
 )
 
-// usage learns which access key id in CloudTrail belongs to which token: by our own
-// probes with a token that we know. AWS does not say that there is one id per token;
-// what does not hold up is no evidence.
-type usage struct {
+// usageTracker learns which access key id in CloudTrail belongs to which token: by our
+// own probes with a known token. AWS does not say that there is one id per token, so a
+// contradiction is no evidence.
+type usageTracker struct {
 	mu       sync.Mutex
-	read     time.Time // up to where the log was read, by AWS's clock
+	read     time.Time // up to where CloudTrail was read, by AWS's clock
 	probes   []ownProbe
 	lastSeen map[string]time.Time // by access key id: the last call that was not our own
 }
 
-// ownProbe is an accepted probe of ours and what the log says of it.
+// ownProbe is an accepted probe of ours and what CloudTrail says of it.
 type ownProbe struct {
 	tokenID string
 	at      time.Time // by AWS's clock
-	key     string    // "": not found yet
-	unclear bool      // the log has several ids in its window
+	keyID   string    // "": not found yet
+	unclear bool      // CloudTrail has several ids in its window
 }
 
-// probed remembers an accepted probe of a known token.
-func (u *usage) probed(tokenID string, probe model.Probe, now time.Time) {
+// recordProbe remembers an accepted probe of a known token.
+func (u *usageTracker) recordProbe(tokenID string, probe model.Probe, now time.Time) {
 	if tokenID == "" {
 		return
 	}
@@ -50,13 +49,13 @@ func (u *usage) probed(tokenID string, probe model.Probe, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.probes = append(u.probes, ownProbe{tokenID: tokenID, at: at})
-	if len(u.probes) > probesKept {
-		u.probes = slices.Delete(u.probes, 0, len(u.probes)-probesKept)
+	if len(u.probes) > maxProbes {
+		u.probes = slices.Delete(u.probes, 0, len(u.probes)-maxProbes)
 	}
 }
 
-// Usage tells when each token was last used by anyone but exporters, as far as
-// CloudTrail can tell; a token that cannot be told apart from another is absent.
+// Usage tells when each token was last used by anything but an exporter, as far as
+// CloudTrail can tell. A token that cannot be told apart from another is absent.
 func (i *Instance) Usage(ctx context.Context) (model.Usage, error) {
 	tokens := i.lastListed()
 	if tokens == nil {
@@ -66,16 +65,16 @@ func (i *Instance) Usage(ctx context.Context) (model.Usage, error) {
 		}
 		tokens = list.Tokens
 	}
-	now := i.web.now()
+	now := i.http.now()
 	var calls []trailCall
-	if _, err := i.visitCalls(ctx, i.usage.since(now), usagePages, func(call trailCall) { calls = append(calls, call) }); err != nil {
+	if _, err := i.forEachCall(ctx, i.usage.readFrom(now), usagePages, func(call trailCall) { calls = append(calls, call) }); err != nil {
 		return model.Usage{}, err
 	}
-	i.usage.learn(calls, i.web.userAgent, now)
+	i.usage.update(calls, i.http.userAgent, now)
 	return model.Usage{LastUsed: i.usage.lastUsed(tokens, now)}, nil
 }
 
-func (u *usage) since(now time.Time) time.Time {
+func (u *usageTracker) readFrom(now time.Time) time.Time {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.read.IsZero() {
@@ -84,8 +83,8 @@ func (u *usage) since(now time.Time) time.Time {
 	return u.read.Add(-usageOverlap)
 }
 
-// learn takes in what the log has since the last reading.
-func (u *usage) learn(calls []trailCall, ownUserAgent string, now time.Time) {
+// update takes in CloudTrail's calls since the last poll.
+func (u *usageTracker) update(calls []trailCall, ownUserAgent string, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.read = now
@@ -93,48 +92,48 @@ func (u *usage) learn(calls []trailCall, ownUserAgent string, now time.Time) {
 		u.lastSeen = make(map[string]time.Time)
 	}
 	for _, call := range calls {
+		seen, known := u.lastSeen[call.AccessKeyID]
+		isRoom := known || len(u.lastSeen) <= maxKeyIDs
 		switch {
 		case call.AccessKeyID == "":
-		case strings.HasPrefix(call.UserAgent, userAgentName):
-			if _, seen := u.lastSeen[call.AccessKeyID]; !seen && len(u.lastSeen) <= keysKept {
-				u.lastSeen[call.AccessKeyID] = time.Time{} // there is such an id
+		case strings.HasPrefix(call.UserAgent, applicationName+"/"):
+			if !known && isRoom {
+				u.lastSeen[call.AccessKeyID] = time.Time{} // the id exists
 			}
 			if call.UserAgent == ownUserAgent {
-				u.match(call.SCIMCall)
+				u.matchProbe(call.SCIMCall)
 			}
-		case call.refused: // somebody tried, and did not use the token
-		default:
-			if seen, known := u.lastSeen[call.AccessKeyID]; (known || len(u.lastSeen) <= keysKept) && call.At.After(seen) {
-				u.lastSeen[call.AccessKeyID] = call.At
-			}
+		case call.refused: // the token was tried, not used
+		case isRoom && call.At.After(seen):
+			u.lastSeen[call.AccessKeyID] = call.At
 		}
 	}
 }
 
-// match finds the probe of ours that a logged call is.
-func (u *usage) match(call model.SCIMCall) {
+// matchProbe finds the probe of ours that a call is.
+func (u *usageTracker) matchProbe(call model.SCIMCall) {
 	for n := range u.probes {
 		probe := &u.probes[n]
 		if call.At.Sub(probe.at).Abs() > probeWindow {
 			continue
 		}
-		if probe.key != "" && probe.key != call.AccessKeyID {
+		if probe.keyID != "" && probe.keyID != call.AccessKeyID {
 			probe.unclear = true // another exporter's probe at the same moment
 		}
-		probe.key = call.AccessKeyID
+		probe.keyID = call.AccessKeyID
 	}
 }
 
-// lastUsed draws the conclusion, or none.
-func (u *usage) lastUsed(tokens []model.Token, now time.Time) map[string]time.Time {
+// lastUsed returns the last use of each token, where the evidence is clear.
+func (u *usageTracker) lastUsed(tokens []model.Token, now time.Time) map[string]time.Time {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	used := make(map[string]time.Time)
-	keys, consistent := u.keys()
-	if !consistent || len(u.lastSeen) > keysKept {
+	keyIDs, consistent := u.keyIDs()
+	if !consistent || len(u.lastSeen) > maxKeyIDs {
 		return used
 	}
-	// Two valid tokens and one id: either it is constant, or only one of them is in use.
+	// Two valid tokens and one id: either the id is constant, or only one token is in use.
 	valid := 0
 	for _, token := range tokens {
 		if !token.Expired(now) {
@@ -145,34 +144,28 @@ func (u *usage) lastUsed(tokens []model.Token, now time.Time) map[string]time.Ti
 		return used
 	}
 	for _, token := range tokens {
-		at := u.lastSeen[keys[token.ID]]
-		if at.IsZero() || at.Before(token.Created) {
-			continue
+		if at := u.lastSeen[keyIDs[token.ID]]; !at.IsZero() && !at.Before(token.Created) {
+			used[token.ID] = at
 		}
-		used[token.ID] = at
 	}
 	return used
 }
 
-// keys returns the access key id of each token that we probed. It is inconsistent if a
+// keyIDs returns the access key id of each token that we probed. It is inconsistent if a
 // token showed up with two ids, or two tokens with one.
-func (u *usage) keys() (keys map[string]string, consistent bool) {
-	keys = make(map[string]string)
+func (u *usageTracker) keyIDs() (byToken map[string]string, consistent bool) {
+	byToken, byKeyID := make(map[string]string), make(map[string]string)
 	for _, probe := range u.probes {
-		if probe.key == "" || probe.unclear {
+		if probe.keyID == "" || probe.unclear {
 			continue
 		}
-		if other, known := keys[probe.tokenID]; known && other != probe.key {
+		if other, known := byToken[probe.tokenID]; known && other != probe.keyID {
 			return nil, false
 		}
-		keys[probe.tokenID] = probe.key
-	}
-	distinct := make(map[string]bool)
-	for key := range maps.Values(keys) {
-		if distinct[key] {
+		if other, known := byKeyID[probe.keyID]; known && other != probe.tokenID {
 			return nil, false
 		}
-		distinct[key] = true
+		byToken[probe.tokenID], byKeyID[probe.keyID] = probe.keyID, probe.tokenID
 	}
-	return keys, true
+	return byToken, true
 }

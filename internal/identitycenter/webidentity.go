@@ -9,11 +9,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
-// WebIdentityOptions says as whom AWS is to vouch for the exporter. Region and Name
-// are required.
+// WebIdentityOptions says which AWS identity vouches for the exporter. Region and
+// Name are required.
 type WebIdentityOptions struct {
 	Name    string // of the Entra tenant in the config, for errors
 	Region  string // its STS; the global endpoint does not offer this call
@@ -26,12 +27,12 @@ type WebIdentityOptions struct {
 	Logger    *slog.Logger
 }
 
-// WebIdentity lets AWS vouch for the exporter towards Entra, so that no secret of
-// Entra's need be stored.
+// WebIdentity lets AWS vouch for the exporter towards Entra, so that no Entra secret
+// needs to be stored.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetWebIdentityToken.html
 type WebIdentity struct {
-	name   string
-	access *access
+	name    string
+	session *session
 }
 
 // NewWebIdentity checks the options; it makes no call and reads no file.
@@ -40,35 +41,36 @@ func NewWebIdentity(options WebIdentityOptions) (*WebIdentity, error) {
 		return nil, fmt.Errorf("tenant %s: aws_web_identity.region: %q is not an AWS region, write for example eu-central-1",
 			options.Name, options.Region)
 	}
-	return &WebIdentity{name: options.Name, access: &access{
+	wire := cloudhttp.Options{Transport: options.Transport, Observe: options.Observe}
+	return &WebIdentity{name: options.Name, session: &session{
 		region: options.Region, profile: options.Profile, roleARN: options.RoleARN,
-		web: newWeb("tenant "+options.Name, options.Version, options.Transport, options.Observe, options.Logger),
+		http: newHTTPClients("tenant "+options.Name, options.Version, wire, options.Logger),
 	}}, nil
 }
 
 // WebIdentityToken returns a signed token, valid for five minutes, for this audience;
 // model.Cloud.TokenExchange is Entra's.
 func (w *WebIdentity) WebIdentityToken(ctx context.Context, audience string) (model.Secret, error) {
-	asking := operation{doing: "asking AWS for a web identity for tenant " + w.name, action: "sts:GetWebIdentityToken"}
-	clients, err := w.access.clients(ctx)
+	call := apiCall{op: "asking AWS for a web identity for tenant " + w.name, action: "sts:GetWebIdentityToken"}
+	clients, err := w.session.open(ctx)
 	if err != nil {
-		return model.Secret{}, asking.failed(err)
+		return model.Secret{}, call.classify(err)
 	}
-	answer, err := clients.getWebIdentityToken(ctx, &sts.GetWebIdentityTokenInput{
+	response, err := clients.getWebIdentityToken(ctx, &sts.GetWebIdentityTokenInput{
 		Audience:         []string{audience},
 		SigningAlgorithm: aws.String("RS256"), // the one that Entra accepts
 		DurationSeconds:  aws.Int32(300),
 	})
 	if err != nil {
-		err = asking.failed(err)
+		err = call.classify(err)
 		if model.ReasonOf(err) == model.ReasonAuth {
-			w.access.forget()
+			w.session.invalidate()
 		}
 		return model.Secret{}, err
 	}
-	token := model.NewSecret(aws.ToString(answer.WebIdentityToken))
+	token := model.NewSecret(aws.ToString(response.WebIdentityToken))
 	if token.IsZero() {
-		return model.Secret{}, asking.failed(&model.Error{Reason: model.ReasonInvalidResponse, Detail: "the answer has no token"})
+		return model.Secret{}, call.classify(&model.Error{Reason: model.ReasonInvalidResponse, Detail: "the response has no token"})
 	}
 	return token, nil
 }

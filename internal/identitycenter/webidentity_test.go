@@ -45,7 +45,7 @@ func TestWebIdentityErrors(t *testing.T) {
 			status: 403, body: refusal("OutboundWebIdentityFederationDisabledException", "disabled")},
 		doing + "permission: AccessDenied: User: u is not authorized to perform: sts:GetWebIdentityToken (allow sts:GetWebIdentityToken, see deploy/permissions/aws.md)": {
 			status: 403, body: refusal("AccessDenied", "User: u is not authorized to perform: sts:GetWebIdentityToken")},
-		doing + "invalid_response: the answer has no token": {
+		doing + "invalid_response: the response has no token": {
 			body: `<GetWebIdentityTokenResponse><GetWebIdentityTokenResult></GetWebIdentityTokenResult></GetWebIdentityTokenResponse>`},
 	} {
 		cloud := newCloud(t)

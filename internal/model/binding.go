@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Binding is what a connection resolves to. A rotation and its state belong to a
+// Binding is what a connection resolves to. A rotation and its journal belong to a
 // binding, not to the connection's name in the config.
 type Binding struct {
 	AWSAccount           string `json:"aws_account,omitempty"`
@@ -25,8 +25,8 @@ func (b Binding) Complete() bool {
 		b.EntraTenantID != "" && b.ServicePrincipalID != "" && b.JobID != ""
 }
 
-// Key names the binding in files: the same for the same pair of application and
-// provisioning tenant, whatever the connection is called.
+// Key names the binding in file names. It is the same for the same job and provisioning
+// tenant, even if the connection is renamed.
 func (b Binding) Key() string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{
 		b.EntraTenantID, b.ServicePrincipalID, b.JobID, b.Region, b.IdentityStoreID, b.ProvisioningTenantID,

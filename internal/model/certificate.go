@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Certificate is a public SAML signing certificate, on either side of the bridge.
+// Certificate is a public SAML signing certificate, as Entra or AWS holds it.
 type Certificate struct {
 	Thumbprint string // SHA-1 of the DER, upper-case hex
 	NotBefore  time.Time
@@ -21,7 +21,7 @@ func Thumbprint(der []byte) string {
 	return strings.ToUpper(hex.EncodeToString(sum[:]))
 }
 
-// CertificateHolder is the side a certificate was read from.
+// CertificateHolder says which side a certificate was read from.
 type CertificateHolder string
 
 // The holders of a certificate.
@@ -30,12 +30,12 @@ const (
 	HolderAWS   CertificateHolder = "aws"   // trusts it
 )
 
-// SigningCertificates is one reading of the certificates an Entra application signs with.
+// SigningCertificates are the certificates that an Entra application can sign with.
 type SigningCertificates struct {
 	Certificates          []Certificate // each once, earliest expiry first
 	ActiveThumbprint      string        // "": unknown or never set
-	ActiveKnown           bool          // false when read from federation metadata, which does not tell
-	NotificationAddresses int           // how many people Entra mails before expiry; -1: unknown
+	ActiveKnown           bool          // false: read from federation metadata, which does not say
+	NotificationAddresses int           // how many addresses Entra notifies before expiry; -1: unknown
 }
 
 // Active returns the certificate that Entra is set to sign with.
@@ -48,8 +48,8 @@ func (s SigningCertificates) Active() (Certificate, bool) {
 	return Certificate{}, false
 }
 
-// Effective returns the certificate whose expiry ends sign-in: the active one or, where
-// the source does not tell which that is, the one that expires first.
+// Effective returns the certificate whose expiry ends sign-in: the active one or, if that
+// is not known, the one that expires first.
 func (s SigningCertificates) Effective() (Certificate, bool) {
 	if s.ActiveKnown {
 		return s.Active()
@@ -64,7 +64,7 @@ func (s SigningCertificates) Effective() (Certificate, bool) {
 }
 
 // UnexpectedSigner returns the certificate that Entra signs with although it is not the
-// active one: when the active one has expired, Entra takes a valid inactive one by itself.
+// active one. When the active one has expired, Entra switches to a valid inactive one.
 // https://learn.microsoft.com/entra/identity/enterprise-apps/tutorial-manage-certificates-for-federated-single-sign-on
 func (s SigningCertificates) UnexpectedSigner(at time.Time) (Certificate, bool) {
 	active, known := s.Active()
@@ -79,9 +79,9 @@ func (s SigningCertificates) UnexpectedSigner(at time.Time) (Certificate, bool) 
 	return Certificate{}, false
 }
 
-// AppCredential is a secret or certificate by which the exporter itself signs in to Entra.
+// AppCredential is a secret or certificate with which the exporter signs in to Entra.
 type AppCredential struct {
-	Tenant  string // whose credential it is, by the tenant's name in the config
+	Tenant  string // the tenant's name in the config
 	Kind    string // secret | certificate
 	KeyID   string
 	Expires time.Time
@@ -91,4 +91,23 @@ type AppCredential struct {
 const (
 	CredentialSecret      = "secret"
 	CredentialCertificate = "certificate"
+)
+
+// EntraCertificateSource says where Entra's SAML signing certificates are read.
+type EntraCertificateSource string
+
+// The sources of Entra's certificates. Federation metadata does not say which one is active.
+const (
+	EntraCertificatesGraph    EntraCertificateSource = "graph"
+	EntraCertificatesMetadata EntraCertificateSource = "federation_metadata"
+)
+
+// AWSCertificateSource says where the SAML certificates that AWS trusts are read.
+type AWSCertificateSource string
+
+// The sources of AWS's certificates.
+const (
+	AWSCertificatesNone       AWSCertificateSource = "none"
+	AWSCertificatesConsoleAPI AWSCertificateSource = "console_api"
+	AWSCertificatesFiles      AWSCertificateSource = "files"
 )

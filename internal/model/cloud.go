@@ -14,8 +14,8 @@ const (
 // Clouds lists the closed set.
 func Clouds() []Cloud { return []Cloud{CloudPublic, CloudUSGov, CloudUSGovDoD, CloudChina} }
 
-// Endpoints returns where to sign in and the root of Microsoft Graph; empty for a cloud
-// that is none.
+// Endpoints returns the sign-in URL and the root URL of Microsoft Graph; both are empty
+// for an unknown cloud.
 // https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud
 // https://learn.microsoft.com/graph/deployments
 func (c Cloud) Endpoints() (login, graph string) {
@@ -33,7 +33,7 @@ func (c Cloud) Endpoints() (login, graph string) {
 	}
 }
 
-// TokenExchange is the audience that the cloud wants in a federated token.
+// TokenExchange returns the audience that the cloud requires in a federated token.
 // learn.microsoft.com: workload-identity-federation-create-trust
 func (c Cloud) TokenExchange() string {
 	switch c {

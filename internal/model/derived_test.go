@@ -39,20 +39,20 @@ func TestSigningCertificates(t *testing.T) {
 	next := Certificate{Thumbprint: "NEXT", NotBefore: days(-10), NotAfter: days(1000)}
 	future := Certificate{Thumbprint: "FUTURE", NotBefore: days(10), NotAfter: days(1000)}
 	for _, test := range []struct {
-		name                       string
-		certificates               SigningCertificates
-		decisive, unexpectedSigner string
+		name                        string
+		certificates                SigningCertificates
+		effective, unexpectedSigner string
 	}{
 		{"active is valid", SigningCertificates{Certificates: []Certificate{old, next}, ActiveThumbprint: "NEXT", ActiveKnown: true}, "NEXT", ""},
 		{"active has expired, another is valid", SigningCertificates{Certificates: []Certificate{old, next}, ActiveThumbprint: "OLD", ActiveKnown: true}, "OLD", "NEXT"},
 		{"active has expired, another is not valid yet", SigningCertificates{Certificates: []Certificate{old, future}, ActiveThumbprint: "OLD", ActiveKnown: true}, "OLD", ""},
 		{"active never set", SigningCertificates{Certificates: []Certificate{next}, ActiveKnown: true}, "", ""},
-		{"metadata does not tell", SigningCertificates{Certificates: []Certificate{next, old}}, "OLD", ""},
+		{"federation metadata", SigningCertificates{Certificates: []Certificate{next, old}}, "OLD", ""},
 		{"none", SigningCertificates{}, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got, _ := test.certificates.Effective(); got.Thumbprint != test.decisive {
-				t.Errorf("Decisive = %q, want %q", got.Thumbprint, test.decisive)
+			if got, _ := test.certificates.Effective(); got.Thumbprint != test.effective {
+				t.Errorf("Effective = %q, want %q", got.Thumbprint, test.effective)
 			}
 			if got, _ := test.certificates.UnexpectedSigner(now); got.Thumbprint != test.unexpectedSigner {
 				t.Errorf("UnexpectedSigner = %q, want %q", got.Thumbprint, test.unexpectedSigner)
@@ -61,7 +61,7 @@ func TestSigningCertificates(t *testing.T) {
 	}
 }
 
-func TestTrusts(t *testing.T) {
+func TestTrustedByAWS(t *testing.T) {
 	held := []Certificate{{Thumbprint: "A"}}
 	if trusted, known := (Snapshot{Trusted: &held}).TrustedByAWS("A"); !trusted || !known {
 		t.Error("a held certificate is not trusted")
@@ -70,6 +70,6 @@ func TestTrusts(t *testing.T) {
 		t.Error("a missing certificate is trusted")
 	}
 	if _, known := (Snapshot{}).TrustedByAWS("A"); known {
-		t.Error("trust is known without a reading")
+		t.Error("trust is known without a read")
 	}
 }

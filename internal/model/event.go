@@ -15,18 +15,18 @@ type Event struct {
 	ErrorCode          string
 }
 
-// EventActions lists the actions of the provisioning log, snake-cased; what Entra
-// adds later is "other".
+// EventActions lists the actions of the provisioning log, in snake case. An action that
+// Entra adds later is "other".
 func EventActions() []string {
 	return []string{"create", "update", "delete", "disable", "staged_delete", "other"}
 }
 
-// EventStatuses lists how an action can have ended; what Entra adds later is "unknown".
+// EventStatuses lists the results of an action. A status that Entra adds later is "unknown".
 func EventStatuses() []string {
 	return []string{"success", "failure", "skipped", "warning", "unknown"}
 }
 
-// EventKey counts events by what was done and how it ended.
+// EventKey counts events by action and status.
 type EventKey struct {
 	Action string `json:"action"`
 	Status string `json:"status"`
@@ -38,8 +38,8 @@ type EventErrorKey struct {
 	Code     string `json:"code"`
 }
 
-// EventCounts are one connection's counters over the provisioning log since the
-// state began. They only grow.
+// EventCounts are one connection's counters over the provisioning log, since the exporter
+// first read it. They only grow.
 type EventCounts struct {
 	Events map[EventKey]uint64
 	Errors map[EventErrorKey]uint64

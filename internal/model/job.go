@@ -2,8 +2,8 @@ package model
 
 import "time"
 
-// JobStatus is the state of a provisioning job. The set is closed; what Entra adds
-// later is unknown.
+// JobStatus is the status of a provisioning job. A status that Entra adds later is
+// JobUnknown.
 type JobStatus string
 
 // The states of a provisioning job.
@@ -37,10 +37,10 @@ func ScheduleStates() []ScheduleState {
 	return []ScheduleState{ScheduleActive, ScheduleDisabled, SchedulePaused, ScheduleUnknown}
 }
 
-// CycleState is how a provisioning cycle ended.
+// CycleState is the result of a provisioning cycle.
 type CycleState string
 
-// How a provisioning cycle can end.
+// The results of a provisioning cycle.
 const (
 	CycleSucceeded        CycleState = "succeeded"
 	CycleFailed           CycleState = "failed"
@@ -65,7 +65,7 @@ const (
 // QuarantineDisableAfter is how long a quarantine lasts before Entra disables the job.
 const QuarantineDisableAfter = 28 * 24 * time.Hour
 
-// Quarantine is Entra's word for a job that it has slowed down after failures.
+// Quarantine is Entra's state of a job that it runs less often after failures.
 type Quarantine struct {
 	Reason       string // Entra's enum value as sent
 	ErrorCode    string // Entra's error code; "" when it gave none
@@ -80,16 +80,16 @@ func (q Quarantine) Credentials() bool {
 		(q.ErrorCode == "" && q.Reason == QuarantineReasonException)
 }
 
-// Cycle is one execution of a provisioning job.
+// Cycle is one run of a provisioning job.
 type Cycle struct {
 	Began     time.Time
 	Ended     time.Time
 	State     CycleState
 	ErrorCode string              // "" when it gave none
-	Entries   map[EntryKind]int64 // of what Entra counted; a kind that is not there was not told
+	Entries   map[EntryKind]int64 // a kind that Entra did not count is absent
 }
 
-// EntryKind is what became of entries in a cycle.
+// EntryKind says what happened to entries in a cycle.
 type EntryKind string
 
 // The kinds of entries that Entra counts.
@@ -100,8 +100,8 @@ const (
 	EntriesEntitled EntryKind = "entitled" // in the scope of the job
 )
 
-// Job is one reading of a provisioning job. A pointer that is nil, a zero time or a
-// zero interval means that Entra did not say.
+// Job is a provisioning job, as one read showed it. A nil pointer, a zero time or a zero
+// interval means that Entra did not say.
 type Job struct {
 	ID                  string
 	TemplateID          string
@@ -114,6 +114,6 @@ type Job struct {
 	LastExport          *Cycle // the last successful cycle that exported something
 	ConsecutiveFailures *int64
 	Synchronized        map[string]int64 // entries in sync, by kind
-	NotificationEnabled *bool            // does Entra mail somebody on failure; nil: not readable
-	Date                time.Time        // Graph's clock when it answered; zero: unknown
+	NotificationEnabled *bool            // whether Entra sends mail on failure; nil: not readable
+	Date                time.Time        // Graph's clock when it responded; zero: unknown
 }

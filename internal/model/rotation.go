@@ -11,7 +11,7 @@ type Procedure string
 // ProcedureToken rotates the SCIM access token.
 const ProcedureToken Procedure = "scim_token"
 
-// RotationMode says what an alert may set off.
+// RotationMode says what a request to rotate may do.
 type RotationMode string
 
 // The modes of a rotation.
@@ -40,10 +40,10 @@ const (
 	ApprovalNever  Approval = "never"  // the exporter; no operator is asked
 )
 
-// Phase is where a rotation stands.
+// Phase is the step that a rotation is in. It is a metric label.
 type Phase string
 
-// The phases of a rotation, in the order of its story (docs/rotation.md).
+// The phases in the order in which a rotation passes them; docs/rotation.md explains each.
 const (
 	PhaseIdle    Phase = "idle"
 	PhasePlan    Phase = "plan"
@@ -66,7 +66,7 @@ func Phases() []Phase {
 	}
 }
 
-// ProofLevel is how sure we are that the new token is the one in use.
+// ProofLevel says how certain it is that Entra uses the new token.
 type ProofLevel string
 
 // The levels of proof, weakest first; each includes the ones before it.
@@ -89,7 +89,7 @@ func (l ProofLevel) rank() int {
 // Outcome is how a rotation ended.
 type Outcome string
 
-// The endings of a rotation.
+// The outcomes of a rotation.
 const (
 	OutcomeDone    Outcome = "done"
 	OutcomeAborted Outcome = "aborted"
@@ -110,7 +110,7 @@ type RotationStatus struct {
 	Proof         ProofLevel
 	Blocked       BlockedReason // "": not blocked
 	Waiting       WaitingReason // "": not waiting
-	Message       string        // what a person should read: why it is blocked or waits, and the next command
+	Message       string        // for an operator: why it is blocked or waits, and the next command
 	Outcomes      map[Outcome]uint64
 	TokensCreated uint64
 	Roles         map[string]TokenRole // by token id
@@ -142,38 +142,9 @@ type RotationRecord struct {
 	Steps      []RotationStep `json:"steps"`
 }
 
-// RotationStep is one line of a rotation's story.
+// RotationStep is one line of a rotation's history.
 type RotationStep struct {
 	At    time.Time `json:"at"`
 	Phase Phase     `json:"phase"`
 	Text  string    `json:"text"`
 }
-
-// Credential is one key and value of an Entra application's provisioning
-// credentials. Every value counts as secret: the clear ones hold mail addresses.
-type Credential struct {
-	Key   string
-	Value Secret
-}
-
-// Masked reports whether Graph hid the value; it must never be sent back.
-func (c Credential) Masked() bool { return c.Value.Reveal() == "*" }
-
-// The keys of an application's provisioning credentials; they are case-sensitive.
-// https://learn.microsoft.com/graph/api/resources/synchronization-synchronizationsecretkeystringvaluepair
-const (
-	CredentialKeyBaseAddress          = "BaseAddress"
-	CredentialKeySecretToken          = "SecretToken"
-	CredentialKeyNotificationSettings = "SyncNotificationSettings"
-	CredentialKeySyncAll              = "SyncAll"
-)
-
-// TestResult is the result of Entra's "Test connection".
-type TestResult string
-
-// The verdicts of a connection test.
-const (
-	TestPassed      TestResult = "good"      // Entra reached the endpoint with the token
-	TestFailed      TestResult = "bad"       // the endpoint, or its refusal, was what failed
-	TestUnavailable TestResult = "undecided" // the test itself did not take place
-)

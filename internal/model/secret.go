@@ -12,15 +12,15 @@ import (
 // redacted is what every representation of a Secret shows.
 const redacted = "<secret>"
 
-// Secret is a value that must never be shown: it prints as "<secret>" with every
-// verb, in JSON, YAML and logs. The value sits behind a pointer, so that even an
-// unexported field, a panic or a goroutine dump shows an address at most.
+// Secret is a value that must never be shown. It prints as "<secret>" with every verb, in
+// JSON, YAML and logs. The value is behind a pointer, so that even an unexported field, a
+// panic or a goroutine dump shows only an address.
 type Secret struct{ value *string }
 
 // NewSecret wraps a value from the moment it is read.
 func NewSecret(value string) Secret { return Secret{value: &value} }
 
-// Reveal returns the value. Call it only where the value leaves for its purpose.
+// Reveal returns the value. Call it only where the value is sent or stored.
 func (s Secret) Reveal() string {
 	if s.value == nil {
 		return ""
@@ -42,7 +42,7 @@ func (Secret) String() string { return redacted }
 // GoString implements fmt.GoStringer.
 func (Secret) GoString() string { return redacted }
 
-// Format implements fmt.Formatter, for the verbs that pass String by.
+// Format implements fmt.Formatter, for the verbs that bypass String.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // LogValue implements slog.LogValuer.

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Source is one thing that is read for a connection.
+// Source is one thing that is polled for a connection. It is a metric label.
 type Source string
 
 // The sources.
@@ -24,16 +24,16 @@ func Sources() []Source {
 	return []Source{SourceTokens, SourceSCIM, SourceUsage, SourceJob, SourceEvents, SourceCertificates, SourceAppCredentials}
 }
 
-// ErrSourceOff is what a reading returns, wrapped or not, when there is nothing to read at
-// the moment, such as a SCIM endpoint of whose tokens no value is known. It is no
-// failure: the source counts as switched off until the next reading.
+// ErrSourceOff means that there is nothing to read at the moment: for example, no value of
+// a token is known with which the SCIM endpoint could be probed. It is not a failure. The
+// source counts as switched off until the next poll.
 var ErrSourceOff = errors.New("nothing to read")
 
-// SourceStatus is how the reading of one source has gone.
+// SourceStatus says how the polls of one source ended.
 type SourceStatus struct {
 	Source      Source
 	Interval    time.Duration
-	LastAttempt time.Time // when the last attempt ended; zero: not tried yet, or Off
+	LastAttempt time.Time // when the last attempt ended; zero: not polled yet, or Off
 	LastSuccess time.Time // zero: never
 	Err         error     // why the last attempt failed; nil: it did not
 	Errors      map[Reason]uint64
@@ -43,14 +43,14 @@ type SourceStatus struct {
 // Up reports whether the last attempt succeeded.
 func (s SourceStatus) Up() bool { return !s.LastAttempt.IsZero() && s.Err == nil }
 
-// Fresh reports whether the last success is at most three intervals old at t: what
-// misleads when it is old is shown only while it is fresh.
+// Fresh reports whether the last success is at most three intervals old at the given time.
+// Values that mislead when they are old are shown only while they are fresh.
 func (s SourceStatus) Fresh(at time.Time) bool {
 	return !s.LastSuccess.IsZero() && at.Sub(s.LastSuccess) <= 3*s.Interval
 }
 
-// Snapshot is all that is known of one connection, immutable once published. A nil
-// pointer means that the source is off or was never read.
+// Snapshot is the last good result of every source of a connection. It is immutable. A nil
+// pointer means that the source is off or was never read with success.
 type Snapshot struct {
 	Connection  string
 	EntraTenant string // the tenant's name in the config
@@ -68,7 +68,7 @@ type Snapshot struct {
 	AppCredentials []AppCredential
 }
 
-// Status returns how the reading of a source has gone; false when it is off.
+// Status returns the status of a source; false when it is not polled.
 func (s Snapshot) Status(source Source) (SourceStatus, bool) {
 	for _, status := range s.Sources {
 		if status.Source == source {
@@ -78,8 +78,8 @@ func (s Snapshot) Status(source Source) (SourceStatus, bool) {
 	return SourceStatus{}, false
 }
 
-// TrustedByAWS reports whether AWS holds the certificate with this thumbprint; known is
-// false when what AWS holds was never read.
+// TrustedByAWS reports whether AWS trusts the certificate with this thumbprint; known is
+// false when AWS's certificates were never read.
 func (s Snapshot) TrustedByAWS(thumbprint string) (trusted, known bool) {
 	if s.Trusted == nil {
 		return false, false

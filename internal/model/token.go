@@ -26,7 +26,7 @@ const (
 	OriginDeclared   TokenOrigin = "declared"    // the config
 )
 
-// TokenRole says what a token is for, as far as it is known.
+// TokenRole says what a token is used for, as far as it is known.
 type TokenRole string
 
 // The roles of a token.
@@ -37,48 +37,17 @@ const (
 	RoleUnknown  TokenRole = "unknown"
 )
 
-// TokenList is one reading of an identity store's tokens.
+// TokenList is an identity store's tokens, as one read listed them.
 type TokenList struct {
-	Tokens []Token     // oldest first
-	Origin TokenOrigin // where the list comes from
-	Slots  int         // how many tokens there can be; 0: unknown
-	Date   time.Time   // the service's clock when it answered; zero: unknown
+	Tokens []Token // oldest first
+	Origin TokenOrigin
+	Slots  int       // how many tokens there can be; 0: unknown
+	Date   time.Time // the service's clock when it responded; zero: unknown
 }
 
-// IssuedToken is a token that was just created: the only moment its value is known.
-type IssuedToken struct {
-	Token
-	Value Secret
-	Date  time.Time // the service's clock when it answered; zero: unknown
-}
-
-// Probe is the answer of the SCIM endpoint to a live call with a token.
-type Probe struct {
-	StatusCode int
-	Duration   time.Duration
-	Date       time.Time // the service's clock when it answered; zero: unknown
-}
-
-// Accepted reports whether the endpoint took the token.
-func (p Probe) Accepted() bool { return p.StatusCode >= 200 && p.StatusCode <= 299 }
-
-// Usage is when each token was last seen in use, as far as AWS's logs can tell.
-// A token that cannot be told apart from another is absent.
-type Usage struct {
-	LastUsed map[string]time.Time // by token id
-}
-
-// SCIMCall is one call to the SCIM endpoint as AWS logged it.
-type SCIMCall struct {
-	At          time.Time
-	AccessKeyID string
-	UserAgent   string
-	SourceIP    string
-}
-
-// Active returns the token whose expiry matters: the one known to be in use; if that
-// is unknown or not listed, the earliest unexpired one; if all have expired, the
-// latest. False when no token has a known expiry.
+// Active returns the token whose expiry matters: the one in use; if that is unknown or not
+// listed, the unexpired one that expires first; if all have expired, the one that expired
+// last. It returns false when no token has a known expiry.
 func (l TokenList) Active(inUse string, at time.Time) (Token, bool) {
 	var earliest, latest Token
 	for _, token := range l.Tokens {
@@ -98,4 +67,44 @@ func (l TokenList) Active(inUse string, at time.Time) (Token, bool) {
 		return earliest, true
 	}
 	return latest, !latest.Expires.IsZero()
+}
+
+// IssuedToken is a token that was just created. AWS returns its value only then.
+type IssuedToken struct {
+	Token
+	Value Secret
+	Date  time.Time // the service's clock when it responded; zero: unknown
+}
+
+// Probe is the response of the SCIM endpoint to a call with a token.
+type Probe struct {
+	StatusCode int
+	Duration   time.Duration
+	Date       time.Time // the service's clock when it responded; zero: unknown
+}
+
+// Accepted reports whether the endpoint accepted the token.
+func (p Probe) Accepted() bool { return p.StatusCode >= 200 && p.StatusCode <= 299 }
+
+// Usage says when CloudTrail last saw each token in use. A token that CloudTrail does not
+// tell apart from another is absent.
+type Usage struct {
+	LastUsed map[string]time.Time // by token id
+}
+
+// UsageSource says where the last use of a token is read.
+type UsageSource string
+
+// The sources of a token's last use.
+const (
+	UsageNone       UsageSource = "none"
+	UsageCloudTrail UsageSource = "cloudtrail"
+)
+
+// SCIMCall is one call to the SCIM endpoint, as CloudTrail logged it.
+type SCIMCall struct {
+	At          time.Time
+	AccessKeyID string
+	UserAgent   string
+	SourceIP    string
 }

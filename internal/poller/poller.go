@@ -42,9 +42,8 @@ type Connection struct {
 // Poller polls the sources while it runs. Its methods may be called at any time from any
 // goroutine, Run once.
 type Poller struct {
-	store      *snapshotStore
-	schedules  []*schedule
-	identities map[string]string // by connection
+	store     *snapshotStore
+	schedules map[sourceKey]*schedule
 }
 
 // The first polls are spread, so that a start is no burst.
@@ -57,7 +56,7 @@ const (
 // it replaces, whose Run has returned: unchanged connections and sources continue from its
 // state. At start, previous is nil.
 func New(options Options, previous *Poller) *Poller {
-	p := &Poller{store: newSnapshotStore(options.Connections), identities: make(map[string]string)}
+	p := &Poller{store: newSnapshotStore(options.Connections), schedules: make(map[sourceKey]*schedule)}
 	aws, entra := newCloudClock("AWS", options.Logger), newCloudClock("Entra", options.Logger)
 	add := func(key sourceKey, source Source, targets []int, log *slog.Logger) *schedule {
 		clock := entra
@@ -66,12 +65,11 @@ func New(options Options, previous *Poller) *Poller {
 		}
 		key.source = source.Name
 		s := newSchedule(p.store, key, source, targets, clock, log)
-		p.schedules = append(p.schedules, s)
+		p.schedules[key] = s
 		return s
 	}
 	firstPolls := make(map[string][]<-chan struct{}) // by tenant, of its connections' sources
 	for i, connection := range options.Connections {
-		p.identities[connection.Name] = connection.Identity
 		log := options.Logger.With("connection", connection.Name)
 		for _, source := range connection.Sources {
 			s := add(sourceKey{connection: connection.Name, identity: connection.Identity}, source, []int{i}, log)
@@ -87,11 +85,11 @@ func New(options Options, previous *Poller) *Poller {
 			}
 		}
 	}
-	if previous != nil {
-		p.inheritState(previous)
-	}
 	spread := min(time.Duration(len(p.schedules))*spreadPerSource, maxSpread)
-	for _, s := range p.schedules {
+	for key, s := range p.schedules {
+		if previous != nil && previous.schedules[key] != nil {
+			s.inheritState(previous.schedules[key])
+		}
 		s.setInitialDelay(spread)
 	}
 	return p
@@ -106,25 +104,6 @@ func targetsOf(connections []Connection, tenant string, name model.Source) []int
 		}
 	}
 	return targets
-}
-
-// inheritState copies what a reload keeps: results, error counters and failure streaks of
-// the sources that are read for the same connection in the same way. What was edited, or
-// is new, starts empty.
-func (p *Poller) inheritState(previous *Poller) {
-	unchanged := func(connection string) bool {
-		identity, found := previous.identities[connection]
-		return found && identity == p.identities[connection]
-	}
-	before := make(map[sourceKey]*schedule, len(previous.schedules))
-	for _, s := range previous.schedules {
-		before[s.key] = s
-	}
-	for _, s := range p.schedules {
-		if old, found := before[s.key]; found {
-			s.inheritState(old, unchanged)
-		}
-	}
 }
 
 // Run polls until the context is canceled, and returns when no poll runs any more.
@@ -159,8 +138,8 @@ func (p *Poller) Ready() bool {
 // Refresh polls the connection's own sources now. A source that was throttled waits for
 // its interval.
 func (p *Poller) Refresh(connection string) {
-	for _, s := range p.schedules {
-		if s.key.connection != connection {
+	for key, s := range p.schedules {
+		if key.connection != connection {
 			continue
 		}
 		select {

@@ -243,7 +243,7 @@ func TestTenantSourceSkipsConnectionsThatExcludeIt(t *testing.T) {
 			t.Helper()
 			var got []string
 			for _, snapshot := range p.Snapshots() {
-				if status, watched := snapshot.Status(model.SourceAppCredentials); watched && status.Up() && len(snapshot.AppCredentials) == 1 {
+				if status, found := snapshot.Status(model.SourceAppCredentials); found && status.Up() && len(snapshot.AppCredentials) == 1 {
 					got = append(got, snapshot.Connection)
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -22,7 +23,8 @@ type schedule struct {
 
 	initialDelay time.Duration     // before the first poll
 	waitFor      []<-chan struct{} // what the first poll comes after
-	polled       chan struct{}     // closed after the first poll
+	polled       chan struct{}     // closed after the first poll,
+	markPolled   func()            // by this
 	refresh      chan struct{}     // asks for a poll now
 	failures     failureStreak
 	clock        *cloudClock
@@ -46,17 +48,18 @@ const (
 func newSchedule(store *snapshotStore, key sourceKey, source Source, targets []int, clock *cloudClock, log *slog.Logger) *schedule {
 	log = log.With("source_name", source.Name) // the logger uses "source" for the line of code
 	store.addSource(targets, source)
+	polled := make(chan struct{})
 	return &schedule{
 		store: store, source: source, key: key, targets: targets, log: log,
-		polled: make(chan struct{}), refresh: make(chan struct{}, 1),
+		polled: polled, markPolled: sync.OnceFunc(func() { close(polled) }), refresh: make(chan struct{}, 1),
 		failures: failureStreak{log: log}, clock: clock,
 	}
 }
 
-// inheritState copies the state of the same schedule before a reload, for the unchanged
-// connections among its targets.
-func (s *schedule) inheritState(old *schedule, unchanged func(connection string) bool) {
-	s.store.inheritSource(s.targets, s.source.Name, old.store.list(old.targets), unchanged)
+// inheritState copies what a reload keeps: results, error counters and failure streaks of
+// a source that is read in the same way, for the unchanged connections among its targets.
+func (s *schedule) inheritState(old *schedule) {
+	s.store.inheritSource(s.targets, s.source.Name, old.store)
 	if s.source.state != nil && old.source.state != nil {
 		s.source.state.inheritState(old.source.state)
 	}
@@ -126,13 +129,6 @@ func (s *schedule) wasPolled() bool {
 	}
 }
 
-// markPolled is called by the one goroutine that runs the schedule, or before it starts.
-func (s *schedule) markPolled() {
-	if !s.wasPolled() {
-		close(s.polled)
-	}
-}
-
 // interval is the time from the start of one poll to the start of the next.
 func (s *schedule) interval() time.Duration {
 	interval := s.source.Interval
@@ -151,16 +147,16 @@ func (s *schedule) poll(ctx context.Context) {
 	defer cancel()
 	result, err := s.read(limited)
 	now := time.Now()
-	switch {
-	case errors.Is(err, model.ErrSourceOff):
-		s.store.switchOff(s.targets, s.source.Name, result)
-		s.failures.end()
-		s.clock.forget(s.key)
-		return
-	case err != nil && ctx.Err() != nil:
+	off := errors.Is(err, model.ErrSourceOff)
+	if err != nil && !off && ctx.Err() != nil {
 		return
 	}
 	s.store.publish(s.targets, s.source.Name, result, err, now)
+	if off {
+		s.failures.end()
+		s.clock.forget(s.key)
+		return
+	}
 	s.failures.record(err, now)
 	s.clock.check(s.key, result.Date, started, now)
 }

@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,15 +16,16 @@ import (
 // snapshotStore holds the latest snapshot of every connection. A snapshot is replaced as a
 // whole and never changed, so that a caller may keep it.
 type snapshotStore struct {
-	mu        sync.RWMutex
-	snapshots []model.Snapshot
-	index     map[string]int // of the snapshots, by connection; never changes
+	mu         sync.RWMutex
+	snapshots  []model.Snapshot
+	index      map[string]int    // of the snapshots, by connection; never changes
+	identities map[string]string // by connection; never changes
 }
 
 func newSnapshotStore(connections []Connection) *snapshotStore {
-	s := &snapshotStore{snapshots: make([]model.Snapshot, 0, len(connections)), index: make(map[string]int, len(connections))}
+	s := &snapshotStore{index: make(map[string]int), identities: make(map[string]string)}
 	for i, connection := range connections {
-		s.index[connection.Name] = i
+		s.index[connection.Name], s.identities[connection.Name] = i, connection.Identity
 		s.snapshots = append(s.snapshots, model.Snapshot{
 			Connection: connection.Name, EntraTenant: connection.Tenant, Binding: connection.Binding,
 		})
@@ -40,17 +42,17 @@ func (s *snapshotStore) addSource(targets []int, source Source) {
 }
 
 // inheritSource copies what a source gave the same connections before a reload.
-func (s *snapshotStore) inheritSource(targets []int, name model.Source, before []model.Snapshot, unchanged func(connection string) bool) {
+func (s *snapshotStore) inheritSource(targets []int, name model.Source, old *snapshotStore) {
 	s.update(targets, name, func(next *model.Snapshot, status *model.SourceStatus) {
-		i := slices.IndexFunc(before, func(old model.Snapshot) bool { return old.Connection == next.Connection })
-		if i < 0 || !unchanged(next.Connection) {
+		before, _ := old.byName(next.Connection)
+		kept, found := before.Status(name)
+		if !found || old.identities[next.Connection] != s.identities[next.Connection] {
 			return
 		}
-		copySource(name, next, before[i])
-		next.Binding = mergeBinding(before[i].Binding, next.Binding)
-		interval := status.Interval
-		*status, _ = before[i].Status(name)
-		status.Interval = interval
+		copySource(name, next, before)
+		next.Binding = mergeBinding(before.Binding, next.Binding)
+		kept.Interval = status.Interval
+		*status = kept
 	})
 }
 
@@ -87,26 +89,19 @@ func (s *snapshotStore) publish(targets []int, name model.Source, result Result,
 			result.Apply(snapshot)
 		}
 		status.LastAttempt, status.Err, status.Off = at, err, false
-		if err == nil {
+		switch {
+		case err == nil:
 			status.LastSuccess = at
-			return
+		case errors.Is(err, model.ErrSourceOff):
+			copySource(name, snapshot, model.Snapshot{})
+			status.LastAttempt, status.LastSuccess, status.Err, status.Off = time.Time{}, time.Time{}, nil, true
+		default:
+			status.Errors = maps.Clone(status.Errors)
+			if status.Errors == nil {
+				status.Errors = make(map[model.Reason]uint64)
+			}
+			status.Errors[model.ReasonOf(err)]++
 		}
-		status.Errors = maps.Clone(status.Errors)
-		if status.Errors == nil {
-			status.Errors = make(map[model.Reason]uint64)
-		}
-		status.Errors[model.ReasonOf(err)]++
-	})
-}
-
-// switchOff stores that there is nothing to read at the moment.
-func (s *snapshotStore) switchOff(targets []int, name model.Source, result Result) {
-	s.update(targets, name, func(snapshot *model.Snapshot, status *model.SourceStatus) {
-		if result.Apply != nil {
-			result.Apply(snapshot)
-		}
-		copySource(name, snapshot, model.Snapshot{})
-		status.LastAttempt, status.LastSuccess, status.Err, status.Off = time.Time{}, time.Time{}, nil, true
 	})
 }
 

@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// incrementAll increments the record "count" STATE_TEST_TIMES times (0: for ever) and prints each
-// number once it is saved.
+// incrementAll increments the record "count" STATE_TEST_TIMES times (0: for ever). It
+// prints each number once it is saved.
 func incrementAll(root string) error {
 	times, _ := strconv.Atoi(os.Getenv("STATE_TEST_TIMES"))
 	directory, err := Open(root, Options{})
@@ -63,7 +63,7 @@ func increment(ctx context.Context, journal *Records) (int, error) {
 	}
 }
 
-func startIncrementing(t *testing.T, root string, times int) *exec.Cmd {
+func incrementingProcess(t *testing.T, root string, times int) *exec.Cmd {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), os.Args[0])
 	command.Env = append(os.Environ(), otherProcess+"="+root, "STATE_TEST_TIMES="+strconv.Itoa(times))
@@ -81,7 +81,7 @@ func TestProcessesShareADirectory(t *testing.T) {
 	}
 	var all sync.WaitGroup
 	for range 2 {
-		command := startIncrementing(t, root, times)
+		command := incrementingProcess(t, root, times)
 		if err := command.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestKilledProcess(t *testing.T) {
 	directory, root := openTemp(t)
 	acknowledged := 0
 	for kill := range 10 {
-		command := startIncrementing(t, root, 0)
+		command := incrementingProcess(t, root, 0)
 		output, err := command.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -10,35 +10,8 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// Severity says how soon an operator must act, in the words of the alerts.
-type Severity string
-
-// The severities.
-const (
-	Critical Severity = "critical"
-	Warning  Severity = "warning"
-	Info     Severity = "info"
-)
-
-// rank orders severities, most urgent first. No severity ranks last.
-func (s Severity) rank() int {
-	if i := slices.Index([]Severity{Critical, Warning, Info}, s); i >= 0 {
-		return i
-	}
-	return 3
-}
-
-// Advice is one recommended action for a connection.
-type Advice struct {
-	Severity Severity `json:"severity"`
-	Message  string   `json:"message"`           // what is wrong and what to do
-	Command  string   `json:"command,omitempty"` // the next command, if there is one
-	Alert    string   `json:"alert,omitempty"`   // the alert for the same problem, and so its runbook
-}
-
 // The thresholds of the alerting rules in deploy/prometheus/rules.
 const (
-	day                   = 24 * time.Hour
 	expiringSoon          = 60 * day
 	expiringCritical      = 14 * day
 	credentialSoon        = 30 * day

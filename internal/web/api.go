@@ -1,6 +1,7 @@
 package web
 
 import (
+	"slices"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -167,4 +168,30 @@ type Rotation struct {
 	Message       string                   `json:"message,omitempty"`
 	Outcomes      map[model.Outcome]uint64 `json:"outcomes,omitempty"`
 	TokensCreated uint64                   `json:"tokens_created"`
+}
+
+// Severity says how soon an operator must act, in the words of the alerts.
+type Severity string
+
+// The severities.
+const (
+	Critical Severity = "critical"
+	Warning  Severity = "warning"
+	Info     Severity = "info"
+)
+
+// rank orders severities, most urgent first. No severity ranks last.
+func (s Severity) rank() int {
+	if i := slices.Index([]Severity{Critical, Warning, Info}, s); i >= 0 {
+		return i
+	}
+	return 3
+}
+
+// Advice is one recommended action for a connection.
+type Advice struct {
+	Severity Severity `json:"severity"`
+	Message  string   `json:"message"`           // what is wrong and what to do
+	Command  string   `json:"command,omitempty"` // the next command, if there is one
+	Alert    string   `json:"alert,omitempty"`   // the alert for the same problem, and so its runbook
 }

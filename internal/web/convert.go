@@ -9,16 +9,8 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// toAPI returns the current state of every connection. The API and the status page show
+// toConnection returns the current state of a connection. The API and the status page show
 // the same.
-func (s *site) toAPI(now time.Time) Connections {
-	answer := Connections{Connections: []Connection{}}
-	for _, snapshot := range s.Snapshots() {
-		answer.Connections = append(answer.Connections, toConnection(snapshot, s.Rotation(snapshot.Connection), now))
-	}
-	return answer
-}
-
 func toConnection(snapshot model.Snapshot, status model.RotationStatus, now time.Time) Connection {
 	connection := Connection{
 		Name:         snapshot.Connection,

@@ -27,7 +27,7 @@ type documentIndexPage struct {
 // serveDocuments renders the embedded documents and serves each at its path in the
 // repository, below / and below /docs, so that their relative links work in both places.
 // Alerting rules and dashboards link to /docs if their base address is this server.
-func (s *site) serveDocuments(mux *http.ServeMux) error {
+func (r responder) serveDocuments(mux *http.ServeMux) error {
 	manuals, err := loadDocuments("*.md")
 	if err != nil {
 		return err
@@ -38,17 +38,17 @@ func (s *site) serveDocuments(mux *http.ServeMux) error {
 	}
 	for _, page := range slices.Concat(manuals, runbooks) {
 		for _, address := range []string{"/" + page.Name, "/docs/" + page.Name} {
-			page.layout = s.newLayout(page.Title, address)
-			mux.HandleFunc("GET "+address, s.show("document.html", page))
-			mux.HandleFunc("GET "+address+".md", s.show("document.html", page))
+			page.layout = r.newLayout(page.Title, address)
+			mux.HandleFunc("GET "+address, r.show("document.html", page))
+			mux.HandleFunc("GET "+address+".md", r.show("document.html", page))
 		}
 	}
-	index := documentIndexPage{s.newLayout("Runbooks", "/runbooks/"), manuals, runbooks}
-	mux.HandleFunc("GET /runbooks/{$}", s.show("runbooks.html", index))
+	index := documentIndexPage{r.newLayout("Runbooks", "/runbooks/"), manuals, runbooks}
+	mux.HandleFunc("GET /runbooks/{$}", r.show("runbooks.html", index))
 	mux.HandleFunc("GET /docs/runbooks", relativeRedirect("../runbooks/"))
 	mux.HandleFunc("GET /docs/runbooks/{$}", relativeRedirect("../../runbooks/"))
 	for _, address := range []string{"/runbooks/{name}", "/docs/runbooks/{name}"} {
-		mux.HandleFunc("GET "+address, s.noRunbook)
+		mux.HandleFunc("GET "+address, r.noRunbook)
 	}
 	return nil
 }
@@ -77,8 +77,8 @@ func isEmbedded(name string) bool {
 	return manualErr == nil || runbookErr == nil
 }
 
-func (s *site) noRunbook(w http.ResponseWriter, _ *http.Request) {
-	s.text(w, http.StatusNotFound, "no such runbook; see /runbooks/ for the list\n")
+func (r responder) noRunbook(w http.ResponseWriter, _ *http.Request) {
+	r.text(w, http.StatusNotFound, "no such runbook; see /runbooks/ for the list\n")
 }
 
 // relativeRedirect redirects to an address relative to the path. http.Redirect would make

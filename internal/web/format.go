@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"entra-aws-exporter/internal/model"
 )
+
+const day = 24 * time.Hour
 
 // formatDuration rounds down to the largest unit of which there are at least two:
 // "47 hours", "2 days". The sign is dropped.
@@ -53,34 +53,3 @@ func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UT
 
 // spaced turns an identifier such as two_tokens into words.
 func spaced(identifier any) string { return strings.ReplaceAll(fmt.Sprint(identifier), "_", " ") }
-
-// severityLabel names a severity, so that colour is never the only sign.
-func severityLabel(severity Severity) string {
-	switch severity {
-	case Critical:
-		return "Urgent"
-	case Warning:
-		return "Needs attention"
-	case Info:
-		return "For information"
-	default:
-		return "All good"
-	}
-}
-
-// waitingSentence explains a waiting reason; docs/rotation-reasons.md has the details.
-func waitingSentence(reason model.WaitingReason, phase model.Phase) string {
-	if reason == model.WaitingSettling && phase == model.PhaseConfirm {
-		return "The old token is deleted. The rotation checks that provisioning works without it."
-	}
-	return map[model.WaitingReason]string{
-		model.WaitingJobStoppedBriefly: "The provisioning job is stopped, and so are the rotation's timers. Both continue when the job runs again.",
-		model.WaitingQuarantineRetry:   "Entra retries the quarantined job soon. The rotation waits for the result.",
-		model.WaitingProofPending:      "Entra has saved the new token. A provisioning cycle must still prove that Entra uses it.",
-		model.WaitingRetireWait:        "The new token is proven. The old one is kept for a while, in case it is still needed.",
-		model.WaitingSettling:          "The last change takes a while to become visible everywhere. The rotation then checks again.",
-		model.WaitingStoreUnavailable:  "The journal or the token store cannot be written. Check the state directory. Nothing is changed meanwhile.",
-		model.WaitingApproval:          "An operator must approve the deletion of the old token.",
-		model.WaitingOnHold:            "The rotation is on hold. Resume it with rotation hold --release.",
-	}[reason]
-}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"html/template"
 	"slices"
-	"strings"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -22,17 +21,6 @@ func pageFunctions() template.FuncMap {
 		"time":     formatTime,
 		"waiting":  waitingSentence,
 	}
-}
-
-// layout is what every page shows around its content.
-type layout struct {
-	Title string
-	Root  string // relative path to /, so that links work behind a proxy with a path prefix
-	Build Build
-}
-
-func (s *site) newLayout(title, address string) layout {
-	return layout{Title: title, Root: cmp.Or(strings.Repeat("../", strings.Count(address, "/")-1), "./"), Build: s.Build}
 }
 
 // statusPage is what status.html shows.
@@ -80,14 +68,14 @@ type recordView struct {
 	Severity Severity
 }
 
-func (s *site) newStatusPage(now time.Time) statusPage {
-	page := statusPage{layout: s.newLayout("Status", "/"), Now: now}
-	for _, connection := range s.toAPI(now).Connections {
+func newStatusPage(l layout, connections []Connection, records []model.RotationRecord, now time.Time) statusPage {
+	page := statusPage{layout: l, Now: now}
+	for _, connection := range connections {
 		page.Connections = append(page.Connections, newConnectionView(connection, now))
 	}
 	slices.SortStableFunc(page.Connections, func(a, b connectionView) int { return a.Severity.rank() - b.Severity.rank() })
 	page.Severity, page.Headline = newHeadline(page.Connections)
-	for _, record := range s.Records() {
+	for _, record := range records {
 		page.History = append(page.History, newRecordView(record, now))
 	}
 	return page
@@ -281,4 +269,35 @@ func newRecordView(record model.RotationRecord, now time.Time) recordView {
 		view.Summary += fmt.Sprintf(" after %s, on %s", formatDuration(record.Ended.Sub(record.Started)), formatDate(record.Ended))
 	}
 	return view
+}
+
+// severityLabel names a severity, so that colour is never the only sign.
+func severityLabel(severity Severity) string {
+	switch severity {
+	case Critical:
+		return "Urgent"
+	case Warning:
+		return "Needs attention"
+	case Info:
+		return "For information"
+	default:
+		return "All good"
+	}
+}
+
+// waitingSentence explains a waiting reason; docs/rotation-reasons.md has the details.
+func waitingSentence(reason model.WaitingReason, phase model.Phase) string {
+	if reason == model.WaitingSettling && phase == model.PhaseConfirm {
+		return "The old token is deleted. The rotation checks that provisioning works without it."
+	}
+	return map[model.WaitingReason]string{
+		model.WaitingJobStoppedBriefly: "The provisioning job is stopped, and so are the rotation's timers. Both continue when the job runs again.",
+		model.WaitingQuarantineRetry:   "Entra retries the quarantined job soon. The rotation waits for the result.",
+		model.WaitingProofPending:      "Entra has saved the new token. A provisioning cycle must still prove that Entra uses it.",
+		model.WaitingRetireWait:        "The new token is proven. The old one is kept for a while, in case it is still needed.",
+		model.WaitingSettling:          "The last change takes a while to become visible everywhere. The rotation then checks again.",
+		model.WaitingStoreUnavailable:  "The journal or the token store cannot be written. Check the state directory. Nothing is changed meanwhile.",
+		model.WaitingApproval:          "An operator must approve the deletion of the old token.",
+		model.WaitingOnHold:            "The rotation is on hold. Resume it with rotation hold --release.",
+	}[reason]
 }

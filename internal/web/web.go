@@ -4,19 +4,16 @@
 // All pages are rendered on the server. They need no JavaScript and no other host, so
 // they work during an outage.
 //
-// Read web.go first: it has the routes. Then follow the data: convert.go turns snapshots
-// into the types of api.go, advice.go derives what an operator should do, and page.go and
-// format.go prepare both for the templates. documents.go and markdown.go render the
-// runbooks and manuals.
+// Read web.go first: it has the routes. Then follow the data: convert.go turns a snapshot
+// into the types of api.go, advice.go adds what an operator should do, and page.go prepares
+// both for the templates. documents.go and markdown.go render the runbooks and manuals.
+// Every handler uses respond.go, every sentence format.go.
 package web
 
 import (
-	"bytes"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"html/template"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -26,17 +23,11 @@ import (
 )
 
 //go:embed templates
-var templates embed.FS
+var assets embed.FS
 
 // contentSecurityPolicy allows only this server's own stylesheet and icon.
 const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-// Build identifies the running build.
-type Build struct {
-	Version  string `json:"version"`
-	Revision string `json:"revision,omitempty"`
-}
 
 // Options are the data sources of the pages, and the handlers of other packages.
 type Options struct {
@@ -56,16 +47,16 @@ type Options struct {
 // site serves the pages of one exporter.
 type site struct {
 	Options
-	pages *template.Template
+	responder
 }
 
 // New returns the handler of every route.
 func New(options Options) (http.Handler, error) {
-	pages, err := template.New("").Funcs(pageFunctions()).ParseFS(templates, "templates/*.html")
+	pages, err := template.New("").Funcs(pageFunctions()).ParseFS(assets, "templates/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("parsing the page templates: %w", err)
 	}
-	s := &site{Options: options, pages: pages}
+	s := &site{options, responder{pages, options.Build, options.Logger}}
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.status)
@@ -137,64 +128,30 @@ func (s *site) config(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *site) connections(w http.ResponseWriter, _ *http.Request) {
-	s.json(w, s.toAPI(time.Now()))
+	s.json(w, Connections{Connections: s.currentConnections(time.Now())})
 }
 
 func (s *site) rotations(w http.ResponseWriter, _ *http.Request) {
 	s.json(w, Rotations{Rotations: toRecords(s.Records())})
 }
 
+func (s *site) currentConnections(now time.Time) []Connection {
+	connections := []Connection{}
+	for _, snapshot := range s.Snapshots() {
+		connections = append(connections, toConnection(snapshot, s.Rotation(snapshot.Connection), now))
+	}
+	return connections
+}
+
 func (s *site) status(w http.ResponseWriter, r *http.Request) {
 	now := time.Now().UTC()
-	s.page(w, r, "status.html", s.newStatusPage(now))
+	s.page(w, r, "status.html", newStatusPage(s.newLayout("Status", "/"), s.currentConnections(now), s.Records(), now))
 }
 
 func (s *site) asset(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		files, _ := fs.Sub(templates, "templates")
+		files, _ := fs.Sub(assets, "templates")
 		w.Header().Set("Cache-Control", "max-age=300")
 		http.ServeFileFS(w, r, files, name)
-	}
-}
-
-// show serves a page that never changes.
-func (s *site) show(name string, data any) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) { s.page(w, r, name, data) }
-}
-
-// page renders completely before it writes, so that a failure is a 500 and not half a page.
-func (s *site) page(w http.ResponseWriter, r *http.Request, name string, data any) {
-	var body bytes.Buffer
-	if err := s.pages.ExecuteTemplate(&body, name, data); err != nil {
-		s.Logger.Error("page rendering failed", "path", r.URL.Path, "err", err)
-		s.text(w, http.StatusInternalServerError, "rendering this page failed, see the log; /metrics and /api/v1/connections still work\n")
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	s.write(w, body.Bytes())
-}
-
-func (s *site) json(w http.ResponseWriter, value any) {
-	body, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		s.text(w, http.StatusInternalServerError, "encoding JSON: "+err.Error()+"\n")
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	s.write(w, append(body, '\n'))
-}
-
-func (s *site) text(w http.ResponseWriter, code int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(code)
-	s.write(w, []byte(text))
-}
-
-func (s *site) write(w io.Writer, body []byte) {
-	if _, err := w.Write(body); err != nil {
-		s.Logger.Debug("response write failed", "err", err)
 	}
 }

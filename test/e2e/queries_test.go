@@ -15,9 +15,9 @@ import (
 // emptyWhenWell are the panels and rules without data as long as nothing goes wrong;
 // TestTrouble shows them.
 var emptyWhenWell = map[string]string{
-	"connection: Errors by code":               "no provisioning event has failed",
-	"connection: Failed readings by reason":    "no reading has failed",
-	"connection: Waits for, blocked by, proof": "the rotation is not blocked; its other queries have data",
+	"connection: Errors by code":          "no provisioning event has failed",
+	"connection: Failed polls by reason":  "no poll has failed",
+	"connection: Waiting, blocked, proof": "the rotation is not blocked; its other queries have data",
 
 	"EntraAwsAppCredentialExpiringSoon":     "the exporter's own secret is new",
 	"EntraAwsAppCredentialExpiringCritical": "the exporter's own secret is new",

@@ -16,10 +16,10 @@ ajv.addSchema(schema, "types");
 const validator = (path) => ajv.compile({ $ref: `types#/properties/${path}` });
 const dashboard = validator("dashboard");
 
-// errors says where and what, for what a validator has just found.
+// errors describes what a validator has just found, and where.
 const errors = (validate) => validate.errors.map((e) => `${e.instancePath} ${e.message} ${JSON.stringify(e.params)}`);
 
-// check returns what is wrong with one dashboard.
+// check returns the faults of one dashboard.
 function check(value) {
   const wrong = dashboard(value) ? [] : errors(dashboard);
   for (const panel of value.panels.filter((p) => p.type !== "row")) {
@@ -45,16 +45,16 @@ for (const file of readdirSync(directory).filter((name) => name.endsWith(".json"
   for (const line of wrong) console.log(`     ${line}`);
   failed ||= wrong.length > 0;
 
-  // The check itself must be able to fail: a misspelt key, a wrong type, an unknown value.
-  for (const [what, spoil] of Object.entries({
+  // Prove that the check can fail.
+  for (const [what, addFault] of Object.entries({
     "a misspelt key": (d) => (d.descripton = "x"),
     "a misspelt key in a panel": (d) => (d.panels.find((p) => p.type !== "row").gridPosition = {}),
     "a wrong type": (d) => (d.schemaVersion = "39"),
     "an unknown value": (d) => (d.panels.find((p) => p.type === "stat").options.textMode = "loud"),
   })) {
-    const spoilt = structuredClone(value);
-    spoil(spoilt);
-    if (check(spoilt).length > wrong.length) continue;
+    const faulty = structuredClone(value);
+    addFault(faulty);
+    if (check(faulty).length > wrong.length) continue;
     console.log(`FAIL ${file}: ${what} is not found`);
     failed = true;
   }

@@ -6,22 +6,21 @@ import (
 	"net/http"
 )
 
-// Reason says why a reading or an act failed. The set is closed: it is a metric
-// label and the first word of what a person at 3 a.m. reads. A client decides it
-// once, at its edge.
+// Reason says why a read or a call failed. It is a metric label, and the first word of the
+// error that an operator reads. The client that made the call decides it once.
 type Reason string
 
-// The reasons, see docs/metrics.md.
+// The reasons; docs/metrics.md explains each.
 const (
-	ReasonAuth            Reason = "auth"             // our own sign-in was refused
+	ReasonAuth            Reason = "auth"             // the exporter's own sign-in was refused
 	ReasonPermission      Reason = "permission"       // signed in, but not allowed
 	ReasonThrottled       Reason = "throttled"        // 429, or a throttling exception
-	ReasonTimeout         Reason = "timeout"          // no answer before the deadline
+	ReasonTimeout         Reason = "timeout"          // no response before the deadline
 	ReasonNetwork         Reason = "network"          // DNS, connection or TLS
-	ReasonNotFound        Reason = "not_found"        // the application, job, store or tenant is not there
+	ReasonNotFound        Reason = "not_found"        // there is no such application, job, store or tenant
 	ReasonAmbiguous       Reason = "ambiguous"        // several candidates, a config key must choose
-	ReasonAPIChanged      Reason = "api_changed"      // an undocumented API no longer answers as known
-	ReasonInvalidResponse Reason = "invalid_response" // an answer that cannot be read
+	ReasonAPIChanged      Reason = "api_changed"      // an undocumented API responds in an unknown way
+	ReasonInvalidResponse Reason = "invalid_response" // a response that cannot be read
 	ReasonLicence         Reason = "licence"          // the tenant's licence does not include the API
 	ReasonOther           Reason = "other"            // none of the above
 )
@@ -34,13 +33,13 @@ func Reasons() []Reason {
 	}
 }
 
-// Error is a failed call to one of the clouds, classified by the client that made it.
+// Error is a failed call to AWS or Entra, classified by the client that made it.
 type Error struct {
 	Reason Reason
 	Op     string // what was being done, "listing SCIM tokens"
 	Detail string // what was found, in one sentence; never a secret or personal data
 	Advice string // what to do about it: a permission to grant, a key to set
-	Status int    // HTTP status; 0 when no answer was read
+	Status int    // HTTP status; 0: no response was read
 	Code   string // the service's own error code: "AccessDeniedException", "AADSTS7000222"
 	Unsent bool   // the request certainly never reached the service
 	Err    error  // the cause, if any; not printed when Detail is set
@@ -80,17 +79,17 @@ func ReasonOf(err error) Reason {
 	}
 }
 
-// CallOutcome is what is known of an act: a call that changes something in a cloud.
+// CallOutcome says whether a call that changes something in AWS or Entra took effect.
 type CallOutcome string
 
-// The outcomes of an act (ROTATION: acts).
+// The outcomes of a call.
 const (
 	CallDone    CallOutcome = "done"    // a 2xx that could be read
 	CallRefused CallOutcome = "refused" // a 4xx, or nothing was sent: it has no effect
-	CallUnknown CallOutcome = "unknown" // everything else: it may have happened
+	CallUnknown CallOutcome = "unknown" // everything else: it may have taken effect
 )
 
-// CallOutcomeOf tells from the error of an act whether it may have taken effect.
+// CallOutcomeOf returns the outcome of a call that returned this error.
 func CallOutcomeOf(err error) CallOutcome {
 	if err == nil {
 		return CallDone
@@ -104,3 +103,15 @@ func CallOutcomeOf(err error) CallOutcome {
 	}
 	return CallUnknown
 }
+
+// The errors of a store of state. They are wrapped with the operation and the file's name.
+var (
+	// ErrConflict: the record has another revision. Nothing was written; read it again.
+	ErrConflict = errors.New("changed by another process")
+	// ErrExists: an entry that is written once exists already.
+	ErrExists = errors.New("exists already")
+	// ErrUnreadable: the record is corrupt or cannot be decrypted. It is kept as it is.
+	ErrUnreadable = errors.New("unreadable")
+	// ErrUnsafe: the place loses what is written, such as a network file system.
+	ErrUnsafe = errors.New("unsafe place for state")
+)

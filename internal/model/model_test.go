@@ -72,7 +72,7 @@ func TestSecretFile(t *testing.T) {
 	}
 }
 
-func TestReasonAndOutcome(t *testing.T) {
+func TestReasonAndCallOutcome(t *testing.T) {
 	cause := errors.New("cause")
 	for _, test := range []struct {
 		name    string
@@ -95,7 +95,7 @@ func TestReasonAndOutcome(t *testing.T) {
 				t.Errorf("ReasonOf = %q, want %q", got, test.reason)
 			}
 			if got := model.CallOutcomeOf(test.err); got != test.outcome {
-				t.Errorf("OutcomeOf = %q, want %q", got, test.outcome)
+				t.Errorf("CallOutcomeOf = %q, want %q", got, test.outcome)
 			}
 		})
 	}

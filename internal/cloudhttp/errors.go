@@ -1,0 +1,127 @@
+package cloudhttp
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+
+	"entra-aws-exporter/internal/model"
+)
+
+// TimeoutError says that one attempt took too long. The caller still had time.
+type TimeoutError struct{ After time.Duration }
+
+// Error implements error.
+func (e *TimeoutError) Error() string { return fmt.Sprintf("no complete response within %s", e.After) }
+
+// Timeout implements net.Error's part that the AWS SDK's retryer asks for.
+func (*TimeoutError) Timeout() bool { return true }
+
+// TooLargeError says that a response exceeded the size of any legitimate one.
+type TooLargeError struct{ Limit int64 }
+
+// Error implements error.
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the response is larger than %d MiB", e.Limit>>20)
+}
+
+// RetryableError tells the AWS SDK's retryer not to repeat the request.
+func (*TooLargeError) RetryableError() bool { return false }
+
+// Classify tells why a request got no usable response. It sets Unsent only where no
+// connection was established.
+func Classify(cause error) *model.Error {
+	var request *url.Error
+	if errors.As(cause, &request) {
+		cause = request.Err // a URL can hold a user's name
+	}
+	failed := &model.Error{Reason: model.ReasonNetwork, Detail: Describe(cause), Err: cause}
+	var (
+		large   *TooLargeError
+		dns     *net.DNSError
+		dial    *net.OpError
+		timeout interface{ Timeout() bool }
+	)
+	switch {
+	case errors.Is(cause, context.Canceled):
+		failed.Reason, failed.Detail = model.ReasonOther, "canceled before the response arrived"
+		return failed
+	case errors.As(cause, &large):
+		failed.Reason = model.ReasonInvalidResponse
+	case errors.As(cause, &dns):
+		failed.Detail, failed.Unsent = "cannot resolve "+dns.Name, true
+		failed.Advice = "check the region and the endpoints in the config, and the DNS of this host"
+	case isTLS(cause):
+		failed.Unsent, failed.Advice = true, "if a proxy inspects TLS, set http_client.tls_config.ca_file"
+	case errors.As(cause, &dial) && (dial.Op == "dial" || dial.Op == "proxyconnect"):
+		failed.Unsent = true
+	}
+	switch {
+	case errors.Is(cause, context.DeadlineExceeded):
+		failed.Reason = model.ReasonTimeout
+		if !failed.Unsent {
+			failed.Detail = "no response before the deadline"
+		}
+	case errors.As(cause, &timeout) && timeout.Timeout():
+		failed.Reason = model.ReasonTimeout
+	}
+	return failed
+}
+
+func isTLS(err error) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		authority    x509.UnknownAuthorityError
+		host         x509.HostnameError
+		record       tls.RecordHeaderError
+	)
+	return errors.As(err, &verification) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &record)
+}
+
+// Describe returns the innermost error's text: without URLs, which can hold a user's
+// name, and without the layers of wrapping that the SDKs and net/http add.
+func Describe(err error) string {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "the connection ended before the response did"
+	}
+	var operation *net.OpError
+	if errors.As(err, &operation) {
+		return Truncate(operation.Error(), maxDescription)
+	}
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return Truncate(err.Error(), maxDescription)
+}
+
+// NotSent marks the failure of a step before a write: the write itself was not sent.
+func NotSent(err error) error {
+	var failed *model.Error
+	if !errors.As(err, &failed) {
+		return err
+	}
+	marked := *failed
+	marked.Unsent = true
+	return &marked
+}
+
+const maxDescription = 400 // bytes
+
+// Truncate makes a service's text fit for one line of a log, with at most so many bytes.
+func Truncate(text string, limit int) string {
+	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, "?"), func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r)
+	}), " ")
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "…"
+}

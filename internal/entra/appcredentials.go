@@ -1,0 +1,176 @@
+package entra
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/model"
+)
+
+// AppCredentials reads when the secrets and certificates expire by which the exporter
+// signs in: as this identity, and as others of the same Entra tenant, whose own
+// permissions may not allow it.
+func (t *Tenant) AppCredentials(ctx context.Context, others ...*Tenant) ([]model.AppCredential, error) {
+	var credentials []model.AppCredential
+	for _, identity := range append([]*Tenant{t}, others...) {
+		found, _, err := t.credentialsOf(ctx, identity)
+		if err != nil {
+			return nil, err
+		}
+		credentials = append(credentials, found...)
+	}
+	return credentials, nil
+}
+
+// registration is what is read of an app registration.
+type registration struct {
+	PasswordCredentials, KeyCredentials []*struct {
+		KeyID       string
+		EndDateTime *time.Time
+	}
+}
+
+// credentialsOf reads the credentials of an identity's app registration that expire, and
+// Graph's clock. A managed identity has none.
+// https://learn.microsoft.com/graph/api/resources/application
+func (t *Tenant) credentialsOf(ctx context.Context, identity *Tenant) ([]model.AppCredential, time.Time, error) {
+	if identity.credential.ManagedIdentity {
+		return nil, time.Time{}, nil
+	}
+	call := apiCall{op: "reading the exporter's own credentials", permission: readApplications}
+	var list listOf[registration]
+	x, err := t.graph.get(ctx, call, "/applications{?%24filter,%24select}", parameters{
+		"%24filter": "appId eq '" + identity.clientID + "'",
+		"%24select": "passwordCredentials,keyCredentials",
+	}, &list)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if list.Value == nil {
+		return nil, time.Time{}, call.invalid(x, "a list without its value")
+	}
+	if len(list.Value) == 0 || list.Value[0] == nil {
+		return nil, time.Time{}, &model.Error{
+			Reason: model.ReasonNotFound, Op: call.op,
+			Detail: "tenant " + identity.name + " has no app registration with client id " + identity.clientID,
+			Advice: "if it is registered in another tenant, set intervals.app_credentials: 0",
+		}
+	}
+	var credentials []model.AppCredential
+	add := func(kind, keyID string, expires time.Time) {
+		if !expires.IsZero() {
+			credentials = append(credentials, model.AppCredential{Tenant: identity.name, Kind: kind, KeyID: keyID, Expires: expires})
+		}
+	}
+	for _, secret := range list.Value[0].PasswordCredentials {
+		if secret != nil {
+			add(model.CredentialSecret, secret.KeyID, timeOf(secret.EndDateTime))
+		}
+	}
+	for _, key := range list.Value[0].KeyCredentials {
+		if key != nil {
+			add(model.CredentialCertificate, key.KeyID, timeOf(key.EndDateTime))
+		}
+	}
+	return credentials, x.Date, nil
+}
+
+// credentialExpires returns the earliest expiry of the credentials that the sign-in may
+// be using: those of its kind that have not expired. Zero: it uses none that expires, or
+// they cannot be read.
+func (t *Tenant) credentialExpires(ctx context.Context) time.Time {
+	kind := model.CredentialSecret
+	switch {
+	case t.credential.CertificateFile != "":
+		kind = model.CredentialCertificate
+	case t.credential.SecretFile == "":
+		return time.Time{}
+	}
+	credentials, now, err := t.credentialsOf(ctx, t)
+	if err != nil {
+		t.logger.DebugContext(ctx, "cannot read app credentials", "err", err)
+		return time.Time{}
+	}
+	if now.IsZero() {
+		now = time.Now()
+	}
+	var earliest time.Time
+	for _, credential := range credentials {
+		if credential.Kind == kind && credential.Expires.After(now) && (earliest.IsZero() || credential.Expires.Before(earliest)) {
+			earliest = credential.Expires
+		}
+	}
+	return earliest
+}
+
+// Application reads what a rotation's plan checks of the application. The exporter's own
+// credentials and the directory audit are optional: without permission they are left out.
+func (a *Application) Application(ctx context.Context) (model.Application, error) {
+	id, err := a.samlPrincipalID(ctx)
+	if err != nil {
+		return model.Application{}, err
+	}
+	principal, err := a.readAppID(ctx, "reading the application", id, "appId,servicePrincipalNames")
+	if err != nil {
+		return model.Application{}, a.forgetIfGone(err)
+	}
+	var application model.Application
+	for _, name := range principal.ServicePrincipalNames {
+		if !strings.EqualFold(name, principal.AppID) {
+			application.EntityIDs = append(application.EntityIDs, name)
+		}
+	}
+	application.CredentialExpires = a.tenant.credentialExpires(ctx)
+	application.CredentialsChanged, application.CredentialsReadable = a.credentialsChanged(ctx)
+	return application, nil
+}
+
+// credentialActivity is what the directory audit calls a change of the provisioning
+// credentials, or of other settings of the job.
+// https://learn.microsoft.com/entra/identity/monitoring-health/reference-audit-activities
+const credentialActivity = "Update provisioning setting or credentials"
+
+type auditEntry struct {
+	ActivityDateTime    *time.Time
+	ActivityDisplayName string
+	TargetResources     []*struct{ ID string }
+}
+
+// credentialsChanged returns when the directory audit last recorded a change of the
+// provisioning credentials, and whether the audit is readable.
+func (a *Application) credentialsChanged(ctx context.Context) (time.Time, bool) {
+	id, err := a.principalID(ctx)
+	if err != nil {
+		return time.Time{}, false
+	}
+	call := apiCall{op: "reading the directory audit", permission: readAudits, sensitive: true}
+	var list listOf[auditEntry]
+	_, err = a.tenant.graph.get(ctx, call, "/auditLogs/directoryAudits{?%24filter,%24orderby}", parameters{
+		"%24filter":  "activityDisplayName eq '" + credentialActivity + "' and targetResources/any(t:t/id eq '" + id + "')",
+		"%24orderby": "activityDateTime desc",
+	}, &list)
+	if err != nil || list.Value == nil {
+		a.logger.DebugContext(ctx, "cannot read directory audit", "err", err)
+		return time.Time{}, false
+	}
+	var latest time.Time
+	for _, entry := range list.Value {
+		if entry == nil || entry.ActivityDisplayName != credentialActivity || !entry.concerns(id) {
+			continue
+		}
+		if at := timeOf(entry.ActivityDateTime); at.After(latest) {
+			latest = at
+		}
+	}
+	return latest, true
+}
+
+func (e *auditEntry) concerns(id string) bool {
+	for _, target := range e.TargetResources {
+		if target != nil && strings.EqualFold(target.ID, id) {
+			return true
+		}
+	}
+	return false
+}

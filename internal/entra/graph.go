@@ -1,0 +1,194 @@
+package entra
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	kiota "github.com/microsoft/kiota-abstractions-go"
+	auth "github.com/microsoft/kiota-authentication-azure-go"
+	kiotahttp "github.com/microsoft/kiota-http-go"
+	kiotajson "github.com/microsoft/kiota-serialization-json-go"
+
+	"entra-aws-exporter/internal/cloudhttp"
+	"entra-aws-exporter/internal/model"
+)
+
+const (
+	readTimeout  = 90 * time.Second // of a read, the waits for a throttled Graph included
+	writeTimeout = 20 * time.Second
+)
+
+// The application permissions, as an administrator finds them.
+const (
+	readApplications = "Application.Read.All"
+	readJobs         = "Synchronization.Read.All"
+	readLogs         = "ProvisioningLog.Read.All (AuditLog.Read.All in older tenants)"
+	readAudits       = "AuditLog.Read.All"
+	readUsers        = "User.Read.All"
+	writeJobs        = "Application.ReadWrite.OwnedBy as an owner of the application, or Synchronization.ReadWrite.All,"
+)
+
+// apiCall is one kind of call, as its errors describe it.
+type apiCall struct {
+	op           string        // "reading the provisioning job"
+	permission   string        // that the call needs
+	notFound     string        // what to do when the object does not exist
+	timeout      time.Duration // 0: readTimeout
+	undocumented bool          // the API may change without notice
+	sensitive    bool          // an error's message may hold secrets or personal data
+}
+
+var (
+	errEmpty      = errors.New("the response is empty")
+	errUnexpected = errors.New("the response is not Graph's")
+)
+
+// invalid is the error for a response that was read and makes no sense.
+func (c apiCall) invalid(x *cloudhttp.Exchange, detail string) *model.Error {
+	return &model.Error{Reason: model.ReasonInvalidResponse, Op: c.op, Status: x.Status, Detail: detail}
+}
+
+// graphClient calls Microsoft Graph for one tenant. The SDK signs in, retries and
+// builds the URLs. The JSON is read here: the SDK has no method for half of the calls,
+// and its model of a service principal leads to every kind of object in Graph.
+type graphClient struct {
+	root    *url.URL // without the version
+	signIn  *signIn
+	adapter *kiotahttp.NetHttpRequestAdapter
+}
+
+// newGraphClient chooses the SDK's middleware one by one. Its default set comes in a
+// random order, and a retry outside of its compression corrupts the body.
+func newGraphClient(root *url.URL, login *signIn, wire cloudhttp.Options) (*graphClient, error) {
+	tokens, err := auth.NewAzureIdentityAuthenticationProviderWithScopesAndValidHostsAndObservabilityOptionsAndIsCaeEnabled(
+		login, []string{root.String() + "/.default"}, []string{root.Hostname()}, auth.ObservabilityOptions{}, false)
+	if err != nil {
+		return nil, err
+	}
+	client := newHTTPClient(wire, "graph", maxGraph, newThrottle())
+	client.Transport = kiotahttp.NewCustomTransportWithParentTransport(client.Transport,
+		kiotahttp.NewRetryHandlerWithOptions(kiotahttp.RetryHandlerOptions{ShouldRetry: shouldRetry}),
+		kiotahttp.NewParametersNameDecodingHandler(),
+	)
+	adapter, err := kiotahttp.NewNetHttpRequestAdapterWithParseNodeFactoryAndSerializationWriterFactoryAndHttpClient(
+		tokens, kiotajson.NewJsonParseNodeFactory(), kiotajson.NewJsonSerializationWriterFactory(), client)
+	if err != nil {
+		return nil, err
+	}
+	adapter.SetBaseUrl(root.String() + "/v1.0")
+	return &graphClient{root: root, signIn: login, adapter: adapter}, nil
+}
+
+// parameters fill in the URL template of a request. Names of query parameters start
+// with %24, an encoded "$".
+type parameters map[string]string
+
+// nextPage are the parameters of a request to a link that Graph returned.
+func nextPage(link string) parameters { return parameters{"request-raw-url": link} }
+
+// isOwn reports whether a link leads back to this Graph.
+func (g *graphClient) isOwn(link string) bool {
+	target, err := url.Parse(link)
+	return err == nil && target.Scheme == g.root.Scheme && target.Host == g.root.Host &&
+		strings.HasPrefix(target.Path, g.root.Path+"/")
+}
+
+// get reads JSON. The SDK repeats the request after a 429, 503 or 504.
+func (g *graphClient) get(ctx context.Context, call apiCall, template string, values parameters, into any) (*cloudhttp.Exchange, error) {
+	return g.send(ctx, call, kiota.GET, template, values, nil, into)
+}
+
+// put writes JSON, exactly once, without any retry.
+func (g *graphClient) put(ctx context.Context, call apiCall, template string, values parameters, body any) (*cloudhttp.Exchange, error) {
+	return g.send(ctx, call, kiota.PUT, template, values, body, nil)
+}
+
+// post writes JSON, exactly once, without any retry. body and into may be nil.
+func (g *graphClient) post(ctx context.Context, call apiCall, template string, values parameters, body, into any) (*cloudhttp.Exchange, error) {
+	return g.send(ctx, call, kiota.POST, template, values, body, into)
+}
+
+func (g *graphClient) send(
+	ctx context.Context, call apiCall, method kiota.HttpMethod, template string, values parameters, body, into any,
+) (*cloudhttp.Exchange, error) {
+	request := kiota.NewRequestInformation()
+	request.Method, request.UrlTemplate = method, "{+baseurl}"+template
+	request.PathParameters["baseurl"] = g.adapter.GetBaseUrl()
+	for name, value := range values {
+		request.PathParameters[name] = value
+	}
+	request.Headers.TryAdd("Accept", "application/json")
+	return g.do(ctx, call, func(ctx context.Context) error {
+		if body != nil {
+			content, err := json.Marshal(body)
+			if err != nil {
+				return err
+			}
+			request.SetStreamContentAndContentType(content, "application/json")
+		}
+		response, err := g.adapter.SendPrimitive(ctx, request, "[]byte", nil)
+		if err != nil || into == nil {
+			return err
+		}
+		content, _ := response.([]byte) // nil: there is no body
+		if len(content) == 0 {
+			return errEmpty
+		}
+		return json.Unmarshal(content, into)
+	})
+}
+
+// do makes one call: it sets the deadline, records the requests and classifies a
+// failure.
+func (g *graphClient) do(ctx context.Context, call apiCall, send func(context.Context) error) (x *cloudhttp.Exchange, err error) {
+	timeout := call.timeout
+	if timeout == 0 {
+		timeout = readTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	x = &cloudhttp.Exchange{}
+	err = recovered(func() error { return send(cloudhttp.WithExchange(ctx, x)) })
+	if err == nil && (x.Status < 200 || x.Status > 299 || x.NotJSON) { // a proxy's page must not count as a write
+		err = errUnexpected
+	}
+	if err == nil {
+		return x, nil
+	}
+	failed := classify(call, x, err)
+	if failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden {
+		g.signIn.invalidate()
+	}
+	return x, failed
+}
+
+// recovered turns a panic of the SDK into an error: its generated code trusts the response.
+func recovered(send func() error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("the Graph SDK panicked: %v", cause)
+		}
+	}()
+	return send()
+}
+
+func stringOf(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// timeOf reads a time that Graph may have left out or sent as the year 1.
+func timeOf(t *time.Time) time.Time {
+	if t == nil || t.Year() < 1990 {
+		return time.Time{}
+	}
+	return t.UTC()
+}

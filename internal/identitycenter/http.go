@@ -1,0 +1,96 @@
+package identitycenter
+
+import (
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"entra-aws-exporter/internal/cloudhttp"
+)
+
+const (
+	attemptTimeout  = 20 * time.Second // one HTTP request, its response included
+	metadataTimeout = 3 * time.Second  // the same for a metadata service, which is link-local
+	maxBody         = 8 << 20          // bytes; the largest legitimate response is a page of CloudTrail
+	minSkew         = 2 * time.Minute  // a smaller one does not matter to signatures
+)
+
+// httpClients makes the HTTP clients of a connection, and knows AWS's clock.
+type httpClients struct {
+	connection string
+	userAgent  string // of the requests that the SDK does not send
+	options    cloudhttp.Options
+	logger     *slog.Logger
+	skew       atomic.Int64 // how far AWS's clock is ahead, as time.Duration; 0 below minSkew
+}
+
+func newHTTPClients(connection, version string, options cloudhttp.Options, logger *slog.Logger) *httpClients {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &httpClients{connection: connection, userAgent: cloudhttp.UserAgent(version), options: options, logger: logger}
+}
+
+// client returns the HTTP client for one service.
+func (h *httpClients) client(service string) *http.Client {
+	direct := h.options
+	direct.Transport = cloudhttp.Direct()
+	limits := cloudhttp.Service{Name: service, MaxBody: maxBody, Timeout: func(request *http.Request) time.Duration {
+		if isMetadata(request) {
+			return metadataTimeout
+		}
+		return attemptTimeout
+	}}
+	client := cloudhttp.New(h.options, limits)
+	client.Transport = &awsTransport{h, service, client.Transport, cloudhttp.New(direct, limits).Transport}
+	return client
+}
+
+// now is the time by AWS's clock, as far as a response has told it.
+func (h *httpClients) now() time.Time { return time.Now().Add(time.Duration(h.skew.Load())) }
+
+// awsTransport keeps requests to a metadata service away from proxies, and compares the
+// clocks after every other request.
+type awsTransport struct {
+	*httpClients
+	service      string
+	next, direct http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *awsTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	if isMetadata(request) {
+		return t.direct.RoundTrip(request)
+	}
+	response, err := t.next.RoundTrip(request)
+	if err == nil {
+		t.compareClocks(response)
+	}
+	return response, err
+}
+
+// isMetadata recognises the addresses of AWS's metadata services: EC2's, ECS's and EKS's.
+// https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
+func isMetadata(request *http.Request) bool {
+	address, err := netip.ParseAddr(request.URL.Hostname())
+	return err == nil && (address.Is4() && address.IsLinkLocalUnicast() ||
+		netip.MustParsePrefix("fd00:ec2::/32").Contains(address))
+}
+
+// compareClocks remembers how far AWS's clock is ahead. Requests are signed by AWS's
+// clock, so polls continue. The poller warns, once for all connections.
+func (t *awsTransport) compareClocks(response *http.Response) {
+	date := cloudhttp.Date(response)
+	if date.IsZero() || response.Header.Get("Age") != "" {
+		return
+	}
+	skew := time.Until(date).Round(time.Second)
+	if skew.Abs() < minSkew {
+		skew = 0
+	}
+	if before := t.skew.Swap(int64(skew)); (before != 0) != (skew != 0) {
+		t.logger.Debug("clock skew changed", "connection", t.connection, "service", t.service, "aws_is_ahead_by", skew.String())
+	}
+}
