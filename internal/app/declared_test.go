@@ -61,12 +61,12 @@ func TestRotationOfDeclaredTokens(t *testing.T) {
 		expectLines(t, give(true), "dry run: it would be blocked: new_token_rejected: token "+made.ID+undeclared)
 		expectLines(t, give(false), "connection corp: new_token_rejected: token "+made.ID+undeclared)
 		declare(old, made)
-		expectLines(t, give(true), "dry run: tokens declared in the config: "+old.ID, "dry run: a rotation would begin: token "+old.ID,
-			"dry run: it would test token "+made.ID, "then keep the old token for 1h15m0s, have a person delete it (approval: never)")
+		expectLines(t, give(true), "dry run: tokens declared in the config: "+old.ID, "dry run: a rotation would start: token "+old.ID,
+			"dry run: it would test token "+made.ID, "then keep the old token for 1h15m0s, have an operator delete it (approval: never)")
 
 		expectLines(t, give(false), "token "+made.ID+" works at AWS, and from Entra", "saved token "+made.ID+" to Entra (switch): done",
 			"corp is blocked in phase retire (delete_refused): the tokens are declared in the config, so token "+old.ID+
-				" must be deleted by hand, and taken out of tokens.declared; tokens: "+old.ID, "; next: delete the old token at AWS by hand, then rotation reset corp.")
+				" must be deleted by hand, and removed from tokens.declared; tokens: "+old.ID, "; next: delete the old token at AWS by hand, then rotation reset corp.")
 		h.With(func(w *clouds.Model) {
 			if err := w.DeleteBearerToken(by, c.IdentityStoreID, c.ProvisioningTenantID, old.ID); err != nil {
 				t.Fatal(err)
@@ -76,7 +76,7 @@ func TestRotationOfDeclaredTokens(t *testing.T) {
 		reset := h.command(func(ctx context.Context, options Options) error { return RotationReset(ctx, options, "corp") })
 		expectLines(t, reset, "reset: attempt count cleared")
 		expectLines(t, h.startRotation(StartOptions{Connection: "corp"}), "resuming", "only token "+made.ID+" ",
-			"is declared, and Entra works with it: exclusive, if the others are deleted at AWS, which cannot be seen",
+			"is declared, and Entra works with it: exclusive (deletion at AWS cannot be verified with declared tokens)",
 			"done: token "+made.ID+" is in use, proof exclusive")
 		h.With(func(w *clouds.Model) {
 			for _, gap := range w.Outages() {
