@@ -35,7 +35,7 @@ func TestTokenServiceAPIChanged(t *testing.T) {
 	rows := map[string]faultCase{
 		"the list/cut off": {
 			faults:   []simulator.Fault{{Operation: "ListBearerTokens", Status: 200, Body: `{"BearerTokens":[{"Tok`}},
-			wantDown: failing(model.ReasonInvalidResponse, model.SourceTokens), wantLog: []string{"cut off"},
+			wantDown: failing(model.ReasonInvalidResponse, model.SourceTokens), wantLog: []string{"truncated"},
 		},
 		// Until it is known which token service's tenant it is, nothing of it can be read.
 		"from the start/unknown operation": {

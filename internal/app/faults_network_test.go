@@ -73,7 +73,7 @@ func TestHugeResponse(t *testing.T) {
 				calls = w.Calls()[operation]
 				runtime.ReadMemStats(&began)
 			},
-			wantDown: failing(model.ReasonInvalidResponse, source), wantLog: []string{"the answer is ", "large"},
+			wantDown: failing(model.ReasonInvalidResponse, source), wantLog: []string{"the response is larger than"},
 			check: func(t *testing.T, w *isolationTest, _, _ seriesList) {
 				var ended runtime.MemStats
 				runtime.ReadMemStats(&ended)

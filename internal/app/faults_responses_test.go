@@ -172,19 +172,19 @@ func TestTerseErrors(t *testing.T) {
 	}
 	job := model.SourceJob
 	runFaultCases(t, map[string]faultCase{
-		"{} 400":            {faults: body(400, `{}`), wantDown: failing(model.ReasonOther, job), wantLog: []string{"answered 400"}},
-		"{} 403":            {faults: body(403, `{}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"answered 403", "Synchronization"}},
-		"{} 404":            {faults: body(404, `{}`), wantDown: failing(model.ReasonNotFound, job), wantLog: []string{"answered 404", "job_id"}},
-		"{} 500":            {faults: body(500, `{}`), wantDown: failing(model.ReasonOther, job), wantLog: []string{"answered 500"}},
-		"no body":           {faults: body(403, ``), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"answered 403"}},
-		"a null error":      {faults: body(403, `{"error":null}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"answered 403"}},
-		"a text as error":   {faults: body(403, `{"error":"no"}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"answered 403"}},
+		"{} 400":            {faults: body(400, `{}`), wantDown: failing(model.ReasonOther, job), wantLog: []string{"HTTP status 400"}},
+		"{} 403":            {faults: body(403, `{}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"HTTP status 403", "Synchronization"}},
+		"{} 404":            {faults: body(404, `{}`), wantDown: failing(model.ReasonNotFound, job), wantLog: []string{"HTTP status 404", "job_id"}},
+		"{} 500":            {faults: body(500, `{}`), wantDown: failing(model.ReasonOther, job), wantLog: []string{"HTTP status 500"}},
+		"no body":           {faults: body(403, ``), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"HTTP status 403"}},
+		"a null error":      {faults: body(403, `{"error":null}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"HTTP status 403"}},
+		"a text as error":   {faults: body(403, `{"error":"no"}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"HTTP status 403"}},
 		"a null message":    {faults: body(403, `{"error":{"code":"Forbidden","message":null}}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"403 Forbidden"}},
 		"no inner error":    {faults: body(403, `{"error":{"code":"UnknownError","message":"","innerError":null}}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"UnknownError"}},
 		"JSON in a message": {faults: body(403, `{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"Forbidden\",\"message\":\"Not for you.\"}}"}}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"403 Forbidden: Not for you."}},
 		"half JSON in it":   {faults: body(403, `{"error":{"code":"UnknownError","message":"{\"error\":{\"co"}}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"UnknownError"}},
-		"no JSON":           {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML, Status: 502}}, wantDown: failing(model.ReasonOther, job), wantLog: []string{"answered 502 with text/html"}},
-		"a page as answer":  {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML}}, wantDown: failing(model.ReasonInvalidResponse, job), wantLog: []string{"answered 200 with text/html"}},
+		"no JSON":           {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML, Status: 502}}, wantDown: failing(model.ReasonOther, job), wantLog: []string{"HTTP status 502 with text/html"}},
+		"a page as answer":  {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML}}, wantDown: failing(model.ReasonInvalidResponse, job), wantLog: []string{"HTTP status 200 with text/html"}},
 		"{} as answer":      {faults: body(200, `{}`), wantDown: failing(model.ReasonInvalidResponse, job), wantLog: []string{"a job without its status"}},
 		"null as answer":    {faults: body(200, `null`), wantDown: failing(model.ReasonInvalidResponse, job)},
 		"cut off":           {faults: body(200, `{"id":"`), wantDown: failing(model.ReasonInvalidResponse, job)},
@@ -246,7 +246,7 @@ func TestOddCertificates(t *testing.T) {
 	}
 	runFaultCases(t, map[string]faultCase{
 		"without its Sign twin": {
-			inject: add(func(c *clouds.SigningCertificate, _ *clouds.Model) { c.NoSign = true }), check: counted("entra", 1, "it does not sign"),
+			inject: add(func(c *clouds.SigningCertificate, _ *clouds.Model) { c.NoSign = true }), check: counted("entra", 1, "no signing key"),
 		},
 		"odd identifier": {
 			inject: add(func(c *clouds.SigningCertificate, _ *clouds.Model) { c.CustomKeyIdentifier = []byte("my key") }), check: counted("entra", 2, ""),
@@ -265,7 +265,7 @@ func TestOddCertificates(t *testing.T) {
 		"garbage instead of DER": {
 			inject: add(func(c *clouds.SigningCertificate, now *clouds.Model) {
 				c.Certificate = clouds.BrokenCertificate([]byte("this is no certificate"), now.Now(), now.Now().AddDate(2, 0, 0))
-			}), check: counted("entra", 1, "it cannot be read"),
+			}), check: counted("entra", 1, "unreadable"),
 		},
 		"garbage beside AWS's": {
 			faults: editedResponse("ListExternalIdPCertificates", "/idPCertificates/-", `{"certificateId":"odd","x509CertificateInPEM":"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}`),
