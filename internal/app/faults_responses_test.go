@@ -11,12 +11,13 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// editedResponse is the true answer with some values put in.
+// editedResponse is the real response with some values replaced.
 func editedResponse(operation string, pairs ...string) []simulator.Fault {
 	return []simulator.Fault{{Operation: operation, Effect: simulator.EffectEdit, Set: fieldEdits(pairs...)}}
 }
 
-// expectSeries wants these series of affected, written without its label, and none of the others.
+// expectSeries expects series of the affected connection, given without its label, and
+// no series of the missing families.
 func expectSeries(there []string, gone ...string) func(*testing.T, *isolationTest, seriesList, seriesList) {
 	return func(t *testing.T, _ *isolationTest, _, after seriesList) {
 		t.Helper()
@@ -42,8 +43,8 @@ func withComma(labels string) string {
 
 const yearOne = `"0001-01-01T00:00:00Z"`
 
-// A list with a hole in it, a time that is none, a word that is new: no sample, or
-// unknown, and never a panic.
+// A null in a list, an invalid time, an unknown word: no sample, or "unknown", and never
+// a panic.
 func TestUnexpectedResponses(t *testing.T) {
 	rows := map[string]faultCase{
 		"job/quarantine without its reasons": {
@@ -153,7 +154,7 @@ func TestUnexpectedResponses(t *testing.T) {
 	runFaultCases(t, rows)
 }
 
-// logEntry puts an entry into affected's provisioning log.
+// logEntry adds an entry to the provisioning log of the affected tenant.
 func logEntry(e clouds.LogEntry) func(*isolationTest) {
 	return func(w *isolationTest) {
 		w.With(func(now *clouds.Model) {
@@ -165,7 +166,7 @@ func logEntry(e clouds.LogEntry) func(*isolationTest) {
 	}
 }
 
-// Errors in bodies that say little, or say it in the wrong place.
+// Errors with bodies that say little, or say it in the wrong place.
 func TestTerseErrors(t *testing.T) {
 	body := func(status int, text string) []simulator.Fault {
 		return []simulator.Fault{{Operation: "GET job", Status: status, Body: text}}
@@ -191,7 +192,7 @@ func TestTerseErrors(t *testing.T) {
 	})
 }
 
-// Whether somebody is mailed is an extra of the job's reading: without it the rest stays.
+// The notification setting is optional: the job is shown without it.
 func TestUnreadableSecrets(t *testing.T) {
 	rows := map[string]faultCase{}
 	for name, fault := range map[string]simulator.Fault{
@@ -208,8 +209,8 @@ func TestUnreadableSecrets(t *testing.T) {
 	runFaultCases(t, rows)
 }
 
-// Certificates that are not as Entra makes them are counted rightly, or left out with
-// one line in the log.
+// Certificates of an unexpected kind are either counted correctly, or ignored with one
+// line in the log.
 func TestOddCertificates(t *testing.T) {
 	add := func(change func(*clouds.SigningCertificate, *clouds.Model)) func(*isolationTest) {
 		return func(w *isolationTest) {
@@ -276,7 +277,7 @@ func TestOddCertificates(t *testing.T) {
 				}
 			},
 		},
-		// Not one that can be read: then nothing is known of trust, and nobody is alarmed.
+		// With no readable certificate, trust is unknown, and no alert fires.
 		"garbage from AWS": {
 			faults:   editedResponse("ListExternalIdPCertificates", "/idPCertificates/0/x509CertificateInPEM", `"changed"`),
 			wantDown: failing(model.ReasonAPIChanged, model.SourceCertificates), wantLog: []string{"saml.aws_certificates: files"}, failedHolder: "aws",
