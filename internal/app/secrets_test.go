@@ -94,7 +94,7 @@ func TestRotationShowsNoSecret(t *testing.T) {
 		outputs["check-config"] = h.command(func(_ context.Context, o Options) error { return CheckConfig(o, "") })
 		outputs["metrics"] = h.command(Metrics)
 		outputs["doctor"] = h.command(func(ctx context.Context, o Options) error { return Doctor(ctx, o, "") })
-		vault := 0
+		stored := 0
 		err := filepath.WalkDir(h.path("state"), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
@@ -102,7 +102,7 @@ func TestRotationShowsNoSecret(t *testing.T) {
 			content, err := os.ReadFile(path)
 			if strings.HasSuffix(path, ".token") { // the only place
 				if strings.Contains(string(content), secrets["new SCIM token"]) {
-					vault++
+					stored++
 				}
 				return err
 			}
@@ -112,7 +112,7 @@ func TestRotationShowsNoSecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if vault != 1 {
+		if stored != 1 {
 			t.Errorf("the token store holds the new token in %d entries, want 1: does the search work?", stored)
 		}
 		if len(secrets) != 5 || len(outputs) < 12 {
