@@ -53,7 +53,7 @@ func (h *harness) eventsLogged() (count int) {
 func (h *harness) addEvents(count int, every time.Duration) {
 	h.t.Helper()
 	c := h.credentials.Connections[0]
-	if err := h.AddFlood(simulator.BulkEvents{
+	if err := h.AddBulkEvents(simulator.BulkEvents{
 		TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID,
 		Count: count, From: time.Now(), Every: simulator.Duration(every),
 	}); err != nil {

@@ -35,9 +35,9 @@ func (s *server) ready(t *testing.T) {
 // and shorter waits, but the same expressions.
 func writeFastConfig(t *testing.T, what, in string, arguments ...string) {
 	t.Helper()
-	script := exec.Command("../../deploy/demo/hurry.sh", append([]string{what, in}, arguments...)...)
+	script := exec.Command("../../deploy/demo/fast-config.sh", append([]string{what, in}, arguments...)...)
 	if output, err := script.CombinedOutput(); err != nil {
-		t.Fatalf("hurry.sh %s: %v: %s", what, err, output)
+		t.Fatalf("fast-config.sh %s: %v: %s", what, err, output)
 	}
 }
 

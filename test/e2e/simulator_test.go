@@ -41,8 +41,8 @@ func startSimulator(t *testing.T, scene string) *simulatorProcess {
 	address, ca, config := freeAddress(t), filepath.Join(c.directory, "ca.pem"), filepath.Join(c.directory, "config.yaml")
 	c.url = "https://" + address
 	p := start(t, filepath.Join(c.directory, "simulator.log"), nil, binary(t, "entra-aws-simulator"),
-		"--listen-address="+address, "--scene="+scene, "--speed="+strconv.Itoa(pace), "--ca-file="+ca, "--write-config="+config)
-	eventually(t, 30*time.Second, "the simulator listens", func() bool { return strings.Contains(p.output(), "simulating both clouds") }, p.output)
+		"--listen-address="+address, "--scenario="+scene, "--speed="+strconv.Itoa(pace), "--ca-file="+ca, "--write-config="+config)
+	eventually(t, 30*time.Second, "the simulator listens", func() bool { return strings.Contains(p.output(), "simulator started") }, p.output)
 	for line := range strings.Lines(read(t, filepath.Join(c.directory, "environment"))) {
 		c.environment = append(c.environment, strings.Trim(strings.TrimSpace(line), "'"))
 	}
@@ -105,7 +105,7 @@ func (c *simulatorProcess) fault(f simulator.Fault) {
 // performAction performs an action of an operator.
 func (c *simulatorProcess) performAction(h simulator.Action, answer any) {
 	c.t.Helper()
-	c.control(http.MethodPost, "hands", h, answer)
+	c.control(http.MethodPost, "actions", h, answer)
 }
 
 // connection returns the state of a connection in the simulator.
@@ -135,8 +135,8 @@ func (c *simulatorProcess) assertRotated(before simulator.ConnectionState) {
 	case after.SavedTokenID != after.Tokens[0].ID:
 		c.t.Errorf("%s: Entra holds %s, AWS has %s", before.Name, after.SavedTokenID, after.Tokens[0].ID)
 	}
-	if after.GapSeconds != before.GapSeconds {
-		c.t.Errorf("%s: an outage of %.2f s", before.Name, after.GapSeconds-before.GapSeconds)
+	if after.OutageSeconds != before.OutageSeconds {
+		c.t.Errorf("%s: an outage of %.2f s", before.Name, after.OutageSeconds-before.OutageSeconds)
 	}
 }
 
