@@ -103,7 +103,7 @@ func TestComposeNames(t *testing.T) {
 // the demo's shorter waits.
 func TestComposeAlertmanagerIsCurrent(t *testing.T) {
 	directory := t.TempDir()
-	script := exec.Command("demo/hurry.sh", "alertmanager", directory, "http://entra-aws-exporter:10199/webhook/alertmanager", "/clouds/webhook-token")
+	script := exec.Command("demo/fast-config.sh", "alertmanager", directory, "http://entra-aws-exporter:10199/webhook/alertmanager", "/clouds/webhook-token")
 	if output, err := script.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}

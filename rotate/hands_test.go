@@ -85,7 +85,7 @@ func deleteByHand(l *lab, id string) {
 
 func later(after time.Duration, do func(*lab, *clouds.Model) error) func(*lab) {
 	return byHand(func(l *lab, w *clouds.Model) error {
-		w.Schedule(w.Now().Add(after), "later", func(w *clouds.Model) {
+		w.Schedule(w.Now().Add(after), func(w *clouds.Model) {
 			if err := do(l, w); err != nil {
 				w.Annotate(clouds.ActorOperator, "failed: %v", err)
 			}
@@ -113,7 +113,7 @@ func skewed(by time.Duration, lasts time.Duration) func(*lab) {
 			w.SetSkew(clouds.Skew{AWS: by})
 			w.Annotate(clouds.ActorSetup, "AWS's clock is %s away", by)
 			if lasts > 0 {
-				w.Schedule(w.Now().Add(lasts), "clock", func(w *clouds.Model) { w.SetSkew(clouds.Skew{}) })
+				w.Schedule(w.Now().Add(lasts), func(w *clouds.Model) { w.SetSkew(clouds.Skew{}) })
 			}
 		})
 	}

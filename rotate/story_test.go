@@ -333,7 +333,7 @@ func TestWaitsThatNeedNobody(t *testing.T) {
 	s.hands = map[string]func(*lab){
 		"graph.put#1": byHand(pauseJob),
 		"graph.job#8": func(l *lab) {
-			l.world.Schedule(time.Now().Add(3*time.Hour), "start", func(w *clouds.Model) { go byHand(startJob)(l) })
+			l.world.Schedule(time.Now().Add(3*time.Hour), func(w *clouds.Model) { go byHand(startJob)(l) })
 		},
 	}
 	look(&s)
@@ -345,7 +345,7 @@ func TestWaitsThatNeedNobody(t *testing.T) {
 	s.every = func(l *lab, name string) {
 		if name == "graph.start" { // whose effect is a cycle that fails for a while: the engine must retry by itself
 			l.onlyFrom(clouds.ExporterAddress)
-			l.world.Schedule(time.Now().Add(20*time.Minute), "open again", func(w *clouds.Model) { go l.onlyFrom(clouds.EntraAddress) })
+			l.world.Schedule(time.Now().Add(20*time.Minute), func(w *clouds.Model) { go l.onlyFrom(clouds.EntraAddress) })
 		}
 	}
 	play(t, s, func(*testing.T, outcome) {})

@@ -71,10 +71,10 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int 
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	address, url, scene, caFile, config string
-	speed                               float64
-	seed                                uint64
-	quirks                              map[string]string
+	address, url, scenario, caFile, config string
+	speed                                  float64
+	seed                                   uint64
+	quirks                                 map[string]string
 }
 
 // defaultCAFile is where serve and the control commands find the CA without a flag.
@@ -82,15 +82,15 @@ func defaultCAFile() string { return filepath.Join(os.TempDir(), "entra-aws-simu
 
 func addServe(cli *kingpin.Application, commands map[string]command) {
 	options := serveOptions{quirks: map[string]string{}}
-	serve := cli.Command("serve", "Serve both clouds until interrupted (the default).").Default()
-	serve.Flag("listen-address", "Address to listen on; whoever reaches it may do anything.").Default("127.0.0.1:10198").StringVar(&options.address)
-	serve.Flag("url", "Where clients reach the simulator; default: https:// and the address.").StringVar(&options.url)
-	serve.Flag("scene", "What the clouds hold at first: single, demo, or fleet-N.").Default("demo").StringVar(&options.scene)
-	serve.Flag("speed", "Divide periods and lags by this: cycles, retries, delays of the logs, propagation.").Default("1").Float64Var(&options.speed)
-	serve.Flag("seed", "Of every id and token: the same seed gives the same clouds.").Default("1").Uint64Var(&options.seed)
-	serve.Flag("quirk", "NAME=VALUE, repeated: how the clouds behave where that is not known for sure.").StringMapVar(&options.quirks)
-	serve.Flag("ca-file", "Keep the certificate authority here, its key in FILE.key; clients must trust it.").Default(defaultCAFile()).StringVar(&options.caFile)
-	serve.Flag("write-config", "Write an exporter's config for these clouds, and the files that it names, beside it.").StringVar(&options.config)
+	serve := cli.Command("serve", "Serve AWS and Entra until interrupted (the default).").Default()
+	serve.Flag("listen-address", "Address to listen on. There is no authentication.").Default("127.0.0.1:10198").StringVar(&options.address)
+	serve.Flag("url", "URL at which clients reach the simulator; default: https:// and the address.").StringVar(&options.url)
+	serve.Flag("scenario", "What AWS and Entra hold at first: single, demo, or fleet-N.").Default("demo").StringVar(&options.scenario)
+	serve.Flag("speed", "Divide periods and lags by this number: cycles, retries, delays of the logs, propagation.").Default("1").Float64Var(&options.speed)
+	serve.Flag("seed", "Seed of every id and token: the same seed gives the same ones.").Default("1").Uint64Var(&options.seed)
+	serve.Flag("quirk", "NAME=VALUE, repeatable: how AWS and Entra behave where that is unconfirmed.").StringMapVar(&options.quirks)
+	serve.Flag("ca-file", "File of the certificate authority, its key in FILE.key; clients must trust it.").Default(defaultCAFile()).StringVar(&options.caFile)
+	serve.Flag("write-config", "Write an exporter's config to this file, and the files that it names beside it.").StringVar(&options.config)
 	commands[serve.FullCommand()] = func(ctx context.Context, logger *slog.Logger, stdout io.Writer) error {
 		return serveClouds(ctx, options, logger, stdout)
 	}
@@ -100,11 +100,11 @@ func serveClouds(ctx context.Context, o serveOptions, logger *slog.Logger, stdou
 	if o.speed < 1 {
 		return fmt.Errorf("--speed=%v: want a number of at least 1", o.speed)
 	}
-	clouds := clouds.New(clouds.Options{Seed: o.seed, Speed: o.speed})
-	if err := simulator.Seed(clouds, o.scene); err != nil {
+	model := clouds.New(clouds.Options{Seed: o.seed, Speed: o.speed})
+	if err := simulator.Seed(model, o.scenario); err != nil {
 		return err
 	}
-	access, err := simulator.IssueCredentials(clouds)
+	credentials, err := simulator.IssueCredentials(model)
 	if err != nil {
 		return err
 	}
@@ -120,26 +120,26 @@ func serveClouds(ctx context.Context, o serveOptions, logger *slog.Logger, stdou
 	if o.url == "" {
 		o.url = addressURL(listener.Addr())
 	}
-	server := simulator.New(clouds, simulator.Options{URL: strings.TrimSuffix(o.url, "/"), Seed: o.seed, Logger: logger})
+	server := simulator.New(model, simulator.Options{URL: strings.TrimSuffix(o.url, "/"), Seed: o.seed, Logger: logger})
 	for name, value := range o.quirks {
 		if err := server.SetQuirk(name, value); err != nil {
 			return err
 		}
 	}
 	if o.config != "" {
-		if err := writeConfig(access, o, stdout); err != nil {
+		if err := writeConfig(credentials, o, stdout); err != nil {
 			return err
 		}
 	}
-	logger.Info("simulating both clouds", "url", o.url, "scene", o.scene, "speed", o.speed, "ca_file", o.caFile)
+	logger.Info("simulator started", "url", o.url, "scenario", o.scenario, "speed", o.speed, "ca_file", o.caFile)
 	if err := server.Serve(ctx, listener, authority, hostOf(o.url)); err != nil {
 		return err
 	}
-	logger.Info("stopped")
+	logger.Info("simulator stopped")
 	return nil
 }
 
-func writeConfig(access simulator.Credentials, o serveOptions, stdout io.Writer) error {
+func writeConfig(credentials simulator.Credentials, o serveOptions, stdout io.Writer) error {
 	file, err := filepath.Abs(o.config)
 	if err != nil {
 		return fmt.Errorf("--write-config: %w", err)
@@ -148,7 +148,7 @@ func writeConfig(access simulator.Credentials, o serveOptions, stdout io.Writer)
 	if err != nil {
 		return fmt.Errorf("--ca-file: %w", err)
 	}
-	if err := access.WriteConfig(simulator.ConfigOptions{File: file, URL: strings.TrimSuffix(o.url, "/"), CAFile: ca}); err != nil {
+	if err := credentials.WriteConfig(simulator.ConfigOptions{File: file, URL: strings.TrimSuffix(o.url, "/"), CAFile: ca}); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintf(stdout, "config:      %s\nenvironment: %s\n", file, filepath.Join(filepath.Dir(file), "environment"))

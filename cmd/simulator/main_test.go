@@ -64,9 +64,9 @@ func ask(t *testing.T, url, dir string, arguments ...string) (string, int) {
 }
 
 func TestWrittenConfig(t *testing.T) {
-	for scene, connections := range map[string]int{"single": 1, "demo": 3, "fleet-150": 150} {
-		t.Run(scene, func(t *testing.T) {
-			url, dir := started(t, "--scene", scene)
+	for scenario, connections := range map[string]int{"single": 1, "demo": 3, "fleet-150": 150} {
+		t.Run(scenario, func(t *testing.T) {
+			url, dir := started(t, "--scenario", scenario)
 			loaded, err := config.Load(filepath.Join(dir, "exporter.yml"))
 			if err != nil {
 				t.Fatal(err)
@@ -93,7 +93,7 @@ func TestWrittenConfig(t *testing.T) {
 }
 
 func TestControlCommands(t *testing.T) {
-	url, dir := started(t, "--scene", "single", "--quirk", "new_lag=20s", "--speed", "2")
+	url, dir := started(t, "--scenario", "single", "--quirk", "new_lag=20s", "--speed", "2")
 	for _, step := range []struct {
 		command, want string
 		code          int
@@ -114,10 +114,10 @@ func TestControlCommands(t *testing.T) {
 		{"fault list", `"code": "InternalServerException"`, exitOK},
 		{"fault clear 1", "", exitOK},
 		{"fault list", `"id": 2`, exitOK},
-		{"hand create_token", `"token_id"`, exitOK},
-		{"hand create_token", "ServiceQuotaExceededException", exitFailed},
-		{"story", "person     created token", exitOK},
-		{"truth", `"kind": "Creation"`, exitOK},
+		{"action create_token", `"token_id"`, exitOK},
+		{"action create_token", "ServiceQuotaExceededException", exitFailed},
+		{"timeline", "operator   created token", exitOK},
+		{"timeline --json", `"kind": "Creation"`, exitOK},
 		{"--help", "", exitOK},
 		{"frobnicate", "", exitUsage},
 	} {
@@ -131,8 +131,8 @@ func TestControlCommands(t *testing.T) {
 func TestServeRefusals(t *testing.T) {
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	for arguments, want := range map[string]string{
-		"serve --scene moon --ca-file " + ca:                                `unknown scene "moon": known are single, demo, fleet-N`,
-		"serve --scene fleet-x --ca-file " + ca:                             `scene "fleet-x": want fleet- and a number`,
+		"serve --scenario moon --ca-file " + ca:                             `unknown scenario "moon": known are single, demo, fleet-N`,
+		"serve --scenario fleet-x --ca-file " + ca:                          `scenario "fleet-x": want fleet- and a number`,
 		"serve --speed 0.1 --ca-file " + ca:                                 "--speed=0.1: want a number of at least 1",
 		"serve --listen-address 127.0.0.1:0 --quirk a=b --ca-file " + ca:    `unknown quirk "a"`,
 		"serve --listen-address nowhere --ca-file " + ca:                    "listening: ",

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Posts to the demo's webhook what Alertmanager posts, then shows the rotation's story
-# as it goes on.
+# Posts an alert to the demo's webhook, as Alertmanager does, then follows the rotation.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/demo/processes.sh
@@ -13,11 +12,11 @@ curl --silent --show-error --fail-with-body \
 	--header 'Content-Type: application/json' \
 	--data @deploy/demo/alert.json http://localhost:10199/webhook/alertmanager
 
-rm -f "$directory/story.seen"
+rm -f "$directory/rotation.seen"
 for _ in $(seq 600); do
-	exporter rotation show expiring >"$directory/story" 2>/dev/null || true
-	news story <"$directory/story"
-	grep -qE '^  (ended|stopped)' "$directory/story" && break
+	exporter rotation show expiring >"$directory/rotation" 2>/dev/null || true
+	new_lines rotation <"$directory/rotation"
+	grep -qE '^  (ended|stopped)' "$directory/rotation" && break
 	sleep 1
 done
 echo

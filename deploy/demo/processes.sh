@@ -1,6 +1,6 @@
-# The processes of a demo, for the scripts beside this one to source. Everything of theirs
-# is in $directory; whatever was started ends with the script.
-pace=${PACE:-120} # forty minutes of the clouds pass in twenty seconds
+# The processes of a demo, for the scripts beside this one to source. Their files are in
+# $directory. They end with the script.
+pace=${PACE:-120} # a provisioning cycle of forty minutes takes twenty seconds
 directory=$PWD/.demo
 pids=() names=()
 
@@ -23,7 +23,7 @@ start() {
 	pids+=($!) names+=("$1")
 }
 
-# all_alive fails, with the log, as soon as something has ended.
+# all_alive fails, with the log, if a process has ended.
 all_alive() {
 	local i
 	for i in "${!pids[@]}"; do
@@ -34,22 +34,22 @@ all_alive() {
 	done
 }
 
-# await SECONDS COMMAND…: until the command succeeds.
+# await SECONDS COMMAND…: wait until the command succeeds.
 await() {
 	local tries=$(($1 * 5))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		all_alive || exit 1
 		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || { echo "not within the time: $*" >&2; exit 1; }
+		[ "$tries" -gt 0 ] || { echo "timed out: $*" >&2; exit 1; }
 		sleep 0.2
 	done
 }
 
-# start_clouds SCENE, start_exporter
-start_clouds() {
-	start simulator bin/entra-aws-simulator --scene="$1" --speed="$pace" --ca-file="$directory/ca.pem" --write-config="$directory/config.yaml"
-	await 20 grep -q 'simulating both clouds' "$directory/simulator.log"
+# start_simulator SCENARIO, start_exporter
+start_simulator() {
+	start simulator bin/entra-aws-simulator --scenario="$1" --speed="$pace" --ca-file="$directory/ca.pem" --write-config="$directory/config.yaml"
+	await 20 grep -q 'simulator started' "$directory/simulator.log"
 	set -a
 	# shellcheck source=/dev/null
 	. "$directory/environment"
@@ -59,19 +59,19 @@ start_clouds() {
 start_exporter() {
 	start exporter bin/entra-aws-exporter --config.file="$directory/config.yaml" --rotation.pace="$pace" --web.enable-lifecycle
 	await 20 grep -q 'msg="Listening on"' "$directory/exporter.log"
-	await 60 everything_read
+	await 60 all_sources_read
 }
 
-# everything_read: the first round of readings is over.
-everything_read() {
+# all_sources_read: the exporter has polled every source once.
+all_sources_read() {
 	bin/entra-aws-exporter status >"$directory/status" && ! grep -q ' -  ' "$directory/status"
 }
 
-clouds() { bin/entra-aws-simulator "$@" --ca-file="$directory/ca.pem"; }
+simulator() { bin/entra-aws-simulator "$@" --ca-file="$directory/ca.pem"; }
 exporter() { bin/entra-aws-exporter --config.file="$directory/config.yaml" "$@"; }
 
-# news NAME: those lines of the input that NAME has not had before.
-news() {
+# new_lines NAME: the lines of the input that NAME has not had before.
+new_lines() {
 	touch "$directory/$1.seen"
 	grep -vxFf "$directory/$1.seen" | tee "$directory/$1.new" || true
 	cat "$directory/$1.new" >>"$directory/$1.seen"

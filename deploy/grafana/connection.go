@@ -29,7 +29,7 @@ func tokenPanels() []panel {
 		statPanel("Probe", "HTTP status of the SCIM endpoint's response to the token. Absent without a response or without a token value to probe with.", "none", 4,
 			lastQuery(`max by (connection) (entra_aws_scim_probe_http_status_code`+selector()+`)`, "status")).
 			coloured("green", threshold{300, "red"}).forAlerts("EntraAwsScimTokenRefused"),
-		tablePanel("Tokens", "All SCIM access tokens at AWS. Last used needs the source usage. The role is known only where the rotation knows it.",
+		tablePanel("Tokens", "All SCIM access tokens at AWS. Last used needs the source usage. Roles come from the rotation.",
 			"none", "", 8, []string{"token_id", "role", "origin", "Value #A", "Value #B", "Value #C", "Value #D"},
 			tableQuery(`max by (`+by+`) (entra_aws_scim_token_created_timestamp_seconds`+selector()+`) * 1000`),
 			tableQuery(`max by (`+by+`) (entra_aws_scim_token_expiry_timestamp_seconds`+selector()+`) * 1000`),

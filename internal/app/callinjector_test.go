@@ -14,20 +14,20 @@ import (
 	"entra-aws-exporter/internal/simulator"
 )
 
-// wireFault is what befalls one call on its way.
+// wireFault is a fault of one call on the wire.
 type wireFault string
 
 const (
-	faultRefused      wireFault = "refused"      // 403, and nothing happens
+	faultRefused      wireFault = "refused"      // 403, without effect
 	faultThrottled    wireFault = "throttled"    // 429
-	faultUnavailable  wireFault = "503"          // and nothing happens
-	faultReset        wireFault = "reset"        // the connection dies before anything happens
-	faultResponseLost wireFault = "answer lost"  // it takes effect, and the connection dies
-	faultGarbled      wireFault = "garbled"      // it takes effect, and the answer is a 2xx that is none
-	faultHTMLPage     wireFault = "foreign page" // nothing happens, and a web page answers 200
-	faultHang         wireFault = "hang"         // no answer until the caller gives up
-	faultLateEffect   wireFault = "late"         // the connection dies, and it takes effect a minute later
-	faultStale        wireFault = "stale"        // what the same read was answered last
+	faultUnavailable  wireFault = "503"          // without effect
+	faultReset        wireFault = "reset"        // the connection is reset before the call takes effect
+	faultResponseLost wireFault = "answer lost"  // the call takes effect, then the connection is reset
+	faultGarbled      wireFault = "garbled"      // the call takes effect, and the 200 has a broken body
+	faultHTMLPage     wireFault = "foreign page" // a web page with status 200, without effect
+	faultHang         wireFault = "hang"         // no response until the caller times out
+	faultLateEffect   wireFault = "late"         // the connection is reset, and the call takes effect a minute later
+	faultStale        wireFault = "stale"        // the previous response to the same read
 	faultKilledBefore wireFault = "killed before"
 	faultKilledAfter  wireFault = "killed after"
 	faultNone         wireFault = ""
@@ -39,12 +39,11 @@ func wireFaults() []wireFault {
 	}
 }
 
-// callInjector numbers the calls of one rotation on their way to the simulated clouds, and
-// lets an accident befall one of them.
+// callInjector numbers the calls of one rotation and injects a fault into one of them.
 type callInjector struct {
 	harness  *harness
 	next     http.RoundTripper
-	target   int // the number of the call that it befalls
+	target   int // the number of the call that fails
 	fault    wireFault
 	onKill   func()
 	counting atomic.Bool
@@ -53,7 +52,7 @@ type callInjector struct {
 	trace    []string // the operations, in the order in which they were called
 }
 
-var errKilled = errors.New("this process is dead")
+var errKilled = errors.New("this process was killed")
 
 // RoundTrip implements http.RoundTripper.
 func (c *callInjector) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -134,7 +133,7 @@ func (c *callInjector) kill() {
 	c.onKill()
 }
 
-// operationBetween is the operation that was counted in between.
+// operationBetween is the operation whose count has grown.
 func operationBetween(before, after map[string]int) string {
 	for operation, count := range after {
 		if count > before[operation] {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/common/version"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/entra"
 	"entra-aws-exporter/internal/identitycenter"
@@ -21,9 +22,7 @@ type clientSet struct {
 	tenants    map[string]*entra.Tenant     // by name in the configuration
 	readers    map[string]connectionClients // by connection: for the poller
 	rotators   map[string]connectionClients // by connection: for rotation, with its own, stronger identities
-	transport  http.RoundTripper
-	observe    func(service, code string)
-	log        *slog.Logger
+	http       cloudhttp.Options
 	tokenValue tokenValueFunc
 }
 
@@ -55,7 +54,8 @@ func newClientSet(c *config.Config, transport http.RoundTripper, observe func(se
 ) (*clientSet, error) {
 	set := &clientSet{
 		tenants: map[string]*entra.Tenant{}, readers: map[string]connectionClients{}, rotators: map[string]connectionClients{},
-		transport: transport, observe: observe, log: log, tokenValue: values,
+		http:       cloudhttp.Options{Version: version.Version, Transport: transport, Observe: observe, Logger: log},
+		tokenValue: values,
 	}
 	var failures []error
 	for _, tenant := range c.Tenants {
@@ -100,10 +100,7 @@ func (c *clientSet) newTenant(tenant config.Tenant) (*entra.Tenant, error) {
 			CertificateFile:         string(tenant.ClientCertificateFile),
 			CertificatePasswordFile: tenant.ClientCertificatePasswordFile,
 		},
-		Version:   version.Version,
-		Transport: c.transport,
-		Observe:   c.observe,
-		Logger:    c.log,
+		Options: c.http,
 	}
 	if workload := tenant.WorkloadIdentity; workload != nil {
 		options.Credential.WorkloadIdentityTokenFile = model.SecretFile(workload.TokenFile)
@@ -115,7 +112,7 @@ func (c *clientSet) newTenant(tenant config.Tenant) (*entra.Tenant, error) {
 	if web := tenant.AWSWebIdentity; web != nil {
 		signer, err := identitycenter.NewWebIdentity(identitycenter.WebIdentityOptions{
 			Name: tenant.Name, Region: web.Region, Profile: web.Profile, RoleARN: web.RoleARN,
-			Version: version.Version, Transport: c.transport, Observe: c.observe, Logger: c.log,
+			Options: c.http,
 		})
 		if err != nil {
 			return nil, err
@@ -158,10 +155,7 @@ func (c *clientSet) newConnectionClients(connection config.Connection, tenant, r
 		SCIMAllowedHosts: connection.Tokens.SCIMAllowedHosts,
 		Certificates:     connection.SAML.AWSCertificates,
 		CertificateFiles: paths(connection.SAML.AWSCertificateFiles),
-		Version:          version.Version,
-		Transport:        c.transport,
-		Observe:          c.observe,
-		Logger:           c.log,
+		Options:          c.http,
 	}
 	instance, err := identitycenter.New(options)
 	if err != nil {

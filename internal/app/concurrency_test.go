@@ -14,13 +14,13 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// Two servers and a command line on one state directory, all told at the same moment:
-// one rotation, and all three know it.
+// Two servers and a command share one state directory and start a rotation at the same
+// moment: there is one rotation, and all three show it.
 func TestConcurrentServersAndCommand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		h.edit(fastIntervals, slowIntervals)
-		h.holderIsDead = func(string) bool { return false } // all three are alive, though they are one process here
+		h.holderIsDead = func(string) bool { return false } // all three are alive, although they share a process
 		h.start()
 		first := h.client
 		h.start()
@@ -43,16 +43,16 @@ func TestConcurrentServersAndCommand(t *testing.T) {
 			_ = response.Body.Close()
 			return response.StatusCode
 		}
-		var told sync.WaitGroup
+		var starts sync.WaitGroup
 		statuses, command := [2]int{}, ""
-		told.Go(func() { statuses[0] = post(first) })
-		told.Go(func() { statuses[1] = post(second) })
-		told.Go(func() {
+		starts.Go(func() { statuses[0] = post(first) })
+		starts.Go(func() { statuses[1] = post(second) })
+		starts.Go(func() {
 			command = h.command(func(ctx context.Context, o Options) error {
 				return RotationStart(ctx, o, StartOptions{Connection: "expiring", Pace: 1})
 			})
 		})
-		told.Wait()
+		starts.Wait()
 		if statuses != [2]int{http.StatusAccepted, http.StatusAccepted} {
 			t.Errorf("the servers answered %v", statuses)
 		}
@@ -80,7 +80,7 @@ func TestConcurrentServersAndCommand(t *testing.T) {
 				t.Errorf("%d tokens were created", created)
 			}
 			for _, gap := range now.Outages() {
-				t.Errorf("a gap: %s", gap)
+				t.Errorf("an outage: %s", gap)
 			}
 		})
 	})

@@ -12,7 +12,7 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// killingTransport is a process's way to the clouds, which ends with it.
+// killingTransport carries no call once its process is dead.
 type killingTransport struct {
 	next http.RoundTripper
 	dead chan struct{}
@@ -28,21 +28,21 @@ func (m *killingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// An exporter that dies again and again, a minute or two after each start, for a part of
-// the rotation: once it lives, the rotation ends done.
+// The exporter dies again and again, a minute or two after each start, during a part of
+// the rotation. Once it stays alive, the rotation ends done.
 func TestCrashLoopDuringRotation(t *testing.T) {
-	newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")}) // for its environment
-	for _, begins := range []time.Duration{0, 20 * time.Minute, 100 * time.Minute, 115 * time.Minute} {
-		for _, lives := range []time.Duration{40 * time.Second, 100 * time.Second} {
-			t.Run(fmt.Sprintf("after %s, every %s", begins, lives), func(t *testing.T) {
+	newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")}) // sets the environment
+	for _, startAfter := range []time.Duration{0, 20 * time.Minute, 100 * time.Minute, 115 * time.Minute} {
+		for _, lifetime := range []time.Duration{40 * time.Second, 100 * time.Second} {
+			t.Run(fmt.Sprintf("after %s, every %s", startAfter, lifetime), func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) { crashLoop(t, begins, lives) })
+				synctest.Test(t, func(t *testing.T) { crashLoop(t, startAfter, lifetime) })
 			})
 		}
 	}
 }
 
-func crashLoop(t *testing.T, begins, lives time.Duration) {
+func crashLoop(t *testing.T, startAfter, lifetime time.Duration) {
 	w := clouds.New(clouds.Options{Seed: 1})
 	w.Add(clouds.Expiring("expiring"))
 	h := buildHarness(t, w)
@@ -57,32 +57,32 @@ func crashLoop(t *testing.T, begins, lives time.Duration) {
 	if status, answer := h.alert(); status != http.StatusAccepted {
 		t.Fatalf("%d %s", status, answer)
 	}
-	time.Sleep(begins)
+	time.Sleep(startAfter)
 	for until := time.Now().Add(40 * time.Minute); time.Now().Before(until); {
 		close(now.dead)
-		if err := os.Rename(h.path("state"), h.path("left behind")); err != nil {
+		if err := os.Rename(h.path("state"), h.path("state.aside")); err != nil {
 			t.Fatal(err)
 		}
 		h.stop()
 		if err := os.RemoveAll(h.path("state")); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Rename(h.path("left behind"), h.path("state")); err != nil {
+		if err := os.Rename(h.path("state.aside"), h.path("state")); err != nil {
 			t.Fatal(err)
 		}
 		h.start()
-		time.Sleep(lives)
+		time.Sleep(lifetime)
 	}
 	record := h.waitForOutcome("expiring")
 	if record.Outcome != model.OutcomeDone {
-		t.Errorf("it ended %s: %s", record.Outcome, record.Reason)
+		t.Errorf("the outcome is %s: %s", record.Outcome, record.Reason)
 		for _, step := range record.Steps {
 			t.Log(step.At.Format(time.TimeOnly), step.Phase, step.Text)
 		}
 	}
 	h.With(func(now *clouds.Model) {
 		for _, gap := range now.Outages() {
-			t.Errorf("a gap: %s", gap)
+			t.Errorf("an outage: %s", gap)
 		}
 	})
 }

@@ -12,9 +12,8 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// The documented way, from its beginning to its end: the config declares the tokens, a
-// person makes the new one and deletes the old one, the exporter does the rest. AWS lets
-// it do nothing but probe.
+// The whole procedure for declared tokens: an operator creates the new token and deletes
+// the old one, the exporter does the rest. AWS allows it only to probe.
 func TestRotationOfDeclaredTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spec := clouds.Healthy("corp")

@@ -16,10 +16,10 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// A real disk that takes nothing more, which even root feels: no token is asked for, the
-// readings go on, and with the disk comes the rotation.
+// A real disk that rejects writes, even of root: no token is created, the polls continue,
+// and the rotation starts once the disk is writable again.
 func TestUnwritableDisk(t *testing.T) {
-	for name, test := range map[string]struct{ spoil, mend func(*testing.T, string) }{
+	for name, test := range map[string]struct{ breakDisk, repair func(*testing.T, string) }{
 		"full":      {fillDisk, freeDisk},
 		"read-only": {remount(unix.MS_RDONLY), remount(0)},
 	} {
@@ -32,29 +32,29 @@ func TestUnwritableDisk(t *testing.T) {
 				h.start()
 				time.Sleep(15 * time.Minute)
 
-				test.spoil(t, disk)
+				test.breakDisk(t, disk)
 				if status, answer := h.alert(); status != http.StatusServiceUnavailable {
-					t.Errorf("answered %d %s, want 503, so that Alertmanager comes again", status, answer)
+					t.Errorf("answered %d %s, want 503, so that Alertmanager retries", status, answer)
 				}
 				time.Sleep(3 * time.Hour)
-				if acts := h.mutations(); acts != 0 {
-					t.Errorf("%d acts without a journal", acts)
+				if n := h.mutations(); n != 0 {
+					t.Errorf("%d mutations without a journal", n)
 				}
 				h.series().expect(t, `entra_aws_source_up{connection="expiring",source="tokens"} 1`)
 
-				test.mend(t, disk)
+				test.repair(t, disk)
 				if status, answer := h.alert(); status != http.StatusAccepted {
-					t.Errorf("with the disk again: %d %s", status, answer)
+					t.Errorf("with the disk repaired: %d %s", status, answer)
 				}
 				if record := h.rotate(); record.Outcome != model.OutcomeDone {
-					t.Errorf("with the disk again: %+v", record)
+					t.Errorf("with the disk repaired: %+v", record)
 				}
 			})
 		})
 	}
 }
 
-// mountFull puts a small disk of its own there, until the end of the test.
+// mountFull mounts a small disk until the end of the test.
 func mountFull(t *testing.T, path string) {
 	t.Helper()
 	if err := os.MkdirAll(path, 0o700); err != nil {
@@ -79,7 +79,7 @@ func remount(flags uintptr) func(*testing.T, string) {
 	}
 }
 
-// fillDisk leaves not one byte on the disk.
+// fillDisk fills the disk to the last byte.
 func fillDisk(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Create(filepath.Join(path, "ballast"))

@@ -10,7 +10,7 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// doctor returns what doctor prints of one connection; "": of all.
+// doctor returns what doctor prints for one connection; "": for all.
 func (h *harness) doctor(only string) string {
 	h.t.Helper()
 	return h.command(func(ctx context.Context, options Options) error { return Doctor(ctx, options, only) })
@@ -42,7 +42,7 @@ func TestDoctor(t *testing.T) {
 	})
 }
 
-// What is switched off is not tried, whatever its permissions.
+// Doctor makes no call for a disabled source, so missing permissions do not matter.
 func TestDoctorSkipsDisabledSources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Healthy("lab")})
@@ -72,7 +72,7 @@ connection corp
 	})
 }
 
-// What is missing is named: the permission, and where calls may come from.
+// Doctor names the missing permission, and the addresses that may call SCIM.
 func TestDoctorNamesMissingPermissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})

@@ -18,8 +18,7 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// panickingTransport is a transport with a mistake in it: when it is told to, it panics and takes
-// everything along that it can get hold of.
+// panickingTransport has a bug: once armed, it panics with every value it can reach.
 type panickingTransport struct {
 	next   http.RoundTripper
 	armed  atomic.Bool
@@ -38,9 +37,9 @@ func (b *panickingTransport) RoundTrip(r *http.Request) (*http.Response, error) 
 	return b.next.RoundTrip(r)
 }
 
-// A panic over live values, all goroutines in the middle of a rotation, and Azure's SDK
-// asked to log all that it does: none of them shows a value. (AWS's SDK logs only what
-// its caller's code asks for, and nothing here does.)
+// A panic over live values, a dump of all goroutines during a rotation, and the full log
+// of Azure's SDK: none of them shows a secret. (AWS's SDK logs only what its caller asks
+// for, and the program asks for nothing.)
 func TestDumpsShowNoSecret(t *testing.T) {
 	var sdk logBuffer
 	azlog.SetListener(func(event azlog.Event, message string) { _, _ = fmt.Fprintf(&sdk, "%s %s\n", event, message) })

@@ -30,13 +30,13 @@ func (p seriesList) sum(t *testing.T) (sum float64) {
 	return sum
 }
 
-// eventsCounted is how many entries of the provisioning log the page has seen.
+// eventsCounted is how many entries of the provisioning log /metrics shows.
 func (h *harness) eventsCounted() int {
 	h.t.Helper()
 	return int(h.series().matching("provisioning_events_total{").sum(h.t))
 }
 
-// eventsLogged is how many entries the provisioning log holds, floods aside.
+// eventsLogged is how many entries the provisioning log holds, bulk events not counted.
 func (h *harness) eventsLogged() (count int) {
 	h.t.Helper()
 	h.With(func(now *clouds.Model) {
@@ -49,11 +49,11 @@ func (h *harness) eventsLogged() (count int) {
 	return count
 }
 
-// addEvents fills the provisioning log of the first connection from now on.
+// addEvents adds bulk events to the provisioning log of the first connection.
 func (h *harness) addEvents(count int, every time.Duration) {
 	h.t.Helper()
 	c := h.credentials.Connections[0]
-	if err := h.AddFlood(simulator.BulkEvents{
+	if err := h.AddBulkEvents(simulator.BulkEvents{
 		TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID,
 		Count: count, From: time.Now(), Every: simulator.Duration(every),
 	}); err != nil {
@@ -61,18 +61,18 @@ func (h *harness) addEvents(count int, every time.Duration) {
 	}
 }
 
-// mutationKiller kills a process while it reads the nth page of the log: the first half of the
-// answer has come, and from then on it can neither call anybody nor write anything.
-type mutationKiller struct {
+// logReadKiller kills the process in the middle of the nth page of the log: half of the
+// response has arrived, and from then on the process can neither call nor write.
+type logReadKiller struct {
 	next  http.RoundTripper
 	left  atomic.Int32 // pages until then
 	dead  atomic.Bool
 	stop  chan struct{}
-	state func() // takes the state directory away
+	state func() // moves the state directory away
 }
 
 // RoundTrip implements http.RoundTripper.
-func (p *mutationKiller) RoundTrip(r *http.Request) (*http.Response, error) {
+func (p *logReadKiller) RoundTrip(r *http.Request) (*http.Response, error) {
 	if p.dead.Load() {
 		return nil, errKilled
 	}
@@ -85,7 +85,7 @@ func (p *mutationKiller) RoundTrip(r *http.Request) (*http.Response, error) {
 
 type halfBody struct {
 	io.ReadCloser
-	reaper *mutationKiller
+	reaper *logReadKiller
 	read   int
 }
 
@@ -101,19 +101,19 @@ func (b *halfBody) Read(into []byte) (int, error) {
 	n, err := b.ReadCloser.Read(into[:min(len(into), half)])
 	b.read += n
 	if errors.Is(err, io.EOF) {
-		return n, errors.New("the page was shorter than the test thinks")
+		return n, errors.New("the page is shorter than the test expects")
 	}
 	return n, err
 }
 
-// Killed three times in the middle of reading a long log, the exporter has counted every
-// entry once in the end.
+// Killed three times while it reads a long log, the exporter has counted every entry
+// exactly once in the end.
 func TestKilledWhileReadingTheProvisioningLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 		h.edit("events: 15s", "events: 5m")
 		h.start()
-		time.Sleep(30 * time.Minute) // also what is written with a delay is counted by now
+		time.Sleep(30 * time.Minute) // by then delayed entries are counted, too
 		first, own := h.eventsCounted(), h.eventsLogged()
 		h.stop()
 
@@ -126,8 +126,8 @@ func TestKilledWhileReadingTheProvisioningLog(t *testing.T) {
 			time.Sleep(time.Duration(n+1) * 20 * time.Minute)
 		}
 		for _, pages := range []int32{5, 16, 33} {
-			p := &mutationKiller{stop: make(chan struct{}), state: func() {
-				if err := os.Rename(h.path("state"), h.path("left behind")); err != nil {
+			p := &logReadKiller{stop: make(chan struct{}), state: func() {
+				if err := os.Rename(h.path("state"), h.path("state.aside")); err != nil {
 					t.Error(err)
 				}
 			}}
@@ -136,7 +136,7 @@ func TestKilledWhileReadingTheProvisioningLog(t *testing.T) {
 			h.start()
 			<-p.stop
 			h.stop()
-			if err := os.Rename(h.path("left behind"), h.path("state")); err != nil {
+			if err := os.Rename(h.path("state.aside"), h.path("state")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -145,7 +145,7 @@ func TestKilledWhileReadingTheProvisioningLog(t *testing.T) {
 		time.Sleep(time.Hour)
 		happened := entries + h.eventsLogged() - own
 		if own == h.eventsLogged() {
-			t.Error("the engine has written nothing of its own")
+			t.Error("the provisioning job has logged nothing")
 		}
 		if counted := h.eventsCounted() - first; counted != happened {
 			t.Errorf("counted %d entries, %d have happened", counted, happened)
@@ -155,8 +155,8 @@ func TestKilledWhileReadingTheProvisioningLog(t *testing.T) {
 	})
 }
 
-// A long log goes through the real client a page at a time: memory does not grow with
-// it. MATRIX=full reads a million entries.
+// A long log is read page by page, so memory does not grow with it. MATRIX=full reads a
+// million entries.
 func TestALongLogIsStreamed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it measures memory")
@@ -177,11 +177,11 @@ func TestALongLogIsStreamed(t *testing.T) {
 		h.start()
 		time.Sleep(firstPoll)
 		floor, most := heapInUse(), uint64(0)
-		looks := 0
-		for h.eventsCounted()-first < entries && looks < 200 {
+		polls := 0
+		for h.eventsCounted()-first < entries && polls < 200 {
 			time.Sleep(30 * time.Second)
 			most = max(most, heapInUse())
-			looks++
+			polls++
 		}
 		time.Sleep(20 * time.Minute)
 		if counted, happened := h.eventsCounted()-first, entries+h.eventsLogged()-own; counted != happened {
@@ -189,7 +189,7 @@ func TestALongLogIsStreamed(t *testing.T) {
 		}
 		pages := h.Calls()["GET provisioning"]
 		t.Logf("%d entries in %d calls; at most %d KiB more in use than after the first pages", entries, pages, (int64(most)-int64(floor))>>10)
-		if grown := int64(most) - int64(floor); grown > 24<<20 { // two pages, and what the engine of the clouds remembers
+		if grown := int64(most) - int64(floor); grown > 24<<20 { // two pages, and the simulator's own memory
 			t.Errorf("%d bytes more in use while reading", grown)
 		}
 	})

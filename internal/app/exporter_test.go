@@ -48,7 +48,7 @@ connections:
 	})
 }
 
-// The three scenes of the demonstration, in two Entra tenants.
+// The three connections of the demo, in two Entra tenants.
 func TestThreeConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := clouds.New(clouds.Options{Seed: 1})
@@ -96,7 +96,7 @@ func TestThreeConnections(t *testing.T) {
 		if count := len(page.matching(`connection="healthy"`)); count > 100 {
 			t.Errorf("%d series for the healthy connection", count)
 		}
-		// Scrapes make no call, however many.
+		// Scrapes make no call.
 		before := totalCalls(h.Calls())
 		for range 20 {
 			h.get("/metrics")
@@ -116,13 +116,13 @@ func totalCalls(calls map[string]int) (sum int) {
 	return sum
 }
 
-// unixText is a time as the metrics page prints it.
+// unixText formats a time as /metrics does.
 func unixText(begin time.Time, days int) string {
 	return fmt.Sprint(float64(begin.Add(time.Duration(days) * 24 * time.Hour).Unix()))
 }
 
-// Both clouds die, and come back: what expires stays on the page, what misleads when
-// it is old goes, no error becomes a number, and nobody has to restart anything.
+// AWS and Entra go down and come back: expiry dates stay, values that mislead when stale
+// are hidden, no error becomes a value, and nothing needs a restart.
 func TestOutageOfAllServices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("corp")})
@@ -155,7 +155,7 @@ func TestOutageOfAllServices(t *testing.T) {
 			}
 		}
 		healed.expect(t, `entra_aws_scim_probe_success{connection="corp"} 1`, `entra_aws_provisioning_job_status{connection="corp",status="active"} 1`)
-		// Now the undocumented API alone.
+		// Now only the undocumented API fails.
 		h.fault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectHTML})
 		time.Sleep(5 * time.Minute)
 		partly := h.series()

@@ -8,15 +8,15 @@ import (
 	"sync/atomic"
 )
 
-// faultingTransport is what stands between the exporter and the clouds: names that cannot be
-// resolved, peers that nobody can vouch for.
+// faultingTransport fails requests before they reach the simulator: names that cannot be
+// resolved, servers with an untrusted certificate.
 type faultingTransport struct {
-	matches func(*http.Request) bool // whose requests are broken
+	matches func(*http.Request) bool // the requests that fail
 	next    http.RoundTripper
 	failure atomic.Pointer[error]
 }
 
-// wrap puts the wire in front of the clouds.
+// wrap puts the transport in front of another one.
 func (w *faultingTransport) wrap(next http.RoundTripper) http.RoundTripper {
 	w.next = next
 	return w
@@ -30,7 +30,7 @@ func (w *faultingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.next.RoundTrip(r)
 }
 
-// failWith lets every request fail so; nil mends the wire.
+// failWith makes every matching request fail; nil: none.
 func (w *faultingTransport) failWith(err error) {
 	if err == nil {
 		w.failure.Store(nil)

@@ -14,8 +14,7 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// The undocumented API is no longer what it was: whatever it answers, the log says how
-// to live without it.
+// The undocumented API has changed. Whatever it answers, the log names the alternative.
 func TestTokenServiceAPIChanged(t *testing.T) {
 	changes := map[string]simulator.Fault{
 		"unknown operation": {Status: 400, Code: "UnknownOperationException"},
@@ -35,16 +34,16 @@ func TestTokenServiceAPIChanged(t *testing.T) {
 	rows := map[string]faultCase{
 		"the list/cut off": {
 			faults:   []simulator.Fault{{Operation: "ListBearerTokens", Status: 200, Body: `{"BearerTokens":[{"Tok`}},
-			wantDown: failing(model.ReasonInvalidResponse, model.SourceTokens), wantLog: []string{"cut off"},
+			wantDown: failing(model.ReasonInvalidResponse, model.SourceTokens), wantLog: []string{"truncated"},
 		},
-		// Until it is known which token service's tenant it is, nothing of it can be read.
+		// Tokens cannot be read before the tenant of the token service is known.
 		"from the start/unknown operation": {
 			prepare: func(w *isolationTest) {
 				w.injectFault(simulator.Fault{Operation: "ListProvisioningTenants", Status: 400, Code: "UnknownOperationException"})
 			},
 			wantDown: failing(model.ReasonAPIChanged, model.SourceTokens, model.SourceSCIM, model.SourceUsage), wantLog: says,
 		},
-		// What the log line says helps, although nothing undocumented answers any more.
+		// The advice in the log works although no undocumented API answers any more.
 		"declared instead": {
 			prepare: func(w *isolationTest) {
 				part := connectionSection(w.read("exporter.yml"), "affected")
@@ -75,7 +74,7 @@ func TestTokenServiceAPIChanged(t *testing.T) {
 	runFaultCases(t, rows)
 }
 
-// The other undocumented API takes nothing but AWS's side of the certificates away.
+// The other undocumented API takes away only the AWS side of the certificates.
 func TestCertificatesAPIChanged(t *testing.T) {
 	rows := map[string]faultCase{}
 	for _, operation := range []string{"ListExternalIdPConfigurationsForDirectory", "ListExternalIdPCertificates"} {
@@ -96,7 +95,7 @@ func TestCertificatesAPIChanged(t *testing.T) {
 	runFaultCases(t, rows)
 }
 
-// fieldEdits is what a fault of the effect edit puts into an answer.
+// fieldEdits are the fields that a fault with the effect edit sets in a response.
 func fieldEdits(pairs ...string) map[string]json.RawMessage {
 	values := map[string]json.RawMessage{}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -105,7 +104,7 @@ func fieldEdits(pairs ...string) map[string]json.RawMessage {
 	return values
 }
 
-// Policies that forbid: the log names the action, and that it is no mere omission.
+// Policies that deny: the log names the action, and whether the deny is explicit.
 func TestAWSPermissionsMissing(t *testing.T) {
 	const who = "User: arn:aws:sts::111122223333:assumed-role/exporter/session is not authorized to perform: "
 	rows := map[string]faultCase{}
@@ -147,7 +146,7 @@ func TestAWSPermissionsMissing(t *testing.T) {
 	runFaultCases(t, rows)
 }
 
-// A SCIM endpoint that refuses has answered: that is a reading, and nobody else's fault.
+// A SCIM endpoint that rejects has answered: that is a result, and no source fails.
 func TestSCIMRejects(t *testing.T) {
 	answered := func(status int) func(*testing.T, *isolationTest, seriesList, seriesList) {
 		return func(t *testing.T, _ *isolationTest, _, after seriesList) {
@@ -187,13 +186,13 @@ func TestSCIMRejects(t *testing.T) {
 	runFaultCases(t, rows)
 }
 
-// A clock that is wrong breaks no signature and makes nothing negative; the log says it.
+// A wrong clock breaks no signature and makes no value negative; the log reports it.
 func TestClockSkew(t *testing.T) {
 	rows := map[string]faultCase{}
 	add := func(name string, skew clouds.Skew, jumps bool) {
 		wrong := func(w *isolationTest) {
 			w.With(func(now *clouds.Model) { now.SetSkew(skew) })
-			// By a clock that is ahead, it comes from the future.
+			// A clock that is ahead sees the token created in the future.
 			if _, err := w.Perform(simulator.Action{Do: "create_token", Connection: "affected"}); err != nil {
 				w.t.Error(err)
 			}
@@ -205,7 +204,7 @@ func TestClockSkew(t *testing.T) {
 	}
 	for _, by := range []time.Duration{-48 * time.Hour, -5 * time.Minute, 5 * time.Minute, 48 * time.Hour} {
 		add("AWS "+by.String(), clouds.Skew{AWS: by}, true)
-		// An access token that lives for an hour does not survive a leap of two days.
+		// An access token is valid for an hour, so it expires when the clock jumps two days.
 		add("Entra "+by.String(), clouds.Skew{Entra: by}, by.Abs() < time.Hour)
 		add("ours "+by.String(), clouds.Skew{AWS: by, Entra: by}, by.Abs() < time.Hour)
 		add("apart "+by.String(), clouds.Skew{AWS: by, Entra: -by}, by.Abs() < time.Hour)
@@ -216,7 +215,7 @@ func TestClockSkew(t *testing.T) {
 func clocksDiffer(t *testing.T, w *isolationTest, _, after seriesList) {
 	t.Helper()
 	if !strings.Contains(w.logs.String(), "clock skew detected") {
-		t.Errorf("the log says nothing of the clocks:\n%s", w.logs)
+		t.Errorf("the log does not report the clock skew:\n%s", w.logs)
 	}
 	if ages := after.matching("scim_token_age_seconds", `"affected"`); len(ages) != 2 {
 		t.Errorf("the ages are %v", ages)

@@ -12,7 +12,7 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// changeRegistration changes the exporter's own application in affected's tenant.
+// changeRegistration changes the exporter's application in the affected tenant.
 func (w *isolationTest) changeRegistration(change func(*clouds.AppRegistration)) {
 	w.t.Helper()
 	tenant := w.credentials.Tenants[0]
@@ -23,7 +23,7 @@ func (w *isolationTest) changeRegistration(change func(*clouds.AppRegistration))
 	})
 }
 
-// performAction lets a hand do something to affected.
+// performAction performs an operator's action on the affected connection.
 func (w *isolationTest) performAction(do string) {
 	w.t.Helper()
 	if _, err := w.Perform(simulator.Action{Do: do, Connection: "affected"}); err != nil {
@@ -31,7 +31,7 @@ func (w *isolationTest) performAction(do string) {
 	}
 }
 
-// withoutRoles takes permissions away.
+// withoutRoles removes permissions.
 func withoutRoles(roles ...string) func(*isolationTest) {
 	return func(w *isolationTest) {
 		w.changeRegistration(func(r *clouds.AppRegistration) {
@@ -40,7 +40,7 @@ func withoutRoles(roles ...string) func(*isolationTest) {
 	}
 }
 
-// What Entra does not allow is gone from the page, and nothing else is.
+// What Entra denies is missing in /metrics, and nothing else is.
 func TestEntraPermissionsMissing(t *testing.T) {
 	const grant = "grant the application permission "
 	runFaultCases(t, map[string]faultCase{
@@ -67,8 +67,8 @@ func TestEntraPermissionsMissing(t *testing.T) {
 	})
 }
 
-// The exporter's own way to sign in fails: all of Entra's side does, with the code that
-// a person can look up and what to do.
+// The exporter cannot sign in: every Entra source fails, and the log has the code to look
+// up and the advice.
 func TestSignInFails(t *testing.T) {
 	down := failing(model.ReasonAuth, entraSources()...)
 	refused := func(code, message string) func(*isolationTest) {
@@ -90,7 +90,7 @@ func TestSignInFails(t *testing.T) {
 		"it expires while the exporter runs": {
 			inject: func(w *isolationTest) {
 				w.changeRegistration(func(r *clouds.AppRegistration) { r.Secrets[0].Expires = time.Now() })
-			}, failedHolder: "entra", duration: 70 * time.Minute, // the access token that it has lives for an hour
+			}, failedHolder: "entra", duration: 70 * time.Minute, // its access token is valid for an hour
 			wantDown: down, wantLog: []string{"AADSTS7000222", "create a new one for the app registration"}, datesMove: true,
 		},
 		"no such tenant": {
@@ -123,8 +123,8 @@ func TestSignInFails(t *testing.T) {
 	})
 }
 
-// Whoever is throttled waits as long as it was told, or gives up at its deadline; it
-// never asks more often than it would have anyway.
+// A throttled client waits as long as it was told, or gives up at its deadline. It never
+// makes more calls than its polls do.
 func TestThrottled(t *testing.T) {
 	const looks = 20
 	rows := map[string]faultCase{}
@@ -135,10 +135,10 @@ func TestThrottled(t *testing.T) {
 		for name, test := range map[string]struct {
 			retryAfter string
 			date       time.Duration
-			graph, aws int // calls that may come of twenty looks
+			graph, aws int // allowed calls during twenty polls
 		}{
 			"30":       {"30", 0, 2 * looks, 2 * looks},
-			"3600":     {"3600", 0, 1, looks}, // AWS's services never ask for as much: the next look is the next try
+			"3600":     {"3600", 0, 1, looks}, // AWS never asks for that long: the next poll is the next attempt
 			"date":     {"", time.Hour, 1, looks},
 			"no word":  {"", 0, 4 * looks, 3 * looks},
 			"nonsense": {"soon", 0, 4 * looks, 3 * looks},
@@ -147,23 +147,23 @@ func TestThrottled(t *testing.T) {
 				Operation: operation, Status: 429, Code: "TooManyRequests", RetryAfter: test.retryAfter, RetryAfterDate: simulator.Duration(test.date),
 			}
 			most := test.graph
-			if !onGraph { // AWS's word for it is the code, not the status
+			if !onGraph { // AWS signals it by the code, not the status
 				most, fault.Status, fault.Code = test.aws, 400, "ThrottlingException"
 			}
 			row := faultCase{faults: []simulator.Fault{fault}, wantDown: failing(model.ReasonThrottled, source), duration: looks * time.Minute}
 			if source == model.SourceJob {
 				row.failedHolder = "entra"
 				switch test.graph {
-				case 1: // all of the tenant is to wait
+				case 1: // the whole tenant waits
 					row.wantDown = failing(model.ReasonThrottled, model.SourceJob, model.SourceCertificates, model.SourceAppCredentials)
-				case 2 * looks: // who waits for half a minute again and again may miss a deadline
+				case 2 * looks: // repeated waits of half a minute may exceed a deadline
 					row.mayFail = []model.Source{model.SourceCertificates}
 				}
 			}
 			calls := 0
 			row.inject = func(w *isolationTest) { calls = w.Calls()[operation] }
 			row.check = func(t *testing.T, w *isolationTest, _, _ seriesList) {
-				made := w.Calls()[operation] - calls - looks // unaffected makes one call for each look
+				made := w.Calls()[operation] - calls - looks // unaffected makes one call for each poll
 				if made > most {
 					t.Errorf("that is a storm: %d calls in %d looks, more than %d", made, looks, most)
 				}
@@ -177,9 +177,9 @@ func TestThrottled(t *testing.T) {
 			rows[string(source)+"/"+name] = row
 		}
 	}
-	// One 429 whose wait is shorter than the deadline costs nothing but the wait.
+	// A single 429 with a wait below the deadline costs only that wait.
 	for source, operation := range operationOf() {
-		if source != model.SourceSCIM { // a probe is told the status, whatever it is
+		if source != model.SourceSCIM { // the probe reports any status
 			rows["once/"+string(source)] = faultCase{faults: []simulator.Fault{{
 				Operation: operation, Status: 429, Code: "TooManyRequests", RetryAfter: "20", Times: 1,
 			}}}
@@ -188,7 +188,7 @@ func TestThrottled(t *testing.T) {
 	runFaultCases(t, rows)
 }
 
-// A person reads one sentence: what was found, and which key chooses.
+// The log has one sentence: what was found, and which key selects one of them.
 func TestDiscoveryFindsNoneOrSeveral(t *testing.T) {
 	second := func(w *isolationTest) { w.performAction("second_application") }
 	another := func(spec clouds.ConnectionSpec) func(*isolationTest) {

@@ -10,7 +10,7 @@ import (
 	"entra-aws-exporter/internal/simulator"
 )
 
-// operationOf is one call that each source cannot do without.
+// operationOf is one call that each source needs.
 func operationOf() map[model.Source]string {
 	return map[model.Source]string{
 		model.SourceTokens:         "ListBearerTokens",
@@ -23,7 +23,7 @@ func operationOf() map[model.Source]string {
 	}
 }
 
-// Each call of each source goes wrong on its own, in every way in which a network does.
+// Each call of each source fails on its own, in every way in which a network can fail.
 func TestNetworkFaults(t *testing.T) {
 	rows := map[string]faultCase{
 		"DNS": {
@@ -55,9 +55,8 @@ func TestNetworkFaults(t *testing.T) {
 	runFaultCases(t, rows)
 }
 
-// An answer of 100 MB is read no further than the largest legitimate one: what one
-// attempt allocates is a few times that, and far from what an answer without an end
-// would take.
+// A response of 100 MB is read no further than the largest legitimate one. One attempt
+// allocates a few times that, far less than an endless response would need.
 func TestHugeResponse(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it measures memory")
@@ -73,7 +72,7 @@ func TestHugeResponse(t *testing.T) {
 				calls = w.Calls()[operation]
 				runtime.ReadMemStats(&began)
 			},
-			wantDown: failing(model.ReasonInvalidResponse, source), wantLog: []string{"the answer is ", "large"},
+			wantDown: failing(model.ReasonInvalidResponse, source), wantLog: []string{"the response is larger than"},
 			check: func(t *testing.T, w *isolationTest, _, _ seriesList) {
 				var ended runtime.MemStats
 				runtime.ReadMemStats(&ended)
@@ -86,7 +85,7 @@ func TestHugeResponse(t *testing.T) {
 		}
 	}
 	newHarnessFor(t, affectedAndUnaffected())
-	for name, row := range rows { // one after the other: the memory is everybody's
+	for name, row := range rows { // one after the other, since they share memory
 		t.Run(name, func(t *testing.T) { synctest.Test(t, row.run) })
 	}
 }

@@ -11,12 +11,13 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// editedResponse is the true answer with some values put in.
+// editedResponse is the real response with some values replaced.
 func editedResponse(operation string, pairs ...string) []simulator.Fault {
 	return []simulator.Fault{{Operation: operation, Effect: simulator.EffectEdit, Set: fieldEdits(pairs...)}}
 }
 
-// expectSeries wants these series of affected, written without its label, and none of the others.
+// expectSeries expects series of the affected connection, given without its label, and
+// no series of the missing families.
 func expectSeries(there []string, gone ...string) func(*testing.T, *isolationTest, seriesList, seriesList) {
 	return func(t *testing.T, _ *isolationTest, _, after seriesList) {
 		t.Helper()
@@ -42,8 +43,8 @@ func withComma(labels string) string {
 
 const yearOne = `"0001-01-01T00:00:00Z"`
 
-// A list with a hole in it, a time that is none, a word that is new: no sample, or
-// unknown, and never a panic.
+// A null in a list, an invalid time, an unknown word: no sample, or "unknown", and never
+// a panic.
 func TestUnexpectedResponses(t *testing.T) {
 	rows := map[string]faultCase{
 		"job/quarantine without its reasons": {
@@ -153,7 +154,7 @@ func TestUnexpectedResponses(t *testing.T) {
 	runFaultCases(t, rows)
 }
 
-// logEntry puts an entry into affected's provisioning log.
+// logEntry adds an entry to the provisioning log of the affected tenant.
 func logEntry(e clouds.LogEntry) func(*isolationTest) {
 	return func(w *isolationTest) {
 		w.With(func(now *clouds.Model) {
@@ -165,33 +166,33 @@ func logEntry(e clouds.LogEntry) func(*isolationTest) {
 	}
 }
 
-// Errors in bodies that say little, or say it in the wrong place.
+// Errors with bodies that say little, or say it in the wrong place.
 func TestTerseErrors(t *testing.T) {
 	body := func(status int, text string) []simulator.Fault {
 		return []simulator.Fault{{Operation: "GET job", Status: status, Body: text}}
 	}
 	job := model.SourceJob
 	runFaultCases(t, map[string]faultCase{
-		"{} 400":            {faults: body(400, `{}`), wantDown: failing(model.ReasonOther, job), wantLog: []string{"answered 400"}},
-		"{} 403":            {faults: body(403, `{}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"answered 403", "Synchronization"}},
-		"{} 404":            {faults: body(404, `{}`), wantDown: failing(model.ReasonNotFound, job), wantLog: []string{"answered 404", "job_id"}},
-		"{} 500":            {faults: body(500, `{}`), wantDown: failing(model.ReasonOther, job), wantLog: []string{"answered 500"}},
-		"no body":           {faults: body(403, ``), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"answered 403"}},
-		"a null error":      {faults: body(403, `{"error":null}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"answered 403"}},
-		"a text as error":   {faults: body(403, `{"error":"no"}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"answered 403"}},
+		"{} 400":            {faults: body(400, `{}`), wantDown: failing(model.ReasonOther, job), wantLog: []string{"HTTP status 400"}},
+		"{} 403":            {faults: body(403, `{}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"HTTP status 403", "Synchronization"}},
+		"{} 404":            {faults: body(404, `{}`), wantDown: failing(model.ReasonNotFound, job), wantLog: []string{"HTTP status 404", "job_id"}},
+		"{} 500":            {faults: body(500, `{}`), wantDown: failing(model.ReasonOther, job), wantLog: []string{"HTTP status 500"}},
+		"no body":           {faults: body(403, ``), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"HTTP status 403"}},
+		"a null error":      {faults: body(403, `{"error":null}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"HTTP status 403"}},
+		"a text as error":   {faults: body(403, `{"error":"no"}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"HTTP status 403"}},
 		"a null message":    {faults: body(403, `{"error":{"code":"Forbidden","message":null}}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"403 Forbidden"}},
 		"no inner error":    {faults: body(403, `{"error":{"code":"UnknownError","message":"","innerError":null}}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"UnknownError"}},
 		"JSON in a message": {faults: body(403, `{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"Forbidden\",\"message\":\"Not for you.\"}}"}}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"403 Forbidden: Not for you."}},
 		"half JSON in it":   {faults: body(403, `{"error":{"code":"UnknownError","message":"{\"error\":{\"co"}}`), wantDown: failing(model.ReasonPermission, job), wantLog: []string{"UnknownError"}},
-		"no JSON":           {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML, Status: 502}}, wantDown: failing(model.ReasonOther, job), wantLog: []string{"answered 502 with text/html"}},
-		"a page as answer":  {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML}}, wantDown: failing(model.ReasonInvalidResponse, job), wantLog: []string{"answered 200 with text/html"}},
+		"no JSON":           {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML, Status: 502}}, wantDown: failing(model.ReasonOther, job), wantLog: []string{"HTTP status 502 with text/html"}},
+		"a page as answer":  {faults: []simulator.Fault{{Operation: "GET job", Effect: simulator.EffectHTML}}, wantDown: failing(model.ReasonInvalidResponse, job), wantLog: []string{"HTTP status 200 with text/html"}},
 		"{} as answer":      {faults: body(200, `{}`), wantDown: failing(model.ReasonInvalidResponse, job), wantLog: []string{"a job without its status"}},
 		"null as answer":    {faults: body(200, `null`), wantDown: failing(model.ReasonInvalidResponse, job)},
 		"cut off":           {faults: body(200, `{"id":"`), wantDown: failing(model.ReasonInvalidResponse, job)},
 	})
 }
 
-// Whether somebody is mailed is an extra of the job's reading: without it the rest stays.
+// The notification setting is optional: the job is shown without it.
 func TestUnreadableSecrets(t *testing.T) {
 	rows := map[string]faultCase{}
 	for name, fault := range map[string]simulator.Fault{
@@ -208,8 +209,8 @@ func TestUnreadableSecrets(t *testing.T) {
 	runFaultCases(t, rows)
 }
 
-// Certificates that are not as Entra makes them are counted rightly, or left out with
-// one line in the log.
+// Certificates of an unexpected kind are either counted correctly, or ignored with one
+// line in the log.
 func TestOddCertificates(t *testing.T) {
 	add := func(change func(*clouds.SigningCertificate, *clouds.Model)) func(*isolationTest) {
 		return func(w *isolationTest) {
@@ -246,7 +247,7 @@ func TestOddCertificates(t *testing.T) {
 	}
 	runFaultCases(t, map[string]faultCase{
 		"without its Sign twin": {
-			inject: add(func(c *clouds.SigningCertificate, _ *clouds.Model) { c.NoSign = true }), check: counted("entra", 1, "it does not sign"),
+			inject: add(func(c *clouds.SigningCertificate, _ *clouds.Model) { c.NoSign = true }), check: counted("entra", 1, "no signing key"),
 		},
 		"odd identifier": {
 			inject: add(func(c *clouds.SigningCertificate, _ *clouds.Model) { c.CustomKeyIdentifier = []byte("my key") }), check: counted("entra", 2, ""),
@@ -265,7 +266,7 @@ func TestOddCertificates(t *testing.T) {
 		"garbage instead of DER": {
 			inject: add(func(c *clouds.SigningCertificate, now *clouds.Model) {
 				c.Certificate = clouds.BrokenCertificate([]byte("this is no certificate"), now.Now(), now.Now().AddDate(2, 0, 0))
-			}), check: counted("entra", 1, "it cannot be read"),
+			}), check: counted("entra", 1, "unreadable"),
 		},
 		"garbage beside AWS's": {
 			faults: editedResponse("ListExternalIdPCertificates", "/idPCertificates/-", `{"certificateId":"odd","x509CertificateInPEM":"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}`),
@@ -276,7 +277,7 @@ func TestOddCertificates(t *testing.T) {
 				}
 			},
 		},
-		// Not one that can be read: then nothing is known of trust, and nobody is alarmed.
+		// With no readable certificate, trust is unknown, and no alert fires.
 		"garbage from AWS": {
 			faults:   editedResponse("ListExternalIdPCertificates", "/idPCertificates/0/x509CertificateInPEM", `"changed"`),
 			wantDown: failing(model.ReasonAPIChanged, model.SourceCertificates), wantLog: []string{"saml.aws_certificates: files"}, failedHolder: "aws",

@@ -14,31 +14,31 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// faultCase is something that happens to the connection "affected" of a running exporter,
-// and what must be seen of it. Beside it stands the connection "unaffected", of another
-// tenant and another account, to which nothing may happen at all.
+// faultCase is a fault of the connection "affected" and its expected effects. The
+// exporter also has the connection "unaffected", of another tenant and account, which
+// must see no effect at all.
 type faultCase struct {
-	prepare func(*isolationTest) // what is so before the exporter starts
-	inject  func(*isolationTest) // what happens to it while it runs
-	faults  []simulator.Fault    // of affected's own calls, from then on
+	prepare func(*isolationTest) // before the exporter starts
+	inject  func(*isolationTest) // while it runs
+	faults  []simulator.Fault    // of calls for affected, from then on
 
-	// wantDown are the sources of affected that fail, and why; every other one stays up. Each
-	// has one line in the log, with all the words of says.
+	// wantDown are the sources of affected that fail, and why; every other one stays up.
+	// Each has one line in the log, with all the words of wantLog.
 	wantDown map[model.Source]model.Reason
 	wantLog  []string
-	// mayFail are those that may fail for the same reason now and then.
+	// mayFail are sources that may fail sometimes.
 	mayFail      []model.Source
-	failedHolder string // of the certificates: the only holder whose cannot be read
-	// datesMove: what happens moves the dates that are shown, so that only the series stay.
+	failedHolder string // of the certificates: the only holder that cannot be read
+	// datesMove: the fault changes the dates, so only the names of the series stay.
 	datesMove bool
-	// datesMayVanish: an answer says that there is no such date after all.
+	// datesMayVanish: the fault removes dates.
 	datesMayVanish bool
-	// check looks at what is particular to this one.
+	// check makes the checks that are specific to this case.
 	check    func(t *testing.T, w *isolationTest, before, after seriesList)
-	duration time.Duration // until somebody looks; default: four missed intervals
+	duration time.Duration // until the checks; default: four missed intervals
 }
 
-// isolationTest is a lab with affected and unaffected, with everything on.
+// isolationTest is a harness with the connections affected and unaffected.
 type isolationTest struct {
 	*harness
 	affected  clouds.Connection
@@ -61,7 +61,7 @@ func newIsolationTest(t *testing.T) *isolationTest {
 	w := &isolationTest{harness: buildHarness(t, affectedAndUnaffected())}
 	w.affected = w.credentials.Connections[0]
 	w.edit(fastIntervals, everyMinuteIntervals)
-	// A host name of its own, so that what happens on the wire can happen to affected alone.
+	// A host name of its own lets the transport fail the affected connection alone.
 	text := w.read("exporter.yml")
 	part := connectionSection(text, "affected")
 	text = strings.Replace(text, part, strings.ReplaceAll(part, simulatorURL, "https://affected.example"), 1)
@@ -74,7 +74,7 @@ func newIsolationTest(t *testing.T) *isolationTest {
 	return w
 }
 
-// injectFault lets calls for affected go wrong.
+// injectFault injects a fault into calls for the affected connection.
 func (w *isolationTest) injectFault(fault simulator.Fault) {
 	w.t.Helper()
 	switch {
@@ -88,10 +88,10 @@ func (w *isolationTest) injectFault(fault simulator.Fault) {
 	w.fault(fault)
 }
 
-// runFaultCases runs the rows, each in a bubble and an exporter of its own.
+// runFaultCases runs each case in a bubble, with an exporter of its own.
 func runFaultCases(t *testing.T, rows map[string]faultCase) {
 	t.Helper()
-	newHarnessFor(t, affectedAndUnaffected()) // the environment is the same for all
+	newHarnessFor(t, affectedAndUnaffected()) // sets the environment, which is the same for all
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,7 +123,7 @@ func (m faultCase) run(t *testing.T) {
 			lasts = 5 * time.Minute
 		}
 		time.Sleep(lasts)
-	} else { // it was so from the start: nothing was ever read
+	} else { // the fault was there from the start: nothing was ever read
 		before = nil
 	}
 	after := w.series()
@@ -155,7 +155,7 @@ func (m faultCase) run(t *testing.T) {
 	}
 }
 
-// checkSource holds one source of affected to what the row says of it.
+// checkSource checks one source of the affected connection.
 func (m faultCase) checkSource(t *testing.T, w *isolationTest, source model.Source, before, after seriesList) {
 	t.Helper()
 	failed := after.matching("source_errors_total", `"affected"`, fmt.Sprintf("source=%q", source))
@@ -192,7 +192,7 @@ func (m faultCase) checkSource(t *testing.T, w *isolationTest, source model.Sour
 	w.expectLogLine(t, source, reason, m.wantLog...)
 }
 
-// expectLogLine holds the log to one line about the failing source, with all these words.
+// expectLogLine expects exactly one log line about the failing source, with these words.
 func (w *isolationTest) expectLogLine(t *testing.T, source model.Source, reason model.Reason, words ...string) {
 	t.Helper()
 	var lines []string
@@ -213,12 +213,12 @@ func (w *isolationTest) expectLogLine(t *testing.T, source model.Source, reason 
 	}
 }
 
-// hiddenWhenStale reports whether what a source said misleads when it is old.
+// hiddenWhenStale reports whether the values of a source mislead when they are stale.
 func hiddenWhenStale(source model.Source) bool {
 	return source == model.SourceJob || source == model.SourceSCIM
 }
 
-// holderOf is who holds the certificate that a series is about.
+// holderOf is the holder of the certificate that a series describes.
 func holderOf(line string) string {
 	if strings.Contains(line, `holder="aws"`) || strings.Contains(line, "certificate_trusted") {
 		return "aws"
@@ -226,7 +226,7 @@ func holderOf(line string) string {
 	return "entra"
 }
 
-// sourceOf is the source that a series comes from; "" for those that live by the clock.
+// sourceOf is the source of a series; "" if it also depends on the clock.
 func sourceOf(line string) model.Source {
 	for _, family := range []struct {
 		prefix string
@@ -250,7 +250,7 @@ func sourceOf(line string) model.Source {
 	return ""
 }
 
-// failing are several sources that fail for one reason.
+// failing maps several sources to one reason.
 func failing(reason model.Reason, sources ...model.Source) map[model.Source]model.Reason {
 	down := make(map[model.Source]model.Reason, len(sources))
 	for _, source := range sources {
@@ -259,7 +259,7 @@ func failing(reason model.Reason, sources ...model.Source) map[model.Source]mode
 	return down
 }
 
-// Which sources one side of the bridge carries. The certificates are read on both.
+// The sources that each side serves. Certificates are read from both.
 func entraSources() []model.Source {
 	return []model.Source{model.SourceJob, model.SourceEvents, model.SourceCertificates, model.SourceAppCredentials}
 }

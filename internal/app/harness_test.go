@@ -25,13 +25,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The runtime's goroutine for signals must not be born inside a bubble.
+	// The runtime's goroutine for signals must start outside a bubble.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGUSR2)
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("os/signal.signal_recv"), goleak.IgnoreTopFunction("os/signal.loop"))
 }
 
-// harness is a whole exporter with the real clients, before both clouds in memory. Build
-// it inside a bubble: its HTTP goes through pipes, so time passes by itself.
+// harness is a whole exporter with the real clients, in front of the simulator in memory.
+// Build it inside a bubble: its HTTP uses pipes, so the bubble's time advances.
 type harness struct {
 	*simulator.Simulator
 	t           *testing.T
@@ -41,12 +41,12 @@ type harness struct {
 	client      *http.Client
 	stop        func()
 
-	exporter      *Exporter                                 // the one that runs
-	holderIsDead  func(holder string) bool                  // of leases; nil: as the program thinks
-	wrapTransport func(http.RoundTripper) http.RoundTripper // what stands before the clouds, if anything
+	exporter      *Exporter                                 // the running one
+	holderIsDead  func(holder string) bool                  // of leases; nil: the default
+	wrapTransport func(http.RoundTripper) http.RoundTripper // wraps the transport to the simulator; optional
 }
 
-// The simulator's config reads everything all the time; tests that need hours say less.
+// The simulator's configuration polls often; tests that take hours use slowIntervals.
 const (
 	fastIntervals = "intervals: {tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}"
 	slowIntervals = "intervals: {tokens: 5m, scim: 1h, usage: 1h, job: 5m, events: 1h, certificates: 1h, app_credentials: 1h}"
@@ -54,7 +54,8 @@ const (
 
 const simulatorURL = "https://127.0.0.1:10198"
 
-// newHarness is a lab whose exporter does not run yet; its config file can still be changed.
+// newHarness builds a harness. Its exporter does not run yet, so that the test can still
+// edit the configuration.
 func newHarness(t *testing.T, specs []clouds.ConnectionSpec) *harness {
 	t.Helper()
 	w := clouds.New(clouds.Options{Seed: 1})
@@ -73,7 +74,7 @@ func newHarnessFor(t *testing.T, w *clouds.Model) *harness {
 	return h
 }
 
-// buildHarness is a lab that leaves the process's environment as it is.
+// buildHarness is newHarnessFor without changes of the process's environment.
 func buildHarness(t *testing.T, w *clouds.Model) *harness {
 	t.Helper()
 	access, err := simulator.IssueCredentials(w)
@@ -89,7 +90,7 @@ func buildHarness(t *testing.T, w *clouds.Model) *harness {
 	return h
 }
 
-// environment tells AWS's SDK where the keys are. Worlds of one seed have the same keys.
+// environment returns the variables with AWS credentials. Models of one seed share them.
 func (h *harness) environment() map[string]string {
 	values := map[string]string{}
 	for _, line := range strings.Fields(h.read("environment")) {
@@ -117,7 +118,7 @@ func (h *harness) write(name, content string) {
 	}
 }
 
-// edit replaces text in the config; what is not there is a mistake of the test.
+// edit replaces text in the configuration, which must contain it.
 func (h *harness) edit(before, after string) {
 	h.t.Helper()
 	text := h.read("exporter.yml")
@@ -148,13 +149,13 @@ func (h *harness) start() {
 	ended := make(chan error, 1)
 	go func() {
 		err := exporter.run(ctx)
-		_ = listener.Close() // nobody answers any more
+		_ = listener.Close() // nothing accepts connections any more
 		ended <- err
 	}()
 	h.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			h.t.Errorf("the exporter ended with: %v", err)
+			h.t.Errorf("the exporter failed: %v", err)
 		}
 		transport.Wait()
 	})
@@ -192,7 +193,7 @@ func (h *harness) request(method, path, body string, header ...string) (int, str
 	return response.StatusCode, string(content)
 }
 
-// series are the samples of the exporter's own metrics, "name{labels} value".
+// series returns the samples of the exporter's own metrics, "name{labels} value".
 func (h *harness) series() seriesList {
 	h.t.Helper()
 	var list seriesList
@@ -211,8 +212,7 @@ func (h *harness) fault(fault simulator.Fault) {
 	}
 }
 
-// command runs one of the program's commands and returns what it printed and logged,
-// whatever became of it.
+// command runs a command of the program. It returns the output, the log and the error.
 func (h *harness) command(run func(context.Context, Options) error) string {
 	h.t.Helper()
 	out := &logBuffer{}
@@ -237,7 +237,7 @@ func (p seriesList) matching(texts ...string) seriesList {
 	})
 }
 
-// expect fails the test for every wanted line that is not on the page.
+// expect fails the test for every line that is missing.
 func (p seriesList) expect(t *testing.T, want ...string) {
 	t.Helper()
 	for _, line := range want {
@@ -248,7 +248,7 @@ func (p seriesList) expect(t *testing.T, want ...string) {
 	}
 }
 
-// logBuffer is a log that is written and read at the same time.
+// logBuffer can be written and read at the same time.
 type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -305,5 +305,5 @@ func (p *pipeListener) Close() error {
 
 func (p *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
 
-// firstPoll lets the first round of readings pass.
+// firstPoll is enough time for the first poll of every source.
 const firstPoll = 2 * time.Minute

@@ -16,7 +16,7 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// value is the value of the one series that begins so; false: there is none.
+// value returns the value of the series with this name and labels, if there is one.
 func (p seriesList) value(t *testing.T, series string) (float64, bool) {
 	t.Helper()
 	for _, line := range p {
@@ -31,8 +31,8 @@ func (p seriesList) value(t *testing.T, series string) (float64, bool) {
 	return 0, false
 }
 
-// A day of throttling, flapping names and slow answers at both clouds: nothing piles up,
-// and whenever a reading is missing, the page says so.
+// A day of throttling, DNS failures and slow responses: nothing accumulates, and whenever
+// a poll fails, /metrics shows it.
 func TestDayOfFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it measures memory")
@@ -55,7 +55,7 @@ func TestDayOfFaults(t *testing.T) {
 		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectHang, Probability: 0.03})
 		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectTrickle, Probability: 0.02})
 		h.fault(simulator.Fault{Operation: "*", Status: 429, Code: "TooManyRequestsException", RetryAfter: "20", Probability: 0.1})
-		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // weather
+		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // not a secret
 		day := &metricsObserver{t: t, last: map[string]float64{}, errors: map[string]float64{}, changed: map[string]time.Time{}}
 		for began := time.Now(); time.Since(began) < 22*time.Hour; {
 			flapping.failWith(nil)
@@ -69,7 +69,7 @@ func TestDayOfFaults(t *testing.T) {
 		}
 		t.Logf("%d intervals were missed, %d failures counted, in %v", day.missed, int(h.series().matching("source_errors_total").sum(t)), day.reasons(h.series()))
 		if day.missed == 0 || len(day.reasons(h.series())) < 3 {
-			t.Error("the day was not bad")
+			t.Error("there were too few faults")
 		}
 
 		flapping.failWith(nil)
@@ -84,26 +84,26 @@ func TestDayOfFaults(t *testing.T) {
 		if now := runtime.NumGoroutine(); now > goroutines {
 			t.Errorf("%d goroutines after the day, %d before", now, goroutines)
 		}
-		// The clouds remember their log entries, in the same memory.
+		// The simulator's log entries are in the same memory.
 		if now := heapInUse(); now > heap+12<<20 {
 			t.Errorf("%d KiB more in use after the day", (now-heap)>>10)
 		} else {
-			t.Logf("%d KiB more in use after the day, the clouds' memory included", (int64(now)-int64(heap))>>10)
+			t.Logf("%d KiB more in use after the day, the simulator's included", (int64(now)-int64(heap))>>10)
 		}
 	})
 }
 
-// metricsObserver compares what the page says from look to look.
+// metricsObserver compares successive scrapes.
 type metricsObserver struct {
 	t       *testing.T
 	last    map[string]float64 // the last success, by source and connection
 	errors  map[string]float64
-	changed map[string]time.Time // when that changed last
+	changed map[string]time.Time // when it changed last
 	missed  int
 }
 
-// observe holds the page to this: a source whose last success is older than its interval,
-// its jitter and its deadline allow is down, and its failures are counted.
+// observe checks one scrape: a source whose last success is older than interval, jitter
+// and deadline allow must be down, with its failures counted.
 func (m *metricsObserver) observe(p seriesList) {
 	m.t.Helper()
 	now := time.Now()

@@ -13,26 +13,26 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// The quirks that touch a reading, in groups of those that could touch each other. The
-// clients' own tests play the full product of each side against every method; here every
-// combination of each group passes through the whole program once.
+// The quirks that affect polls, in groups of those that could interact. The clients' own
+// tests run the full product of each side against every method. Here every combination of
+// each group passes through the whole program once.
 func quirkGroups() [][]string {
 	return [][]string{
 		{"settings_keys", "secrets_get", "extra_keys", "base_address", "graph_errors", "failing_user"}, // the job
 		{"list_values", "list_order", "token_times", "json_version", "list_lag"},                       // the tokens
 		{"source_address", "cloudtrail", "cloudtrail_delay", "empty_cycles", "log_delay"},              // probe, usage, events
-		{"retry_after", "error_bodies"}, // how either side refuses
+		{"retry_after", "error_bodies"}, // how AWS and Entra reject
 	}
 }
 
-// mutationQuirks touch only what a rotation does: package rotate plays them.
+// mutationQuirks affect only rotations; package rotate tests them.
 func mutationQuirks() []string {
 	return []string{
 		"put_secrets", "test_lag", "inline_test", "engine_reads", "quarantine_after", "recovery", "third_create", "new_lag", "deleted_lag", "nodes",
 	}
 }
 
-// combinations lists every choice of values of some quirks.
+// combinations lists every combination of the values of some quirks.
 func combinations(all []clouds.Quirk, names []string) []map[string]string {
 	list := []map[string]string{{}}
 	for _, quirk := range all {
@@ -71,7 +71,7 @@ func TestPollUnderEveryQuirk(t *testing.T) {
 			t.Errorf("the quirk %s is new: does it touch a reading?", quirk.Name)
 		}
 	}
-	newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")}) // the environment is the same for all
+	newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")}) // sets the environment, which is the same for all
 	for run := range runs {
 		if testing.Short() && run%20 != 0 {
 			continue
@@ -95,8 +95,8 @@ func TestPollUnderEveryQuirk(t *testing.T) {
 	}
 }
 
-// checkPollUnderQuirks runs an exporter for some hours under these quirks, while people work:
-// what the page shows is right, or not there.
+// checkPollUnderQuirks runs an exporter for some hours under these quirks, while
+// operators work: what it shows is right, or missing.
 func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 	w := clouds.New(clouds.Options{Seed: 1})
 	w.Add(clouds.Healthy("corp"))
@@ -111,7 +111,7 @@ func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 		h.edit("      endpoints:\n", "      endpoints:\n        token_service_json_version: \"1.0\"\n")
 	}
 	at := h.credentials.Connections[0]
-	for _, operation := range []string{"GET job", "ListBearerTokens"} { // refused once, and told when to come back
+	for _, operation := range []string{"GET job", "ListBearerTokens"} { // rejected once, with a Retry-After
 		refusal := simulator.Fault{Operation: operation, Status: 429, Code: "TooManyRequestsException", RetryAfter: "9", Times: 1}
 		if quirks["retry_after"] == simulator.RetryAfterDate {
 			refusal.RetryAfter, refusal.RetryAfterDate = "", simulator.Duration(9*time.Second)
@@ -120,8 +120,8 @@ func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 	}
 	h.start()
 	time.Sleep(30 * time.Minute)
-	for _, hand := range []simulator.Action{{Do: "add_user", UserName: "ann@example.com"}, {Do: "create_token"}} {
-		if _, err := h.Perform(hand); err != nil {
+	for _, action := range []simulator.Action{{Do: "add_user", UserName: "ann@example.com"}, {Do: "create_token"}} {
+		if _, err := h.Perform(action); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -144,11 +144,11 @@ func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 	if up, failed := page.matching("source_up", "} 1"), page.matching("source_errors_total"); len(up) != 7 || len(failed) != 0 {
 		t.Errorf("up are only %v, failed: %v", up, failed)
 	}
-	h.checkOtherPart(t, page, quirks)
+	h.checkQuirkEffects(t, page, quirks)
 }
 
-// checkOtherPart looks at what a quirk makes another.
-func (h *harness) checkOtherPart(t *testing.T, page seriesList, quirks map[string]string) {
+// checkQuirkEffects checks the series that depend on a quirk.
+func (h *harness) checkQuirkEffects(t *testing.T, page seriesList, quirks map[string]string) {
 	t.Helper()
 	one := func(when bool, series string) {
 		t.Helper()
@@ -170,12 +170,12 @@ func (h *harness) checkOtherPart(t *testing.T, page seriesList, quirks map[strin
 		used, _ := page.value(t, line[:strings.LastIndexByte(line, ' ')])
 		at := time.Unix(int64(used), 0)
 		if !strings.Contains(line, h.credentials.Connections[0].TokenIDs[0]) || at.After(time.Now()) || time.Since(at) > 4*time.Hour {
-			t.Errorf("nobody used that token then: %s", line)
+			t.Errorf("that token was not used then: %s", line)
 		}
 	}
 }
 
-// epochOf is so many days after a bubble's clock began.
+// epochOf is a time in days after the start of a bubble's clock.
 func epochOf(days int) int64 {
 	return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, days).Unix()
 }

@@ -12,7 +12,7 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// reload asks for one and returns the status and the answer.
+// reload posts a reload and returns the status and the response.
 func (h *harness) reload() (int, string) {
 	h.t.Helper()
 	return h.request(http.MethodPost, "/-/reload", "")
@@ -94,7 +94,7 @@ func TestReload(t *testing.T) {
 	})
 }
 
-// A request that a reload overtakes finds no webhook section: then nobody may pass.
+// A reload removes the webhook section during a request: then no caller is authorized.
 func TestWebhookRemovedDuringRequest(t *testing.T) {
 	h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 	h.edit("webhook: {bearer_token_file: webhook-token}\n", "")
@@ -110,8 +110,8 @@ func TestWebhookRemovedDuringRequest(t *testing.T) {
 	}
 }
 
-// The server reads the web config again at every request. Once that lets everybody in,
-// the webhook that relied on it lets nobody in.
+// The server reads the web config again at every request. Once it authenticates nobody,
+// the webhook that relied on it rejects every caller.
 func TestWebhookFollowsWebConfig(t *testing.T) {
 	h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
 	h.edit("webhook: {bearer_token_file: webhook-token}\n", "webhook: {}\n")

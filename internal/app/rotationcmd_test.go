@@ -11,14 +11,14 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// startRotation is the command rotation start.
+// startRotation runs the command rotation start.
 func (h *harness) startRotation(how StartOptions) string {
 	h.t.Helper()
 	how.Pace = 1
 	return h.command(func(ctx context.Context, options Options) error { return RotationStart(ctx, options, how) })
 }
 
-// A dry run needs no place to keep anything, and nothing but enabled lets a command act.
+// A dry run needs no state directory, and only mode enabled lets a command rotate.
 func TestOnlyModeEnabledRotates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
@@ -36,25 +36,25 @@ func TestOnlyModeEnabledRotates(t *testing.T) {
 	})
 }
 
-// Once a rotation has put a value into the vault, that is what is probed with, even if
-// no rotation is wanted any more: the file holds the value that was retired.
+// Once a rotation has stored a value, the SCIM probe uses it even after rotation was
+// disabled: the file holds the value that was retired.
 func TestStoredTokenIsProbedAfterModeChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
-		if said := h.startRotation(StartOptions{Connection: "expiring"}); !strings.Contains(said, "done: token") {
-			t.Fatalf("the rotation: %s", said)
+		if output := h.startRotation(StartOptions{Connection: "expiring"}); !strings.Contains(output, "done: token") {
+			t.Fatalf("the rotation: %s", output)
 		}
-		story := h.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
-		if strings.Count(story, "ended: done") != 1 || strings.Count(story, "exclusive\n") != 1 || !strings.HasSuffix(story, ": done\n") {
-			t.Errorf("a story that tells its end once:\n%s", story)
+		history := h.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
+		if strings.Count(history, "ended: done") != 1 || strings.Count(history, "exclusive\n") != 1 || !strings.HasSuffix(history, ": done\n") {
+			t.Errorf("the outcome must appear once:\n%s", history)
 		}
 		for _, line := range []string{
 			`(?m)^rotation \S+, started \d{4}-\d\d-\d\d \d\d:\d\d UTC by operator$`,
 			`(?m)^  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  plan `,
 			`(?m)^  ended \d{4}-\d\d-\d\d \d\d:\d\d UTC: done$`,
 		} {
-			if !regexp.MustCompile(line).MatchString(story) {
-				t.Errorf("no line %s in:\n%s", line, story)
+			if !regexp.MustCompile(line).MatchString(history) {
+				t.Errorf("no line %s in:\n%s", line, history)
 			}
 		}
 		if list := h.command(RotationList); !regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\d \d\d:\d\d UTC  expiring `).MatchString(list) {
@@ -65,42 +65,42 @@ func TestStoredTokenIsProbedAfterModeChange(t *testing.T) {
 	})
 }
 
-// A name that is none of a connection's is found out before anything is asked.
+// An unknown connection is reported before any call is made.
 func TestUnknownConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Expiring("expiring")})
 		const none = `no connection "typo" is configured; configured: corp, expiring`
-		if said := h.startRotation(StartOptions{Connection: "typo"}); said != none {
-			t.Errorf("start: %s", said)
+		if output := h.startRotation(StartOptions{Connection: "typo"}); output != none {
+			t.Errorf("start: %s", output)
 		}
 		show := func(connection string) string {
 			return h.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, connection) })
 		}
-		if said := show("typo"); said != none {
-			t.Errorf("show: %s", said)
+		if output := show("typo"); output != none {
+			t.Errorf("show: %s", output)
 		}
-		if said := show("corp"); said != "no rotations recorded for corp\n" {
-			t.Errorf("show of what never rotated: %s", said)
+		if output := show("corp"); output != "no rotations recorded for corp\n" {
+			t.Errorf("show without rotations: %s", output)
 		}
 		if calls := h.Calls(); len(calls) != 0 {
 			t.Errorf("called %v", calls)
 		}
 		h.startRotation(StartOptions{Connection: "expiring"})
 		h.edit("name: expiring", "name: renamed")
-		expectLines(t, show("expiring"), "started ", "ended ") // the journal knows it
+		expectLines(t, show("expiring"), "started ", "ended ") // the journal has it
 	})
 }
 
-// To begin a rotation not everything is read, but what forbids it is: that two connections
-// lead to one identity store, and that two rotations are blocked.
+// A start reads only what could forbid it: whether two connections resolve to one identity
+// store, and whether two rotations are blocked.
 func TestStartPreconditions(t *testing.T) {
-	doubtful := func(name string) clouds.ConnectionSpec {
+	undecided := func(name string) clouds.ConnectionSpec {
 		spec := clouds.Expiring(name)
 		spec.Tokens[1].Left = 30 * 24 * time.Hour
 		return spec
 	}
 	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, []clouds.ConnectionSpec{doubtful("one"), doubtful("two"), clouds.Expiring("expiring")})
+		h := newHarness(t, []clouds.ConnectionSpec{undecided("one"), undecided("two"), clouds.Expiring("expiring")})
 		h.startRotation(StartOptions{Connection: "expiring", DryRun: true})
 		calls := h.Calls()
 		for _, operation := range []string{"GET provisioning", "LookupEvents", "ListExternalIdPCertificates"} {
@@ -117,8 +117,8 @@ func TestStartPreconditions(t *testing.T) {
 	})
 }
 
-// A slip of the hand costs no token: once AWS refuses the value that was given, the right
-// one may be given after it.
+// A mistyped value costs no token: once AWS has rejected it, the operator can enter the
+// right one.
 func TestMistypedTokenCanBeCorrected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
@@ -141,17 +141,17 @@ func TestMistypedTokenCanBeCorrected(t *testing.T) {
 			})
 		}
 		expectLines(t, give("mistyped"), "new_token_rejected")
-		story := h.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
-		if !strings.Contains(story, "\n  stopped: blocked: new_token_rejected\n") || strings.Contains(story, "\n  ended") {
-			t.Errorf("what is blocked has stopped and not ended:\n%s", story)
+		history := h.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
+		if !strings.Contains(history, "\n  stopped: blocked: new_token_rejected\n") || strings.Contains(history, "\n  ended") {
+			t.Errorf("a blocked rotation has stopped, not ended:\n%s", history)
 		}
-		steer := func(act RotationCommand) string {
+		control := func(act RotationCommand) string {
 			return h.command(func(ctx context.Context, options Options) error { return act(ctx, options, "expiring") })
 		}
-		if said := steer(RotationReset); !strings.Contains(said, "reset: attempt count cleared") || !strings.Contains(said, "without one, run rotation start expiring") {
-			t.Errorf("a reset: %s", said)
+		if output := control(RotationReset); !strings.Contains(output, "reset: attempt count cleared") || !strings.Contains(output, "without one, run rotation start expiring") {
+			t.Errorf("a reset: %s", output)
 		}
-		expectLines(t, steer(RotationAbort), "aborting: ")
+		expectLines(t, control(RotationAbort), "aborting: ")
 		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "resuming", "is in phase test", "aborted: a person aborted it")
 		expectLines(t, give(made.Value), "done: token "+made.ID+" is in use, proof exclusive")
 		expectLines(t, give("another"), "which AWS does not refuse (it answers 200): is what you gave the value of that token?")

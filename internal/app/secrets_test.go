@@ -25,14 +25,14 @@ func newRequestCounter() *collector.Requests { return collector.NewRequests() }
 const dueAlert = `{"version":"4","status":"firing","receiver":"rotation","alerts":[{"status":"firing",
 	"labels":{"alertname":"EntraAwsScimTokenRotationDue","rotate":"scim-token","connection":"expiring"}}]}`
 
-// alert posts what Alertmanager posts.
+// alert posts the payload of Alertmanager.
 func (h *harness) alert() (int, string) {
 	h.t.Helper()
 	return h.request(http.MethodPost, "/webhook/alertmanager", dueAlert,
 		"Content-Type", "application/json", "Authorization", "Bearer "+strings.TrimSpace(h.read("webhook-token")))
 }
 
-// rotate waits until the one rotation has ended.
+// rotate waits until the only rotation has ended.
 func (h *harness) rotate() model.RotationRecord {
 	h.t.Helper()
 	for range 7 * 24 {
@@ -49,8 +49,8 @@ func (h *harness) rotate() model.RotationRecord {
 	return model.RotationRecord{}
 }
 
-// A whole rotation through the real clients; then every output is searched for every
-// value that the program has held.
+// A whole rotation through the real clients. Then every output is searched for every
+// secret that the program has held.
 func TestRotationShowsNoSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
@@ -66,7 +66,7 @@ func TestRotationShowsNoSecret(t *testing.T) {
 			}
 		}
 		h.start()
-		time.Sleep(15 * time.Minute) // two readings that say: due
+		time.Sleep(15 * time.Minute) // two polls that find it due
 		if status, answer := h.alert(); status != http.StatusAccepted {
 			t.Fatalf("the webhook answered %d %s", status, answer)
 		}
@@ -83,7 +83,7 @@ func TestRotationShowsNoSecret(t *testing.T) {
 				t.Errorf("Entra holds %s, the rotation made %s", holding.Saved.TokenID, record.NewTokenID)
 			}
 			for _, gap := range w.Outages() {
-				t.Errorf("a gap: %+v", gap)
+				t.Errorf("an outage: %+v", gap)
 			}
 		})
 		for _, path := range []string{"/", "/metrics", "/config", "/api/v1/connections", "/api/v1/rotations"} {
@@ -94,15 +94,15 @@ func TestRotationShowsNoSecret(t *testing.T) {
 		outputs["check-config"] = h.command(func(_ context.Context, o Options) error { return CheckConfig(o, "") })
 		outputs["metrics"] = h.command(Metrics)
 		outputs["doctor"] = h.command(func(ctx context.Context, o Options) error { return Doctor(ctx, o, "") })
-		vault := 0
+		stored := 0
 		err := filepath.WalkDir(h.path("state"), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
 			}
 			content, err := os.ReadFile(path)
-			if strings.HasSuffix(path, ".token") { // the one place
+			if strings.HasSuffix(path, ".token") { // the only place
 				if strings.Contains(string(content), secrets["new SCIM token"]) {
-					vault++
+					stored++
 				}
 				return err
 			}
@@ -112,8 +112,8 @@ func TestRotationShowsNoSecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if vault != 1 {
-			t.Errorf("the vault holds the new token in %d entries, want 1: is it searched for rightly?", vault)
+		if stored != 1 {
+			t.Errorf("the token store holds the new token in %d entries, want 1: does the search work?", stored)
 		}
 		if len(secrets) != 5 || len(outputs) < 12 {
 			t.Fatalf("%d secrets are searched for in %d outputs, that is too few", len(secrets), len(outputs))
@@ -134,7 +134,7 @@ func TestRotationShowsNoSecret(t *testing.T) {
 	})
 }
 
-// What is refused is not repeated: the wrong secret stands in no error.
+// A rejected secret is not repeated in any error.
 func TestRefusedSecretsAreNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const planted = "pl4nted-wr0ng-secret"

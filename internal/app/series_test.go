@@ -8,8 +8,8 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// docs/metrics.md says how many series a connection has while its token is rotated, and
-// in quarantine as well.
+// docs/metrics.md states how many series a connection has during a rotation, also in
+// quarantine.
 func TestSeriesInARotation(t *testing.T) {
 	aged := clouds.Healthy("expiring")
 	aged.Tokens = []clouds.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}

@@ -12,9 +12,8 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// Every way to sign in to Entra, from the key in the config to an answer of Graph. A
-// managed identity's endpoint is next door and not among the clouds: internal/entra has
-// its test.
+// Every way to sign in to Entra, from the key in the configuration to a response of Graph.
+// Managed identity is tested in internal/entra, since the simulator has no endpoint for it.
 func TestSignInMethods(t *testing.T) {
 	for name, prepare := range map[string]func(*testing.T, *harness, *clouds.AppRegistration) (config string){
 		"client secret": func(_ *testing.T, h *harness, r *clouds.AppRegistration) string {
@@ -87,7 +86,7 @@ func TestClientSecretReplacedWhileRunning(t *testing.T) {
 			}
 		})
 		h.write("client-secret-tenant-1", "another-secret")
-		time.Sleep(2 * time.Hour) // beyond the access token's life
+		time.Sleep(2 * time.Hour) // until the access token has expired
 		if failed := h.series().matching("entra_aws_source_errors_total"); len(failed) > 0 {
 			t.Errorf("the replacement was noticed: %v", failed)
 		}

@@ -10,7 +10,7 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// The rotation's own identity has a credential that ends, too.
+// The credential of the rotation's own identity expires, too.
 func TestCredentialsOfTheRotationsTenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
@@ -28,7 +28,7 @@ func TestCredentialsOfTheRotationsTenant(t *testing.T) {
 	})
 }
 
-// What is never to be read is neither up nor down.
+// A disabled source is neither up nor down.
 func TestSourcesSwitchedOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
@@ -49,7 +49,7 @@ func TestSourcesSwitchedOff(t *testing.T) {
 	})
 }
 
-// A source that is read once per tenant is off for each connection that says so.
+// A source of a tenant can be off for some of its connections.
 func TestSourcesOfATenantSwitchedOffForOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Healthy("lab")})
@@ -69,7 +69,7 @@ func TestSourcesOfATenantSwitchedOffForOneConnection(t *testing.T) {
 	})
 }
 
-// Two connections that turn out to be the same go on being read, and neither rotates.
+// Two connections that resolve to the same binding are polled, but neither rotates.
 func TestConnectionsWithTheSameBinding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
@@ -90,8 +90,8 @@ func TestConnectionsWithTheSameBinding(t *testing.T) {
 	})
 }
 
-// The documented way needs nothing of AWS: neither a sign-in nor any API, but for the
-// probe, which a token's value opens.
+// Declared tokens need no AWS credentials and no AWS API. Only the probe calls AWS, with
+// the token's value.
 func TestDeclaredTokensNeedNoAWSCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})

@@ -57,7 +57,7 @@ corp: And that.
 	}
 }
 
-// What keeps the command from asking is said with the flag that helps.
+// An error of the request names the flag that helps.
 func TestStatusRequest(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, password, _ := r.BasicAuth(); user != "ann" || password != "a:b" {

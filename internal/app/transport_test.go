@@ -16,7 +16,7 @@ import (
 	"entra-aws-exporter/internal/config"
 )
 
-// A CA file that is replaced needs no reload; one that is none says so.
+// A replaced CA file needs no reload; an invalid one is reported.
 func TestCAFileReplaced(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
@@ -64,7 +64,7 @@ func TestCAFileReplaced(t *testing.T) {
 	}
 }
 
-// selfSigned is a certificate of another authority.
+// selfSigned is the certificate of another CA.
 func selfSigned(t *testing.T) []byte {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(nil)
@@ -79,7 +79,7 @@ func selfSigned(t *testing.T) []byte {
 	return certificate
 }
 
-// With a proxy configured, every call goes there.
+// With a proxy configured, every call goes through it.
 func TestProxy(t *testing.T) {
 	asked := make(chan string, 1)
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -106,7 +106,7 @@ func TestProxy(t *testing.T) {
 	transport.(*http.Transport).CloseIdleConnections()
 }
 
-// certificatePEM is a test server's, in PEM.
+// certificatePEM is the certificate of a test server.
 func certificatePEM(server *httptest.Server) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 }

@@ -17,7 +17,7 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// newWebhookHarness is a lab whose connections stand in every way in which an alert can find them.
+// newWebhookHarness has a connection in every state in which an alert can find it.
 func newWebhookHarness(t *testing.T) *harness {
 	t.Helper()
 	specs := []clouds.ConnectionSpec{clouds.Expiring("due"), clouds.Healthy("idle"), clouds.Expiring("off"), clouds.Expiring("trial"), clouds.Expiring("held"), clouds.Expiring("rested")}
@@ -31,7 +31,7 @@ func newWebhookHarness(t *testing.T) *harness {
 		h.edit(part, strings.Replace(part, "rotation: {mode: enabled", "rotation: {mode: "+mode, 1))
 	}
 	part := connectionSection(h.read("exporter.yml"), "rested")
-	h.edit(part, strings.Replace(part, "cooldown: 1h", "cooldown: 30d, before: 1y", 1)) // so that it is due again at once
+	h.edit(part, strings.Replace(part, "cooldown: 1h", "cooldown: 30d, before: 1y", 1)) // due again at once
 	h.start()
 	time.Sleep(15 * time.Minute)
 	return h
@@ -47,14 +47,14 @@ func alertsPayload(status string, connections ...string) string {
 	return `{"version":"4","status":"firing","receiver":"rotation","alerts":[` + strings.Join(list, ",") + `]}`
 }
 
-// post posts a payload as Alertmanager does, but for what header says.
+// post posts a payload as Alertmanager does; header changes the usual header.
 func (h *harness) post(body string, header ...string) (int, string) {
 	h.t.Helper()
 	usual := []string{"Content-Type", "application/json", "Authorization", "Bearer " + strings.TrimSpace(h.read("webhook-token"))}
 	return h.request(http.MethodPost, "/webhook/alertmanager", body, append(usual, header...)...)
 }
 
-// mutations counts what has been changed in the clouds by anybody who speaks HTTP.
+// mutations counts the changes that were made at AWS and Entra through HTTP.
 func (h *harness) mutations() (sum int) {
 	calls := h.Calls()
 	for _, act := range []string{"CreateBearerToken", "DeleteBearerToken", "PUT secrets", "POST start", "POST provisionOnDemand"} {
@@ -63,7 +63,7 @@ func (h *harness) mutations() (sum int) {
 	return sum
 }
 
-// rotations lists what the journal holds of a connection.
+// rotations lists the journal records of a connection.
 func (h *harness) rotations(connection string) (list []model.RotationRecord) {
 	h.t.Helper()
 	var answer struct{ Rotations []model.RotationRecord }
@@ -78,7 +78,7 @@ func (h *harness) rotations(connection string) (list []model.RotationRecord) {
 	return list
 }
 
-// waitUntil waits for what a rotation needs hours for.
+// waitUntil waits up to three days for a condition.
 func (h *harness) waitUntil(what string, reached func() bool) {
 	h.t.Helper()
 	for range 3 * 24 * 6 {
@@ -103,8 +103,8 @@ func (h *harness) waitForOutcome(connection string) model.RotationRecord {
 	return last
 }
 
-// What Alertmanager, or whoever else, may send: a status, one decision counted, one line
-// in the log, and nothing done but by the one alert that means a token that is due.
+// Whatever a caller sends: it gets a status, one decision is counted and one line logged.
+// Only an alert about a due token starts a rotation.
 func TestWebhookRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newWebhookHarness(t)
@@ -146,7 +146,7 @@ func TestWebhookRequests(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		if now := h.mutations(); now != done {
-			t.Errorf("%d acts came of it", now-done)
+			t.Errorf("%d mutations", now-done)
 		}
 		for _, connection := range []string{"due", "idle", "off", "trial", "held"} {
 			if list := h.rotations(connection); len(list) != 0 {
@@ -154,7 +154,7 @@ func TestWebhookRequests(t *testing.T) {
 			}
 		}
 
-		// The same alert five hundred times at once is one rotation.
+		// The same alert posted 500 times at once starts one rotation.
 		codes := map[int]int{}
 		var mu sync.Mutex
 		var callers sync.WaitGroup
@@ -174,7 +174,7 @@ func TestWebhookRequests(t *testing.T) {
 		}
 		h.expectIncrease(t, before, after, `entra_aws_webhook_alerts_total{decision="started"}`, 1)
 		h.expectIncrease(t, before, after, `entra_aws_webhook_alerts_total{decision="already_running"}`, 499)
-		for _, test := range []webhookRequest{ // what the one rotation at a time has nothing to do with
+		for _, test := range []webhookRequest{ // not affected by the limit of one rotation at a time
 			{"not due, while another rotates", firingAlerts("idle"), nil, 200, "not_due", 1, "due 2000"},
 			{"dry run, while another rotates", firingAlerts("trial"), nil, 200, "dry_run", 1, "rotation.mode is dry_run"},
 		} {
@@ -195,14 +195,14 @@ func TestWebhookRequests(t *testing.T) {
 	})
 }
 
-// webhookRequest is a request to the webhook, and what comes of it.
+// webhookRequest is a request to the webhook and its expected effects.
 type webhookRequest struct {
 	name, body string // without a body it is a GET
 	header     []string
 	code       int
 	decision   string
 	count      int
-	wantLog    string // in the one line that the log gets
+	wantLog    string // in the one line that is logged
 }
 
 func (h *harness) sendRequest(v webhookRequest) (status int, answer string) {
@@ -230,18 +230,18 @@ func (v webhookRequest) check(t *testing.T, h *harness) {
 		}
 		h.expectIncrease(t, before, after, series, want)
 	}
-	var said []string
+	var logged []string
 	for line := range strings.Lines(h.logs.String()[written:]) {
 		if strings.Contains(line, "alert decided") || strings.Contains(line, "webhook") {
-			said = append(said, line)
+			logged = append(logged, line)
 		}
 	}
-	if len(said) != 1 || !strings.Contains(said[0], v.wantLog) || v.decision != "" && !strings.Contains(said[0], "decision="+v.decision) {
-		t.Errorf("%s: want one line with %q and %q, the log says %q", v.name, v.decision, v.wantLog, said)
+	if len(logged) != 1 || !strings.Contains(logged[0], v.wantLog) || v.decision != "" && !strings.Contains(logged[0], "decision="+v.decision) {
+		t.Errorf("%s: want one line with %q and %q, the log says %q", v.name, v.decision, v.wantLog, logged)
 	}
 }
 
-// expectIncrease wants a counter to have grown by so much.
+// expectIncrease checks by how much a counter has grown.
 func (h *harness) expectIncrease(t *testing.T, before, after seriesList, series string, by int) {
 	t.Helper()
 	was, _ := before.value(t, series)
@@ -251,10 +251,10 @@ func (h *harness) expectIncrease(t *testing.T, before, after seriesList, series 
 	}
 }
 
-// What cannot be kept must not be created: without a journal nothing begins, without a
-// vault nothing is made.
+// Without a writable journal no rotation starts; without a writable token store no token
+// is created.
 func TestUnwritableState(t *testing.T) {
-	inTheWay := func(name string) func(*harness) {
+	replaceByFile := func(name string) func(*harness) {
 		return func(h *harness) {
 			if err := os.RemoveAll(h.path(filepath.Join("state", name))); err != nil {
 				h.t.Fatal(err)
@@ -263,12 +263,12 @@ func TestUnwritableState(t *testing.T) {
 		}
 	}
 	for name, test := range map[string]struct {
-		spoil  func(*harness)
-		code   int
-		reason string // of the block; "": nothing began
+		breakState func(*harness)
+		code       int
+		reason     string // of the blocked rotation; "": none starts
 	}{
-		"no vault":   {inTheWay("tokens"), http.StatusAccepted, "token_store_unwritable"},
-		"no journal": {inTheWay("journal"), http.StatusServiceUnavailable, ""},
+		"no token store": {replaceByFile("tokens"), http.StatusAccepted, "token_store_unwritable"},
+		"no journal":     {replaceByFile("journal"), http.StatusServiceUnavailable, ""},
 		"read-only": {func(h *harness) {
 			if os.Geteuid() == 0 {
 				h.t.Skip("root writes everywhere")
@@ -288,7 +288,7 @@ func TestUnwritableState(t *testing.T) {
 				h.edit(fastIntervals, slowIntervals)
 				h.start()
 				time.Sleep(15 * time.Minute)
-				test.spoil(h)
+				test.breakState(h)
 				if status, answer := h.alert(); status != test.code {
 					t.Errorf("answered %d %s, want %d", status, answer, test.code)
 				}
@@ -312,7 +312,7 @@ func TestUnwritableState(t *testing.T) {
 	}
 }
 
-// Whatever becomes of its configuration, a rotation that runs ends under its binding.
+// Whatever changes in the configuration, a running rotation ends under its binding.
 func TestConfigurationChangesDuringRotation(t *testing.T) {
 	for name, test := range map[string]struct {
 		change  func(*harness)
@@ -359,11 +359,11 @@ func TestConfigurationChangesDuringRotation(t *testing.T) {
 					return last.Outcome != ""
 				})
 				if last.Outcome != test.ending || !strings.Contains(last.Reason, test.reason) {
-					t.Errorf("it ended %s: %s", last.Outcome, last.Reason)
+					t.Errorf("the outcome is %s: %s", last.Outcome, last.Reason)
 				}
 				h.With(func(now *clouds.Model) {
 					for _, gap := range now.Outages() {
-						t.Errorf("a gap: %s", gap)
+						t.Errorf("an outage: %s", gap)
 					}
 					at := h.credentials.Connections[0]
 					if saved := now.SavedToken(at.ServicePrincipalID); saved != last.NewTokenID || now.TokenAccepted(saved) != clouds.AcceptedByAll {

@@ -20,18 +20,18 @@ import (
 	"entra-aws-exporter/rotate"
 )
 
-// The engine's own matrix (package rotate) plays every fault against its ports. This one
-// plays single faults on the wire: real clients, real protocols, a real state directory.
+// The matrix of package rotate injects every fault at its ports. This one injects single
+// faults on the wire: real clients, real protocols, a real state directory.
 
-// wireRun is one rotation through the real clients, with at most one accident.
+// wireRun is one rotation through the real clients, with at most one fault.
 type wireRun struct {
 	*harness
 	*callInjector
-	expired bool // the token in use was, from the start
+	expired bool // the token in use has expired from the start
 	outcome string
 }
 
-// rotateOnce lets a command line rotate, and if it dies, a server take it up.
+// rotateOnce runs rotation start. If the process is killed, a server resumes the rotation.
 func rotateOnce(t *testing.T, spec func(string) clouds.ConnectionSpec, at int, what wireFault) *wireRun {
 	t.Helper()
 	w := clouds.New(clouds.Options{Seed: 1})
@@ -43,8 +43,8 @@ func rotateOnce(t *testing.T, spec func(string) clouds.ConnectionSpec, at int, w
 	ctx, kill := context.WithCancel(t.Context())
 	defer kill()
 	c := &callInjector{harness: h, next: transport, target: at, fault: what}
-	c.onKill = func() { // from now on it writes nothing
-		if err := os.Rename(h.path("state"), h.path("left behind")); err != nil {
+	c.onKill = func() { // from now on nothing is written
+		if err := os.Rename(h.path("state"), h.path("state.aside")); err != nil {
 			t.Error(err)
 		}
 		kill()
@@ -64,18 +64,18 @@ func rotateOnce(t *testing.T, spec func(string) clouds.ConnectionSpec, at int, w
 	}
 	record, err := d.rotation.engine.RunToCompletion(ctx, "corp", d)
 	if c.dead.Load() {
-		if err := os.Rename(h.path("left behind"), h.path("state")); err != nil {
+		if err := os.Rename(h.path("state.aside"), h.path("state")); err != nil {
 			t.Fatal(err)
 		}
 		record = run.resumeInServer()
 	} else if err != nil {
-		t.Errorf("the rotation was left: %v", err)
+		t.Errorf("the rotation failed: %v", err)
 	}
 	run.outcome = strings.TrimSpace(string(record.Outcome) + " " + record.Reason)
 	return run
 }
 
-// resumeInServer starts an exporter on what the dead one left, and waits for the rotation's end.
+// resumeInServer starts an exporter on the dead one's state, and waits for the outcome.
 func (w *wireRun) resumeInServer() model.RotationRecord {
 	w.t.Helper()
 	w.start()
@@ -93,32 +93,32 @@ func (w *wireRun) resumeInServer() model.RotationRecord {
 	return model.RotationRecord{Outcome: "open"}
 }
 
-// allowedOutcomes are the endings that an accident to a call may lead to. Only around the
-// creation may a rotation be given up: then nothing was made that has to be kept.
+// allowedOutcomes are the outcomes that a fault of a call may have. Only a fault around
+// the creation may abort a rotation: then no token exists that must be kept.
 func allowedOutcomes(operation string, what wireFault) []string {
 	if operation != "CreateBearerToken" {
 		return []string{"done"}
 	}
 	allowed := []string{"done", "aborted"}
-	if what == faultLateEffect { // it appears after everybody was sure that nothing was created
+	if what == faultLateEffect { // the token appears after the creation was declared failed
 		allowed = append(allowed, "blocked orphan_token")
 	}
 	return allowed
 }
 
-// checkInvariants reads the truth of the world, never what the program says of itself.
+// checkInvariants checks the simulator's state, never what the program reports.
 func (w *wireRun) checkInvariants(t *testing.T, allowed []string) {
 	t.Helper()
 	ended, _, _ := strings.Cut(w.outcome, " ")
 	if !slices.Contains(allowed, ended) && !slices.Contains(allowed, w.outcome) {
-		t.Errorf("it ended %q, want one of %q", w.outcome, allowed)
+		t.Errorf("the outcome is %q, want one of %q", w.outcome, allowed)
 	}
 	at := w.credentials.Connections[0]
 	var values []string
 	w.With(func(now *clouds.Model) {
 		for _, gap := range now.Outages() {
 			if gap.CausedBy == clouds.ActorExporter {
-				t.Errorf("Entra held a token that AWS refused: %s", gap)
+				t.Errorf("Entra held a token that AWS rejected: %s", gap)
 			}
 		}
 		for d := range clouds.EntriesOf[clouds.Deletion](now) {
@@ -140,11 +140,11 @@ func (w *wireRun) checkInvariants(t *testing.T, allowed []string) {
 		saved := now.SavedToken(at.ServicePrincipalID)
 		for _, token := range tokens {
 			if ended == "aborted" && !slices.Contains(at.TokenIDs, token.ID) {
-				t.Errorf("aborted, and token %s was left behind", token.ID)
+				t.Errorf("aborted, and token %s remains", token.ID)
 			}
 		}
 		if ended != "done" && w.expired {
-			return // what was dead still is
+			return // still without a working token
 		}
 		if accepted := now.TokenAccepted(saved); accepted != clouds.AcceptedByAll {
 			t.Errorf("Entra holds token %s, accepted by %s", saved, accepted)
@@ -167,18 +167,17 @@ func (w *wireRun) checkInvariants(t *testing.T, allowed []string) {
 	if t.Failed() {
 		var story strings.Builder
 		w.With(func(now *clouds.Model) { _ = now.WriteTimeline(&story) })
-		t.Logf("the clouds:\n%s\nthe program:\n%s", story.String(), w.logs)
+		t.Logf("the simulator:\n%s\nthe program:\n%s", story.String(), w.logs)
 	}
 }
 
-// TestWireMatrix records the calls of one rotation, and then lets every accident befall
-// every one of them, each in a rotation of its own: of a token that expires soon, and of
-// one that has expired, whose job is in quarantine. MATRIX=full plays all,
-// MATRIX=full/12 one accident at every call; otherwise all at the acts and a sample of the
-// rest that is always the same.
+// TestWireMatrix records the calls of one rotation, then injects every fault into every
+// call, each in a rotation of its own: of a token that expires soon, and of one that has
+// expired, with its job in quarantine. MATRIX=full runs every case, MATRIX=full/12 one
+// fault per call. The default is all mutations and a fixed sample of the rest.
 func TestWireMatrix(t *testing.T) {
 	for name, spec := range map[string]func(string) clouds.ConnectionSpec{"rotation": clouds.Expiring, "repair": clouds.Quarantined} {
-		newHarness(t, []clouds.ConnectionSpec{spec("corp")}) // for its environment
+		newHarness(t, []clouds.ConnectionSpec{spec("corp")}) // sets the environment
 		var trace []string
 		synctest.Test(t, func(t *testing.T) {
 			undisturbed := rotateOnce(t, spec, -1, faultNone)
@@ -189,15 +188,15 @@ func TestWireMatrix(t *testing.T) {
 			return
 		}
 		var mu sync.Mutex
-		played, endings := 0, map[string]int{}
+		injected, outcomes := 0, map[string]int{}
 		t.Run(name, func(t *testing.T) {
 			for number, operation := range trace {
 				for kind, what := range wireFaults() {
-					trial := fmt.Sprintf("%s:%s:%d", operation, what, number)
-					if !selectedCase(trial, operation, number+kind) {
+					caseName := fmt.Sprintf("%s:%s:%d", operation, what, number)
+					if !selectedCase(caseName, operation, number+kind) {
 						continue
 					}
-					t.Run(trial, func(t *testing.T) {
+					t.Run(caseName, func(t *testing.T) {
 						t.Parallel()
 						synctest.Test(t, func(t *testing.T) {
 							run := rotateOnce(t, spec, number, what)
@@ -205,22 +204,22 @@ func TestWireMatrix(t *testing.T) {
 								t.Fatalf("call %d was another one: %v", number, run.trace[max(0, len(run.trace)-3):])
 							}
 							run.checkInvariants(t, allowedOutcomes(operation, what))
-							ending, _, _ := strings.Cut(run.outcome, ":")
+							outcome, _, _ := strings.Cut(run.outcome, ":")
 							mu.Lock()
 							defer mu.Unlock()
-							played++
-							endings[ending]++
+							injected++
+							outcomes[outcome]++
 						})
 					})
 				}
 			}
 		})
-		t.Logf("%s: %d calls of %d operations, %d accidents played, endings: %v", name, len(trace), len(countOperations(trace)), played, endings)
+		t.Logf("%s: %d calls of %d operations, %d faults injected, outcomes: %v", name, len(trace), len(countOperations(trace)), injected, outcomes)
 	}
 }
 
-// selectedCase: acts always, the rest one in a hundred and fifty; by MATRIX=full everything, by
-// MATRIX=full/12 every twelfth, which is one of the twelve accidents at every call.
+// selectedCase selects all mutations, and of the rest one in 150; with MATRIX=full
+// everything, with MATRIX=full/12 every twelfth, which is one fault per call.
 func selectedCase(name, operation string, turn int) bool {
 	switch operation {
 	case "CreateBearerToken", "DeleteBearerToken", "PUT secrets", "POST start":

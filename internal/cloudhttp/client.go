@@ -12,6 +12,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -20,38 +21,55 @@ import (
 // errorBodySize is how much of an error response's body an Exchange keeps, in bytes.
 const errorBodySize = 64 << 10
 
-// Options are common to all requests of one cloud client.
+// Options are common to all requests of the cloud clients.
 type Options struct {
+	Version   string                     // of the exporter, for the User-Agent
 	Transport http.RoundTripper          // default: http.DefaultTransport
 	Observe   func(service, code string) // called once per request; code is a status or "error"
-	UserAgent string                     // of every request; "": as the SDK sets it
+	Logger    *slog.Logger               // default: none
 }
 
+// WithDefaults returns the options with every field set.
+func (o Options) WithDefaults() Options {
+	o.Version = cmp.Or(o.Version, "unknown")
+	if o.Transport == nil {
+		o.Transport = http.DefaultTransport
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, string) {}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Application is the name of the exporter in its User-Agent and its AWS sessions.
+const Application = "entra-aws-exporter"
+
 // UserAgent names this version of the exporter.
-func UserAgent(version string) string { return "entra-aws-exporter/" + cmp.Or(version, "unknown") }
+func (o Options) UserAgent() string { return Application + "/" + o.Version }
+
+// Direct returns the options for requests that no proxy can forward: a metadata service
+// has a link-local address.
+func (o Options) Direct() Options {
+	o.Transport = &http.Transport{DisableKeepAlives: true}
+	return o
+}
 
 // Service is one API of a cloud, with the limits of a request to it.
 type Service struct {
-	Name    string                            // for Observe
-	MaxBody int64                             // of a response, in bytes
-	Timeout func(*http.Request) time.Duration // of one attempt, its response included; 0: the caller's deadline only
+	Name      string                            // for Observe
+	MaxBody   int64                             // of a response, in bytes
+	Timeout   func(*http.Request) time.Duration // of one attempt, its response included; 0: the caller's deadline only
+	UserAgent string                            // "": as the SDK sets it
 }
 
-// Direct returns a transport that uses no proxy: no proxy can reach a metadata service,
-// which has a link-local address.
-func Direct() http.RoundTripper { return &http.Transport{DisableKeepAlives: true} }
-
-// New returns the HTTP client for one service. It follows no redirect: an access token
-// or a signature is meant for one host.
-func New(options Options, service Service) *http.Client {
-	if options.Transport == nil {
-		options.Transport = http.DefaultTransport
-	}
-	if options.Observe == nil {
-		options.Observe = func(string, string) {}
-	}
+// Client returns the HTTP client for one service. It follows no redirect: an access
+// token or a signature is meant for one host.
+func (o Options) Client(service Service) *http.Client {
 	return &http.Client{
-		Transport:     &transport{options, service},
+		Transport:     &transport{o.WithDefaults(), service},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
@@ -72,8 +90,8 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	defer cancel()
 	attempt := request.Clone(ctx)
-	if t.UserAgent != "" {
-		attempt.Header.Set("User-Agent", t.UserAgent)
+	if t.service.UserAgent != "" {
+		attempt.Header.Set("User-Agent", t.service.UserAgent)
 	}
 	setLength(attempt)
 	exchange := ExchangeOf(ctx)

@@ -42,7 +42,7 @@ func (d *decoder) value(node *yaml.Node, into reflect.Value, f field, at positio
 	case into.Kind() == reflect.Slice:
 		d.list(node, into, f, at)
 	case into.Kind() == reflect.Map:
-		decodeLabels(node, into, at)
+		d.labels(node, into, at)
 	default:
 		d.scalar(node, into, f, at)
 	}
@@ -152,9 +152,18 @@ func (d *decoder) list(node *yaml.Node, into reflect.Value, f field, at position
 	}
 }
 
-func decodeLabels(node *yaml.Node, into reflect.Value, at position) {
-	if err := node.Decode(into.Addr().Interface()); err != nil { // its text could quote a secret
-		at.fail("must be labels with values, each once; it looks like {rotate: scim-token}")
+func (d *decoder) labels(node *yaml.Node, into reflect.Value, at position) {
+	if node.Kind != yaml.MappingNode {
+		at.fail("must be labels with values (rotate: scim-token), not %s", describeKind(node))
+		return
+	}
+	into.Set(reflect.MakeMap(into.Type()))
+	for _, p := range d.pairs(node, at) {
+		text := ""
+		if p.value.Kind == yaml.ScalarNode {
+			text = p.value.Value
+		}
+		into.SetMapIndex(reflect.ValueOf(p.key.Value), reflect.ValueOf(text))
 	}
 }
 

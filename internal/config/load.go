@@ -43,7 +43,7 @@ func parse(file, directory string, content []byte) (*Config, error) {
 	top := position{source: c.source}
 	d := &decoder{directory: directory}
 	d.value(root, reflect.ValueOf(c).Elem(), field{}, top)
-	if !top.failed() {
+	if d.nodes <= maxNodes {
 		c.setDefaults()
 		c.validate(top)
 	}

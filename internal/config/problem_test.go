@@ -80,6 +80,9 @@ c.yml:2: connections: is empty; at least one is needed`},
 
 	// types and formats
 	{"texts where keys belong", tenantYAML + "connections:\n  - name: corp\n    aws: eu-central-1\n", `c.yml:7: connections[0].aws: must be keys with values, not one value`},
+	{"an unknown key beside another problem", strings.Replace(tenantYAML, "    client_id: 22222222-2222-2222-2222-222222222222\n", "", 1) + connectionYAML + "planted~: x\n", `
+c.yml:2: tenants[0].client_id: is missing; it is the application (client) ID of the exporter's app registration, a UUID such as 11111111-1111-1111-1111-111111111111
+c.yml:7: unknown key (not shown, it could be a secret)`},
 	{"a text where a connection belongs", twoTenantsYAML + "connections: [planted]\n", `c.yml:4: connections[0]: must be keys with values, not one value`},
 	{"lists where sections belong", tenantYAML + "connections:\n  - name: corp\n    aws: {region: eu-central-1}\n    tokens: []\n    saml: []\n    rotation: []\nstate: []\nwebhook: []\n", `
 c.yml:8: connections[0].tokens: must be keys with values, not a list
@@ -130,9 +133,9 @@ c.yml:5: tenants[0].endpoints.graph: the value is not an https URL without user,
 	{"no labels", tenantYAML + connectionYAML + "webhook: {bearer_token_file: b, match_labels: {}}\n",
 		`c.yml:8: webhook.match_labels: is empty, so every alert would match; it looks like {rotate: scim-token}`},
 	{"labels that are no labels", tenantYAML + connectionYAML + "webhook: {bearer_token_file: b, match_labels: [planted]}\n",
-		`c.yml:8: webhook.match_labels: must be labels with values, each once; it looks like {rotate: scim-token}`},
-	{"a label twice", tenantYAML + connectionYAML + "webhook: {bearer_token_file: b, match_labels: {planted: a, planted: b}}\n",
-		`c.yml:8: webhook.match_labels: must be labels with values, each once; it looks like {rotate: scim-token}`},
+		`c.yml:8: webhook.match_labels: must be labels with values (rotate: scim-token), not a list`},
+	{"a label twice", tenantYAML + connectionYAML + "webhook: {bearer_token_file: b, match_labels: {rotate: a, rotate: planted}}\n",
+		`c.yml:8: webhook.match_labels: "rotate" is set twice, first on line 8; keep one`},
 	{"a bad label", tenantYAML + connectionYAML + "webhook: {bearer_token_file: b, match_labels: {'a b': c}}\n",
 		`c.yml:8: webhook.match_labels: has a label that is not a name and a text; it looks like rotate: scim-token`},
 

@@ -41,7 +41,7 @@ func (c *Config) validate(at position) {
 	}
 	for i := range c.Connections {
 		connection, here := &c.Connections[i], at.key("connections").item(i)
-		if here.failed() && connection.Name == "" { // not a mapping
+		if here.failed() && !here.has("name") { // not a mapping
 			continue
 		}
 		connection.validate(here)
@@ -54,7 +54,7 @@ func (c *Config) validate(at position) {
 		}
 	}
 	c.State.validate(at.key("state"))
-	if c.Webhook != nil && !at.key("webhook").failed() {
+	if c.Webhook != nil {
 		c.Webhook.validate(at.key("webhook"))
 	}
 }
@@ -253,7 +253,7 @@ func (w *Webhook) validate(at position) {
 			at.key("match_labels").fail("has a label that is not a name and a text; it looks like rotate: scim-token")
 		}
 	}
-	if len(w.MatchLabels) == 0 {
+	if w.MatchLabels != nil && len(w.MatchLabels) == 0 { // nil: reported already
 		at.key("match_labels").fail("is empty, so every alert would match; it looks like {rotate: scim-token}")
 	}
 }

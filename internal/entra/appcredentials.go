@@ -39,18 +39,14 @@ func (t *Tenant) credentialsOf(ctx context.Context, identity *Tenant) ([]model.A
 		return nil, time.Time{}, nil
 	}
 	call := apiCall{op: "reading the exporter's own credentials", permission: readApplications}
-	var list listOf[registration]
-	x, err := t.graph.get(ctx, call, "/applications{?%24filter,%24select}", parameters{
+	found, x, err := getList[registration](ctx, t.graph, call, "/applications{?%24filter,%24select}", parameters{
 		"%24filter": "appId eq '" + identity.clientID + "'",
 		"%24select": "passwordCredentials,keyCredentials",
-	}, &list)
+	})
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	if list.Value == nil {
-		return nil, time.Time{}, call.invalid(x, "a list without its value")
-	}
-	if len(list.Value) == 0 || list.Value[0] == nil {
+	if len(found) == 0 || found[0] == nil {
 		return nil, time.Time{}, &model.Error{
 			Reason: model.ReasonNotFound, Op: call.op,
 			Detail: "tenant " + identity.name + " has no app registration with client id " + identity.clientID,
@@ -63,12 +59,12 @@ func (t *Tenant) credentialsOf(ctx context.Context, identity *Tenant) ([]model.A
 			credentials = append(credentials, model.AppCredential{Tenant: identity.name, Kind: kind, KeyID: keyID, Expires: expires})
 		}
 	}
-	for _, secret := range list.Value[0].PasswordCredentials {
+	for _, secret := range found[0].PasswordCredentials {
 		if secret != nil {
 			add(model.CredentialSecret, secret.KeyID, timeOf(secret.EndDateTime))
 		}
 	}
-	for _, key := range list.Value[0].KeyCredentials {
+	for _, key := range found[0].KeyCredentials {
 		if key != nil {
 			add(model.CredentialCertificate, key.KeyID, timeOf(key.EndDateTime))
 		}
@@ -145,17 +141,16 @@ func (a *Application) credentialsChanged(ctx context.Context) (time.Time, bool) 
 		return time.Time{}, false
 	}
 	call := apiCall{op: "reading the directory audit", permission: readAudits, sensitive: true}
-	var list listOf[auditEntry]
-	_, err = a.tenant.graph.get(ctx, call, "/auditLogs/directoryAudits{?%24filter,%24orderby}", parameters{
+	entries, _, err := getList[auditEntry](ctx, a.tenant.graph, call, "/auditLogs/directoryAudits{?%24filter,%24orderby}", parameters{
 		"%24filter":  "activityDisplayName eq '" + credentialActivity + "' and targetResources/any(t:t/id eq '" + id + "')",
 		"%24orderby": "activityDateTime desc",
-	}, &list)
-	if err != nil || list.Value == nil {
+	})
+	if err != nil {
 		a.logger.DebugContext(ctx, "cannot read directory audit", "err", err)
 		return time.Time{}, false
 	}
 	var latest time.Time
-	for _, entry := range list.Value {
+	for _, entry := range entries {
 		if entry == nil || entry.ActivityDisplayName != credentialActivity || !entry.concerns(id) {
 			continue
 		}

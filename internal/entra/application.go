@@ -135,9 +135,6 @@ func (a *Application) forgetIfGone(err error) error {
 	return err
 }
 
-// listOf is a page of a collection; a nil Value means that there was no list.
-type listOf[T any] struct{ Value []*T }
-
 // servicePrincipal is what is read of an application's service principal.
 type servicePrincipal struct {
 	ID, DisplayName, AppID             string
@@ -172,17 +169,13 @@ func (a *Application) readAppID(ctx context.Context, op, id, properties string) 
 // discoverApplication finds the only application made from AWS's gallery template.
 func (t *Tenant) discoverApplication(ctx context.Context) (string, error) {
 	call := apiCall{op: "looking for the AWS application", permission: readApplications}
-	var list listOf[servicePrincipal]
-	x, err := t.graph.get(ctx, call, "/servicePrincipals{?%24filter,%24select}",
-		parameters{"%24filter": "applicationTemplateId eq '" + galleryTemplate + "'", "%24select": "id,displayName"}, &list)
+	applications, _, err := getList[servicePrincipal](ctx, t.graph, call, "/servicePrincipals{?%24filter,%24select}",
+		parameters{"%24filter": "applicationTemplateId eq '" + galleryTemplate + "'", "%24select": "id,displayName"})
 	if err != nil {
 		return "", err
 	}
-	if list.Value == nil {
-		return "", call.invalid(x, "a list without its value")
-	}
 	var ids, names []string
-	for _, application := range list.Value {
+	for _, application := range applications {
 		if application == nil || application.ID == "" {
 			continue
 		}
@@ -200,16 +193,13 @@ func (a *Application) discoverJob(ctx context.Context, principalID string) (stri
 		op: "looking for the provisioning job", permission: readJobs,
 		notFound: "check service_principal_id: it is the object id of the enterprise application",
 	}
-	var list listOf[struct{ ID, TemplateID string }]
-	x, err := a.tenant.graph.get(ctx, call, "/servicePrincipals/{id}/synchronization/jobs", parameters{"id": principalID}, &list)
+	jobs, _, err := getList[struct{ ID, TemplateID string }](ctx, a.tenant.graph, call,
+		"/servicePrincipals/{id}/synchronization/jobs", parameters{"id": principalID})
 	if err != nil {
 		return "", err
 	}
-	if list.Value == nil {
-		return "", call.invalid(x, "a list without its value")
-	}
 	var ids, others []string
-	for _, job := range list.Value {
+	for _, job := range jobs {
 		switch {
 		case job == nil || job.ID == "":
 		case strings.EqualFold(job.TemplateID, jobTemplate):

@@ -56,7 +56,7 @@ const logPageSize = 1000
 
 // logPage is what is read of a page. Everything else of an entry may be personal.
 type logPage struct {
-	listOf[logEntry]
+	Value    []*logEntry
 	NextLink string `json:"@odata.nextLink"`
 }
 

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
@@ -61,7 +62,7 @@ func (m *microsoft) tenant(mod ...func(*TenantOptions)) *Tenant {
 		Name: "corp", TenantID: tenantID, ClientID: clientID,
 		LoginEndpoint: "https://login.test", GraphEndpoint: "https://graph.test",
 		Credential: Credential{SecretFile: model.SecretFile(m.file("secret", "planted-secret"))},
-		Transport:  m,
+		Options:    cloudhttp.Options{Transport: m},
 	}
 	for _, change := range mod {
 		change(&options)

@@ -51,7 +51,11 @@ var (
 
 // invalid is the error for a response that was read and makes no sense.
 func (c apiCall) invalid(x *cloudhttp.Exchange, detail string) *model.Error {
-	return &model.Error{Reason: model.ReasonInvalidResponse, Op: c.op, Status: x.Status, Detail: detail}
+	failed := &model.Error{Reason: model.ReasonInvalidResponse, Op: c.op, Status: x.Status, Detail: detail}
+	if c.undocumented {
+		failed.Reason = model.ReasonAPIChanged
+	}
+	return failed
 }
 
 // graphClient calls Microsoft Graph for one tenant. The SDK signs in, retries and
@@ -65,13 +69,13 @@ type graphClient struct {
 
 // newGraphClient chooses the SDK's middleware one by one. Its default set comes in a
 // random order, and a retry outside of its compression corrupts the body.
-func newGraphClient(root *url.URL, login *signIn, wire cloudhttp.Options) (*graphClient, error) {
+func newGraphClient(root *url.URL, login *signIn, options cloudhttp.Options) (*graphClient, error) {
 	tokens, err := auth.NewAzureIdentityAuthenticationProviderWithScopesAndValidHostsAndObservabilityOptionsAndIsCaeEnabled(
 		login, []string{root.String() + "/.default"}, []string{root.Hostname()}, auth.ObservabilityOptions{}, false)
 	if err != nil {
 		return nil, err
 	}
-	client := newHTTPClient(wire, "graph", maxGraph, newThrottle())
+	client := newHTTPClient(options, "graph", maxGraph, newThrottle())
 	client.Transport = kiotahttp.NewCustomTransportWithParentTransport(client.Transport,
 		kiotahttp.NewRetryHandlerWithOptions(kiotahttp.RetryHandlerOptions{ShouldRetry: shouldRetry}),
 		kiotahttp.NewParametersNameDecodingHandler(),
@@ -102,6 +106,16 @@ func (g *graphClient) isOwn(link string) bool {
 // get reads JSON. The SDK repeats the request after a 429, 503 or 504.
 func (g *graphClient) get(ctx context.Context, call apiCall, template string, values parameters, into any) (*cloudhttp.Exchange, error) {
 	return g.send(ctx, call, kiota.GET, template, values, nil, into)
+}
+
+// getList reads the first page of a collection. A response without a list is an error.
+func getList[T any](ctx context.Context, g *graphClient, call apiCall, template string, values parameters) ([]*T, *cloudhttp.Exchange, error) {
+	var list struct{ Value []*T }
+	x, err := g.get(ctx, call, template, values, &list)
+	if err == nil && list.Value == nil {
+		err = call.invalid(x, "a list without its value")
+	}
+	return list.Value, x, err
 }
 
 // put writes JSON, exactly once, without any retry.

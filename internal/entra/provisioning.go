@@ -51,23 +51,14 @@ func (a *Application) readCredentials(ctx context.Context, principalID string, t
 		op: "reading the provisioning credentials", permission: readJobs, timeout: timeout,
 		notFound: "check service_principal_id", undocumented: true, sensitive: true,
 	}
-	var list listOf[secretEntry]
-	x, err := a.tenant.graph.get(ctx, call, secretsPath, parameters{"id": principalID}, &list)
+	entries, x, err := getList[secretEntry](ctx, a.tenant.graph, call, secretsPath, parameters{"id": principalID})
 	if err != nil {
 		return nil, err
 	}
-	changed := func(detail string) error {
-		failed := call.invalid(x, detail)
-		failed.Reason = model.ReasonAPIChanged
-		return failed
-	}
-	if list.Value == nil {
-		return nil, changed("a list without its value")
-	}
-	credentials := make([]model.Credential, 0, len(list.Value))
-	for _, entry := range list.Value {
+	credentials := make([]model.Credential, 0, len(entries))
+	for _, entry := range entries {
 		if entry == nil || entry.Key == "" { // saving the others could erase it
-			return nil, changed("a list with an entry without its key")
+			return nil, call.invalid(x, "a list with an entry without its key")
 		}
 		credentials = append(credentials, model.Credential{Key: entry.Key, Value: model.NewSecret(stringOf(entry.Value))})
 	}

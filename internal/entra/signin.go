@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -49,18 +50,16 @@ type signIn struct {
 	lastError        *model.Error
 }
 
-func newSignIn(o TenantOptions, loginRoot string, wire cloudhttp.Options) *signIn {
-	direct := wire
-	direct.Transport = cloudhttp.Direct()
+func newSignIn(o TenantOptions, loginRoot string) *signIn {
 	return &signIn{
 		tenantID: o.TenantID, clientID: o.ClientID, credential: o.Credential,
 		options: azcore.ClientOptions{
 			Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: loginRoot + "/", Services: map[cloud.ServiceName]cloud.ServiceConfiguration{}},
-			Transport: newHTTPClient(wire, "login", maxSignIn, nil),
+			Transport: newHTTPClient(o.Options, "login", maxSignIn, nil),
 			Retry:     policy.RetryOptions{MaxRetries: 1, RetryDelay: time.Second, MaxRetryDelay: 5 * time.Second},
 		},
 		noInstanceLookup: o.LoginEndpoint != "",
-		metadataClient:   newHTTPClient(direct, "managed_identity", maxSignIn, nil),
+		metadataClient:   newHTTPClient(o.Direct(), "managed_identity", maxSignIn, nil),
 		lock:             make(chan struct{}, 1),
 	}
 }
@@ -119,18 +118,13 @@ func (s *signIn) acquire(ctx context.Context, scopes []string) (azcore.AccessTok
 
 // check requires exactly one kind of credential, and that it is complete.
 func (c Credential) check(clientID string) error {
-	kinds := 0
-	for _, set := range []bool{
+	kinds := slices.DeleteFunc([]bool{
 		c.SecretFile != "", c.CertificateFile != "", c.WorkloadIdentityTokenFile != "", c.ManagedIdentity, c.Assertion != nil,
-	} {
-		if set {
-			kinds++
-		}
-	}
+	}, func(isSet bool) bool { return !isSet })
 	switch {
-	case kinds != 1:
+	case len(kinds) != 1:
 		return fmt.Errorf("%d ways to sign in are set; set exactly one of client_secret_file, client_certificate_file, "+
-			"workload_identity, managed_identity, aws_web_identity", kinds)
+			"workload_identity, managed_identity, aws_web_identity", len(kinds))
 	case clientID == "" && !c.ManagedIdentity:
 		return errors.New("client_id is missing")
 	}
@@ -195,31 +189,36 @@ func (s *signIn) assertion(ctx context.Context) (token string, err error) {
 		token = content.Reveal()
 	}
 	if err != nil {
-		cloudhttp.ExchangeOf(ctx).Err = &assertionError{err}
+		cloudhttp.ExchangeOf(ctx).Err = noAssertion(err)
 	}
 	return token, err
 }
 
-// assertionError says why there was no federated token to sign in with.
-type assertionError struct{ cause error }
-
-// Error implements error.
-func (e *assertionError) Error() string {
-	return "no federated token to sign in with: " + e.cause.Error()
+// noAssertion says why there is no federated token to sign in with. A classified cause
+// keeps its reason and advice.
+func noAssertion(cause error) *model.Error {
+	failed := &model.Error{Reason: model.ReasonAuth, Unsent: true, Err: cause, Advice: "check the tenant's federated identity"}
+	detail := cause.Error()
+	var inner *model.Error
+	if errors.As(cause, &inner) {
+		failed.Reason, failed.Advice = inner.Reason, inner.Advice
+		if detail = inner.Detail; detail == "" && inner.Err != nil {
+			detail = inner.Err.Error()
+		}
+		detail = string(inner.Reason) + ": " + detail
+	}
+	failed.Detail = "no federated token to sign in with: " + detail
+	return failed
 }
-
-// Unwrap returns the cause.
-func (e *assertionError) Unwrap() error { return e.cause }
 
 // classifySignIn classifies a failed sign-in. The call that needed it was not sent.
 func classifySignIn(ctx context.Context, x *cloudhttp.Exchange, cause error) *model.Error {
-	var noAssertion *assertionError
 	code := aadstsPattern.FindString(string(x.ErrorBody))
 	failed := &model.Error{Reason: model.ReasonAuth, Status: x.Status, Code: code}
 	meaning, advice := explainAADSTS(code)
 	switch {
-	case errors.As(x.Err, &noAssertion):
-		return noAssertion.classify(cause)
+	case errors.As(x.Err, &failed):
+		return failed
 	case ctx.Err() != nil && x.Status < http.StatusBadRequest:
 		return signInTimedOut(ctx.Err())
 	case x.Err != nil:
@@ -241,21 +240,6 @@ func classifySignIn(ctx context.Context, x *cloudhttp.Exchange, cause error) *mo
 		failed.Detail = redact(cause.Error()) // azidentity's own, before any request
 	}
 	failed.Unsent = true
-	return failed
-}
-
-// classify keeps the classification of the assertion's own error.
-func (e *assertionError) classify(cause error) *model.Error {
-	failed := &model.Error{Reason: model.ReasonAuth, Unsent: true, Err: cause, Detail: e.Error(), Advice: "check the tenant's federated identity"}
-	var inner *model.Error
-	if errors.As(e.cause, &inner) {
-		detail := inner.Detail
-		if detail == "" && inner.Err != nil {
-			detail = inner.Err.Error()
-		}
-		failed.Reason, failed.Advice = inner.Reason, inner.Advice
-		failed.Detail = (&assertionError{fmt.Errorf("%s: %s", inner.Reason, detail)}).Error()
-	}
 	return failed
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
@@ -32,7 +33,7 @@ func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, m
 	t.Cleanup(transport.Wait)
 	registration := access.Tenants[0].Registration
 	options := TenantOptions{
-		Name: "corp", TenantID: access.Tenants[0].TenantID, ClientID: registration.ClientID, Transport: transport,
+		Name: "corp", TenantID: access.Tenants[0].TenantID, ClientID: registration.ClientID, Options: cloudhttp.Options{Transport: transport},
 		Credential: Credential{SecretFile: model.SecretFile(newMicrosoft(t).file("secret", registration.Secrets[0].Value))},
 	}
 	for _, change := range mod {

@@ -39,10 +39,7 @@ type TenantOptions struct {
 
 	Credential Credential // exactly one kind
 
-	Version   string                     // of the exporter, for the User-Agent
-	Transport http.RoundTripper          // of every request; default: http.DefaultTransport
-	Observe   func(service, code string) // called once per HTTP request; code is a status or "error"
-	Logger    *slog.Logger
+	cloudhttp.Options
 }
 
 // Credential is how the exporter proves who it is. Exactly one kind is set. Files are
@@ -108,16 +105,13 @@ func newTenant(o TenantOptions) (*Tenant, error) {
 	if err := o.Credential.check(o.ClientID); err != nil {
 		return nil, err
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	wire := cloudhttp.Options{Transport: o.Transport, Observe: o.Observe, UserAgent: cloudhttp.UserAgent(o.Version)}
+	o.Options = o.WithDefaults()
 	t := &Tenant{
 		name: o.Name, id: o.TenantID, clientID: o.ClientID, cloud: o.Cloud, login: loginRoot, credential: o.Credential,
-		signIn:   newSignIn(o, loginRoot, wire),
-		metadata: newHTTPClient(wire, "federation_metadata", maxMetadata, nil),
+		signIn:   newSignIn(o, loginRoot),
+		metadata: newHTTPClient(o.Options, "federation_metadata", maxMetadata, nil),
 		logger:   o.Logger.With("tenant", o.Name),
 	}
-	t.graph, err = newGraphClient(graphURL, t.signIn, wire)
+	t.graph, err = newGraphClient(graphURL, t.signIn, o.Options)
 	return t, err
 }

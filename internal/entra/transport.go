@@ -25,13 +25,14 @@ const (
 )
 
 // newHTTPClient returns the client for one service. The throttle may be nil.
-func newHTTPClient(wire cloudhttp.Options, service string, maxBody int64, limits *throttle) *http.Client {
-	client := cloudhttp.New(wire, cloudhttp.Service{Name: service, MaxBody: maxBody, Timeout: func(request *http.Request) time.Duration {
+func newHTTPClient(options cloudhttp.Options, service string, maxBody int64, limits *throttle) *http.Client {
+	timeout := func(request *http.Request) time.Duration {
 		if request.Method == http.MethodGet {
 			return attemptTimeout
 		}
 		return 0
-	}})
+	}
+	client := options.Client(cloudhttp.Service{Name: service, MaxBody: maxBody, Timeout: timeout, UserAgent: options.UserAgent()})
 	client.Transport = &sdkTransport{next: client.Transport, limits: limits}
 	return client
 }

@@ -186,7 +186,7 @@ func TestAFloodInTheLog(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := simulate(t, clouds.Healthy("corp"), nil)
 		began := time.Now()
-		if err := s.AddFlood(simulator.BulkEvents{
+		if err := s.AddBulkEvents(simulator.BulkEvents{
 			TenantID: s.connection.EntraTenantID, ServicePrincipalID: s.connection.ServicePrincipalID, JobID: s.connection.JobID,
 			Count: entries, From: began, Every: simulator.Duration(100 * time.Millisecond),
 		}); err != nil {

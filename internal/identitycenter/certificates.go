@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"entra-aws-exporter/internal/model"
@@ -59,16 +58,12 @@ func (i *Instance) apiCertificates(ctx context.Context) ([]model.Certificate, er
 		return nil, err
 	}
 	call := i.certificateCall("sso-directory:ListExternalIdPConfigurationsForDirectory")
-	clients, err := i.session.open(ctx)
-	if err != nil {
-		return nil, i.failed(call, err)
-	}
 	type request struct {
 		Directory string `json:"directoryId"`
 		Provider  string `json:"idpId,omitempty"`
 	}
 	var providers providerList
-	_, err = i.idp.read(ctx, clients.credentials, "ListExternalIdPConfigurationsForDirectory", request{Directory: store}, &providers)
+	_, err = i.idp.read(ctx, "ListExternalIdPConfigurationsForDirectory", request{Directory: store}, &providers)
 	if err != nil {
 		return nil, i.failed(call, err)
 	}
@@ -80,7 +75,7 @@ func (i *Instance) apiCertificates(ctx context.Context) ([]model.Certificate, er
 	var certificates []model.Certificate
 	for _, id := range ids {
 		var list certificateList
-		_, err := i.idp.read(ctx, clients.credentials, "ListExternalIdPCertificates", request{Directory: store, Provider: id}, &list)
+		_, err := i.idp.read(ctx, "ListExternalIdPCertificates", request{Directory: store, Provider: id}, &list)
 		if err != nil {
 			return nil, i.failed(call, err)
 		}
@@ -159,7 +154,10 @@ func (i *Instance) fileCertificates() ([]model.Certificate, error) {
 	call := i.certificateCall("")
 	var certificates []model.Certificate
 	for _, path := range i.options.CertificateFiles {
-		content, err := readLimited(path)
+		content, err := os.ReadFile(path)
+		if err == nil && len(content) > maxCertificateFile {
+			err = fmt.Errorf("%s is larger than %d MiB", path, maxCertificateFile>>20)
+		}
 		if err != nil {
 			return nil, call.classify(&model.Error{Reason: model.ReasonOther, Unsent: true, Detail: err.Error(),
 				Advice: "check saml.aws_certificate_files"})
@@ -174,22 +172,6 @@ func (i *Instance) fileCertificates() ([]model.Certificate, error) {
 		certificates = append(certificates, found...)
 	}
 	return certificates, nil
-}
-
-func readLimited(path string) ([]byte, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator's own choice
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	content, err := io.ReadAll(io.LimitReader(file, maxCertificateFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(content) > maxCertificateFile {
-		return nil, fmt.Errorf("%s is larger than %d MiB", path, maxCertificateFile>>20)
-	}
-	return content, nil
 }
 
 // parseCertificates reads any number of certificates: PEM blocks, bare base64 or DER.

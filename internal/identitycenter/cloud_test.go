@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/identitycenter"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/sigv4"
@@ -225,7 +226,7 @@ func (c *cloud) last(operation string) call {
 // instance builds the client under test; change may be nil.
 func (c *cloud) instance(change func(*identitycenter.Options)) *identitycenter.Instance {
 	c.t.Helper()
-	options := identitycenter.Options{Connection: "corp", Region: region, Version: "1.2.3", Transport: c}
+	options := identitycenter.Options{Connection: "corp", Region: region, Options: cloudhttp.Options{Version: "1.2.3", Transport: c}}
 	if change != nil {
 		change(&options)
 	}

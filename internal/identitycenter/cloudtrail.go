@@ -79,7 +79,7 @@ func (i *Instance) forEachCall(ctx context.Context, since time.Time, pages int, 
 		for _, event := range page.Events {
 			call, err := parseTrailEvent(event)
 			if err != nil {
-				i.http.logger.Debug("ignoring CloudTrail event", "connection", i.options.Connection, "err", err)
+				i.http.Logger.Debug("ignoring CloudTrail event", "connection", i.options.Connection, "err", err)
 				continue
 			}
 			if call.tenant == "" || call.tenant == binding.ProvisioningTenantID || binding.ProvisioningTenantID == "" {

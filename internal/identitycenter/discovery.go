@@ -168,11 +168,7 @@ func describeInstances(instances []types.InstanceMetadata) string {
 // findTenant fills in the provisioning tenant and its SCIM endpoint.
 func (i *Instance) findTenant(ctx context.Context, binding *model.Binding) error {
 	call := i.tokenCall("finding the provisioning tenant of ", "sso-directory:ListProvisioningTenants")
-	clients, err := i.session.open(ctx)
-	if err != nil {
-		return i.failed(call, err)
-	}
-	tenants, err := i.tokens.tenants(ctx, clients.credentials, binding.IdentityStoreID)
+	tenants, err := i.tokens.tenants(ctx, binding.IdentityStoreID)
 	if err != nil {
 		return i.failed(call, err)
 	}

@@ -1,7 +1,6 @@
 package identitycenter
 
 import (
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 
 const (
 	attemptTimeout  = 20 * time.Second // one HTTP request, its response included
+	writeTimeout    = 20 * time.Second // of one write, the sign-in included
 	metadataTimeout = 3 * time.Second  // the same for a metadata service, which is link-local
 	maxBody         = 8 << 20          // bytes; the largest legitimate response is a page of CloudTrail
 	minSkew         = 2 * time.Minute  // a smaller one does not matter to signatures
@@ -19,32 +19,25 @@ const (
 
 // httpClients makes the HTTP clients of a connection, and knows AWS's clock.
 type httpClients struct {
+	cloudhttp.Options
 	connection string
-	userAgent  string // of the requests that the SDK does not send
-	options    cloudhttp.Options
-	logger     *slog.Logger
 	skew       atomic.Int64 // how far AWS's clock is ahead, as time.Duration; 0 below minSkew
 }
 
-func newHTTPClients(connection, version string, options cloudhttp.Options, logger *slog.Logger) *httpClients {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	return &httpClients{connection: connection, userAgent: cloudhttp.UserAgent(version), options: options, logger: logger}
+func newHTTPClients(connection string, options cloudhttp.Options) *httpClients {
+	return &httpClients{Options: options.WithDefaults(), connection: connection}
 }
 
 // client returns the HTTP client for one service.
 func (h *httpClients) client(service string) *http.Client {
-	direct := h.options
-	direct.Transport = cloudhttp.Direct()
 	limits := cloudhttp.Service{Name: service, MaxBody: maxBody, Timeout: func(request *http.Request) time.Duration {
 		if isMetadata(request) {
 			return metadataTimeout
 		}
 		return attemptTimeout
 	}}
-	client := cloudhttp.New(h.options, limits)
-	client.Transport = &awsTransport{h, service, client.Transport, cloudhttp.New(direct, limits).Transport}
+	client := h.Client(limits)
+	client.Transport = &awsTransport{h, service, client.Transport, h.Direct().Client(limits).Transport}
 	return client
 }
 
@@ -91,6 +84,6 @@ func (t *awsTransport) compareClocks(response *http.Response) {
 		skew = 0
 	}
 	if before := t.skew.Swap(int64(skew)); (before != 0) != (skew != 0) {
-		t.logger.Debug("clock skew changed", "connection", t.connection, "service", t.service, "aws_is_ahead_by", skew.String())
+		t.Logger.Debug("clock skew changed", "connection", t.connection, "service", t.service, "aws_is_ahead_by", skew.String())
 	}
 }

@@ -36,10 +36,6 @@ func (i *Instance) SCIMSources(ctx context.Context) (SCIMSources, error) {
 	if err != nil {
 		return SCIMSources{}, err
 	}
-	clients, err := i.session.open(ctx)
-	if err != nil {
-		return SCIMSources{}, i.failed(call, err)
-	}
 	var response struct {
 		NetworkConfiguration struct {
 			ScimAllowSourceIps []string
@@ -47,7 +43,7 @@ func (i *Instance) SCIMSources(ctx context.Context) (SCIMSources, error) {
 		}
 	}
 	request := tokenRequest{IdentityStoreID: binding.IdentityStoreID}
-	if _, err := i.store.read(ctx, clients.credentials, "DescribeIdentityStore", request, &response); err != nil {
+	if _, err := i.store.read(ctx, "DescribeIdentityStore", request, &response); err != nil {
 		return SCIMSources{}, i.failed(call, err)
 	}
 	sources := SCIMSources{PrivateOnly: response.NetworkConfiguration.VpceAccessRequired}

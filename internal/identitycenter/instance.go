@@ -50,26 +50,23 @@ func New(options Options) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	wire := cloudhttp.Options{Transport: options.Transport, Observe: options.Observe}
-	clients := newHTTPClients(options.Connection, options.Version, wire, options.Logger)
+	clients := newHTTPClients(options.Connection, options.Options)
+	signIn := &session{
+		region: options.Region, profile: options.Profile, roleARN: options.RoleARN, externalID: options.ExternalID,
+		endpoints: options.Endpoints, http: clients,
+	}
 	service := func(name, endpoint, jsonVersion, target, signingName string) *jsonService {
-		return &jsonService{
-			endpoint: endpoint, jsonVersion: jsonVersion, target: target, signingName: signingName,
-			region: options.Region, http: clients.client(name), clients: clients,
-		}
+		return &jsonService{endpoint, jsonVersion, target, signingName, clients.client(name), signIn}
 	}
 	return &Instance{
 		options: options,
 		http:    clients,
-		session: &session{
-			region: options.Region, profile: options.Profile, roleARN: options.RoleARN, externalID: options.ExternalID,
-			endpoints: options.Endpoints, http: clients,
-		},
+		session: signIn,
 		tokens: &tokenService{service("token_service", options.Endpoints.TokenService, options.TokenServiceJSONVersion,
 			tokenServiceTarget, "identitystore")},
 		store:   service("identity_store", options.Endpoints.IdentityStore, "1.1", identityStoreTarget, "identitystore"),
 		idp:     service("idp_certificates", options.Endpoints.IdPCertificates, "1.0", idpTarget, "appsauth"),
-		scim:    &scimClient{http: clients.client("scim"), userAgent: clients.userAgent, allowed: allowedHosts(options.SCIMAllowedHosts)},
+		scim:    &scimClient{clients.client("scim"), allowedHosts(options.SCIMAllowedHosts)},
 		lookups: rate.NewLimiter(rate.Every(600*time.Millisecond), 1),
 		ignored: make(map[string]bool),
 	}, nil
@@ -82,11 +79,11 @@ func (i *Instance) ListTokens(ctx context.Context) (model.TokenList, error) {
 	if i.options.TokensFrom == model.OriginDeclared {
 		list.Tokens = oldestFirst(append([]model.Token{}, i.options.Declared...))
 	} else {
-		clients, binding, err := i.sessionFor(ctx)
+		binding, err := i.tenantBinding(ctx)
 		if err != nil {
 			return model.TokenList{}, err
 		}
-		list.Tokens, list.Date, err = i.tokens.list(ctx, clients.credentials, binding)
+		list.Tokens, list.Date, err = i.tokens.list(ctx, binding)
 		if err != nil {
 			return model.TokenList{}, i.failed(i.tokenCall("listing the SCIM tokens of ", "sso-directory:ListBearerTokens"), err)
 		}
@@ -110,44 +107,34 @@ func (i *Instance) lastListed() []model.Token {
 // CreateToken creates a token with exactly one request, without any retry. With an error
 // that leaves the outcome unknown, the value may be set nevertheless.
 func (i *Instance) CreateToken(ctx context.Context) (model.IssuedToken, error) {
-	clients, binding, err := i.sessionFor(ctx)
+	binding, err := i.tenantBinding(ctx)
 	if err != nil {
 		return model.IssuedToken{}, cloudhttp.NotSent(err)
 	}
-	token, err := i.tokens.create(ctx, clients.credentials, binding)
+	token, err := i.tokens.create(ctx, binding)
 	return token, i.failed(i.tokenCall("creating a SCIM token for ", "sso-directory:CreateBearerToken"), err)
 }
 
 // DeleteToken deletes the token with this id with exactly one request, without any retry.
 func (i *Instance) DeleteToken(ctx context.Context, tokenID string) error {
-	clients, binding, err := i.sessionFor(ctx)
+	binding, err := i.tenantBinding(ctx)
 	if err != nil {
 		return cloudhttp.NotSent(err)
 	}
-	err = i.tokens.remove(ctx, clients.credentials, binding, tokenID)
+	err = i.tokens.remove(ctx, binding, tokenID)
 	return i.failed(i.tokenCall("deleting a SCIM token of ", "sso-directory:DeleteBearerToken"), err)
 }
 
-// sessionFor returns what every call to the token service needs.
-func (i *Instance) sessionFor(ctx context.Context) (*awsClients, model.Binding, error) {
+// tenantBinding returns the binding, whose provisioning tenant must be known.
+func (i *Instance) tenantBinding(ctx context.Context) (model.Binding, error) {
 	binding, err := i.Binding(ctx)
-	if err != nil {
-		return nil, model.Binding{}, err
-	}
-	if binding.ProvisioningTenantID == "" {
-		return nil, model.Binding{}, &model.Error{
+	if err == nil && binding.ProvisioningTenantID == "" {
+		err = &model.Error{
 			Reason: model.ReasonNotFound, Op: "finding the provisioning tenant of " + i.options.Connection,
 			Detail: "with declared tokens it is not looked up", Advice: setTenantID, Unsent: true,
 		}
 	}
-	clients, err := i.session.open(ctx)
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return nil, model.Binding{}, i.failed(apiCall{op: "signing in to AWS for " + i.options.Connection}, err)
-	}
-	return clients, binding, nil
+	return binding, err
 }
 
 const setTenantID = "set aws.provisioning_tenant_id, the part of the SCIM endpoint before /scim/v2"
@@ -185,7 +172,7 @@ func (i *Instance) logOnce(source, certificate string, err error) {
 	}
 	i.mu.Unlock()
 	if !known {
-		i.http.logger.Warn("ignoring unreadable certificate", "connection", i.options.Connection,
+		i.http.Logger.Warn("ignoring unreadable certificate", "connection", i.options.Connection,
 			"source", source, "certificate", certificate, "err", err)
 	}
 }

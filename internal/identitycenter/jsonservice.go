@@ -32,40 +32,46 @@ type jsonService struct {
 	jsonVersion string // of the Content-Type
 	target      string // the prefix of X-Amz-Target
 	signingName string
-	region      string
 	http        *http.Client
-	clients     *httpClients // know AWS's clock
+	session     *session
 }
 
 // read sends an operation that changes nothing, with retries.
-func (s *jsonService) read(ctx context.Context, credentials aws.CredentialsProvider, operation string, input, output any) (time.Time, error) {
-	return s.call(ctx, credentials, newRetryer(), operation, input, output)
+func (s *jsonService) read(ctx context.Context, operation string, input, output any) (time.Time, error) {
+	return s.call(ctx, newRetryer(), operation, input, output)
 }
 
 // write sends an operation exactly once.
-func (s *jsonService) write(ctx context.Context, credentials aws.CredentialsProvider, operation string, input, output any) (time.Time, error) {
-	return s.call(ctx, credentials, aws.NopRetryer{}, operation, input, output)
+func (s *jsonService) write(ctx context.Context, operation string, input, output any) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	return s.call(ctx, aws.NopRetryer{}, operation, input, output)
 }
 
 // call decodes the response into output and returns the service's clock; zero: unknown.
 // Its errors are for apiCall.classify.
-func (s *jsonService) call(
-	ctx context.Context, credentials aws.CredentialsProvider, retryer aws.Retryer, operation string, input, output any,
-) (time.Time, error) {
+func (s *jsonService) call(ctx context.Context, retryer aws.Retryer, operation string, input, output any) (time.Time, error) {
+	clients, err := s.session.open(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if ctx.Err() != nil {
+		return time.Time{}, cloudhttp.NotSent(cloudhttp.Classify(ctx.Err()))
+	}
 	body, err := json.Marshal(input)
 	if err != nil {
 		return time.Time{}, err
 	}
 	for attempt := 1; ; attempt++ {
-		signedAt := s.clients.now()
-		response, err := s.send(ctx, credentials, operation, body, signedAt)
+		signedAt := s.session.http.now()
+		response, err := s.send(ctx, clients.credentials, operation, body, signedAt)
 		if err == nil {
 			if err = decodeResponse(response, output); err == nil {
 				return cloudhttp.Date(response), nil
 			}
 			err = &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: response}, Err: err}
 		}
-		wrongClock := s.clients.now().Sub(signedAt).Abs() > minSkew && isSignInCode(errorCode(err))
+		wrongClock := s.session.http.now().Sub(signedAt).Abs() > minSkew && isSignInCode(errorCode(err))
 		if attempt >= retryer.MaxAttempts() || !wrongClock && !retryer.IsErrorRetryable(err) {
 			return time.Time{}, err
 		}
@@ -93,13 +99,13 @@ func (s *jsonService) send(ctx context.Context, credentials aws.CredentialsProvi
 	}
 	request.Header.Set("Content-Type", "application/x-amz-json-"+s.jsonVersion)
 	request.Header.Set("X-Amz-Target", s.target+"."+operation)
-	request.Header.Set("User-Agent", s.clients.userAgent)
+	request.Header.Set("User-Agent", s.session.http.UserAgent())
 	identity, err := credentials.Retrieve(ctx)
 	if err != nil {
 		return nil, err
 	}
 	hash := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(ctx, identity, request, hex.EncodeToString(hash[:]), s.signingName, s.region, at); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, identity, request, hex.EncodeToString(hash[:]), s.signingName, s.session.region, at); err != nil {
 		return nil, err
 	}
 	response, err := s.http.Do(request)

@@ -4,12 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
@@ -54,10 +53,7 @@ type Options struct {
 	Certificates     model.AWSCertificateSource // default: model.AWSCertificatesNone
 	CertificateFiles []string                   // with model.AWSCertificatesFiles: PEM or DER
 
-	Version   string                     // of the exporter, for the User-Agent
-	Transport http.RoundTripper          // of every request; default: http.DefaultTransport
-	Observe   func(service, code string) // called once per HTTP request; code is a status or "error"
-	Logger    *slog.Logger
+	cloudhttp.Options
 }
 
 var (

@@ -17,9 +17,8 @@ import (
 // scimClient calls the SCIM endpoint with a token's value.
 // https://docs.aws.amazon.com/singlesignon/latest/developerguide/what-is-scim.html
 type scimClient struct {
-	http      *http.Client
-	userAgent string
-	allowed   []string // host suffixes that may receive a token
+	http    *http.Client
+	allowed []string // host suffixes that may receive a token
 }
 
 // allowedHosts are AWS's own domains and those that the operator adds.
@@ -140,7 +139,7 @@ func (i *Instance) scimGet(ctx context.Context, call apiCall, value model.Secret
 	}
 	request.Header.Set("Authorization", "Bearer "+value.Reveal())
 	request.Header.Set("Accept", "application/scim+json")
-	request.Header.Set("User-Agent", i.scim.userAgent)
+	request.Header.Set("User-Agent", i.http.UserAgent())
 	response, err := i.scim.http.Do(request)
 	if err != nil {
 		return nil, call.classify(cloudhttp.Classify(err))

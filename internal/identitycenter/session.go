@@ -16,10 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
-
-const applicationName = "entra-aws-exporter"
 
 // session signs in to AWS: by the SDK's credential chain (environment, profile, web
 // identity, container, instance role), and by a role assumed on top of it. It opens at
@@ -47,7 +46,6 @@ type awsClients struct {
 // listInstances implements ssoadmin.ListInstancesAPIClient.
 type listInstances func(context.Context, *ssoadmin.ListInstancesInput, ...func(*ssoadmin.Options)) (*ssoadmin.ListInstancesOutput, error)
 
-// ListInstances calls f.
 func (f listInstances) ListInstances(ctx context.Context, in *ssoadmin.ListInstancesInput, options ...func(*ssoadmin.Options)) (*ssoadmin.ListInstancesOutput, error) {
 	return f(ctx, in, options...)
 }
@@ -55,7 +53,6 @@ func (f listInstances) ListInstances(ctx context.Context, in *ssoadmin.ListInsta
 // assumeRole implements stscreds.AssumeRoleAPIClient.
 type assumeRole func(context.Context, *sts.AssumeRoleInput, ...func(*sts.Options)) (*sts.AssumeRoleOutput, error)
 
-// AssumeRole calls f.
 func (f assumeRole) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
 	return f(ctx, in, options...)
 }
@@ -81,7 +78,7 @@ func (s *session) open(ctx context.Context) (*awsClients, error) {
 		config.WithRegion(s.region),
 		config.WithHTTPClient(s.http.client("credentials")),
 		config.WithRetryer(newRetryer),
-		config.WithAppID(applicationName),
+		config.WithAppID(cloudhttp.Application),
 		// The SDK's debug output shows bodies and signatures: off, whatever the environment says.
 		config.WithClientLogMode(0),
 		config.WithLogger(logging.Nop{}),
@@ -95,7 +92,7 @@ func (s *session) open(ctx context.Context) (*awsClients, error) {
 	}
 	if s.roleARN != "" {
 		role := stscreds.NewAssumeRoleProvider(assumeRole(s.stsClient(loaded).AssumeRole), s.roleARN, func(o *stscreds.AssumeRoleOptions) {
-			o.RoleSessionName = applicationName
+			o.RoleSessionName = cloudhttp.Application
 			if s.externalID != "" {
 				o.ExternalID = aws.String(s.externalID)
 			}
@@ -164,10 +161,7 @@ type signInError struct {
 	err  error
 }
 
-// Error implements error.
 func (e *signInError) Error() string { return fmt.Sprintf("signing in to AWS: %v", e.err) }
-
-// Unwrap returns the cause.
 func (e *signInError) Unwrap() error { return e.err }
 
 // RetryableError tells the SDK's retryer that the chain has made its own retries.

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/identitycenter"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
@@ -37,7 +38,7 @@ func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, c
 	transport := simulator.Transport(s.Simulator)
 	t.Cleanup(transport.Wait)
 	options := identitycenter.Options{
-		Connection: "corp", Region: clouds.DefaultRegion, Version: "1.2.3", Transport: transport,
+		Connection: "corp", Region: clouds.DefaultRegion, Options: cloudhttp.Options{Version: "1.2.3", Transport: transport},
 		TokenServiceJSONVersion: w.Quirks().JSONVersion,
 		Certificates:            model.AWSCertificatesConsoleAPI,
 		TokenValue: func(context.Context) (string, model.Secret, error) {

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
 	"entra-aws-exporter/internal/model"
 )
 
@@ -25,7 +23,6 @@ type tokenService struct{ *jsonService }
 const (
 	tokenServiceTarget = "AWSIdentityStoreService" // the public SDK's prefix is another one
 	maxPages           = 20                        // the model has no NextToken in responses; should one come, it is followed
-	writeTimeout       = 20 * time.Second          // of one write, the sign-in included
 )
 
 type tokenRequest struct {
@@ -57,14 +54,14 @@ func forEachPage(list string, read func(next string) (string, error)) error {
 	return apiChanged("a list of " + list + " without an end")
 }
 
-func (s *tokenService) tenants(ctx context.Context, credentials aws.CredentialsProvider, store string) ([]provisioningTenant, error) {
+func (s *tokenService) tenants(ctx context.Context, store string) ([]provisioningTenant, error) {
 	var found []provisioningTenant
 	err := forEachPage("provisioning tenants", func(next string) (string, error) {
 		var page struct {
 			Tenants   []*provisioningTenant `json:"ProvisioningTenants"`
 			NextToken string
 		}
-		if _, err := s.read(ctx, credentials, "ListProvisioningTenants", tokenRequest{IdentityStoreID: store, NextToken: next}, &page); err != nil {
+		if _, err := s.read(ctx, "ListProvisioningTenants", tokenRequest{IdentityStoreID: store, NextToken: next}, &page); err != nil {
 			return "", err
 		}
 		for _, tenant := range page.Tenants {
@@ -82,12 +79,12 @@ func (s *tokenService) tenants(ctx context.Context, credentials aws.CredentialsP
 }
 
 // list returns the tokens, oldest first, and the service's clock.
-func (s *tokenService) list(ctx context.Context, credentials aws.CredentialsProvider, binding model.Binding) (tokens []model.Token, date time.Time, err error) {
+func (s *tokenService) list(ctx context.Context, binding model.Binding) (tokens []model.Token, date time.Time, err error) {
 	request := requestFor(binding)
 	err = forEachPage("tokens", func(next string) (string, error) {
 		var page tokenPage
 		request.NextToken = next
-		if date, err = s.read(ctx, credentials, "ListBearerTokens", request, &page); err != nil {
+		if date, err = s.read(ctx, "ListBearerTokens", request, &page); err != nil {
 			return "", err
 		}
 		listed, err := page.tokens()
@@ -98,9 +95,7 @@ func (s *tokenService) list(ctx context.Context, credentials aws.CredentialsProv
 }
 
 // create creates a token with exactly one request.
-func (s *tokenService) create(ctx context.Context, credentials aws.CredentialsProvider, binding model.Binding) (model.IssuedToken, error) {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
+func (s *tokenService) create(ctx context.Context, binding model.Binding) (model.IssuedToken, error) {
 	var response struct {
 		BearerToken struct {
 			ID      string          `json:"TokenId"`
@@ -109,7 +104,7 @@ func (s *tokenService) create(ctx context.Context, credentials aws.CredentialsPr
 			Expires json.RawMessage `json:"ExpirationTime"`
 		}
 	}
-	date, err := s.write(ctx, credentials, "CreateBearerToken", requestFor(binding), &response)
+	date, err := s.write(ctx, "CreateBearerToken", requestFor(binding), &response)
 	if err != nil {
 		return model.IssuedToken{}, err
 	}
@@ -127,12 +122,10 @@ func (s *tokenService) create(ctx context.Context, credentials aws.CredentialsPr
 }
 
 // remove deletes a token with exactly one request.
-func (s *tokenService) remove(ctx context.Context, credentials aws.CredentialsProvider, binding model.Binding, id string) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
+func (s *tokenService) remove(ctx context.Context, binding model.Binding, id string) error {
 	request := requestFor(binding)
 	request.TokenID = id
-	_, err := s.write(ctx, credentials, "DeleteBearerToken", request, &struct{}{})
+	_, err := s.write(ctx, "DeleteBearerToken", request, &struct{}{})
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
@@ -70,7 +71,7 @@ func (i *Instance) Usage(ctx context.Context) (model.Usage, error) {
 	if _, err := i.forEachCall(ctx, i.usage.readFrom(now), usagePages, func(call trailCall) { calls = append(calls, call) }); err != nil {
 		return model.Usage{}, err
 	}
-	i.usage.update(calls, i.http.userAgent, now)
+	i.usage.update(calls, i.http.UserAgent(), now)
 	return model.Usage{LastUsed: i.usage.lastUsed(tokens, now)}, nil
 }
 
@@ -96,7 +97,7 @@ func (u *usageTracker) update(calls []trailCall, ownUserAgent string, now time.T
 		isRoom := known || len(u.lastSeen) <= maxKeyIDs
 		switch {
 		case call.AccessKeyID == "":
-		case strings.HasPrefix(call.UserAgent, applicationName+"/"):
+		case strings.HasPrefix(call.UserAgent, cloudhttp.Application+"/"):
 			if !known && isRoom {
 				u.lastSeen[call.AccessKeyID] = time.Time{} // the id exists
 			}

@@ -3,8 +3,6 @@ package identitycenter
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -21,10 +19,7 @@ type WebIdentityOptions struct {
 	Profile string // of the shared AWS config files; "": the SDK's credential chain
 	RoleARN string // assumed first; "": none
 
-	Version   string
-	Transport http.RoundTripper
-	Observe   func(service, code string)
-	Logger    *slog.Logger
+	cloudhttp.Options
 }
 
 // WebIdentity lets AWS vouch for the exporter towards Entra, so that no Entra secret
@@ -41,10 +36,9 @@ func NewWebIdentity(options WebIdentityOptions) (*WebIdentity, error) {
 		return nil, fmt.Errorf("tenant %s: aws_web_identity.region: %q is not an AWS region, write for example eu-central-1",
 			options.Name, options.Region)
 	}
-	wire := cloudhttp.Options{Transport: options.Transport, Observe: options.Observe}
 	return &WebIdentity{name: options.Name, session: &session{
 		region: options.Region, profile: options.Profile, roleARN: options.RoleARN,
-		http: newHTTPClients("tenant "+options.Name, options.Version, wire, options.Logger),
+		http: newHTTPClients("tenant "+options.Name, options.Options),
 	}}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/identitycenter"
 )
 
@@ -15,7 +16,7 @@ func TestWebIdentityToken(t *testing.T) {
 			</GetWebIdentityTokenResult></GetWebIdentityTokenResponse>`}
 	}
 	identity, err := identitycenter.NewWebIdentity(identitycenter.WebIdentityOptions{
-		Name: "corp", Region: region, RoleARN: "arn:aws:iam::111122223333:role/exporter", Transport: cloud,
+		Name: "corp", Region: region, RoleARN: "arn:aws:iam::111122223333:role/exporter", Options: cloudhttp.Options{Transport: cloud},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +51,7 @@ func TestWebIdentityErrors(t *testing.T) {
 	} {
 		cloud := newCloud(t)
 		cloud.answers["GetWebIdentityToken"] = func(call) answer { return failing }
-		identity, err := identitycenter.NewWebIdentity(identitycenter.WebIdentityOptions{Name: "corp", Region: region, Transport: cloud})
+		identity, err := identitycenter.NewWebIdentity(identitycenter.WebIdentityOptions{Name: "corp", Region: region, Options: cloudhttp.Options{Transport: cloud}})
 		if err != nil {
 			t.Fatal(err)
 		}

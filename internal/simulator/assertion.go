@@ -2,14 +2,22 @@ package simulator
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"entra-aws-exporter/internal/simulator/clouds"
 )
@@ -19,70 +27,150 @@ const (
 	// federatedAudience is what a federated token must be for.
 	// https://learn.microsoft.com/graph/api/resources/federatedidentitycredentials-overview
 	federatedAudience = "api://AzureADTokenExchange"
+	// clockTolerance is the difference between clocks that Entra allows.
+	clockTolerance = 5 * time.Minute
 )
+
+// signingKeys are the keys that sign the simulator's own tokens.
+type signingKeys struct {
+	session []byte                          // of Entra's access tokens, which only Graph reads
+	issuer  func() (*rsa.PrivateKey, error) // of every issuer of web identity tokens, made when needed
+}
+
+// newSigningKeys makes the keys of a simulator with this seed: a restarted one accepts
+// the access tokens that were issued before.
+func newSigningKeys(seed uint64) *signingKeys {
+	session := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("access tokens"), seed))
+	return &signingKeys{session[:], sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })}
+}
+
+// claims are those of access tokens, client assertions and web identity tokens.
+type claims struct {
+	jwt.RegisteredClaims
+	AppID    string         `json:"appid,omitempty"` // of access tokens
+	TenantID string         `json:"tid,omitempty"`
+	Roles    []string       `json:"roles,omitempty"`
+	AWS      map[string]any `json:"https://sts.amazonaws.com/,omitempty"` // of web identity tokens
+}
+
+// lifetime are the claims of a token that is valid from now on.
+func lifetime(now time.Time, life time.Duration) jwt.RegisteredClaims {
+	return jwt.RegisteredClaims{IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(life))}
+}
+
+// accessToken signs a token that only this simulator's Graph reads.
+func (k *signingKeys) accessToken(content claims) (string, error) {
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, content).SignedString(k.session)
+}
+
+// readAccessToken returns the claims of a token made by accessToken.
+func (k *signingKeys) readAccessToken(token string) (claims, error) {
+	var content claims
+	return content, verifyJWT(token, &content, k.session, "HS256")
+}
+
+// webIdentityToken signs a token of an issuer, RS256 as STS does.
+func (k *signingKeys) webIdentityToken(content claims) (string, error) {
+	key, err := k.issuer()
+	if err != nil {
+		return "", err
+	}
+	return jwt.NewWithClaims(jwt.SigningMethodRS256, content).SignedString(key)
+}
+
+// verifyJWT checks the signature alone: what the claims mean is for the caller.
+func verifyJWT(token string, into jwt.Claims, key any, methods ...string) error {
+	parser := jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithoutClaimsValidation())
+	_, err := parser.ParseWithClaims(token, into, func(*jwt.Token) (any, error) { return key, nil })
+	return err
+}
+
+// assertion is a client assertion.
+type assertion struct {
+	claims
+	text   string
+	header map[string]any
+}
+
+func (a assertion) verify(key crypto.PublicKey) error {
+	return verifyJWT(a.text, &claims{}, key, "RS256", "PS256")
+}
 
 // authenticate finds out which application signs in, by secret or by assertion.
 func (c *call) authenticate(tenant string, form url.Values) (clouds.AppRegistration, error) {
 	clientID := form.Get("client_id")
 	if secret := form.Get("client_secret"); secret != "" {
-		return read(c, func(w *clouds.Model) (clouds.AppRegistration, error) { return w.SignIn(tenant, clientID, secret) })
+		return query(c, func(m *clouds.Model) (clouds.AppRegistration, error) { return m.SignIn(tenant, clientID, secret) })
 	}
-	registration, err := read(c, func(w *clouds.Model) (clouds.AppRegistration, error) { return w.Registration(tenant, clientID) })
+	registration, err := query(c, func(m *clouds.Model) (clouds.AppRegistration, error) { return m.Registration(tenant, clientID) })
 	if err != nil {
 		return registration, err
 	}
-	token := form.Get("client_assertion")
-	if token == "" || form.Get("client_assertion_type") != assertionType {
-		return registration, invalidLogin("AADSTS7000218", "invalid_client",
+	given := assertion{text: form.Get("client_assertion")}
+	if given.text == "" || form.Get("client_assertion_type") != assertionType {
+		return registration, invalidLogin("AADSTS7000218",
 			"The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
 	}
-	assertion, err := parseJWT(token)
+	token, _, err := jwt.NewParser().ParseUnverified(given.text, &given.claims)
 	if err != nil {
-		return registration, invalidLogin("AADSTS50027", "invalid_request", "%s", err)
+		return registration, invalidLogin("AADSTS50027", "JWT is not well formed: %s", err)
 	}
-	if assertion.claims.Issuer == clientID {
-		err = c.checkCertificate(assertion, registration)
+	given.header = token.Header
+	if given.Issuer == clientID {
+		err = c.checkCertificate(given, registration)
 	} else {
-		err = c.checkFederation(assertion, registration)
+		err = c.checkFederation(given, registration)
 	}
 	if err != nil {
 		return registration, err
 	}
-	return registration, c.checkLife(assertion)
+	now := c.now()
+	if jwt.NewValidator(jwt.WithLeeway(clockTolerance), jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return now })).Validate(given.RegisteredClaims) != nil {
+		return registration, invalidLogin("AADSTS700024",
+			"Client assertion is not within its valid time range. Current time: %s, assertion valid from %s, expiry time of assertion %s.",
+			now.UTC().Format(time.RFC3339), dateText(given.NotBefore), dateText(given.ExpiresAt))
+	}
+	return registration, nil
+}
+
+func dateText(date *jwt.NumericDate) string {
+	if date == nil {
+		return "(none)"
+	}
+	return date.UTC().Format(time.RFC3339)
 }
 
 // checkCertificate verifies an assertion that the application signed itself.
 // https://learn.microsoft.com/entra/identity-platform/certificate-credentials
-func (c *call) checkCertificate(assertion jwt, registration clouds.AppRegistration) error {
-	given := hashOf(assertion.header.X5T256)
-	if given == nil {
-		given = hashOf(assertion.header.X5T)
+func (c *call) checkCertificate(given assertion, registration clouds.AppRegistration) error {
+	thumbprint := headerHash(given.header, "x5t#S256")
+	if thumbprint == nil {
+		thumbprint = headerHash(given.header, "x5t")
 	}
 	at := slices.IndexFunc(registration.Certificates, func(candidate clouds.AppCertificate) bool {
-		sum := sha256.Sum256(candidate.DER)
-		return bytes.Equal(given, sum[:]) || bytes.Equal(given, sha1Of(candidate.DER))
+		sum256, sum1 := sha256.Sum256(candidate.DER), sha1.Sum(candidate.DER)
+		return bytes.Equal(thumbprint, sum256[:]) || bytes.Equal(thumbprint, sum1[:])
 	})
+	refuse := func(reason string) error {
+		return invalidLogin("AADSTS700027",
+			"The certificate with identifier used to sign the client assertion is %s, Thumbprint of key used by client: '%s'].", reason, strings.ToUpper(hex.EncodeToString(thumbprint)))
+	}
 	if at < 0 {
-		return invalidLogin("AADSTS700027", "invalid_client",
-			"The certificate with identifier used to sign the client assertion is not registered on application. "+
-				"[Reason - The key was not found., Thumbprint of key used by client: '%s'].", thumbprintHex(given))
+		return refuse("not registered on application. [Reason - The key was not found.")
 	}
 	registered := registration.Certificates[at]
 	certificate, err := x509.ParseCertificate(registered.DER)
-	if err != nil || assertion.verify(certificate.PublicKey) != nil {
-		return invalidLogin("AADSTS700027", "invalid_client", "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key used is not valid for this signature.]")
+	if err != nil || given.verify(certificate.PublicKey) != nil {
+		return refuse("not registered on application. [Reason - The key used is not valid for this signature.")
 	}
 	if now := c.now(); !now.Before(registered.Expires) || now.Before(registered.Starts) {
-		return invalidLogin("AADSTS700027", "invalid_client",
-			"The certificate with identifier used to sign the client assertion is expired on application. [Reason - The key used is expired., Thumbprint of key used by client: '%s'].",
-			thumbprintHex(sha1Of(registered.DER)))
+		return refuse("expired on application. [Reason - The key used is expired.")
 	}
 	// The audience is the token endpoint, or the tenant's issuer.
-	tenant := c.path.PathValue("tenant")
-	root := c.base() + "/" + tenant
-	wanted := []string{root + "/oauth2/v2.0/token", root + "/v2.0", root}
-	if !assertion.claims.Audience.has(wanted...) || assertion.claims.Subject != registration.ClientID {
-		return invalidLogin("AADSTS700023", "invalid_client", "Client assertion audience claim does not match Realm issuer. Expected %s.", wanted[0])
+	root := c.base() + "/" + c.path.PathValue("tenant")
+	expected := []string{root + "/oauth2/v2.0/token", root + "/v2.0", root}
+	if !slices.ContainsFunc(given.Audience, func(name string) bool { return slices.Contains(expected, name) }) || given.Subject != registration.ClientID {
+		return invalidLogin("AADSTS700023", "Client assertion audience claim does not match Realm issuer. Expected %s.", expected[0])
 	}
 	return nil
 }
@@ -90,50 +178,37 @@ func (c *call) checkCertificate(assertion jwt, registration clouds.AppRegistrati
 // checkFederation verifies a token of another issuer. Every simulated issuer signs
 // with the same key.
 // learn.microsoft.com: workload-identity-federation
-func (c *call) checkFederation(assertion jwt, registration clouds.AppRegistration) error {
-	key, err := c.sim.keys.rsa()
+func (c *call) checkFederation(given assertion, registration clouds.AppRegistration) error {
+	key, err := c.sim.keys.issuer()
 	if err != nil {
 		return err
 	}
-	issued := func(f clouds.FederatedCredential) bool { return f.Issuer == assertion.claims.Issuer }
-	subject := func(f clouds.FederatedCredential) bool { return issued(f) && f.Subject == assertion.claims.Subject }
-	switch {
-	case !slices.ContainsFunc(registration.Federated, issued):
-		return invalidLogin("AADSTS700211", "invalid_client",
-			"No matching federated identity record found for presented assertion issuer '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion.", assertion.claims.Issuer)
-	case !slices.ContainsFunc(registration.Federated, subject):
-		return invalidLogin("AADSTS700213", "invalid_client",
-			"No matching federated identity record found for presented assertion subject '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion.", assertion.claims.Subject)
-	case !slices.ContainsFunc(registration.Federated, func(f clouds.FederatedCredential) bool {
-		wanted := f.Audience
-		if wanted == "" {
-			wanted = federatedAudience
+	trusted := registration.Federated
+	for _, check := range []struct {
+		code, name, value string
+		fits              func(clouds.FederatedCredential) bool
+	}{
+		{"AADSTS700211", "issuer", given.Issuer, func(f clouds.FederatedCredential) bool { return f.Issuer == given.Issuer }},
+		{"AADSTS700213", "subject", given.Subject, func(f clouds.FederatedCredential) bool { return f.Subject == given.Subject }},
+		{"AADSTS700212", "audience", strings.Join(given.Audience, ","), func(f clouds.FederatedCredential) bool {
+			return slices.Contains(given.Audience, f.Audience) || f.Audience == "" && slices.Contains(given.Audience, federatedAudience)
+		}},
+	} {
+		trusted = slices.DeleteFunc(slices.Clone(trusted), func(f clouds.FederatedCredential) bool { return !check.fits(f) })
+		if len(trusted) == 0 {
+			return invalidLogin(check.code,
+				"No matching federated identity record found for presented assertion %s '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion.", check.name, check.value)
 		}
-		return subject(f) && assertion.claims.Audience.has(wanted)
-	}):
-		return invalidLogin("AADSTS700212", "invalid_client",
-			"No matching federated identity record found for presented assertion audience '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion.", strings.Join(assertion.claims.Audience, ","))
-	case assertion.verify(&key.PublicKey) != nil:
-		return invalidLogin("AADSTS5000224", "invalid_client", "Failed to validate the signature of the presented assertion.")
+	}
+	if given.verify(&key.PublicKey) != nil {
+		return invalidLogin("AADSTS5000224", "Failed to validate the signature of the presented assertion.")
 	}
 	return nil
 }
 
-// checkLife allows the five minutes of difference between clocks that Entra does.
-func (c *call) checkLife(assertion jwt) error {
-	const skew = 5 * time.Minute
-	now := c.now()
-	if now.Add(-skew).Unix() >= assertion.claims.Expires || now.Add(skew).Unix() < assertion.claims.NotBefore {
-		return invalidLogin("AADSTS700024", "invalid_client",
-			"Client assertion is not within its valid time range. Current time: %s, assertion valid from %s, expiry time of assertion %s.",
-			now.UTC().Format(time.RFC3339), time.Unix(assertion.claims.NotBefore, 0).UTC().Format(time.RFC3339),
-			time.Unix(assertion.claims.Expires, 0).UTC().Format(time.RFC3339))
-	}
-	return nil
-}
-
-// hashOf decodes a thumbprint; clients use either alphabet of base64, padded or not.
-func hashOf(text string) []byte {
+// headerHash decodes a thumbprint; clients use either alphabet of base64, padded or not.
+func headerHash(header map[string]any, name string) []byte {
+	text, _ := header[name].(string)
 	text = strings.TrimRight(strings.NewReplacer("+", "-", "/", "_").Replace(text), "=")
 	hash, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(hash) == 0 {
@@ -142,19 +217,12 @@ func hashOf(text string) []byte {
 	return hash
 }
 
-func sha1Of(der []byte) []byte {
-	sum := sha1.Sum(der)
-	return sum[:]
-}
-
 // WebIdentityToken makes a token of a simulated issuer, such as a Kubernetes cluster,
 // that is valid for life: for workload identity. Applications accept it if they trust
 // the issuer, subject and audience.
-func (s *Simulator) WebIdentityToken(issuer, subject, forAudience string, life time.Duration) (string, error) {
-	var now time.Time
-	s.With(func(w *clouds.Model) { now = w.Now() })
-	return s.keys.webIdentityToken(claims{
-		Audience: audience{forAudience}, Issuer: issuer, Subject: subject, ID: s.newID(),
-		IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: now.Add(life).Unix(),
-	})
+func (s *Simulator) WebIdentityToken(issuer, subject, audience string, life time.Duration) (string, error) {
+	var content claims
+	s.With(func(m *clouds.Model) { content.RegisteredClaims = lifetime(m.Now(), life) })
+	content.Issuer, content.Subject, content.Audience, content.ID = issuer, subject, jwt.ClaimStrings{audience}, s.newID()
+	return s.keys.webIdentityToken(content)
 }

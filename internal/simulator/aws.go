@@ -13,60 +13,53 @@ import (
 	"entra-aws-exporter/internal/simulator/sigv4"
 )
 
-// awsPrefix is where AWS's services begin on this host: /aws/SERVICE/, SERVICE being
-// the name in signatures.
-const awsPrefix = "/aws"
-
 // service is one of AWS's APIs.
 type service struct {
 	name       string // in signatures
 	namespace  string // of error types, in front of "#"
 	operations map[string]operation
-	wording    func(*call, *clouds.Error) answer
-	action     func(*http.Request, []byte) string // which operation a request names
+	wording    func(*call, *clouds.Error) response
+	action     func(*call) string // which operation a request names
 }
 
-func (s *Simulator) awsServices() map[string]service {
+func awsServices() map[string]service {
 	return map[string]service{
-		"identitystore": {name: "identitystore", namespace: "com.amazonaws.identitystore", operations: identityStoreOperations(), wording: jsonError, action: target},
-		"appsauth":      {name: "appsauth", namespace: "com.amazonaws.appsauth", operations: idpOperations(), wording: jsonError, action: target},
-		"sso":           {name: "sso", namespace: "com.amazonaws.swbexternalservice", operations: map[string]operation{"SWBExternalService.ListInstances": {name: "ListInstances", serve: listInstances}}, wording: jsonError, action: target},
-		"cloudtrail":    {name: "cloudtrail", namespace: "com.amazonaws.cloudtrail", operations: cloudTrailOperations(), wording: jsonError, action: target},
-		"sts":           {name: "sts", operations: stsOperations(), wording: queryError, action: queryAction},
+		"identitystore": {namespace: "com.amazonaws.identitystore", operations: identityStoreOperations(), wording: jsonError, action: jsonTarget},
+		"appsauth":      {namespace: "com.amazonaws.appsauth", operations: idpOperations(), wording: jsonError, action: jsonTarget},
+		"sso":           {operations: map[string]operation{"SWBExternalService.ListInstances": {name: "ListInstances", serve: listInstances}}, wording: jsonError, action: jsonTarget},
+		"cloudtrail":    {operations: cloudTrailOperations(), wording: jsonError, action: jsonTarget},
+		"sts":           {operations: stsOperations(), wording: queryError, action: func(c *call) string { return c.form().Get("Action") }},
 	}
 }
 
-// target is the operation of the JSON protocols.
-func target(r *http.Request, _ []byte) string { return r.Header.Get("X-Amz-Target") }
+// jsonTarget is the operation of the JSON protocols.
+func jsonTarget(c *call) string { return c.r.Header.Get("X-Amz-Target") }
 
-// queryAction is the operation of the query protocol.
-func queryAction(_ *http.Request, body []byte) string {
-	form, err := url.ParseQuery(string(body))
+// form is the body of the query protocol.
+func (c *call) form() url.Values {
+	form, err := url.ParseQuery(string(c.body))
 	if err != nil {
-		return ""
+		return url.Values{}
 	}
-	return form.Get("Action")
+	return form
 }
 
 // serveAWS authenticates a request to a service and runs the operation that it names.
-func (s *Simulator) serveAWS(w http.ResponseWriter, r, routed *http.Request, svc service) {
-	c := &call{sim: s, r: r, path: routed, id: s.newID(), service: svc.name, namespace: svc.namespace}
-	c.operation = operation{name: svc.name, cloud: aws, refuse: svc.wording}
-	var err error
-	if c.body, err = readBody(r); err != nil {
+func (s *Simulator) serveAWS(w http.ResponseWriter, routed *http.Request, svc service) {
+	c, err := s.newCall(routed, operation{name: svc.name, onAWS: true, wording: svc.wording})
+	c.service = svc
+	if err != nil {
 		c.send(w, svc.wording(c, &clouds.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: err.Error()}))
 		return
 	}
-	named := svc.action(r, c.body)
-	op, known := svc.operations[named]
-	if r.Method != http.MethodPost || !known {
+	op, known := svc.operations[svc.action(c)]
+	if c.r.Method != http.MethodPost || !known {
 		s.count("unknown " + svc.name)
 		c.send(w, svc.wording(c, &clouds.Error{Status: http.StatusNotFound, Code: "UnknownOperationException", Message: "The requested operation is not supported."}))
 		return
 	}
-	op.cloud, op.refuse = aws, svc.wording
-	c.operation = op
-	if refused := c.signedBy(svc.name); refused != nil {
+	c.name, c.serve = op.name, op.serve
+	if refused := c.authenticateAWS(); refused != nil {
 		s.count(op.name)
 		c.send(w, svc.wording(c, refused))
 		return
@@ -74,19 +67,19 @@ func (s *Simulator) serveAWS(w http.ResponseWriter, r, routed *http.Request, svc
 	s.handle(w, c)
 }
 
-// signedBy verifies the signature and sets the caller.
-func (c *call) signedBy(serviceName string) *clouds.Error {
+// authenticateAWS verifies the signature and sets the caller.
+func (c *call) authenticateAWS() *clouds.Error {
 	scope, err := sigv4.Parse(c.r)
 	if err != nil {
 		return signatureError(err)
 	}
-	principal, err := read(c, func(w *clouds.Model) (clouds.Principal, error) { return w.Principal(scope.AccessKeyID) })
+	principal, err := query(c, func(m *clouds.Model) (clouds.Principal, error) { return m.Principal(scope.AccessKeyID) })
 	var refused *clouds.Error
 	if errors.As(err, &refused) {
-		return &clouds.Error{Status: http.StatusBadRequest, Code: refused.Code, Message: refused.Message}
+		return refused
 	}
 	key := sigv4.Key{Secret: principal.SecretAccessKey, SessionToken: principal.SessionToken}
-	if _, err := sigv4.Verify(c.r, c.body, key, serviceName, c.now()); err != nil {
+	if _, err := sigv4.Verify(c.r, c.body, key, c.service.name, c.now()); err != nil {
 		return signatureError(err)
 	}
 	if region := hostRegion(c.r.Host); region != "" && region != scope.Region {
@@ -105,7 +98,7 @@ func signatureError(err error) *clouds.Error {
 	}
 	code := map[sigv4.Kind]string{
 		sigv4.Missing: "MissingAuthenticationTokenException", sigv4.Incomplete: "IncompleteSignatureException",
-		sigv4.UnknownKey: "UnrecognizedClientException", sigv4.Expired: "ExpiredTokenException", sigv4.Mismatch: "InvalidSignatureException",
+		sigv4.UnknownKey: "UnrecognizedClientException", sigv4.Mismatch: "InvalidSignatureException",
 	}[refused.Kind]
 	return &clouds.Error{Status: http.StatusBadRequest, Code: code, Message: refused.Message}
 }
@@ -125,23 +118,23 @@ func hostRegion(host string) string {
 
 // jsonError words an error as the JSON protocols do.
 // https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
-func jsonError(c *call, err *clouds.Error) answer {
-	body := map[string]string{"__type": c.namespace + "#" + err.Code, "Message": err.Message}
-	if c.service == "cloudtrail" || c.service == "sso" {
-		body = map[string]string{"__type": err.Code, "message": err.Message}
+func jsonError(c *call, err *clouds.Error) response {
+	body := map[string]string{"__type": err.Code, "message": err.Message}
+	if c.service.namespace != "" { // the console's services
+		body = map[string]string{"__type": c.service.namespace + "#" + err.Code, "Message": err.Message}
 	}
-	result := asJSON(err.Status, "application/x-amz-json-1.1", body)
+	result := jsonResponse(err.Status, "application/x-amz-json-1.1", body)
 	result.header.Set("X-Amzn-Errortype", err.Code+":http://internal.amazon.com/coral/com.amazon.coral.service/")
 	return result
 }
 
-// asAWS is an answer of the JSON protocols, in the version that was asked with.
-func (c *call) asAWS(body any) answer {
+// awsResponse is a response of the JSON protocols, in the version of the request.
+func (c *call) awsResponse(body any) response {
 	contentType := c.r.Header.Get("Content-Type")
 	if !strings.HasPrefix(contentType, "application/x-amz-json-") {
 		contentType = "application/x-amz-json-1.1"
 	}
-	return asJSON(http.StatusOK, contentType, body)
+	return jsonResponse(http.StatusOK, contentType, body)
 }
 
 // epoch is a timestamp of the JSON protocols: seconds with milliseconds.
@@ -150,8 +143,7 @@ func epoch(t time.Time) json.Number {
 	return json.Number(content)
 }
 
-// queryErrors are the names that the query protocol has for what the JSON ones call
-// otherwise.
+// queryErrors are the names of the query protocol for errors of the JSON protocols.
 var queryErrors = map[string]string{
 	"MissingAuthenticationTokenException": "MissingAuthenticationToken", "IncompleteSignatureException": "IncompleteSignature",
 	"UnrecognizedClientException": "InvalidClientTokenId", "ExpiredTokenException": "ExpiredToken",
@@ -159,7 +151,7 @@ var queryErrors = map[string]string{
 }
 
 // queryError words an error as the query protocol does.
-func queryError(c *call, err *clouds.Error) answer {
+func queryError(c *call, err *clouds.Error) response {
 	code, status := err.Code, err.Status
 	if renamed, found := queryErrors[code]; found {
 		code = renamed
@@ -173,17 +165,9 @@ func queryError(c *call, err *clouds.Error) answer {
 		kind = "Receiver"
 	}
 	type detail struct{ Type, Code, Message string }
-	return asXML(status, struct {
+	return xmlResponse(status, struct {
 		XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
 		Error     detail
 		RequestID string `xml:"RequestId"`
 	}{Error: detail{kind, code, err.Message}, RequestID: c.id})
-}
-
-func asXML(status int, body any) answer {
-	content, err := xml.Marshal(body)
-	if err != nil {
-		panic("an answer that is no XML: " + err.Error())
-	}
-	return answer{status: status, header: http.Header{"Content-Type": {"text/xml"}}, body: content}
 }

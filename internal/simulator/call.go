@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -17,20 +18,12 @@ import (
 // maxRequest is how many bytes of a request are read; Graph and AWS take far less.
 const maxRequest = 1 << 20
 
-// cloud is which side answers: each has its own clock.
-type cloud int
-
-const (
-	entra cloud = iota
-	aws
-)
-
 // operation is one thing that a service does.
 type operation struct {
-	name   string // for faults and counts: "GET jobs", "ListBearerTokens"
-	cloud  cloud
-	serve  func(*call) (answer, error)
-	refuse func(*call, *clouds.Error) answer // how the protocol words an error
+	name    string // for faults and counts: "GET jobs", "ListBearerTokens"
+	onAWS   bool   // which side answers: each has its own clock
+	serve   func(*call) (response, error)
+	wording func(*call, *clouds.Error) response // how the protocol words an error
 }
 
 // call is one request on its way.
@@ -42,97 +35,104 @@ type call struct {
 	body   []byte
 	caller clouds.Caller
 
-	service   string           // of AWS's calls: its name in signatures,
-	namespace string           // that of its error types,
+	service   service          // of AWS's calls,
 	principal clouds.Principal // and whose keys signed
 
-	id   string        // of the request
-	late time.Duration // what the call changes takes effect so much later
+	id          string        // of the request
+	effectDelay time.Duration // what the call changes takes effect so much later
 }
 
-// answer is what a service answers.
-type answer struct {
+// response is what a service answers.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
 	stream func(io.Writer) error // instead of body, for what is too long to hold
 }
 
-// errLate is the answer to a call whose effect was put off: none.
-var errLate = errors.New("the effect comes later")
+// errDelayed is the outcome of a call whose effect comes later: no response.
+var errDelayed = errors.New("the effect comes later")
 
-// read asks the world.
-func read[T any](c *call, ask func(*clouds.Model) (T, error)) (T, error) {
+// query asks the model.
+func query[T any](c *call, ask func(*clouds.Model) (T, error)) (T, error) {
 	var (
 		result T
 		err    error
 	)
-	c.sim.With(func(w *clouds.Model) { result, err = ask(w) })
+	c.sim.With(func(m *clouds.Model) { result, err = ask(m) })
 	return result, err
 }
 
-// act changes the world, now or late.
-func act[T any](c *call, change func(*clouds.Model) (T, error)) (T, error) {
-	if c.late == 0 {
-		return read(c, change)
+// mutate changes the model, now or later.
+func mutate[T any](c *call, change func(*clouds.Model) (T, error)) (T, error) {
+	if c.effectDelay == 0 {
+		return query(c, change)
 	}
 	var none T
-	c.sim.With(func(w *clouds.Model) {
-		w.Schedule(w.Now().Add(c.late), c.name, func(w *clouds.Model) { _, _ = change(w) })
+	c.sim.With(func(m *clouds.Model) {
+		m.Schedule(m.Now().Add(c.effectDelay), func(m *clouds.Model) { _, _ = change(m) })
 	})
-	return none, errLate
+	return none, errDelayed
 }
 
-// now is the answering cloud's clock.
+// mutateOnly changes the model by a call that answers nothing.
+func mutateOnly(c *call, change func(*clouds.Model) error) (response, error) {
+	_, err := mutate(c, func(m *clouds.Model) (struct{}, error) { return struct{}{}, change(m) })
+	return response{status: http.StatusNoContent}, err
+}
+
+// now is the answering side's clock.
 func (c *call) now() time.Time {
-	now, _ := read(c, func(w *clouds.Model) (time.Time, error) {
-		if c.cloud == aws {
-			return w.AWSNow(), nil
+	var now time.Time
+	c.sim.With(func(m *clouds.Model) {
+		now = m.EntraNow()
+		if c.onAWS {
+			now = m.AWSNow()
 		}
-		return w.EntraNow(), nil
 	})
 	return now
 }
 
+// quirks are those in force.
+func (c *call) quirks() clouds.Quirks {
+	var quirks clouds.Quirks
+	c.sim.With(func(m *clouds.Model) { quirks = m.Quirks() })
+	return quirks
+}
+
 // perform serves the call and words its error.
-func (c *call) perform() (answer, error) {
+func (c *call) perform() (response, error) {
 	result, err := c.serve(c)
-	if err == nil {
-		return result, nil
-	}
-	if errors.Is(err, errLate) {
-		return answer{}, err
+	if err == nil || errors.Is(err, errDelayed) {
+		return result, err
 	}
 	var refused *clouds.Error
 	if !errors.As(err, &refused) {
 		refused = &clouds.Error{Status: http.StatusInternalServerError, Code: "InternalServerException", Message: err.Error()}
 	}
-	return c.refuse(c, refused), nil
+	return c.wording(c, refused), nil
 }
 
-// handle runs an operation for a request that has been authenticated, with whatever
-// fault lies in wait for it.
+// handle runs an operation for a request that has been authenticated, with the fault
+// that matches it.
 func (s *Simulator) handle(w http.ResponseWriter, c *call) {
 	s.count(c.name)
-	if c.id == "" {
-		c.id = s.newID()
-	}
-	if fault, hit := s.faults.next(c); hit {
-		s.logger.Debug("fault", "operation", c.name, "effect", string(fault.Effect), "request", c.id)
-		s.suffer(w, c, fault)
+	if fault, found := s.faults.match(c); found {
+		s.logger.Debug("fault applied", "operation", c.name, "effect", string(fault.Effect), "request", c.id)
+		s.applyFault(w, c, fault)
 		return
 	}
 	result, err := c.perform()
 	if err != nil {
-		panic(http.ErrAbortHandler) // only a late effect is without an answer
+		panic(http.ErrAbortHandler) // only a delayed effect is without a response
 	}
-	s.remember(c, result)
-	s.logger.Debug("answered", "operation", c.name, "status", result.status, "request", c.id)
+	s.keepForStale(c, result)
+	s.logger.Debug("call answered", "operation", c.name, "status", result.status, "request", c.id)
 	c.send(w, result)
 }
 
-// send writes an answer, with the clock of its cloud.
-func (c *call) send(w http.ResponseWriter, result answer) {
+// send writes a response, with the clock of its side.
+func (c *call) send(w http.ResponseWriter, result response) {
 	c.sendHeader(w, result)
 	switch {
 	case result.stream != nil:
@@ -142,10 +142,10 @@ func (c *call) send(w http.ResponseWriter, result answer) {
 	}
 }
 
-func (c *call) sendHeader(w http.ResponseWriter, result answer) {
+func (c *call) sendHeader(w http.ResponseWriter, result response) {
 	header := w.Header()
 	header.Set("Date", c.now().UTC().Format(http.TimeFormat))
-	if c.cloud == aws {
+	if c.onAWS {
 		header.Set("X-Amzn-Requestid", c.id)
 	} else {
 		header.Set("Request-Id", c.id)
@@ -178,7 +178,7 @@ func (c *call) decode(into any) error {
 }
 
 // readBody reads a request's body, undoing its compression: a body that is not what
-// its Content-Encoding says is refused, as by the clouds.
+// its Content-Encoding says is refused, as by AWS and Graph.
 func readBody(r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest+1))
 	switch {
@@ -198,11 +198,28 @@ func readBody(r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// asJSON is an answer with a JSON body.
-func asJSON(status int, contentType string, body any) answer {
-	content, err := json.Marshal(body)
+func jsonResponse(status int, contentType string, body any) response {
+	return encodedResponse(status, contentType, body, json.Marshal)
+}
+
+func xmlResponse(status int, body any) response {
+	return encodedResponse(status, "text/xml", body, xml.Marshal)
+}
+
+func encodedResponse(status int, contentType string, body any, marshal func(any) ([]byte, error)) response {
+	content, err := marshal(body)
 	if err != nil {
-		panic(fmt.Sprintf("an answer that is no JSON: %v", err))
+		panic(fmt.Sprintf("encoding a response: %v", err))
 	}
-	return answer{status: status, header: http.Header{"Content-Type": {contentType}}, body: content}
+	return response{status: status, header: http.Header{"Content-Type": {contentType}}, body: content}
+}
+
+// content is a response's body, streamed or not.
+func (r response) content() []byte {
+	if r.stream == nil {
+		return r.body
+	}
+	var content bytes.Buffer
+	_ = r.stream(&content) // a buffer never fails
+	return content.Bytes()
 }

@@ -10,46 +10,52 @@ import (
 
 	prommodel "github.com/prometheus/common/model"
 
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// controlPrefix is where the control API begins. It asks for no password: it belongs to
-// whoever reaches the simulator.
-const controlPrefix = "/control/"
-
-// addControl adds the API by which people, tests and demonstrations interfere.
+// addControl adds the API by which operators, tests and demonstrations interfere. It
+// has no authentication.
 func (s *Simulator) addControl(mux *http.ServeMux) {
 	for pattern, handle := range map[string]func(*http.Request) (any, error){
-		"GET state":        func(*http.Request) (any, error) { return s.State(), nil },
-		"GET truth":        func(*http.Request) (any, error) { return s.Truth(), nil },
-		"GET calls":        func(*http.Request) (any, error) { return s.Calls(), nil },
-		"DELETE calls":     func(*http.Request) (any, error) { s.ResetCalls(); return nil, nil },
-		"GET quirks":       func(*http.Request) (any, error) { return s.quirkList(), nil },
-		"PUT quirks":       s.controlQuirks,
-		"GET faults":       func(*http.Request) (any, error) { return s.Faults(), nil },
-		"POST faults":      s.controlAddFault,
-		"DELETE faults":    s.controlClearFaults,
-		"POST age":         s.controlAge,
-		"POST speed":       s.controlSpeed,
-		"POST skew":        s.controlSkew,
-		"POST floods":      s.controlFlood,
-		"POST connections": s.controlConnection,
-		"POST hands":       s.controlHands,
-		"GET tokens/{id}":  s.controlTokenValue,
+		"GET state":     func(*http.Request) (any, error) { return s.State(), nil },
+		"GET timeline":  func(*http.Request) (any, error) { return s.timeline(), nil },
+		"GET calls":     func(*http.Request) (any, error) { return s.Calls(), nil },
+		"GET quirks":    func(*http.Request) (any, error) { return s.quirkList(), nil },
+		"PUT quirks":    control(s.controlQuirks),
+		"GET faults":    func(*http.Request) (any, error) { return s.Faults(), nil },
+		"POST faults":   control(s.controlAddFault),
+		"DELETE faults": s.controlClearFaults,
+		"POST age":      control(s.controlAge),
+		"POST speed":    control(s.controlSpeed),
+		"POST skew":     control(s.controlSkew),
+		"POST actions":  control(s.Perform),
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
-		mux.HandleFunc(method+" "+controlPrefix+path, func(w http.ResponseWriter, r *http.Request) { control(w, r, handle) })
+		mux.HandleFunc(method+" "+controlPrefix+"/"+path, func(w http.ResponseWriter, r *http.Request) { serveControl(w, r, handle) })
 	}
-	mux.HandleFunc("GET "+controlPrefix+"story", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET "+controlPrefix+"/timeline.txt", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		s.With(func(world *clouds.Model) { _ = world.WriteTimeline(w) }) // the client went away
+		s.With(func(m *clouds.Model) { _ = m.WriteTimeline(w) }) // the client went away
 	})
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("healthy\n")) })
 }
 
-// control answers in JSON: 204 when there is nothing to say, 400 for what was asked
-// wrongly.
-func control(w http.ResponseWriter, r *http.Request, handle func(*http.Request) (any, error)) {
+// control reads a JSON request, in which an unknown member is an error.
+func control[T any](do func(T) (any, error)) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		var request T
+		decoder := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxRequest))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&request); err != nil {
+			return nil, fmt.Errorf("reading the request: %w", err)
+		}
+		return do(request)
+	}
+}
+
+// serveControl answers in JSON: 204 without a result, 400 for a bad request.
+func serveControl(w http.ResponseWriter, r *http.Request, handle func(*http.Request) (any, error)) {
 	result, err := handle(r)
 	status := http.StatusOK
 	if err != nil {
@@ -66,30 +72,14 @@ func control(w http.ResponseWriter, r *http.Request, handle func(*http.Request) 
 	_ = encoder.Encode(result) // the client went away
 }
 
-// ask reads a request of the control API; an unknown member is an error.
-func ask(r *http.Request, into any) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxRequest))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("reading the request: %w", err)
-	}
-	return nil
-}
-
-func (s *Simulator) quirkList() []map[string]any {
+func (s *Simulator) quirkList() []object {
 	quirks, values := s.Quirks()
-	list := make([]map[string]any, 0, len(quirks))
-	for _, quirk := range quirks {
-		list = append(list, map[string]any{"name": quirk.Name, "value": values[quirk.Name], "values": quirk.Values, "doc": quirk.Doc})
-	}
-	return list
+	return objects(quirks, func(quirk clouds.Quirk) object {
+		return object{"name": quirk.Name, "value": values[quirk.Name], "values": quirk.Values, "doc": quirk.Doc}
+	})
 }
 
-func (s *Simulator) controlQuirks(r *http.Request) (any, error) {
-	wanted := map[string]string{}
-	if err := ask(r, &wanted); err != nil {
-		return nil, err
-	}
+func (s *Simulator) controlQuirks(wanted map[string]string) (any, error) {
 	for name, value := range wanted {
 		if err := s.SetQuirk(name, value); err != nil {
 			return nil, err
@@ -98,11 +88,7 @@ func (s *Simulator) controlQuirks(r *http.Request) (any, error) {
 	return nil, nil
 }
 
-func (s *Simulator) controlAddFault(r *http.Request) (any, error) {
-	var fault Fault
-	if err := ask(r, &fault); err != nil {
-		return nil, err
-	}
+func (s *Simulator) controlAddFault(fault Fault) (any, error) {
 	id, err := s.AddFault(fault)
 	return map[string]int{"id": id}, err
 }
@@ -120,85 +106,149 @@ func (s *Simulator) controlClearFaults(r *http.Request) (any, error) {
 	return nil, nil
 }
 
-func (s *Simulator) controlAge(r *http.Request) (any, error) {
-	var request struct {
-		By string `json:"by"`
-	}
-	if err := ask(r, &request); err != nil {
-		return nil, err
-	}
+func (s *Simulator) controlAge(request struct {
+	By string `json:"by"`
+}) (any, error) {
 	by, err := ParseAge(request.By)
 	if err != nil {
 		return nil, err
 	}
-	s.With(func(w *clouds.Model) { w.Age(by) })
+	s.With(func(m *clouds.Model) { m.Age(by) })
 	return nil, nil
 }
 
-// ParseAge reads a duration as the exporter's config does, "300d", "2w" or "1d12h", or
-// in fractions, "1.5d"; a negative one makes younger.
+// ParseAge reads a duration as the exporter's config does, "300d", "2w" or "1d12h"; a
+// negative one makes younger.
 func ParseAge(text string) (time.Duration, error) {
 	amount, negative := strings.CutPrefix(text, "-")
-	if by, err := prommodel.ParseDuration(amount); err == nil {
-		if negative {
-			by = -by
-		}
-		return time.Duration(by), nil
-	}
-	if number, isDays := strings.CutSuffix(text, "d"); isDays {
-		days, err := strconv.ParseFloat(number, 64)
-		if err == nil {
-			return time.Duration(days * 24 * float64(time.Hour)), nil
-		}
-	}
-	by, err := time.ParseDuration(text)
+	by, err := prommodel.ParseDuration(amount)
 	if err != nil {
 		return 0, fmt.Errorf("%q is not a duration such as 300d, 2w or 36h", text)
 	}
-	return by, nil
+	if negative {
+		by = -by
+	}
+	return time.Duration(by), nil
 }
 
-func (s *Simulator) controlSpeed(r *http.Request) (any, error) {
-	var request struct {
-		Speed float64 `json:"speed"`
-	}
-	if err := ask(r, &request); err != nil {
-		return nil, err
-	}
+func (s *Simulator) controlSpeed(request struct {
+	Speed float64 `json:"speed"`
+}) (any, error) {
 	var err error
-	s.With(func(w *clouds.Model) { err = w.SetSpeed(request.Speed) })
+	s.With(func(m *clouds.Model) { err = m.SetSpeed(request.Speed) })
 	return nil, err
 }
 
-func (s *Simulator) controlSkew(r *http.Request) (any, error) {
-	var request struct {
-		AWS   string `json:"aws"`
-		Entra string `json:"entra"`
-	}
-	if err := ask(r, &request); err != nil {
-		return nil, err
-	}
+func (s *Simulator) controlSkew(request map[string]string) (any, error) {
 	var skew clouds.Skew
-	for text, into := range map[*string]*time.Duration{&request.AWS: &skew.AWS, &request.Entra: &skew.Entra} {
-		if *text == "" {
-			continue
+	for side, text := range request {
+		into := map[string]*time.Duration{"aws": &skew.AWS, "entra": &skew.Entra}[side]
+		if into == nil {
+			return nil, fmt.Errorf("unknown clock %q: known are aws, entra", side)
 		}
-		by, err := ParseAge(*text)
-		if err != nil {
+		var err error
+		if *into, err = ParseAge(text); err != nil {
 			return nil, err
 		}
-		*into = by
 	}
-	s.With(func(w *clouds.Model) { w.SetSkew(skew) })
+	s.With(func(m *clouds.Model) { m.SetSkew(skew) })
 	return nil, nil
 }
 
-func (s *Simulator) controlTokenValue(r *http.Request) (any, error) {
-	id := r.PathValue("id")
-	value := ""
-	s.With(func(w *clouds.Model) { value = w.TokenValue(id) })
-	if value == "" {
-		return nil, fmt.Errorf("there is no token %q", id)
+// State is AWS and Entra as of now, for operators and tests. It holds no token value.
+type State struct {
+	Now         time.Time         `json:"now"`
+	AWSClock    time.Time         `json:"aws_clock"`
+	EntraClock  time.Time         `json:"entra_clock"`
+	Speed       float64           `json:"speed"`
+	Quirks      string            `json:"quirks"` // those that are not the default
+	Faults      []Fault           `json:"faults"`
+	Connections []ConnectionState `json:"connections"`
+}
+
+// ConnectionState is one connection as of now.
+type ConnectionState struct {
+	Name          string             `json:"name"`
+	AppID         string             `json:"app_id"`
+	Binding       model.Binding      `json:"binding"`
+	Tokens        []TokenState       `json:"tokens"`
+	SavedTokenID  string             `json:"saved_token_id"` // "": a value that no token has
+	Refused       string             `json:"refused,omitempty"`
+	Status        model.JobStatus    `json:"status"`
+	Schedule      string             `json:"schedule"`
+	LastCycle     string             `json:"last_cycle,omitempty"`
+	LastCycleEnd  time.Time          `json:"last_cycle_end,omitzero"`
+	Certificates  []CertificateState `json:"certificates"`
+	OutageSeconds float64            `json:"outage_seconds"` // in which AWS would have refused Entra
+}
+
+// TokenState is one token as of now.
+type TokenState struct {
+	model.Token
+	Accepted clouds.Acceptance `json:"accepted"` // by all, some or none of AWS's nodes
+}
+
+// CertificateState is one SAML signing certificate of Entra's.
+type CertificateState struct {
+	Thumbprint string    `json:"thumbprint"`
+	NotAfter   time.Time `json:"not_after"`
+	Active     bool      `json:"active"`
+}
+
+// State returns AWS and Entra as of now.
+func (s *Simulator) State() State {
+	state := State{Faults: s.Faults()}
+	s.With(func(m *clouds.Model) {
+		state.Now, state.AWSClock, state.EntraClock = m.Now(), m.AWSNow(), m.EntraNow()
+		state.Speed, state.Quirks = m.Speed(), m.Quirks().String()
+		for _, connection := range m.Connections() {
+			state.Connections = append(state.Connections, s.connectionState(m, rebound(m, connection)))
+		}
+	})
+	return state
+}
+
+func (s *Simulator) connectionState(m *clouds.Model, c clouds.Connection) ConnectionState {
+	caller := clouds.CallerFor(clouds.ActorSetup) // which nothing is denied to
+	state := ConnectionState{Name: c.Name, AppID: c.AppID, Binding: c.Binding, SavedTokenID: m.SavedToken(c.ServicePrincipalID)}
+	state.Binding.SCIMEndpoint = s.publicAddress(c.SCIMEndpoint)
+	tokens, _ := m.ListBearerTokens(caller, c.IdentityStoreID, c.ProvisioningTenantID)
+	for _, token := range tokens {
+		state.Tokens = append(state.Tokens, TokenState{token.Token, m.TokenAccepted(token.ID)})
 	}
-	return map[string]string{"token_id": id, "value": value}, nil
+	if job, err := m.Job(caller, c.EntraTenantID, c.ServicePrincipalID, c.JobID); err == nil {
+		state.Status, state.Schedule = job.Status, string(job.Schedule)
+		if job.LastCycle != nil {
+			state.LastCycle, state.LastCycleEnd = string(job.LastCycle.State), job.LastCycle.Ended
+		}
+	}
+	if sp, err := m.ServicePrincipal(caller, c.EntraTenantID, c.ServicePrincipalID); err == nil {
+		for _, certificate := range sp.Certificates {
+			state.Certificates = append(state.Certificates, CertificateState{
+				certificate.Thumbprint(), certificate.NotAfter(), sp.Preferred == certificate.Certificate,
+			})
+		}
+	}
+	if held, found := m.EntraState(c.ServicePrincipalID); found && held.Saved.Cause != "" {
+		state.Refused = fmt.Sprintf("%s by %s", held.Saved.Cause, held.Saved.CausedBy)
+	}
+	for _, outage := range m.Outages() {
+		if outage.ServicePrincipalID == c.ServicePrincipalID {
+			state.OutageSeconds += outage.Seconds(m.Now())
+		}
+	}
+	return state
+}
+
+// timeline is everything that happened since the simulator started.
+func (s *Simulator) timeline() object {
+	result := object{}
+	s.With(func(m *clouds.Model) {
+		result["entries"] = objects(m.Timeline(), func(entry clouds.Entry) object {
+			stamp, kind := entry.Stamped(), fmt.Sprintf("%T", entry)
+			return object{"at": stamp.At, "actor": stamp.Actor, "kind": kind[strings.LastIndex(kind, ".")+1:], "text": entry.String(), "data": entry}
+		})
+		result["outages"] = append([]clouds.Outage{}, m.Outages()...)
+	})
+	return result
 }

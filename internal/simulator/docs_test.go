@@ -14,14 +14,14 @@ import (
 )
 
 // TestDocumentation holds docs/simulator.md to the code: every operation, effect,
-// quirk, scene and endpoint is in it, and no other operation or quirk.
+// quirk, scenario and endpoint is in it, and no other operation or quirk.
 func TestDocumentation(t *testing.T) {
 	content, err := os.ReadFile("../../docs/simulator.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(content)
-	l := newLab(t)
+	l := newHarness(t)
 	var documented []string
 	for _, line := range strings.Split(text, "\n") {
 		if strings.HasPrefix(line, "- ") {
@@ -39,9 +39,9 @@ func TestDocumentation(t *testing.T) {
 			t.Errorf("the effect %s is not documented", effect)
 		}
 	}
-	for _, scene := range simulator.Scenarios() {
-		if !strings.Contains(text, "| `"+scene+"`") {
-			t.Errorf("the scene %s is not documented", scene)
+	for _, scenario := range simulator.Scenarios() {
+		if !strings.Contains(text, "| `"+scenario+"`") {
+			t.Errorf("the scenario %s is not documented", scenario)
 		}
 	}
 	for _, endpoint := range simulator.Endpoints("https://127.0.0.1:10198") {
@@ -68,9 +68,9 @@ func TestDocumentation(t *testing.T) {
 	}
 	_, err = l.Perform(simulator.Action{Do: "?"})
 	_, known, _ := strings.Cut(err.Error(), "known are ")
-	for hand := range strings.SplitSeq(known, ", ") {
-		if !strings.Contains(text, "`"+hand+"`") {
-			t.Errorf("the hand %s is not documented", hand)
+	for action := range strings.SplitSeq(known, ", ") {
+		if !strings.Contains(text, "`"+action+"`") {
+			t.Errorf("the action %s is not documented", action)
 		}
 	}
 }
@@ -82,7 +82,7 @@ func TestDocumentedAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLab(t)
+	l := newHarness(t)
 	names := func(text string) []string {
 		var list []string
 		for _, match := range regexp.MustCompile(`"([a-z_]+)"`).FindAllStringSubmatch(text, -1) {
@@ -92,9 +92,8 @@ func TestDocumentedAnswers(t *testing.T) {
 		return slices.Compact(list)
 	}
 	for row, answer := range map[string]any{
-		"GET quirks":    decoded[[]map[string]any](t, l.must("GET", "quirks", ""))[0],
-		"GET tokens/ID": decoded[map[string]any](t, l.must("GET", "tokens/"+l.connection.TokenIDs[0], "")),
-		"GET truth":     decoded[map[string]any](t, l.must("GET", "truth", "")),
+		"GET quirks":   decoded[[]map[string]any](t, l.must("GET", "quirks", ""))[0],
+		"GET timeline": decoded[map[string]any](t, l.must("GET", "timeline", "")),
 	} {
 		line := regexp.MustCompile("(?m)^\\| `" + row + "`.*$").FindString(string(content))
 		var served []string

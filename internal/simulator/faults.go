@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -16,18 +15,18 @@ type Effect string
 
 // The effects.
 const (
-	EffectAnswer   Effect = "answer"   // an answer of the fault's own: Status, and Code or Body
-	EffectDelay    Effect = "delay"    // the true answer, Delay later
-	EffectHang     Effect = "hang"     // no answer until the client gives up; nothing happens
-	EffectTrickle  Effect = "trickle"  // the true answer, one byte every Delay (a second)
-	EffectHuge     Effect = "huge"     // an answer of Size bytes (100 MB)
+	EffectAnswer   Effect = "answer"   // the fault's own response: Status, and Code or Body
+	EffectDelay    Effect = "delay"    // the real response, Delay later
+	EffectHang     Effect = "hang"     // no response until the client gives up; nothing happens
+	EffectTrickle  Effect = "trickle"  // the real response, one byte every Delay (a second)
+	EffectHuge     Effect = "huge"     // a response of Size bytes (100 MB)
 	EffectLost     Effect = "lost"     // the call takes effect, then the connection dies
 	EffectLate     Effect = "late"     // the connection dies, the call takes effect Delay later
-	EffectStale    Effect = "stale"    // a read gets the answer that the last such read got
+	EffectStale    Effect = "stale"    // a read gets the response to the last such read
 	EffectReset    Effect = "reset"    // the connection dies before anything happens
 	EffectHTML     Effect = "html"     // a page of HTML, with Status (200)
 	EffectRedirect Effect = "redirect" // 302 to Location
-	EffectEdit     Effect = "edit"     // the true answer, with the values of Set put in
+	EffectEdit     Effect = "edit"     // the real response, with the values of Set put in
 )
 
 // Effects lists them all.
@@ -54,8 +53,8 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Fault lies in wait for calls of an operation. Signatures and access tokens are
-// checked before it strikes, permissions after.
+// Fault is applied to calls of an operation. Signatures and access tokens are checked
+// before it, permissions after.
 type Fault struct {
 	ID        int    `json:"id,omitempty"`
 	Operation string `json:"operation"`          // "GET jobs", "ListBearerTokens", "*" for every one
@@ -75,8 +74,8 @@ type Fault struct {
 
 	Delay       Duration `json:"delay,omitempty"`
 	Size        int64    `json:"size,omitempty"`        // of huge
-	Times       int      `json:"times,omitempty"`       // how often it strikes; 0: until cleared
-	Probability float64  `json:"probability,omitempty"` // with which it strikes; 0: always
+	Times       int      `json:"times,omitempty"`       // how often it is applied; 0: until cleared
+	Probability float64  `json:"probability,omitempty"` // that it is applied; 0: always
 }
 
 func (f *Fault) validate() error {
@@ -89,7 +88,7 @@ func (f *Fault) validate() error {
 	case !slices.Contains(Effects(), f.Effect):
 		return fmt.Errorf("fault: unknown effect %q: known are %v", f.Effect, Effects())
 	case f.Effect == EffectAnswer && (f.Status < 100 || f.Status > 599):
-		return errors.New("fault: an answer needs a status between 100 and 599")
+		return errors.New("fault: answer needs a status between 100 and 599")
 	case f.Effect == EffectLate && f.Delay == 0, f.Effect == EffectDelay && f.Delay == 0:
 		return fmt.Errorf("fault: %s needs a delay", f.Effect)
 	case f.Effect == EffectEdit && len(f.Set) == 0:
@@ -100,17 +99,17 @@ func (f *Fault) validate() error {
 	return nil
 }
 
-// faults are those in wait.
+// faults are the active ones.
 type faults struct {
 	chance func(float64) bool
 
-	mu      sync.Mutex
-	waiting []Fault
-	lastID  int
+	mu     sync.Mutex
+	active []Fault
+	lastID int
 }
 
-// AddFault lets a fault lie in wait and returns its id. Of several that fit a call the
-// one added first strikes.
+// AddFault makes a fault active and returns its id. Of several that match a call the
+// one added first is applied.
 func (s *Simulator) AddFault(fault Fault) (int, error) {
 	if err := fault.validate(); err != nil {
 		return 0, err
@@ -123,7 +122,7 @@ func (s *Simulator) AddFault(fault Fault) (int, error) {
 	defer f.mu.Unlock()
 	f.lastID++
 	fault.ID = f.lastID
-	f.waiting = append(f.waiting, fault)
+	f.active = append(f.active, fault)
 	return fault.ID, nil
 }
 
@@ -132,22 +131,22 @@ func (s *Simulator) ClearFaults(ids ...int) {
 	f := s.faults
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.waiting = slices.DeleteFunc(f.waiting, func(fault Fault) bool { return len(ids) == 0 || slices.Contains(ids, fault.ID) })
+	f.active = slices.DeleteFunc(f.active, func(fault Fault) bool { return len(ids) == 0 || slices.Contains(ids, fault.ID) })
 }
 
-// Faults lists those in wait.
+// Faults lists the active ones.
 func (s *Simulator) Faults() []Fault {
 	f := s.faults
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.waiting)
+	return slices.Clone(f.active)
 }
 
-// next returns the fault that strikes this call.
-func (f *faults) next(c *call) (Fault, bool) {
+// match returns the fault to apply to this call.
+func (f *faults) match(c *call) (Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i, fault := range f.waiting {
+	for i, fault := range f.active {
 		if fault.Operation != "*" && fault.Operation != c.name || !strings.Contains(c.r.URL.Path, fault.Path) || !c.isOf(fault.Customer) {
 			continue
 		}
@@ -155,8 +154,8 @@ func (f *faults) next(c *call) (Fault, bool) {
 			continue
 		}
 		if fault.Times > 0 {
-			if f.waiting[i].Times--; f.waiting[i].Times == 0 {
-				f.waiting = slices.Delete(f.waiting, i, i+1)
+			if f.active[i].Times--; f.active[i].Times == 0 {
+				f.active = slices.Delete(f.active, i, i+1)
 			}
 		}
 		return fault, true
@@ -168,12 +167,4 @@ func (f *faults) next(c *call) (Fault, bool) {
 // A sign-in names its tenant in the path; SCIM knows neither.
 func (c *call) isOf(customer string) bool {
 	return customer == "" || c.caller.Account == customer || c.caller.Tenant == customer || strings.Contains(c.r.URL.Path, customer)
-}
-
-// retryAfter words how long to wait, in the manner of the moment.
-func (c *call) retryAfter(d time.Duration) string {
-	if c.sim.mannersNow().retryAfter == RetryAfterDate {
-		return c.now().Add(d).UTC().Format(http.TimeFormat)
-	}
-	return fmt.Sprintf("%d", (d+time.Second-1)/time.Second)
 }

@@ -17,7 +17,7 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-func (l *lab) fault(fault simulator.Fault) {
+func (l *harness) fault(fault simulator.Fault) {
 	l.t.Helper()
 	if _, err := l.AddFault(fault); err != nil {
 		l.t.Fatal(err)
@@ -25,14 +25,14 @@ func (l *lab) fault(fault simulator.Fault) {
 }
 
 // count is how many tokens the connection has.
-func (l *lab) count() int {
+func (l *harness) count() int {
 	l.t.Helper()
 	answer := l.tokens("ListBearerTokens")
 	return len(answer.at("BearerTokens").([]any))
 }
 
 // try makes a call that may get no answer.
-func (l *lab) try(request *http.Request) (string, error) {
+func (l *harness) try(request *http.Request) (string, error) {
 	response, err := l.client.Do(request)
 	if err != nil {
 		return "", err
@@ -44,7 +44,7 @@ func (l *lab) try(request *http.Request) (string, error) {
 
 func TestFaultAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t)
+		l := newHarness(t)
 		l.fault(simulator.Fault{Operation: "ListBearerTokens", Status: 400, Code: "ThrottlingException", Message: "Rate exceeded", Times: 2})
 		for i, want := range []int{400, 400, 200} {
 			if answer := l.tokens("ListBearerTokens"); answer.status != want {
@@ -101,7 +101,7 @@ func TestFaultAnswers(t *testing.T) {
 
 func TestFaultsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t)
+		l := newHarness(t)
 		token := l.accessToken()
 		ask := func(limit time.Duration) (string, time.Duration, error) {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -139,7 +139,7 @@ func TestFaultsInTime(t *testing.T) {
 }
 
 // create asks for a token, as a call that may get no answer.
-func (l *lab) create() error {
+func (l *harness) create() error {
 	l.t.Helper()
 	var refused error
 	inner := l.client.Transport
@@ -161,12 +161,12 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 func TestLostAndLateEffects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t)
+		l := newHarness(t)
 		l.fault(simulator.Fault{Operation: "CreateBearerToken", Effect: simulator.EffectLost, Times: 1})
 		if err := l.create(); err == nil || l.count() != 2 {
 			t.Errorf("lost: %v, %d tokens", err, l.count())
 		}
-		l = newLab(t)
+		l = newHarness(t)
 		l.fault(simulator.Fault{Operation: "CreateBearerToken", Effect: simulator.EffectLate, Delay: simulator.Duration(time.Minute), Times: 1})
 		if err := l.create(); err == nil || l.count() != 1 {
 			t.Errorf("late: %v, %d tokens at once", err, l.count())
@@ -186,7 +186,7 @@ func TestLostAndLateEffects(t *testing.T) {
 }
 
 func TestStaleRead(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	before := l.tokens("ListBearerTokens").body
 	l.tokens("CreateBearerToken")
 	l.fault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectStale, Times: 1})
@@ -199,7 +199,7 @@ func TestStaleRead(t *testing.T) {
 }
 
 func TestEditedAnswer(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	l.fault(simulator.Fault{Operation: "GET jobs", Effect: simulator.EffectEdit, Set: map[string]json.RawMessage{
 		"/value/0/status/code": json.RawMessage(`"Broken"`), "/value/0/status/quarantine": json.RawMessage(`{"reason":"New"}`),
 		"/value/-": json.RawMessage("null"), "/value/0/schedule/interval": json.RawMessage(`"PT1S"`),
@@ -217,7 +217,7 @@ func TestEditedAnswer(t *testing.T) {
 }
 
 func TestFaultByChance(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	l.fault(simulator.Fault{Operation: "ListBearerTokens", Status: 500, Code: "InternalServerException", Probability: 0.5})
 	struck := 0
 	for range 200 {
@@ -234,14 +234,14 @@ func TestFaultByChance(t *testing.T) {
 }
 
 func TestBadFaults(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	for want, fault := range map[string]simulator.Fault{
-		"fault: operation is missing":                         {Status: 500},
-		`fault: unknown effect "bang"`:                        {Operation: "*", Effect: "bang"},
-		"fault: an answer needs a status between 100 and 599": {Operation: "*"},
-		"fault: late needs a delay":                           {Operation: "*", Effect: simulator.EffectLate},
-		"fault: edit needs set":                               {Operation: "*", Effect: simulator.EffectEdit},
-		"fault: probability is between 0 and 1":               {Operation: "*", Status: 500, Probability: 2},
+		"fault: operation is missing":                      {Status: 500},
+		`fault: unknown effect "bang"`:                     {Operation: "*", Effect: "bang"},
+		"fault: answer needs a status between 100 and 599": {Operation: "*"},
+		"fault: late needs a delay":                        {Operation: "*", Effect: simulator.EffectLate},
+		"fault: edit needs set":                            {Operation: "*", Effect: simulator.EffectEdit},
+		"fault: probability is between 0 and 1":            {Operation: "*", Status: 500, Probability: 2},
 	} {
 		if _, err := l.AddFault(fault); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%+v: %v", fault, err)

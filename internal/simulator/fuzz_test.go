@@ -16,7 +16,7 @@ func FuzzFilters(f *testing.F) {
 		f.Add(filter)
 	}
 	f.Fuzz(func(t *testing.T, filter string) {
-		l := newLab(t)
+		l := newHarness(t)
 		paths := []string{"/servicePrincipals", "/auditLogs/provisioning", "/auditLogs/directoryAudits"}
 		for _, path := range paths {
 			if answer := l.graph(http.MethodGet, query(path, "$filter", filter), ""); answer.status != http.StatusOK && answer.status != http.StatusBadRequest {
@@ -35,7 +35,7 @@ func FuzzAssertion(f *testing.F) {
 	f.Add("eyJhbGciOiJub25lIn0.eyJpc3MiOiJ4IiwiYXVkIjpbXX0.")
 	f.Add("eyJhbGciOiJSUzI1NiIsIng1dCI6IiJ9.e30.AA")
 	f.Fuzz(func(t *testing.T, assertion string) {
-		l := newLab(t)
+		l := newHarness(t)
 		form := l.signInForm()
 		form.Del("client_secret")
 		form.Set("client_assertion", assertion)
@@ -49,23 +49,20 @@ func FuzzAssertion(f *testing.F) {
 // FuzzBodies sends anything as the body of calls that change something.
 func FuzzBodies(f *testing.F) {
 	for _, body := range []string{
-		`{"value":[{"key":"SecretToken","value":null}]}`, `{"parameters":[{"subjects":[{}]}]}`, `{"criteria":null}`, `[]`, `null`, `{"Operations":[{"op":"add","value":{"members":[{}]}}]}`,
+		`{"value":[{"key":"SecretToken","value":null}]}`, `{"parameters":[{"subjects":[{}]}]}`, `[]`, `null`,
 	} {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		l := newLab(t)
+		l := newHarness(t)
 		l.graph(http.MethodPut, l.synchronization()+"/secrets", body)
-		for _, action := range []string{"/validateCredentials", "/provisionOnDemand", "/restart"} {
+		for _, action := range []string{"/validateCredentials", "/provisionOnDemand"} {
 			l.graph(http.MethodPost, l.job()+action, body)
 		}
 		for _, operation := range []string{"ListBearerTokens", "CreateBearerToken"} {
 			l.amz("https://up.sso.eu-central-1.amazonaws.com/identitystore/", "identitystore", "AWSIdentityStoreService."+operation, "1.1", body)
 		}
-		l.scim(http.MethodPost, "/Users", body)
-		l.scim(http.MethodPatch, "/Users/x", body)
-		l.scim(http.MethodPost, "/Groups", body)
 		l.control(http.MethodPost, "faults", body)
-		l.control(http.MethodPost, "hands", body)
+		l.control(http.MethodPost, "actions", body)
 	})
 }

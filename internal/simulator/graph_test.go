@@ -26,7 +26,7 @@ func query(path string, options ...string) string {
 }
 
 func TestServicePrincipals(t *testing.T) {
-	l := newLab(t, clouds.Healthy("one"), clouds.Healthy("two"), clouds.Quarantined("three")).held()
+	l := newHarness(t, clouds.Healthy("one"), clouds.Healthy("two"), clouds.Quarantined("three")).checkingContract()
 	byTemplate := "applicationTemplateId eq '" + clouds.AWSTemplateID + "'"
 
 	answer := l.graph(http.MethodGet, query("/servicePrincipals", "$filter", byTemplate, "$select", "id,displayName", "$top", "2"), "")
@@ -52,7 +52,7 @@ func TestServicePrincipals(t *testing.T) {
 }
 
 func TestSigningCertificates(t *testing.T) {
-	l := newLab(t, clouds.Quarantined("corp")).held()
+	l := newHarness(t, clouds.Quarantined("corp")).checkingContract()
 	one := "/servicePrincipals/" + l.connection.ServicePrincipalID
 	answer := l.graph(http.MethodGet, one, "")
 	if answer.at("keyCredentials", 3) == nil || answer.at("keyCredentials", 1, "key") != nil {
@@ -94,27 +94,13 @@ func TestSigningCertificates(t *testing.T) {
 		t.Errorf("an unknown application: %d %s", page.status, page.body)
 	}
 
-	if answer = l.graph(http.MethodPatch, one, `{"preferredTokenSigningKeyThumbprint":"00"}`); answer.status != http.StatusForbidden {
-		t.Errorf("an exporter may not activate a certificate: %d %s", answer.status, answer.body)
-	}
-	l.changeRegistration(func(r *clouds.AppRegistration) { r.Roles = append(r.Roles, clouds.RoleApplicationWrite) })
-	if answer = l.graph(http.MethodPatch, one, `{"preferredTokenSigningKeyThumbprint":"`+active+`","notificationEmailAddresses":[]}`); answer.status != http.StatusNoContent {
-		t.Errorf("activating: %d %s", answer.status, answer.body)
-	}
 }
 
 func TestOwnCredentials(t *testing.T) {
-	l := newLab(t)
-	for _, path := range []string{"/applications(appId='" + l.clientID() + "')", query("/applications", "$filter", "appId eq '"+l.clientID()+"'")} {
-		answer := l.graph(http.MethodGet, path, "")
-		entity := answer.at()
-		if answer.at("value") != nil {
-			entity = answer.at("value", 0)
-		}
-		secret := reply{json: entity.(map[string]any)}
-		if secret.at("passwordCredentials", 0, "keyId") == nil || secret.at("passwordCredentials", 0, "secretText") != nil {
-			t.Errorf("%s: %s", path, answer.body)
-		}
+	l := newHarness(t)
+	answer := l.graph(http.MethodGet, query("/applications", "$filter", "appId eq '"+l.clientID()+"'"), "")
+	if answer.at("value", 0, "passwordCredentials", 0, "keyId") == nil || answer.at("value", 0, "passwordCredentials", 0, "secretText") != nil {
+		t.Errorf("%s", answer.body)
 	}
 	if answer := l.graph(http.MethodGet, query("/applications", "$filter", "appId eq 'nobody'"), ""); answer.status != http.StatusOK || len(answer.at("value").([]any)) != 0 {
 		t.Errorf("nobody: %d %s", answer.status, answer.body)
@@ -122,7 +108,7 @@ func TestOwnCredentials(t *testing.T) {
 }
 
 func TestJobs(t *testing.T) {
-	l := newLab(t, clouds.Quarantined("corp")).held()
+	l := newHarness(t, clouds.Quarantined("corp")).checkingContract()
 	answer := l.graph(http.MethodGet, l.synchronization()+"/jobs", "")
 	if answer.at("value", 0, "id") != l.connection.JobID || answer.at("value", 0, "status", "code") != "Quarantine" ||
 		answer.at("value", 0, "status", "quarantine", "error", "code") != model.QuarantineCodeBadCredentials ||
@@ -135,12 +121,7 @@ func TestJobs(t *testing.T) {
 	if answer = l.graph(http.MethodPost, l.job()+"/start", ""); answer.status != http.StatusNoContent || answer.body != "" {
 		t.Errorf("start: %d %s", answer.status, answer.body)
 	}
-	if answer = l.graph(http.MethodPost, l.job()+"/restart", `{"criteria":{"resetScope":"QuarantineState"}}`); answer.status != http.StatusNoContent {
-		t.Errorf("restart: %d %s", answer.status, answer.body)
-	}
-	if answer = l.graph(http.MethodPost, l.job()+"/pause", ""); answer.status != http.StatusNoContent {
-		t.Errorf("pause: %d %s", answer.status, answer.body)
-	}
+	l.must("POST", "actions", `{"do":"pause"}`)
 	if answer = l.graph(http.MethodGet, l.job(), ""); answer.at("status", "code") != "Paused" || answer.at("schedule", "state") != "Paused" {
 		t.Errorf("a paused job: %s", answer.body)
 	}
@@ -158,7 +139,7 @@ func TestJobs(t *testing.T) {
 }
 
 func TestSecrets(t *testing.T) {
-	l := newLab(t).held()
+	l := newHarness(t).checkingContract()
 	answer := l.graph(http.MethodGet, l.synchronization()+"/secrets", "")
 	values := map[any]any{}
 	for _, pair := range answer.at("value").([]any) {
@@ -204,20 +185,17 @@ func TestSecrets(t *testing.T) {
 	if err := json.Unmarshal([]byte(answer.at("error", "message").(string)), &nested); err != nil || !strings.Contains(nested.Error.Code, "CredentialValidation") {
 		t.Errorf("the nested error: %v in %s", err, answer.body)
 	}
-	if answer = l.graph(http.MethodPost, l.synchronization()+"/jobs/validateCredentials", `{"useSavedCredentials":true,"templateId":"aWSSingleSignon"}`); answer.status != http.StatusNoContent {
-		t.Errorf("test without a job: %d %s", answer.status, answer.body)
-	}
 }
 
 func TestUnreadableBody(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	if answer := l.graph(http.MethodPut, l.synchronization()+"/secrets", "not JSON"); answer.status != http.StatusBadRequest || answer.at("error", "code") != "BadRequest" {
 		t.Errorf("%d %s", answer.status, answer.body)
 	}
 }
 
 func TestErrorBodies(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	for value, check := range map[string]func(reply) bool{
 		simulator.ErrorBodiesFull:        func(r reply) bool { return r.at("error", "message") != nil && r.at("error", "innerError") != nil },
 		simulator.ErrorBodiesEmpty:       func(r reply) bool { return r.body == "{}" },
@@ -233,7 +211,7 @@ func TestErrorBodies(t *testing.T) {
 }
 
 func TestSynchronizationSchemaAndOnDemand(t *testing.T) {
-	l := newLab(t).held()
+	l := newHarness(t).checkingContract()
 	answer := l.graph(http.MethodGet, l.job()+"/schema", "")
 	rule, _ := answer.at("synchronizationRules", 1, "id").(string)
 	if answer.at("synchronizationRules", 1, "objectMappings", 0, "sourceObjectName") != "User" {
@@ -254,9 +232,6 @@ func TestSynchronizationSchemaAndOnDemand(t *testing.T) {
 	if answer = l.scim(http.MethodGet, `/Users?filter=`+url.QueryEscape(`userName eq "canary@example.com"`), ""); answer.at("totalResults") != 1.0 {
 		t.Errorf("the user at AWS: %s", answer.body)
 	}
-	if answer = l.graph(http.MethodGet, query("/users/"+user, "$select", "userPrincipalName"), ""); answer.at("userPrincipalName") != "canary@example.com" {
-		t.Errorf("the user at Entra: %s", answer.body)
-	}
 	for range 4 {
 		l.graph(http.MethodPost, l.job()+"/provisionOnDemand", body)
 	}
@@ -267,7 +242,7 @@ func TestSynchronizationSchemaAndOnDemand(t *testing.T) {
 
 func TestReportsAreThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t)
+		l := newHarness(t)
 		for i := range 7 {
 			path := []string{"/auditLogs/provisioning", "/auditLogs/directoryAudits"}[i%2]
 			answer := l.graph(http.MethodGet, path, "")
@@ -293,7 +268,7 @@ func TestReportsAreThrottled(t *testing.T) {
 }
 
 func TestLicence(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	l.With(func(w *clouds.Model) {
 		if err := w.SetLicence(l.connection.EntraTenantID, false); err != nil {
 			t.Fatal(err)
@@ -308,7 +283,7 @@ func TestLicence(t *testing.T) {
 // TestCompressedBody holds that a body is what its Content-Encoding says: some clients
 // send a plain body after a retry and still call it gzip.
 func TestCompressedBody(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	request := l.request(http.MethodPut, "https://graph.microsoft.com/v1.0"+l.synchronization()+"/secrets", `{"value":[]}`)
 	request.Header.Set("Authorization", "Bearer "+l.accessToken())
 	request.Header.Set("Content-Encoding", "gzip")

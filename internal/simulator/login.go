@@ -1,13 +1,17 @@
 package simulator
 
 import (
-	"encoding/hex"
+	"encoding/base64"
+	"encoding/xml"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"entra-aws-exporter/internal/simulator/clouds"
 )
@@ -15,17 +19,16 @@ import (
 // accessTokenLife is how long an access token of Entra's is valid.
 const accessTokenLife = time.Hour
 
+const loginContentType = "application/json; charset=utf-8"
+
 // loginOperations are the sign-in endpoint's, all below /{tenant}.
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
-func (s *Simulator) loginOperations() map[string]operation {
+func loginOperations() map[string]operation {
 	return map[string]operation{
-		"GET /{tenant}/v2.0/.well-known/openid-configuration":                   {name: "GET openid-configuration", serve: openIDConfiguration},
-		"GET /{tenant}/.well-known/openid-configuration":                        {name: "GET openid-configuration", serve: openIDConfiguration},
-		"GET /common/discovery/instance":                                        {name: "GET instance", serve: instanceDiscovery},
-		"GET /{tenant}/discovery/v2.0/keys":                                     {name: "GET keys", serve: signingKeySet},
-		"POST /{tenant}/oauth2/v2.0/token":                                      {name: "POST token", serve: signIn},
-		"GET /{tenant}/federationmetadata/2007-06/federationmetadata.xml":       {name: "GET federationmetadata", serve: federationMetadata},
-		"GET /{tenant}/{app}/federationmetadata/2007-06/federationmetadata.xml": {name: "GET federationmetadata", serve: federationMetadata},
+		"GET /{tenant}/v2.0/.well-known/openid-configuration":             {name: "GET openid-configuration", serve: openIDConfiguration},
+		"GET /common/discovery/instance":                                  {name: "GET instance", serve: instanceDiscovery},
+		"POST /{tenant}/oauth2/v2.0/token":                                {name: "POST token", serve: signIn},
+		"GET /{tenant}/federationmetadata/2007-06/federationmetadata.xml": {name: "GET federationmetadata", serve: federationMetadata},
 	}
 }
 
@@ -37,37 +40,31 @@ func (c *call) base() string {
 	return "https://" + c.r.Host
 }
 
-func openIDConfiguration(c *call) (answer, error) {
+func openIDConfiguration(c *call) (response, error) {
 	tenant := c.path.PathValue("tenant")
-	if err := c.knownTenant(tenant); err != nil {
-		return answer{}, err
+	if err := c.requireTenant(tenant); err != nil {
+		return response{}, err
 	}
 	root := c.base() + "/" + tenant
-	return asJSON(http.StatusOK, "application/json; charset=utf-8", map[string]any{
-		"issuer":                                root + "/v2.0",
-		"authorization_endpoint":                root + "/oauth2/v2.0/authorize",
-		"token_endpoint":                        root + "/oauth2/v2.0/token",
-		"jwks_uri":                              root + "/discovery/v2.0/keys",
-		"device_authorization_endpoint":         root + "/oauth2/v2.0/devicecode",
-		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic", "self_signed_tls_client_auth"},
-		"response_types_supported":              []string{"code", "id_token", "code id_token", "id_token token"},
-		"id_token_signing_alg_values_supported": []string{"RS256"},
-		"subject_types_supported":               []string{"pairwise"},
-		"tenant_region_scope":                   "EU",
-		"cloud_instance_name":                   "microsoftonline.com",
-		"cloud_graph_host_name":                 "graph.windows.net",
-		"msgraph_host":                          "graph.microsoft.com",
+	return jsonResponse(http.StatusOK, loginContentType, map[string]any{
+		"issuer":                 root + "/v2.0",
+		"authorization_endpoint": root + "/oauth2/v2.0/authorize",
+		"token_endpoint":         root + "/oauth2/v2.0/token",
+		"jwks_uri":               root + "/discovery/v2.0/keys",
+		"tenant_region_scope":    "EU",
+		"cloud_instance_name":    "microsoftonline.com",
+		"msgraph_host":           "graph.microsoft.com",
 	}), nil
 }
 
 // instanceDiscovery tells a client that validates its authority that this host is one.
-func instanceDiscovery(c *call) (answer, error) {
+func instanceDiscovery(c *call) (response, error) {
 	authority, err := url.Parse(c.r.URL.Query().Get("authorization_endpoint"))
 	if err != nil || authority.Host == "" {
-		return answer{}, invalidLogin("AADSTS900144", "invalid_request", "The request must contain the following parameter: 'authorization_endpoint'.")
+		return response{}, invalidLogin("AADSTS900144", "The request must contain the following parameter: 'authorization_endpoint'.")
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(authority.Path, "/"), "/")
-	return asJSON(http.StatusOK, "application/json; charset=utf-8", map[string]any{
+	return jsonResponse(http.StatusOK, loginContentType, map[string]any{
 		"tenant_discovery_endpoint": "https://" + authority.Host + "/" + tenant + "/v2.0/.well-known/openid-configuration",
 		"api-version":               "1.1",
 		"metadata": []map[string]any{{
@@ -76,68 +73,54 @@ func instanceDiscovery(c *call) (answer, error) {
 	}), nil
 }
 
-func signingKeySet(c *call) (answer, error) {
-	keys, err := c.sim.keys.jsonWebKeys()
-	if err != nil {
-		return answer{}, err
-	}
-	return asJSON(http.StatusOK, "application/json; charset=utf-8", keys), nil
-}
-
-// knownTenant refuses a tenant that is not there, as every login endpoint does.
-func (c *call) knownTenant(tenant string) error {
-	_, err := read(c, func(w *clouds.Model) (clouds.AppRegistration, error) { return w.Registration(tenant, "") })
-	if refused, isError := err.(*clouds.Error); isError && refused.Code == "AADSTS90002" { //nolint:errorlint // the world's own
+// requireTenant refuses a tenant that does not exist, as every login endpoint does.
+func (c *call) requireTenant(tenant string) error {
+	_, err := query(c, func(m *clouds.Model) (clouds.AppRegistration, error) { return m.Registration(tenant, "") })
+	if refused, isError := err.(*clouds.Error); isError && refused.Code == "AADSTS90002" { //nolint:errorlint // the model's own
 		return err
 	}
-	return nil // the empty client is not there, but the tenant is
+	return nil // the empty client does not exist, but the tenant does
 }
 
 // signIn is the token endpoint, for a daemon's client credentials.
-func signIn(c *call) (answer, error) {
+func signIn(c *call) (response, error) {
 	form, err := url.ParseQuery(string(c.body))
 	if err != nil {
-		return answer{}, invalidLogin("AADSTS900144", "invalid_request", "The request body is not a form.")
+		return response{}, invalidLogin("AADSTS900144", "The request body is not a form.")
 	}
 	tenant := c.path.PathValue("tenant")
-	if err := c.knownTenant(tenant); err != nil {
-		return answer{}, err
+	if err := c.requireTenant(tenant); err != nil {
+		return response{}, err
 	}
 	for _, name := range []string{"grant_type", "client_id", "scope"} {
 		if form.Get(name) == "" {
-			return answer{}, invalidLogin("AADSTS900144", "invalid_request", "The request body must contain the following parameter: '%s'.", name)
+			return response{}, invalidLogin("AADSTS900144", "The request body must contain the following parameter: '%s'.", name)
 		}
 	}
 	if form.Get("grant_type") != "client_credentials" {
-		return answer{}, invalidLogin("AADSTS70003", "unsupported_grant_type", "The app requested an unsupported grant type '%s'.", form.Get("grant_type"))
+		return response{}, invalidLogin("AADSTS70003", "The app requested an unsupported grant type '%s'.", form.Get("grant_type"))
 	}
 	registration, err := c.authenticate(tenant, form)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	resource, err := c.resource(form.Get("scope"))
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	token, err := c.issue(tenant, resource, registration)
+	content := claims{RegisteredClaims: lifetime(c.now(), accessTokenLife), AppID: registration.ClientID, TenantID: tenant, Roles: registration.Roles}
+	content.Audience, content.Issuer, content.Subject, content.ID = jwt.ClaimStrings{resource}, stsIssuer(tenant), registration.ObjectID, c.sim.newID()
+	token, err := c.sim.keys.accessToken(content)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	return asJSON(http.StatusOK, "application/json; charset=utf-8", map[string]any{
+	return jsonResponse(http.StatusOK, loginContentType, map[string]any{
 		"token_type": "Bearer", "expires_in": int(accessTokenLife / time.Second),
 		"ext_expires_in": int(accessTokenLife / time.Second), "access_token": token,
 	}), nil
 }
 
-// issue makes an access token for Graph with the application's roles.
-func (c *call) issue(tenant, resource string, registration clouds.AppRegistration) (string, error) {
-	now := c.now()
-	return c.sim.keys.accessToken(claims{
-		Audience: audience{resource}, Issuer: "https://sts.windows.net/" + tenant + "/", Subject: registration.ObjectID,
-		IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: now.Add(accessTokenLife).Unix(), ID: c.sim.newID(),
-		AppID: registration.ClientID, TenantID: tenant, Roles: registration.Roles,
-	})
-}
+func stsIssuer(tenant string) string { return "https://sts.windows.net/" + tenant + "/" }
 
 // graphHosts are the roots of Microsoft Graph in the national clouds, and its id.
 var graphHosts = map[string]bool{
@@ -149,19 +132,16 @@ var graphHosts = map[string]bool{
 // names or by where this simulator serves it.
 func (c *call) resource(scope string) (string, error) {
 	// MSAL adds its own scopes to the one asked for.
-	var asked []string
-	for name := range strings.FieldsSeq(scope) {
-		if name != "openid" && name != "profile" && name != "offline_access" {
-			asked = append(asked, name)
-		}
-	}
+	asked := slices.DeleteFunc(strings.Fields(scope), func(name string) bool {
+		return slices.Contains([]string{"openid", "profile", "offline_access"}, name)
+	})
 	name, isDefault := strings.CutSuffix(strings.Join(asked, " "), "/.default")
 	if !isDefault {
-		return "", invalidLogin("AADSTS1002012", "invalid_scope",
+		return "", invalidLogin("AADSTS1002012",
 			"The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", scope)
 	}
 	if !c.isGraph(name) {
-		return "", invalidLogin("AADSTS500011", "invalid_resource",
+		return "", invalidLogin("AADSTS500011",
 			"The resource principal named %s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant.",
 			name, c.path.PathValue("tenant"))
 	}
@@ -178,51 +158,100 @@ func (c *call) isGraph(resource string) bool {
 	return root == "https://"+c.r.Host || (root == c.sim.url && root != "")
 }
 
-// invalidLogin is a refusal of the sign-in endpoint's own; the OAuth error comes first
-// in the message and is taken off again by loginError.
-func invalidLogin(code, oauth, format string, args ...any) *clouds.Error {
+// oauthErrors are the OAuth errors of Entra's own; the others are invalid_client.
+var oauthErrors = map[string]string{
+	"AADSTS90002": "invalid_request", "AADSTS900144": "invalid_request", "AADSTS50027": "invalid_request",
+	"AADSTS700016": "unauthorized_client", "AADSTS70003": "unsupported_grant_type",
+	"AADSTS1002012": "invalid_scope", "AADSTS500011": "invalid_resource",
+}
+
+// invalidLogin is a refusal of the sign-in endpoint.
+func invalidLogin(code, format string, args ...any) *clouds.Error {
 	status := http.StatusBadRequest
-	if oauth == "invalid_client" {
+	if oauthErrors[code] == "" {
 		status = http.StatusUnauthorized
 	}
-	return &clouds.Error{Service: clouds.ServiceLogin, Status: status, Code: code, Message: oauth + "|" + fmt.Sprintf(format, args...)}
+	return &clouds.Error{Service: clouds.ServiceLogin, Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
 // loginError words an error as Entra does: every failed sign-in has an AADSTS number.
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
-func loginError(c *call, err *clouds.Error) answer {
-	oauth, message, has := strings.Cut(err.Message, "|")
-	if !has {
-		oauth, message = oauthError(err.Code), err.Message
+func loginError(c *call, err *clouds.Error) response {
+	number, parseErr := strconv.Atoi(strings.TrimPrefix(err.Code, "AADSTS"))
+	oauth := oauthErrors[err.Code]
+	switch {
+	case parseErr != nil || err.Status >= http.StatusInternalServerError:
+		oauth = "server_error"
+	case oauth == "":
+		oauth = "invalid_client"
 	}
-	trace, correlation := c.id, c.r.Header.Get("Client-Request-Id")
+	correlation := c.r.Header.Get("Client-Request-Id")
 	if correlation == "" {
 		correlation = c.id
 	}
 	at := c.now().UTC().Format("2006-01-02 15:04:05Z")
 	body := map[string]any{
-		"error": oauth, "timestamp": at, "trace_id": trace, "correlation_id": correlation,
-		"error_description": fmt.Sprintf("%s: %s Trace ID: %s Correlation ID: %s Timestamp: %s", err.Code, message, trace, correlation, at),
+		"error": oauth, "timestamp": at, "trace_id": c.id, "correlation_id": correlation,
+		"error_description": fmt.Sprintf("%s: %s Trace ID: %s Correlation ID: %s Timestamp: %s", err.Code, err.Message, c.id, correlation, at),
 	}
-	if number, parseErr := strconv.Atoi(strings.TrimPrefix(err.Code, "AADSTS")); parseErr == nil {
+	if parseErr == nil {
 		body["error_codes"] = []int{number}
 		body["error_uri"] = c.base() + "/error?code=" + strconv.Itoa(number)
 	}
-	return asJSON(err.Status, "application/json; charset=utf-8", body)
+	return jsonResponse(err.Status, loginContentType, body)
 }
 
-func oauthError(code string) string {
-	switch code {
-	case "AADSTS90002":
-		return "invalid_request"
-	case "AADSTS700016":
-		return "unauthorized_client"
-	case "AADSTS7000215", "AADSTS7000222", "AADSTS700027", "AADSTS700024":
-		return "invalid_client"
-	default:
-		return "server_error"
+// The parts of federation metadata that say how a tenant signs. Entra lists the same
+// certificates in two role descriptors and does not mark the active one.
+// https://learn.microsoft.com/entra/identity-platform/federation-metadata
+type (
+	entityDescriptor struct {
+		XMLName  xml.Name         `xml:"urn:oasis:names:tc:SAML:2.0:metadata EntityDescriptor"`
+		ID       string           `xml:"ID,attr"`
+		EntityID string           `xml:"entityID,attr"`
+		Roles    []roleDescriptor `xml:"RoleDescriptor"`
+		IDP      roleDescriptor   `xml:"IDPSSODescriptor"`
 	}
-}
+	roleDescriptor struct {
+		Type      string          `xml:"http://www.w3.org/2001/XMLSchema-instance type,attr,omitempty"`
+		Protocols string          `xml:"protocolSupportEnumeration,attr"`
+		Keys      []keyDescriptor `xml:"KeyDescriptor"`
+	}
+	keyDescriptor struct {
+		Use  string  `xml:"use,attr"`
+		Info keyInfo `xml:"http://www.w3.org/2000/09/xmldsig# KeyInfo"`
+	}
+	keyInfo struct {
+		Certificate string `xml:"X509Data>X509Certificate"`
+	}
+)
 
-// thumbprintHex is a certificate's hash as Entra prints it.
-func thumbprintHex(hash []byte) string { return strings.ToUpper(hex.EncodeToString(hash)) }
+func federationMetadata(c *call) (response, error) {
+	tenant := c.path.PathValue("tenant")
+	if err := c.requireTenant(tenant); err != nil {
+		return response{}, err
+	}
+	appID := c.r.URL.Query().Get("appid")
+	applications, err := query(c, func(m *clouds.Model) ([]clouds.ServicePrincipal, error) {
+		return m.ServicePrincipals(clouds.CallerFor(clouds.ActorSetup), tenant, "")
+	})
+	if err != nil {
+		return response{}, err
+	}
+	at := slices.IndexFunc(applications, func(sp clouds.ServicePrincipal) bool { return sp.AppID == appID })
+	if at < 0 {
+		return response{}, invalidLogin("AADSTS700016", "Application with identifier '%s' was not found in the directory '%s'.", appID, tenant)
+	}
+	var keys []keyDescriptor
+	for _, certificate := range applications[at].Certificates {
+		keys = append(keys, keyDescriptor{Use: "signing", Info: keyInfo{base64.StdEncoding.EncodeToString(certificate.DER())}})
+	}
+	result := xmlResponse(http.StatusOK, entityDescriptor{
+		ID: "_" + c.id, EntityID: stsIssuer(tenant),
+		Roles: []roleDescriptor{{Type: "fed:SecurityTokenServiceType", Protocols: "http://docs.oasis-open.org/wsfed/federation/200706", Keys: keys}},
+		IDP:   roleDescriptor{Protocols: "urn:oasis:names:tc:SAML:2.0:protocol", Keys: keys},
+	})
+	result.header.Set("Content-Type", "application/samlmetadata+xml")
+	result.body = append([]byte(xml.Header), result.body...)
+	return result, nil
+}

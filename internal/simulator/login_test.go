@@ -12,7 +12,7 @@ import (
 )
 
 func TestSignInRefusals(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	tenant := l.connection.EntraTenantID
 	var expired string
 	l.With(func(w *clouds.Model) {
@@ -91,7 +91,7 @@ func TestSignInRefusals(t *testing.T) {
 }
 
 func TestGraphChecksTheToken(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	ask := func(token string) reply {
 		request := l.request(http.MethodGet, "https://graph.microsoft.com/v1.0/servicePrincipals", "")
 		request.Header.Set("Authorization", "Bearer "+token)
@@ -116,7 +116,7 @@ func TestGraphChecksTheToken(t *testing.T) {
 }
 
 func TestGraphChecksPermissions(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	change := func(roles ...string) {
 		l.With(func(w *clouds.Model) {
 			err := w.ChangeRegistration(l.connection.EntraTenantID, l.access.Tenants[0].Registration.ClientID, func(r *clouds.AppRegistration) { r.Roles = roles })
@@ -146,7 +146,7 @@ func TestGraphChecksPermissions(t *testing.T) {
 }
 
 func TestOpenIDConfiguration(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	tenant := l.connection.EntraTenantID
 	for host, root := range map[string]string{
 		"https://login.microsoftonline.com": "https://login.microsoftonline.com",
@@ -167,14 +167,14 @@ func TestOpenIDConfiguration(t *testing.T) {
 // TestRestart holds that a simulator started again with the same seed is the same one
 // to its clients: ids, secrets and access tokens stay good.
 func TestRestart(t *testing.T) {
-	token := newLab(t).accessToken()
-	again := newLab(t)
+	token := newHarness(t).accessToken()
+	again := newHarness(t)
 	request := again.request(http.MethodGet, "https://graph.microsoft.com/v1.0"+again.job(), "")
 	request.Header.Set("Authorization", "Bearer "+token)
 	if answer := again.do(request); answer.status != http.StatusOK {
 		t.Errorf("%d %s", answer.status, answer.body)
 	}
-	other := newLabSeeded(t, 2, "", clouds.Healthy("corp"))
+	other := newSeededHarness(t, 2, "", clouds.Healthy("corp"))
 	request = other.request(http.MethodGet, "https://graph.microsoft.com/v1.0"+other.job(), "")
 	request.Header.Set("Authorization", "Bearer "+token)
 	if answer := other.do(request); answer.status != http.StatusUnauthorized {

@@ -10,6 +10,16 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
+// The first elements of paths. The real path of the sign-in endpoint has none, because
+// the sign-in library takes the first element for the tenant.
+const (
+	loginPrefix   = "/login"
+	graphPrefix   = "/graph"
+	awsPrefix     = "/aws"  // then the service's name in signatures
+	scimPrefix    = "/scim" // then AWS's own path: /TENANT/scim/v2
+	controlPrefix = "/control"
+)
+
 // alternateKey marks, in a routed path, an object named by its appId.
 const alternateKey = "appId="
 
@@ -19,45 +29,32 @@ var byAppID = regexp.MustCompile(`\((?i:appId)='([^']*)'\)`)
 // operations are not in their paths.
 func (s *Simulator) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	add := func(prefix string, operations map[string]operation, refuse func(*call, *clouds.Error) answer, authenticate func(*call) *clouds.Error) {
+	add := func(prefix string, operations map[string]operation, wording func(*call, *clouds.Error) response, authenticate func(*call) *clouds.Error) {
 		for pattern, op := range operations {
 			s.operations[op.name] = true
-			op.refuse = refuse
-			if prefix == scimPrefix {
-				op.cloud = aws
-			}
+			op.wording, op.onAWS = wording, prefix == scimPrefix
 			method, path, _ := strings.Cut(pattern, " ")
 			mux.HandleFunc(method+" "+prefix+path, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, op, authenticate) })
 		}
 	}
-	add(loginPrefix, s.loginOperations(), loginError, nil)
-	add(graphPrefix+"/v1.0", s.graphOperations(), graphError, func(c *call) (err *clouds.Error) {
-		c.caller, err = c.graphCaller()
-		return err
-	})
-	add(scimPrefix, s.scimOperations(), scimError, nil)
-	add("", map[string]operation{"GET /metadata/identity/oauth2/token": {name: "GET managed identity", serve: managedIdentity}}, metadataServiceError, nil)
-
-	for name, service := range s.awsServices() {
-		for _, op := range service.operations {
+	add(loginPrefix, loginOperations(), loginError, nil)
+	add(graphPrefix+"/v1.0", graphOperations(), graphError, (*call).authenticateGraph)
+	add(scimPrefix, scimOperations(), scimError, nil)
+	for name, svc := range awsServices() {
+		svc.name = name
+		for _, op := range svc.operations {
 			s.operations[op.name] = true
 		}
-		mux.HandleFunc(awsPrefix+"/"+name+"/", func(w http.ResponseWriter, r *http.Request) {
-			s.serveAWS(w, sent(r), r, service)
-		})
+		mux.HandleFunc(awsPrefix+"/"+name+"/", func(w http.ResponseWriter, r *http.Request) { s.serveAWS(w, r, svc) })
 	}
 	mux.HandleFunc(graphPrefix+"/", func(w http.ResponseWriter, r *http.Request) {
-		s.serve(w, r, operation{name: "unknown graph", refuse: graphError, serve: func(*call) (answer, error) {
-			return answer{}, badRequest("Resource not found for the segment '%s'.", r.URL.Path)
+		s.serve(w, r, operation{name: "unknown graph", wording: graphError, serve: func(*call) (response, error) {
+			return response{}, badRequest("Resource not found for the segment '%s'.", r.URL.Path)
 		}}, nil)
 	})
 	s.addControl(mux)
 	return mux
 }
-
-// loginPrefix is where the sign-in endpoint is routed; its real path has no prefix,
-// because the sign-in library takes the first element for the tenant.
-const loginPrefix = "/login"
 
 // ServeHTTP implements http.Handler.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -69,35 +66,35 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // sentKey finds the request as the client sent it, whose path is signed.
 type sentKey struct{}
 
-func sent(r *http.Request) *http.Request {
-	if original, found := r.Context().Value(sentKey{}).(*http.Request); found {
-		return original
+// newCall reads the body of a routed request.
+func (s *Simulator) newCall(routed *http.Request, op operation) (*call, error) {
+	c := &call{operation: op, sim: s, r: routed, path: routed, id: s.newID()}
+	if original, found := routed.Context().Value(sentKey{}).(*http.Request); found {
+		c.r = original
 	}
-	return r
+	var err error
+	c.body, err = readBody(c.r)
+	return c, err
 }
 
 // serve runs an operation of a service whose operations have paths.
 func (s *Simulator) serve(w http.ResponseWriter, routed *http.Request, op operation, authenticate func(*call) *clouds.Error) {
-	c := &call{operation: op, sim: s, r: sent(routed), path: routed, id: s.newID()}
-	var err error
-	if c.body, err = readBody(c.r); err != nil {
-		c.send(w, op.refuse(c, &clouds.Error{Status: http.StatusBadRequest, Code: "BadRequest", Message: err.Error()}))
+	c, err := s.newCall(routed, op)
+	if err != nil {
+		c.send(w, op.wording(c, &clouds.Error{Status: http.StatusBadRequest, Code: "BadRequest", Message: err.Error()}))
 		return
 	}
 	if authenticate != nil {
 		if refused := authenticate(c); refused != nil {
 			s.count(op.name)
-			c.send(w, op.refuse(c, refused))
+			c.send(w, op.wording(c, refused))
 			return
 		}
 	}
 	s.handle(w, c)
 }
 
-// ownPrefixes are the first elements of paths that are routed as they are.
-var ownPrefixes = []string{loginPrefix, graphPrefix, awsPrefix, scimPrefix, "/metadata", "/control", "/-"}
-
-// hostRoutes gives the clouds' own host names their place in the table.
+// hostRoutes gives the host names of AWS and Entra their place in the table.
 var hostRoutes = []struct {
 	host   *regexp.Regexp
 	prefix string
@@ -122,9 +119,9 @@ func routePath(host, path string) string {
 			return route.prefix + path
 		}
 	}
-	for _, prefix := range ownPrefixes {
-		if path == prefix || strings.HasPrefix(path, prefix+"/") {
-			if strings.HasPrefix(path, awsPrefix) && !strings.HasSuffix(path, "/") {
+	for _, prefix := range []string{loginPrefix, graphPrefix, awsPrefix, scimPrefix, controlPrefix, "/-"} {
+		if strings.HasPrefix(path+"/", prefix+"/") {
+			if prefix == awsPrefix && !strings.HasSuffix(path, "/") {
 				path += "/"
 			}
 			return path

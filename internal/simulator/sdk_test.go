@@ -35,16 +35,16 @@ import (
 const graphScope = "https://graph.microsoft.com/.default"
 
 // identityOptions point azidentity at a host, which it must not verify with Microsoft.
-func (l *lab) identityOptions(host string) azcore.ClientOptions {
+func (l *harness) identityOptions(host string) azcore.ClientOptions {
 	return azcore.ClientOptions{
 		Transport: l.client, Retry: policy.RetryOptions{MaxRetries: -1},
 		Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: host},
 	}
 }
 
-func (l *lab) clientID() string { return l.access.Tenants[0].Registration.ClientID }
+func (l *harness) clientID() string { return l.access.Tenants[0].Registration.ClientID }
 
-func (l *lab) changeRegistration(change func(*clouds.AppRegistration)) {
+func (l *harness) changeRegistration(change func(*clouds.AppRegistration)) {
 	l.t.Helper()
 	l.With(func(w *clouds.Model) {
 		if err := w.ChangeRegistration(l.connection.EntraTenantID, l.clientID(), change); err != nil {
@@ -54,7 +54,7 @@ func (l *lab) changeRegistration(change func(*clouds.AppRegistration)) {
 }
 
 // usable checks that a credential's token opens Graph.
-func (l *lab) usable(credential azcore.TokenCredential) error {
+func (l *harness) usable(credential azcore.TokenCredential) error {
 	l.t.Helper()
 	token, err := credential.GetToken(l.t.Context(), policy.TokenRequestOptions{Scopes: []string{graphScope}})
 	if err != nil {
@@ -69,7 +69,7 @@ func (l *lab) usable(credential azcore.TokenCredential) error {
 }
 
 func TestAzureIdentitySecret(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	for _, host := range []string{"https://login.microsoftonline.com", "https://127.0.0.1:10198", "https://127.0.0.1:10198/login"} {
 		secret := l.access.Tenants[0].Registration.Secrets[0].Value
 		for _, value := range []string{secret, "wrong"} {
@@ -90,7 +90,7 @@ func TestAzureIdentitySecret(t *testing.T) {
 }
 
 func TestAzureIdentityCertificate(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func TestAzureIdentityCertificate(t *testing.T) {
 // TestAzureIdentityFederation signs in by an AWS role, without any stored secret: STS
 // makes a web identity token, Entra accepts it as a client assertion.
 func TestAzureIdentityFederation(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	client := sts.NewFromConfig(l.awsConfig("eu-central-1"))
 	assertion := func(ctx context.Context) (string, error) {
 		output, err := client.GetWebIdentityToken(ctx, &sts.GetWebIdentityTokenInput{
@@ -189,7 +189,7 @@ func TestAzureIdentityFederation(t *testing.T) {
 }
 
 func TestAzureIdentityWorkload(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	l.changeRegistration(func(r *clouds.AppRegistration) {
 		r.Federated = []clouds.FederatedCredential{{Issuer: "https://cluster.example", Subject: "system:serviceaccount:monitoring:exporter"}}
 	})
@@ -213,23 +213,8 @@ func TestAzureIdentityWorkload(t *testing.T) {
 	}
 }
 
-func TestAzureManagedIdentity(t *testing.T) {
-	l := newLab(t)
-	credential, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: l.identityOptions("")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.usable(credential); err == nil || !strings.Contains(err.Error(), "Identity not found") {
-		t.Errorf("without an identity: %v", err)
-	}
-	l.AddManagedIdentity(simulator.ManagedIdentity{TenantID: l.connection.EntraTenantID, ClientID: l.clientID()})
-	if err := l.usable(credential); err != nil {
-		t.Error(err)
-	}
-}
-
 // awsConfig has the exporter's keys, and AWS's own endpoints, which lead here.
-func (l *lab) awsConfig(region string) aws.Config {
+func (l *harness) awsConfig(region string) aws.Config {
 	keys := l.access.Accounts[0].Keys
 	return aws.Config{
 		Region: region, HTTPClient: l.client,
@@ -238,7 +223,7 @@ func (l *lab) awsConfig(region string) aws.Config {
 }
 
 func TestAWSClients(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	for _, skew := range []time.Duration{0, 5 * time.Minute, 48 * time.Hour, -48 * time.Hour} {
 		l.With(func(w *clouds.Model) { w.SetSkew(clouds.Skew{AWS: skew}) })
 		instances, err := ssoadmin.NewFromConfig(l.awsConfig("eu-central-1")).ListInstances(t.Context(), &ssoadmin.ListInstancesInput{})
@@ -272,7 +257,7 @@ func TestAWSClients(t *testing.T) {
 }
 
 func TestAWSRoles(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	const arn = "arn:aws:iam::111122223333:role/reader"
 	l.With(func(w *clouds.Model) {
 		w.AddRole(clouds.Role{ARN: arn, Account: l.connection.Account, ExternalID: "xyz", Actor: "reader"})
@@ -300,7 +285,7 @@ func TestAWSRoles(t *testing.T) {
 }
 
 func TestCloudTrail(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	l.With(func(w *clouds.Model) {
 		for _, quirk := range []string{"cloudtrail_delay"} {
 			if err := w.SetQuirk(quirk, "0s"); err != nil {

@@ -1,12 +1,27 @@
+// Package simulator speaks the wire protocols of AWS and Entra, on one port, on top of
+// a clouds.Model: Entra's sign-in endpoint and federation metadata, Microsoft Graph,
+// the AWS services that read and write SCIM access tokens, AWS's SCIM endpoint, and a
+// control API. The real SDKs must not be able to tell it from the real services, so it
+// checks signatures, tokens, permissions and throttles.
+//
+// A request is routed by the first element of its path, or by its host name if AWS or
+// Entra has that: over Transport a client needs no endpoint configured.
+// docs/simulator.md describes the endpoints, the faults and the control API.
+//
+// Read routes.go and call.go first, then the protocol you need: login, graph,
+// directory, synchronization and logs are Entra's; aws, awsjson, sts and scim are AWS's.
 package simulator
 
 import (
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,14 +31,14 @@ import (
 // Options make a Simulator. The zero value suits tests over Transport.
 type Options struct {
 	// URL is where clients reach the simulator, "https://127.0.0.1:10198". If it is
-	// set, the SCIM endpoints of the world are shown, and understood, below it; if not,
+	// set, the SCIM endpoints of the model are shown, and understood, below it; if not,
 	// they keep AWS's host names.
 	URL    string
 	Seed   uint64 // of request ids, of Entra's signing key, of faults that happen by chance
 	Logger *slog.Logger
 }
 
-// Simulator is both clouds as an http.Handler.
+// Simulator is AWS and Entra as an http.Handler.
 type Simulator struct {
 	url        string
 	logger     *slog.Logger
@@ -32,45 +47,47 @@ type Simulator struct {
 	keys       *signingKeys
 	faults     *faults
 
-	lock  chan struct{} // of the world: a channel, so that waiting for it is durable in a bubble
-	world *clouds.Model
+	lock  chan struct{} // of the model: a channel, so that waiting for it is durable in a bubble
+	model *clouds.Model
 
-	mu         sync.Mutex // of what follows
-	random     *rand.Rand
-	manners    manners
-	calls      map[string]int // by operation
-	windows    map[string][]time.Time
-	previous   map[string]answer // what each read was answered last, for stale reads
-	identities []ManagedIdentity
-	floods     []BulkEvents
+	mu             sync.Mutex // of what follows
+	random         *rand.Rand
+	protocolQuirks map[string]string
+	calls          map[string]int // by operation
+	windows        map[string][]time.Time
+	lastReads      map[string]response // the last response to each read, for stale reads
+	bulkEvents     []BulkEvents
 }
 
-// New returns a Simulator of w, which nobody else may touch from now on but in With.
-func New(w *clouds.Model, options Options) *Simulator {
+// New returns a Simulator of m, which only With may use from now on.
+func New(m *clouds.Model, options Options) *Simulator {
 	s := &Simulator{
-		url: options.URL, logger: options.Logger, world: w,
-		lock:       make(chan struct{}, 1),
-		random:     rand.New(rand.NewPCG(options.Seed, 0x51c1)),
-		operations: map[string]bool{},
-		calls:      map[string]int{},
-		windows:    map[string][]time.Time{},
-		previous:   map[string]answer{},
+		url: options.URL, logger: options.Logger, model: m,
+		lock:           make(chan struct{}, 1),
+		random:         rand.New(rand.NewPCG(options.Seed, 0x51c1)),
+		protocolQuirks: map[string]string{},
+		operations:     map[string]bool{},
+		calls:          map[string]int{},
+		windows:        map[string][]time.Time{},
+		lastReads:      map[string]response{},
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	s.manners = defaultManners()
+	for _, quirk := range protocolQuirks() {
+		s.protocolQuirks[quirk.Name] = quirk.Values[0]
+	}
 	s.keys = newSigningKeys(options.Seed)
 	s.faults = &faults{chance: s.chance}
 	s.mux = s.routes()
 	return s
 }
 
-// With calls do while nobody else uses the world.
+// With calls do while nothing else uses the model.
 func (s *Simulator) With(do func(*clouds.Model)) {
 	s.lock <- struct{}{}
 	defer func() { <-s.lock }()
-	do(s.world)
+	do(s.model)
 }
 
 // Calls returns how often each operation was called, refused calls included.
@@ -78,13 +95,6 @@ func (s *Simulator) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.calls)
-}
-
-// ResetCalls begins the counting anew.
-func (s *Simulator) ResetCalls() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.calls)
 }
 
 // Operations lists what is served, by the names that faults and counts use.
@@ -117,20 +127,105 @@ func (s *Simulator) newID() string {
 }
 
 // throttle reports how long the caller must wait if it made limit calls of this kind
-// within the window already; otherwise it notes the call and returns zero.
+// within the window already; otherwise it counts the call and returns zero.
 func (s *Simulator) throttle(key string, limit int, window time.Duration, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	recent := s.windows[key][:0]
-	for _, at := range s.windows[key] {
-		if now.Sub(at) < window && !at.After(now) {
-			recent = append(recent, at)
-		}
-	}
+	recent := slices.DeleteFunc(s.windows[key], func(at time.Time) bool { return now.Sub(at) >= window || at.After(now) })
+	s.windows[key] = recent
 	if len(recent) >= limit {
-		s.windows[key] = recent
 		return window - now.Sub(recent[0])
 	}
 	s.windows[key] = append(recent, now)
 	return 0
+}
+
+// publicAddress replaces AWS's SCIM host in an address by this simulator's own, if it
+// has one.
+func (s *Simulator) publicAddress(address string) string {
+	parsed, err := url.Parse(address)
+	if s.url == "" || err != nil || !strings.HasPrefix(parsed.Host, "scim.") || !strings.Contains(parsed.Host, ".amazonaws.com") {
+		return address
+	}
+	_, rest, _ := strings.Cut(address, parsed.Host)
+	return s.url + scimPrefix + rest
+}
+
+// modelAddress undoes publicAddress. An address of no tenant leads nowhere, here as there.
+func (s *Simulator) modelAddress(address string) string {
+	rest, ours := strings.CutPrefix(address, s.url+scimPrefix+"/")
+	if s.url == "" || !ours {
+		return address
+	}
+	tenant, _, _ := strings.Cut(rest, "/")
+	var endpoint string
+	s.With(func(m *clouds.Model) { endpoint = m.SCIMEndpointOf(tenant) })
+	if endpoint == "" {
+		return address
+	}
+	host, _, _ := strings.Cut(endpoint, "/"+tenant+"/")
+	return host + "/" + rest
+}
+
+// The values of the protocol quirks.
+const (
+	RetryAfterSeconds = "seconds"
+	RetryAfterDate    = "date"
+
+	ErrorBodiesFull        = "full"
+	ErrorBodiesEmpty       = "empty"        // "{}"
+	ErrorBodiesNullMessage = "null_message" // {"error":{"code":"…","message":null}}
+)
+
+// protocolQuirks lists the quirks of the protocols alone, the default value first. The
+// quirks of behaviour belong to the model.
+func protocolQuirks() []clouds.Quirk {
+	return []clouds.Quirk{
+		{Name: "retry_after", Doc: "how a throttled response says when to retry", Values: []string{RetryAfterSeconds, RetryAfterDate}},
+		{Name: "error_bodies", Doc: "what Graph's errors carry", Values: []string{ErrorBodiesFull, ErrorBodiesEmpty, ErrorBodiesNullMessage}},
+	}
+}
+
+func (s *Simulator) protocolQuirk(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.protocolQuirks[name]
+}
+
+// SetQuirk changes how AWS and Entra behave, or how their protocols speak, from now on.
+func (s *Simulator) SetQuirk(name, value string) error {
+	quirks, _ := s.Quirks()
+	at := slices.IndexFunc(quirks, func(q clouds.Quirk) bool { return q.Name == name })
+	if at < 0 {
+		names := make([]string, len(quirks))
+		for i, quirk := range quirks {
+			names[i] = quirk.Name
+		}
+		return fmt.Errorf("unknown quirk %q: known are %s", name, strings.Join(names, ", "))
+	}
+	if at < len(clouds.AllQuirks()) {
+		var err error
+		s.With(func(m *clouds.Model) { err = m.SetQuirk(name, value) })
+		return err
+	}
+	if !slices.Contains(quirks[at].Values, value) {
+		return fmt.Errorf("quirk %s=%s: want one of %s", name, value, strings.Join(quirks[at].Values, ", "))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.protocolQuirks[name] = value
+	return nil
+}
+
+// Quirks lists every quirk, and its value now.
+func (s *Simulator) Quirks() (quirks []clouds.Quirk, values map[string]string) {
+	s.mu.Lock()
+	values = maps.Clone(s.protocolQuirks)
+	s.mu.Unlock()
+	s.With(func(m *clouds.Model) {
+		for _, quirk := range clouds.AllQuirks() {
+			values[quirk.Name] = m.Quirks().Get(quirk.Name)
+		}
+	})
+	return append(clouds.AllQuirks(), protocolQuirks()...), values
 }

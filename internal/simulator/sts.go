@@ -3,10 +3,11 @@ package simulator
 import (
 	"encoding/xml"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"entra-aws-exporter/internal/simulator/clouds"
 )
@@ -20,39 +21,35 @@ func stsOperations() map[string]operation {
 }
 
 // stsResponse wraps a result as the query protocol does.
-func (c *call) stsResponse(action string, result any) answer {
+func (c *call) stsResponse(result any) response {
 	type metadata struct {
 		RequestID string `xml:"RequestId"`
 	}
-	return asXML(http.StatusOK, struct {
+	return xmlResponse(http.StatusOK, struct {
 		XMLName  xml.Name
 		Result   any
 		Metadata metadata `xml:"ResponseMetadata"`
 	}{
-		XMLName: xml.Name{Space: "https://sts.amazonaws.com/doc/2011-06-15/", Local: action + "Response"},
+		XMLName: xml.Name{Space: "https://sts.amazonaws.com/doc/2011-06-15/", Local: c.name + "Response"},
 		Result:  result, Metadata: metadata{c.id},
 	})
 }
 
-func (c *call) form() url.Values {
-	form, err := url.ParseQuery(string(c.body))
-	if err != nil {
-		return url.Values{}
-	}
-	return form
+func stsError(message string) *clouds.Error {
+	return &clouds.Error{Service: clouds.ServiceSTS, Status: http.StatusBadRequest, Code: "ValidationError", Message: message}
 }
 
-func assumeRole(c *call) (answer, error) {
+func assumeRole(c *call) (response, error) {
 	form := c.form()
 	arn, session := form.Get("RoleArn"), form.Get("RoleSessionName")
 	if arn == "" || session == "" {
-		return answer{}, &clouds.Error{Status: http.StatusBadRequest, Code: "ValidationError", Message: "RoleArn and RoleSessionName are required."}
+		return response{}, stsError("RoleArn and RoleSessionName are required.")
 	}
-	principal, err := act(c, func(w *clouds.Model) (clouds.Principal, error) {
-		return w.AssumeRole(c.caller, arn, form.Get("ExternalId"))
+	principal, err := mutate(c, func(m *clouds.Model) (clouds.Principal, error) {
+		return m.AssumeRole(c.caller, arn, form.Get("ExternalId"))
 	})
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	type (
 		credentials struct {
@@ -66,22 +63,21 @@ func assumeRole(c *call) (answer, error) {
 			Arn           string
 		}
 	)
-	return c.stsResponse("AssumeRole", struct {
+	return c.stsResponse(struct {
 		XMLName         xml.Name `xml:"AssumeRoleResult"`
 		Credentials     credentials
 		AssumedRoleUser user
 	}{
 		Credentials: credentials{
 			AccessKeyID: principal.AccessKeyID, SecretAccessKey: principal.SecretAccessKey, SessionToken: principal.SessionToken,
-			// By the service's own clock, as every time it tells.
-			Expiration: c.now().Add(time.Hour).UTC().Format(time.RFC3339),
+			Expiration: c.now().Add(time.Hour).UTC().Format(time.RFC3339), // by the service's own clock
 		},
 		AssumedRoleUser: user{AssumedRoleID: "AROA" + principal.AccessKeyID[4:] + ":" + session, Arn: principal.ARN},
 	}), nil
 }
 
-func getCallerIdentity(c *call) (answer, error) {
-	return c.stsResponse("GetCallerIdentity", struct {
+func getCallerIdentity(c *call) (response, error) {
+	return c.stsResponse(struct {
 		XMLName xml.Name `xml:"GetCallerIdentityResult"`
 		Arn     string
 		UserID  string `xml:"UserId"`
@@ -97,12 +93,9 @@ func WebIdentityIssuer(account string) string {
 
 // getWebIdentityToken makes a token by which an AWS identity signs in elsewhere.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetWebIdentityToken.html
-func getWebIdentityToken(c *call) (answer, error) {
+func getWebIdentityToken(c *call) (response, error) {
 	form := c.form()
-	invalid := func(message string) (answer, error) {
-		return answer{}, &clouds.Error{Status: http.StatusBadRequest, Code: "ValidationError", Message: message}
-	}
-	var audiences audience
+	var audiences jwt.ClaimStrings
 	for n := 1; form.Get("Audience.member."+strconv.Itoa(n)) != ""; n++ {
 		audiences = append(audiences, form.Get("Audience.member."+strconv.Itoa(n)))
 	}
@@ -110,35 +103,34 @@ func getWebIdentityToken(c *call) (answer, error) {
 	if text := form.Get("DurationSeconds"); text != "" {
 		seconds, err := strconv.Atoi(text)
 		if err != nil || seconds < 60 || seconds > 3600 {
-			return invalid("DurationSeconds must be between 60 and 3600.")
+			return response{}, stsError("DurationSeconds must be between 60 and 3600.")
 		}
 		life = time.Duration(seconds) * time.Second
 	}
 	switch {
 	case len(audiences) == 0:
-		return invalid("Audience is required.")
+		return response{}, stsError("Audience is required.")
 	case form.Get("SigningAlgorithm") != "RS256":
-		return invalid("SigningAlgorithm must be RS256 here; AWS has ES384, too.")
+		return response{}, stsError("SigningAlgorithm must be RS256 here; AWS has ES384, too.")
 	case c.r.Host == "sts.amazonaws.com":
-		return invalid("GetWebIdentityToken is not available on the global endpoint.")
+		return response{}, stsError("GetWebIdentityToken is not available on the global endpoint.")
 	}
-	if _, err := read(c, func(w *clouds.Model) (struct{}, error) { return nothing(w.MayGetWebIdentityToken(c.caller)) }); err != nil {
-		return answer{}, err
+	if _, err := query(c, func(m *clouds.Model) (struct{}, error) { return struct{}{}, m.MayGetWebIdentityToken(c.caller) }); err != nil {
+		return response{}, err
 	}
-	now := c.now()
-	token, err := c.sim.keys.webIdentityToken(claims{
-		Audience: audiences, Issuer: WebIdentityIssuer(c.principal.Account), Subject: webIdentitySubject(c.principal), ID: c.id,
-		IssuedAt: now.Unix(), Expires: now.Add(life).Unix(),
-		AWS: map[string]any{"aws_account": c.principal.Account, "source_region": c.caller.Region, "principal_id": c.principal.ARN},
-	})
+	content := claims{RegisteredClaims: lifetime(c.now(), life), AWS: map[string]any{
+		"aws_account": c.principal.Account, "source_region": c.caller.Region, "principal_id": c.principal.ARN,
+	}}
+	content.Audience, content.Issuer, content.Subject, content.ID = audiences, WebIdentityIssuer(c.principal.Account), webIdentitySubject(c.principal), c.id
+	token, err := c.sim.keys.webIdentityToken(content)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	return c.stsResponse("GetWebIdentityToken", struct {
+	return c.stsResponse(struct {
 		XMLName          xml.Name `xml:"GetWebIdentityTokenResult"`
 		Expiration       string
 		WebIdentityToken string
-	}{Expiration: now.Add(life).UTC().Format(time.RFC3339), WebIdentityToken: token}), nil
+	}{Expiration: content.ExpiresAt.UTC().Format(time.RFC3339), WebIdentityToken: token}), nil
 }
 
 // webIdentitySubject is the identity's ARN: of a session, that of its role.

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -13,50 +14,58 @@ import (
 // is disabled.
 const disabledInterval = "P10675199DT2H48M5.4775807S"
 
-func listJobs(c *call) (answer, error) {
-	jobs, err := read(c, func(w *clouds.Model) ([]clouds.Job, error) {
-		return w.Jobs(c.caller, c.tenant(), c.path.PathValue("id"))
-	})
-	if err != nil {
-		return answer{}, err
-	}
-	var page []map[string]any
-	for _, job := range jobs {
-		page = append(page, jobEntity(job))
-	}
-	return c.collection("servicePrincipals('"+c.path.PathValue("id")+"')/synchronization/jobs", page, "")
+// jobPath are the ids in the path of a call.
+func (c *call) jobPath() (tenant, servicePrincipal, job string) {
+	return c.tenant(), c.path.PathValue("id"), c.path.PathValue("job")
 }
 
-func getJob(c *call) (answer, error) {
+func (c *call) synchronizationKind() string {
+	return "servicePrincipals('" + c.path.PathValue("id") + "')/synchronization/jobs"
+}
+
+func listJobs(c *call) (response, error) {
+	tenant, id, _ := c.jobPath()
+	jobs, err := query(c, func(m *clouds.Model) ([]clouds.Job, error) { return m.Jobs(c.caller, tenant, id) })
+	if err != nil {
+		return response{}, err
+	}
+	return c.collection(c.synchronizationKind(), objects(jobs, jobEntity), "")
+}
+
+func getJob(c *call) (response, error) {
 	job, err := c.job()
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	return c.entity("servicePrincipals('"+c.path.PathValue("id")+"')/synchronization/jobs/$entity", jobEntity(job))
+	return c.entity(c.synchronizationKind()+"/$entity", jobEntity(job))
 }
 
 func (c *call) job() (clouds.Job, error) {
-	return read(c, func(w *clouds.Model) (clouds.Job, error) {
-		return w.Job(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job"))
-	})
+	tenant, id, job := c.jobPath()
+	return query(c, func(m *clouds.Model) (clouds.Job, error) { return m.Job(c.caller, tenant, id, job) })
 }
 
-func jobEntity(job clouds.Job) map[string]any {
-	entries := []map[string]any{}
+func startJob(c *call) (response, error) {
+	tenant, id, job := c.jobPath()
+	return mutateOnly(c, func(m *clouds.Model) error { return m.StartJob(c.caller, tenant, id, job) })
+}
+
+func jobEntity(job clouds.Job) object {
+	entries := []object{}
 	for _, kind := range []string{"User", "Group"} {
 		if count, known := job.Synchronized[kind]; known {
-			entries = append(entries, map[string]any{"key": kind + " to " + kind, "value": count})
+			entries = append(entries, object{"key": kind + " to " + kind, "value": count})
 		}
 	}
 	var failures int64
 	if job.ConsecutiveFailures != nil {
 		failures = *job.ConsecutiveFailures
 	}
-	return map[string]any{
+	return object{
 		"id": job.ID, "templateId": job.TemplateID,
-		"schedule": map[string]any{"expiration": nil, "interval": interval(job), "state": scheduleState(job.Schedule)},
-		"status": map[string]any{
-			"code": statusCode(job.Status), "countSuccessiveCompleteFailures": failures, "escrowsPruned": false,
+		"schedule": object{"expiration": nil, "interval": interval(job), "state": graphName(string(job.Schedule))},
+		"status": object{
+			"code": graphName(string(job.Status)), "countSuccessiveCompleteFailures": failures, "escrowsPruned": false,
 			"lastExecution":                      execution(job.LastCycle),
 			"lastSuccessfulExecution":            execution(job.LastSuccess),
 			"lastSuccessfulExecutionWithExports": execution(job.LastExport),
@@ -74,32 +83,14 @@ func jobEntity(job clouds.Job) map[string]any {
 	}
 }
 
-func statusCode(status model.JobStatus) string {
-	switch status {
-	case model.JobNotConfigured:
-		return "NotConfigured"
-	case model.JobNotRun:
-		return "NotRun"
-	case model.JobActive:
-		return "Active"
-	case model.JobPaused:
-		return "Paused"
-	case model.JobQuarantine:
-		return "Quarantine"
-	default:
-		return "Unknown"
+// graphName turns the model's word for a state into Graph's: "not_configured" is
+// "NotConfigured".
+func graphName(word string) string {
+	var name strings.Builder
+	for part := range strings.SplitSeq(word, "_") {
+		name.WriteString(strings.ToUpper(part[:1]) + part[1:])
 	}
-}
-
-func scheduleState(state model.ScheduleState) string {
-	switch state {
-	case model.ScheduleActive:
-		return "Active"
-	case model.SchedulePaused:
-		return "Paused"
-	default:
-		return "Disabled"
-	}
+	return name.String()
 }
 
 func interval(job clouds.Job) string {
@@ -108,7 +99,7 @@ func interval(job clouds.Job) string {
 		return disabledInterval
 	case job.Interval >= time.Minute:
 		return fmt.Sprintf("PT%dM", job.Interval/time.Minute)
-	case job.Interval > 0: // of hurried clouds; the SDK passes over seconds without a fraction
+	case job.Interval > 0: // at a high speed; the SDK ignores seconds without a fraction
 		return fmt.Sprintf("PT%.3fS", job.Interval.Seconds())
 	default:
 		return fmt.Sprintf("PT%dM", clouds.CyclePeriod/time.Minute)
@@ -119,21 +110,28 @@ func execution(cycle *model.Cycle) any {
 	if cycle == nil {
 		return nil
 	}
-	var failure any
-	if cycle.ErrorCode != "" {
-		failure = map[string]any{"code": cycle.ErrorCode, "message": "The operation failed.", "tenantActionable": true}
+	entity := object{
+		"activityIdentifier": nil, "state": graphName(string(cycle.State)), "error": jobError(cycle.ErrorCode, "The operation failed."),
+		"timeBegan": graphTime(cycle.Began), "timeEnded": graphTime(cycle.Ended), "countImportedReferenceDeltas": 0,
 	}
-	state := map[model.CycleState]string{
-		model.CycleSucceeded: "Succeeded", model.CycleFailed: "Failed", model.CycleEntryLevelErrors: "EntryLevelErrors",
-	}[cycle.State]
-	return map[string]any{
-		"activityIdentifier": nil, "state": state, "error": failure,
-		"timeBegan": graphTime(cycle.Began), "timeEnded": graphTime(cycle.Ended),
-		"countEntitled": cycle.Entries[model.EntriesEntitled], "countEntitledForProvisioning": cycle.Entries[model.EntriesEntitled],
-		"countEscrowed": cycle.Entries[model.EntriesEscrowed], "countEscrowedRaw": cycle.Entries[model.EntriesEscrowed],
-		"countExported": cycle.Entries[model.EntriesExported], "countExports": cycle.Entries[model.EntriesExported],
-		"countImported": cycle.Entries[model.EntriesImported], "countImportedDeltas": cycle.Entries[model.EntriesImported], "countImportedReferenceDeltas": 0,
+	for kind, names := range map[model.EntryKind][]string{
+		model.EntriesEntitled: {"countEntitled", "countEntitledForProvisioning"},
+		model.EntriesEscrowed: {"countEscrowed", "countEscrowedRaw"},
+		model.EntriesExported: {"countExported", "countExports"},
+		model.EntriesImported: {"countImported", "countImportedDeltas"},
+	} {
+		for _, name := range names {
+			entity[name] = cycle.Entries[kind]
+		}
 	}
+	return entity
+}
+
+func jobError(code, message string) any {
+	if code == "" {
+		return nil
+	}
+	return object{"code": code, "message": message, "tenantActionable": true}
 }
 
 func quarantineEntity(job clouds.Job) any {
@@ -141,78 +139,157 @@ func quarantineEntity(job clouds.Job) any {
 	if q == nil {
 		return nil
 	}
-	var failure any
-	if q.ErrorCode != "" || job.QuarantineMessage != "" {
-		failure = map[string]any{"code": q.ErrorCode, "message": job.QuarantineMessage, "tenantActionable": true}
+	failure := jobError(q.ErrorCode, job.QuarantineMessage)
+	if failure == nil && job.QuarantineMessage != "" {
+		failure = object{"code": "", "message": job.QuarantineMessage, "tenantActionable": true}
 	}
-	return map[string]any{
+	return object{
 		"currentBegan": graphTime(q.CurrentBegan), "seriesBegan": graphTime(q.SeriesBegan), "nextAttempt": graphTime(q.NextAttempt),
 		"reason": q.Reason, "seriesCount": job.QuarantineCount, "error": failure,
 	}
 }
 
 // getSchema shows the rules of a job: one for users, one for groups.
-func getSchema(c *call) (answer, error) {
+func getSchema(c *call) (response, error) {
 	job, err := c.job()
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	rule := func(id, kind string, priority int) map[string]any {
-		return map[string]any{
+	rule := func(id, kind string, priority int) object {
+		return object{
 			"id": id, "name": strings.ToUpper(kind) + "_OUTBOUND_" + strings.ToUpper(kind), "priority": priority, "editable": true, "groupFilter": nil,
 			"sourceDirectoryName": "Microsoft Entra ID", "targetDirectoryName": "customappsso", "containerFilter": nil, "metadata": []any{},
-			"objectMappings": []map[string]any{{
+			"objectMappings": []object{{
 				"enabled": true, "flowTypes": "Add, Update, Delete", "name": "Provision Microsoft Entra ID " + kind + "s", "scope": nil,
 				"sourceObjectName": kind, "targetObjectName": kind, "attributeMappings": []any{}, "metadata": []any{},
 			}},
 		}
 	}
-	return c.entity("servicePrincipals('"+c.path.PathValue("id")+"')/synchronization/jobs('"+job.ID+"')/schema/$entity", map[string]any{
+	return c.entity(c.synchronizationKind()+"('"+job.ID+"')/schema/$entity", object{
 		"id": job.ID, "version": "1", "directories": []any{},
-		// The rule for groups comes first: which one is for users must be read.
-		"synchronizationRules": []map[string]any{rule("03f7d90d-bf71-41b1-bda6-aaf0ddbee5d8", "Group", 1), rule(job.RuleID, "User", 2)},
+		// The rule for groups comes first: a client must read which one is for users.
+		"synchronizationRules": []object{rule("03f7d90d-bf71-41b1-bda6-aaf0ddbee5d8", "Group", 1), rule(job.RuleID, "User", 2)},
 	})
 }
 
-func startJob(c *call) (answer, error) {
-	return done(act(c, func(w *clouds.Model) (struct{}, error) {
-		return nothing(w.StartJob(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job")))
-	}))
+// keyValue is a synchronizationSecretKeyStringValuePair.
+type keyValue struct {
+	Key   string  `json:"key"`
+	Value *string `json:"value"`
 }
 
-func pauseJob(c *call) (answer, error) {
-	return done(act(c, func(w *clouds.Model) (struct{}, error) {
-		return nothing(w.PauseJob(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job")))
-	}))
+func getSecrets(c *call) (response, error) {
+	tenant, id, _ := c.jobPath()
+	secrets, err := query(c, func(m *clouds.Model) ([]clouds.Secret, error) { return m.Secrets(c.caller, tenant, id) })
+	if err != nil {
+		return response{}, err
+	}
+	return c.collection("Collection(microsoft.graph.synchronizationSecretKeyStringValuePair)", objects(secrets, func(secret clouds.Secret) object {
+		if secret.Key == model.CredentialKeyBaseAddress {
+			secret.Value = c.sim.publicAddress(secret.Value)
+		}
+		return object{"key": secret.Key, "value": secret.Value}
+	}), "")
 }
 
-func restartJob(c *call) (answer, error) {
+// secrets turns pairs from the wire into the model's.
+func (c *call) secrets(pairs []keyValue) []clouds.Secret {
+	list := make([]clouds.Secret, 0, len(pairs))
+	for _, p := range pairs {
+		value := ""
+		if p.Value != nil {
+			value = *p.Value
+		}
+		if p.Key == model.CredentialKeyBaseAddress {
+			value = c.sim.modelAddress(value)
+		}
+		list = append(list, clouds.Secret{Key: p.Key, Value: value})
+	}
+	return list
+}
+
+func putSecrets(c *call) (response, error) {
 	var body struct {
-		Criteria struct {
-			ResetScope string `json:"resetScope"`
-		} `json:"criteria"`
+		Value []keyValue `json:"value"`
 	}
 	if err := c.decode(&body); err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	return done(act(c, func(w *clouds.Model) (struct{}, error) {
-		return nothing(w.RestartJob(c.caller, c.tenant(), c.path.PathValue("id"), c.path.PathValue("job"), body.Criteria.ResetScope))
-	}))
+	tenant, id, _ := c.jobPath()
+	secrets := c.secrets(body.Value)
+	return mutateOnly(c, func(m *clouds.Model) error { return m.PutSecrets(c.caller, tenant, id, secrets) })
 }
 
-func getUser(c *call) (answer, error) {
-	options, err := c.queryOptions(nil, 0, 0)
-	if err != nil {
-		return answer{}, err
+// validateCredentials is the portal's "Test connection".
+func validateCredentials(c *call) (response, error) {
+	var body struct {
+		UseSaved    bool       `json:"useSavedCredentials"`
+		Credentials []keyValue `json:"credentials"`
 	}
-	person, err := read(c, func(w *clouds.Model) (clouds.Person, error) {
-		return w.Person(c.caller, c.tenant(), c.path.PathValue("id"))
+	if err := c.decode(&body); err != nil {
+		return response{}, err
+	}
+	inline := c.secrets(body.Credentials)
+	if body.UseSaved {
+		inline = nil
+	}
+	tenant, id, job := c.jobPath()
+	return mutateOnly(c, func(m *clouds.Model) error { return m.TestConnection(c.caller, tenant, id, job, inline) })
+}
+
+func provisionOnDemand(c *call) (response, error) {
+	return c.limited("provisionOnDemand", func() (response, error) {
+		var body struct {
+			Parameters []struct {
+				RuleID   string `json:"ruleId"`
+				Subjects []struct {
+					ObjectID string `json:"objectId"`
+				} `json:"subjects"`
+			} `json:"parameters"`
+		}
+		if err := c.decode(&body); err != nil {
+			return response{}, err
+		}
+		if len(body.Parameters) != 1 || len(body.Parameters[0].Subjects) != 1 {
+			return response{}, badRequest("Exactly one rule and one subject can be provisioned on demand.")
+		}
+		rule, subject := body.Parameters[0].RuleID, body.Parameters[0].Subjects[0].ObjectID
+		tenant, id, job := c.jobPath()
+		outcome, err := mutate(c, func(m *clouds.Model) (clouds.OnDemand, error) {
+			return m.ProvisionOnDemand(c.caller, tenant, id, job, rule, subject)
+		})
+		if err != nil {
+			return response{}, err
+		}
+		return c.entity("microsoft.graph.stringKeyStringValuePair", onDemandEntity(c, subject, outcome))
 	})
-	if err != nil {
-		return answer{}, err
+}
+
+// onDemandEntity packs the outcome as Graph does: two strings of JSON.
+// https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-provisionondemand
+func onDemandEntity(c *call, objectID string, outcome clouds.OnDemand) object {
+	result, details := "Success", object{}
+	if outcome.Status != "success" {
+		result, details = "Failure", object{"errorCode": outcome.ErrorCode, "errorMessage": outcome.Reason}
 	}
-	return c.entity("users/$entity", options.selectFrom(map[string]any{
-		"id": person.ObjectID, "userPrincipalName": person.UserName, "displayName": person.DisplayName,
-		"givenName": person.GivenName, "surname": person.FamilyName, "mail": person.UserName,
-	}))
+	at := graphTime(c.now())
+	step := func(name, kind, status, description string, details object) object {
+		return object{"name": name, "type": kind, "status": status, "description": description, "timestamp": at, "details": details}
+	}
+	key, _ := json.Marshal(object{"result": result, "details": details}) // strings always encode
+	value, _ := json.Marshal(object{
+		"action": outcome.Action, "changeId": c.id, "startTime": at, "endTime": at, "reportableIdentifier": outcome.UserName,
+		"provisioningSteps": []object{
+			step("EntryImport", "Import", "Success", "Retrieved User '"+outcome.UserName+"' from Microsoft Entra ID",
+				object{"objectId": objectID, "accountEnabled": "True", "userPrincipalName": outcome.UserName, "IsSoftDeleted": "False"}),
+			step("EntrySynchronizationScoping", "Scoping", "Success", "Determine if User in scope by evaluating against each scoping filter",
+				object{"Active": "True", "Assigned": "True", "IsEffectivelyEntitledForProvisioning": "True"}),
+			step("EntryExport", "Export", result, "User '"+outcome.UserName+"' was processed in customappsso",
+				object{"userName": outcome.UserName, "id": outcome.TargetID, "ErrorCode": outcome.ErrorCode}),
+		},
+		"sourceIdentity": object{"id": objectID, "type": "User", "displayName": nil},
+		"targetIdentity": object{"id": outcome.TargetID, "type": "User", "displayName": nil},
+		"statusInfo":     object{"status": result, "errorCode": outcome.ErrorCode, "reason": outcome.Reason},
+	})
+	return object{"key": string(key), "value": string(value)}
 }

@@ -18,62 +18,47 @@ import (
 
 const webhookPath = "/webhook/alertmanager"
 
-// patience is how long a whole rotation may take here; on an idle machine it is
-// a minute.
-const patience = 4 * time.Minute
+// rotationTimeout bounds a whole rotation, which takes a minute on an idle machine.
+const rotationTimeout = 4 * time.Minute
 
-const due = `ALERTS{alertname="EntraAwsScimTokenRotationDue",alertstate="firing",connection="expiring"}`
+const dueAlert = `ALERTS{alertname="EntraAwsScimTokenRotationDue",alertstate="firing",connection="expiring"}`
 
-// TestAlertToResolved is the whole loop: the token gets old, the alert comes in, the
-// token is rotated, the alert resolves. Then every query that is shipped is asked.
+// TestAlertToResolved is the whole loop: the token ages, the alert fires, the token is
+// rotated, the alert resolves. Then it runs every shipped query.
 func TestAlertToResolved(t *testing.T) {
 	t.Parallel()
-	c := startClouds(t, "demo")
+	c := startSimulator(t, "demo")
 	e := c.startExporter(freeAddress(t))
 	before := c.connection("expiring")
 	began := time.Now()
 
-	proxy, people := record(t, e.url), record(t, "")
-	am := startAlertmanager(t, filepath.Join(c.directory, "am"), proxy.URL+webhookPath, people.URL, c.bearer())
+	proxy, operators := newRecorder(t, e.url), newRecorder(t, "")
+	am := startAlertmanager(t, filepath.Join(c.directory, "am"), proxy.URL+webhookPath, operators.URL, c.bearer())
 	prometheus := startPrometheus(t, c.directory, e.url, am)
 
-	eventually(t, time.Minute, "RotationDue fires", prometheus.lacks(due))
+	eventually(t, time.Minute, "RotationDue fires", prometheus.hasSeries(dueAlert))
 	expiry := prometheus.value(`entra_aws_scim_active_token_expiry_timestamp_seconds{connection="expiring"}`)
-	eventually(t, time.Minute, "Alertmanager has posted", func() string {
-		if len(proxy.posted("EntraAwsScimTokenRotationDue")) == 0 {
-			return "nothing posted"
-		}
-		return ""
-	})
-	eventually(t, patience, "the rotation is done", func() string { return e.notDone("expiring") })
-	eventually(t, time.Minute, "RotationDue is resolved", prometheus.has(due))
+	eventually(t, time.Minute, "Alertmanager has posted", func() bool { return len(proxy.posted("EntraAwsScimTokenRotationDue")) > 0 })
+	e.waitForRotation("the rotation is done", "expiring")
+	eventually(t, time.Minute, "RotationDue is resolved", prometheus.hasNoSeries(dueAlert))
 	eventually(t, time.Minute, "RotationSucceeded shows",
-		prometheus.lacks(`ALERTS{alertname="EntraAwsRotationSucceeded",alertstate="firing",connection="expiring"}`))
-	eventually(t, time.Minute, "people are told that it succeeded", func() string {
-		if len(people.posted("EntraAwsRotationSucceeded", `"connection":"expiring"`)) == 0 {
-			return "nobody is told"
-		}
-		return ""
+		prometheus.hasSeries(`ALERTS{alertname="EntraAwsRotationSucceeded",alertstate="firing",connection="expiring"}`))
+	eventually(t, time.Minute, "operators are notified of the success", func() bool {
+		return len(operators.posted("EntraAwsRotationSucceeded", `"connection":"expiring"`)) > 0
 	})
-	eventually(t, time.Minute, "Alertmanager has no RotationDue any more", func() string {
+	eventually(t, time.Minute, "Alertmanager has dropped RotationDue", func() bool {
 		alerts, err := am.alerts()
-		if err != nil {
-			return err.Error()
-		}
-		if slices.Contains(alerts, "EntraAwsScimTokenRotationDue expiring") {
-			return fmt.Sprint(alerts)
-		}
-		return ""
+		return err == nil && !slices.Contains(alerts, "EntraAwsScimTokenRotationDue expiring")
 	})
-	eventually(t, time.Minute, "the expiry is a year away", prometheus.lacks(
+	eventually(t, time.Minute, "the expiry is a year away", prometheus.hasSeries(
 		`(entra_aws_scim_active_token_expiry_timestamp_seconds{connection="expiring"} - time()) / 86400 > 364`))
 	// 20 of 365 days were left.
 	if moved := prometheus.value(`entra_aws_scim_active_token_expiry_timestamp_seconds{connection="expiring"}`) - expiry; moved < 344*86400 || moved > 366*86400 {
 		t.Errorf("the expiry moved by %.1f days, want about 345", moved/86400)
 	}
-	assertNoGap(t, prometheus, began)
+	assertNoOutage(t, prometheus, began)
 	if resolved := proxy.posted(`"status":"resolved"`); len(resolved) > 0 {
-		t.Errorf("the webhook is told what is resolved: %s", resolved[0])
+		t.Errorf("the webhook received a resolved alert: %s", resolved[0])
 	}
 	c.assertRotated(before)
 	if n := len(e.rotations("expiring")); n != 1 {
@@ -81,20 +66,20 @@ func TestAlertToResolved(t *testing.T) {
 	}
 	comparePayload(t, proxy.posted("EntraAwsScimTokenRotationDue", `"connection":"expiring"`)[0])
 
-	t.Run("queries", func(t *testing.T) { askEverything(t, prometheus, began) })
+	t.Run("queries", func(t *testing.T) { runEveryQuery(t, prometheus, began) })
 }
 
-// assertNoGap asks Prometheus about the connection that was rotated: its expiry was never
-// without a value, the endpoint never refused the token, and no provisioning event failed.
-func assertNoGap(t *testing.T, prometheus *server, began time.Time) {
+// assertNoOutage checks the rotated connection in Prometheus: its expiry always had a
+// value, the endpoint never rejected the token, and no provisioning event failed.
+func assertNoOutage(t *testing.T, prometheus *server, began time.Time) {
 	t.Helper()
 	for what, expression := range map[string]string{
-		"the expiry had no value":        `absent(connection:entra_aws_scim_active_token_expiry_timestamp_seconds:max{connection="expiring"})`,
-		"the endpoint refused the token": `entra_aws_scim_probe_success{connection="expiring"} == 0`,
-		"a provisioning event failed":    `increase(entra_aws_provisioning_events_total{connection="expiring",status="failure"}[10s]) > 0`,
-		"a cycle failed":                 `entra_aws_provisioning_last_cycle_state{connection="expiring",state=~"failed|entry_level_errors"} == 1`,
+		"the expiry had no value":         `absent(connection:entra_aws_scim_active_token_expiry_timestamp_seconds:max{connection="expiring"})`,
+		"the endpoint rejected the token": `entra_aws_scim_probe_success{connection="expiring"} == 0`,
+		"a provisioning event failed":     `increase(entra_aws_provisioning_events_total{connection="expiring",status="failure"}[10s]) > 0`,
+		"a cycle failed":                  `entra_aws_provisioning_last_cycle_state{connection="expiring",state=~"failed|entry_level_errors"} == 1`,
 	} {
-		// The first seconds are the exporter's first round of readings.
+		// The exporter needs the first seconds for its first poll.
 		result, err := prometheus.history(expression, began.Add(15*time.Second))
 		if err != nil || len(result) > 0 {
 			t.Errorf("%s: %v %v", what, result, err)
@@ -102,21 +87,21 @@ func assertNoGap(t *testing.T, prometheus *server, began time.Time) {
 	}
 }
 
-// comparePayload holds what Alertmanager posts to what the webhook's unit test reads;
-// UPDATE=1 keeps this one instead.
+// comparePayload compares what Alertmanager posts with the payload of the webhook's unit
+// test. UPDATE=1 replaces that one.
 func comparePayload(t *testing.T, body string) {
 	t.Helper()
 	const kept = "../../rotate/webhook/testdata/alertmanager.json"
 	if os.Getenv("UPDATE") != "" {
 		write(t, kept, strings.TrimSpace(body)+"\n")
 	}
-	if diff := cmp.Diff(shape(t, read(t, kept)), shape(t, body)); diff != "" {
-		t.Errorf("Alertmanager posts something else than the webhook is tested with; run with UPDATE=1 (-%s +posted):\n%s", kept, diff)
+	if diff := cmp.Diff(jsonShape(t, read(t, kept)), jsonShape(t, body)); diff != "" {
+		t.Errorf("the payload differs from that of the unit test; run with UPDATE=1 (-%s +posted):\n%s", kept, diff)
 	}
 }
 
-// shape is a JSON document with the kinds of its values instead of the values.
-func shape(t *testing.T, document string) any {
+// jsonShape replaces the values of a JSON document by their types.
+func jsonShape(t *testing.T, document string) any {
 	t.Helper()
 	var value any
 	if err := json.Unmarshal([]byte(document), &value); err != nil {
@@ -142,119 +127,96 @@ func shape(t *testing.T, document string) any {
 	return of(value)
 }
 
-// TestWarnedWhereNothingRotates: a rotation that is due stands for the warning about the
-// expiry only where it begins by itself.
-func TestWarnedWhereNothingRotates(t *testing.T) {
+// TestExpiryWarningInhibition: a due rotation inhibits the warning about the expiry only
+// where the rotation starts automatically.
+func TestExpiryWarningInhibition(t *testing.T) {
 	t.Parallel()
-	webhook, people := record(t, ""), record(t, "")
-	am := startAlertmanager(t, t.TempDir(), webhook.URL+webhookPath, people.URL, "token")
-	due := map[string]string{"alertname": "EntraAwsScimTokenRotationDue", "severity": "info", "rotate": "scim-token", "connection": "rehearsing"}
-	am.receive(due)
+	webhook, operators := newRecorder(t, ""), newRecorder(t, "")
+	am := startAlertmanager(t, t.TempDir(), webhook.URL+webhookPath, operators.URL, "token")
+	due := map[string]string{"alertname": "EntraAwsScimTokenRotationDue", "severity": "info", "rotate": "scim-token", "connection": "dry-run"}
+	am.postAlert(due)
 	due["connection"], due["mode"], due["issuer"] = "rotating", "enabled", "console_api"
-	am.receive(due)
-	eventually(t, time.Minute, "the webhook hears of both", func() string {
-		if len(webhook.posted(`"connection":"rehearsing"`)) == 0 || len(webhook.posted(`"connection":"rotating"`)) == 0 {
-			return "not yet"
-		}
-		return ""
+	am.postAlert(due)
+	eventually(t, time.Minute, "the webhook receives both", func() bool {
+		return len(webhook.posted(`"connection":"dry-run"`)) > 0 && len(webhook.posted(`"connection":"rotating"`)) > 0
 	})
-	for _, connection := range []string{"rotating", "rehearsing"} {
-		am.receive(map[string]string{"alertname": "EntraAwsScimTokenExpiringSoon", "severity": "warning", "connection": connection})
+	for _, connection := range []string{"rotating", "dry-run"} {
+		am.postAlert(map[string]string{"alertname": "EntraAwsScimTokenExpiringSoon", "severity": "warning", "connection": connection})
 	}
-	eventually(t, time.Minute, "the one is held back", func() string {
-		held, err := am.alerts("active=false", "inhibited=true")
-		if err != nil || !slices.Equal(held, []string{"EntraAwsScimTokenExpiringSoon rotating"}) {
-			return fmt.Sprint(held, err)
-		}
-		return ""
+	eventually(t, time.Minute, "one is inhibited", func() bool {
+		inhibited, err := am.alerts("active=false", "inhibited=true")
+		return err == nil && slices.Equal(inhibited, []string{"EntraAwsScimTokenExpiringSoon rotating"})
 	})
-	eventually(t, time.Minute, "people are told of the other", func() string {
-		if len(people.posted("ExpiringSoon", `"connection":"rehearsing"`)) == 0 {
-			return "not yet"
-		}
-		return ""
-	})
-	if told := people.posted("ExpiringSoon", `"connection":"rotating"`); len(told) > 0 {
-		t.Errorf("people are told of what a rotation mends: %s", told[0])
+	eventually(t, time.Minute, "operators are notified of the other", func() bool { return len(operators.posted("ExpiringSoon", `"connection":"dry-run"`)) > 0 })
+	if notified := operators.posted("ExpiringSoon", `"connection":"rotating"`); len(notified) > 0 {
+		t.Errorf("operators are notified of what a rotation repairs: %s", notified[0])
 	}
 }
 
-// TestPair has two Alertmanagers that know nothing of each other, so that both deliver.
-func TestPair(t *testing.T) {
+// TestAlertmanagerPair runs two Alertmanagers that are not clustered, so that both deliver.
+func TestAlertmanagerPair(t *testing.T) {
 	t.Parallel()
-	c := startClouds(t, "demo")
+	c := startSimulator(t, "demo")
 	e := c.startExporter(freeAddress(t))
 	before := c.connection("expiring")
-	people := record(t, "")
+	operators := newRecorder(t, "")
 	var proxies []*recorder
 	var pair []*server
 	for i := range 2 {
-		proxies = append(proxies, record(t, e.url))
-		pair = append(pair, startAlertmanager(t, filepath.Join(c.directory, "am-"+strconv.Itoa(i)), proxies[i].URL+webhookPath, people.URL, c.bearer()))
+		proxies = append(proxies, newRecorder(t, e.url))
+		pair = append(pair, startAlertmanager(t, filepath.Join(c.directory, "am-"+strconv.Itoa(i)), proxies[i].URL+webhookPath, operators.URL, c.bearer()))
 	}
 	prometheus := startPrometheus(t, c.directory, e.url, pair...)
-	eventually(t, time.Minute, "both have posted", func() string {
-		for _, proxy := range proxies {
-			if len(proxy.posted("EntraAwsScimTokenRotationDue")) == 0 {
-				return "one has not"
-			}
-		}
-		return ""
+	eventually(t, time.Minute, "both have posted", func() bool {
+		return !slices.ContainsFunc(proxies, func(proxy *recorder) bool { return len(proxy.posted("EntraAwsScimTokenRotationDue")) == 0 })
 	})
-	// The other connection that is due may come first.
-	eventually(t, patience, "the rotation has begun", func() string {
-		if len(e.rotations("expiring")) == 0 {
-			return "not yet"
-		}
-		return ""
-	})
-	// What goes on needs no Prometheus.
+	// Another due connection may rotate first.
+	eventually(t, rotationTimeout, "the rotation has started", func() bool { return len(e.rotations("expiring")) > 0 })
+	// A running rotation needs no Prometheus.
 	prometheus.kill()
-	eventually(t, patience, "the rotation is done without Prometheus", func() string { return e.notDone("expiring") })
+	e.waitForRotation("the rotation is done without Prometheus", "expiring")
 	c.assertRotated(before)
 	prometheus = startPrometheus(t, c.directory, e.url, pair...)
 	eventually(t, time.Minute, "RotationSucceeded shows when Prometheus is back",
-		prometheus.lacks(`ALERTS{alertname="EntraAwsRotationSucceeded",alertstate="firing",connection="expiring"}`))
-	eventually(t, time.Minute, "RotationDue is resolved", prometheus.has(due))
+		prometheus.hasSeries(`ALERTS{alertname="EntraAwsRotationSucceeded",alertstate="firing",connection="expiring"}`))
+	eventually(t, time.Minute, "RotationDue is resolved", prometheus.hasNoSeries(dueAlert))
 	if n := len(e.rotations("expiring")); n != 1 {
 		t.Errorf("%d rotations", n)
 	}
 }
 
-// TestWrongBearerThenKilled lets Alertmanager show a wrong token: its metric and ours say so,
-// nothing is rotated. With the right one the rotation comes about by the next repetition,
-// and a kill -9 in its middle changes nothing.
-func TestWrongBearerThenKilled(t *testing.T) {
+// TestWrongBearerThenKill gives Alertmanager a wrong bearer token: both metrics show it,
+// and nothing is rotated. With the right token the next repetition starts the rotation,
+// which survives a kill -9.
+func TestWrongBearerThenKill(t *testing.T) {
 	t.Parallel()
-	c := startClouds(t, "demo")
+	c := startSimulator(t, "demo")
 	address := freeAddress(t)
 	e := c.startExporter(address)
 	before := c.connection("expiring")
-	people := record(t, "")
-	am := startAlertmanager(t, filepath.Join(c.directory, "am"), e.url+webhookPath, people.URL, "wrong")
+	operators := newRecorder(t, "")
+	am := startAlertmanager(t, filepath.Join(c.directory, "am"), e.url+webhookPath, operators.URL, "wrong")
 	prometheus := startPrometheus(t, c.directory, e.url, am)
 	write(t, filepath.Join(c.directory, "prometheus.yml"), read(t, filepath.Join(c.directory, "prometheus.yml"))+
 		"  - job_name: alertmanager\n    static_configs: [{targets: [\""+strings.TrimPrefix(am.url, "http://")+"\"]}]\n")
 	if err := prometheus.command.Process.Signal(os.Signal(hangup)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 90*time.Second, "Alertmanager counts failures", prometheus.lacks(
+	eventually(t, 90*time.Second, "Alertmanager counts failures", prometheus.hasSeries(
 		`sum(alertmanager_notifications_failed_total{integration="webhook"}) > 0`))
-	eventually(t, time.Minute, "the exporter counts 401", prometheus.lacks(`entra_aws_webhook_requests_total{code="401"} > 0`))
+	eventually(t, time.Minute, "the exporter counts 401", prometheus.hasSeries(`entra_aws_webhook_requests_total{code="401"} > 0`))
 	if n := len(e.rotations("expiring")); n != 0 {
 		t.Fatalf("%d rotations without the right token", n)
 	}
 
 	write(t, filepath.Join(c.directory, "am", "token"), c.bearer())
-	eventually(t, patience, "the rotation has begun", func() string {
-		if own := e.rotations("expiring"); len(own) == 1 && own[0].NewTokenID != "" {
-			return ""
-		}
-		return "no new token yet"
+	eventually(t, rotationTimeout, "the rotation has started", func() bool {
+		list := e.rotations("expiring")
+		return len(list) == 1 && list[0].NewTokenID != ""
 	})
 	e.kill()
 	e = c.startExporter(address)
-	eventually(t, patience, "the rotation is done after kill -9", func() string { return e.notDone("expiring") })
-	eventually(t, time.Minute, "RotationDue is resolved", prometheus.has(due))
+	e.waitForRotation("the rotation is done after kill -9", "expiring")
+	eventually(t, time.Minute, "RotationDue is resolved", prometheus.hasNoSeries(dueAlert))
 	c.assertRotated(before)
 }

@@ -1,13 +1,19 @@
 //go:build e2e
 
-// Package e2e runs the real binaries: the exporter on simulated clouds, with real
-// Prometheus and Alertmanager. Every process is owned by the test that started it.
+// Package e2e runs the real binaries: exporter and simulator, with the real Prometheus
+// and Alertmanager. Every process is owned by the test that started it.
+//
+// Read e2e_test.go first: it has the main scenarios. processes_test.go runs programs,
+// simulator_test.go the simulator and the exporter, prometheus_test.go the other two.
+// queries_test.go runs every shipped query, faults_test.go injects faults so that all of
+// them have data, and soak_test.go kills the exporter in the middle of rotations.
 package e2e
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,7 +45,7 @@ type process struct {
 	t       *testing.T
 	command *exec.Cmd
 	log     string
-	gone    chan struct{} // closed when it has ended
+	exited  chan struct{} // closed when it has exited
 }
 
 // start runs a program until the test ends.
@@ -50,7 +56,7 @@ func start(t *testing.T, log string, environment []string, program string, argum
 		t.Fatal(err)
 	}
 	defer func() { _ = out.Close() }() // the process has its own
-	p := &process{t: t, command: exec.Command(program, arguments...), log: log, gone: make(chan struct{})}
+	p := &process{t: t, command: exec.Command(program, arguments...), log: log, exited: make(chan struct{})}
 	p.command.Stdout, p.command.Stderr = out, out
 	p.command.Env = append(os.Environ(), environment...)
 	p.command.Dir = filepath.Dir(log)
@@ -58,27 +64,27 @@ func start(t *testing.T, log string, environment []string, program string, argum
 		t.Fatal(err)
 	}
 	go func() {
-		_ = p.command.Wait() // how it ended is in its log
-		close(p.gone)
+		_ = p.command.Wait() // its log says how it exited
+		close(p.exited)
 	}()
 	t.Cleanup(p.stop)
 	return p
 }
 
-// stop ends it politely, and by force after ten seconds.
+// stop sends SIGTERM, and SIGKILL after ten seconds.
 func (p *process) stop() {
-	_ = p.command.Process.Signal(syscall.SIGTERM) // it may be gone
+	_ = p.command.Process.Signal(syscall.SIGTERM) // it may have exited
 	select {
-	case <-p.gone:
+	case <-p.exited:
 	case <-time.After(10 * time.Second):
 		p.kill()
 	}
 }
 
-// kill is kill -9.
+// kill sends SIGKILL.
 func (p *process) kill() {
-	_ = p.command.Process.Kill() // it may be gone
-	<-p.gone
+	_ = p.command.Process.Kill() // it may have exited
+	<-p.exited
 }
 
 // output is the log so far.
@@ -109,16 +115,16 @@ func directory(t *testing.T) string {
 	return path
 }
 
-// given are the ports that freeAddress has given to a test of this run.
-var given sync.Map
+// usedPorts are the ports that freeAddress has returned in this run.
+var usedPorts sync.Map
 
-// freeAddress is a loopback address that nobody listens on. Its port is below those that
-// the kernel gives to outgoing connections, which would take it before the server does.
+// freeAddress returns an unused loopback address. Its port is below the range that the
+// kernel uses for outgoing connections, so none of them can take it first.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
 		port := 15000 + rand.IntN(15000)
-		if _, taken := given.LoadOrStore(port, true); taken {
+		if _, taken := usedPorts.LoadOrStore(port, true); taken {
 			continue
 		}
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -135,20 +141,31 @@ func freeAddress(t *testing.T) string {
 	return ""
 }
 
-// eventually waits until a condition holds; it returns what is still missing, or "".
-func eventually(t *testing.T, patience time.Duration, what string, missing func() string) {
+// eventually waits until a condition holds. On failure it prints the details, if any.
+func eventually(t *testing.T, timeout time.Duration, what string, condition func() bool, details ...func() string) {
 	t.Helper()
 	began := time.Now()
-	for {
-		lack := missing()
-		if lack == "" {
-			t.Logf("%s: after %s", what, time.Since(began).Round(100*time.Millisecond))
-			return
-		}
-		if time.Since(began) > patience {
-			t.Fatalf("%s: not within %s: %s", what, patience, lack)
+	for !condition() {
+		if time.Since(began) > timeout {
+			for _, detail := range details {
+				t.Log(detail())
+			}
+			t.Fatalf("not within %s: %s", timeout, what)
 		}
 		time.Sleep(200 * time.Millisecond)
+	}
+	t.Logf("%s: after %s", what, time.Since(began).Round(100*time.Millisecond))
+}
+
+// answersOK returns a condition: a GET of the URL answers 200.
+func answersOK(url string) func() bool {
+	return func() bool {
+		response, err := http.Get(url)
+		if err != nil {
+			return false
+		}
+		_ = response.Body.Close()
+		return response.StatusCode == http.StatusOK
 	}
 }
 
@@ -163,7 +180,7 @@ func read(t *testing.T, path string) string {
 	t.Helper()
 	content, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatal(fmt.Errorf("reading what is tested: %w", err))
+		t.Fatal(fmt.Errorf("reading a test file: %w", err))
 	}
 	return string(content)
 }

@@ -28,26 +28,16 @@ type server struct {
 
 func (s *server) ready(t *testing.T) {
 	t.Helper()
-	eventually(t, 30*time.Second, s.url+" is ready", func() string {
-		response, err := http.Get(s.url + "/-/ready")
-		if err != nil {
-			return err.Error()
-		}
-		defer func() { _ = response.Body.Close() }()
-		if response.StatusCode != http.StatusOK {
-			return response.Status
-		}
-		return ""
-	})
+	eventually(t, 30*time.Second, s.url+" is ready", answersOK(s.url+"/-/ready"), s.output)
 }
 
-// hurry writes the shipped configuration into a directory, with other addresses and
-// shorter waits; the expressions are what they are.
-func hurry(t *testing.T, what, in string, arguments ...string) {
+// writeFastConfig writes the shipped configuration into a directory, with other addresses
+// and shorter waits, but the same expressions.
+func writeFastConfig(t *testing.T, what, in string, arguments ...string) {
 	t.Helper()
-	script := exec.Command("../../deploy/demo/hurry.sh", append([]string{what, in}, arguments...)...)
+	script := exec.Command("../../deploy/demo/fast-config.sh", append([]string{what, in}, arguments...)...)
 	if output, err := script.CombinedOutput(); err != nil {
-		t.Fatalf("hurry.sh %s: %v: %s", what, err, output)
+		t.Fatalf("fast-config.sh %s: %v: %s", what, err, output)
 	}
 }
 
@@ -58,7 +48,7 @@ func startPrometheus(t *testing.T, in, exporterURL string, alertmanagers ...*ser
 	for _, a := range alertmanagers {
 		targets = append(targets, strings.TrimPrefix(a.url, "http://"))
 	}
-	hurry(t, "prometheus", in, targets...)
+	writeFastConfig(t, "prometheus", in, targets...)
 	config := filepath.Join(in, "prometheus.yml")
 	address := freeAddress(t)
 	s := &server{url: "http://" + address}
@@ -68,12 +58,12 @@ func startPrometheus(t *testing.T, in, exporterURL string, alertmanagers ...*ser
 	return s
 }
 
-// startAlertmanager runs deploy/alertmanager with other addresses and shorter waits, in
-// an always open window. People are told at people.
-func startAlertmanager(t *testing.T, in, webhook, people, bearer string) *server {
+// startAlertmanager runs the configuration of deploy/alertmanager with other addresses,
+// shorter waits and an always open time window. It notifies operators at operatorsURL.
+func startAlertmanager(t *testing.T, in, webhook, operatorsURL, bearer string) *server {
 	t.Helper()
 	address, token, config := freeAddress(t), filepath.Join(in, "token"), filepath.Join(in, "alertmanager.yml")
-	hurry(t, "alertmanager", in, webhook, token, people)
+	writeFastConfig(t, "alertmanager", in, webhook, token, operatorsURL)
 	write(t, token, bearer)
 	s := &server{url: "http://" + address}
 	s.process = start(t, filepath.Join(in, "alertmanager.log"), nil, binary(t, "alertmanager"), "--config.file="+config,
@@ -82,14 +72,14 @@ func startAlertmanager(t *testing.T, in, webhook, people, bearer string) *server
 	return s
 }
 
-// series is one answer of Prometheus: its labels and its newest value.
+// series is one result of Prometheus: labels and values.
 type series struct {
 	Metric map[string]string `json:"metric"`
 	Value  []any             `json:"value"`
 	Values [][]any           `json:"values"`
 }
 
-func (s *server) ask(path string, parameters url.Values) ([]series, error) {
+func (s *server) get(path string, parameters url.Values) ([]series, error) {
 	response, err := http.Get(s.url + path + "?" + parameters.Encode())
 	if err != nil {
 		return nil, err
@@ -111,48 +101,34 @@ func (s *server) ask(path string, parameters url.Values) ([]series, error) {
 	return answer.Data.Result, nil
 }
 
-// query asks for now.
+// query evaluates an expression now.
 func (s *server) query(expression string) ([]series, error) {
-	return s.ask("/api/v1/query", url.Values{"query": {expression}})
+	return s.get("/api/v1/query", url.Values{"query": {expression}})
 }
 
-// history asks for every second since a moment.
+// history evaluates an expression for every second since a time.
 func (s *server) history(expression string, since time.Time) ([]series, error) {
-	return s.ask("/api/v1/query_range", url.Values{"query": {expression}, "step": {"1"},
+	return s.get("/api/v1/query_range", url.Values{"query": {expression}, "step": {"1"},
 		"start": {since.UTC().Format(time.RFC3339)}, "end": {time.Now().UTC().Format(time.RFC3339)}})
 }
 
-// lacks says that an expression has no result; "" if it has one.
-func (s *server) lacks(expression string) func() string {
-	return func() string {
+// hasSeries returns a condition: the expression has a result.
+func (s *server) hasSeries(expression string) func() bool {
+	return func() bool {
 		result, err := s.query(expression)
-		switch {
-		case err != nil:
-			return err.Error()
-		case len(result) == 0:
-			return expression + " has no result"
-		default:
-			return ""
-		}
+		return err == nil && len(result) > 0
 	}
 }
 
-// has says that an expression has a result; "" if it has none.
-func (s *server) has(expression string) func() string {
-	return func() string {
+// hasNoSeries returns a condition: the expression has no result.
+func (s *server) hasNoSeries(expression string) func() bool {
+	return func() bool {
 		result, err := s.query(expression)
-		switch {
-		case err != nil:
-			return err.Error()
-		case len(result) > 0:
-			return fmt.Sprintf("%s has the result %v", expression, result[0].Metric)
-		default:
-			return ""
-		}
+		return err == nil && len(result) == 0
 	}
 }
 
-// value is the newest value of an expression that has one result; an error ends the test.
+// value returns the value of an expression that has exactly one result.
 func (s *server) value(expression string) float64 {
 	s.t.Helper()
 	result, err := s.query(expression)
@@ -167,7 +143,7 @@ func (s *server) value(expression string) float64 {
 	return number
 }
 
-// alerts are what an Alertmanager has now, by name and connection, all or those in a state.
+// alerts lists the alerts of Alertmanager in a state by name and connection.
 func (s *server) alerts(state ...string) ([]string, error) {
 	response, err := http.Get(s.url + "/api/v2/alerts?" + strings.Join(state, "&"))
 	if err != nil {
@@ -185,8 +161,8 @@ func (s *server) alerts(state ...string) ([]string, error) {
 	return names, nil
 }
 
-// receive gives an Alertmanager an alert, as Prometheus does.
-func (s *server) receive(labels map[string]string) {
+// postAlert posts an alert to Alertmanager, as Prometheus does.
+func (s *server) postAlert(labels map[string]string) {
 	s.t.Helper()
 	body, err := json.Marshal([]any{map[string]any{"labels": labels}})
 	if err != nil {
@@ -202,26 +178,27 @@ func (s *server) receive(labels map[string]string) {
 	}
 }
 
-// recorder keeps what is posted and, with somebody behind it, passes it on.
+// recorder records the bodies that are posted to it. It can forward them.
 type recorder struct {
 	*httptest.Server
 	mu     sync.Mutex
 	bodies []string
 }
 
-func record(t *testing.T, behind string) *recorder {
+// newRecorder starts a recorder that forwards to a URL; "": it does not.
+func newRecorder(t *testing.T, forwardTo string) *recorder {
 	t.Helper()
 	r := &recorder{}
 	next := http.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	if behind != "" {
-		target, err := url.Parse(behind)
+	if forwardTo != "" {
+		target, err := url.Parse(forwardTo)
 		if err != nil {
 			t.Fatal(err)
 		}
 		next = httputil.NewSingleHostReverseProxy(target)
 	}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		body, _ := io.ReadAll(request.Body) // a torn body is passed on as it is
+		body, _ := io.ReadAll(request.Body) // a truncated body is forwarded as it is
 		r.mu.Lock()
 		r.bodies = append(r.bodies, string(body))
 		r.mu.Unlock()
@@ -232,7 +209,7 @@ func record(t *testing.T, behind string) *recorder {
 	return r
 }
 
-// posted are the bodies that contain all words.
+// posted returns the bodies that contain all words.
 func (r *recorder) posted(words ...string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -12,40 +12,40 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// emptyWhenWell are the panels and rules without data as long as nothing goes wrong;
-// TestTrouble shows them.
-var emptyWhenWell = map[string]string{
+// emptyWithoutFaults are the panels and rules without data as long as nothing fails, and
+// why. TestFaultsFillEveryPanel fills them.
+var emptyWithoutFaults = map[string]string{
 	"connection: Errors by code":          "no provisioning event has failed",
 	"connection: Failed polls by reason":  "no poll has failed",
 	"connection: Waiting, blocked, proof": "the rotation is not blocked; its other queries have data",
 
 	"EntraAwsAppCredentialExpiringSoon":     "the exporter's own secret is new",
 	"EntraAwsAppCredentialExpiringCritical": "the exporter's own secret is new",
-	"EntraAwsConfigReloadFailed":            "nobody has broken the config",
+	"EntraAwsConfigReloadFailed":            "the configuration is valid",
 	"EntraAwsProvisioningDisableImminent":   "the quarantine is young",
 	"EntraAwsProvisioningFailing":           "no single user fails; that whole cycles fail has data",
 	"EntraAwsProvisioningStale":             "cycles end",
-	"EntraAwsProvisioningStopped":           "nobody has paused a job",
+	"EntraAwsProvisioningStopped":           "every job runs",
 	"EntraAwsRotationBlocked":               "no rotation is blocked",
 	"EntraAwsRotationNeedsApproval":         "the rotation may delete by itself",
 	"EntraAwsScimTokenRotationDue":          "no connection is in dry_run; where an alert rotates, it has data",
 	"EntraAwsSamlCertificateNotTrusted":     "AWS holds the active certificate",
-	"EntraAwsSamlNobodyNotified":            "somebody is notified",
+	"EntraAwsSamlNobodyNotified":            "notification addresses are set",
 	"EntraAwsSourceFailing":                 "every source can be read",
 	"EntraAwsSourceStale":                   "every source is read",
 	"EntraAwsExporterAbsent":                "the exporter is there",
 }
 
-// query is one that is shipped, and where: "dashboard: panel", or the name of a rule.
+// query is a shipped query and its place: "dashboard: panel", or the name of a rule.
 type query struct{ where, expression string }
 
-// shipped are the queries of every panel, annotation and rule.
-func shipped(t *testing.T) []query {
+// shippedQueries returns the queries of every panel, annotation and rule.
+func shippedQueries(t *testing.T) []query {
 	t.Helper()
 	var all []query
 	dashboards, _ := filepath.Glob("../../deploy/grafana/dashboards/*.json")
 	for _, file := range dashboards {
-		for where, expressions := range panels(t, file) {
+		for where, expressions := range panelQueries(t, file) {
 			for _, expression := range expressions {
 				all = append(all, query{where, expression})
 			}
@@ -73,7 +73,7 @@ func shipped(t *testing.T) []query {
 	return all
 }
 
-// withoutData asks each query for the whole time since a moment.
+// withoutData returns the queries that have had no data since a time.
 func withoutData(t *testing.T, prometheus *server, since time.Time, queries []query) []query {
 	t.Helper()
 	var empty []query
@@ -88,29 +88,29 @@ func withoutData(t *testing.T, prometheus *server, since time.Time, queries []qu
 	return empty
 }
 
-// askEverything asks every query that is shipped.
-func askEverything(t *testing.T, prometheus *server, since time.Time) {
-	all := shipped(t)
+// runEveryQuery runs every shipped query.
+func runEveryQuery(t *testing.T, prometheus *server, since time.Time) {
+	all := shippedQueries(t)
 	empty := withoutData(t, prometheus, since, all)
 	known := map[string]bool{}
 	for _, q := range all {
 		known[q.where] = true
 	}
-	for where := range emptyWhenWell {
+	for where := range emptyWithoutFaults {
 		if !known[where] {
 			t.Errorf("there is no panel or rule %q", where)
 		}
 	}
 	for _, q := range empty {
-		if emptyWhenWell[q.where] == "" {
+		if emptyWithoutFaults[q.where] == "" {
 			t.Errorf("%s: no data\n%s", q.where, q.expression)
 		}
 	}
-	t.Logf("%d queries have data, %d are rightly empty", len(all)-len(empty), len(empty))
+	t.Logf("%d queries have data, %d are empty as expected", len(all)-len(empty), len(empty))
 }
 
-// panels are the expressions of a dashboard by panel, its variables replaced.
-func panels(t *testing.T, file string) map[string][]string {
+// panelQueries returns the expressions of a dashboard by panel, its variables replaced.
+func panelQueries(t *testing.T, file string) map[string][]string {
 	t.Helper()
 	type target struct {
 		Expr string `json:"expr"`

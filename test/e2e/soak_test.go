@@ -20,10 +20,10 @@ import (
 
 const hangup = syscall.SIGHUP
 
-// killsPerLife is how many kills one rotation has to survive.
-const killsPerLife = 4
+// killsPerRotation is how often the exporter is killed during one rotation.
+const killsPerRotation = 4
 
-func number(t *testing.T, name string, otherwise int) int {
+func envNumber(t *testing.T, name string, otherwise int) int {
 	t.Helper()
 	text := os.Getenv(name)
 	if text == "" {
@@ -37,72 +37,70 @@ func number(t *testing.T, name string, otherwise int) int {
 }
 
 // TestSoak kills the exporter SOAK times (kill -9) in the middle of rotations: all end
-// done, each with one token and without a gap. SOAK_SEED repeats a run's moments.
+// done, each with one token and without an outage. SOAK_SEED repeats the times of a run.
 func TestSoak(t *testing.T) {
 	t.Parallel()
-	kills := number(t, "SOAK", 20)
-	seed := number(t, "SOAK_SEED", int(time.Now().Unix()))
+	kills := envNumber(t, "SOAK", 20)
+	seed := envNumber(t, "SOAK_SEED", int(time.Now().Unix()))
 	t.Logf("SOAK=%d SOAK_SEED=%d", kills, seed)
-	struck, rotations, made := map[string]int{}, 0, 0
+	killedIn, rotations, made := map[string]int{}, 0, 0
 	for made < kills && !t.Failed() {
-		// A rotation that ends before its last kill leaves it to another one.
-		for _, phases := range liveAtOnce(t, uint64(seed), rotations, kills-made) {
+		// The next round makes up for rotations that ended before their last kill.
+		for _, phases := range rotateConcurrently(t, uint64(seed), rotations, kills-made) {
 			rotations++
 			made += len(phases)
 			for _, phase := range phases {
-				struck[phase]++
+				killedIn[phase]++
 			}
 		}
 	}
-	t.Logf("%d kills, %d rotations, all done, one token each, no gap; killed in %v", made, rotations, struck)
+	t.Logf("%d kills, %d rotations, all done, one token each, no outage; killed in %v", made, rotations, killedIn)
 }
 
-// liveAtOnce takes as many rotations as there are kills for, each in clouds of its own.
-func liveAtOnce(t *testing.T, seed uint64, first, kills int) [][]string {
-	lives := make([][]string, (kills+killsPerLife-1)/killsPerLife)
-	t.Run("lives", func(t *testing.T) {
-		for i := range lives {
+// rotateConcurrently runs as many rotations as the kills need, each with its own simulator.
+func rotateConcurrently(t *testing.T, seed uint64, first, kills int) [][]string {
+	phases := make([][]string, (kills+killsPerRotation-1)/killsPerRotation)
+	t.Run("rotations", func(t *testing.T) {
+		for i := range phases {
 			t.Run(strconv.Itoa(first+i), func(t *testing.T) {
 				t.Parallel()
-				chance := rand.New(rand.NewPCG(seed, uint64(first+i)))
+				random := rand.New(rand.NewPCG(seed, uint64(first+i)))
 				from := []model.Phase{"", "", model.PhaseRetire, model.PhaseConfirm}[(first+i)%4]
-				lives[i] = liveThrough(t, chance, from, min(killsPerLife, kills-i*killsPerLife))
+				phases[i] = rotateThroughKills(t, random, from, min(killsPerRotation, kills-i*killsPerRotation))
 			})
 		}
 	})
-	return lives
+	return phases
 }
 
-// liveThrough takes one rotation to its end through kills, which begin with a phase ("":
-// at once); it returns what each struck.
-func liveThrough(t *testing.T, chance *rand.Rand, from model.Phase, kills int) []string {
+// rotateThroughKills runs one rotation to its end and kills the exporter meanwhile, from
+// a phase on ("": at once). It returns the phase of each kill.
+func rotateThroughKills(t *testing.T, random *rand.Rand, from model.Phase, kills int) []string {
 	const connection = "connection-001"
-	c := startClouds(t, "fleet-1")
+	c := startSimulator(t, "fleet-1")
 	c.age("250d")
 	before := c.connection(connection)
 	address := freeAddress(t)
 	e := c.startExporter(address)
-	eventually(t, time.Minute, "the rotation has begun", e.told(c.bearer(), connection))
+	eventually(t, time.Minute, "the rotation has started", e.startedByAlert(c.bearer(), connection))
 
-	// Half of the kills follow one another closely, for the first phases are short.
+	// Half of the kills come quickly, since the first phases are short.
 	longest := 8 * time.Second
 	if from != "" {
 		longest = 3 * time.Second
-		eventually(t, patience, "it is in phase "+string(from), func() string {
-			if own := e.rotations(connection); len(own) == 0 || own[0].Phase != from {
-				return "not yet"
-			}
-			return ""
+		eventually(t, rotationTimeout, "it is in phase "+string(from), func() bool {
+			list := e.rotations(connection)
+			return len(list) > 0 && list[0].Phase == from
 		})
 	}
-	var struck []string
-	for len(struck) < kills {
+	var killedIn []string
+	for len(killedIn) < kills {
 		wait := longest
-		if chance.IntN(2) == 0 {
+		if random.IntN(2) == 0 {
 			wait = 1500 * time.Millisecond
 		}
-		time.Sleep(time.Duration(chance.Int64N(int64(wait))))
-		phase := "a start"
+		time.Sleep(time.Duration(random.Int64N(int64(wait))))
+		phase := "start"
 		if own := e.rotations(connection); len(own) > 0 {
 			if own[0].Outcome != "" {
 				break
@@ -110,23 +108,23 @@ func liveThrough(t *testing.T, chance *rand.Rand, from model.Phase, kills int) [
 			phase = string(own[0].Phase)
 		}
 		e.kill()
-		struck = append(struck, phase)
+		killedIn = append(killedIn, phase)
 		e = c.launchExporter(address)
 	}
-	t.Logf("killed in %v", struck)
-	eventually(t, patience, "the rotation is done", func() string { return e.notDone(connection) })
+	t.Logf("killed in %v", killedIn)
+	e.waitForRotation("the rotation is done", connection)
 	c.assertRotated(before)
 	if n := len(e.rotations(connection)); n != 1 {
 		t.Errorf("%d rotations", n)
 	}
-	return struck
+	return killedIn
 }
 
-// TestToldAtOnce has two servers and a command line on one state directory, told at once, and
-// one of them 500 times: one rotation.
-func TestToldAtOnce(t *testing.T) {
+// TestConcurrentStarts starts a rotation at once in two servers and with a command, on one
+// state directory, and in one of the servers 500 times: there is one rotation.
+func TestConcurrentStarts(t *testing.T) {
 	t.Parallel()
-	c := startClouds(t, "fleet-1")
+	c := startSimulator(t, "fleet-1")
 	c.age("250d")
 	servers := []*exporter{c.startExporter(freeAddress(t)), c.startExporter(freeAddress(t))}
 	const connection = "connection-001"
@@ -142,7 +140,7 @@ func TestToldAtOnce(t *testing.T) {
 		}
 		all.Go(func() {
 			began := time.Now()
-			code, err := e.post(c.bearer(), alert(connection))
+			code, err := e.post(c.bearer(), alertPayload(connection))
 			took := time.Since(began)
 			mu.Lock()
 			defer mu.Unlock()
@@ -160,15 +158,15 @@ func TestToldAtOnce(t *testing.T) {
 	if slowest > 10*time.Second {
 		t.Errorf("the slowest answer took %s: Alertmanager would have given up", slowest)
 	}
-	eventually(t, patience, "the rotation is done", func() string { return servers[0].notDone(connection) })
+	servers[0].waitForRotation("the rotation is done", connection)
 	select {
-	case <-line.gone:
+	case <-line.exited:
 	case <-time.After(time.Minute):
-		t.Fatal("the command line still runs")
+		t.Fatal("the command still runs")
 	}
-	t.Logf("the command line said:\n%s", line.output())
+	t.Logf("the command printed:\n%s", line.output())
 	if own := servers[0].rotations(connection); line.command.ProcessState.ExitCode() != 0 && (len(own) == 0 || !strings.Contains(line.output(), own[0].ID)) {
-		t.Errorf("the command line neither carried the rotation nor names it: %v", own)
+		t.Errorf("the command neither ran the rotation nor names it: %v", own)
 	}
 	c.assertRotated(before)
 	for _, e := range servers {

@@ -9,6 +9,18 @@ import (
 	"time"
 )
 
+// AWS is the side of AWS: identity stores with their SCIM tokens, users and identity
+// providers, the keys that sign in, and CloudTrail.
+type AWS struct {
+	*core
+	instances  []*instance
+	principals map[string]Principal // by access key id
+	roles      map[string]Role      // by ARN
+	tokens     map[string]*token    // by value, the deleted ones too
+	trail      []TrailEvent
+	calls      int // of the operations that nodes answer
+}
+
 // Instance is an IAM Identity Center instance with its identity store, as sso-admin
 // lists it.
 type Instance struct {
@@ -70,42 +82,42 @@ type Role struct {
 }
 
 // AddPrincipal makes AWS keys for an actor of an account.
-func (w *Model) AddPrincipal(account string, actor Actor) Principal {
-	w.Advance()
+func (aws *AWS) AddPrincipal(account string, actor Actor) Principal {
+	aws.Advance()
 	p := Principal{
-		AccessKeyID: w.accessKeyID("AKIA"), SecretAccessKey: w.newID() + "+" + w.newID()[:3],
+		AccessKeyID: aws.accessKeyID("AKIA"), SecretAccessKey: aws.newID() + "+" + aws.newID()[:3],
 		Account: account, ARN: fmt.Sprintf("arn:aws:iam::%s:user/%s", account, actor), Actor: actor,
 	}
-	w.principals[p.AccessKeyID] = p
+	aws.principals[p.AccessKeyID] = p
 	return p
 }
 
 // AddRole makes a role that every principal may assume.
-func (w *Model) AddRole(role Role) {
-	w.Advance()
-	w.roles[role.ARN] = role
+func (aws *AWS) AddRole(role Role) {
+	aws.Advance()
+	aws.roles[role.ARN] = role
 }
 
 // Principal finds AWS keys by their access key id.
-func (w *Model) Principal(accessKeyID string) (Principal, error) {
-	w.Advance()
-	p, ok := w.principals[accessKeyID]
+func (aws *AWS) Principal(accessKeyID string) (Principal, error) {
+	aws.Advance()
+	p, ok := aws.principals[accessKeyID]
 	switch {
 	case !ok:
 		return Principal{}, &Error{Service: ServiceSTS, Status: http.StatusForbidden, Code: "UnrecognizedClientException", Message: "The security token included in the request is invalid."}
-	case !p.Expires.IsZero() && !w.at.Before(p.Expires):
+	case !p.Expires.IsZero() && !aws.at.Before(p.Expires):
 		return Principal{}, &Error{Service: ServiceSTS, Status: http.StatusForbidden, Code: "ExpiredTokenException", Message: "The security token included in the request is expired"}
 	}
 	return p, nil
 }
 
 // AssumeRole gives temporary keys of a role for an hour.
-func (w *Model) AssumeRole(c Caller, arn, externalID string) (Principal, error) {
-	w.Advance()
-	if err := w.allowAWS(c, ServiceSTS, AssumeRoleAction); err != nil {
+func (aws *AWS) AssumeRole(c Caller, arn, externalID string) (Principal, error) {
+	aws.Advance()
+	if err := aws.allowAWS(c, ServiceSTS, AssumeRoleAction); err != nil {
 		return Principal{}, err
 	}
-	role, ok := w.roles[arn]
+	role, ok := aws.roles[arn]
 	if !ok || role.ExternalID != externalID {
 		return Principal{}, &Error{
 			Service: ServiceSTS, Status: http.StatusForbidden, Code: "AccessDenied",
@@ -113,35 +125,26 @@ func (w *Model) AssumeRole(c Caller, arn, externalID string) (Principal, error) 
 		}
 	}
 	p := Principal{
-		AccessKeyID: w.accessKeyID("ASIA"), SecretAccessKey: w.newID() + "+" + w.newID()[:3], SessionToken: w.newID() + w.newID(),
-		Account: role.Account, Actor: role.Actor, Expires: w.at.Add(time.Hour),
+		AccessKeyID: aws.accessKeyID("ASIA"), SecretAccessKey: aws.newID() + "+" + aws.newID()[:3], SessionToken: aws.newID() + aws.newID(),
+		Account: role.Account, Actor: role.Actor, Expires: aws.at.Add(time.Hour),
 		ARN: strings.Replace(strings.Replace(arn, ":role/", ":assumed-role/", 1), ":iam:", ":sts:", 1) + "/session",
 	}
-	w.principals[p.AccessKeyID] = p
+	aws.principals[p.AccessKeyID] = p
 	return p, nil
-}
-
-func (w *Model) accessKeyID(prefix string) string {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-	id := []byte(prefix)
-	for _, b := range w.bytes(16) {
-		id = append(id, alphabet[b%32])
-	}
-	return string(id)
 }
 
 // ListInstances lists the instances that an account sees: those it owns whose primary
 // region was asked, or all of them with every region in scope.
-func (w *Model) ListInstances(c Caller, allRegions bool) ([]Instance, error) {
-	w.Advance()
-	if err := w.allowAWS(c, ServiceSSOAdmin, ListInstancesAction); err != nil {
+func (aws *AWS) ListInstances(c Caller, allRegions bool) ([]Instance, error) {
+	aws.Advance()
+	if err := aws.allowAWS(c, ServiceSSOAdmin, ListInstancesAction); err != nil {
 		return nil, err
 	}
 	var list []Instance
-	for _, i := range w.instances {
+	for _, i := range aws.instances {
 		if (c.Account == "" || c.Account == i.OwnerAccountID) && (allRegions || c.Region == "" || c.Region == i.PrimaryRegion) {
 			view := i.Instance
-			view.Created = shift(view.Created, w.skew.AWS)
+			view.Created = addSkew(view.Created, aws.skew.AWS)
 			list = append(list, view)
 		}
 	}
@@ -149,9 +152,9 @@ func (w *Model) ListInstances(c Caller, allRegions bool) ([]Instance, error) {
 }
 
 // ListProvisioningTenants lists the provisioning tenants of an identity store.
-func (w *Model) ListProvisioningTenants(c Caller, identityStoreID string) ([]ProvisioningTenant, error) {
-	w.Advance()
-	i, err := w.reach(c, ServiceTokens, ListProvisioningTenantsAction, identityStoreID)
+func (aws *AWS) ListProvisioningTenants(c Caller, identityStoreID string) ([]ProvisioningTenant, error) {
+	aws.Advance()
+	i, err := aws.storeFor(c, ServiceTokens, ListProvisioningTenantsAction, identityStoreID)
 	if err != nil {
 		return nil, err
 	}
@@ -159,31 +162,31 @@ func (w *Model) ListProvisioningTenants(c Caller, identityStoreID string) ([]Pro
 	for _, t := range i.tenants {
 		if t.deleted.IsZero() {
 			view := t.ProvisioningTenant
-			view.Created = shift(view.Created, w.skew.AWS)
+			view.Created = addSkew(view.Created, aws.skew.AWS)
 			list = append(list, view)
 		}
 	}
 	return list, nil
 }
 
-// reach finds an identity store for a caller who may do this to it.
-func (w *Model) reach(c Caller, service Service, action Action, identityStoreID string) (*instance, error) {
-	if err := w.allowAWS(c, service, action); err != nil {
+// storeFor finds an identity store for a caller who may do this to it.
+func (aws *AWS) storeFor(c Caller, service Service, action Action, identityStoreID string) (*instance, error) {
+	if err := aws.allowAWS(c, service, action); err != nil {
 		return nil, err
 	}
-	i := w.instance(identityStoreID)
+	i := aws.instance(identityStoreID)
 	if i == nil || (c.Account != "" && c.Account != i.OwnerAccountID) || (c.Region != "" && c.Region != i.PrimaryRegion) {
 		return nil, notFound(service, "IDENTITYSTORE resource not found for %s.", identityStoreID)
 	}
 	return i, nil
 }
 
-func (w *Model) instance(identityStoreID string) *instance {
-	at := slices.IndexFunc(w.instances, func(i *instance) bool { return i.IdentityStoreID == identityStoreID })
+func (aws *AWS) instance(identityStoreID string) *instance {
+	at := slices.IndexFunc(aws.instances, func(i *instance) bool { return i.IdentityStoreID == identityStoreID })
 	if at < 0 {
 		return nil
 	}
-	return w.instances[at]
+	return aws.instances[at]
 }
 
 // live finds a tenant of a store that is not deleted.
@@ -196,53 +199,78 @@ func (i *instance) live(tenantID string) (*provisioningTenant, error) {
 	return nil, notFound(ServiceTokens, "PROVISIONING_TENANT resource not found for %s.", tenantID)
 }
 
-func (w *Model) newProvisioningTenant(i *instance) *provisioningTenant {
-	id := string("abcdefghijklmnopqrstuvwxyz"[w.random()%26]) + strings.ToUpper(w.newID()[:1]) + w.newID()[:1] + w.newID()
-	base := w.scimBase
-	if base == "" {
-		base = "https://scim." + i.PrimaryRegion + ".amazonaws.com"
-		if strings.HasPrefix(i.PrimaryRegion, "cn-") {
-			base += ".cn"
-		}
+func (aws *AWS) newProvisioningTenant(i *instance) *provisioningTenant {
+	id := string("abcdefghijklmnopqrstuvwxyz"[aws.random()%26]) + strings.ToUpper(aws.newID()[:1]) + aws.newID()[:1] + aws.newID()
+	host := "scim." + i.PrimaryRegion + ".amazonaws.com"
+	if strings.HasPrefix(i.PrimaryRegion, "cn-") {
+		host += ".cn"
 	}
 	t := &provisioningTenant{of: i, ProvisioningTenant: ProvisioningTenant{
-		TenantID: id, Created: w.at,
-		SCIMEndpoint: base + "/" + id + "/scim/v2/",
+		TenantID: id, Created: aws.at,
+		SCIMEndpoint: "https://" + host + "/" + id + "/scim/v2/",
 	}}
 	i.tenants = append(i.tenants, t)
 	return t
 }
 
+// SCIMEndpointOf finds the SCIM endpoint of a provisioning tenant; "" if there is none.
+func (aws *AWS) SCIMEndpointOf(tenantID string) string {
+	for _, i := range aws.instances {
+		if t, err := i.live(tenantID); err == nil {
+			return t.SCIMEndpoint
+		}
+	}
+	return ""
+}
+
 // AllowSources restricts SCIM on an identity store to source addresses; none lifts
 // the restriction. What it keeps out includes Entra, unless its address is listed.
-func (w *Model) AllowSources(actor Actor, identityStoreID string, sources ...netip.Prefix) error {
-	w.Advance()
-	i := w.instance(identityStoreID)
+func (aws *AWS) AllowSources(actor Actor, identityStoreID string, sources ...netip.Prefix) error {
+	aws.Advance()
+	i := aws.instance(identityStoreID)
 	if i == nil {
 		return notFound(ServiceTokens, "IDENTITYSTORE resource not found for %s.", identityStoreID)
 	}
-	w.record(Annotation{w.moment(actor), fmt.Sprintf("restricted SCIM of %s to %v", identityStoreID, sources)})
-	i.allowed, i.allowedBy, i.restriction = sources, actor, len(w.records)-1
-	w.settle()
+	aws.record(Annotation{aws.stamp(actor), fmt.Sprintf("restricted SCIM of %s to %v", identityStoreID, sources)})
+	i.allowed, i.allowedBy, i.restriction = sources, actor, len(aws.timeline)-1
+	aws.afterChange()
 	return nil
 }
 
 // RecreateProvisioningTenant turns automatic provisioning off and on again: another
 // tenant, another endpoint, and none of the tokens.
-func (w *Model) RecreateProvisioningTenant(actor Actor, identityStoreID string) (ProvisioningTenant, error) {
-	w.Advance()
-	i := w.instance(identityStoreID)
+func (aws *AWS) RecreateProvisioningTenant(actor Actor, identityStoreID string) (ProvisioningTenant, error) {
+	aws.Advance()
+	i := aws.instance(identityStoreID)
 	if i == nil {
 		return ProvisioningTenant{}, notFound(ServiceTokens, "IDENTITYSTORE resource not found for %s.", identityStoreID)
 	}
 	old := ""
 	for _, t := range i.tenants {
 		if t.deleted.IsZero() {
-			t.deleted, t.deletedBy, t.deletion, old = w.at, actor, len(w.records), t.TenantID
+			t.deleted, t.deletedBy, t.deletion, old = aws.at, actor, len(aws.timeline), t.TenantID
 		}
 	}
-	t := w.newProvisioningTenant(i)
-	w.record(TenantRecreated{w.moment(actor), i.IdentityStoreID, old, t.TenantID})
-	w.settle()
+	t := aws.newProvisioningTenant(i)
+	aws.record(TenantRecreated{aws.stamp(actor), i.IdentityStoreID, old, t.TenantID})
+	aws.afterChange()
 	return t.ProvisioningTenant, nil
+}
+
+// MayGetWebIdentityToken checks the permission for STS's GetWebIdentityToken; the token
+// itself is a matter of the protocol.
+func (aws *AWS) MayGetWebIdentityToken(c Caller) error {
+	aws.Advance()
+	return aws.allowAWS(c, ServiceSTS, GetWebIdentityTokenAction)
+}
+
+// DescribeStore is the public Identity Store's DescribeIdentityStore: the instance, and
+// the source addresses that SCIM is restricted to (none: all).
+func (aws *AWS) DescribeStore(c Caller, identityStoreID string) (Instance, []netip.Prefix, error) {
+	aws.Advance()
+	i, err := aws.storeFor(c, ServiceTokens, DescribeIdentityStoreAction, identityStoreID)
+	if err != nil {
+		return Instance{}, nil, err
+	}
+	return i.Instance, slices.Clone(i.allowed), nil
 }

@@ -69,39 +69,39 @@ const (
 	DenyKMS     Denial = "kms"     // the customer managed key does not let the caller decrypt
 )
 
-type denied struct {
+type denialKey struct {
 	actor  Actor
 	action Action
 }
 
 // Deny refuses an action to an actor from now on; Allow takes it back.
-func (w *Model) Deny(actor Actor, action Action, how Denial) {
-	w.Advance()
-	w.denials[denied{actor, action}] = how
+func (c *core) Deny(actor Actor, action Action, how Denial) {
+	c.Advance()
+	c.denials[denialKey{actor, action}] = how
 }
 
 // Allow ends a Deny.
-func (w *Model) Allow(actor Actor, action Action) {
-	w.Advance()
-	delete(w.denials, denied{actor, action})
+func (c *core) Allow(actor Actor, action Action) {
+	c.Advance()
+	delete(c.denials, denialKey{actor, action})
 }
 
 // allowAWS checks the permission and the region of a call to one of AWS's services.
-func (w *Model) allowAWS(c Caller, service Service, action Action) error {
-	how, ok := w.denials[denied{c.Actor, action}]
+func (c *core) allowAWS(caller Caller, service Service, action Action) error {
+	how, ok := c.denials[denialKey{caller.Actor, action}]
 	if !ok {
 		return nil
 	}
-	account := c.Account
+	account := caller.Account
 	if account == "" {
 		account = "111111111111"
 	}
-	message := fmt.Sprintf("User: arn:aws:sts::%s:assumed-role/%s/session is not authorized to perform: %s", account, c.Actor, action)
+	message := fmt.Sprintf("User: arn:aws:sts::%s:assumed-role/%s/session is not authorized to perform: %s", account, caller.Actor, action)
 	switch how {
 	case DenySCP:
 		message += " with an explicit deny in a service control policy"
 	case DenyKMS:
-		message = fmt.Sprintf("User: arn:aws:sts::%s:assumed-role/%s/session is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext because no identity-based policy allows the kms:Decrypt action", account, c.Actor)
+		message = fmt.Sprintf("User: arn:aws:sts::%s:assumed-role/%s/session is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext because no identity-based policy allows the kms:Decrypt action", account, caller.Actor)
 	default:
 		message += fmt.Sprintf(" because no identity-based policy allows the %s action", action)
 	}
@@ -120,9 +120,9 @@ const (
 	RoleAuditLog            = "AuditLog.Read.All"
 )
 
-// sufficient lists the roles of which any one allows an action; owned says whether an
+// sufficientRoles lists the roles of which any one allows an action; owned says whether an
 // owner of the application may do it with Application.ReadWrite.OwnedBy.
-func sufficient(action Action) (roles []string, owned bool) {
+func sufficientRoles(action Action) (roles []string, owned bool) {
 	switch action {
 	case ReadApplications:
 		return []string{RoleApplicationRead, RoleApplicationWrite}, true
@@ -140,15 +140,15 @@ func sufficient(action Action) (roles []string, owned bool) {
 }
 
 // allowGraph checks the permission for a call on an application (nil: on the tenant).
-func (w *Model) allowGraph(c Caller, action Action, on *servicePrincipal) error {
-	_, refused := w.denials[denied{c.Actor, action}]
+func (entra *Entra) allowGraph(c Caller, action Action, on *servicePrincipal) error {
+	_, refused := entra.denials[denialKey{c.Actor, action}]
 	if !refused && c.ClientID != "" {
-		tenant := w.tenant(c.Tenant)
+		tenant := entra.tenant(c.Tenant)
 		if tenant == nil {
 			return &Error{Service: ServiceGraph, Status: http.StatusUnauthorized, Code: "InvalidAuthenticationToken", Message: "Access token validation failure."}
 		}
 		registration := tenant.registration(c.ClientID)
-		roles, owned := sufficient(action)
+		roles, owned := sufficientRoles(action)
 		refused = registration == nil || !slices.ContainsFunc(roles, func(role string) bool {
 			return slices.Contains(registration.Roles, role)
 		})
@@ -163,4 +163,60 @@ func (w *Model) allowGraph(c Caller, action Action, on *servicePrincipal) error 
 		Service: ServiceGraph, Status: http.StatusForbidden, Code: "Authorization_RequestDenied",
 		Message: "Insufficient privileges to complete the operation.",
 	}
+}
+
+// DescribeIdentityStoreAction is what DescribeStore checks.
+const DescribeIdentityStoreAction Action = "identitystore:DescribeIdentityStore"
+
+// Service is the API that refused a call.
+type Service string
+
+// The services.
+const (
+	ServiceTokens     Service = "identitystore" // the console's token service
+	ServiceSCIM       Service = "scim"
+	ServiceSSOAdmin   Service = "sso"
+	ServiceSTS        Service = "sts"
+	ServiceCloudTrail Service = "cloudtrail"
+	ServiceAppsAuth   Service = "appsauth" // the console's IdP certificates
+	ServiceGraph      Service = "graph"
+	ServiceLogin      Service = "login" // Entra's sign-in endpoint
+)
+
+// Error is a refusal as the service words it.
+type Error struct {
+	Service Service
+	Status  int    // HTTP status
+	Code    string // "AccessDeniedException", "Request_ResourceNotFound", "AADSTS7000215"
+	Message string
+	// Nested: Graph's synchronization API wraps this error as a JSON string into the
+	// message of an outer error whose code is "UnknownError".
+	Nested bool
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: %d %s: %s", e.Service, e.Status, e.Code, e.Message)
+}
+
+func notFound(service Service, format string, args ...any) *Error {
+	code := map[Service]string{
+		ServiceGraph: "Request_ResourceNotFound", ServiceSCIM: "ResourceNotFoundException",
+	}[service]
+	if code == "" {
+		code = "ResourceNotFoundException"
+	}
+	status := http.StatusBadRequest
+	if service == ServiceGraph || service == ServiceSCIM {
+		status = http.StatusNotFound
+	}
+	return &Error{Service: service, Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+func invalidRequest(service Service, format string, args ...any) *Error {
+	code := "ValidationException"
+	if service == ServiceGraph {
+		code = "Request_BadRequest"
+	}
+	return &Error{Service: service, Status: http.StatusBadRequest, Code: code, Message: fmt.Sprintf(format, args...)}
 }

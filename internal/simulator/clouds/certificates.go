@@ -1,3 +1,4 @@
+//nolint:revive // IdP is AWS's own spelling, in the names of its operations.
 package clouds
 
 import (
@@ -8,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -25,17 +27,8 @@ type Certificate struct {
 }
 
 // NewCertificate makes a self-signed certificate for a subject's common name.
-func (w *Model) NewCertificate(subject string, notBefore, notAfter time.Time) *Certificate {
-	return &Certificate{notBefore: notBefore, notAfter: notAfter, subject: subject, seed: w.random()}
-}
-
-// ParsedCertificate wraps a prebuilt certificate.
-func ParsedCertificate(der []byte) (*Certificate, error) {
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("parsing certificate: %w", err)
-	}
-	return &Certificate{notBefore: parsed.NotBefore, notAfter: parsed.NotAfter, subject: parsed.Subject.CommonName, foreign: true, der: der}, nil
+func (c *core) NewCertificate(subject string, notBefore, notAfter time.Time) *Certificate {
+	return &Certificate{notBefore: notBefore, notAfter: notAfter, subject: subject, seed: c.random()}
 }
 
 // BrokenCertificate claims these dates but carries bytes that are no certificate.
@@ -79,4 +72,71 @@ func (c *Certificate) age(by time.Duration) {
 	if !c.foreign {
 		c.der = nil
 	}
+}
+
+// IdPConfiguration is the external identity provider of an identity store.
+type IdPConfiguration struct {
+	IdPID          string
+	Enabled        bool
+	EntityID       string
+	LoginURL       string
+	CertificateIDs []string
+}
+
+// IdPCertificate is a certificate that AWS trusts.
+type IdPCertificate struct {
+	CertificateID string
+	*Certificate
+}
+
+type idp struct {
+	IdPConfiguration
+	certificates []IdPCertificate
+}
+
+// IdPConfigurations lists the external identity providers of an identity store.
+func (aws *AWS) IdPConfigurations(c Caller, directoryID string) ([]IdPConfiguration, error) {
+	aws.Advance()
+	i, err := aws.storeFor(c, ServiceAppsAuth, ListIdPConfigurationsAction, directoryID)
+	if err != nil {
+		return nil, err
+	}
+	var list []IdPConfiguration
+	for _, p := range i.idps {
+		view := p.IdPConfiguration
+		for _, certificate := range p.certificates {
+			view.CertificateIDs = append(view.CertificateIDs, certificate.CertificateID)
+		}
+		list = append(list, view)
+	}
+	return list, nil
+}
+
+// IdPCertificates lists the certificates that AWS trusts for an identity provider.
+func (aws *AWS) IdPCertificates(c Caller, idpID, directoryID string) ([]IdPCertificate, error) {
+	aws.Advance()
+	p, err := aws.idp(c, ListIdPCertificatesAction, idpID, directoryID)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(p.certificates), nil
+}
+
+func (aws *AWS) idp(c Caller, action Action, idpID, directoryID string) (*idp, error) {
+	i, err := aws.storeFor(c, ServiceAppsAuth, action, directoryID)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range i.idps {
+		if p.IdPID == idpID {
+			return p, nil
+		}
+	}
+	return nil, notFound(ServiceAppsAuth, "Identity provider %s not found.", idpID)
+}
+
+func (aws *AWS) trust(p *idp, certificate *Certificate) string {
+	id := aws.newID()
+	p.certificates = append(p.certificates, IdPCertificate{id, certificate})
+	return id
 }

@@ -1,6 +1,7 @@
 package clouds
 
 import (
+	"entra-aws-exporter/internal/model"
 	"slices"
 	"time"
 )
@@ -22,35 +23,69 @@ type TrailFilter struct {
 // LookupEvents lists the calls to SCIM that were delivered to CloudTrail, the newest
 // first as the real API does, of one account and region. Quirks: cloudtrail,
 // cloudtrail_delay (an event takes half of it or the whole).
-func (w *Model) LookupEvents(c Caller, filter TrailFilter) ([]TrailEvent, error) {
-	w.Advance()
-	if err := w.allowAWS(c, ServiceCloudTrail, LookupEventsAction); err != nil {
+func (aws *AWS) LookupEvents(c Caller, filter TrailFilter) ([]TrailEvent, error) {
+	aws.Advance()
+	if err := aws.allowAWS(c, ServiceCloudTrail, LookupEventsAction); err != nil {
 		return nil, err
 	}
 	if filter.EventSource != "" && filter.EventSource != SCIMEventSource {
 		return nil, nil
 	}
-	delay := w.lag(w.quirks.CloudTrailDelay)
+	delay := aws.lag(aws.quirks.CloudTrailDelay)
 	var list []TrailEvent
-	for n, e := range slices.Backward(w.trail) {
-		if e.At.Before(w.at.Add(-trailRetention)) {
+	for n, e := range slices.Backward(aws.trail) {
+		if e.At.Before(aws.at.Add(-trailRetention)) {
 			break
 		}
 		delivered := e.At.Add(delay)
 		if n%2 == 0 {
 			delivered = e.At.Add(delay / 2)
 		}
-		if delivered.After(w.at) ||
+		if delivered.After(aws.at) ||
 			c.Account != "" && c.Account != e.Account || c.Region != "" && c.Region != e.Region ||
 			filter.TenantID != "" && filter.TenantID != e.TenantID ||
 			filter.AccessKeyID != "" && filter.AccessKeyID != e.AccessKeyID {
 			continue
 		}
-		e.At = shift(e.At, w.skew.AWS)
+		e.At = addSkew(e.At, aws.skew.AWS)
 		if !filter.After.IsZero() && e.At.Before(filter.After) || !filter.Before.IsZero() && e.At.After(filter.Before) {
 			continue
 		}
 		list = append(list, e)
 	}
 	return list, nil
+}
+
+// TrailEvent is a call to SCIM in CloudTrail.
+type TrailEvent struct {
+	model.SCIMCall
+	EventID, EventName      string
+	Account, Region         string
+	IdentityStore, TenantID string
+
+	tokenID string
+}
+
+// logCall writes a call to CloudTrail. Quirk: cloudtrail.
+func (aws *AWS) logCall(t *token, call SCIMCall, operation string) {
+	key := t.accessKeyID
+	switch aws.quirks.CloudTrail {
+	case TrailAbsent:
+		return
+	case TrailBlind:
+		if t.seeded {
+			return
+		}
+	case TrailConstant:
+		key = "ASIACONSTANTCONSTANT"
+	case TrailEphemeral:
+		key = aws.accessKeyID("ASIA")
+	}
+	i := t.of.of
+	aws.trail = append(aws.trail, TrailEvent{
+		SCIMCall: model.SCIMCall{At: aws.at, AccessKeyID: key, UserAgent: call.UserAgent, SourceIP: call.SourceIP},
+		EventID:  aws.newID(), EventName: operation,
+		Account: i.OwnerAccountID, Region: i.PrimaryRegion, IdentityStore: i.IdentityStoreID, TenantID: t.of.TenantID,
+		tokenID: t.ID,
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -22,56 +23,56 @@ const (
 	codeUnavailable = "SystemForCrossDomainIdentityManagementCredentialValidationUnavailable"
 )
 
-// retries is when a quarantined job is tried again, each after the one before; the
+// retryWaits is when a quarantined job is tried again, each after the one before; the
 // last one repeats.
 // https://learn.microsoft.com/entra/identity/app-provisioning/application-provisioning-quarantine-status
-var retries = []time.Duration{6 * time.Hour, 12 * time.Hour, 24 * time.Hour}
+var retryWaits = []time.Duration{6 * time.Hour, 12 * time.Hour, 24 * time.Hour}
 
-// execution is a cycle under way.
-type execution struct {
+// runningCycle is a cycle under way.
+type runningCycle struct {
 	id          string
 	began, ends time.Time
 }
 
-// work does what is due for a job at w.at: ends a cycle, gives the job up after 28
+// runJob does what is due for a job at m.at: ends a cycle, gives the job up after 28
 // days of quarantine, or begins a cycle.
-func (w *Model) work(j *job) {
+func (engine *Engine) runJob(j *job) {
 	switch {
 	case j.running != nil:
-		w.endCycle(j)
-	case !j.disables.IsZero() && !j.disables.After(w.at):
-		w.record(Stop{w.moment(ActorTime), j.application.ObjectID, j.id, model.ScheduleDisabled})
+		engine.endCycle(j)
+	case !j.disables.IsZero() && !j.disables.After(engine.at):
+		engine.record(Stop{engine.stamp(ActorTime), j.application.ObjectID, j.id, model.ScheduleDisabled})
 		j.schedule, j.stoppedBy = model.ScheduleDisabled, ActorTime
 		j.nextCycle, j.disables, j.quarantine.nextAttempt = time.Time{}, time.Time{}, time.Time{}
 	case j.quarantine != nil && j.quarantine.reason == model.QuarantineReasonDeletes:
-		w.retryLater(j) // waits for an administrator's decision
+		engine.retryLater(j) // waits for an administrator's decision
 	default:
-		w.beginCycle(j)
+		engine.beginCycle(j)
 	}
 }
 
 // beginCycle reads the secrets and, if there is anything to do or the connector is of
 // the talkative kind, looks a random user up, which shows a wrong credential at once.
-func (w *Model) beginCycle(j *job) {
-	j.running = &execution{id: w.newID(), began: w.at, ends: w.at.Add(w.lag(cycleLength))}
-	j.nextCycle = w.at.Add(w.lag(CyclePeriod))
-	if w.quirks.EmptyCycles == EmptyCalls || j.quarantine != nil || len(w.pending(j)) > 0 {
-		if _, err := w.entraCall(w.engineCredential(j), "ListUsers"); err != nil {
-			w.failCycle(j, err)
+func (engine *Engine) beginCycle(j *job) {
+	j.running = &runningCycle{id: engine.newID(), began: engine.at, ends: engine.at.Add(engine.lag(cycleLength))}
+	j.nextCycle = engine.at.Add(engine.lag(CyclePeriod))
+	if engine.quirks.EmptyCycles == EmptyCalls || j.quarantine != nil || len(engine.pending(j)) > 0 {
+		if _, err := engine.entraCall(engine.engineCredential(j), "ListUsers"); err != nil {
+			engine.failCycle(j, err)
 		}
 		return
 	}
-	w.engineCredential(j)
+	engine.engineCredential(j)
 }
 
 // endCycle exports what changed and settles what became of the cycle.
-func (w *Model) endCycle(j *job) {
-	cycle := model.Cycle{Began: j.running.began, Ended: w.at, State: model.CycleSucceeded, Entries: counted(0, len(j.scope))}
-	for _, member := range w.pending(j) {
+func (engine *Engine) endCycle(j *job) {
+	cycle := model.Cycle{Began: j.running.began, Ended: engine.at, State: model.CycleSucceeded, Entries: cycleCounts(0, len(j.scope))}
+	for _, member := range engine.pending(j) {
 		cycle.Entries[model.EntriesImported]++
-		err := w.export(j, w.engineCredential(j), member, j.running.id)
-		if refused(err) {
-			w.failCycle(j, err)
+		err := engine.export(j, engine.engineCredential(j), member, j.running.id)
+		if isConnectionFailure(err) {
+			engine.failCycle(j, err)
 			return
 		}
 		if err != nil {
@@ -88,24 +89,24 @@ func (w *Model) endCycle(j *job) {
 	if cycle.Entries[model.EntriesExported] > 0 {
 		j.lastExport = &cycle
 	}
-	j.steadyLast = w.at
+	j.steadyLast = engine.at
 	if j.steadyFirst.IsZero() {
-		j.steadyFirst = w.at
+		j.steadyFirst = engine.at
 	}
-	w.record(CycleEnded{w.moment(ActorEngine), j.application.ObjectID, cycle})
-	w.stopRunning(j)
+	engine.record(CycleEnded{engine.stamp(ActorEngine), j.application.ObjectID, cycle})
+	j.stopRunning()
 	switch {
 	case j.quarantine == nil:
 		j.seriesBegan = time.Time{}
-	case w.quirks.Recovery == RecoversAlone:
+	case engine.quirks.Recovery == RecoversAlone:
 		j.status, j.quarantine, j.seriesBegan, j.disables = model.JobActive, nil, time.Time{}, time.Time{}
 	default:
-		w.retryLater(j)
+		engine.retryLater(j)
 	}
 }
 
-// counted is what a cycle counts: entries that were imported and exported, and all in scope.
-func counted(exported, entitled int) map[model.EntryKind]int64 {
+// cycleCounts is what a cycle counts: entries that were imported and exported, and all in scope.
+func cycleCounts(exported, entitled int) map[model.EntryKind]int64 {
 	return map[model.EntryKind]int64{
 		model.EntriesImported: int64(exported), model.EntriesExported: int64(exported), model.EntriesEscrowed: 0,
 		model.EntriesEntitled: int64(entitled),
@@ -113,50 +114,44 @@ func counted(exported, entitled int) map[model.EntryKind]int64 {
 }
 
 // failCycle ends a cycle whose credential was refused, and leads to quarantine.
-func (w *Model) failCycle(j *job, err error) {
+func (engine *Engine) failCycle(j *job, err error) {
 	code := credentialCode(err)
-	cycle := model.Cycle{Began: j.running.began, Ended: w.at, State: model.CycleFailed, ErrorCode: code, Entries: counted(0, len(j.scope))}
+	cycle := model.Cycle{Began: j.running.began, Ended: engine.at, State: model.CycleFailed, ErrorCode: code, Entries: cycleCounts(0, len(j.scope))}
 	j.last = &cycle
 	j.failures++
-	w.logEvent(j, LogEntry{CycleID: j.running.id, Action: "other", Status: "failure", ErrorCategory: "failure", ErrorCode: code, Reason: err.Error()})
-	w.record(SCIMFailure{w.moment(ActorEngine), j.application.ObjectID, code})
-	w.record(CycleEnded{w.moment(ActorEngine), j.application.ObjectID, cycle})
-	w.stopRunning(j)
+	engine.entra.logEvent(j, LogEntry{CycleID: j.running.id, Action: "other", Status: "failure", ErrorCategory: "failure", ErrorCode: code, Reason: err.Error()})
+	engine.record(SCIMFailure{engine.stamp(ActorEngine), j.application.ObjectID, code})
+	engine.record(CycleEnded{engine.stamp(ActorEngine), j.application.ObjectID, cycle})
+	j.stopRunning()
 	switch {
 	case j.quarantine != nil:
-		w.retryLater(j)
-	case j.failures >= 3 || w.quirks.QuarantineAfter == AfterOne:
-		w.enterQuarantine(j, model.QuarantineReasonException, code,
+		engine.retryLater(j)
+	case j.failures >= 3 || engine.quirks.QuarantineAfter == AfterOne:
+		engine.enterQuarantine(j, model.QuarantineReasonException, code,
 			"We are not able to connect to the target application with the credentials provided: "+err.Error())
 	}
 }
 
-func (w *Model) enterQuarantine(j *job, reason, code, message string) {
+func (engine *Engine) enterQuarantine(j *job, reason, code, message string) {
 	if j.seriesBegan.IsZero() {
-		j.seriesBegan = w.at
+		j.seriesBegan = engine.at
 	}
 	j.status = model.JobQuarantine
-	j.quarantine = &quarantine{reason: reason, code: code, message: message, began: w.at}
-	j.disables = j.seriesBegan.Add(w.lag(model.QuarantineDisableAfter))
-	w.record(QuarantineBegan{w.moment(ActorEngine), j.application.ObjectID, reason, code})
-	w.retryLater(j)
+	j.quarantine = &quarantine{reason: reason, code: code, message: message, began: engine.at}
+	j.disables = j.seriesBegan.Add(engine.lag(model.QuarantineDisableAfter))
+	engine.record(QuarantineBegan{engine.stamp(ActorEngine), j.application.ObjectID, reason, code})
+	engine.retryLater(j)
 }
 
-func (w *Model) retryLater(j *job) {
-	wait := retries[min(int(j.quarantine.count), len(retries)-1)]
+func (engine *Engine) retryLater(j *job) {
+	wait := retryWaits[min(int(j.quarantine.count), len(retryWaits)-1)]
 	j.quarantine.count++
-	j.quarantine.nextAttempt = w.at.Add(w.lag(wait))
+	j.quarantine.nextAttempt = engine.at.Add(engine.lag(wait))
 	j.nextCycle = j.quarantine.nextAttempt
 }
 
-// abandon ends a running cycle without a result: its work stays to be done.
-func (w *Model) abandon(j *job) {
-	if j.running != nil {
-		w.stopRunning(j)
-	}
-}
-
-func (w *Model) stopRunning(j *job) {
+// stopRunning ends a running cycle; without a result its work stays to be done.
+func (j *job) stopRunning() {
 	j.running = nil
 	if j.cachedUntil.IsZero() {
 		j.cached = nil
@@ -164,19 +159,19 @@ func (w *Model) stopRunning(j *job) {
 }
 
 // engineCredential is what the engine uses for a call now. Quirk: engine_reads.
-func (w *Model) engineCredential(j *job) *credential {
+func (engine *Engine) engineCredential(j *job) *credential {
 	saved := j.application.saved
-	if j.cached != nil && !j.cachedUntil.IsZero() && !w.at.Before(j.cachedUntil) {
+	if j.cached != nil && !j.cachedUntil.IsZero() && !engine.at.Before(j.cachedUntil) {
 		j.cached = nil
 	}
 	switch {
-	case w.quirks.EngineReads == ReadsPerCall:
+	case engine.quirks.EngineReads == ReadsPerCall:
 		j.cached = nil
 		return &saved
 	case j.cached == nil:
 		j.cached, j.cachedUntil = &saved, time.Time{}
-		if w.quirks.EngineReads == ReadsHourly {
-			j.cachedUntil = w.at.Add(w.lag(engineCache))
+		if engine.quirks.EngineReads == ReadsHourly {
+			j.cachedUntil = engine.at.Add(engine.lag(engineCache))
 		}
 	}
 	return j.cached
@@ -184,17 +179,17 @@ func (w *Model) engineCredential(j *job) *credential {
 
 // entraCall is a call of Entra's to the SCIM endpoint that a credential leads to, by
 // the same door as everybody else's.
-func (w *Model) entraCall(c *credential, operation string) (*directory, error) {
+func (engine *Engine) entraCall(c *credential, operation string) (*directory, error) {
 	if c.tenant == nil {
 		return nil, &Error{Service: ServiceSCIM, Code: "ConnectionFailure", Message: "The remote name could not be resolved."}
 	}
-	return w.scim(SCIMCall{
+	return engine.aws.authorizeSCIM(SCIMCall{
 		Tenant: c.tenant.TenantID, Token: c.value, SourceIP: EntraAddress, UserAgent: EntraUserAgent,
 	}, operation)
 }
 
-// refused tells a failure of the credential or the endpoint from one of an entry.
-func refused(err error) bool {
+// isConnectionFailure tells a failure of the credential or the endpoint from one of an entry.
+func isConnectionFailure(err error) bool {
 	var answer *Error
 	return errors.As(err, &answer) && slices.Contains([]int{0, http.StatusUnauthorized, http.StatusForbidden}, answer.Status)
 }
@@ -205,4 +200,192 @@ func credentialCode(err error) string {
 		return codeRefused
 	}
 	return codeUnavailable
+}
+
+// EntraUser is a user of an Entra tenant.
+type EntraUser struct {
+	ObjectID    string
+	UserName    string // at AWS too
+	DisplayName string
+	GivenName   string
+	FamilyName  string
+}
+
+// assignedUser is a person in the scope of a job, with what still has to be done for them.
+type assignedUser struct {
+	*EntraUser
+	todo     string // an action of the provisioning log; "": in sync
+	targetID string // at AWS; "": not there yet
+}
+
+// failingUser is the user of quirk failing_user: AWS refuses users without a family name.
+var failingUser = EntraUser{ObjectID: "00000000-0000-4000-8000-00000000f411", UserName: "no-family-name@example.com", DisplayName: "Mononym", GivenName: "Mononym"}
+
+// AddUser makes a person and assigns them to an application, so that the next cycle
+// exports them; it returns their object id.
+func (engine *Engine) AddUser(actor Actor, tenantID, objectID, userName string) (string, error) {
+	engine.Advance()
+	sp, err := engine.entra.application(CallerFor(actor), WriteApplications, tenantID, objectID)
+	if err != nil {
+		return "", err
+	}
+	given, _, _ := strings.Cut(userName, "@")
+	person := &EntraUser{ObjectID: engine.newID(), UserName: userName, DisplayName: given, GivenName: given, FamilyName: "Example"}
+	for _, j := range sp.jobs {
+		j.scope = append(j.scope, &assignedUser{EntraUser: person, todo: "create"})
+	}
+	return person.ObjectID, nil
+}
+
+func (engine *Engine) touch(actor Actor, tenantID, objectID, userName, action string, change func(*EntraUser)) error {
+	engine.Advance()
+	sp, err := engine.entra.application(CallerFor(actor), WriteApplications, tenantID, objectID)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, j := range sp.jobs {
+		for _, m := range j.scope {
+			if m.UserName == userName {
+				change(m.EntraUser)
+				if m.todo != "create" {
+					m.todo = action
+				}
+				found = true
+			}
+		}
+	}
+	if !found {
+		return notFound(ServiceGraph, "User '%s' is not assigned.", userName)
+	}
+	return nil
+}
+
+// pending lists who needs something done, in the order of their assignment.
+func (engine *Engine) pending(j *job) []*assignedUser {
+	var list []*assignedUser
+	if engine.quirks.FailingUser == OneUserFails {
+		list = append(list, &assignedUser{EntraUser: &failingUser, todo: "create"})
+	}
+	for _, m := range j.scope {
+		if m.todo != "" {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// synchronized counts who is in sync, as synchronizedEntryCountByType.
+func (j *job) synchronized() map[string]int64 {
+	var users int64
+	for _, m := range j.scope {
+		if m.targetID != "" {
+			users++
+		}
+	}
+	return map[string]int64{"User": users, "Group": 0}
+}
+
+// export does what is pending for one person, with a write to the provisioning log.
+func (engine *Engine) export(j *job, c *credential, m *assignedUser, cycleID string) error {
+	entry := LogEntry{
+		CycleID: cycleID, Action: m.todo, Status: "success", SourceID: m.ObjectID, SourceName: m.UserName, Duration: 450 * time.Millisecond,
+	}
+	err := engine.exportUser(c, m)
+	if isConnectionFailure(err) {
+		return err
+	}
+	if err != nil {
+		entry.Status, entry.ErrorCategory = "failure", "nonServiceFailure"
+		entry.ErrorCode, entry.Reason = "SystemForCrossDomainIdentityManagementUnrecognizedResponse", err.Error()
+	} else {
+		entry.TargetID, m.todo = m.targetID, ""
+		if entry.Action == "delete" {
+			m.targetID = ""
+			j.scope = slices.DeleteFunc(j.scope, func(other *assignedUser) bool { return other == m })
+		}
+		engine.record(Exported{engine.stamp(ActorEngine), j.application.ObjectID, entry.Action})
+	}
+	engine.entra.logEvent(j, entry)
+	return err
+}
+
+// exportUser looks the user up by name and creates, changes or deletes it.
+func (engine *Engine) exportUser(c *credential, m *assignedUser) error {
+	d, err := engine.entraCall(c, "ListUsers")
+	if err != nil {
+		return err
+	}
+	operation := map[string]string{"delete": "DeleteUser"}[m.todo]
+	existing := d.byName[strings.ToLower(m.UserName)]
+	switch {
+	case existing == nil && m.todo == "delete":
+		return nil
+	case existing == nil:
+		operation = "CreateUser"
+	case operation == "":
+		operation = "PatchUser"
+	}
+	if d, err = engine.entraCall(c, operation); err != nil {
+		return err
+	}
+	switch operation {
+	case "CreateUser":
+		created, err := engine.aws.createUser(d, User{
+			UserName: m.UserName, ExternalID: m.ObjectID, DisplayName: m.DisplayName,
+			GivenName: m.GivenName, FamilyName: m.FamilyName, Email: m.UserName, Active: true,
+		})
+		m.targetID = created.ID
+		return err
+	case "DeleteUser":
+		d.deleteUser(existing)
+	default:
+		m.targetID = existing.ID
+		existing.DisplayName, existing.Modified = m.DisplayName, engine.at
+	}
+	return nil
+}
+
+// OnDemand is the outcome of provisioning one user on demand.
+type OnDemand struct {
+	UserName  string
+	TargetID  string
+	Action    string
+	Status    string // success | failure
+	ErrorCode string
+	Reason    string
+}
+
+// ProvisionOnDemand provisions one user at once, with the saved credential read
+// afresh: it proves nothing about what the engine holds. Even a failure is an answer.
+func (engine *Engine) ProvisionOnDemand(c Caller, tenantID, objectID, jobID, ruleID, userObjectID string) (OnDemand, error) {
+	engine.Advance()
+	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
+	if err != nil {
+		return OnDemand{}, err
+	}
+	if ruleID != j.ruleID {
+		return OnDemand{}, engine.entra.synchronizationError(http.StatusBadRequest, "InvalidRuleId", "The synchronization rule '"+ruleID+"' was not found.")
+	}
+	at := slices.IndexFunc(j.scope, func(m *assignedUser) bool { return m.ObjectID == userObjectID })
+	if at < 0 {
+		return OnDemand{}, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", userObjectID)
+	}
+	m := j.scope[at]
+	if m.todo == "" {
+		m.todo = "update"
+	}
+	outcome := OnDemand{UserName: m.UserName, Action: m.todo, Status: "success"}
+	held := j.application.saved
+	err = engine.export(j, &held, m, engine.newID())
+	outcome.TargetID = m.targetID
+	if err != nil {
+		outcome.Status, outcome.Reason, outcome.ErrorCode = "failure", err.Error(), "SystemForCrossDomainIdentityManagementUnrecognizedResponse"
+		if isConnectionFailure(err) {
+			outcome.ErrorCode = credentialCode(err)
+			engine.record(SCIMFailure{engine.stamp(c.Actor), objectID, outcome.ErrorCode})
+		}
+	}
+	engine.afterChange()
+	return outcome, nil
 }

@@ -6,6 +6,14 @@ import (
 	"time"
 )
 
+// Entra is the side of Entra without its provisioning engine: tenants with their
+// applications, credentials and logs.
+type Entra struct {
+	*core
+	aws     *AWS
+	tenants []*tenant
+}
+
 // AWSTemplateID is the gallery template of "AWS IAM Identity Center (successor to AWS
 // Single Sign-On)"; OldAWSTemplateID that of "AWS Single-Account Access".
 const (
@@ -73,7 +81,6 @@ type tenant struct {
 	applications  []*servicePrincipal
 	entries       []logEntry
 	audits        []audit
-	people        []*Person
 }
 
 // servicePrincipal is an enterprise application with its provisioning.
@@ -86,8 +93,8 @@ type servicePrincipal struct {
 	jobs    []*job
 }
 
-func (w *Model) tenant(id string) *tenant {
-	for _, t := range w.tenants {
+func (entra *Entra) tenant(id string) *tenant {
+	for _, t := range entra.tenants {
 		if t.id == id {
 			return t
 		}
@@ -105,17 +112,17 @@ func (t *tenant) registration(clientID string) *AppRegistration {
 }
 
 // AddTenant makes an Entra tenant with a P1 licence, unless it is there.
-func (w *Model) AddTenant(id string) {
-	w.Advance()
-	if w.tenant(id) == nil {
-		w.tenants = append(w.tenants, &tenant{id: id})
+func (entra *Entra) AddTenant(id string) {
+	entra.Advance()
+	if entra.tenant(id) == nil {
+		entra.tenants = append(entra.tenants, &tenant{id: id})
 	}
 }
 
 // SetLicence gives a tenant its P1 licence or takes it away, and the logs with it.
-func (w *Model) SetLicence(tenantID string, p1 bool) error {
-	w.Advance()
-	t := w.tenant(tenantID)
+func (entra *Entra) SetLicence(tenantID string, p1 bool) error {
+	entra.Advance()
+	t := entra.tenant(tenantID)
 	if t == nil {
 		return notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
 	}
@@ -124,35 +131,35 @@ func (w *Model) SetLicence(tenantID string, p1 bool) error {
 }
 
 // ServicePrincipals lists the applications of a tenant, all or those of a template.
-func (w *Model) ServicePrincipals(c Caller, tenantID, templateID string) ([]ServicePrincipal, error) {
-	w.Advance()
-	t, err := w.visit(c, ReadApplications, tenantID)
+func (entra *Entra) ServicePrincipals(c Caller, tenantID, templateID string) ([]ServicePrincipal, error) {
+	entra.Advance()
+	t, err := entra.tenantFor(c, ReadApplications, tenantID)
 	if err != nil {
 		return nil, err
 	}
 	var list []ServicePrincipal
 	for _, sp := range t.applications {
 		if templateID == "" || sp.TemplateID == templateID {
-			list = append(list, w.applicationView(sp))
+			list = append(list, entra.applicationView(sp))
 		}
 	}
 	return list, nil
 }
 
 // ServicePrincipal gets an application by its object id.
-func (w *Model) ServicePrincipal(c Caller, tenantID, objectID string) (ServicePrincipal, error) {
-	w.Advance()
-	sp, err := w.application(c, ReadApplications, tenantID, objectID)
+func (entra *Entra) ServicePrincipal(c Caller, tenantID, objectID string) (ServicePrincipal, error) {
+	entra.Advance()
+	sp, err := entra.application(c, ReadApplications, tenantID, objectID)
 	if err != nil {
 		return ServicePrincipal{}, err
 	}
-	return w.applicationView(sp), nil
+	return entra.applicationView(sp), nil
 }
 
 // SetPreferred sets the certificate that the application signs with.
-func (w *Model) SetPreferred(c Caller, tenantID, objectID, thumbprint string) error {
-	w.Advance()
-	sp, err := w.application(c, WriteApplications, tenantID, objectID)
+func (entra *Entra) SetPreferred(c Caller, tenantID, objectID, thumbprint string) error {
+	entra.Advance()
+	sp, err := entra.application(c, WriteApplications, tenantID, objectID)
 	if err != nil {
 		return err
 	}
@@ -162,26 +169,26 @@ func (w *Model) SetPreferred(c Caller, tenantID, objectID, thumbprint string) er
 			return nil
 		}
 	}
-	return invalid(ServiceGraph, "No key credential has the thumbprint %s.", thumbprint)
+	return invalidRequest(ServiceGraph, "No key credential has the thumbprint %s.", thumbprint)
 }
 
 // AddSigningCertificate adds a certificate to an application; it does not activate it.
-func (w *Model) AddSigningCertificate(c Caller, tenantID, objectID string, certificate *Certificate) (SigningCertificate, error) {
-	w.Advance()
-	sp, err := w.application(c, WriteApplications, tenantID, objectID)
+func (entra *Entra) AddSigningCertificate(c Caller, tenantID, objectID string, certificate *Certificate) (SigningCertificate, error) {
+	entra.Advance()
+	sp, err := entra.application(c, WriteApplications, tenantID, objectID)
 	if err != nil {
 		return SigningCertificate{}, err
 	}
-	added := SigningCertificate{Certificate: certificate, SignKeyID: w.newID(), VerifyKeyID: w.newID()}
+	added := SigningCertificate{Certificate: certificate, SignKeyID: entra.newID(), VerifyKeyID: entra.newID()}
 	sp.Certificates = append(sp.Certificates, added)
 	return added, nil
 }
 
 // ChangeApplication lets a person edit an application: its identifiers, tags, owners,
 // notification addresses, certificates.
-func (w *Model) ChangeApplication(tenantID, objectID string, change func(*ServicePrincipal)) error {
-	w.Advance()
-	sp, err := w.application(Caller{}, WriteApplications, tenantID, objectID)
+func (entra *Entra) ChangeApplication(tenantID, objectID string, change func(*ServicePrincipal)) error {
+	entra.Advance()
+	sp, err := entra.application(Caller{}, WriteApplications, tenantID, objectID)
 	if err != nil {
 		return err
 	}
@@ -189,48 +196,44 @@ func (w *Model) ChangeApplication(tenantID, objectID string, change func(*Servic
 	return nil
 }
 
-// AddApplication makes an enterprise application without provisioning, such as one
-// for sign-in only; empty ids are filled in.
-func (w *Model) AddApplication(tenantID string, application ServicePrincipal) (ServicePrincipal, error) {
-	w.Advance()
-	t := w.tenant(tenantID)
+// AddApplication makes an AWS application without provisioning, such as one for sign-in only.
+func (entra *Entra) AddApplication(tenantID, name string) (ServicePrincipal, error) {
+	entra.Advance()
+	t := entra.tenant(tenantID)
 	if t == nil {
 		return ServicePrincipal{}, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
 	}
-	for _, id := range []*string{&application.ObjectID, &application.AppID} {
-		if *id == "" {
-			*id = w.newID()
-		}
-	}
-	sp := &servicePrincipal{of: t, ServicePrincipal: application}
+	sp := &servicePrincipal{of: t, ServicePrincipal: ServicePrincipal{
+		ObjectID: entra.newID(), AppID: entra.newID(), DisplayName: name, TemplateID: AWSTemplateID,
+	}}
 	t.applications = append(t.applications, sp)
-	return w.applicationView(sp), nil
+	return entra.applicationView(sp), nil
 }
 
-// visit finds a tenant for a caller who may do this in it.
-func (w *Model) visit(c Caller, action Action, tenantID string) (*tenant, error) {
-	t := w.tenant(tenantID)
+// tenantFor finds a tenant for a caller who may do this in it.
+func (entra *Entra) tenantFor(c Caller, action Action, tenantID string) (*tenant, error) {
+	t := entra.tenant(tenantID)
 	if t == nil || (c.Tenant != "" && c.Tenant != tenantID) {
 		return nil, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
 	}
-	return t, w.allowGraph(c, action, nil)
+	return t, entra.allowGraph(c, action, nil)
 }
 
 // application finds an application for a caller who may do this to it.
-func (w *Model) application(c Caller, action Action, tenantID, objectID string) (*servicePrincipal, error) {
-	t := w.tenant(tenantID)
+func (entra *Entra) application(c Caller, action Action, tenantID, objectID string) (*servicePrincipal, error) {
+	t := entra.tenant(tenantID)
 	if t == nil || (c.Tenant != "" && c.Tenant != tenantID) {
 		return nil, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
 	}
 	for _, sp := range t.applications {
 		if sp.ObjectID == objectID {
-			return sp, w.allowGraph(c, action, sp)
+			return sp, entra.allowGraph(c, action, sp)
 		}
 	}
 	return nil, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", objectID)
 }
 
-func (w *Model) applicationView(sp *servicePrincipal) ServicePrincipal {
+func (entra *Entra) applicationView(sp *servicePrincipal) ServicePrincipal {
 	view := sp.ServicePrincipal
 	view.Tags, view.EntityIDs, view.Owners = slices.Clone(view.Tags), slices.Clone(view.EntityIDs), slices.Clone(view.Owners)
 	view.Notified, view.Certificates = slices.Clone(view.Notified), slices.Clone(view.Certificates)

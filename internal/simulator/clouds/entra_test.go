@@ -2,7 +2,6 @@ package clouds
 
 import (
 	"crypto/x509"
-	"encoding/pem"
 	"testing"
 	"time"
 
@@ -10,26 +9,26 @@ import (
 )
 
 func TestGraphPermissions(t *testing.T) {
-	acts := map[string]func(*story, Caller) error{
-		"application": func(s *story, c Caller) error {
+	acts := map[string]func(*harness, Caller) error{
+		"application": func(s *harness, c Caller) error {
 			_, err := s.ServicePrincipal(c, s.EntraTenantID, s.ServicePrincipalID)
 			return err
 		},
-		"job": func(s *story, c Caller) error {
+		"job": func(s *harness, c Caller) error {
 			_, err := s.Job(c, s.EntraTenantID, s.ServicePrincipalID, s.JobID)
 			return err
 		},
-		"secrets": func(s *story, c Caller) error {
+		"secrets": func(s *harness, c Caller) error {
 			_, err := s.Secrets(c, s.EntraTenantID, s.ServicePrincipalID)
 			return err
 		},
-		"put":   func(s *story, c Caller) error { return s.PutSecrets(c, s.EntraTenantID, s.ServicePrincipalID, nil) },
-		"start": func(s *story, c Caller) error { return s.StartJob(c, s.EntraTenantID, s.ServicePrincipalID, s.JobID) },
-		"log": func(s *story, c Caller) error {
+		"put":   func(s *harness, c Caller) error { return s.PutSecrets(c, s.EntraTenantID, s.ServicePrincipalID, nil) },
+		"start": func(s *harness, c Caller) error { return s.StartJob(c, s.EntraTenantID, s.ServicePrincipalID, s.JobID) },
+		"log": func(s *harness, c Caller) error {
 			_, err := s.ProvisioningLog(c, s.EntraTenantID, LogFilter{})
 			return err
 		},
-		"audits": func(s *story, c Caller) error {
+		"audits": func(s *harness, c Caller) error {
 			_, err := s.DirectoryAudits(c, s.EntraTenantID, "", time.Time{})
 			return err
 		},
@@ -49,7 +48,7 @@ func TestGraphPermissions(t *testing.T) {
 		"owner, no rights": {nil, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := tell(t, Healthy("corp"))
+			s := newHarness(t, Healthy("corp"))
 			app, err := s.AddRegistration(s.EntraTenantID, ActorExporter, noon.Add(day), test.roles...)
 			s.must(err)
 			if test.owner {
@@ -67,7 +66,7 @@ func TestGraphPermissions(t *testing.T) {
 			}
 		})
 	}
-	s := tell(t, Healthy("corp"))
+	s := newHarness(t, Healthy("corp"))
 	s.Deny(ActorExporter, ReadProvisioningLog, DenyMissing)
 	wantText(t, acts["log"](s, CallerFor(ActorExporter)), "graph: 403 Authorization_RequestDenied: Insufficient privileges to complete the operation.")
 	s.must(acts["job"](s, CallerFor(ActorExporter)))
@@ -77,7 +76,7 @@ func TestGraphPermissions(t *testing.T) {
 }
 
 func TestSignIn(t *testing.T) {
-	s := tell(t, Healthy("corp"))
+	s := newHarness(t, Healthy("corp"))
 	app, err := s.AddRegistration(s.EntraTenantID, ActorExporter, noon.Add(time.Hour), RoleSynchronization)
 	s.must(err)
 	secret := app.Secrets[0].Value
@@ -98,7 +97,7 @@ func TestSignIn(t *testing.T) {
 	if err != nil || own.Secrets[0].Value != "" || !own.Secrets[0].Expires.Equal(noon.Add(time.Hour)) {
 		t.Errorf("own credentials %+v, error %v", own.Secrets, err)
 	}
-	s.pass(time.Hour)
+	s.advance(time.Hour)
 	_, err = s.SignIn(s.EntraTenantID, app.ClientID, secret)
 	wantText(t, err, "login: 401 AADSTS7000222: The provided client secret keys for app '"+app.ClientID+"' are expired.")
 	s.must(s.ChangeRegistration(s.EntraTenantID, app.ClientID, func(r *AppRegistration) { r.Secrets[0].Expires = noon.Add(day) }))
@@ -107,7 +106,7 @@ func TestSignIn(t *testing.T) {
 }
 
 func TestProvisioningLogIsLate(t *testing.T) {
-	s := tell(t, Healthy("corp"), "log_delay=10m")
+	s := newHarness(t, Healthy("corp"), "log_delay=10m")
 	for range 3 {
 		s.must(s.AddLogEntry(s.EntraTenantID, s.ServicePrincipalID, s.JobID, LogEntry{Action: "create", Status: "success"}))
 	}
@@ -122,7 +121,7 @@ func TestProvisioningLogIsLate(t *testing.T) {
 		after time.Duration
 		want  int
 	}{{0, 1}, {5*time.Minute - time.Second, 1}, {time.Second, 2}, {5 * time.Minute, 4}} {
-		s.pass(step.after)
+		s.advance(step.after)
 		if got := count(LogFilter{}); got != step.want {
 			t.Errorf("after %s: %d entries, want %d", s.time.Sub(noon), got, step.want)
 		}
@@ -147,17 +146,17 @@ func TestProvisioningLogIsLate(t *testing.T) {
 	_, err := s.ProvisioningLog(CallerFor(ActorExporter), s.EntraTenantID, LogFilter{})
 	wantText(t, err, "graph: 403 Authentication_RequestFromNonPremiumTenantOrB2CTenant: Neither tenant is B2C or tenant doesn't have premium license")
 	s.must(s.SetLicence(s.EntraTenantID, true))
-	s.pass(31 * day)
+	s.advance(31 * day)
 	if got := count(LogFilter{Before: noon.Add(1)}); got != 0 {
 		t.Errorf("%d entries after their month", got)
 	}
 }
 
 func TestAuditsShowForeignChanges(t *testing.T) {
-	s := tell(t, Healthy("corp"), "log_delay=0s")
+	s := newHarness(t, Healthy("corp"), "log_delay=0s")
 	s.must(s.put(ActorExporter, "x"))
-	s.pass(time.Minute)
-	s.mendToken()
+	s.advance(time.Minute)
+	s.saveNewToken()
 	audits, err := s.DirectoryAudits(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID, noon.Add(-1))
 	s.must(err)
 	got := make([]Actor, 0, len(audits))
@@ -176,7 +175,7 @@ func TestAuditsShowForeignChanges(t *testing.T) {
 }
 
 func TestCertificatesOnBothSides(t *testing.T) {
-	s := tell(t, Quarantined("corp"))
+	s := newHarness(t, Quarantined("corp"))
 	view, err := s.ServicePrincipal(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID)
 	s.must(err)
 	active, waiting := view.Certificates[0], view.Certificates[1]
@@ -194,17 +193,6 @@ func TestCertificatesOnBothSides(t *testing.T) {
 	if list := trusted(); len(list) != 1 || list[0].Thumbprint() != active.Thumbprint() {
 		t.Errorf("AWS trusts %d certificates", len(list))
 	}
-	err = s.DeleteIdPCertificate(CallerFor(ActorOperator), s.IdPID, s.IdentityStoreID, trusted()[0].CertificateID)
-	wantText(t, err, "appsauth: 400 ConflictException: At least one certificate must remain.")
-	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: waiting.DER()}))
-	_, err = s.ImportIdPCertificate(CallerFor(ActorOperator), s.IdPID, s.IdentityStoreID, text)
-	s.must(err)
-	s.must(s.DeleteIdPCertificate(CallerFor(ActorOperator), s.IdPID, s.IdentityStoreID, trusted()[0].CertificateID))
-	if list := trusted(); len(list) != 1 || list[0].Thumbprint() != waiting.Thumbprint() {
-		t.Error("AWS must now trust the other one alone")
-	}
-	_, err = s.ImportIdPCertificate(CallerFor(ActorOperator), s.IdPID, s.IdentityStoreID, "garbage")
-	wantText(t, err, "appsauth: 400 ValidationException: The certificate is not PEM.")
 	s.must(s.SetPreferred(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, waiting.Thumbprint()))
 	if view, _ = s.ServicePrincipal(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID); view.Preferred != waiting.Certificate {
 		t.Error("not activated")
@@ -219,7 +207,7 @@ func TestCertificatesOnBothSides(t *testing.T) {
 }
 
 func TestAgeMovesBothSidesTogether(t *testing.T) {
-	s := tell(t, Healthy("corp"))
+	s := newHarness(t, Healthy("corp"))
 	before := s.list()[0]
 	view, _ := s.ServicePrincipal(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID)
 	thumbprint, expiry := view.Preferred.Thumbprint(), view.Preferred.NotAfter()
@@ -241,16 +229,7 @@ func TestAgeMovesBothSidesTogether(t *testing.T) {
 	}
 }
 
-func TestPrebuiltCertificates(t *testing.T) {
-	w := New(Options{Now: func() time.Time { return noon }})
-	made := w.NewCertificate("x", noon, noon.Add(day))
-	prebuilt, err := ParsedCertificate(made.DER())
-	if err != nil || prebuilt.Thumbprint() != made.Thumbprint() || !prebuilt.NotAfter().Equal(noon.Add(day)) {
-		t.Errorf("prebuilt %v, error %v", prebuilt, err)
-	}
-	if _, err := ParsedCertificate([]byte("garbage")); err == nil {
-		t.Error("garbage was parsed")
-	}
+func TestBrokenCertificate(t *testing.T) {
 	if broken := BrokenCertificate([]byte("garbage"), noon, noon.Add(day)); string(broken.DER()) != "garbage" {
 		t.Error("a broken certificate must keep its bytes")
 	}
@@ -269,7 +248,7 @@ func TestScenes(t *testing.T) {
 		"quarantined":    {Quarantined("corp"), "quarantine", -3 * day, 1, codeRefused},
 		"not configured": {ConnectionSpec{Name: "corp", NotConfigured: true}, "not_configured", 0, 0, codeUnavailable},
 	} {
-		s := tell(t, test.spec)
+		s := newHarness(t, test.spec)
 		job := s.job()
 		if string(job.Status) != test.status || len(s.list()) != test.tokens || code(s.testSaved()) != test.testCode {
 			t.Errorf("%s: job %s, %d tokens, test %v", name, job.Status, len(s.list()), s.testSaved())
@@ -292,7 +271,7 @@ func TestScenes(t *testing.T) {
 			t.Errorf("%s: binding %+v", name, s.Binding)
 		}
 	}
-	s := tell(t, ConnectionSpec{Name: "corp", NoJob: true})
+	s := newHarness(t, ConnectionSpec{Name: "corp", NoJob: true})
 	jobs, err := s.Jobs(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID)
 	if err != nil || len(jobs) != 0 || s.JobID != "" {
 		t.Errorf("no job: %+v, error %v", jobs, err)
@@ -306,7 +285,7 @@ func TestScenes(t *testing.T) {
 }
 
 func TestRecreatedTenant(t *testing.T) {
-	s := tell(t, Healthy("corp"), "test_lag=0s")
+	s := newHarness(t, Healthy("corp"), "test_lag=0s")
 	fresh, err := s.RecreateProvisioningTenant(ActorOperator, s.IdentityStoreID)
 	s.must(err)
 	if fresh.TenantID == s.ProvisioningTenantID || s.probe(s.TokenValue(s.TokenIDs[0])) != 401 || code(s.testSaved()) != codeRefused {

@@ -8,6 +8,16 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
+// Engine is Entra's provisioning engine: the jobs of all tenants, and what they do as
+// time passes.
+type Engine struct {
+	*core
+	aws     *AWS
+	entra   *Entra
+	jobs    []*job // in the order of their creation
+	outages []*Outage
+}
+
 // JobTemplate is the synchronization template of the AWS application.
 const JobTemplate = "aWSSingleSignon"
 
@@ -42,14 +52,14 @@ type job struct {
 	disables    time.Time // when Entra gives the job up
 
 	nextCycle time.Time
-	running   *execution
+	running   *runningCycle
 
 	cached      *credential // what the engine goes on using
 	cachedUntil time.Time   // zero: until the cycle ends
 
-	scope   []*member
-	holding EntraState // as last recorded
-	gap     *Outage    // open
+	scope  []*assignedUser
+	state  EntraState // as last recorded
+	outage *Outage    // open
 }
 
 type quarantine struct {
@@ -61,145 +71,187 @@ type quarantine struct {
 
 // due returns when the job next does something by itself.
 func (j *job) due() time.Time {
-	if j.running != nil {
+	switch {
+	case j.running != nil:
 		return j.running.ends
-	}
-	if j.schedule != model.ScheduleActive {
+	case j.schedule != model.ScheduleActive:
 		return time.Time{}
+	case !j.disables.IsZero():
+		return sooner(j.disables, j.nextCycle)
+	default:
+		return j.nextCycle
 	}
-	if !j.disables.IsZero() && (j.nextCycle.IsZero() || j.disables.Before(j.nextCycle)) {
-		return j.disables
+}
+
+// waitsFor lists the times that a change of the speed moves.
+func (j *job) waitsFor() []*time.Time {
+	list := []*time.Time{&j.nextCycle, &j.disables, &j.cachedUntil}
+	if j.quarantine != nil {
+		list = append(list, &j.quarantine.nextAttempt)
 	}
-	return j.nextCycle
+	if j.running != nil {
+		list = append(list, &j.running.ends)
+	}
+	return list
+}
+
+// nextDue implements process: the next step of a job, or the next change of what AWS
+// accepts.
+func (engine *Engine) nextDue() time.Time {
+	var due time.Time
+	for _, j := range engine.jobs {
+		due = sooner(due, j.due())
+		for _, held := range []*credential{&j.application.saved, j.cached} {
+			due = sooner(due, engine.aws.nextChange(held))
+		}
+		if j.cached != nil && j.cachedUntil.After(engine.at) {
+			due = sooner(due, j.cachedUntil)
+		}
+	}
+	return due
+}
+
+// runDue implements process.
+func (engine *Engine) runDue() {
+	for _, j := range engine.jobs {
+		if due := j.due(); !due.IsZero() && !due.After(engine.at) {
+			engine.runJob(j)
+		}
+	}
 }
 
 // Jobs lists the provisioning jobs of an application.
-func (w *Model) Jobs(c Caller, tenantID, objectID string) ([]Job, error) {
-	w.Advance()
-	sp, err := w.application(c, ReadSynchronization, tenantID, objectID)
+func (engine *Engine) Jobs(c Caller, tenantID, objectID string) ([]Job, error) {
+	engine.Advance()
+	sp, err := engine.entra.application(c, ReadSynchronization, tenantID, objectID)
 	if err != nil {
 		return nil, err
 	}
 	var list []Job
 	for _, j := range sp.jobs {
-		list = append(list, w.jobView(j))
+		list = append(list, engine.jobView(j))
 	}
 	return list, nil
 }
 
 // Job reads one provisioning job.
-func (w *Model) Job(c Caller, tenantID, objectID, jobID string) (Job, error) {
-	w.Advance()
-	j, err := w.job(c, ReadSynchronization, tenantID, objectID, jobID)
+func (engine *Engine) Job(c Caller, tenantID, objectID, jobID string) (Job, error) {
+	engine.Advance()
+	j, err := engine.job(c, ReadSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return Job{}, err
 	}
-	return w.jobView(j), nil
+	return engine.jobView(j), nil
 }
 
-// StartJob starts a job: whatever stopped it is forgotten, any quarantine is lifted,
-// and a cycle begins at once. After a quarantine for too many deletes, the deletes go
-// through.
+// StartJob starts a job: it resumes, any quarantine ends, and a cycle begins at once.
+// After a quarantine for too many deletes, the deletes go through.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-start
-func (w *Model) StartJob(c Caller, tenantID, objectID, jobID string) error {
-	return w.startJob(c, tenantID, objectID, jobID, "")
+func (engine *Engine) StartJob(c Caller, tenantID, objectID, jobID string) error {
+	return engine.startJob(c, tenantID, objectID, jobID, "")
 }
 
 // RestartJob starts a job with criteria. A scope that names Full, ForceDeletes,
-// Watermark or ConnectorDataStore provisions everybody again.
-func (w *Model) RestartJob(c Caller, tenantID, objectID, jobID, resetScope string) error {
+// Watermark or ConnectorDataStore provisions every user again.
+func (engine *Engine) RestartJob(c Caller, tenantID, objectID, jobID, resetScope string) error {
 	if resetScope == "" {
 		resetScope = "None"
 	}
-	return w.startJob(c, tenantID, objectID, jobID, resetScope)
+	return engine.startJob(c, tenantID, objectID, jobID, resetScope)
 }
 
-func (w *Model) startJob(c Caller, tenantID, objectID, jobID, resetScope string) error {
-	w.Advance()
-	j, err := w.job(c, WriteSynchronization, tenantID, objectID, jobID)
+func (engine *Engine) startJob(c Caller, tenantID, objectID, jobID, resetScope string) error {
+	engine.Advance()
+	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return err
 	}
 	start := Start{
-		Stamp: w.moment(c.Actor), ServicePrincipalID: objectID, JobID: jobID, ResetScope: resetScope,
+		Stamp: engine.stamp(c.Actor), ServicePrincipalID: objectID, JobID: jobID, ResetScope: resetScope,
 		Status: j.status, Schedule: j.schedule, StoppedBy: j.stoppedBy, Quarantine: j.quarantineView(),
 	}
 	for _, scope := range []string{"Full", "ForceDeletes", "Watermark", "ConnectorDataStore"} {
 		if strings.Contains(resetScope, scope) {
-			j.touchEverybody()
+			for _, m := range j.scope {
+				if m.todo == "" {
+					m.todo = "update"
+				}
+			}
 			break
 		}
 	}
-	w.record(start)
+	engine.record(start)
 	if j.quarantine != nil && j.quarantine.reason == model.QuarantineReasonDeletes {
-		j.deleteEverybody()
+		for _, m := range j.scope {
+			m.todo = "delete"
+		}
 	}
 	j.status, j.schedule, j.stoppedBy = model.JobActive, model.ScheduleActive, ""
 	j.quarantine, j.disables = nil, time.Time{}
-	j.nextCycle = w.at
-	w.settle()
+	j.nextCycle = engine.at
+	engine.afterChange()
 	return nil
 }
 
 // PauseJob stops a job until it is started.
-func (w *Model) PauseJob(c Caller, tenantID, objectID, jobID string) error {
-	return w.stopJob(c, tenantID, objectID, jobID, model.SchedulePaused)
+func (engine *Engine) PauseJob(c Caller, tenantID, objectID, jobID string) error {
+	return engine.stopJob(c, tenantID, objectID, jobID, model.SchedulePaused)
 }
 
 // DisableJob turns provisioning off, as the portal does.
-func (w *Model) DisableJob(c Caller, tenantID, objectID, jobID string) error {
-	return w.stopJob(c, tenantID, objectID, jobID, model.ScheduleDisabled)
+func (engine *Engine) DisableJob(c Caller, tenantID, objectID, jobID string) error {
+	return engine.stopJob(c, tenantID, objectID, jobID, model.ScheduleDisabled)
 }
 
-func (w *Model) stopJob(c Caller, tenantID, objectID, jobID string, schedule model.ScheduleState) error {
-	w.Advance()
-	j, err := w.job(c, WriteSynchronization, tenantID, objectID, jobID)
+func (engine *Engine) stopJob(c Caller, tenantID, objectID, jobID string, schedule model.ScheduleState) error {
+	engine.Advance()
+	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return err
 	}
-	w.record(Stop{w.moment(c.Actor), objectID, jobID, schedule})
+	engine.record(Stop{engine.stamp(c.Actor), objectID, jobID, schedule})
 	j.status, j.schedule, j.stoppedBy = model.JobPaused, schedule, c.Actor
-	w.abandon(j)
-	w.settle()
+	j.stopRunning()
+	engine.afterChange()
 	return nil
 }
 
 // ReplaceJob deletes an application's provisioning job and sets another one up, which
 // begins at once: what "Restart provisioning" from scratch, or another template, amounts to.
 // The saved credentials stay. It returns the new job's id.
-func (w *Model) ReplaceJob(actor Actor, tenantID, objectID, jobID string) (string, error) {
-	w.Advance()
-	j, err := w.job(CallerFor(actor), WriteSynchronization, tenantID, objectID, jobID)
+func (engine *Engine) ReplaceJob(actor Actor, tenantID, objectID, jobID string) (string, error) {
+	engine.Advance()
+	j, err := engine.job(CallerFor(actor), WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return "", err
 	}
-	w.abandon(j)
-	j.id = JobTemplate + "." + strings.ReplaceAll(tenantID, "-", "") + "." + w.newID()
+	j.stopRunning()
+	j.id = JobTemplate + "." + strings.ReplaceAll(tenantID, "-", "") + "." + engine.newID()
 	j.last, j.lastSuccess, j.lastExport, j.failures = nil, nil, nil, 0
 	j.steadyFirst, j.steadyLast = time.Time{}, time.Time{}
 	j.quarantine, j.seriesBegan, j.disables = nil, time.Time{}, time.Time{}
-	j.status, j.schedule, j.stoppedBy, j.nextCycle = model.JobActive, model.ScheduleActive, "", w.at
-	w.record(JobReplaced{w.moment(actor), objectID, jobID, j.id})
-	w.settle()
+	j.status, j.schedule, j.stoppedBy, j.nextCycle = model.JobActive, model.ScheduleActive, "", engine.at
+	engine.record(JobReplaced{engine.stamp(actor), objectID, jobID, j.id})
+	engine.afterChange()
 	return j.id, nil
 }
 
 // RetryNow brings the next automatic attempt of a job in quarantine forward to now.
-func (w *Model) RetryNow(c Caller, tenantID, objectID, jobID string) error {
-	w.Advance()
-	j, err := w.job(c, ReadSynchronization, tenantID, objectID, jobID)
+func (engine *Engine) RetryNow(c Caller, tenantID, objectID, jobID string) error {
+	engine.Advance()
+	j, err := engine.job(c, ReadSynchronization, tenantID, objectID, jobID)
 	if err != nil || j.quarantine == nil || j.schedule != model.ScheduleActive || j.running != nil {
 		return err
 	}
-	w.record(Annotation{w.moment(ActorEngine), "tries the quarantined job again"})
-	j.quarantine.nextAttempt, j.nextCycle = w.at, w.at
-	w.settle()
+	engine.record(Annotation{engine.stamp(ActorEngine), "tries the quarantined job again"})
+	j.quarantine.nextAttempt, j.nextCycle = engine.at, engine.at
+	engine.afterChange()
 	return nil
 }
 
 // job finds a job for a caller who may do this to its application.
-func (w *Model) job(c Caller, action Action, tenantID, objectID, jobID string) (*job, error) {
-	sp, err := w.application(c, action, tenantID, objectID)
+func (engine *Engine) job(c Caller, action Action, tenantID, objectID, jobID string) (*job, error) {
+	sp, err := engine.entra.application(c, action, tenantID, objectID)
 	if err != nil {
 		return nil, err
 	}
@@ -221,31 +273,88 @@ func (j *job) quarantineView() *model.Quarantine {
 	}
 }
 
-func (w *Model) jobView(j *job) Job {
-	by := w.skew.Entra
+func (engine *Engine) jobView(j *job) Job {
+	by := engine.skew.Entra
 	cycle := func(c *model.Cycle) *model.Cycle {
 		if c == nil {
 			return nil
 		}
 		view := *c
-		view.Began, view.Ended = shift(c.Began, by), shift(c.Ended, by)
+		view.Began, view.Ended = addSkew(c.Began, by), addSkew(c.Ended, by)
 		return &view
 	}
 	failures := j.failures
 	view := Job{
-		RuleID: j.ruleID, SteadyFirst: shift(j.steadyFirst, by), SteadyLast: shift(j.steadyLast, by),
+		RuleID: j.ruleID, SteadyFirst: addSkew(j.steadyFirst, by), SteadyLast: addSkew(j.steadyLast, by),
 		Job: model.Job{
 			ID: j.id, TemplateID: JobTemplate, Status: j.status, Schedule: j.schedule,
 			LastCycle: cycle(j.last), LastSuccess: cycle(j.lastSuccess), LastExport: cycle(j.lastExport),
-			ConsecutiveFailures: &failures, Synchronized: j.synchronized(), Date: shift(w.at, by),
+			ConsecutiveFailures: &failures, Synchronized: j.synchronized(), Date: addSkew(engine.at, by),
 		},
 	}
 	if j.schedule == model.ScheduleActive {
-		view.Interval = w.lag(CyclePeriod)
+		view.Interval = engine.lag(CyclePeriod)
 	}
 	if q := j.quarantineView(); q != nil {
-		q.CurrentBegan, q.SeriesBegan, q.NextAttempt = shift(q.CurrentBegan, by), shift(q.SeriesBegan, by), shift(q.NextAttempt, by)
+		q.CurrentBegan, q.SeriesBegan, q.NextAttempt = addSkew(q.CurrentBegan, by), addSkew(q.SeriesBegan, by), addSkew(q.NextAttempt, by)
 		view.Quarantine, view.QuarantineMessage, view.QuarantineCount = q, j.quarantine.message, j.quarantine.count
 	}
 	return view
+}
+
+// TestConnection is validateCredentials: Entra calls the SCIM endpoint with these
+// credentials, or with the saved ones if inline is nil. Quirks: test_lag, inline_test.
+func (engine *Engine) TestConnection(c Caller, tenantID, objectID, jobID string, inline []Secret) error {
+	engine.Advance()
+	job, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
+	if err != nil {
+		return err
+	}
+	sp := job.application
+	held := sp.saved
+	if inline != nil {
+		if err := engine.entra.knownKeys(inline); err != nil {
+			return err
+		}
+		given := engine.aws.credentialOf(inline)
+		if given.address == "" || given.value == "" {
+			return engine.entra.synchronizationError(http.StatusBadRequest, "RequestMissingRequiredParameter", "A required credential parameter is missing.")
+		}
+		if engine.quirks.InlineTest == InlineHonest {
+			held = given
+		}
+	}
+	if !sp.savedAt.IsZero() && engine.at.Before(sp.savedAt.Add(engine.lag(engine.quirks.TestLag))) {
+		return engine.entra.synchronizationError(http.StatusBadRequest, codeUnavailable, "The supplied credentials could not be validated. Please try again later.")
+	}
+	if _, err := engine.entraCall(&held, "ListUsers"); err != nil {
+		return engine.entra.synchronizationError(http.StatusBadRequest, credentialCode(err), "The supplied credential is invalid, or the endpoint does not answer: "+err.Error())
+	}
+	return nil
+}
+
+// AddLogEntry writes an entry for a job into the log, as if the engine had; its id,
+// time and job are filled in.
+func (engine *Engine) AddLogEntry(tenantID, objectID, jobID string, entry LogEntry) error {
+	engine.Advance()
+	j, err := engine.job(Caller{}, WriteSynchronization, tenantID, objectID, jobID)
+	if err != nil {
+		return err
+	}
+	engine.entra.logEvent(j, entry)
+	return nil
+}
+
+// QuarantineForDeletes puts a job into the quarantine that waits for an operator's
+// decision, with every user about to be deleted.
+func (engine *Engine) QuarantineForDeletes(tenantID, objectID, jobID string) error {
+	engine.Advance()
+	j, err := engine.job(Caller{}, WriteSynchronization, tenantID, objectID, jobID)
+	if err != nil {
+		return err
+	}
+	j.stopRunning()
+	engine.enterQuarantine(j, model.QuarantineReasonDeletes, "", "The number of deletes exceeds the threshold.")
+	engine.afterChange()
+	return nil
 }

@@ -3,7 +3,7 @@ package clouds
 import "testing"
 
 func TestReplaceJob(t *testing.T) {
-	s := tell(t, Quarantined("corp"))
+	s := newHarness(t, Quarantined("corp"))
 	id, err := s.ReplaceJob(ActorOperator, s.EntraTenantID, s.ServicePrincipalID, s.JobID)
 	s.must(err)
 	if _, err := s.Job(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, s.JobID); err == nil {
@@ -17,30 +17,30 @@ func TestReplaceJob(t *testing.T) {
 }
 
 func TestRetryNow(t *testing.T) {
-	s := tell(t, Quarantined("corp"))
+	s := newHarness(t, Quarantined("corp"))
 	failures := *s.job().ConsecutiveFailures
 	s.must(s.RetryNow(CallerFor(ActorEngine), s.EntraTenantID, s.ServicePrincipalID, s.JobID))
-	s.pass(cycleLength)
+	s.advance(cycleLength)
 	if now := *s.job().ConsecutiveFailures; now != failures+1 {
 		t.Errorf("%d failures, before the attempt %d", now, failures)
 	}
 	s.must(s.SaveToken(ActorOperator, s.EntraTenantID, s.ServicePrincipalID, s.create(ActorOperator).ID))
 	s.must(s.RetryNow(CallerFor(ActorEngine), s.EntraTenantID, s.ServicePrincipalID, s.JobID))
-	s.pass(cycleLength)
+	s.advance(cycleLength)
 	if job := s.job(); job.Quarantine != nil {
 		t.Errorf("after a good attempt: %+v", job.Quarantine)
 	}
 }
 
 func TestCycleSince(t *testing.T) {
-	s := tell(t, Healthy("corp"))
+	s := newHarness(t, Healthy("corp"))
 	s.start()
 	began := s.Now()
-	s.pass(cycleLength / 2)
+	s.advance(cycleLength / 2)
 	if since := s.CycleSince(s.ServicePrincipalID); !since.Equal(began) {
 		t.Errorf("in a cycle since %s, want %s", since, began)
 	}
-	s.pass(cycleLength)
+	s.advance(cycleLength)
 	if since := s.CycleSince(s.ServicePrincipalID); !since.IsZero() {
 		t.Errorf("between two cycles, but since %s", since)
 	}

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Quirks are the behaviours in which the real clouds are unconfirmed or contested.
-// DefaultQuirks gives each the value that the evidence makes most probable.
+// Quirks are the behaviours of AWS and Entra that are unconfirmed or contested.
+// DefaultQuirks gives each its most probable value.
 type Quirks struct {
 	PutSecrets   string // what PUT secrets does with the collection
 	SettingsKeys string // does the collection hold SyncNotificationSettings and SyncAll
-	ExtraKeys    string // does it hold a key that nobody expects
+	ExtraKeys    string // does it hold an unexpected key
 	BaseAddress  string // how GET shows BaseAddress
 	SecretsGet   string // does GET secrets exist
 	GraphErrors  string // how the synchronization API words its errors
@@ -34,7 +34,7 @@ type Quirks struct {
 	JSONVersion string // the token service's awsjson version
 	ListLag     time.Duration
 	NewLag      time.Duration // how long until AWS accepts a new token
-	DeletedLag  time.Duration // how long AWS goes on accepting a deleted one
+	DeletedLag  time.Duration // how long AWS accepts a deleted one
 	Nodes       string        // do all of AWS's nodes learn of a token together
 
 	SourceAddress   string        // does SCIM refuse the exporter's address
@@ -75,7 +75,7 @@ const (
 	ReadsHourly   = "hourly" // once read, used for an hour, even when it is refused
 
 	EmptyCalls  = "calls"  // looks a random user up first, as most of Entra's connectors do
-	EmptySilent = "silent" // a wrong token stays unnoticed until somebody changes
+	EmptySilent = "silent" // a wrong token stays unnoticed until a user changes
 
 	NobodyFails  = "none"
 	OneUserFails = "one"
@@ -112,7 +112,7 @@ const (
 	TrailPerToken  = "per_token"
 	TrailConstant  = "constant"  // one access key id for all
 	TrailEphemeral = "ephemeral" // another one with every call
-	TrailBlind     = "blind"     // calls with tokens from before this world began are not logged
+	TrailBlind     = "blind"     // calls with tokens from before the start are not logged
 	TrailAbsent    = "absent"    // nothing is logged
 )
 
@@ -132,62 +132,36 @@ type Quirk struct {
 // AllQuirks lists every quirk in the order of the struct.
 func AllQuirks() []Quirk {
 	return []Quirk{
-		choice("put_secrets", "what PUT secrets does with the collection", true,
-			func(q *Quirks) *string { return &q.PutSecrets }, PutMerges, PutReplaces, PutNeedsAll, PutKeepsToken, PutLimited),
-		choice("settings_keys", "does the collection hold SyncNotificationSettings and SyncAll", true,
-			func(q *Quirks) *string { return &q.SettingsKeys }, KeysPresent, KeysAbsent),
-		choice("extra_keys", "does the collection hold a key that nobody expects", true,
-			func(q *Quirks) *string { return &q.ExtraKeys }, ExtraNone, ExtraClear, ExtraMasked),
-		choice("base_address", "how GET secrets shows BaseAddress", true,
-			func(q *Quirks) *string { return &q.BaseAddress }, AddressClear, AddressMasked, AddressQuery),
-		choice("secrets_get", "does GET secrets exist", false,
-			func(q *Quirks) *string { return &q.SecretsGet }, Served, Gone),
-		choice("graph_errors", "how the synchronization API words its errors", false,
-			func(q *Quirks) *string { return &q.GraphErrors }, ErrorsNested, ErrorsPlain),
-		duration("test_lag", "how long Test connection answers 400 after a PUT", false,
-			func(q *Quirks) *time.Duration { return &q.TestLag }, time.Minute, 0, 10*time.Minute),
-		choice("inline_test", "does Test connection use the values that it is given", false,
-			func(q *Quirks) *string { return &q.InlineTest }, InlineHonest, InlineIgnored),
-		choice("engine_reads", "when the engine reads the secrets", true,
-			func(q *Quirks) *string { return &q.EngineReads }, ReadsPerCycle, ReadsPerCall, ReadsHourly),
-		choice("empty_cycles", "does a cycle without changes call SCIM", false,
-			func(q *Quirks) *string { return &q.EmptyCycles }, EmptyCalls, EmptySilent),
-		choice("failing_user", "does one user fail in every cycle", false,
-			func(q *Quirks) *string { return &q.FailingUser }, NobodyFails, OneUserFails),
-		choice("quarantine_after", "how many cycles fail before the quarantine", false,
-			func(q *Quirks) *string { return &q.QuarantineAfter }, AfterOne, AfterThree),
-		choice("recovery", "how a quarantine ends once the credential works", false,
-			func(q *Quirks) *string { return &q.Recovery }, RecoversAlone, NeedsStart),
-		duration("log_delay", "how late entries of the provisioning and audit logs appear at most", false,
-			func(q *Quirks) *time.Duration { return &q.LogDelay }, 5*time.Minute, 0, 10*time.Minute),
-		choice("third_create", "how AWS refuses a third token", false,
-			func(q *Quirks) *string { return &q.ThirdCreate }, ThirdQuota, ThirdConflict, ThirdValidation),
-		choice("list_values", "does a token list carry values", false,
-			func(q *Quirks) *string { return &q.ListValues }, ValuesOmitted, ValuesCarried),
-		choice("list_order", "in which order a list comes", false,
-			func(q *Quirks) *string { return &q.ListOrder }, OrderByID, OrderOldest, OrderNewest),
-		choice("token_times", "how the token service writes timestamps", false,
-			func(q *Quirks) *string { return &q.TokenTimes }, TimesNumbers, TimesStrings),
-		choice("json_version", "the token service's awsjson version", false,
-			func(q *Quirks) *string { return &q.JSONVersion }, JSON11, JSON10),
-		duration("list_lag", "how far behind a token list is", false,
-			func(q *Quirks) *time.Duration { return &q.ListLag }, 0, 10*time.Second, 90*time.Second),
-		duration("new_lag", "how long until AWS accepts a new token", false,
-			func(q *Quirks) *time.Duration { return &q.NewLag }, 0, 20*time.Second, time.Minute),
-		duration("deleted_lag", "how long AWS goes on accepting a deleted token", true,
-			func(q *Quirks) *time.Duration { return &q.DeletedLag }, 0, 5*time.Minute, time.Hour),
-		choice("nodes", "do AWS's nodes learn of a token together", false,
-			func(q *Quirks) *string { return &q.Nodes }, NodesTogether, NodesApart),
-		choice("source_address", "does SCIM refuse the exporter's address", false,
-			func(q *Quirks) *string { return &q.SourceAddress }, SourceOpen, SourceRefusesExporter),
-		choice("cloudtrail", "what the access key ids in CloudTrail tell", true,
-			func(q *Quirks) *string { return &q.CloudTrail }, TrailPerToken, TrailAbsent, TrailConstant, TrailBlind, TrailEphemeral),
-		duration("cloudtrail_delay", "how late CloudTrail's events are delivered", false,
-			func(q *Quirks) *time.Duration { return &q.CloudTrailDelay }, 5*time.Minute, 0, 15*time.Minute),
+		choice("put_secrets", "what PUT secrets does with the collection", true, func(q *Quirks) *string { return &q.PutSecrets }, PutMerges, PutReplaces, PutNeedsAll, PutKeepsToken, PutLimited),
+		choice("settings_keys", "does the collection hold SyncNotificationSettings and SyncAll", true, func(q *Quirks) *string { return &q.SettingsKeys }, KeysPresent, KeysAbsent),
+		choice("extra_keys", "does the collection hold an unexpected key", true, func(q *Quirks) *string { return &q.ExtraKeys }, ExtraNone, ExtraClear, ExtraMasked),
+		choice("base_address", "how GET secrets shows BaseAddress", true, func(q *Quirks) *string { return &q.BaseAddress }, AddressClear, AddressMasked, AddressQuery),
+		choice("secrets_get", "does GET secrets exist", false, func(q *Quirks) *string { return &q.SecretsGet }, Served, Gone),
+		choice("graph_errors", "how the synchronization API words its errors", false, func(q *Quirks) *string { return &q.GraphErrors }, ErrorsNested, ErrorsPlain),
+		duration("test_lag", "how long Test connection answers 400 after a PUT", false, func(q *Quirks) *time.Duration { return &q.TestLag }, time.Minute, 0, 10*time.Minute),
+		choice("inline_test", "does Test connection use the values that it is given", false, func(q *Quirks) *string { return &q.InlineTest }, InlineHonest, InlineIgnored),
+		choice("engine_reads", "when the engine reads the secrets", true, func(q *Quirks) *string { return &q.EngineReads }, ReadsPerCycle, ReadsPerCall, ReadsHourly),
+		choice("empty_cycles", "does a cycle without changes call SCIM", false, func(q *Quirks) *string { return &q.EmptyCycles }, EmptyCalls, EmptySilent),
+		choice("failing_user", "does one user fail in every cycle", false, func(q *Quirks) *string { return &q.FailingUser }, NobodyFails, OneUserFails),
+		choice("quarantine_after", "how many cycles fail before the quarantine", false, func(q *Quirks) *string { return &q.QuarantineAfter }, AfterOne, AfterThree),
+		choice("recovery", "how a quarantine ends once the credential works", false, func(q *Quirks) *string { return &q.Recovery }, RecoversAlone, NeedsStart),
+		duration("log_delay", "how late entries of the provisioning and audit logs appear at most", false, func(q *Quirks) *time.Duration { return &q.LogDelay }, 5*time.Minute, 0, 10*time.Minute),
+		choice("third_create", "how AWS refuses a third token", false, func(q *Quirks) *string { return &q.ThirdCreate }, ThirdQuota, ThirdConflict, ThirdValidation),
+		choice("list_values", "does a token list carry values", false, func(q *Quirks) *string { return &q.ListValues }, ValuesOmitted, ValuesCarried),
+		choice("list_order", "in which order a list comes", false, func(q *Quirks) *string { return &q.ListOrder }, OrderByID, OrderOldest, OrderNewest),
+		choice("token_times", "how the token service writes timestamps", false, func(q *Quirks) *string { return &q.TokenTimes }, TimesNumbers, TimesStrings),
+		choice("json_version", "the token service's awsjson version", false, func(q *Quirks) *string { return &q.JSONVersion }, JSON11, JSON10),
+		duration("list_lag", "how far behind a token list is", false, func(q *Quirks) *time.Duration { return &q.ListLag }, 0, 10*time.Second, 90*time.Second),
+		duration("new_lag", "how long until AWS accepts a new token", false, func(q *Quirks) *time.Duration { return &q.NewLag }, 0, 20*time.Second, time.Minute),
+		duration("deleted_lag", "how long AWS accepts a deleted token", true, func(q *Quirks) *time.Duration { return &q.DeletedLag }, 0, 5*time.Minute, time.Hour),
+		choice("nodes", "do AWS's nodes learn of a token together", false, func(q *Quirks) *string { return &q.Nodes }, NodesTogether, NodesApart),
+		choice("source_address", "does SCIM refuse the exporter's address", false, func(q *Quirks) *string { return &q.SourceAddress }, SourceOpen, SourceRefusesExporter),
+		choice("cloudtrail", "what the access key ids in CloudTrail tell", true, func(q *Quirks) *string { return &q.CloudTrail }, TrailPerToken, TrailAbsent, TrailConstant, TrailBlind, TrailEphemeral),
+		duration("cloudtrail_delay", "how late CloudTrail's events are delivered", false, func(q *Quirks) *time.Duration { return &q.CloudTrailDelay }, 5*time.Minute, 0, 15*time.Minute),
 	}
 }
 
-// DefaultQuirks returns the most probable behaviour of the real clouds.
+// DefaultQuirks returns the most probable behaviour.
 func DefaultQuirks() Quirks {
 	var quirks Quirks
 	for _, quirk := range AllQuirks() {
@@ -221,9 +195,9 @@ func (q Quirks) Get(name string) string {
 
 // String names what differs from the defaults: "put_secrets=replaces new_lag=1m0s".
 func (q Quirks) String() string {
-	usual, parts := DefaultQuirks(), []string(nil)
+	defaults, parts := DefaultQuirks(), []string(nil)
 	for _, quirk := range AllQuirks() {
-		if value := quirk.get(&q); value != quirk.get(&usual) {
+		if value := quirk.get(&q); value != quirk.get(&defaults) {
 			parts = append(parts, quirk.Name+"="+value)
 		}
 	}

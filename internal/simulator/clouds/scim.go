@@ -4,8 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-
-	"entra-aws-exporter/internal/model"
+	"strings"
+	"time"
 )
 
 // The addresses that calls to SCIM come from. A caller may use others.
@@ -14,8 +14,11 @@ const (
 	EntraAddress    = "20.190.128.7"
 )
 
-// EntraUserAgent is how Entra's provisioning service introduces itself.
+// EntraUserAgent is the user agent of Entra's provisioning service.
 const EntraUserAgent = "Microsoft-AAD-Provisioning"
+
+// MaxSCIMResults is how many resources a SCIM list returns at most.
+const MaxSCIMResults = 50
 
 // SCIMCall is the frame of a call to a SCIM endpoint.
 type SCIMCall struct {
@@ -25,35 +28,87 @@ type SCIMCall struct {
 	UserAgent string
 }
 
+// User is a user of an identity store.
+type User struct {
+	ID          string
+	UserName    string
+	ExternalID  string
+	DisplayName string
+	GivenName   string
+	FamilyName  string
+	Email       string
+	Active      bool
+	Created     time.Time
+	Modified    time.Time
+}
+
+// Match is one "attribute eq value" of a filter; several are joined by "and".
+type Match struct{ Attribute, Value string }
+
+// directory is the users of an identity store, in the order of their creation.
+type directory struct {
+	users  []*User
+	byName map[string]*User // by lower-case userName
+}
+
 // ServiceProviderConfig is the cheapest call that needs a valid token.
-func (w *Model) ServiceProviderConfig(call SCIMCall) error {
-	w.Advance()
-	_, err := w.scim(call, "GetServiceProviderConfig")
+func (aws *AWS) ServiceProviderConfig(call SCIMCall) error {
+	aws.Advance()
+	_, err := aws.authorizeSCIM(call, "GetServiceProviderConfig")
 	return err
 }
 
-// scim is the one door of every SCIM endpoint, for people, the exporter and Entra's
-// engine alike: it accepts or refuses the call, writes it to CloudTrail and returns
-// the directory behind it. A wrong tenant and a wrong token look the same.
+// ListUsers lists the users that match, at most 50 from start (1-based), and how many
+// there are.
+func (aws *AWS) ListUsers(call SCIMCall, filter []Match, start, count int) ([]User, int, error) {
+	aws.Advance()
+	d, err := aws.authorizeSCIM(call, "ListUsers")
+	if err != nil {
+		return nil, 0, err
+	}
+	var found []User
+	for _, user := range d.users {
+		matches := true
+		for _, match := range filter {
+			value, known := map[string]string{"userName": user.UserName, "externalId": user.ExternalID, "id": user.ID}[match.Attribute]
+			if !known {
+				return nil, 0, invalidRequest(ServiceSCIM, "Filter attribute %s is not supported.", match.Attribute)
+			}
+			matches = matches && strings.EqualFold(value, match.Value)
+		}
+		if matches {
+			found = append(found, *user)
+		}
+	}
+	if count <= 0 || count > MaxSCIMResults {
+		count = MaxSCIMResults
+	}
+	from := min(max(start-1, 0), len(found))
+	return found[from:min(from+count, len(found))], len(found), nil
+}
+
+// authorizeSCIM checks every call to a SCIM endpoint, of operators, the exporter and
+// Entra's engine alike: it accepts or refuses the call, writes it to CloudTrail and
+// returns the directory. A wrong tenant and a wrong token look the same.
 // https://docs.aws.amazon.com/singlesignon/latest/developerguide/what-is-scim.html
-func (w *Model) scim(call SCIMCall, operation string) (*directory, error) {
-	t := w.tokens[call.Token]
-	if t == nil || t.of.TenantID != call.Tenant || !w.accepts(w.nextNode(), t) {
+func (aws *AWS) authorizeSCIM(call SCIMCall, operation string) (*directory, error) {
+	t := aws.tokens[call.Token]
+	if t == nil || t.of.TenantID != call.Tenant || !aws.accepts(aws.nextNode(), t) {
 		return nil, &Error{Service: ServiceSCIM, Status: http.StatusUnauthorized, Code: "UnauthorizedException", Message: "Invalid bearer token."}
 	}
 	if call.SourceIP == "" {
 		call.SourceIP = ExporterAddress
 	}
-	w.log(t, call, operation)
-	if !w.admits(t.of.of, call.SourceIP) {
+	aws.logCall(t, call, operation)
+	if !aws.allowsSource(t.of.of, call.SourceIP) {
 		return nil, &Error{Service: ServiceSCIM, Status: http.StatusForbidden, Code: "AccessDeniedException", Message: "The source address is not allowed for this identity store."}
 	}
 	return &t.of.of.directory, nil
 }
 
-// admits says whether an identity store takes SCIM calls from an address.
-func (w *Model) admits(i *instance, source string) bool {
-	if w.quirks.SourceAddress == SourceRefusesExporter && source != EntraAddress {
+// allowsSource says whether an identity store takes SCIM calls from an address.
+func (aws *AWS) allowsSource(i *instance, source string) bool {
+	if aws.quirks.SourceAddress == SourceRefusesExporter && source != EntraAddress {
 		return false
 	}
 	if len(i.allowed) == 0 {
@@ -63,36 +118,29 @@ func (w *Model) admits(i *instance, source string) bool {
 	return err == nil && slices.ContainsFunc(i.allowed, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// TrailEvent is a call to SCIM in CloudTrail.
-type TrailEvent struct {
-	model.SCIMCall
-	EventID, EventName      string
-	Account, Region         string
-	IdentityStore, TenantID string
-
-	tokenID string
+// createUser adds a user. AWS wants userName, displayName, givenName and familyName.
+func (aws *AWS) createUser(d *directory, user User) (User, error) {
+	for _, required := range [][2]string{
+		{"userName", user.UserName}, {"displayName", user.DisplayName},
+		{"name.givenName", user.GivenName}, {"name.familyName", user.FamilyName},
+	} {
+		if required[1] == "" {
+			return User{}, invalidRequest(ServiceSCIM, "Request is unparsable, syntactically incorrect, or violates schema: %s is required.", required[0])
+		}
+	}
+	name := strings.ToLower(user.UserName)
+	if d.byName[name] != nil {
+		return User{}, &Error{Service: ServiceSCIM, Status: http.StatusConflict, Code: "ConflictException", Message: "User already exists."}
+	}
+	if d.byName == nil {
+		d.byName = map[string]*User{}
+	}
+	user.ID, user.Created, user.Modified = aws.newID(), aws.at, aws.at
+	d.users, d.byName[name] = append(d.users, &user), &user
+	return user, nil
 }
 
-// log writes a call to CloudTrail. Quirk: cloudtrail.
-func (w *Model) log(t *token, call SCIMCall, operation string) {
-	key := t.accessKeyID
-	switch w.quirks.CloudTrail {
-	case TrailAbsent:
-		return
-	case TrailBlind:
-		if t.seeded {
-			return
-		}
-	case TrailConstant:
-		key = "ASIACONSTANTCONSTANT"
-	case TrailEphemeral:
-		key = w.accessKeyID("ASIA")
-	}
-	i := t.of.of
-	w.trail = append(w.trail, TrailEvent{
-		SCIMCall: model.SCIMCall{At: w.at, AccessKeyID: key, UserAgent: call.UserAgent, SourceIP: call.SourceIP},
-		EventID:  w.newID(), EventName: operation,
-		Account: i.OwnerAccountID, Region: i.PrimaryRegion, IdentityStore: i.IdentityStoreID, TenantID: t.of.TenantID,
-		tokenID: t.ID,
-	})
+func (d *directory) deleteUser(user *User) {
+	d.users = slices.DeleteFunc(d.users, func(u *User) bool { return u == user })
+	delete(d.byName, strings.ToLower(user.UserName))
 }

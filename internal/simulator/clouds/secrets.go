@@ -54,19 +54,19 @@ type credential struct {
 
 // Secrets reads an application's provisioning credentials, in the order in which they
 // were first saved. Quirks: secrets_get, base_address, extra_keys.
-func (w *Model) Secrets(c Caller, tenantID, objectID string) ([]Secret, error) {
-	w.Advance()
-	sp, err := w.application(c, ReadSynchronization, tenantID, objectID)
+func (entra *Entra) Secrets(c Caller, tenantID, objectID string) ([]Secret, error) {
+	entra.Advance()
+	sp, err := entra.application(c, ReadSynchronization, tenantID, objectID)
 	if err != nil {
 		return nil, err
 	}
-	if w.quirks.SecretsGet == Gone {
+	if entra.quirks.SecretsGet == Gone {
 		return nil, notFound(ServiceGraph, "Resource not found for the segment 'secrets'.")
 	}
 	list := slices.Clone(sp.secrets)
 	for i, secret := range list {
 		shown := secret.Key == model.CredentialKeyNotificationSettings || secret.Key == model.CredentialKeySyncAll ||
-			secret.Key == ExtraClearKey || secret.Key == model.CredentialKeyBaseAddress && w.quirks.BaseAddress != AddressMasked
+			secret.Key == ExtraClearKey || secret.Key == model.CredentialKeyBaseAddress && entra.quirks.BaseAddress != AddressMasked
 		if !shown {
 			list[i].Value = Masked
 		}
@@ -76,24 +76,24 @@ func (w *Model) Secrets(c Caller, tenantID, objectID string) ([]Secret, error) {
 
 // PutSecrets saves provisioning credentials. That it returns nil means only that the
 // API answered 204. Quirk: put_secrets.
-func (w *Model) PutSecrets(c Caller, tenantID, objectID string, payload []Secret) error {
-	w.Advance()
-	sp, err := w.application(c, WriteSynchronization, tenantID, objectID)
+func (entra *Entra) PutSecrets(c Caller, tenantID, objectID string, payload []Secret) error {
+	entra.Advance()
+	sp, err := entra.application(c, WriteSynchronization, tenantID, objectID)
 	if err != nil {
 		return err
 	}
-	if err := w.knownKeys(payload); err != nil {
+	if err := entra.knownKeys(payload); err != nil {
 		return err
 	}
 	kept := slices.Clone(sp.secrets)
-	switch w.quirks.PutSecrets {
+	switch entra.quirks.PutSecrets {
 	case PutLimited:
 		size := certificateSize * len(sp.Certificates)
 		for _, secret := range payload {
 			size += len(secret.Key) + len(secret.Value)
 		}
 		if size > secretStorage {
-			return w.synchronizationError(http.StatusBadRequest, "CredentialStorageLimitExceeded",
+			return entra.synchronizationError(http.StatusBadRequest, "CredentialStorageLimitExceeded",
 				"The credentials could not be saved: they and the SAML certificate exceed the storage limit of 1024 bytes.")
 		}
 	case PutReplaces:
@@ -108,54 +108,23 @@ func (w *Model) PutSecrets(c Caller, tenantID, objectID string, payload []Secret
 	for _, secret := range payload {
 		sp.set(secret)
 	}
-	sp.savedAt = w.at
-	w.audit(sp, c.Actor)
-	w.recordSave(sp, c.Actor, kept)
-	w.resolve(sp, c.Actor)
-	w.settle()
-	return nil
-}
-
-// TestConnection is validateCredentials: Entra calls the SCIM endpoint with these
-// credentials, or with the saved ones if inline is nil. Quirks: test_lag, inline_test.
-func (w *Model) TestConnection(c Caller, tenantID, objectID, jobID string, inline []Secret) error {
-	w.Advance()
-	job, err := w.job(c, WriteSynchronization, tenantID, objectID, jobID)
-	if err != nil {
-		return err
-	}
-	sp := job.application
-	held := sp.saved
-	if inline != nil {
-		if err := w.knownKeys(inline); err != nil {
-			return err
-		}
-		given := w.credentialOf(inline)
-		if given.address == "" || given.value == "" {
-			return w.synchronizationError(http.StatusBadRequest, "RequestMissingRequiredParameter", "A required credential parameter is missing.")
-		}
-		if w.quirks.InlineTest == InlineHonest {
-			held = given
-		}
-	}
-	if !sp.savedAt.IsZero() && w.at.Before(sp.savedAt.Add(w.lag(w.quirks.TestLag))) {
-		return w.synchronizationError(http.StatusBadRequest, codeUnavailable, "The supplied credentials could not be validated. Please try again later.")
-	}
-	if _, err := w.entraCall(&held, "ListUsers"); err != nil {
-		return w.synchronizationError(http.StatusBadRequest, credentialCode(err), "The supplied credential is invalid, or the endpoint does not answer: "+err.Error())
-	}
+	sp.savedAt = entra.at
+	entra.audit(sp, c.Actor)
+	entra.recordSave(sp, c.Actor, kept)
+	entra.resolve(sp, c.Actor)
+	entra.afterChange()
 	return nil
 }
 
 // synchronizationError is an error of Graph's synchronization API. Quirk: graph_errors.
-func (w *Model) synchronizationError(status int, code, message string) *Error {
-	return &Error{Service: ServiceGraph, Status: status, Code: code, Message: message, Nested: w.quirks.GraphErrors == ErrorsNested}
+func (entra *Entra) synchronizationError(status int, code, message string) *Error {
+	return &Error{Service: ServiceGraph, Status: status, Code: code, Message: message, Nested: entra.quirks.GraphErrors == ErrorsNested}
 }
 
-func (w *Model) knownKeys(secrets []Secret) error {
+func (entra *Entra) knownKeys(secrets []Secret) error {
 	for _, secret := range secrets {
 		if !slices.Contains(secretKeys, secret.Key) {
-			return w.synchronizationError(http.StatusInternalServerError, "InternalError", "Requested value '"+secret.Key+"' was not found.")
+			return entra.synchronizationError(http.StatusInternalServerError, "InternalError", "Requested value '"+secret.Key+"' was not found.")
 		}
 	}
 	return nil
@@ -224,23 +193,23 @@ func (sp *servicePrincipal) reshape(q Quirks) {
 }
 
 // resolve finds out what the saved credential now is.
-func (w *Model) resolve(sp *servicePrincipal, actor Actor) {
-	now := w.credentialOf(sp.secrets)
+func (entra *Entra) resolve(sp *servicePrincipal, actor Actor) {
+	now := entra.aws.credentialOf(sp.secrets)
 	now.since, now.by, now.order = sp.saved.since, sp.saved.by, sp.saved.order
 	if now.address != sp.saved.address || now.value != sp.saved.value || now.since.IsZero() {
-		now.since, now.by, now.order = w.at, actor, len(w.records)
+		now.since, now.by, now.order = entra.at, actor, len(entra.timeline)
 	}
 	sp.saved = now
 }
 
-func (w *Model) credentialOf(secrets []Secret) credential {
+func (aws *AWS) credentialOf(secrets []Secret) credential {
 	c := credential{
 		address: valueOf(secrets, model.CredentialKeyBaseAddress), value: valueOf(secrets, model.CredentialKeySecretToken),
 	}
-	c.token = w.tokens[c.value]
+	c.token = aws.tokens[c.value]
 	endpoint, _, _ := strings.Cut(c.address, "?")
 	endpoint = strings.TrimSuffix(endpoint, "/")
-	for _, i := range w.instances {
+	for _, i := range aws.instances {
 		for _, t := range i.tenants {
 			if t.address() == endpoint {
 				c.tenant = t
@@ -248,4 +217,79 @@ func (w *Model) credentialOf(secrets []Secret) credential {
 		}
 	}
 	return c
+}
+
+// SaveToken enters a token in Entra's portal, or by Terraform: it is saved, whatever
+// quirk put_secrets does to the API. Its Tenant URL is saved with it.
+func (entra *Entra) SaveToken(actor Actor, tenantID, objectID, tokenID string) error {
+	entra.Advance()
+	t := entra.aws.tokenByID(tokenID)
+	if t == nil {
+		return notFound(ServiceTokens, "BEARER_TOKEN resource not found for %s.", tokenID)
+	}
+	return entra.save(actor, tenantID, objectID, t.of.address(), t.Value)
+}
+
+// SaveValue enters a value of its own making, such as a mistyped one, and keeps the
+// Tenant URL.
+func (entra *Entra) SaveValue(actor Actor, tenantID, objectID, value string) error {
+	entra.Advance()
+	return entra.save(actor, tenantID, objectID, "", value)
+}
+
+func (entra *Entra) save(actor Actor, tenantID, objectID, address, value string) error {
+	sp, err := entra.application(CallerFor(actor), WriteSynchronization, tenantID, objectID)
+	if err != nil {
+		return err
+	}
+	before := append([]Secret(nil), sp.secrets...)
+	if address != "" {
+		if entra.quirks.BaseAddress == AddressQuery {
+			address += addressFlag
+		}
+		sp.set(Secret{model.CredentialKeyBaseAddress, address})
+	}
+	sp.set(Secret{model.CredentialKeySecretToken, value})
+	sp.savedAt = entra.at
+	entra.audit(sp, actor)
+	entra.recordSave(sp, actor, before)
+	entra.resolve(sp, actor)
+	entra.afterChange()
+	return nil
+}
+
+// recordSave compares the collection with what it was.
+func (entra *Entra) recordSave(sp *servicePrincipal, actor Actor, before []Secret) {
+	old, now := entra.aws.credentialOf(before), entra.aws.credentialOf(sp.secrets)
+	save := Save{
+		Stamp: entra.stamp(actor), ServicePrincipalID: sp.ObjectID, Before: old.tokenID(), After: now.tokenID(),
+		AddressBefore: old.address, AddressAfter: now.address,
+	}
+	held := map[string]string{}
+	for _, secret := range before {
+		held[secret.Key] = secret.Value
+	}
+	for _, secret := range sp.secrets {
+		previous, was := held[secret.Key]
+		if !was {
+			save.Added = append(save.Added, secret.Key)
+		}
+		if secret.Value == Masked && previous != Masked {
+			save.Overwritten = append(save.Overwritten, secret.Key)
+		}
+		delete(held, secret.Key)
+	}
+	for _, secret := range before {
+		if _, lost := held[secret.Key]; lost {
+			save.Lost = append(save.Lost, secret.Key)
+		}
+	}
+	entra.record(save)
+}
+
+func (c *credential) tokenID() string {
+	if c == nil || c.token == nil {
+		return ""
+	}
+	return c.token.ID
 }

@@ -10,7 +10,7 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-func (s *story) secrets() map[string]string {
+func (s *harness) secrets() map[string]string {
 	s.t.Helper()
 	list, err := s.Secrets(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID)
 	s.must(err)
@@ -21,7 +21,7 @@ func (s *story) secrets() map[string]string {
 	return values
 }
 
-func lastSave(s *story) Save {
+func lastSave(s *harness) Save {
 	var last Save
 	for save := range EntriesOf[Save](s.Model) {
 		last = save
@@ -48,11 +48,11 @@ func TestSecretsAreMasked(t *testing.T) {
 			return map[string]string{"BaseAddress": endpoint, "SecretToken": "*", ExtraMaskedKey: "*"}
 		}},
 	} {
-		s := tell(t, Healthy("corp"), test.quirks...)
+		s := newHarness(t, Healthy("corp"), test.quirks...)
 		if diff := cmp.Diff(test.want(s.SCIMEndpoint), s.secrets()); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", test.quirks, diff)
 		}
-		s = tell(t, Healthy("corp")) // the same, switched on later
+		s = newHarness(t, Healthy("corp")) // the same, switched on later
 		for _, quirk := range test.quirks {
 			name, value, _ := strings.Cut(quirk, "=")
 			s.must(s.SetQuirk(name, value))
@@ -64,7 +64,7 @@ func TestSecretsAreMasked(t *testing.T) {
 			t.Errorf("%v: the saved credential no longer works", test.quirks)
 		}
 	}
-	s := tell(t, Healthy("corp"), "secrets_get=gone")
+	s := newHarness(t, Healthy("corp"), "secrets_get=gone")
 	_, err := s.Secrets(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID)
 	wantText(t, err, "graph: 404 Request_ResourceNotFound: Resource not found for the segment 'secrets'.")
 }
@@ -87,7 +87,7 @@ func TestPutSecrets(t *testing.T) {
 		{PutLimited, both, false, nil, "CredentialStorageLimitExceeded"},
 	} {
 		t.Run(test.quirk+" "+test.payload, func(t *testing.T) {
-			s := tell(t, Healthy("corp"), "put_secrets="+test.quirk)
+			s := newHarness(t, Healthy("corp"), "put_secrets="+test.quirk)
 			token := s.create(ActorExporter)
 			var err error
 			if test.payload == both {
@@ -119,7 +119,7 @@ func TestPutSecrets(t *testing.T) {
 func TestLimitIsSharedWithTheCertificate(t *testing.T) {
 	spec := Healthy("corp")
 	spec.Certificates = nil // two applications: one signs, one provisions
-	s := tell(t, spec, "put_secrets=limit")
+	s := newHarness(t, spec, "put_secrets=limit")
 	token := s.create(ActorExporter)
 	s.must(s.put(ActorExporter, token.Value))
 	if s.SavedToken(s.ServicePrincipalID) != token.ID {
@@ -128,7 +128,7 @@ func TestLimitIsSharedWithTheCertificate(t *testing.T) {
 }
 
 func TestPutSecretsSaysWhatItDid(t *testing.T) {
-	s := tell(t, Healthy("corp"), "base_address=masked")
+	s := newHarness(t, Healthy("corp"), "base_address=masked")
 	err := s.PutSecrets(CallerFor(ActorTerraform), s.EntraTenantID, s.ServicePrincipalID, []Secret{
 		{model.CredentialKeyBaseAddress, Masked}, {model.CredentialKeySecretToken, "typo"}, {"Domain", "x"},
 	})
@@ -149,7 +149,7 @@ func TestPutSecretsSaysWhatItDid(t *testing.T) {
 }
 
 func TestTestConnection(t *testing.T) {
-	s := tell(t, Healthy("corp"), "test_lag=1m", "deleted_lag=0s")
+	s := newHarness(t, Healthy("corp"), "test_lag=1m", "deleted_lag=0s")
 	inline := func(address, value string) error {
 		return s.TestConnection(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID, s.JobID, []Secret{
 			{model.CredentialKeyBaseAddress, address}, {model.CredentialKeySecretToken, value},
@@ -171,11 +171,11 @@ func TestTestConnection(t *testing.T) {
 	}
 
 	s.must(s.put(ActorExporter, token.Value))
-	s.pass(59 * time.Second)
+	s.advance(59 * time.Second)
 	if err := s.testSaved(); code(err) != codeUnavailable {
 		t.Errorf("within the lag: %v", err)
 	}
-	s.pass(time.Second)
+	s.advance(time.Second)
 	s.must(s.testSaved())
 	s.delete(ActorOperator, token.ID)
 	if err := s.testSaved(); code(err) != codeRefused {
@@ -189,7 +189,7 @@ func TestTestConnection(t *testing.T) {
 
 func TestErrorsAreNested(t *testing.T) {
 	for value, want := range map[string]bool{ErrorsNested: true, ErrorsPlain: false} {
-		s := tell(t, Healthy("corp"), "graph_errors="+value, "deleted_lag=0s")
+		s := newHarness(t, Healthy("corp"), "graph_errors="+value, "deleted_lag=0s")
 		s.delete(ActorOperator, s.TokenIDs[0])
 		if err := s.testSaved(); err.(*Error).Nested != want { //nolint:errorlint // it is made here
 			t.Errorf("graph_errors=%s: %+v", value, err)

@@ -9,25 +9,25 @@ import (
 
 // AddRegistration makes an application to sign in by, with consent to the roles and
 // one client secret that expires.
-func (w *Model) AddRegistration(tenantID string, actor Actor, expires time.Time, roles ...string) (AppRegistration, error) {
-	w.Advance()
-	t := w.tenant(tenantID)
+func (entra *Entra) AddRegistration(tenantID string, actor Actor, expires time.Time, roles ...string) (AppRegistration, error) {
+	entra.Advance()
+	t := entra.tenant(tenantID)
 	if t == nil {
 		return AppRegistration{}, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
 	}
-	secret := AppSecret{KeyID: w.newID(), DisplayName: "secret", Value: w.newID() + "~" + w.newID()[:8], Starts: w.at, Expires: expires}
+	secret := AppSecret{KeyID: entra.newID(), DisplayName: "secret", Value: entra.newID() + "~" + entra.newID()[:8], Starts: entra.at, Expires: expires}
 	secret.Hint = secret.Value[:3]
 	r := &AppRegistration{
-		ObjectID: w.newID(), ClientID: w.newID(), DisplayName: string(actor), Actor: actor, Roles: roles, Secrets: []AppSecret{secret},
+		ObjectID: entra.newID(), ClientID: entra.newID(), DisplayName: string(actor), Actor: actor, Roles: roles, Secrets: []AppSecret{secret},
 	}
 	t.registrations = append(t.registrations, r)
 	return r.view(0), nil
 }
 
 // ChangeRegistration lets a person edit a registration: consent, credentials.
-func (w *Model) ChangeRegistration(tenantID, clientID string, change func(*AppRegistration)) error {
-	w.Advance()
-	r, err := w.find(tenantID, clientID)
+func (entra *Entra) ChangeRegistration(tenantID, clientID string, change func(*AppRegistration)) error {
+	entra.Advance()
+	r, err := entra.registrationFor(tenantID, clientID)
 	if err != nil {
 		return err
 	}
@@ -38,9 +38,9 @@ func (w *Model) ChangeRegistration(tenantID, clientID string, change func(*AppRe
 // Registration returns an application as the sign-in endpoint knows it: to verify
 // certificates and federated tokens, and to fill a token's roles. Its errors are
 // AADSTS errors.
-func (w *Model) Registration(tenantID, clientID string) (AppRegistration, error) {
-	w.Advance()
-	r, err := w.find(tenantID, clientID)
+func (entra *Entra) Registration(tenantID, clientID string) (AppRegistration, error) {
+	entra.Advance()
+	r, err := entra.registrationFor(tenantID, clientID)
 	if err != nil {
 		return AppRegistration{}, err
 	}
@@ -49,9 +49,9 @@ func (w *Model) Registration(tenantID, clientID string) (AppRegistration, error)
 
 // SignIn checks a client secret.
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
-func (w *Model) SignIn(tenantID, clientID, secret string) (AppRegistration, error) {
-	w.Advance()
-	r, err := w.find(tenantID, clientID)
+func (entra *Entra) SignIn(tenantID, clientID, secret string) (AppRegistration, error) {
+	entra.Advance()
+	r, err := entra.registrationFor(tenantID, clientID)
 	if err != nil {
 		return AppRegistration{}, err
 	}
@@ -59,7 +59,7 @@ func (w *Model) SignIn(tenantID, clientID, secret string) (AppRegistration, erro
 	switch {
 	case at < 0:
 		return AppRegistration{}, aadsts(http.StatusUnauthorized, "AADSTS7000215", "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.", clientID)
-	case !w.at.Before(r.Secrets[at].Expires):
+	case !entra.at.Before(r.Secrets[at].Expires):
 		return AppRegistration{}, aadsts(http.StatusUnauthorized, "AADSTS7000222", "The provided client secret keys for app '%s' are expired.", clientID)
 	}
 	return r.view(0), nil
@@ -67,9 +67,9 @@ func (w *Model) SignIn(tenantID, clientID, secret string) (AppRegistration, erro
 
 // OwnCredentials reads an app registration as Graph shows it to an application that
 // may read applications: the secrets without their values.
-func (w *Model) OwnCredentials(c Caller, tenantID, clientID string) (AppRegistration, error) {
-	w.Advance()
-	t, err := w.visit(c, ReadApplications, tenantID)
+func (entra *Entra) OwnCredentials(c Caller, tenantID, clientID string) (AppRegistration, error) {
+	entra.Advance()
+	t, err := entra.tenantFor(c, ReadApplications, tenantID)
 	if err != nil {
 		return AppRegistration{}, err
 	}
@@ -77,15 +77,15 @@ func (w *Model) OwnCredentials(c Caller, tenantID, clientID string) (AppRegistra
 	if r == nil {
 		return AppRegistration{}, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", clientID)
 	}
-	view := r.view(w.skew.Entra)
+	view := r.view(entra.skew.Entra)
 	for i := range view.Secrets {
 		view.Secrets[i].Value = ""
 	}
 	return view, nil
 }
 
-func (w *Model) find(tenantID, clientID string) (*AppRegistration, error) {
-	t := w.tenant(tenantID)
+func (entra *Entra) registrationFor(tenantID, clientID string) (*AppRegistration, error) {
+	t := entra.tenant(tenantID)
 	if t == nil {
 		return nil, aadsts(http.StatusBadRequest, "AADSTS90002", "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.", tenantID)
 	}
@@ -105,7 +105,7 @@ func (r *AppRegistration) view(skew time.Duration) AppRegistration {
 	view.Roles, view.Federated = slices.Clone(r.Roles), slices.Clone(r.Federated)
 	view.Secrets, view.Certificates = slices.Clone(r.Secrets), slices.Clone(r.Certificates)
 	for i := range view.Secrets {
-		view.Secrets[i].Starts, view.Secrets[i].Expires = shift(view.Secrets[i].Starts, skew), shift(view.Secrets[i].Expires, skew)
+		view.Secrets[i].Starts, view.Secrets[i].Expires = addSkew(view.Secrets[i].Starts, skew), addSkew(view.Secrets[i].Expires, skew)
 	}
 	return view
 }

@@ -37,25 +37,25 @@ type token struct {
 // ListBearerTokens lists the tokens of a provisioning tenant, expired ones included.
 // Quirks: list_lag, list_order, list_values; with nodes=apart every second list is
 // not behind.
-func (w *Model) ListBearerTokens(c Caller, identityStoreID, tenantID string) ([]BearerToken, error) {
-	w.Advance()
-	t, err := w.tokensOf(c, ListBearerTokensAction, identityStoreID, tenantID)
+func (aws *AWS) ListBearerTokens(c Caller, identityStoreID, tenantID string) ([]BearerToken, error) {
+	aws.Advance()
+	t, err := aws.tokensOf(c, ListBearerTokensAction, identityStoreID, tenantID)
 	if err != nil {
 		return nil, err
 	}
-	seen := w.at
-	if w.nextNode() == slowNode {
-		seen = seen.Add(-w.lag(w.quirks.ListLag))
+	seen := aws.at
+	if aws.nextNode() == slowNode {
+		seen = seen.Add(-aws.lag(aws.quirks.ListLag))
 	}
 	var list []BearerToken
 	for _, token := range t.tokens {
 		if !token.seeded && token.Created.After(seen) || !token.deleted.IsZero() && !token.deleted.After(seen) {
 			continue
 		}
-		list = append(list, w.tokenView(token, w.quirks.ListValues == ValuesCarried))
+		list = append(list, aws.tokenView(token, aws.quirks.ListValues == ValuesCarried))
 	}
 	slices.SortStableFunc(list, func(a, b BearerToken) int {
-		switch w.quirks.ListOrder {
+		switch aws.quirks.ListOrder {
 		case OrderOldest:
 			return a.Created.Compare(b.Created)
 		case OrderNewest:
@@ -68,9 +68,9 @@ func (w *Model) ListBearerTokens(c Caller, identityStoreID, tenantID string) ([]
 }
 
 // CreateBearerToken makes a token; its value is given only now. Quirk: third_create.
-func (w *Model) CreateBearerToken(c Caller, identityStoreID, tenantID string) (BearerToken, error) {
-	w.Advance()
-	t, err := w.tokensOf(c, CreateBearerTokenAction, identityStoreID, tenantID)
+func (aws *AWS) CreateBearerToken(c Caller, identityStoreID, tenantID string) (BearerToken, error) {
+	aws.Advance()
+	t, err := aws.tokensOf(c, CreateBearerTokenAction, identityStoreID, tenantID)
 	if err != nil {
 		return BearerToken{}, err
 	}
@@ -81,22 +81,22 @@ func (w *Model) CreateBearerToken(c Caller, identityStoreID, tenantID string) (B
 		}
 	}
 	if slots >= model.TokenSlots {
-		status := map[string]int{ThirdQuota: http.StatusPaymentRequired, ThirdConflict: http.StatusConflict}[w.quirks.ThirdCreate]
+		status := map[string]int{ThirdQuota: http.StatusPaymentRequired, ThirdConflict: http.StatusConflict}[aws.quirks.ThirdCreate]
 		return BearerToken{}, &Error{
-			Service: ServiceTokens, Status: max(status, http.StatusBadRequest), Code: w.quirks.ThirdCreate,
+			Service: ServiceTokens, Status: max(status, http.StatusBadRequest), Code: aws.quirks.ThirdCreate,
 			Message: "The number of bearer tokens for this provisioning tenant has reached its limit.",
 		}
 	}
-	token := w.mint(t, c.Actor, w.at, w.at.Add(TokenLifetime))
-	w.record(Creation{w.moment(c.Actor), t.TenantID, token.ID})
-	w.settle()
-	return w.tokenView(token, true), nil
+	token := aws.newToken(t, c.Actor, aws.at, aws.at.Add(TokenLifetime))
+	aws.record(Creation{aws.stamp(c.Actor), t.TenantID, token.ID})
+	aws.afterChange()
+	return aws.tokenView(token, true), nil
 }
 
 // DeleteBearerToken deletes a token. Quirk: deleted_lag.
-func (w *Model) DeleteBearerToken(c Caller, identityStoreID, tenantID, tokenID string) error {
-	w.Advance()
-	t, err := w.tokensOf(c, DeleteBearerTokenAction, identityStoreID, tenantID)
+func (aws *AWS) DeleteBearerToken(c Caller, identityStoreID, tenantID, tokenID string) error {
+	aws.Advance()
+	t, err := aws.tokensOf(c, DeleteBearerTokenAction, identityStoreID, tenantID)
 	if err != nil {
 		return err
 	}
@@ -105,37 +105,46 @@ func (w *Model) DeleteBearerToken(c Caller, identityStoreID, tenantID, tokenID s
 		return notFound(ServiceTokens, "BEARER_TOKEN resource not found for %s.", tokenID)
 	}
 	token := t.tokens[at]
-	w.recordDeletion(c.Actor, token)
-	token.deleted, token.deletedBy, token.deletion = w.at, c.Actor, len(w.records)-1
-	w.settle()
+	deletion := Deletion{
+		Stamp: aws.stamp(c.Actor), Tenant: t.TenantID, TokenID: token.ID, CreatedBy: token.createdBy, Expired: !aws.at.Before(token.Expires),
+	}
+	for _, other := range t.tokens {
+		if other != token && other.deleted.IsZero() && aws.at.Before(other.Expires) {
+			deletion.Remaining++
+		}
+	}
+	deletion.WasSaved, deletion.WasCached = aws.process.holders(token)
+	aws.record(deletion)
+	token.deleted, token.deletedBy, token.deletion = aws.at, c.Actor, len(aws.timeline)-1
+	aws.afterChange()
 	return nil
 }
 
-// mint adds a token to a tenant.
-func (w *Model) mint(t *provisioningTenant, actor Actor, created, expires time.Time) *token {
+// newToken adds a token to a tenant.
+func (aws *AWS) newToken(t *provisioningTenant, actor Actor, created, expires time.Time) *token {
 	token := &token{
-		of: t, createdBy: actor, accessKeyID: w.accessKeyID("ASIA"), seeded: actor == ActorSetup,
+		of: t, createdBy: actor, accessKeyID: aws.accessKeyID("ASIA"), seeded: actor == ActorSetup,
 		BearerToken: BearerToken{
-			Token: model.Token{ID: w.newID(), Created: created, Expires: expires},
-			Value: w.newID() + ":" + w.newID() + ":" + hex.EncodeToString(w.bytes(32)),
+			Token: model.Token{ID: aws.newID(), Created: created, Expires: expires},
+			Value: aws.newID() + ":" + aws.newID() + ":" + hex.EncodeToString(aws.bytes(32)),
 		},
 	}
 	t.tokens = append(t.tokens, token)
-	w.tokens[token.Value] = token
+	aws.tokens[token.Value] = token
 	return token
 }
 
-func (w *Model) tokensOf(c Caller, action Action, identityStoreID, tenantID string) (*provisioningTenant, error) {
-	i, err := w.reach(c, ServiceTokens, action, identityStoreID)
+func (aws *AWS) tokensOf(c Caller, action Action, identityStoreID, tenantID string) (*provisioningTenant, error) {
+	i, err := aws.storeFor(c, ServiceTokens, action, identityStoreID)
 	if err != nil {
 		return nil, err
 	}
 	return i.live(tenantID)
 }
 
-func (w *Model) tokenView(t *token, value bool) BearerToken {
+func (aws *AWS) tokenView(t *token, value bool) BearerToken {
 	view := t.BearerToken
-	view.Created, view.Expires = shift(view.Created, w.skew.AWS), shift(view.Expires, w.skew.AWS)
+	view.Created, view.Expires = addSkew(view.Created, aws.skew.AWS), addSkew(view.Expires, aws.skew.AWS)
 	if !value {
 		view.Value = ""
 	}
@@ -161,37 +170,37 @@ const (
 )
 
 // nextNode is the node that answers the next call.
-func (w *Model) nextNode() node {
-	w.calls++
-	if w.quirks.Nodes == NodesApart && w.calls%2 == 0 {
+func (aws *AWS) nextNode() node {
+	aws.calls++
+	if aws.quirks.Nodes == NodesApart && aws.calls%2 == 0 {
 		return fastNode
 	}
 	return slowNode
 }
 
 // accepts says whether a node accepts a token now.
-func (w *Model) accepts(n node, t *token) bool {
+func (aws *AWS) accepts(n node, t *token) bool {
 	behind := func(lag time.Duration) time.Duration {
 		if n == fastNode {
 			return 0
 		}
-		return w.lag(lag)
+		return aws.lag(lag)
 	}
 	switch {
-	case t == nil, !t.of.deleted.IsZero(), !w.at.Before(t.Expires):
+	case t == nil, !t.of.deleted.IsZero(), !aws.at.Before(t.Expires):
 		return false
-	case !t.seeded && w.at.Before(t.Created.Add(behind(w.quirks.NewLag))):
+	case !t.seeded && aws.at.Before(t.Created.Add(behind(aws.quirks.NewLag))):
 		return false
 	default:
-		return t.deleted.IsZero() || w.at.Before(t.deleted.Add(behind(w.quirks.DeletedLag)))
+		return t.deleted.IsZero() || aws.at.Before(t.deleted.Add(behind(aws.quirks.DeletedLag)))
 	}
 }
 
-func (w *Model) acceptance(t *token) Acceptance {
-	slow := w.accepts(slowNode, t)
+func (aws *AWS) acceptance(t *token) Acceptance {
+	slow := aws.accepts(slowNode, t)
 	fast := slow
-	if w.quirks.Nodes == NodesApart {
-		fast = w.accepts(fastNode, t)
+	if aws.quirks.Nodes == NodesApart {
+		fast = aws.accepts(fastNode, t)
 	}
 	switch {
 	case slow && fast:
@@ -204,10 +213,50 @@ func (w *Model) acceptance(t *token) Acceptance {
 }
 
 // boundaries lists the moments at which the acceptance of a token changes by itself.
-func (w *Model) boundaries(t *token) [3]time.Time {
-	times := [3]time.Time{t.Created.Add(w.lag(w.quirks.NewLag)), t.Expires}
+func (aws *AWS) boundaries(t *token) [3]time.Time {
+	times := [3]time.Time{t.Created.Add(aws.lag(aws.quirks.NewLag)), t.Expires}
 	if !t.deleted.IsZero() {
-		times[2] = t.deleted.Add(w.lag(w.quirks.DeletedLag))
+		times[2] = t.deleted.Add(aws.lag(aws.quirks.DeletedLag))
 	}
 	return times
+}
+
+// TokenValue returns the value of a token, deleted or not; "" when there is none.
+func (aws *AWS) TokenValue(tokenID string) string {
+	if t := aws.tokenByID(tokenID); t != nil {
+		return t.Value
+	}
+	return ""
+}
+
+// TokenAccepted returns whether AWS's nodes accept a token now.
+func (aws *AWS) TokenAccepted(tokenID string) Acceptance {
+	aws.Advance()
+	return aws.acceptance(aws.tokenByID(tokenID))
+}
+
+// Expire ends a token's life now.
+func (aws *AWS) Expire(actor Actor, tokenID string) error {
+	aws.Advance()
+	t := aws.tokenByID(tokenID)
+	if t == nil {
+		return notFound(ServiceTokens, "BEARER_TOKEN resource not found for %s.", tokenID)
+	}
+	t.Expires, t.expiredBy = aws.at, actor
+	aws.record(Annotation{aws.stamp(actor), "let token " + tokenID + " expire"})
+	aws.afterChange()
+	return nil
+}
+
+func (aws *AWS) tokenByID(id string) *token {
+	for _, i := range aws.instances {
+		for _, t := range i.tenants {
+			for _, token := range t.tokens {
+				if token.ID == id {
+					return token
+				}
+			}
+		}
+	}
+	return nil
 }

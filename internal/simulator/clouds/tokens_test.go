@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-func (s *story) list() []BearerToken {
+func (s *harness) list() []BearerToken {
 	s.t.Helper()
 	list, err := s.ListBearerTokens(CallerFor(ActorExporter), s.IdentityStoreID, s.ProvisioningTenantID)
 	s.must(err)
 	return list
 }
 
-func (s *story) listed() []string {
+func (s *harness) listed() []string {
 	s.t.Helper()
 	list := s.list()
 	ids := make([]string, 0, len(list))
@@ -26,7 +26,7 @@ func (s *story) listed() []string {
 }
 
 func TestCreatedTokenLivesAYear(t *testing.T) {
-	s := tell(t, Healthy("corp"))
+	s := newHarness(t, Healthy("corp"))
 	token := s.create(ActorExporter)
 	if token.Value == "" || !token.Created.Equal(noon) || token.Expires.Sub(token.Created) != 365*24*time.Hour {
 		t.Errorf("created %+v", token)
@@ -34,11 +34,11 @@ func TestCreatedTokenLivesAYear(t *testing.T) {
 	if s.probe(token.Value) != 200 {
 		t.Error("the new token is refused")
 	}
-	s.pass(TokenLifetime - time.Nanosecond)
+	s.advance(TokenLifetime - time.Nanosecond)
 	if s.probe(token.Value) != 200 {
 		t.Error("refused before its expiry")
 	}
-	s.pass(time.Nanosecond)
+	s.advance(time.Nanosecond)
 	if s.probe(token.Value) != 401 {
 		t.Error("accepted at its expiry")
 	}
@@ -49,7 +49,7 @@ func TestTwoSlots(t *testing.T) {
 		value  string
 		status int
 	}{{ThirdQuota, 402}, {ThirdConflict, 409}, {ThirdValidation, 400}} {
-		s := tell(t, Expiring("corp"), "third_create="+test.value)
+		s := newHarness(t, Expiring("corp"), "third_create="+test.value)
 		_, err := s.CreateBearerToken(CallerFor(ActorExporter), s.IdentityStoreID, s.ProvisioningTenantID)
 		if code(err) != test.value || status(err) != test.status {
 			t.Errorf("third_create=%s: %v", test.value, err)
@@ -63,7 +63,7 @@ func TestTwoSlots(t *testing.T) {
 }
 
 func TestTokenListQuirks(t *testing.T) {
-	s := tell(t, Expiring("corp"))
+	s := newHarness(t, Expiring("corp"))
 	inUse, expired := s.TokenIDs[0], s.TokenIDs[1]
 	for value, want := range map[string][]string{
 		OrderOldest: {expired, inUse},
@@ -85,7 +85,7 @@ func TestTokenListQuirks(t *testing.T) {
 }
 
 func TestTokenListLags(t *testing.T) {
-	s := tell(t, Healthy("corp"), "list_lag=10s")
+	s := newHarness(t, Healthy("corp"), "list_lag=10s")
 	old, fresh := s.TokenIDs[0], s.create(ActorOperator).ID
 	both := slices.Sorted(slices.Values([]string{old, fresh}))
 	for _, step := range []struct {
@@ -100,7 +100,7 @@ func TestTokenListLags(t *testing.T) {
 		{9 * time.Second, func() {}, both},
 		{time.Second, func() {}, []string{fresh}},
 	} {
-		s.pass(step.after)
+		s.advance(step.after)
 		step.do()
 		if got := s.listed(); !slices.Equal(got, step.want) {
 			t.Errorf("at %s: %v, want %v", s.time.Sub(noon), got, step.want)
@@ -114,7 +114,7 @@ func TestTokenListLags(t *testing.T) {
 }
 
 func TestPropagation(t *testing.T) {
-	s := tell(t, Healthy("corp"), "new_lag=20s", "deleted_lag=5m")
+	s := newHarness(t, Healthy("corp"), "new_lag=20s", "deleted_lag=5m")
 	token := s.create(ActorOperator)
 	accepted := func(want map[time.Duration]int) {
 		t.Helper()
@@ -141,7 +141,7 @@ func TestPropagation(t *testing.T) {
 }
 
 func TestNodesApart(t *testing.T) {
-	s := tell(t, Healthy("corp"), "new_lag=20s", "nodes=apart")
+	s := newHarness(t, Healthy("corp"), "new_lag=20s", "nodes=apart")
 	token := s.create(ActorOperator)
 	if got := s.TokenAccepted(token.ID); got != AcceptedBySome {
 		t.Errorf("accepted by %s", got)
@@ -149,14 +149,14 @@ func TestNodesApart(t *testing.T) {
 	if a, b := s.probe(token.Value), s.probe(token.Value); a == b {
 		t.Errorf("two probes, both %d", a)
 	}
-	s.pass(20 * time.Second)
+	s.advance(20 * time.Second)
 	if got := s.TokenAccepted(token.ID); got != AcceptedByAll || s.probe(token.Value) != 200 || s.probe(token.Value) != 200 {
 		t.Errorf("after the lag accepted by %s", got)
 	}
 }
 
 func TestTokenServiceRefuses(t *testing.T) {
-	s := tell(t, Healthy("corp"))
+	s := newHarness(t, Healthy("corp"))
 	in := func(account, region string) Caller {
 		return Caller{Actor: ActorExporter, Account: account, Region: region}
 	}
@@ -201,7 +201,7 @@ func TestDeniedByAWS(t *testing.T) {
 		DenySCP:     user + "sso-directory:CreateBearerToken with an explicit deny in a service control policy",
 		DenyKMS:     user + "kms:Decrypt on the resource associated with this ciphertext because no identity-based policy allows the kms:Decrypt action",
 	} {
-		s := tell(t, Healthy("corp"))
+		s := newHarness(t, Healthy("corp"))
 		c := Caller{Actor: ActorExporter, Account: s.Account}
 		s.Deny(ActorExporter, CreateBearerTokenAction, how)
 		_, err := s.CreateBearerToken(c, s.IdentityStoreID, s.ProvisioningTenantID)
@@ -242,14 +242,10 @@ func TestDiscovery(t *testing.T) {
 	if want := fmt.Sprintf("https://scim.eu-central-1.amazonaws.com/%s/scim/v2/", tenants[0].TenantID); tenants[0].SCIMEndpoint != want {
 		t.Errorf("endpoint %q, want %q", tenants[0].SCIMEndpoint, want)
 	}
-	local := New(Options{Now: func() time.Time { return noon }, SCIMBase: "https://localhost:10198/"}).Add(Healthy("corp"))
-	if want := "https://localhost:10198/" + local.ProvisioningTenantID + "/scim/v2"; local.SCIMEndpoint != want {
-		t.Errorf("endpoint %q, want %q", local.SCIMEndpoint, want)
-	}
 }
 
 func TestPrincipalsAndRoles(t *testing.T) {
-	s := tell(t, Healthy("corp"))
+	s := newHarness(t, Healthy("corp"))
 	user := s.AddPrincipal(s.Account, ActorExporter)
 	if got, err := s.Principal(user.AccessKeyID); err != nil || got != user || !strings.HasPrefix(user.AccessKeyID, "AKIA") || len(user.AccessKeyID) != 20 {
 		t.Errorf("principal %+v, error %v", got, err)
@@ -266,7 +262,7 @@ func TestPrincipalsAndRoles(t *testing.T) {
 	if session.Actor != "rotator" || session.Account != "444455556666" || session.ARN != "arn:aws:sts::444455556666:assumed-role/rotator/session" || session.SessionToken == "" {
 		t.Errorf("session %+v", session)
 	}
-	s.pass(time.Hour)
+	s.advance(time.Hour)
 	_, err = s.Principal(session.AccessKeyID)
 	wantText(t, err, "sts: 403 ExpiredTokenException: The security token included in the request is expired")
 }

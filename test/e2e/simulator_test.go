@@ -21,12 +21,12 @@ import (
 	"entra-aws-exporter/internal/simulator"
 )
 
-// pace divides the clouds' periods and the rotation's waits: a cycle of forty minutes
-// takes eight seconds.
+// pace divides the simulator's periods and the waits of a rotation: a cycle of forty
+// minutes takes eight seconds.
 const pace = 300
 
-// clouds are a running simulator and the exporter's configuration for it.
-type clouds struct {
+// simulatorProcess is a running simulator, with a configuration of the exporter for it.
+type simulatorProcess struct {
 	t           *testing.T
 	directory   string
 	url         string
@@ -34,20 +34,15 @@ type clouds struct {
 	client      *http.Client
 }
 
-// startClouds runs the simulator with a scene.
-func startClouds(t *testing.T, scene string) *clouds {
+// startSimulator runs the simulator with a scene.
+func startSimulator(t *testing.T, scene string) *simulatorProcess {
 	t.Helper()
-	c := &clouds{t: t, directory: directory(t)}
+	c := &simulatorProcess{t: t, directory: directory(t)}
 	address, ca, config := freeAddress(t), filepath.Join(c.directory, "ca.pem"), filepath.Join(c.directory, "config.yaml")
 	c.url = "https://" + address
 	p := start(t, filepath.Join(c.directory, "simulator.log"), nil, binary(t, "entra-aws-simulator"),
-		"--listen-address="+address, "--scene="+scene, "--speed="+strconv.Itoa(pace), "--ca-file="+ca, "--write-config="+config)
-	eventually(t, 30*time.Second, "the simulated clouds are up", func() string {
-		if strings.Contains(p.output(), "simulating both clouds") {
-			return ""
-		}
-		return "its log: " + p.output()
-	})
+		"--listen-address="+address, "--scenario="+scene, "--speed="+strconv.Itoa(pace), "--ca-file="+ca, "--write-config="+config)
+	eventually(t, 30*time.Second, "the simulator listens", func() bool { return strings.Contains(p.output(), "simulator started") }, p.output)
 	for line := range strings.Lines(read(t, filepath.Join(c.directory, "environment"))) {
 		c.environment = append(c.environment, strings.Trim(strings.TrimSpace(line), "'"))
 	}
@@ -55,15 +50,15 @@ func startClouds(t *testing.T, scene string) *clouds {
 	roots.AppendCertsFromPEM([]byte(read(t, ca)))
 	c.client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	t.Cleanup(c.client.CloseIdleConnections)
-	// The clouds are faster than in reality: look as much more often.
+	// The simulated time runs faster, so poll more often.
 	intervals := regexp.MustCompile(`intervals: \{.*\}`)
 	write(t, config, intervals.ReplaceAllString(read(t, config),
 		"intervals: {tokens: 2s, scim: 3s, usage: 3s, job: 2s, events: 3s, certificates: 5s, app_credentials: 10s}"))
 	return c
 }
 
-// control asks the simulator; see docs/simulator.md.
-func (c *clouds) control(method, path string, body, answer any) {
+// control calls the simulator's control API; see docs/simulator.md.
+func (c *simulatorProcess) control(method, path string, body, answer any) {
 	c.t.Helper()
 	var content []byte
 	if body != nil {
@@ -90,31 +85,31 @@ func (c *clouds) control(method, path string, body, answer any) {
 }
 
 // age makes every token and certificate older.
-func (c *clouds) age(by string) {
+func (c *simulatorProcess) age(by string) {
 	c.t.Helper()
 	c.control(http.MethodPost, "age", map[string]string{"by": by}, nil)
 }
 
-// quirk changes how the clouds behave.
-func (c *clouds) quirk(name, value string) {
+// quirk sets a quirk of the simulator.
+func (c *simulatorProcess) quirk(name, value string) {
 	c.t.Helper()
 	c.control(http.MethodPut, "quirks", map[string]string{name: value}, nil)
 }
 
-// fault lets calls go wrong from now on.
-func (c *clouds) fault(f simulator.Fault) {
+// fault adds a fault.
+func (c *simulatorProcess) fault(f simulator.Fault) {
 	c.t.Helper()
 	c.control(http.MethodPost, "faults", f, nil)
 }
 
-// hand does what a person does.
-func (c *clouds) hand(h simulator.Action, answer any) {
+// performAction performs an action of an operator.
+func (c *simulatorProcess) performAction(h simulator.Action, answer any) {
 	c.t.Helper()
-	c.control(http.MethodPost, "hands", h, answer)
+	c.control(http.MethodPost, "actions", h, answer)
 }
 
-// connection is a connection as the clouds have it.
-func (c *clouds) connection(name string) simulator.ConnectionState {
+// connection returns the state of a connection in the simulator.
+func (c *simulatorProcess) connection(name string) simulator.ConnectionState {
 	c.t.Helper()
 	var state simulator.State
 	c.control(http.MethodGet, "state", nil, &state)
@@ -123,13 +118,13 @@ func (c *clouds) connection(name string) simulator.ConnectionState {
 			return connection
 		}
 	}
-	c.t.Fatalf("the clouds have no connection %s", name)
+	c.t.Fatalf("the simulator has no connection %s", name)
 	return simulator.ConnectionState{}
 }
 
-// assertRotated asks the clouds, not the exporter: one token, new, saved, and no moment
-// in which AWS would have refused Entra.
-func (c *clouds) assertRotated(before simulator.ConnectionState) {
+// assertRotated checks the simulator's state, not the exporter's: there is one token, it
+// is new, Entra has saved it, and there was no outage.
+func (c *simulatorProcess) assertRotated(before simulator.ConnectionState) {
 	c.t.Helper()
 	after := c.connection(before.Name)
 	switch {
@@ -140,8 +135,8 @@ func (c *clouds) assertRotated(before simulator.ConnectionState) {
 	case after.SavedTokenID != after.Tokens[0].ID:
 		c.t.Errorf("%s: Entra holds %s, AWS has %s", before.Name, after.SavedTokenID, after.Tokens[0].ID)
 	}
-	if after.GapSeconds != before.GapSeconds {
-		c.t.Errorf("%s: a gap of %.2f s", before.Name, after.GapSeconds-before.GapSeconds)
+	if after.OutageSeconds != before.OutageSeconds {
+		c.t.Errorf("%s: an outage of %.2f s", before.Name, after.OutageSeconds-before.OutageSeconds)
 	}
 }
 
@@ -152,7 +147,7 @@ type exporter struct {
 }
 
 // launchExporter runs the exporter.
-func (c *clouds) launchExporter(address string) *exporter {
+func (c *simulatorProcess) launchExporter(address string) *exporter {
 	c.t.Helper()
 	e := &exporter{url: "http://" + address}
 	e.process = start(c.t, filepath.Join(c.directory, "exporter-"+strings.ReplaceAll(address, ":", "-")+".log"), c.environment,
@@ -162,35 +157,28 @@ func (c *clouds) launchExporter(address string) *exporter {
 }
 
 // startExporter runs the exporter and waits until it is ready.
-func (c *clouds) startExporter(address string) *exporter {
+func (c *simulatorProcess) startExporter(address string) *exporter {
 	c.t.Helper()
 	e := c.launchExporter(address)
-	eventually(c.t, time.Minute, "the exporter is ready", func() string {
+	ready := answersOK(e.url + "/-/ready")
+	eventually(c.t, time.Minute, "the exporter is ready", func() bool {
 		select {
-		case <-e.gone:
-			c.t.Fatalf("the exporter has ended: %s", e.output())
+		case <-e.exited:
+			c.t.Fatalf("the exporter has exited: %s", e.output())
 		default:
 		}
-		response, err := http.Get(e.url + "/-/ready")
-		if err != nil {
-			return err.Error()
-		}
-		defer func() { _ = response.Body.Close() }()
-		if response.StatusCode != http.StatusOK {
-			return response.Status
-		}
-		return ""
-	})
+		return ready()
+	}, e.output)
 	return e
 }
 
-// bearer is the webhook's token.
-func (c *clouds) bearer() string {
+// bearer returns the bearer token of the webhook.
+func (c *simulatorProcess) bearer() string {
 	c.t.Helper()
 	return strings.TrimSpace(read(c.t, filepath.Join(c.directory, "webhook-token")))
 }
 
-// rotations are what the exporter knows of the rotations of a connection, newest first.
+// rotations returns the records of a connection's rotations, newest first.
 func (e *exporter) rotations(connection string) []model.RotationRecord {
 	var all struct {
 		Rotations []model.RotationRecord `json:"rotations"`
@@ -212,35 +200,32 @@ func (e *exporter) rotations(connection string) []model.RotationRecord {
 	return own
 }
 
-// notDone says what is missing until the newest rotation of a connection is done.
-func (e *exporter) notDone(connection string) string {
-	own := e.rotations(connection)
-	switch {
-	case len(own) == 0:
-		return connection + ": no rotation"
-	case own[0].Outcome != model.OutcomeDone:
-		return fmt.Sprintf("%s: phase %s, ending %q, %s", connection, own[0].Phase, own[0].Outcome, own[0].Reason)
-	default:
-		return ""
+// waitForRotation waits until the newest rotation of a connection is done.
+func (e *exporter) waitForRotation(what, connection string) {
+	e.t.Helper()
+	eventually(e.t, rotationTimeout, what, func() bool {
+		list := e.rotations(connection)
+		return len(list) > 0 && list[0].Outcome == model.OutcomeDone
+	}, func() string {
+		list := e.rotations(connection)
+		if len(list) == 0 {
+			return connection + ": no rotation"
+		}
+		return fmt.Sprintf("%s: phase %s, outcome %q, %s", connection, list[0].Phase, list[0].Outcome, list[0].Reason)
+	})
+}
+
+// startedByAlert returns a condition: the rotation of a connection has started. It posts
+// the alert again each time, as Alertmanager does.
+func (e *exporter) startedByAlert(bearer, connection string) func() bool {
+	return func() bool {
+		code, err := e.post(bearer, alertPayload(connection))
+		return err == nil && code == http.StatusAccepted && len(e.rotations(connection)) > 0
 	}
 }
 
-// told posts the alert for a connection until its rotation has begun, as Alertmanager
-// does; it says what is missing.
-func (e *exporter) told(bearer, connection string) func() string {
-	return func() string {
-		if code, err := e.post(bearer, alert(connection)); err != nil || code != http.StatusAccepted {
-			return fmt.Sprintf("webhook: %d %v", code, err)
-		}
-		if len(e.rotations(connection)) == 0 {
-			return connection + " has not begun"
-		}
-		return ""
-	}
-}
-
-// alert is Alertmanager's payload for connections.
-func alert(connections ...string) string {
+// alertPayload is the webhook payload of Alertmanager for these connections.
+func alertPayload(connections ...string) string {
 	var alerts []map[string]any
 	for _, name := range connections {
 		alerts = append(alerts, map[string]any{"status": "firing", "labels": map[string]string{
@@ -250,7 +235,7 @@ func alert(connections ...string) string {
 	return string(content)
 }
 
-// post tells the exporter's webhook; it returns the status.
+// post calls the exporter's webhook and returns the status code.
 func (e *exporter) post(bearer, body string) (int, error) {
 	request, err := http.NewRequest(http.MethodPost, e.url+"/webhook/alertmanager", strings.NewReader(body))
 	if err != nil {

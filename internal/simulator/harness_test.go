@@ -15,9 +15,9 @@ import (
 	"entra-aws-exporter/internal/simulator/contract"
 )
 
-// lab is a simulator over one connection, with a client in memory whose every exchange
+// harness is a simulator over one connection, with a client in memory whose every exchange
 // is held to the published shapes, if they are at hand.
-type lab struct {
+type harness struct {
 	t *testing.T
 	*simulator.Simulator
 	access     simulator.Credentials
@@ -26,18 +26,18 @@ type lab struct {
 	client     *http.Client
 }
 
-func newLab(t *testing.T, specs ...clouds.ConnectionSpec) *lab {
+func newHarness(t *testing.T, specs ...clouds.ConnectionSpec) *harness {
 	t.Helper()
-	return newLabAt(t, "", specs...)
+	return newHarnessAt(t, "", specs...)
 }
 
-// newLabAt is a lab that shows addresses below a URL of its own.
-func newLabAt(t *testing.T, url string, specs ...clouds.ConnectionSpec) *lab {
+// newHarnessAt is a lab that shows addresses below a URL of its own.
+func newHarnessAt(t *testing.T, url string, specs ...clouds.ConnectionSpec) *harness {
 	t.Helper()
-	return newLabSeeded(t, 1, url, specs...)
+	return newSeededHarness(t, 1, url, specs...)
 }
 
-func newLabSeeded(t *testing.T, seed uint64, url string, specs ...clouds.ConnectionSpec) *lab {
+func newSeededHarness(t *testing.T, seed uint64, url string, specs ...clouds.ConnectionSpec) *harness {
 	t.Helper()
 	if len(specs) == 0 {
 		specs = []clouds.ConnectionSpec{clouds.Healthy("corp")}
@@ -50,7 +50,7 @@ func newLabSeeded(t *testing.T, seed uint64, url string, specs ...clouds.Connect
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, Simulator: simulator.New(w, simulator.Options{URL: url, Seed: seed}), access: access, connection: access.Connections[0]}
+	l := &harness{t: t, Simulator: simulator.New(w, simulator.Options{URL: url, Seed: seed}), access: access, connection: access.Connections[0]}
 	inMemory := simulator.Transport(l)
 	l.transport = inMemory
 	t.Cleanup(inMemory.Wait)
@@ -58,8 +58,8 @@ func newLabSeeded(t *testing.T, seed uint64, url string, specs ...clouds.Connect
 	return l
 }
 
-// held lets the contract watch every exchange until the test ends.
-func (l *lab) held() *lab {
+// checkingContract lets the contract watch every exchange until the test ends.
+func (l *harness) checkingContract() *harness {
 	l.t.Helper()
 	dir := os.Getenv("CONTRACTS_DIR")
 	if dir == "" {
@@ -107,7 +107,7 @@ func (r reply) at(steps ...any) any {
 	return node
 }
 
-func (l *lab) do(request *http.Request) reply {
+func (l *harness) do(request *http.Request) reply {
 	l.t.Helper()
 	response, err := l.client.Do(request)
 	if err != nil {
@@ -127,7 +127,7 @@ func (l *lab) do(request *http.Request) reply {
 	return answer
 }
 
-func (l *lab) request(method, target, body string) *http.Request {
+func (l *harness) request(method, target, body string) *http.Request {
 	l.t.Helper()
 	request, err := http.NewRequestWithContext(l.t.Context(), method, target, strings.NewReader(body))
 	if err != nil {
@@ -137,7 +137,7 @@ func (l *lab) request(method, target, body string) *http.Request {
 }
 
 // signInForm is a good sign-in of the exporter.
-func (l *lab) signInForm() url.Values {
+func (l *harness) signInForm() url.Values {
 	registration := l.access.Tenants[0].Registration
 	return url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {registration.ClientID}, "client_secret": {registration.Secrets[0].Value},
@@ -145,14 +145,14 @@ func (l *lab) signInForm() url.Values {
 	}
 }
 
-func (l *lab) signIn(tenant string, form url.Values) reply {
+func (l *harness) signIn(tenant string, form url.Values) reply {
 	l.t.Helper()
 	request := l.request(http.MethodPost, "https://login.microsoftonline.com/"+tenant+"/oauth2/v2.0/token", form.Encode())
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	return l.do(request)
 }
 
-func (l *lab) accessToken() string {
+func (l *harness) accessToken() string {
 	l.t.Helper()
 	answer := l.signIn(l.connection.EntraTenantID, l.signInForm())
 	token, _ := answer.at("access_token").(string)
@@ -163,7 +163,7 @@ func (l *lab) accessToken() string {
 }
 
 // graph asks Microsoft Graph as the exporter.
-func (l *lab) graph(method, path, body string) reply {
+func (l *harness) graph(method, path, body string) reply {
 	l.t.Helper()
 	request := l.request(method, "https://graph.microsoft.com/v1.0"+path, body)
 	request.Header.Set("Authorization", "Bearer "+l.accessToken())
@@ -174,8 +174,8 @@ func (l *lab) graph(method, path, body string) reply {
 }
 
 // jobs is the path of the connection's synchronization.
-func (l *lab) synchronization() string {
+func (l *harness) synchronization() string {
 	return "/servicePrincipals/" + l.connection.ServicePrincipalID + "/synchronization"
 }
 
-func (l *lab) job() string { return l.synchronization() + "/jobs/" + l.connection.JobID }
+func (l *harness) job() string { return l.synchronization() + "/jobs/" + l.connection.JobID }

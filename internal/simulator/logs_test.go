@@ -15,7 +15,7 @@ import (
 )
 
 // readLog follows a log to its end, as slowly as Graph wants, and returns the ids.
-func (l *lab) readLog(path string) (ids []string, times []string) {
+func (l *harness) readLog(path string) (ids []string, times []string) {
 	l.t.Helper()
 	for next := "https://graph.microsoft.com/v1.0" + path; next != ""; {
 		request := l.request(http.MethodGet, next, "")
@@ -44,7 +44,7 @@ func distinct(ids []string) int {
 
 func TestProvisioningLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t).held()
+		l := newHarness(t).checkingContract()
 		c := l.connection
 		start := time.Now()
 		for i := range 25 {
@@ -89,7 +89,7 @@ func TestProvisioningLog(t *testing.T) {
 
 func TestDirectoryAudits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, clouds.Healthy("one"), clouds.Healthy("two")).held()
+		l := newHarness(t, clouds.Healthy("one"), clouds.Healthy("two")).checkingContract()
 		c := l.connection
 		l.With(func(w *clouds.Model) {
 			for _, connection := range l.access.Connections {
@@ -114,14 +114,14 @@ func TestDirectoryAudits(t *testing.T) {
 // TestLongLog reads a long log in pages of a thousand; neither side may hold it.
 func TestLongLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t)
+		l := newHarness(t)
 		c := l.connection
 		const count = 100_000
 		flood := simulator.BulkEvents{
 			TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID,
 			Count: count, From: time.Now().Add(-20 * 24 * time.Hour), Every: simulator.Duration(time.Second),
 		}
-		if err := l.AddFlood(flood); err != nil {
+		if err := l.AddBulkEvents(flood); err != nil {
 			t.Fatal(err)
 		}
 		token, signed := l.accessToken(), time.Now()
@@ -183,9 +183,9 @@ func TestLongLog(t *testing.T) {
 
 func TestFloodWithoutTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t)
+		l := newHarness(t)
 		c := l.connection
-		err := l.AddFlood(simulator.BulkEvents{TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID, Count: 25, From: time.Now()})
+		err := l.AddBulkEvents(simulator.BulkEvents{TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID, Count: 25, From: time.Now()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -59,19 +59,19 @@ type LogFilter struct {
 // ProvisioningLog lists the entries that have appeared, oldest first. Entries appear
 // out of order: some at once, some after half the delay, some after all of it. Quirk:
 // log_delay.
-func (w *Model) ProvisioningLog(c Caller, tenantID string, filter LogFilter) ([]LogEntry, error) {
-	w.Advance()
-	t, err := w.logsOf(c, ReadProvisioningLog, tenantID)
+func (entra *Entra) ProvisioningLog(c Caller, tenantID string, filter LogFilter) ([]LogEntry, error) {
+	entra.Advance()
+	t, err := entra.logsOf(c, ReadProvisioningLog, tenantID)
 	if err != nil {
 		return nil, err
 	}
 	from := sort.Search(len(t.entries), func(n int) bool { // they are written in the order of their times
-		return filter.After.IsZero() || shift(t.entries[n].At, w.skew.Entra).After(filter.After)
+		return filter.After.IsZero() || addSkew(t.entries[n].At, entra.skew.Entra).After(filter.After)
 	})
 	var list []LogEntry
 	for _, e := range t.entries[from:] {
-		at := shift(e.At, w.skew.Entra)
-		if !w.appeared(e.At, e.lateness) || e.At.Before(w.at.Add(-logRetention)) ||
+		at := addSkew(e.At, entra.skew.Entra)
+		if !entra.appeared(e.At, e.lateness) || e.At.Before(entra.at.Add(-logRetention)) ||
 			!filter.Before.IsZero() && !at.Before(filter.Before) ||
 			filter.JobID != "" && filter.JobID != e.JobID ||
 			filter.ServicePrincipalID != "" && filter.ServicePrincipalID != e.ServicePrincipalID ||
@@ -87,16 +87,16 @@ func (w *Model) ProvisioningLog(c Caller, tenantID string, filter LogFilter) ([]
 
 // DirectoryAudits lists the changes of provisioning credentials of an application, or
 // of all, after a time, oldest first.
-func (w *Model) DirectoryAudits(c Caller, tenantID, objectID string, after time.Time) ([]Audit, error) {
-	w.Advance()
-	t, err := w.logsOf(c, ReadDirectoryAudits, tenantID)
+func (entra *Entra) DirectoryAudits(c Caller, tenantID, objectID string, after time.Time) ([]Audit, error) {
+	entra.Advance()
+	t, err := entra.logsOf(c, ReadDirectoryAudits, tenantID)
 	if err != nil {
 		return nil, err
 	}
 	var list []Audit
 	for _, a := range t.audits {
-		at := shift(a.At, w.skew.Entra)
-		if w.appeared(a.At, a.lateness) && at.After(after) && (objectID == "" || objectID == a.TargetID) {
+		at := addSkew(a.At, entra.skew.Entra)
+		if entra.appeared(a.At, a.lateness) && at.After(after) && (objectID == "" || objectID == a.TargetID) {
 			entry := a.Audit
 			entry.At = at
 			list = append(list, entry)
@@ -105,20 +105,8 @@ func (w *Model) DirectoryAudits(c Caller, tenantID, objectID string, after time.
 	return list, nil
 }
 
-// AddLogEntry writes an entry for a job into the log, as if the engine had; its id,
-// time and job are filled in.
-func (w *Model) AddLogEntry(tenantID, objectID, jobID string, entry LogEntry) error {
-	w.Advance()
-	j, err := w.job(Caller{}, WriteSynchronization, tenantID, objectID, jobID)
-	if err != nil {
-		return err
-	}
-	w.logEvent(j, entry)
-	return nil
-}
-
-func (w *Model) logsOf(c Caller, action Action, tenantID string) (*tenant, error) {
-	t, err := w.visit(c, action, tenantID)
+func (entra *Entra) logsOf(c Caller, action Action, tenantID string) (*tenant, error) {
+	t, err := entra.tenantFor(c, action, tenantID)
 	if err != nil {
 		return nil, err
 	}
@@ -131,20 +119,20 @@ func (w *Model) logsOf(c Caller, action Action, tenantID string) (*tenant, error
 	return t, nil
 }
 
-func (w *Model) appeared(at time.Time, lateness float64) bool {
-	return !w.at.Before(at.Add(time.Duration(float64(w.lag(w.quirks.LogDelay)) * lateness)))
+func (entra *Entra) appeared(at time.Time, lateness float64) bool {
+	return !entra.at.Before(at.Add(time.Duration(float64(entra.lag(entra.quirks.LogDelay)) * lateness)))
 }
 
-func (w *Model) logEvent(j *job, e LogEntry) {
+func (entra *Entra) logEvent(j *job, e LogEntry) {
 	t := j.application.of
-	e.ID, e.ChangeID, e.At, e.JobID, e.ServicePrincipalID = w.newID(), w.newID(), w.at, j.id, j.application.ObjectID
+	e.ID, e.ChangeID, e.At, e.JobID, e.ServicePrincipalID = entra.newID(), entra.newID(), entra.at, j.id, j.application.ObjectID
 	t.entries = append(t.entries, logEntry{e, float64(2-len(t.entries)%3) / 2})
 }
 
-func (w *Model) audit(sp *servicePrincipal, actor Actor) {
+func (entra *Entra) audit(sp *servicePrincipal, actor Actor) {
 	t := sp.of
 	t.audits = append(t.audits, audit{
-		Audit{ID: w.newID(), At: w.at, Activity: AuditActivity, Initiator: actor, TargetID: sp.ObjectID},
+		Audit{ID: entra.newID(), At: entra.at, Activity: AuditActivity, Initiator: actor, TargetID: sp.ObjectID},
 		float64(2-len(t.audits)%3) / 2,
 	})
 }

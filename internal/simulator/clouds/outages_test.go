@@ -12,65 +12,65 @@ func TestGapsNameTheirCauseAndCulprit(t *testing.T) {
 	const minute = time.Minute
 	for name, test := range map[string]struct {
 		quirks []string
-		do     func(*story)
+		do     func(*harness)
 		want   []Outage
 	}{
 		"a good rotation has none": {
 			[]string{"new_lag=20s", "deleted_lag=5m"},
-			func(s *story) {
+			func(s *harness) {
 				token := s.create(ActorExporter)
-				s.pass(minute)
+				s.advance(minute)
 				s.must(s.put(ActorExporter, token.Value))
-				s.pass(minute)
+				s.advance(minute)
 				s.delete(ActorExporter, s.TokenIDs[0])
-				s.pass(time.Hour)
+				s.advance(time.Hour)
 			}, nil,
 		},
 		"the saved token deleted": {
 			[]string{"deleted_lag=5m"},
-			func(s *story) {
+			func(s *harness) {
 				s.delete(ActorExporter, s.TokenIDs[0])
-				s.pass(7 * minute)
+				s.advance(7 * minute)
 				s.must(s.SaveToken(ActorOperator, s.EntraTenantID, s.ServicePrincipalID, s.create(ActorOperator).ID))
-				s.pass(time.Hour)
+				s.advance(time.Hour)
 			},
 			[]Outage{{TokenID: "old", Cause: CauseDeleted, CausedBy: ActorExporter, Began: noon.Add(5 * minute), Ended: noon.Add(7 * minute)}},
 		},
 		"deleted after a save that was dropped": {
 			[]string{"put_secrets=keeps_token", "deleted_lag=0s"},
-			func(s *story) {
+			func(s *harness) {
 				s.must(s.put(ActorExporter, s.create(ActorExporter).Value))
-				s.pass(minute)
+				s.advance(minute)
 				s.delete(ActorExporter, s.TokenIDs[0])
 			},
 			[]Outage{{TokenID: "old", Cause: CauseDeleted, CausedBy: ActorExporter, Began: noon.Add(minute)}},
 		},
 		"an expired token deleted": {
 			nil,
-			func(s *story) {
+			func(s *harness) {
 				s.must(s.Expire(ActorTime, s.TokenIDs[0]))
-				s.pass(minute)
+				s.advance(minute)
 				s.delete(ActorExporter, s.TokenIDs[0])
-				s.pass(minute)
+				s.advance(minute)
 			},
 			[]Outage{{TokenID: "old", Cause: CauseExpired, CausedBy: ActorTime, Began: noon}},
 		},
 		"a dead token written back": {
 			[]string{"deleted_lag=0s"},
-			func(s *story) {
+			func(s *harness) {
 				token := s.create(ActorExporter)
 				s.must(s.put(ActorExporter, token.Value))
 				s.delete(ActorExporter, s.TokenIDs[0])
-				s.pass(minute)
+				s.advance(minute)
 				s.must(s.SaveToken(ActorTerraform, s.EntraTenantID, s.ServicePrincipalID, s.TokenIDs[0]))
-				s.pass(minute)
+				s.advance(minute)
 				s.must(s.put(ActorExporter, token.Value))
 			},
 			[]Outage{{TokenID: "old", Cause: CauseSaved, CausedBy: ActorTerraform, Began: noon.Add(minute), Ended: noon.Add(2 * minute)}},
 		},
 		"deleted at the moment it was written back": {
 			[]string{"deleted_lag=0s"},
-			func(s *story) {
+			func(s *harness) {
 				s.must(s.put(ActorExporter, s.create(ActorExporter).Value))
 				s.must(s.SaveToken(ActorTerraform, s.EntraTenantID, s.ServicePrincipalID, s.TokenIDs[0]))
 				s.delete(ActorExporter, s.TokenIDs[0])
@@ -79,7 +79,7 @@ func TestGapsNameTheirCauseAndCulprit(t *testing.T) {
 		},
 		"written back at the moment it was deleted": {
 			[]string{"deleted_lag=0s"},
-			func(s *story) {
+			func(s *harness) {
 				s.must(s.put(ActorExporter, s.create(ActorExporter).Value))
 				s.delete(ActorExporter, s.TokenIDs[0])
 				s.must(s.SaveToken(ActorTerraform, s.EntraTenantID, s.ServicePrincipalID, s.TokenIDs[0]))
@@ -88,44 +88,47 @@ func TestGapsNameTheirCauseAndCulprit(t *testing.T) {
 		},
 		"saved too early": {
 			[]string{"new_lag=20s"},
-			func(s *story) { s.must(s.put(ActorExporter, s.create(ActorExporter).Value)); s.pass(minute) },
+			func(s *harness) { s.must(s.put(ActorExporter, s.create(ActorExporter).Value)); s.advance(minute) },
 			[]Outage{{TokenID: "new", Cause: CausePropagating, CausedBy: ActorExporter, Began: noon, Ended: noon.Add(20 * time.Second)}},
 		},
 		"saved before all nodes knew it": {
 			[]string{"new_lag=20s", "nodes=apart"},
-			func(s *story) { s.must(s.put(ActorExporter, s.create(ActorExporter).Value)); s.pass(minute) },
+			func(s *harness) { s.must(s.put(ActorExporter, s.create(ActorExporter).Value)); s.advance(minute) },
 			[]Outage{{TokenID: "new", Cause: CausePropagating, CausedBy: ActorExporter, Began: noon, Ended: noon.Add(20 * time.Second), Partial: true}},
 		},
 		"mistyped": {
-			nil, func(s *story) { s.breakToken() },
+			nil, func(s *harness) { s.breakToken() },
 			[]Outage{{Cause: CauseSaved, CausedBy: ActorOperator, Began: noon}},
 		},
 		"the address erased": {
 			[]string{"put_secrets=replaces"},
-			func(s *story) {
+			func(s *harness) {
 				s.must(s.PutSecrets(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID, []Secret{{"SecretToken", s.TokenValue(s.TokenIDs[0])}}))
 			},
 			[]Outage{{TokenID: "old", Cause: CauseSaved, CausedBy: ActorExporter, Began: noon}},
 		},
 		"expiry by time": {
-			nil, func(s *story) { s.pass(300 * day) },
+			nil, func(s *harness) { s.advance(300 * day) },
 			[]Outage{{TokenID: "old", Cause: CauseExpired, CausedBy: ActorTime, Began: noon.Add(265 * day)}},
 		},
 		"expiry by hand": {
-			nil, func(s *story) { s.pass(minute); s.must(s.Expire(ActorOperator, s.TokenIDs[0])) },
+			nil, func(s *harness) { s.advance(minute); s.must(s.Expire(ActorOperator, s.TokenIDs[0])) },
 			[]Outage{{TokenID: "old", Cause: CauseExpired, CausedBy: ActorOperator, Began: noon.Add(minute)}},
 		},
 		"aged to death": {
-			nil, func(s *story) { s.Age(266 * day) },
+			nil, func(s *harness) { s.Age(266 * day) },
 			[]Outage{{TokenID: "old", Cause: CauseExpired, CausedBy: ActorTime, Began: noon}},
 		},
 		"tenant recreated": {
-			nil, func(s *story) { _, err := s.RecreateProvisioningTenant(ActorOperator, s.IdentityStoreID); s.must(err) },
+			nil, func(s *harness) {
+				_, err := s.RecreateProvisioningTenant(ActorOperator, s.IdentityStoreID)
+				s.must(err)
+			},
 			[]Outage{{TokenID: "old", Cause: CauseTenant, CausedBy: ActorOperator, Began: noon}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := tell(t, Healthy("corp"), append(test.quirks, "test_lag=0s", "empty_cycles=silent")...)
+			s := newHarness(t, Healthy("corp"), append(test.quirks, "test_lag=0s", "empty_cycles=silent")...)
 			test.do(s)
 			got := s.Outages()
 			for i, gap := range got {
@@ -145,7 +148,7 @@ func TestGapsNameTheirCauseAndCulprit(t *testing.T) {
 }
 
 func TestCachedTokenCounts(t *testing.T) {
-	s := tell(t, Healthy("corp"), "engine_reads=hourly", "deleted_lag=0s", "empty_cycles=silent")
+	s := newHarness(t, Healthy("corp"), "engine_reads=hourly", "deleted_lag=0s", "empty_cycles=silent")
 	s.nextCycle()
 	read := s.job().LastCycle.Began
 	token := s.create(ActorExporter)
@@ -161,7 +164,7 @@ func TestCachedTokenCounts(t *testing.T) {
 			t.Errorf("recorded %+v", deletion)
 		}
 	}
-	s.pass(3 * time.Hour)
+	s.advance(3 * time.Hour)
 	gaps := s.Outages()
 	if len(gaps) != 1 || !gaps[0].Cached || gaps[0].CausedBy != ActorExporter || !gaps[0].Began.Equal(deleted) || !gaps[0].Ended.Equal(read.Add(time.Hour)) {
 		t.Errorf("gaps %v, want one until the engine's hour is over (%s)", gaps, read.Add(time.Hour))
@@ -169,12 +172,12 @@ func TestCachedTokenCounts(t *testing.T) {
 }
 
 func TestHoldingIsRecordedAtEveryTransition(t *testing.T) {
-	s := tell(t, Healthy("corp"), "new_lag=20s", "deleted_lag=5m")
+	s := newHarness(t, Healthy("corp"), "new_lag=20s", "deleted_lag=5m")
 	token := s.create(ActorOperator)
 	s.must(s.put(ActorOperator, token.Value))
-	s.pass(time.Minute)
+	s.advance(time.Minute)
 	s.delete(ActorOperator, token.ID)
-	s.pass(time.Hour)
+	s.advance(time.Hour)
 	type line struct {
 		After    time.Duration
 		Accepted Acceptance

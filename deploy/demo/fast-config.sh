@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The configurations of deploy/prometheus and deploy/alertmanager with other addresses and
-# shorter waits, for clouds whose year passes in a day: for `make demo-stack`, for the
-# end-to-end test and for deploy/compose. What is to be replaced must be there.
-#   hurry.sh prometheus DIRECTORY EXPORTER [ALERTMANAGER…]      host:port each
-#   hurry.sh alertmanager DIRECTORY WEBHOOK TOKEN_FILE [PEOPLE] URLs; without PEOPLE nobody is told
+# Writes the configurations of deploy/prometheus and deploy/alertmanager with other
+# addresses and shorter waits, for `make demo-stack`, the end-to-end test and
+# deploy/compose. It fails if a text to replace is missing.
+#   fast-config.sh prometheus DIRECTORY EXPORTER [ALERTMANAGER…]            host:port each
+#   fast-config.sh alertmanager DIRECTORY WEBHOOK TOKEN_FILE [NOTIFICATIONS] URLs; default: no notifications
 set -euo pipefail
 deploy=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -23,31 +23,31 @@ prometheus() {
 	replace '"alertmanager:9093"' "$targets"
 	replace entra-aws-exporter:10199 "$exporter"
 	printf '%s\n' "$content" >"$directory/prometheus.yml"
-	# The expressions stay what they are.
+	# The expressions do not change.
 	for rule in "$deploy"/prometheus/rules/*.yml; do
 		sed -E 's/^( +(keep_firing_)?for): [0-9]+[smhd]$/\1: 2s/' "$rule" >"$directory/rules/$(basename "$rule")"
 	done
 }
 
 alertmanager() {
-	local directory=$1 webhook=$2 token=$3 people=${4:-} told
+	local directory=$1 webhook=$2 token=$3 notifications=${4:-} receiver
 	mkdir -p "$directory"
 	content=$(<"$deploy/alertmanager/alertmanager.yml")
 	replace $'group_by: [alertname, connection]\n' $'group_by: [alertname, connection]\n  group_wait: 1s\n  group_interval: 2s\n'
 	replace 'group_wait: 10s' 'group_wait: 1s'
 	replace 'group_interval: 5m' 'group_interval: 2s'
 	replace 'repeat_interval: 1h' 'repeat_interval: 10s'
-	# Rotations may begin at any time.
+	# Rotations may start at any time.
 	replace monday:thursday sunday:saturday
 	replace '"08:00"' '"00:00"'
 	replace '"16:00"' '"24:00"'
 	replace http://entra-aws-exporter:10199/webhook/alertmanager "$webhook"
 	replace /etc/alertmanager/entra-aws-exporter.token "$token"
-	if [ -n "$people" ]; then
-		replace http://localhost:9094/replace-me "$people"
+	if [ -n "$notifications" ]; then
+		replace http://localhost:9094/replace-me "$notifications"
 	else
-		told=$'    webhook_configs:\n      - url: http://localhost:9094/replace-me\n        send_resolved: true\n'
-		replace "$told" ''
+		receiver=$'    webhook_configs:\n      - url: http://localhost:9094/replace-me\n        send_resolved: true\n'
+		replace "$receiver" ''
 	fi
 	printf '%s\n' "$content" >"$directory/alertmanager.yml"
 }

@@ -139,7 +139,7 @@ func (r Deletion) String() string {
 
 // String implements fmt.Stringer.
 func (r Save) String() string {
-	text := fmt.Sprintf("saved in %s: token %s -> %s", r.ServicePrincipalID, named(r.Before), named(r.After))
+	text := fmt.Sprintf("saved in %s: token %s -> %s", r.ServicePrincipalID, orNone(r.Before), orNone(r.After))
 	if r.AddressAfter != r.AddressBefore {
 		text += fmt.Sprintf(", Tenant URL %q -> %q", r.AddressBefore, r.AddressAfter)
 	}
@@ -199,7 +199,7 @@ func (r TenantRecreated) String() string {
 // String implements fmt.Stringer.
 func (r Annotation) String() string { return r.Text }
 
-func named(tokenID string) string {
+func orNone(tokenID string) string {
 	if tokenID == "" {
 		return "none"
 	}
@@ -207,15 +207,15 @@ func named(tokenID string) string {
 }
 
 // Timeline returns the truth so far, in the order in which it happened.
-func (w *Model) Timeline() []Entry {
-	w.Advance()
-	return w.records[:len(w.records):len(w.records)]
+func (c *core) Timeline() []Entry {
+	c.Advance()
+	return c.timeline[:len(c.timeline):len(c.timeline)]
 }
 
 // EntriesOf returns the truth of one kind: RecordsOf[Deletion](w).
-func EntriesOf[R Entry](w *Model) iter.Seq[R] {
+func EntriesOf[R Entry](m *Model) iter.Seq[R] {
 	return func(yield func(R) bool) {
-		for _, record := range w.Timeline() {
+		for _, record := range m.Timeline() {
 			if r, ok := record.(R); ok && !yield(r) {
 				return
 			}
@@ -224,14 +224,14 @@ func EntriesOf[R Entry](w *Model) iter.Seq[R] {
 }
 
 // Annotate writes a note into the truth.
-func (w *Model) Annotate(actor Actor, format string, args ...any) {
-	w.Advance()
-	w.record(Annotation{w.moment(actor), fmt.Sprintf(format, args...)})
+func (c *core) Annotate(actor Actor, format string, args ...any) {
+	c.Advance()
+	c.record(Annotation{c.stamp(actor), fmt.Sprintf(format, args...)})
 }
 
 // WriteTimeline writes the truth, one line a record, for people.
-func (w *Model) WriteTimeline(to io.Writer) error {
-	for _, record := range w.Timeline() {
+func (c *core) WriteTimeline(to io.Writer) error {
+	for _, record := range c.Timeline() {
 		moment := record.Stamped()
 		if _, err := fmt.Fprintf(to, "%s  %-10s %s\n", moment.At.UTC().Format("2006-01-02 15:04:05"), moment.Actor, record); err != nil {
 			return fmt.Errorf("writing the story: %w", err)
@@ -240,62 +240,6 @@ func (w *Model) WriteTimeline(to io.Writer) error {
 	return nil
 }
 
-func (w *Model) moment(actor Actor) Stamp { return Stamp{w.at, actor} }
+func (c *core) stamp(actor Actor) Stamp { return Stamp{c.at, actor} }
 
-func (w *Model) record(r Entry) { w.records = append(w.records, r) }
-
-func (w *Model) recordDeletion(actor Actor, t *token) {
-	deletion := Deletion{
-		Stamp: w.moment(actor), Tenant: t.of.TenantID, TokenID: t.ID, CreatedBy: t.createdBy, Expired: !w.at.Before(t.Expires),
-	}
-	for _, other := range t.of.tokens {
-		if other != t && other.deleted.IsZero() && w.at.Before(other.Expires) {
-			deletion.Remaining++
-		}
-	}
-	for _, j := range w.jobs {
-		if j.application.saved.token == t {
-			deletion.WasSaved = append(deletion.WasSaved, j.application.ObjectID)
-		}
-		if cached := w.cachedBy(j); cached != nil && cached.token == t {
-			deletion.WasCached = append(deletion.WasCached, j.application.ObjectID)
-		}
-	}
-	w.record(deletion)
-}
-
-// recordSave compares the collection with what it was.
-func (w *Model) recordSave(sp *servicePrincipal, actor Actor, before []Secret) {
-	old, now := w.credentialOf(before), w.credentialOf(sp.secrets)
-	save := Save{
-		Stamp: w.moment(actor), ServicePrincipalID: sp.ObjectID, Before: old.tokenID(), After: now.tokenID(),
-		AddressBefore: old.address, AddressAfter: now.address,
-	}
-	held := map[string]string{}
-	for _, secret := range before {
-		held[secret.Key] = secret.Value
-	}
-	for _, secret := range sp.secrets {
-		previous, was := held[secret.Key]
-		if !was {
-			save.Added = append(save.Added, secret.Key)
-		}
-		if secret.Value == Masked && previous != Masked {
-			save.Overwritten = append(save.Overwritten, secret.Key)
-		}
-		delete(held, secret.Key)
-	}
-	for _, secret := range before {
-		if _, lost := held[secret.Key]; lost {
-			save.Lost = append(save.Lost, secret.Key)
-		}
-	}
-	w.record(save)
-}
-
-func (c *credential) tokenID() string {
-	if c == nil || c.token == nil {
-		return ""
-	}
-	return c.token.ID
-}
+func (c *core) record(r Entry) { c.timeline = append(c.timeline, r) }

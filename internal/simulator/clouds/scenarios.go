@@ -106,16 +106,16 @@ func Fleet(n, tenants int) []ConnectionSpec {
 }
 
 // Add builds a connection as of now.
-func (w *Model) Add(spec ConnectionSpec) Connection {
-	w.Advance()
+func (m *Model) Add(spec ConnectionSpec) Connection {
+	m.Advance()
 	for field, value := range map[*string]string{&spec.TenantID: DefaultTenant, &spec.Account: DefaultAccount, &spec.Region: DefaultRegion} {
 		if *field == "" {
 			*field = value
 		}
 	}
-	i := w.addInstance(spec)
-	t := w.newProvisioningTenant(i)
-	sp := w.addApplication(spec, i)
+	i := m.addInstance(spec)
+	t := m.newProvisioningTenant(i)
+	sp := m.addApplication(spec, i)
 	spec.NotConfigured = spec.NotConfigured || spec.NoJob
 	connection := Connection{
 		Name: spec.Name, Account: spec.Account, AppID: sp.AppID, DisplayName: sp.DisplayName, IdPID: i.idps[0].IdPID,
@@ -126,132 +126,131 @@ func (w *Model) Add(spec ConnectionSpec) Connection {
 		},
 	}
 	for _, one := range spec.Tokens {
-		token := w.mint(t, ActorSetup, w.at.Add(-one.Age), w.at.Add(one.Left))
+		token := m.newToken(t, ActorSetup, m.at.Add(-one.Age), m.at.Add(one.Left))
 		connection.TokenIDs = append(connection.TokenIDs, token.ID)
-		t.Created = earlier(t.Created, token.Created)
+		t.Created = earliest(t.Created, token.Created)
 		if one.Saved && !spec.NotConfigured {
 			sp.set(Secret{model.CredentialKeyBaseAddress, t.address()})
 			sp.set(Secret{model.CredentialKeySecretToken, token.Value})
-			w.resolve(sp, ActorSetup)
-			sp.reshape(w.quirks)
+			m.resolve(sp, ActorSetup)
+			sp.reshape(m.quirks)
 			sp.saved.since = token.Created
 		}
 	}
-	i.Created = earlier(i.Created, t.Created)
+	i.Created = earliest(i.Created, t.Created)
 	if !spec.NoJob {
-		j := w.addJob(spec, sp)
+		j := m.addJob(spec, sp)
 		connection.JobID = j.id
-		w.addHistory(spec, j, i)
+		m.addHistory(spec, j, i)
 	}
-	w.connections = append(w.connections, connection)
-	w.settle()
+	m.connections = append(m.connections, connection)
+	m.afterChange()
 	return connection
 }
 
 // Connections returns what Add built.
-func (w *Model) Connections() []Connection { return append([]Connection(nil), w.connections...) }
+func (m *Model) Connections() []Connection { return append([]Connection(nil), m.connections...) }
 
-func (w *Model) addInstance(spec ConnectionSpec) *instance {
+func (m *Model) addInstance(spec ConnectionSpec) *instance {
 	i := &instance{Instance: Instance{
-		ARN:            "arn:aws:sso:::instance/ssoins-" + hex.EncodeToString(w.bytes(8)),
+		ARN:            "arn:aws:sso:::instance/ssoins-" + hex.EncodeToString(m.bytes(8)),
 		OwnerAccountID: spec.Account, PrimaryRegion: spec.Region,
-		IdentityStoreID: "d-" + hex.EncodeToString(w.bytes(5)), Name: spec.Name, Status: "ACTIVE", Created: w.at,
+		IdentityStoreID: "d-" + hex.EncodeToString(m.bytes(5)), Name: spec.Name, Status: "ACTIVE", Created: m.at,
 	}}
 	i.idps = []*idp{{IdPConfiguration: IdPConfiguration{
-		IdPID: w.newID(), Enabled: true,
+		IdPID: m.newID(), Enabled: true,
 		EntityID: "https://sts.windows.net/" + spec.TenantID + "/",
 		LoginURL: "https://login.microsoftonline.com/" + spec.TenantID + "/saml2",
 	}}}
-	w.instances = append(w.instances, i)
+	m.instances = append(m.instances, i)
 	return i
 }
 
-func (w *Model) addApplication(spec ConnectionSpec, i *instance) *servicePrincipal {
-	w.AddTenant(spec.TenantID)
-	sp := &servicePrincipal{of: w.tenant(spec.TenantID), ServicePrincipal: ServicePrincipal{
-		ObjectID: w.newID(), AppID: w.newID(), TemplateID: AWSTemplateID,
+func (m *Model) addApplication(spec ConnectionSpec, i *instance) *servicePrincipal {
+	m.AddTenant(spec.TenantID)
+	sp := &servicePrincipal{of: m.tenant(spec.TenantID), ServicePrincipal: ServicePrincipal{
+		ObjectID: m.newID(), AppID: m.newID(), TemplateID: AWSTemplateID,
 		DisplayName: "AWS IAM Identity Center (" + spec.Name + ")",
 		Tags:        []string{"WindowsAzureActiveDirectoryIntegratedApp", "WindowsAzureActiveDirectoryCustomSingleSignOnApplication"},
 		EntityIDs:   []string{"https://" + spec.Region + ".signin.aws.amazon.com/platform/saml/" + i.IdentityStoreID},
 		Notified:    spec.Notified,
 	}}
 	for _, one := range spec.Certificates {
-		certificate := w.NewCertificate("Microsoft Azure Federated SSO Certificate", w.at.Add(-one.Age), w.at.Add(one.Left))
-		sp.Certificates = append(sp.Certificates, SigningCertificate{Certificate: certificate, SignKeyID: w.newID(), VerifyKeyID: w.newID()})
+		certificate := m.NewCertificate("Microsoft Azure Federated SSO Certificate", m.at.Add(-one.Age), m.at.Add(one.Left))
+		sp.Certificates = append(sp.Certificates, SigningCertificate{Certificate: certificate, SignKeyID: m.newID(), VerifyKeyID: m.newID()})
 		if one.Active {
 			sp.Preferred = certificate
 		}
 		if one.Trusted {
-			w.trust(i.idps[0], certificate)
+			m.trust(i.idps[0], certificate)
 		}
 	}
 	sp.of.applications = append(sp.of.applications, sp)
 	return sp
 }
 
-func (w *Model) addJob(spec ConnectionSpec, sp *servicePrincipal) *job {
+func (m *Model) addJob(spec ConnectionSpec, sp *servicePrincipal) *job {
 	j := &job{
-		id:     JobTemplate + "." + strings.ReplaceAll(spec.TenantID, "-", "") + "." + w.newID(),
-		ruleID: w.newID(), application: sp,
+		id:     JobTemplate + "." + strings.ReplaceAll(spec.TenantID, "-", "") + "." + m.newID(),
+		ruleID: m.newID(), application: sp,
 		status: model.JobNotConfigured, schedule: model.ScheduleDisabled,
 	}
 	sp.jobs = append(sp.jobs, j)
-	w.jobs = append(w.jobs, j)
+	m.jobs = append(m.jobs, j)
 	return j
 }
 
 // addHistory makes up what the engine did before the story began: users in sync, past
 // cycles, a quarantine with its retries.
-func (w *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
+func (m *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
 	if spec.NotConfigured {
 		return
 	}
 	for n := range spec.Users {
 		name := fmt.Sprintf("user-%d@%s.example.com", n+1, spec.Name)
-		person := &Person{ObjectID: w.newID(), UserName: name, DisplayName: fmt.Sprint("User ", n+1), GivenName: "User", FamilyName: strconv.Itoa(n + 1)}
-		j.application.of.people = append(j.application.of.people, person)
-		user, err := w.createUser(&i.directory, User{
+		person := &EntraUser{ObjectID: m.newID(), UserName: name, DisplayName: fmt.Sprint("User ", n+1), GivenName: "User", FamilyName: strconv.Itoa(n + 1)}
+		user, err := m.createUser(&i.directory, User{
 			UserName: name, ExternalID: person.ObjectID, DisplayName: person.DisplayName, GivenName: person.GivenName, FamilyName: person.FamilyName, Email: name, Active: true,
 		})
 		if err != nil { // names are made unique above
 			panic(fmt.Sprintf("scene %s: %v", spec.Name, err))
 		}
-		j.scope = append(j.scope, &member{Person: person, targetID: user.ID})
+		j.scope = append(j.scope, &assignedUser{EntraUser: person, targetID: user.ID})
 	}
 	cycle := func(began time.Time, state model.CycleState, exported int) *model.Cycle {
-		return &model.Cycle{Began: began, Ended: began.Add(w.lag(cycleLength)), State: state, Entries: counted(exported, spec.Users)}
+		return &model.Cycle{Began: began, Ended: began.Add(m.lag(cycleLength)), State: state, Entries: cycleCounts(exported, spec.Users)}
 	}
-	period := w.lag(CyclePeriod)
-	next := w.at.Add(time.Duration(w.random() % uint64(max(period-w.lag(cycleLength), 1))))
+	period := m.lag(CyclePeriod)
+	next := m.at.Add(time.Duration(m.random() % uint64(max(period-m.lag(cycleLength), 1))))
 	healthy := next.Add(-period) // the last cycle before now, ended
 	j.status, j.schedule, j.nextCycle = model.JobActive, model.ScheduleActive, next
 	if spec.QuarantinedFor > 0 {
-		healthy = w.at.Add(-w.lag(spec.QuarantinedFor) - period)
+		healthy = m.at.Add(-m.lag(spec.QuarantinedFor) - period)
 	}
 	j.lastExport = cycle(healthy.Add(-4*period), model.CycleSucceeded, 1)
 	j.lastSuccess = cycle(healthy, model.CycleSucceeded, 0)
-	j.last, j.steadyFirst, j.steadyLast = j.lastSuccess, w.at.Add(-90*day), j.lastSuccess.Ended
+	j.last, j.steadyFirst, j.steadyLast = j.lastSuccess, m.at.Add(-90*day), j.lastSuccess.Ended
 	if spec.QuarantinedFor <= 0 {
 		return
 	}
-	j.status, j.seriesBegan = model.JobQuarantine, w.at.Add(-w.lag(spec.QuarantinedFor))
-	j.disables = j.seriesBegan.Add(w.lag(model.QuarantineDisableAfter))
+	j.status, j.seriesBegan = model.JobQuarantine, m.at.Add(-m.lag(spec.QuarantinedFor))
+	j.disables = j.seriesBegan.Add(m.lag(model.QuarantineDisableAfter))
 	j.quarantine = &quarantine{
 		reason: model.QuarantineReasonException, code: codeRefused, began: j.seriesBegan,
 		message: "We are not able to connect to the target application with the credentials provided: Invalid bearer token.",
 	}
-	for attempt := j.seriesBegan; !attempt.After(w.at); attempt = j.nextCycle {
+	for attempt := j.seriesBegan; !attempt.After(m.at); attempt = j.nextCycle {
 		j.failures++
 		j.last = cycle(attempt, model.CycleFailed, 0)
 		j.last.Ended, j.last.ErrorCode = attempt, codeRefused
-		wait := retries[min(int(j.quarantine.count), len(retries)-1)]
+		wait := retryWaits[min(int(j.quarantine.count), len(retryWaits)-1)]
 		j.quarantine.count++
-		j.nextCycle = attempt.Add(w.lag(wait))
+		j.nextCycle = attempt.Add(m.lag(wait))
 	}
 	j.quarantine.nextAttempt = j.nextCycle
 }
 
-func earlier(a, b time.Time) time.Time {
+func earliest(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return b
 	}

@@ -19,7 +19,7 @@ func TestRotationByHand(t *testing.T) {
 	for _, deleteFirst := range []bool{false, true} {
 		t.Run(fmt.Sprintf("delete first %v", deleteFirst), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLab(t).held()
+				l := newHarness(t).checkingContract()
 				old := l.connection.TokenIDs[0]
 				created := l.tokens("CreateBearerToken")
 				id, value := created.at("BearerToken", "TokenId").(string), created.at("BearerToken", "Token").(string)

@@ -65,38 +65,38 @@ func (g Outage) String() string {
 	if !g.Ended.IsZero() {
 		until = fmt.Sprintf("lasted %s", g.Ended.Sub(g.Began))
 	}
-	return fmt.Sprintf("%s: %s token %s not accepted (%s by %s), %s", g.ServicePrincipalID, which, named(g.TokenID), g.Cause, g.CausedBy, until)
+	return fmt.Sprintf("%s: %s token %s not accepted (%s by %s), %s", g.ServicePrincipalID, which, orNone(g.TokenID), g.Cause, g.CausedBy, until)
 }
 
 // String implements fmt.Stringer.
 func (h EntraState) String() string {
-	text := fmt.Sprintf("%s holds %s (accepted by %s", h.ServicePrincipalID, named(h.Saved.TokenID), h.Saved.Accepted)
+	text := fmt.Sprintf("%s holds %s (accepted by %s", h.ServicePrincipalID, orNone(h.Saved.TokenID), h.Saved.Accepted)
 	if h.Saved.Cause != "" {
 		text += fmt.Sprintf(": %s by %s", h.Saved.Cause, h.Saved.CausedBy)
 	}
 	text += ")"
 	if h.Cached != (HeldToken{}) {
-		text += fmt.Sprintf(", engine uses %s (accepted by %s)", named(h.Cached.TokenID), h.Cached.Accepted)
+		text += fmt.Sprintf(", engine uses %s (accepted by %s)", orNone(h.Cached.TokenID), h.Cached.Accepted)
 	}
 	return text
 }
 
 // Outages returns every gap so far, in the order of their beginnings.
-func (w *Model) Outages() []Outage {
-	w.Advance()
-	list := make([]Outage, 0, len(w.gaps))
-	for _, gap := range w.gaps {
+func (engine *Engine) Outages() []Outage {
+	engine.Advance()
+	list := make([]Outage, 0, len(engine.outages))
+	for _, gap := range engine.outages {
 		list = append(list, *gap)
 	}
 	return list
 }
 
 // EntraState returns what an application holds now.
-func (w *Model) EntraState(objectID string) (EntraState, bool) {
-	w.Advance()
-	for _, j := range w.jobs {
+func (engine *Engine) EntraState(objectID string) (EntraState, bool) {
+	engine.Advance()
+	for _, j := range engine.jobs {
 		if j.application.ObjectID == objectID {
-			return j.holding, true
+			return j.state, true
 		}
 	}
 	return EntraState{}, false
@@ -104,9 +104,9 @@ func (w *Model) EntraState(objectID string) (EntraState, bool) {
 
 // CycleSince returns when the cycle began that an application's engine is in the middle
 // of; zero: it is between two.
-func (w *Model) CycleSince(objectID string) time.Time {
-	w.Advance()
-	for _, j := range w.jobs {
+func (engine *Engine) CycleSince(objectID string) time.Time {
+	engine.Advance()
+	for _, j := range engine.jobs {
 		if j.application.ObjectID == objectID && j.running != nil {
 			return j.running.began
 		}
@@ -114,18 +114,18 @@ func (w *Model) CycleSince(objectID string) time.Time {
 	return time.Time{}
 }
 
-// observe records what a job holds, if that changed, and begins or ends a gap.
-func (w *Model) observe(j *job) {
-	now := EntraState{Stamp: Stamp{At: w.at}, ServicePrincipalID: j.application.ObjectID}
-	now.Saved = w.held(&j.application.saved)
-	if cached := w.cachedBy(j); cached != nil && (cached.value != j.application.saved.value || cached.address != j.application.saved.address) {
-		now.Cached = w.held(cached)
+// recordState records what a job holds, if that changed, and begins or ends a gap.
+func (engine *Engine) recordState(j *job) {
+	now := EntraState{Stamp: Stamp{At: engine.at}, ServicePrincipalID: j.application.ObjectID}
+	now.Saved = engine.aws.held(&j.application.saved)
+	if cached := j.cachedAt(engine.at); cached != nil && (cached.value != j.application.saved.value || cached.address != j.application.saved.address) {
+		now.Cached = engine.aws.held(cached)
 	}
-	if now.Saved == j.holding.Saved && now.Cached == j.holding.Cached && j.holding.ServicePrincipalID != "" {
+	if now.Saved == j.state.Saved && now.Cached == j.state.Cached && j.state.ServicePrincipalID != "" {
 		return
 	}
-	j.holding = now
-	w.record(now)
+	j.state = now
+	engine.record(now)
 
 	worse, cached := now.Saved, false
 	if now.Cached.Cause != "" && (worse.Cause == "" || now.Cached.Accepted == AcceptedByNone && worse.Accepted == AcceptedBySome) {
@@ -133,33 +133,53 @@ func (w *Model) observe(j *job) {
 	}
 	next := Outage{
 		ServicePrincipalID: j.application.ObjectID, TokenID: worse.TokenID, Cached: cached,
-		Cause: worse.Cause, CausedBy: worse.CausedBy, Partial: worse.Accepted == AcceptedBySome, Began: w.at,
+		Cause: worse.Cause, CausedBy: worse.CausedBy, Partial: worse.Accepted == AcceptedBySome, Began: engine.at,
 	}
-	if j.gap != nil {
-		same := *j.gap
-		same.Began = w.at
+	if j.outage != nil {
+		same := *j.outage
+		same.Began = engine.at
 		if same == next {
 			return
 		}
-		j.gap.Ended = w.at
-		j.gap = nil
+		j.outage.Ended = engine.at
+		j.outage = nil
 	}
 	if worse.Cause != "" {
-		j.gap = &next
-		w.gaps = append(w.gaps, j.gap)
+		j.outage = &next
+		engine.outages = append(engine.outages, j.outage)
 	}
 }
 
-// cachedBy returns what the engine of a job would go on using; nil: it would read.
-func (w *Model) cachedBy(j *job) *credential {
-	if j.cached == nil || !j.cachedUntil.IsZero() && !w.at.Before(j.cachedUntil) {
+// recordStates implements process.
+func (engine *Engine) recordStates() {
+	for _, j := range engine.jobs {
+		engine.recordState(j)
+	}
+}
+
+// holders implements process.
+func (engine *Engine) holders(t *token) (saved, cached []string) {
+	for _, j := range engine.jobs {
+		if j.application.saved.token == t {
+			saved = append(saved, j.application.ObjectID)
+		}
+		if c := j.cachedAt(engine.at); c != nil && c.token == t {
+			cached = append(cached, j.application.ObjectID)
+		}
+	}
+	return saved, cached
+}
+
+// cachedAt returns what the engine of a job would go on using; nil: it would read.
+func (j *job) cachedAt(now time.Time) *credential {
+	if j.cached == nil || !j.cachedUntil.IsZero() && !now.Before(j.cachedUntil) {
 		return nil
 	}
 	return j.cached
 }
 
 // held judges a credential: would AWS take it from Entra, and if not, why.
-func (w *Model) held(c *credential) HeldToken {
+func (aws *AWS) held(c *credential) HeldToken {
 	if c.address == "" && c.value == "" {
 		return HeldToken{} // never configured
 	}
@@ -177,16 +197,16 @@ func (w *Model) held(c *credential) HeldToken {
 		return lost(CauseSaved, true, c.by)
 	case !t.of.deleted.IsZero():
 		return lost(CauseTenant, t.of.deletion < c.order, t.of.deletedBy)
-	case !w.admits(t.of.of, EntraAddress):
+	case !aws.allowsSource(t.of.of, EntraAddress):
 		return lost(CauseSources, t.of.of.restriction < c.order, t.of.of.allowedBy)
 	}
-	held.Accepted = w.acceptance(t)
+	held.Accepted = aws.acceptance(t)
 	switch {
 	case held.Accepted == AcceptedByAll:
 		return held
 	case !t.deleted.IsZero() && t.deleted.Before(t.Expires): // nobody makes a dead token invalid
 		return lost(CauseDeleted, t.deletion < c.order, t.deletedBy)
-	case !w.at.Before(t.Expires):
+	case !aws.at.Before(t.Expires):
 		if t.expiredBy != "" {
 			return lost(CauseExpired, t.Expires.Before(c.since), t.expiredBy)
 		}
@@ -198,14 +218,26 @@ func (w *Model) held(c *credential) HeldToken {
 }
 
 // nextChange returns when the acceptance of a credential changes by itself.
-func (w *Model) nextChange(c *credential) time.Time {
+func (aws *AWS) nextChange(c *credential) time.Time {
 	if c == nil || c.token == nil {
 		return time.Time{}
 	}
-	times := w.boundaries(c.token)
-	later := slices.DeleteFunc(times[:], func(t time.Time) bool { return !t.After(w.at) })
+	times := aws.boundaries(c.token)
+	later := slices.DeleteFunc(times[:], func(t time.Time) bool { return !t.After(aws.at) })
 	if len(later) == 0 {
 		return time.Time{}
 	}
 	return slices.MinFunc(later, time.Time.Compare)
+}
+
+// SavedToken returns the id of the token that an application has saved; "" when it is
+// a value that no token has.
+func (engine *Engine) SavedToken(objectID string) string {
+	engine.Advance()
+	for _, j := range engine.jobs {
+		if j.application.ObjectID == objectID {
+			return j.application.saved.tokenID()
+		}
+	}
+	return ""
 }

@@ -13,68 +13,68 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// signInPage is what a proxy or a moved service answers instead of JSON.
+// signInPage is what a proxy answers instead of JSON.
 const signInPage = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Sign in to continue</h1></body></html>\n"
 
-// suffer answers a call as its fault demands.
-func (s *Simulator) suffer(w http.ResponseWriter, c *call, fault Fault) {
+// applyFault answers a call as its fault demands.
+func (s *Simulator) applyFault(w http.ResponseWriter, c *call, fault Fault) {
 	switch fault.Effect {
 	case EffectAnswer:
 		if fault.Delay > 0 && !wait(c.r.Context(), time.Duration(fault.Delay)) {
 			return
 		}
-		c.send(w, c.faultAnswer(fault))
+		c.send(w, c.faultResponse(fault))
 	case EffectDelay:
 		// The effect comes with the answer, not before.
 		if wait(c.r.Context(), time.Duration(fault.Delay)) {
-			c.send(w, c.trueAnswer())
+			c.send(w, c.realResponse())
 		}
 	case EffectHang:
 		<-c.r.Context().Done()
 	case EffectTrickle:
-		c.trickle(w, c.trueAnswer(), time.Duration(fault.Delay))
+		c.trickle(w, c.realResponse(), time.Duration(fault.Delay))
 	case EffectHuge:
-		c.send(w, hugeAnswer(fault.Size))
+		c.send(w, hugeResponse(fault.Size))
 	case EffectLost:
-		c.trueAnswer()
+		c.realResponse()
 		panic(http.ErrAbortHandler)
 	case EffectLate:
-		c.late = time.Duration(fault.Delay)
+		c.effectDelay = time.Duration(fault.Delay)
 		_, _ = c.perform()
 		panic(http.ErrAbortHandler)
 	case EffectReset:
 		panic(http.ErrAbortHandler)
 	case EffectStale:
-		c.send(w, c.staleAnswer())
+		c.send(w, c.staleResponse())
 	case EffectHTML:
 		status := fault.Status
 		if status == 0 {
 			status = http.StatusOK
 		}
-		c.send(w, answer{status: status, header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, body: []byte(signInPage)})
+		c.send(w, response{status: status, header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, body: []byte(signInPage)})
 	case EffectRedirect:
 		location := fault.Location
 		if location == "" {
 			location = "https://signin.example/"
 		}
-		c.send(w, answer{status: http.StatusFound, header: http.Header{"Location": {location}}})
+		c.send(w, response{status: http.StatusFound, header: http.Header{"Location": {location}}})
 	case EffectEdit:
-		c.send(w, c.editedAnswer(fault.Set))
+		c.send(w, c.patchedResponse(fault.Set))
 	}
 }
 
-func (c *call) trueAnswer() answer {
+func (c *call) realResponse() response {
 	result, _ := c.perform() // no effect is late here
 	return result
 }
 
-// faultAnswer words the fault's own answer, in the protocol of the operation if it
+// faultResponse words the fault's own answer, in the protocol of the operation if it
 // has a code.
-func (c *call) faultAnswer(fault Fault) answer {
-	result := answer{status: fault.Status, header: http.Header{}, body: []byte(fault.Body)}
+func (c *call) faultResponse(fault Fault) response {
+	result := response{status: fault.Status, header: http.Header{}, body: []byte(fault.Body)}
 	switch {
 	case fault.Code != "":
-		result = c.refuse(c, &clouds.Error{Status: fault.Status, Code: fault.Code, Message: fault.Message})
+		result = c.wording(c, &clouds.Error{Status: fault.Status, Code: fault.Code, Message: fault.Message})
 	case fault.Body != "":
 		result.header.Set("Content-Type", "application/json")
 	}
@@ -91,11 +91,11 @@ func (c *call) faultAnswer(fault Fault) answer {
 }
 
 // trickle sends the header at once and then a byte at a time.
-func (c *call) trickle(w http.ResponseWriter, result answer, every time.Duration) {
+func (c *call) trickle(w http.ResponseWriter, result response, every time.Duration) {
 	if every == 0 {
 		every = time.Second
 	}
-	body := result.whole()
+	body := result.content()
 	c.sendHeader(w, result)
 	for i := range body {
 		if !wait(c.r.Context(), every) {
@@ -110,12 +110,12 @@ func (c *call) trickle(w http.ResponseWriter, result answer, every time.Duration
 	}
 }
 
-// hugeAnswer is valid JSON that nobody wants in memory.
-func hugeAnswer(size int64) answer {
+// hugeResponse is valid JSON that nobody wants in memory.
+func hugeResponse(size int64) response {
 	if size == 0 {
 		size = 100 << 20
 	}
-	return answer{
+	return response{
 		status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}},
 		stream: func(w io.Writer) error {
 			if _, err := io.WriteString(w, `{"value":"`); err != nil {
@@ -139,36 +139,36 @@ func (c *call) readKey() string { return c.name + " " + c.r.URL.RequestURI() + "
 // maxRemembered bounds what is kept for stale reads.
 const maxRemembered = 64 << 10
 
-// remember keeps an answer for a stale read to come.
-func (s *Simulator) remember(c *call, result answer) {
+// keepForStale keeps an answer for a stale read to come.
+func (s *Simulator) keepForStale(c *call, result response) {
 	isRead := strings.HasPrefix(c.name, "GET ") || strings.HasPrefix(c.name, "List") || strings.HasPrefix(c.name, "Lookup") || strings.HasPrefix(c.name, "SCIM GET ")
 	if !isRead || result.status != http.StatusOK || result.stream != nil || len(result.body) > maxRemembered {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.previous) > 1000 {
-		clear(s.previous)
+	if len(s.lastReads) > 1000 {
+		clear(s.lastReads)
 	}
-	s.previous[c.readKey()] = result
+	s.lastReads[c.readKey()] = result
 }
 
-// staleAnswer is what the same read was answered last; the truth if it never was.
-func (c *call) staleAnswer() answer {
+// staleResponse is what the same read was answered last; the truth if it never was.
+func (c *call) staleResponse() response {
 	c.sim.mu.Lock()
-	result, found := c.sim.previous[c.readKey()]
+	result, found := c.sim.lastReads[c.readKey()]
 	c.sim.mu.Unlock()
 	if found {
 		return result
 	}
-	return c.trueAnswer()
+	return c.realResponse()
 }
 
-// editedAnswer puts values into the true answer. What is not there, or no JSON, stays.
-func (c *call) editedAnswer(set map[string]json.RawMessage) answer {
-	result := c.trueAnswer()
+// patchedResponse puts values into the true answer. What is not there, or no JSON, stays.
+func (c *call) patchedResponse(set map[string]json.RawMessage) response {
+	result := c.realResponse()
 	var document any
-	decoder := json.NewDecoder(bytes.NewReader(result.whole()))
+	decoder := json.NewDecoder(bytes.NewReader(result.content()))
 	decoder.UseNumber() // serial numbers are larger than a float64
 	if err := decoder.Decode(&document); err != nil {
 		return result
@@ -178,7 +178,7 @@ func (c *call) editedAnswer(set map[string]json.RawMessage) answer {
 	}
 	content, err := json.Marshal(document)
 	if err != nil {
-		return answer{status: http.StatusInternalServerError, body: fmt.Appendf(nil, "the edited answer is no JSON: %v", err)}
+		return response{status: http.StatusInternalServerError, body: fmt.Appendf(nil, "the edited answer is no JSON: %v", err)}
 	}
 	result.body, result.stream = content, nil
 	return result
@@ -208,14 +208,4 @@ func put(document any, steps []string, value json.RawMessage) any {
 		return map[string]any{steps[0]: put(nil, steps[1:], value)}
 	}
 	return document
-}
-
-// whole is an answer's body, streamed or not.
-func (a answer) whole() []byte {
-	if a.stream == nil {
-		return a.body
-	}
-	var content bytes.Buffer
-	_ = a.stream(&content) // a buffer never fails
-	return content.Bytes()
 }

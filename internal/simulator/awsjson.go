@@ -1,0 +1,350 @@
+package simulator
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"entra-aws-exporter/internal/simulator/clouds"
+)
+
+// object is a JSON object of a response.
+type object = map[string]any
+
+// objects words each element of a list; a list that is empty is not null.
+func objects[T any](list []T, entity func(T) object) []object {
+	worded := make([]object, 0, len(list))
+	for _, element := range list {
+		worded = append(worded, entity(element))
+	}
+	return worded
+}
+
+const (
+	consoleTarget = "AWSIdentityStoreService." // the console's undocumented token service
+	publicTarget  = "AWSIdentityStore."        // the public Identity Store
+	idpTarget     = "AppsAuthControlPlaneService."
+)
+
+// storeRequest is what the requests of the token service and the Identity Store hold.
+type storeRequest struct {
+	IdentityStoreID string `json:"IdentityStoreId"`
+	TenantID        string `json:"TenantId"`
+	TokenID         string `json:"TokenId"`
+}
+
+func identityStoreOperations() map[string]operation {
+	return map[string]operation{
+		consoleTarget + "ListProvisioningTenants": {name: "ListProvisioningTenants", serve: func(c *call) (response, error) {
+			return storeCall(c, query, func(m *clouds.Model, r storeRequest) ([]clouds.ProvisioningTenant, error) {
+				return m.ListProvisioningTenants(c.caller, r.IdentityStoreID)
+			}, func(tenants []clouds.ProvisioningTenant) object {
+				return object{"ProvisioningTenants": objects(tenants, c.tenantEntity)}
+			})
+		}},
+		consoleTarget + "ListBearerTokens": {name: "ListBearerTokens", serve: func(c *call) (response, error) {
+			return storeCall(c, query, func(m *clouds.Model, r storeRequest) ([]clouds.BearerToken, error) {
+				return m.ListBearerTokens(c.caller, r.IdentityStoreID, r.TenantID)
+			}, func(tokens []clouds.BearerToken) object {
+				return object{"BearerTokens": objects(tokens, c.tokenEntity)}
+			}, "TenantId")
+		}},
+		consoleTarget + "CreateBearerToken": {name: "CreateBearerToken", serve: func(c *call) (response, error) {
+			return storeCall(c, mutate, func(m *clouds.Model, r storeRequest) (clouds.BearerToken, error) {
+				return m.CreateBearerToken(c.caller, r.IdentityStoreID, r.TenantID)
+			}, func(token clouds.BearerToken) object { return object{"BearerToken": c.tokenEntity(token)} }, "TenantId")
+		}},
+		consoleTarget + "DeleteBearerToken": {name: "DeleteBearerToken", serve: func(c *call) (response, error) {
+			return storeCall(c, mutate, func(m *clouds.Model, r storeRequest) (struct{}, error) {
+				return struct{}{}, m.DeleteBearerToken(c.caller, r.IdentityStoreID, r.TenantID, r.TokenID)
+			}, func(struct{}) object { return object{} }, "TenantId", "TokenId")
+		}},
+		publicTarget + "DescribeIdentityStore": {name: "DescribeIdentityStore", serve: describeIdentityStore},
+	}
+}
+
+// storeCall serves an operation of the token service, whose JSON version is a quirk, and
+// refuses a request without the members it needs.
+func storeCall[T any](
+	c *call, run func(*call, func(*clouds.Model) (T, error)) (T, error),
+	ask func(*clouds.Model, storeRequest) (T, error), entity func(T) object, needs ...string,
+) (response, error) {
+	if err := c.requireJSON(c.quirks().JSONVersion); err != nil {
+		return response{}, err
+	}
+	var request storeRequest
+	if err := c.decode(&request); err != nil {
+		return response{}, err
+	}
+	have := map[string]string{"IdentityStoreId": request.IdentityStoreID, "TenantId": request.TenantID, "TokenId": request.TokenID}
+	for _, name := range append([]string{"IdentityStoreId"}, needs...) {
+		if have[name] == "" {
+			return response{}, &clouds.Error{
+				Service: clouds.ServiceTokens, Status: http.StatusBadRequest, Code: "ValidationException",
+				Message: "1 validation error detected: Value at '" + strings.ToLower(name[:1]) + name[1:] + "' failed to satisfy constraint: Member must not be null",
+			}
+		}
+	}
+	result, err := run(c, func(m *clouds.Model) (T, error) { return ask(m, request) })
+	if err != nil {
+		return response{}, err
+	}
+	return c.awsResponse(entity(result)), nil
+}
+
+func (c *call) requireJSON(version string) error {
+	if sent := c.r.Header.Get("Content-Type"); sent != "application/x-amz-json-"+version {
+		return &clouds.Error{
+			Status: http.StatusNotFound, Code: "UnknownOperationException",
+			Message: "The service speaks application/x-amz-json-" + version + ", not " + sent + ".",
+		}
+	}
+	return nil
+}
+
+// timestamp words a time as the quirk token_times says.
+func (c *call) timestamp(t time.Time) any {
+	if c.quirks().TokenTimes == clouds.TimesStrings {
+		return t.UTC().Format("2006-01-02T15:04:05.000Z")
+	}
+	return epoch(t)
+}
+
+func (c *call) tenantEntity(tenant clouds.ProvisioningTenant) object {
+	return object{"TenantId": tenant.TenantID, "ScimEndpoint": c.sim.publicAddress(tenant.SCIMEndpoint), "CreationTime": c.timestamp(tenant.Created)}
+}
+
+func (c *call) tokenEntity(token clouds.BearerToken) object {
+	entity := object{"TokenId": token.ID, "CreationTime": c.timestamp(token.Created), "ExpirationTime": c.timestamp(token.Expires)}
+	if token.Value != "" {
+		entity["Token"] = token.Value
+	}
+	return entity
+}
+
+func describeIdentityStore(c *call) (response, error) {
+	var request storeRequest
+	if err := c.decode(&request); err != nil {
+		return response{}, err
+	}
+	sources := []netip.Prefix{}
+	instance, err := query(c, func(m *clouds.Model) (clouds.Instance, error) {
+		found, allowed, err := m.DescribeStore(c.caller, request.IdentityStoreID)
+		sources = append(sources, allowed...)
+		return found, err
+	})
+	if err != nil {
+		return response{}, err
+	}
+	return c.awsResponse(object{
+		"IdentityStoreId":      instance.IdentityStoreID,
+		"IdentityStoreArn":     "arn:aws:identitystore::" + instance.OwnerAccountID + ":identitystore/" + instance.IdentityStoreID,
+		"NetworkConfiguration": object{"ScimAllowSourceIps": sources, "VpceAccessRequired": false},
+	}), nil
+}
+
+// listInstances is sso-admin's.
+// https://docs.aws.amazon.com/singlesignon/latest/APIReference/API_ListInstances.html
+func listInstances(c *call) (response, error) {
+	var request struct{ RegionScope string }
+	if err := c.decode(&request); err != nil {
+		return response{}, err
+	}
+	instances, err := query(c, func(m *clouds.Model) ([]clouds.Instance, error) {
+		return m.ListInstances(c.caller, request.RegionScope == "ALL_REGIONS")
+	})
+	if err != nil {
+		return response{}, err
+	}
+	return c.awsResponse(object{"Instances": objects(instances, func(i clouds.Instance) object {
+		return object{
+			"InstanceArn": i.ARN, "IdentityStoreId": i.IdentityStoreID, "OwnerAccountId": i.OwnerAccountID,
+			"PrimaryRegion": i.PrimaryRegion, "Name": i.Name, "Status": i.Status, "CreatedDate": epoch(i.Created),
+		}
+	})}), nil
+}
+
+// idpRequest is what the requests of the console's service for the external identity
+// provider hold.
+type idpRequest struct {
+	IDPID       string `json:"idpId"`
+	DirectoryID string `json:"directoryId"`
+}
+
+// idpOperations are those of the console's service for the external identity provider.
+func idpOperations() map[string]operation {
+	return map[string]operation{
+		idpTarget + "ListExternalIdPConfigurationsForDirectory": {name: "ListExternalIdPConfigurationsForDirectory", serve: func(c *call) (response, error) {
+			return idpCall(c, func(m *clouds.Model, r idpRequest) ([]clouds.IdPConfiguration, error) {
+				return m.IdPConfigurations(c.caller, r.DirectoryID)
+			}, func(list []clouds.IdPConfiguration) object { return object{"associations": objects(list, idpEntity)} })
+		}},
+		idpTarget + "ListExternalIdPCertificates": {name: "ListExternalIdPCertificates", serve: func(c *call) (response, error) {
+			return idpCall(c, func(m *clouds.Model, r idpRequest) ([]clouds.IdPCertificate, error) {
+				return m.IdPCertificates(c.caller, r.IDPID, r.DirectoryID)
+			}, func(list []clouds.IdPCertificate) object {
+				return object{"idPCertificates": objects(list, idpCertificateEntity)}
+			})
+		}},
+	}
+}
+
+func idpCall[T any](c *call, ask func(*clouds.Model, idpRequest) (T, error), entity func(T) object) (response, error) {
+	if err := c.requireJSON("1.0"); err != nil {
+		return response{}, err
+	}
+	var request idpRequest
+	if err := c.decode(&request); err != nil {
+		return response{}, err
+	}
+	result, err := query(c, func(m *clouds.Model) (T, error) { return ask(m, request) })
+	if err != nil {
+		return response{}, err
+	}
+	return c.awsResponse(entity(result)), nil
+}
+
+func idpEntity(configuration clouds.IdPConfiguration) object {
+	return object{
+		"idpId": configuration.IdPID, "isEnabled": configuration.Enabled,
+		"idpSAMLAssociationValue": object{
+			"idpSAMLConfig": object{"entityId": configuration.EntityID, "loginURL": configuration.LoginURL, "wantRequestSigned": false},
+			"idpCertificateIds": objects(configuration.CertificateIDs, func(id string) object {
+				return object{"certificateId": id, "status": "ACTIVE"}
+			}),
+		},
+	}
+}
+
+func idpCertificateEntity(certificate clouds.IdPCertificate) object {
+	der := certificate.DER()
+	entity := object{
+		"certificateId": certificate.CertificateID, "version": 3,
+		"notBefore": epoch(certificate.NotBefore()), "notAfter": epoch(certificate.NotAfter()),
+		"x509CertificateInPEM": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		"serialNumber":         0, "serialNumberString": "0", "subjectName": "", "issuerName": "", "signatureAlgorithmName": "", "publicKey": "",
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		return entity // what it claims is all there is
+	}
+	entity["serialNumber"], entity["serialNumberString"] = json.Number(parsed.SerialNumber.String()), parsed.SerialNumber.String()
+	entity["subjectName"], entity["issuerName"] = parsed.Subject.String(), parsed.Issuer.String()
+	entity["signatureAlgorithmName"] = strings.ReplaceAll(parsed.SignatureAlgorithm.String(), "-", "with")
+	entity["publicKey"] = base64.StdEncoding.EncodeToString(parsed.RawSubjectPublicKeyInfo)
+	return entity
+}
+
+// maxTrailEvents is how many events LookupEvents returns at most, and by default.
+const maxTrailEvents = 50
+
+func cloudTrailOperations() map[string]operation {
+	lookup := operation{name: "LookupEvents", serve: lookupEvents}
+	return map[string]operation{
+		"CloudTrail_20131101.LookupEvents":                                    lookup,
+		"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents": lookup,
+	}
+}
+
+// lookupEvents searches the event history, two calls a second per account and region.
+// https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+func lookupEvents(c *call) (response, error) {
+	key := "LookupEvents " + c.caller.Account + " " + c.caller.Region
+	if left := c.sim.throttle(key, 2, time.Second, c.now()); left > 0 {
+		return response{}, trailError("ThrottlingException", "Rate exceeded")
+	}
+	var request struct {
+		StartTime, EndTime json.Number
+		LookupAttributes   []struct{ AttributeKey, AttributeValue string }
+		MaxResults         int
+		NextToken          string
+	}
+	if err := c.decode(&request); err != nil {
+		return response{}, err
+	}
+	filter := clouds.TrailFilter{After: fromEpoch(request.StartTime), Before: fromEpoch(request.EndTime)}
+	if len(request.LookupAttributes) > 1 {
+		return response{}, trailError("InvalidLookupAttributesException", "You can have only one lookup attribute in a request.")
+	}
+	for _, attribute := range request.LookupAttributes {
+		switch attribute.AttributeKey {
+		case "AccessKeyId":
+			filter.AccessKeyID = attribute.AttributeValue
+		case "EventSource":
+			filter.EventSource = attribute.AttributeValue
+		default:
+			return response{}, trailError("InvalidLookupAttributesException", "This simulator looks up by AccessKeyId and EventSource.")
+		}
+	}
+	if request.MaxResults < 0 || request.MaxResults > maxTrailEvents {
+		return response{}, trailError("InvalidMaxResultsException", "MaxResults must be between 1 and 50.")
+	}
+	if request.MaxResults == 0 {
+		request.MaxResults = maxTrailEvents
+	}
+	events, err := query(c, func(m *clouds.Model) ([]clouds.TrailEvent, error) { return m.LookupEvents(c.caller, filter) })
+	if err != nil {
+		return response{}, err
+	}
+	// A page begins behind the event that the token names: the newest come first, and
+	// newer ones may have been delivered since.
+	if request.NextToken != "" {
+		at := 0
+		for at < len(events) && events[at].EventID != request.NextToken {
+			at++
+		}
+		if at == len(events) {
+			return response{}, trailError("InvalidNextTokenException", "The next token is invalid.")
+		}
+		events = events[at+1:]
+	}
+	result := object{}
+	if len(events) > request.MaxResults {
+		events = events[:request.MaxResults]
+		result["NextToken"] = events[len(events)-1].EventID
+	}
+	result["Events"] = objects(events, trailEntity)
+	return c.awsResponse(result), nil
+}
+
+func trailError(code, message string) *clouds.Error {
+	return &clouds.Error{Service: clouds.ServiceCloudTrail, Status: http.StatusBadRequest, Code: code, Message: message}
+}
+
+// trailEntity words a call to SCIM as CloudTrail does: the event itself is a string of JSON.
+// https://docs.aws.amazon.com/singlesignon/latest/userguide/scim-logging-using-cloudtrail.html
+func trailEntity(e clouds.TrailEvent) object {
+	readOnly := strings.HasPrefix(e.EventName, "Get") || strings.HasPrefix(e.EventName, "List")
+	event, _ := json.Marshal(object{ // strings always encode
+		"eventVersion": "1.10", "eventID": e.EventID, "eventName": e.EventName, "eventSource": clouds.SCIMEventSource,
+		"eventTime": e.At.UTC().Format(time.RFC3339), "eventType": "AwsApiCall", "eventCategory": "Management", "managementEvent": true,
+		"awsRegion": e.Region, "recipientAccountId": e.Account, "sourceIPAddress": e.SourceIP, "userAgent": e.UserAgent,
+		"readOnly": readOnly,
+		"userIdentity": object{
+			"type": "WebIdentityUser", "accountId": e.Account, "accessKeyId": e.AccessKeyID,
+			"identityProvider": "arn:aws:identitystore::" + e.Account + ":identitystore/" + e.IdentityStore,
+		},
+		"requestParameters": object{"tenantId": e.TenantID, "httpBody": "HIDDEN_DUE_TO_SECURITY_REASONS"},
+		"responseElements":  nil,
+		"requestID":         e.EventID,
+	})
+	return object{
+		"EventId": e.EventID, "EventName": e.EventName, "EventTime": epoch(e.At), "EventSource": clouds.SCIMEventSource,
+		"AccessKeyId": e.AccessKeyID, "ReadOnly": strconv.FormatBool(readOnly), "Resources": []any{},
+		"CloudTrailEvent": string(event),
+	}
+}
+
+func fromEpoch(n json.Number) time.Time {
+	seconds, err := n.Float64()
+	if err != nil || seconds == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(seconds * 1000))
+}

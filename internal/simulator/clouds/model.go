@@ -1,0 +1,116 @@
+package clouds
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// Options make a Model.
+type Options struct {
+	Now    func() time.Time // the clock; default time.Now
+	Seed   uint64           // of every id, token value and offset in time
+	Speed  float64          // divides periods and lags, not lifetimes; default 1
+	Quirks *Quirks          // default DefaultQuirks
+}
+
+// Model is AWS and Entra together.
+type Model struct {
+	*core
+	*AWS
+	*Entra
+	*Engine
+	connections []Connection
+}
+
+// New makes an empty Model; Add fills it.
+func New(options Options) *Model {
+	quirks := DefaultQuirks()
+	if options.Quirks != nil {
+		quirks = *options.Quirks
+	}
+	c := &core{
+		clock: options.Now, seed: options.Seed, speed: max(options.Speed, 1), quirks: quirks, denials: map[denialKey]Denial{},
+	}
+	if c.clock == nil {
+		c.clock = time.Now
+	}
+	c.at = c.clock()
+	aws := &AWS{core: c, principals: map[string]Principal{}, roles: map[string]Role{}, tokens: map[string]*token{}}
+	entra := &Entra{core: c, aws: aws}
+	engine := &Engine{core: c, aws: aws, entra: entra}
+	c.process = engine
+	return &Model{core: c, AWS: aws, Entra: entra, Engine: engine}
+}
+
+// SetSpeed changes the speed from now on; what is waited for comes nearer, or farther
+// away, in proportion.
+func (m *Model) SetSpeed(speed float64) error {
+	if speed < 1 || math.IsNaN(speed) || math.IsInf(speed, 0) {
+		return fmt.Errorf("speed %v: want a number of at least 1", speed)
+	}
+	m.Advance()
+	for _, j := range m.jobs {
+		for _, t := range j.waitsFor() {
+			if t.After(m.at) {
+				*t = m.at.Add(time.Duration(float64(t.Sub(m.at)) * m.speed / speed))
+			}
+		}
+	}
+	m.speed = speed
+	m.afterChange()
+	return nil
+}
+
+// SetQuirk changes one quirk from now on, by its name for the control API.
+func (m *Model) SetQuirk(name, value string) error {
+	m.Advance()
+	if err := m.quirks.Set(name, value); err != nil {
+		return err
+	}
+	if slices.Contains([]string{"settings_keys", "extra_keys", "base_address"}, name) {
+		for _, j := range m.jobs {
+			j.application.reshape(m.quirks)
+		}
+	}
+	m.afterChange()
+	return nil
+}
+
+// Schedule runs do at a time, in order with everything else that falls due.
+func (m *Model) Schedule(at time.Time, do func(*Model)) {
+	m.Advance()
+	m.scheduled = append(m.scheduled, scheduledEvent{at, func() { do(m) }})
+	m.afterChange()
+}
+
+// Age moves the creation and expiry of every token and certificate into the past.
+func (m *Model) Age(by time.Duration) {
+	m.Advance()
+	certificates := map[*Certificate]bool{}
+	for _, i := range m.instances {
+		for _, t := range i.tenants {
+			for _, token := range t.tokens {
+				token.Created, token.Expires = token.Created.Add(-by), token.Expires.Add(-by)
+			}
+		}
+		for _, p := range i.idps {
+			for _, certificate := range p.certificates {
+				certificates[certificate.Certificate] = true
+			}
+		}
+	}
+	for _, t := range m.tenants {
+		for _, sp := range t.applications {
+			for _, certificate := range sp.Certificates {
+				certificates[certificate.Certificate] = true
+			}
+		}
+	}
+	for certificate := range certificates {
+		certificate.age(by)
+	}
+	m.record(Annotation{m.stamp(ActorTime), "tokens and certificates aged by " + by.String()})
+	m.afterChange()
+}
