@@ -23,9 +23,9 @@ func TestOnlyModeEnabledRotates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		h.edit("mode: enabled", "mode: dry_run")
-		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "connection expiring: rotation.mode is dry_run: set it to enabled, or ask for --dry-run")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "connection expiring: rotation.mode is dry_run: set it to enabled, or use --dry-run")
 		h.edit("state: {directory: state}\n", "")
-		expectLines(t, h.startRotation(StartOptions{Connection: "expiring", DryRun: true}), "dry run: a rotation would begin", "dry run: then test it at AWS and from Entra")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring", DryRun: true}), "dry run: a rotation would start", "dry run: then test it at AWS and from Entra")
 		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "rotation needs a state directory for its journal and the new token: set state.directory")
 		expectLines(t, h.command(RotationList), "no rotations recorded")
 		for operation := range h.Calls() {
