@@ -29,7 +29,7 @@
 //
 // Every deletion passes one function, guard.authorize in rotate/token. Its conditions:
 //
-//	G1  two equal lists              observer.stableTokens, permit.stale
+//	G1  two equal lists              observer.stableTokens, deletePermit.stale
 //	G2  the planned binding          observer.checkBinding
 //	G3  id and date as journalled    guard.matchJournal
 //	G4  another valid token stays    guard.requireOtherValidToken

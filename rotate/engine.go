@@ -140,14 +140,14 @@ func (e *Engine) RunToCompletion(ctx context.Context, connection string, progres
 	return model.RotationRecord{}, err
 }
 
-// resumable is a rotation that no process works on, as far as the journal shows.
-type resumable struct {
+// openRotation is a rotation that no process works on, as far as the journal shows.
+type openRotation struct {
 	entry      *journal.Entry
 	connection Connection
 }
 
 // findResumable searches the journal.
-func (e *Engine) findResumable(ctx context.Context) []resumable {
+func (e *Engine) findResumable(ctx context.Context) []openRotation {
 	keys, err := e.options.Store.Keys(ctx)
 	switch {
 	case err == nil:
@@ -158,7 +158,7 @@ func (e *Engine) findResumable(ctx context.Context) []resumable {
 		return nil
 	}
 	e.resolveBindings(ctx)
-	var found []resumable
+	var found []openRotation
 	for _, key := range keys {
 		if e.isRunning(key) {
 			continue
@@ -178,7 +178,7 @@ func (e *Engine) findResumable(ctx context.Context) []resumable {
 		c, configured, certain := e.connectionOf(record)
 		switch {
 		case configured:
-			found = append(found, resumable{entry, c})
+			found = append(found, openRotation{entry, c})
 		case certain:
 			e.blockRemoved(ctx, entry, record)
 		}

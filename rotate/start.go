@@ -316,11 +316,11 @@ func (e *Engine) persistedSlots() []string {
 
 // releaseSlots frees the slots of rotations that are not resumed here: another process
 // was faster, or they have ended already.
-func (e *Engine) releaseSlots(persisted []string, list []resumable) {
+func (e *Engine) releaseSlots(persisted []string, list []openRotation) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, key := range persisted {
-		if !slices.ContainsFunc(list, func(r resumable) bool { return r.entry.Key() == key }) {
+		if !slices.ContainsFunc(list, func(r openRotation) bool { return r.entry.Key() == key }) {
 			delete(e.slots, key)
 		}
 	}

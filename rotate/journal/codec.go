@@ -150,8 +150,8 @@ func (c Codec) clone(r *Record) (*Record, error) {
 	return c.Decode(content, r.Binding.Key())
 }
 
-// header is what tells one record from another.
-type header struct {
+// recordHeader is what tells one record from another.
+type recordHeader struct {
 	Kind     string `json:"kind"`
 	Schema   int    `json:"schema"`
 	Rotation *struct {
@@ -160,14 +160,14 @@ type header struct {
 }
 
 // readHeader reads as much of a record's header as can be read.
-func readHeader(content []byte) header {
-	var h header
+func readHeader(content []byte) recordHeader {
+	var h recordHeader
 	_ = json.Unmarshal(content, &h) // a corrupt record is reported by the full decoding
 	return h
 }
 
 // mismatch says what else the content is, if it says so; nil otherwise.
-func (h header) mismatch() error {
+func (h recordHeader) mismatch() error {
 	switch {
 	case h.Kind == "":
 		return nil

@@ -180,10 +180,10 @@ func InUse(ctx context.Context, engine *rotate.Engine, store Store, connection s
 	if entry == nil || entry.Record() == nil {
 		return "", model.Secret{}, nil
 	}
-	return inUse(ctx, store, entry)
+	return tokenInUse(ctx, store, entry)
 }
 
-func inUse(ctx context.Context, store Store, entry *journal.Entry) (tokenID string, value model.Secret, err error) {
+func tokenInUse(ctx context.Context, store Store, entry *journal.Entry) (tokenID string, value model.Secret, err error) {
 	known := recordOf(entry.Record())
 	tokenID = known.InUse
 	if known.Rotation != nil && known.Rotation.NewToken != nil {
@@ -199,7 +199,7 @@ func Show(ctx context.Context, engine *rotate.Engine, store Store, connection st
 	if err != nil {
 		return "", model.Secret{}, err
 	}
-	tokenID, value, err = inUse(ctx, store, entry)
+	tokenID, value, err = tokenInUse(ctx, store, entry)
 	switch {
 	case err != nil:
 		return tokenID, value, err

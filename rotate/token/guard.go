@@ -10,16 +10,16 @@ import (
 	"entra-aws-exporter/rotate/policy"
 )
 
-// deletion is why a token may be deleted.
-type deletion string
+// deletionReason is why a token may be deleted.
+type deletionReason string
 
 // The reasons for a deletion, each with its own conditions.
 const (
-	deleteUndo    deletion = "undo"    // we created it and never tried to save it to Entra
-	deleteExpired deletion = "expired" // it has expired and occupies a slot
-	deleteOrphan  deletion = "orphan"  // we created it, and its value was lost before anybody had it
-	deleteRetire  deletion = "retire"  // it is the old one, proven or approved to be unused
-	deleteNamed   deletion = "named"   // an operator named it as unused
+	deleteUndo    deletionReason = "undo"    // we created it and never tried to save it to Entra
+	deleteExpired deletionReason = "expired" // it has expired and occupies a slot
+	deleteOrphan  deletionReason = "orphan"  // we created it, and its value was lost before anybody had it
+	deleteRetire  deletionReason = "retire"  // it is the old one, proven or approved to be unused
+	deleteNamed   deletionReason = "named"   // an operator named it as unused
 )
 
 const (
@@ -35,18 +35,18 @@ const (
 	maxDeleteAttempts = 5
 )
 
-// permit authorizes the deletion of one token. Only guard.authorize makes one, and
+// deletePermit authorizes the deletion of one token. Only guard.authorize makes one, and
 // guard.delete needs one.
-type permit struct {
+type deletePermit struct {
 	token  model.Token
-	why    deletion
+	why    deletionReason
 	listed time.Time // when the last of its lists was read
 }
 
 // stale tells whether a permit is too old to be used, as after a suspension. Both of our
 // clocks count: the monotonic one stops while a machine is suspended, and the other one
 // may be set.
-func (p permit) stale() bool {
+func (p deletePermit) stale() bool {
 	age := max(time.Since(p.listed), time.Now().Round(0).Sub(p.listed.Round(0)))
 	return age > maxListAge+rotate.CallTimeout()
 }
@@ -57,41 +57,41 @@ type guard struct{ observer }
 // authorize checks the conditions G1 to G7 (see package rotate) against fresh answers of
 // AWS and Entra, whatever was known before. G5 and G8, the lease and the durable intent,
 // belong to every operation.
-func (g guard) authorize(ctx context.Context, id string, why deletion) (permit, error) {
+func (g guard) authorize(ctx context.Context, id string, why deletionReason) (deletePermit, error) {
 	list, err := g.stableTokens(ctx) // G1
 	if err != nil {
-		return permit{}, err
+		return deletePermit{}, err
 	}
 	listed := time.Now()
 	if err := g.checkBinding(ctx); err != nil { // G2
-		return permit{}, err
+		return deletePermit{}, err
 	}
 	token, err := g.matchJournal(list, id) // G3
 	if err != nil {
-		return permit{}, err
+		return deletePermit{}, err
 	}
 	if why != deleteExpired {
 		if err := g.requireOtherValidToken(list, token); err != nil { // G4
-			return permit{}, err
+			return deletePermit{}, err
 		}
 	}
 	if err := g.checkClock(); err != nil { // G6
-		return permit{}, err
+		return deletePermit{}, err
 	}
 	if err := g.checkReason(ctx, list, token, why); err != nil { // G7
-		return permit{}, err
+		return deletePermit{}, err
 	}
 	if time.Since(listed) > maxListAge {
-		return permit{}, errConditionPending
+		return deletePermit{}, errConditionPending
 	}
 	if list.Origin == model.OriginDeclared { // it may be deleted, but its deletion could not be seen
-		return permit{}, rotate.Blocked(model.BlockedDeleteRefused, "the tokens are declared in the config, so token %s must be deleted by hand, and removed from tokens.declared", id)
+		return deletePermit{}, rotate.Blocked(model.BlockedDeleteRefused, "the tokens are declared in the config, so token %s must be deleted by hand, and removed from tokens.declared", id)
 	}
-	return permit{token, why, listed}, nil
+	return deletePermit{token, why, listed}, nil
 }
 
 // checkReason is G7.
-func (g guard) checkReason(ctx context.Context, list model.TokenList, token model.Token, why deletion) error {
+func (g guard) checkReason(ctx context.Context, list model.TokenList, token model.Token, why deletionReason) error {
 	switch why {
 	case deleteUndo:
 		return g.checkUndo(token)
@@ -262,7 +262,7 @@ func (g guard) requireNewAccepted(ctx context.Context) error {
 
 // delete deletes the token of a permit. What came of it is settled by the lists that
 // follow: the phases go by those, not by the answer.
-func (g guard) delete(ctx context.Context, p permit) error {
+func (g guard) delete(ctx context.Context, p deletePermit) error {
 	failed := g.rotation().failedOperations(OperationDelete, func(o journal.Operation) bool { return o.Target == p.token.ID })
 	if len(failed) >= maxDeleteAttempts {
 		return rotate.Blocked(model.BlockedDeleteRefused, "AWS did not delete token %s in %d attempts, the last answer was: %s", p.token.ID, len(failed), failed[len(failed)-1].Error)

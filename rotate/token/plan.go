@@ -247,7 +247,7 @@ func (p planPhase) freeSlot(ctx context.Context, found *findings) (bool, error) 
 }
 
 // deletableToken names a token that can make room, and why it may be deleted.
-func (p planPhase) deletableToken(found *findings) (string, deletion) {
+func (p planPhase) deletableToken(found *findings) (string, deletionReason) {
 	if p.options.Policy.DeleteExpiredToken {
 		for _, token := range found.list.Tokens {
 			if p.expired(token) {

@@ -40,8 +40,8 @@ var errValueLost = errors.New("the token store holds no readable value")
 // errOtherValue: the entry holds another value already.
 var errOtherValue = fmt.Errorf("%w: the entry has another value", errValueLost)
 
-// entry is what the token store keeps of a token.
-type entry struct {
+// storeEntry is what the token store keeps of a token.
+type storeEntry struct {
 	Kind    string `json:"kind"`
 	Schema  int    `json:"schema"`
 	Binding string `json:"binding"`
@@ -50,7 +50,7 @@ type entry struct {
 }
 
 func encodeEntry(binding, tokenID string, value model.Secret) (model.Secret, error) {
-	content, err := json.Marshal(entry{entryKind, entrySchema, binding, tokenID, value.Reveal()})
+	content, err := json.Marshal(storeEntry{entryKind, entrySchema, binding, tokenID, value.Reveal()})
 	if err != nil {
 		return model.Secret{}, fmt.Errorf("encoding the token store entry of token %s: %w", tokenID, err)
 	}
@@ -60,7 +60,7 @@ func encodeEntry(binding, tokenID string, value model.Secret) (model.Secret, err
 // decodeEntry reads what encodeEntry wrote for this binding. Its errors never show
 // the content.
 func decodeEntry(content model.Secret, binding string) (tokenID string, value model.Secret, err error) {
-	var e entry
+	var e storeEntry
 	if json.Unmarshal([]byte(content.Reveal()), &e) != nil {
 		return "", model.Secret{}, fmt.Errorf("%w: corrupt", errValueLost)
 	}
