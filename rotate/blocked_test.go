@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"entra-aws-exporter/test/harness"
+
 	"github.com/google/go-cmp/cmp"
 
 	"entra-aws-exporter/internal/model"
@@ -19,35 +21,35 @@ import (
 	"entra-aws-exporter/rotate/token"
 )
 
-// offer begins a rotation with a token that a person made; value "" is the right one.
-func offer(value string) func(*lab, *session) {
-	return func(l *lab, s *session) {
-		id := l.createByHand()
+// startWithOperatorToken begins a rotation with a token that a person made; value "" is the right one.
+func startWithOperatorToken(value string) func(*harness.Harness, *harness.Process) {
+	return func(l *harness.Harness, s *harness.Process) {
+		id := l.CreateToken()
 		if value == "" {
-			l.locked(func(w *clouds.Model) { value = w.TokenValue(id) })
+			l.WithClouds(func(w *clouds.Model) { value = w.TokenValue(id) })
 		}
-		err := s.engine.Start(context.Background(), l.at.Name, startOptions{TokenID: id, Value: model.NewSecret(value)})
-		l.note("a person starts a rotation with token %s: %v", id, err)
+		err := s.Engine.Start(context.Background(), l.Connection.Name, harness.StartOptions{TokenID: id, Value: model.NewSecret(value)})
+		l.Note("a person starts a rotation with token %s: %v", id, err)
 	}
 }
 
 // blockedOther writes the record of another connection whose rotation is blocked.
-func (l *lab) blockedOther(name string) {
-	binding := l.at.Binding
+func blockedOther(l *harness.Harness, name string) {
+	binding := l.Connection.Binding
 	binding.ServicePrincipalID = name
-	rec := newRecord(binding, name)
+	rec := harness.NewRecord(binding, name)
 	rec.Record.Rotation = &journal.Rotation{
 		ID: "earlier", Kind: model.ProcedureToken, Phase: model.PhasePlan, Progress: &token.Progress{},
 		Blocked: &journal.Block{Reason: model.BlockedTwoTokens, Message: "…"},
 	}
-	l.saveRecord(rec)
+	saveRecord(l, rec)
 }
 
-// saveRecord stores a record that was not written by an engine.
-func (l *lab) saveRecord(rec *record) {
-	content, err := codec.Encode(rec.Record)
+// SaveRecord stores a record that was not written by an engine.
+func saveRecord(l *harness.Harness, rec *harness.Record) {
+	content, err := harness.Codec.Encode(rec.Record)
 	if err == nil {
-		_, err = l.memory.save(rec.Binding.Key(), content, "")
+		_, err = l.Store.Save(rec.Binding.Key(), content, "")
 	}
 	if err != nil {
 		panic(err)
@@ -64,128 +66,134 @@ func quirk(name, value string) clouds.Quirks {
 
 const day1 = 24 * time.Hour
 
-// stuck are the scenarios that end blocked, by their reasons. What a person then reads
+// blockedScenarios are the scenarios that end blocked, by their reasons. What a person then reads
 // is in testdata/blocked.txt.
-var stuck = map[model.BlockedReason]func(*scenario){
-	model.BlockedTwoTokens: func(s *scenario) {
-		s.spec.Tokens = append(s.spec.Tokens, clouds.TokenSpec{Age: 10 * day1, Left: 355 * day1})
+var blockedScenarios = map[model.BlockedReason]func(*harness.Scenario){
+	model.BlockedTwoTokens: func(s *harness.Scenario) {
+		s.Spec.Tokens = append(s.Spec.Tokens, clouds.TokenSpec{Age: 10 * day1, Left: 355 * day1})
 	},
-	model.BlockedOrphanToken: func(s *scenario) { s.named = map[string]fault{"aws.create#1": effectLater} },
-	model.BlockedForeignToken: func(s *scenario) {
-		s.hands = map[string]func(*lab){"aws.list#7": func(l *lab) { l.createByHand() }}
+	model.BlockedOrphanToken: func(s *harness.Scenario) {
+		s.FaultsByName = map[string]harness.Fault{"aws.create#1": harness.EffectDelayed}
 	},
-	model.BlockedNewTokenRejected: func(s *scenario) { s.begin = offer("not-the-value") },
-	model.BlockedEndpointRefusesEntra: func(s *scenario) {
-		s.begin = offer("")
-		s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) { l.onlyFrom(clouds.ExporterAddress) }}
+	model.BlockedForeignToken: func(s *harness.Scenario) {
+		s.Actions = map[string]func(*harness.Harness){"aws.list#7": func(l *harness.Harness) { l.CreateToken() }}
 	},
-	model.BlockedSwitchFailed: func(s *scenario) {
-		s.every = func(l *lab, name string) { // somebody spoils what is saved before it is tested
-			if name == "graph.test" && l.counts["graph.put"] > 0 {
-				l.saveGarbage()
+	model.BlockedNewTokenRejected: func(s *harness.Scenario) { s.Begin = startWithOperatorToken("not-the-value") },
+	model.BlockedEndpointRefusesEntra: func(s *harness.Scenario) {
+		s.Begin = startWithOperatorToken("")
+		s.Actions = map[string]func(*harness.Harness){"scim.probe#1": func(l *harness.Harness) { l.AllowOnlyFrom(clouds.ExporterAddress) }}
+	},
+	model.BlockedSwitchFailed: func(s *harness.Scenario) {
+		s.BeforeCall = func(l *harness.Harness, name string) { // somebody spoils what is saved before it is tested
+			if name == "graph.test" && l.CallCounts["graph.put"] > 0 {
+				l.SaveGarbage()
 			}
 		}
 	},
-	model.BlockedSwitchReverted: func(s *scenario) {
-		s.prepare = func(l *lab) { l.deny(clouds.ReadDirectoryAudits) }
-		s.every = func(l *lab, name string) { // somebody spoils it whenever it was stored
-			if name == "graph.job" && l.counts["graph.put"] > 0 {
-				l.saveGarbage()
+	model.BlockedSwitchReverted: func(s *harness.Scenario) {
+		s.Prepare = func(l *harness.Harness) { l.Deny(clouds.ReadDirectoryAudits) }
+		s.BeforeCall = func(l *harness.Harness, name string) { // somebody spoils it whenever it was stored
+			if name == "graph.job" && l.CallCounts["graph.put"] > 0 {
+				l.SaveGarbage()
 			}
 		}
 	},
-	model.BlockedStorageLimit:      func(s *scenario) { s.quirks = quirk("put_secrets", clouds.PutLimited) },
-	model.BlockedUnknownSecretKeys: func(s *scenario) { s.quirks = quirk("extra_keys", clouds.ExtraMasked) },
-	model.BlockedWrongTarget: func(s *scenario) {
-		s.prepare = func(l *lab) {
-			l.person(func(w *clouds.Model) error {
-				return w.ChangeApplication(l.at.EntraTenantID, l.at.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
+	model.BlockedStorageLimit:      func(s *harness.Scenario) { s.Quirks = quirk("put_secrets", clouds.PutLimited) },
+	model.BlockedUnknownSecretKeys: func(s *harness.Scenario) { s.Quirks = quirk("extra_keys", clouds.ExtraMasked) },
+	model.BlockedWrongTarget: func(s *harness.Scenario) {
+		s.Prepare = func(l *harness.Harness) {
+			l.ByOperator(func(w *clouds.Model) error {
+				return w.ChangeApplication(l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
 					sp.EntityIDs = []string{"https://eu-central-1.signin.aws.amazon.com/platform/saml/d-9999999999"}
 				})
 			})
 		}
 	},
-	model.BlockedBindingChanged: func(s *scenario) {
-		s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) {
-			l.person(func(w *clouds.Model) error {
-				_, err := w.RecreateProvisioningTenant(clouds.ActorOperator, l.at.IdentityStoreID)
+	model.BlockedBindingChanged: func(s *harness.Scenario) {
+		s.Actions = map[string]func(*harness.Harness){"scim.probe#1": func(l *harness.Harness) {
+			l.ByOperator(func(w *clouds.Model) error {
+				_, err := w.RecreateProvisioningTenant(clouds.ActorOperator, l.Connection.IdentityStoreID)
 				return err
 			})
 		}}
 	},
-	model.BlockedJobStopped: func(s *scenario) {
-		s.hands = map[string]func(*lab){"graph.put#1": byHand(pauseJob)}
+	model.BlockedJobStopped: func(s *harness.Scenario) {
+		s.Actions = map[string]func(*harness.Harness){"graph.put#1": harness.ActionOn(harness.PauseJob)}
 	},
-	model.BlockedQuarantineOther: func(s *scenario) {
-		s.hands = map[string]func(*lab){"graph.put#1": func(l *lab) {
-			l.person(func(w *clouds.Model) error {
-				return w.QuarantineForDeletes(l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+	model.BlockedQuarantineOther: func(s *harness.Scenario) {
+		s.Actions = map[string]func(*harness.Harness){"graph.put#1": func(l *harness.Harness) {
+			l.ByOperator(func(w *clouds.Model) error {
+				return w.QuarantineForDeletes(l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID)
 			})
 		}}
 	},
-	model.BlockedProofTimeout:      func(s *scenario) { s.policy.VerifyTimeout = 10 * time.Minute },
-	model.BlockedProofContradicted: func(s *scenario) { s.quirks = quirk("put_secrets", clouds.PutKeepsToken) },
-	model.BlockedEntraHoldsDeadToken: func(s *scenario) {
-		s.quirks = quirk("put_secrets", clouds.PutKeepsToken)
-		s.quirks.CloudTrail = clouds.TrailAbsent
-		s.prepare = func(l *lab) { l.dropped = true }
+	model.BlockedProofTimeout:      func(s *harness.Scenario) { s.Policy.VerifyTimeout = 10 * time.Minute },
+	model.BlockedProofContradicted: func(s *harness.Scenario) { s.Quirks = quirk("put_secrets", clouds.PutKeepsToken) },
+	model.BlockedEntraHoldsDeadToken: func(s *harness.Scenario) {
+		s.Quirks = quirk("put_secrets", clouds.PutKeepsToken)
+		s.Quirks.CloudTrail = clouds.TrailAbsent
+		s.Prepare = func(l *harness.Harness) { l.SaveMayBeDropped = true }
 	},
-	model.BlockedCredentialsOverwritten: func(s *scenario) {
-		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.saveByHand(clouds.ActorTerraform, l.at.TokenIDs[0]) }}
+	model.BlockedCredentialsOverwritten: func(s *harness.Scenario) {
+		s.Actions = map[string]func(*harness.Harness){"graph.log#1": func(l *harness.Harness) { l.SaveToken(clouds.ActorTerraform, l.Connection.TokenIDs[0]) }}
 	},
-	model.BlockedDeleteRefused: func(s *scenario) {
-		s.prepare = func(l *lab) { l.deny(clouds.DeleteBearerTokenAction) }
+	model.BlockedDeleteRefused: func(s *harness.Scenario) {
+		s.Prepare = func(l *harness.Harness) { l.Deny(clouds.DeleteBearerTokenAction) }
 	},
-	model.BlockedPermission: func(s *scenario) { s.prepare = func(l *lab) { l.deny(clouds.WriteSynchronization) } },
-	model.BlockedOwnCredentialExpiring: func(s *scenario) {
-		s.prepare = func(l *lab) { l.ownCredential = time.Now().Add(36 * time.Hour) }
+	model.BlockedPermission: func(s *harness.Scenario) {
+		s.Prepare = func(l *harness.Harness) { l.Deny(clouds.WriteSynchronization) }
 	},
-	model.BlockedTokenStoreUnwritable: func(s *scenario) { s.named = map[string]fault{"vault.reserve": refused} },
-	model.BlockedTokenValueLost: func(s *scenario) {
-		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
-			l.valueLost = true
-			for _, key := range l.memory.list(l.at.Key()) {
-				l.memory.destroy(key)
+	model.BlockedOwnCredentialExpiring: func(s *harness.Scenario) {
+		s.Prepare = func(l *harness.Harness) { l.OwnCredentialExpires = time.Now().Add(36 * time.Hour) }
+	},
+	model.BlockedTokenStoreUnwritable: func(s *harness.Scenario) { s.FaultsByName = map[string]harness.Fault{"vault.reserve": harness.Refused} },
+	model.BlockedTokenValueLost: func(s *harness.Scenario) {
+		s.Actions = map[string]func(*harness.Harness){"graph.log#1": func(l *harness.Harness) {
+			l.ValueLost = true
+			for _, key := range l.Store.List(l.Connection.Key()) {
+				l.Store.Destroy(key)
 			}
 		}}
 	},
-	model.BlockedJournalUnreadable: func(s *scenario) {
-		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
-			key := l.at.Key()
-			l.memory.records[key] = stored{[]byte(`{"kind":"entra-aws-exporter/rotation","sch`), "edited"}
+	model.BlockedJournalUnreadable: func(s *harness.Scenario) {
+		s.Actions = map[string]func(*harness.Harness){"graph.log#1": func(l *harness.Harness) {
+			key := l.Connection.Key()
+			l.Store.Records[key] = harness.StoredRecord{Content: []byte(`{"kind":"entra-aws-exporter/rotation","sch`), Revision: "edited"}
 		}}
 	},
-	model.BlockedStateRestored: func(s *scenario) {
-		s.prepare = func(l *lab) { l.memory.keepPast = true }
-		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { l.memory.putBack(3) }}
+	model.BlockedStateRestored: func(s *harness.Scenario) {
+		s.Prepare = func(l *harness.Harness) { l.Store.KeepHistory = true }
+		s.Actions = map[string]func(*harness.Harness){"graph.log#1": func(l *harness.Harness) { l.Store.Restore(3) }}
 	},
-	model.BlockedStoreUnsafe: func(s *scenario) { s.named = map[string]fault{"vault.reserve": unsafePlace} },
-	model.BlockedClock: func(s *scenario) {
-		s.prepare = func(l *lab) { l.world.SetSkew(clouds.Skew{AWS: 2 * day1}) }
+	model.BlockedStoreUnsafe: func(s *harness.Scenario) {
+		s.FaultsByName = map[string]harness.Fault{"vault.reserve": harness.UnsafeStore}
 	},
-	model.BlockedAPIChanged: func(s *scenario) { s.quirks = quirk("secrets_get", clouds.Gone) },
-	model.BlockedLifetimeTooShort: func(s *scenario) {
-		s.spec.Tokens = []clouds.TokenSpec{{Age: 4 * day1, Left: 2 * day1, Saved: true}}
+	model.BlockedClock: func(s *harness.Scenario) {
+		s.Prepare = func(l *harness.Harness) { l.Clouds.SetSkew(clouds.Skew{AWS: 2 * day1}) }
 	},
-	model.BlockedAttemptsExhausted: func(s *scenario) {
-		s.named, s.alerts = map[string]fault{"aws.create": refused}, time.Hour
-		s.until = func(l *lab, ses *session) bool {
-			return ses.engine.Status(l.at.Name).Blocked != ""
+	model.BlockedAPIChanged: func(s *harness.Scenario) { s.Quirks = quirk("secrets_get", clouds.Gone) },
+	model.BlockedLifetimeTooShort: func(s *harness.Scenario) {
+		s.Spec.Tokens = []clouds.TokenSpec{{Age: 4 * day1, Left: 2 * day1, Saved: true}}
+	},
+	model.BlockedAttemptsExhausted: func(s *harness.Scenario) {
+		s.FaultsByName, s.AlertInterval = map[string]harness.Fault{"aws.create": harness.Refused}, time.Hour
+		s.Until = func(l *harness.Harness, ses *harness.Process) bool {
+			return ses.Engine.Status(l.Connection.Name).Blocked != ""
 		}
 	},
-	model.BlockedBudgetExhausted: func(s *scenario) {
-		s.named, s.alerts = map[string]fault{"aws.create": refused}, time.Hour
-		s.policy.Cooldown = time.Hour
-		s.until = func(l *lab, ses *session) bool {
-			return ses.engine.Status(l.at.Name).Blocked != ""
+	model.BlockedBudgetExhausted: func(s *harness.Scenario) {
+		s.FaultsByName, s.AlertInterval = map[string]harness.Fault{"aws.create": harness.Refused}, time.Hour
+		s.Policy.Cooldown = time.Hour
+		s.Until = func(l *harness.Harness, ses *harness.Process) bool {
+			return ses.Engine.Status(l.Connection.Name).Blocked != ""
 		}
 	},
-	model.BlockedConnectionRemoved: func(s *scenario) {
-		s.named = map[string]fault{"graph.put#1": killedAfter}
-		s.hands = map[string]func(*lab){"graph.put#1": func(l *lab) {
-			l.connections = func(c token.Options) []token.Options {
+	model.BlockedConnectionRemoved: func(s *harness.Scenario) {
+		s.FaultsByName = map[string]harness.Fault{"graph.put#1": harness.KilledAfter}
+		s.Actions = map[string]func(*harness.Harness){"graph.put#1": func(l *harness.Harness) {
+			l.Configure = func(c token.Options) []token.Options {
 				c.Connection, c.Resolve = "elsewhere", func(context.Context) (model.Binding, error) {
-					binding := l.at.Binding
+					binding := l.Connection.Binding
 					binding.ServicePrincipalID = "elsewhere"
 					return binding, nil
 				}
@@ -193,35 +201,35 @@ var stuck = map[model.BlockedReason]func(*scenario){
 			}
 		}}
 	},
-	model.BlockedFleetHalt: func(s *scenario) {
-		s.prepare = func(l *lab) { l.blockedOther("first"); l.blockedOther("second") }
-		s.begin = func(l *lab, ses *session) {
+	model.BlockedFleetHalt: func(s *harness.Scenario) {
+		s.Prepare = func(l *harness.Harness) { blockedOther(l, "first"); blockedOther(l, "second") }
+		s.Begin = func(l *harness.Harness, ses *harness.Process) {
 			time.Sleep(time.Minute)
-			l.alert(context.Background(), ses)
+			l.Alert(context.Background(), ses)
 		}
-		s.until = func(l *lab, ses *session) bool {
-			return ses.engine.Status(l.at.Name).Blocked != ""
+		s.Until = func(l *harness.Harness, ses *harness.Process) bool {
+			return ses.Engine.Status(l.Connection.Name).Blocked != ""
 		}
 	},
 }
 
 func TestEveryBlockedReasonIsReachedAndSaysWhatToDo(t *testing.T) {
-	if missing := slices.DeleteFunc(model.BlockedReasons(), func(r model.BlockedReason) bool { _, ok := stuck[r]; return ok }); len(missing) > 0 {
+	if missing := slices.DeleteFunc(model.BlockedReasons(), func(r model.BlockedReason) bool { _, ok := blockedScenarios[r]; return ok }); len(missing) > 0 {
 		t.Errorf("not reached: %v", missing)
 	}
 	var read strings.Builder
 	for _, reason := range model.BlockedReasons() {
 		t.Run(string(reason), func(t *testing.T) {
-			s := usual()
-			stuck[reason](&s)
-			play(t, s, func(t *testing.T, o outcome) {
-				if o.ending != "blocked "+string(reason) {
-					t.Errorf("ended %s\n%s", o.ending, o.lab.story())
+			s := harness.BaseScenario()
+			blockedScenarios[reason](&s)
+			harness.Run(t, s, func(t *testing.T, o harness.Result) {
+				if o.Outcome != "blocked "+string(reason) {
+					t.Errorf("ended %s\n%s", o.Outcome, o.Harness.Timeline())
 				}
-				for _, wrong := range judge(o) {
-					t.Errorf("%s\n%s", wrong, o.lab.story())
+				for _, wrong := range harness.CheckInvariants(o) {
+					t.Errorf("%s\n%s", wrong, o.Harness.Timeline())
 				}
-				read.WriteString(o.lab.readable(o.status.Message) + "\n")
+				read.WriteString(readable(o.Harness, o.Status.Message) + "\n")
 			})
 		})
 	}
@@ -250,19 +258,19 @@ func golden(t *testing.T, file, got string) {
 var rotationID = regexp.MustCompile(`20\d{6}T\d{6}-[a-z0-9]{6}`)
 
 // readable replaces ids by what they stand for.
-func (l *lab) readable(text string) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i, id := range l.at.TokenIDs {
+func readable(l *harness.Harness, text string) string {
+	l.Lock()
+	defer l.Unlock()
+	for i, id := range l.Connection.TokenIDs {
 		text = strings.ReplaceAll(text, id, []string{"OLD", "OTHER"}[i])
 	}
 	created := 0
-	for c := range clouds.EntriesOf[clouds.Creation](l.world) {
+	for c := range clouds.EntriesOf[clouds.Creation](l.Clouds) {
 		created++
 		text = strings.ReplaceAll(text, c.TokenID, fmt.Sprintf("NEW%d", created))
 	}
-	text = strings.ReplaceAll(text, l.at.ProvisioningTenantID, "TENANT")
-	text = strings.ReplaceAll(text, l.at.JobID, "JOB")
+	text = strings.ReplaceAll(text, l.Connection.ProvisioningTenantID, "TENANT")
+	text = strings.ReplaceAll(text, l.Connection.JobID, "JOB")
 	return rotationID.ReplaceAllString(text, "ROTATION")
 }
 
@@ -281,14 +289,14 @@ func (signedOut) ListTokens(context.Context) (model.TokenList, error) {
 func TestWhatToDoNextFitsTheCase(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		change func(*scenario)
+		change func(*harness.Scenario)
 		ending string
 		want   []string // in the sentence
 	}{
 		{
-			"the sign-in to AWS is refused", func(s *scenario) {
-				s.prepare = func(l *lab) {
-					l.connections = func(c token.Options) []token.Options {
+			"the sign-in to AWS is refused", func(s *harness.Scenario) {
+				s.Prepare = func(l *harness.Harness) {
+					l.Configure = func(c token.Options) []token.Options {
 						c.Tokens = signedOut{c.Tokens}
 						return []token.Options{c}
 					}
@@ -300,9 +308,9 @@ func TestWhatToDoNextFitsTheCase(t *testing.T) {
 			},
 		},
 		{
-			"Entra holds a dead token, and there is no other", func(s *scenario) {
-				s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) { deleteByHand(l, newest(l)) }}
-				s.named = map[string]fault{"aws.create#2": refused}
+			"Entra holds a dead token, and there is no other", func(s *harness.Scenario) {
+				s.Actions = map[string]func(*harness.Harness){"graph.log#1": func(l *harness.Harness) { harness.DeleteToken(l, harness.NewestToken(l)) }}
+				s.FaultsByName = map[string]harness.Fault{"aws.create#2": harness.Refused}
 			}, "blocked entra_holds_dead_token",
 			[]string{
 				"(entra_holds_dead_token): Entra's saved token is refused, and no other could be created: ",
@@ -311,18 +319,18 @@ func TestWhatToDoNextFitsTheCase(t *testing.T) {
 			},
 		},
 		{
-			"the new token cannot be tested for lack of a permission", func(s *scenario) {
-				s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) { l.deny(clouds.WriteSynchronization) }}
+			"the new token cannot be tested for lack of a permission", func(s *harness.Scenario) {
+				s.Actions = map[string]func(*harness.Harness){"scim.probe#1": func(l *harness.Harness) { l.Deny(clouds.WriteSynchronization) }}
 			}, "blocked permission",
 			[]string{"in phase test (permission): testing the connection: permission: Authorization_RequestDenied; ", "next: doctor corp, grant what it names"},
 		},
 		{
-			"the application was led elsewhere before the test", func(s *scenario) {
-				s.hands = map[string]func(*lab){"scim.probe#1": func(l *lab) {
-					l.person(func(w *clouds.Model) error {
-						return w.PutSecrets(clouds.CallerFor(clouds.ActorOperator), l.at.EntraTenantID, l.at.ServicePrincipalID, []clouds.Secret{
+			"the application was led elsewhere before the test", func(s *harness.Scenario) {
+				s.Actions = map[string]func(*harness.Harness){"scim.probe#1": func(l *harness.Harness) {
+					l.ByOperator(func(w *clouds.Model) error {
+						return w.PutSecrets(clouds.CallerFor(clouds.ActorOperator), l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, []clouds.Secret{
 							{Key: model.CredentialKeyBaseAddress, Value: "https://scim.us-east-1.amazonaws.com/another/scim/v2"},
-							{Key: model.CredentialKeySecretToken, Value: w.TokenValue(l.at.TokenIDs[0])},
+							{Key: model.CredentialKeySecretToken, Value: w.TokenValue(l.Connection.TokenIDs[0])},
 						})
 					})
 				}}
@@ -331,11 +339,11 @@ func TestWhatToDoNextFitsTheCase(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := usual()
+			s := harness.BaseScenario()
 			test.change(&s)
-			must(t, s, test.ending, func(t *testing.T, o outcome) {
+			mustEnd(t, s, test.ending, func(t *testing.T, o harness.Result) {
 				for _, want := range test.want {
-					if got := o.lab.readable(o.status.Message); !strings.Contains(got, want) {
+					if got := readable(o.Harness, o.Status.Message); !strings.Contains(got, want) {
 						t.Errorf("%s\nwant in it\n%s", got, want)
 					}
 				}

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"entra-aws-exporter/test/harness"
+
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/rotate"
@@ -15,19 +17,19 @@ import (
 	"entra-aws-exporter/rotate/token"
 )
 
-// crowd is an engine with many due connections, each with a binding of its own.
-func crowd(l *lab, size int) (*session, []string) {
-	s := l.open()
+// manyDueConnections is an engine with many due connections, each with a binding of its own.
+func manyDueConnections(l *harness.Harness, size int) (*harness.Process, []string) {
+	s := l.Open()
 	var connections []token.Options
 	var names []string
 	for i := range size {
-		c := s.connection()
+		c := s.ConnectionOptions()
 		c.Connection = fmt.Sprintf("connection-%03d", i)
 		connections, names = append(connections, c), append(names, c.Connection)
 	}
-	s.engine = newEngine(rotate.Options{Store: s, Holder: "process", Logger: l.log,
+	s.Engine = harness.NewEngine(rotate.Options{Store: s, Holder: "process", Logger: l.Log,
 		Snapshot: func(connection string) (model.Snapshot, bool) {
-			snapshot, ok := l.snapshot(l.at.Name)
+			snapshot, ok := l.Snapshot(l.Connection.Name)
 			snapshot.Connection, snapshot.Binding.JobID = connection, connection
 			return snapshot, ok
 		},
@@ -39,13 +41,13 @@ func crowd(l *lab, size int) (*session, []string) {
 // begins, also before the engine has taken it up.
 func TestOneRotationAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, names := crowd(newLab(clouds.Quirks{}, dueSpec(), defaultPolicy()), 20)
+		s, names := manyDueConnections(harness.New(clouds.Quirks{}, harness.DueConnection(), harness.DefaultPolicy()), 20)
 		var all sync.WaitGroup
 		var mu sync.Mutex
 		decisions := map[model.Decision]int{}
 		for _, name := range names {
 			all.Go(func() {
-				decision, _, err := s.engine.Alert(t.Context(), name)
+				decision, _, err := s.Engine.Alert(t.Context(), name)
 				if err != nil {
 					t.Error(err)
 				}
@@ -65,33 +67,33 @@ func TestOneRotationAtATime(t *testing.T) {
 // took up, keeps nobody waiting.
 func TestThePlaceIsFreeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(clouds.Quirks{}, dueSpec(), defaultPolicy())
-		s, names := crowd(l, 2)
-		l.named = map[string]fault{"journal.save": refused}
-		if _, _, err := s.engine.Alert(t.Context(), names[0]); err == nil {
+		l := harness.New(clouds.Quirks{}, harness.DueConnection(), harness.DefaultPolicy())
+		s, names := manyDueConnections(l, 2)
+		l.FaultsByName = map[string]harness.Fault{"journal.save": harness.Refused}
+		if _, _, err := s.Engine.Alert(t.Context(), names[0]); err == nil {
 			t.Fatal("a rotation began that could not be written")
 		}
-		l.named = nil
-		if decision, text, err := s.engine.Alert(t.Context(), names[0]); decision != model.DecisionStarted {
+		l.FaultsByName = nil
+		if decision, text, err := s.Engine.Alert(t.Context(), names[0]); decision != model.DecisionStarted {
 			t.Fatalf("%s (%s), %v", decision, text, err)
 		}
 		// Another process is faster and holds it.
-		snapshot, _ := l.snapshot(l.at.Name)
+		snapshot, _ := l.Snapshot(l.Connection.Name)
 		snapshot.Binding.JobID = names[0]
-		other := journal.NewEntry(s, codec, snapshot.Binding.Key())
+		other := journal.NewEntry(s, harness.Codec, snapshot.Binding.Key())
 		if _, err := other.LoadOrCreate(t.Context(), snapshot.Binding, names[0]); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := journal.AcquireLease(t.Context(), other, "another process", nil); err != nil {
 			t.Fatal(err)
 		}
-		if decision, _, _ := s.engine.Alert(t.Context(), names[1]); decision != model.DecisionAlreadyRunning {
+		if decision, _, _ := s.Engine.Alert(t.Context(), names[1]); decision != model.DecisionAlreadyRunning {
 			t.Errorf("%s before the journal was looked at", decision)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		_ = s.engine.Run(ctx)
+		_ = s.Engine.Run(ctx)
 		cancel()
-		if decision, text, err := s.engine.Alert(t.Context(), names[1]); decision != model.DecisionStarted {
+		if decision, text, err := s.Engine.Alert(t.Context(), names[1]); decision != model.DecisionStarted {
 			t.Errorf("%s (%s), %v", decision, text, err)
 		}
 	})

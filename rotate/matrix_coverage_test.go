@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"entra-aws-exporter/test/harness"
+
 	"entra-aws-exporter/internal/model"
 )
 
@@ -29,17 +31,17 @@ func newCoverage() *coverage {
 	return &coverage{endings: map[string]int{}, steps: map[string]int{}, blocked: map[string]int{}, waiting: map[string]int{}, began: time.Now()}
 }
 
-// see adds what one play has reached.
-func (c *coverage) see(eye *witness) {
+// add adds what one play has reached.
+func (c *coverage) add(eye *harness.InvariantObserver) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for what := range eye.steps {
+	for what := range eye.Transitions {
 		c.steps[what]++
 	}
-	for what := range eye.blocked {
+	for what := range eye.Blocked {
 		c.blocked[what]++
 	}
-	for what := range eye.waiting {
+	for what := range eye.Waiting {
 		c.waiting[what]++
 	}
 }
@@ -66,9 +68,9 @@ var transitions = []string{
 	"switch -> test", "resume -> test", "verify -> test", "retire -> test", "confirm -> test", "undo -> test", // a person reset it
 }
 
-// demand fails for everything that was never reached: what nothing has entered, nothing
+// requireCoverage fails for everything that was never reached: what nothing has entered, nothing
 // has proven.
-func (c *coverage) demand(t *testing.T) {
+func (c *coverage) requireCoverage(t *testing.T) {
 	for _, step := range transitions {
 		if c.steps[step] == 0 {
 			t.Errorf("no scenario went %s", step)

@@ -1,16 +1,18 @@
 package rotate_test
 
+import "entra-aws-exporter/test/harness"
+
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
 
 // endingsAfter lists the endings that a single fault may lead to: a rotation that is
 // blocked, or given up, without need is a failure too.
-func endingsAfter(s strike) []string {
+func endingsAfter(s injection) []string {
 	endings := []string{"done"}
 	switch {
-	case s.fault == stopped: // in good order: nothing is lost by it
+	case s.fault == harness.Terminated: // in good order: nothing is lost by it
 	case s.call == "aws.create":
 		endings = append(endings, "aborted")
-		if s.fault == effectLater {
+		if s.fault == harness.EffectDelayed {
 			endings = append(endings, "blocked orphan_token")
 		}
 	case s.call == "vault.write":
@@ -26,4 +28,4 @@ var endingsAfterTwo = []string{"aborted", "blocked orphan_token", "blocked state
 
 // losesValue tells whether a created token's value may be lost by a fault. Two of them
 // use up the day's budget.
-func (s strike) losesValue() bool { return s.call == "aws.create" || s.call == "vault.write" }
+func (s injection) losesValue() bool { return s.call == "aws.create" || s.call == "vault.write" }

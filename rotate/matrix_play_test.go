@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"entra-aws-exporter/test/harness"
+
 	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/rotate/journal"
 	"entra-aws-exporter/rotate/token"
@@ -19,20 +21,20 @@ import (
 
 var only = flag.String("scenario", "", "play only the scenario of the matrix with this name, and tell its story")
 
-// trial is one scenario of a matrix and the endings that it may have.
-type trial struct {
-	scenario
+// matrixCase is one scenario of a matrix and the endings that it may have.
+type matrixCase struct {
+	harness.Scenario
 	name    string
 	allowed []string // an ending, or its beginning followed by *
 
-	strikes []strike        // the faults, if it is made of nothing else
-	base    func() scenario // … what they happen to
-	prefix  string          // … and what this is called
+	strikes []injection             // the faults, if it is made of nothing else
+	base    func() harness.Scenario // … what they happen to
+	prefix  string                  // … and what this is called
 }
 
 // result is what came of it.
 type result struct {
-	trial
+	matrixCase
 	ending string
 	wrong  []string
 	story  string
@@ -42,10 +44,10 @@ type result struct {
 	ours   float64  // … caused by the exporter
 }
 
-// play plays trials on all processors, each in a bubble of its own.
-func (c *coverage) play(t *testing.T, trials []trial) []result {
+// run plays trials on all processors, each in a bubble of its own.
+func (c *coverage) run(t *testing.T, trials []matrixCase) []result {
 	if *only != "" {
-		trials = slices.DeleteFunc(trials, func(tr trial) bool { return tr.name != *only })
+		trials = slices.DeleteFunc(trials, func(tr matrixCase) bool { return tr.name != *only })
 	}
 	results := make([]result, len(trials))
 	t.Run("plays", func(t *testing.T) {
@@ -53,7 +55,7 @@ func (c *coverage) play(t *testing.T, trials []trial) []result {
 			t.Run(strconv.Itoa(worker), func(t *testing.T) {
 				t.Parallel()
 				for i := worker; i < len(trials); i += runtime.GOMAXPROCS(0) {
-					results[i] = c.one(t, trials[i])
+					results[i] = c.runOne(t, trials[i])
 				}
 			})
 		}
@@ -73,47 +75,47 @@ func (c *coverage) play(t *testing.T, trials []trial) []result {
 	return results
 }
 
-// one plays a trial and judges it.
-func (c *coverage) one(t *testing.T, tr trial) result {
-	r := result{trial: tr}
-	s := tr.scenario
-	s.quiet = *only == ""
-	var eye *witness
-	prepare := s.prepare
-	s.prepare = func(l *lab) {
-		eye = watching(l)
+// runOne plays a trial and judges it.
+func (c *coverage) runOne(t *testing.T, tr matrixCase) result {
+	r := result{matrixCase: tr}
+	s := tr.Scenario
+	s.Quiet = *only == ""
+	var eye *harness.InvariantObserver
+	prepare := s.Prepare
+	s.Prepare = func(l *harness.Harness) {
+		eye = harness.Observe(l)
 		if prepare != nil {
 			prepare(l)
 		}
 	}
 	if len(tr.strikes) == 1 {
-		every := s.every
-		s.every = func(l *lab, name string) {
+		every := s.BeforeCall
+		s.BeforeCall = func(l *harness.Harness, name string) {
 			r.states = append(r.states, stateOf(l))
 			if every != nil {
 				every(l, name)
 			}
 		}
 	}
-	play(t, s, func(_ *testing.T, o outcome) {
-		r.ending, r.wrong = o.ending, append(judge(o), eye.verdicts...)
-		r.trace = o.lab.trace
+	harness.Run(t, s, func(_ *testing.T, o harness.Result) {
+		r.ending, r.wrong = o.Outcome, append(harness.CheckInvariants(o), eye.Violations...)
+		r.trace = o.Harness.Calls
 		if *only != "" {
-			r.story = o.lab.story()
+			r.story = o.Harness.Timeline()
 		}
-		o.lab.locked(func(w *clouds.Model) {
+		o.Harness.WithClouds(func(w *clouds.Model) {
 			for _, gap := range w.Outages() {
 				r.gap += gap.Seconds(w.Now())
-				if gap.CausedBy == exporter.Actor {
+				if gap.CausedBy == harness.Exporter.Actor {
 					r.ours += gap.Seconds(w.Now())
 				}
 			}
 		})
-		eye.look()
-		if reason, blocked := strings.CutPrefix(o.ending, "blocked "); blocked {
-			eye.blocked[reason] = true // also one that keeps a rotation from beginning
+		eye.Update()
+		if reason, blocked := strings.CutPrefix(o.Outcome, "blocked "); blocked {
+			eye.Blocked[reason] = true // also one that keeps a rotation from beginning
 		}
-		c.see(eye)
+		c.add(eye)
 	})
 	if !allows(tr.allowed, r.ending) {
 		r.wrong = append(r.wrong, "ending not allowed: "+r.ending)
@@ -129,17 +131,17 @@ func allows(allowed []string, ending string) bool {
 }
 
 // stateOf hashes where the world and the rotation stand, apart from when they came there.
-func stateOf(l *lab) uint64 {
+func stateOf(l *harness.Harness) uint64 {
 	h := fnv.New64a()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, _ = fmt.Fprint(h, l.world.SavedToken(l.at.ServicePrincipalID), l.listed(), len(l.memory.values()))
-	rec := l.current.Load().engine.record(l.at.Name)
+	l.Lock()
+	defer l.Unlock()
+	_, _ = fmt.Fprint(h, l.Clouds.SavedToken(l.Connection.ServicePrincipalID), l.ListedTokens(), len(l.Store.Values()))
+	rec := l.Current.Load().Engine.Record(l.Connection.Name)
 	if rec == nil || rec.Rotation == nil {
 		return h.Sum64()
 	}
 	rot := rec.Rotation
-	_, _ = fmt.Fprint(h, rot.Phase, rot.Waiting, rot.PendingPut, rot.newID(), rot.Proof.Level, rot.Proof.Put, rot.Proof.Stored.Local.IsZero(),
+	_, _ = fmt.Fprint(h, rot.Phase, rot.Waiting, rot.PendingPut, rot.NewID(), rot.Proof.Level, rot.Proof.Put, rot.Proof.Stored.Local.IsZero(),
 		rot.Proof.Gone.Local.IsZero(), rot.Proof.Propagated.Local.IsZero(), rot.Trial.Passed.Local.IsZero(), rot.Recoveries, rot.ProofRestarts)
 	for _, kind := range []journal.OperationKind{token.OperationCreate, token.OperationPut, token.OperationStart, token.OperationDelete} {
 		for _, a := range rot.Operations[kind] {

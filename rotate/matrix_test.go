@@ -13,24 +13,26 @@ import (
 	"testing"
 	"time"
 
+	"entra-aws-exporter/test/harness"
+
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // kinds are the faults that can befall a call of this name.
-func kinds(name string) []fault {
+func kinds(name string) []harness.Fault {
 	switch name {
 	case "journal.save":
-		return []fault{refused, answerLost, killedBefore, killedAfter, sleptAfter, stopped, fullDisk}
+		return []harness.Fault{harness.Refused, harness.ResponseLost, harness.KilledBefore, harness.KilledAfter, harness.SuspendedAfter, harness.Terminated, harness.DiskFull}
 	case "vault.reserve":
-		return []fault{refused, killedBefore, killedAfter, fullDisk}
+		return []harness.Fault{harness.Refused, harness.KilledBefore, harness.KilledAfter, harness.DiskFull}
 	case "vault.destroy":
-		return []fault{refused, killedBefore, killedAfter}
+		return []harness.Fault{harness.Refused, harness.KilledBefore, harness.KilledAfter}
 	case "vault.write":
-		return []fault{refused, killedBefore, killedAfter, tornWrite, stopped}
+		return []harness.Fault{harness.Refused, harness.KilledBefore, harness.KilledAfter, harness.TornWrite, harness.Terminated}
 	case "aws.create", "aws.delete", "graph.put", "graph.start", "graph.canary":
-		return []fault{refused, answerLost, killedBefore, killedAfter, effectLater, unparsable, throttled, suspended, sleptAfter, stopped}
+		return []harness.Fault{harness.Refused, harness.ResponseLost, harness.KilledBefore, harness.KilledAfter, harness.EffectDelayed, harness.Unparsable, harness.Throttled, harness.SuspendedBefore, harness.SuspendedAfter, harness.Terminated}
 	default:
-		return []fault{refused, killedBefore, throttled, unparsable, staleRead, suspended, stopped}
+		return []harness.Fault{harness.Refused, harness.KilledBefore, harness.Throttled, harness.Unparsable, harness.StaleRead, harness.SuspendedBefore, harness.Terminated}
 	}
 }
 
@@ -49,38 +51,38 @@ func share() uint64 {
 }
 
 // shared are the trials to be played, always the same ones.
-func shared(trials []trial) []trial {
-	return slices.DeleteFunc(trials, func(tr trial) bool { return number(tr.name)%share() != 0 })
+func shared(trials []matrixCase) []matrixCase {
+	return slices.DeleteFunc(trials, func(tr matrixCase) bool { return number(tr.name)%share() != 0 })
 }
 
-// short is the scenario of the crash matrix: a rotation in which every wait is as short
+// shortScenario is the scenario of the crash matrix: a rotation in which every wait is as short
 // as it can be. The old token's value is in the vault, as after an earlier rotation.
-func short() scenario {
-	s := usual()
-	s.policy.RetireAfter = 0
-	s.prepare = rememberOld
-	s.quiet = true
+func shortScenario() harness.Scenario {
+	s := harness.BaseScenario()
+	s.Policy.RetireAfter = 0
+	s.Prepare = storeOldValue
+	s.Quiet = true
 	return s
 }
 
-// rememberOld puts the value of the token in use into the vault.
-func rememberOld(l *lab) {
-	old := l.at.TokenIDs[0]
-	key := l.at.Key()
-	l.memory.reserve(key + "/earlier")
-	if err := l.memory.write(key+"/earlier", storedEntry(key, old, l.world.TokenValue(old)), false); err != nil {
+// storeOldValue puts the value of the token in use into the vault.
+func storeOldValue(l *harness.Harness) {
+	old := l.Connection.TokenIDs[0]
+	key := l.Connection.Key()
+	l.Store.Reserve(key + "/earlier")
+	if err := l.Store.Write(key+"/earlier", harness.StoredEntry(key, old, l.Clouds.TokenValue(old)), false); err != nil {
 		panic(err)
 	}
 }
 
-// repair is the scenario of a token that has expired: the job is in quarantine, both
+// repairScenario is the scenario of a token that has expired: the job is in quarantine, both
 // slots are taken by the dead, so that a token is deleted first, and the job started. A
 // canary is provisioned.
-func repair() scenario {
-	s := short()
-	s.prepare = withCanary
-	s.spec.Tokens = []clouds.TokenSpec{{Age: 368 * day1, Left: -3 * day1, Saved: true}, {Age: 400 * day1, Left: -35 * day1}}
-	s.spec.QuarantinedFor = 3*day1 - time.Hour
+func repairScenario() harness.Scenario {
+	s := shortScenario()
+	s.Prepare = withCanary
+	s.Spec.Tokens = []clouds.TokenSpec{{Age: 368 * day1, Left: -3 * day1, Saved: true}, {Age: 400 * day1, Left: -35 * day1}}
+	s.Spec.QuarantinedFor = 3*day1 - time.Hour
 	return s
 }
 
@@ -89,51 +91,51 @@ func repair() scenario {
 // hands. It ends by demanding that everything there is was reached.
 func TestCrashMatrix(t *testing.T) {
 	reached := newCoverage()
-	trace := undisturbed(t, short)
+	trace := undisturbed(t, shortScenario)
 	if *only != "" && strings.Contains(*only, "+") {
-		reached.play(t, []trial{pairNamed(*only)})
+		reached.run(t, []matrixCase{pairNamed(*only)})
 		return
 	}
-	repaired := undisturbed(t, repair)
-	repairs := singlesOf("repair ", repaired, repair)
+	repaired := undisturbed(t, repairScenario)
+	repairs := singlesOf("repair ", repaired, repairScenario)
 	if !full() {
-		repairs = slices.DeleteFunc(repairs, func(tr trial) bool { return number(tr.name)%8 != 0 })
+		repairs = slices.DeleteFunc(repairs, func(tr matrixCase) bool { return number(tr.name)%8 != 0 })
 	}
-	all := slices.Concat(singlesOf("", trace, short), repairs)
+	all := slices.Concat(singlesOf("", trace, shortScenario), repairs)
 	if !full() { // the pairs of a share follow from all single faults
 		all = shared(all)
 	}
-	singles := reached.play(t, all)
+	singles := reached.run(t, all)
 	pairs := pairsOf(singles)
 	played := shared(sampleOf(pairs))
-	reached.play(t, played)
-	reached.play(t, shared(replicas(trace)))
-	reached.play(t, shared(actorsAt(trace)))
-	reached.play(t, slices.Concat(situations(), traps(), stalemates(), shared(outages(repaired))))
+	reached.run(t, played)
+	reached.run(t, shared(replicas(trace)))
+	reached.run(t, shared(actorsAt(trace)))
+	reached.run(t, slices.Concat(situations(), edgeCases(), afterBlock(), shared(outages(repaired))))
 	if *only == "" && share() == 1 {
-		reached.demand(t)
+		reached.requireCoverage(t)
 	}
 	t.Logf("%d single faults; %d of %d pairs", len(singles), len(played), len(pairs))
 	reached.report(t)
 }
 
 // undisturbed records the calls of a rotation that nothing happens to.
-func undisturbed(t *testing.T, base func() scenario) (trace []string) {
-	play(t, base(), func(t *testing.T, o outcome) {
-		if o.ending != "done" {
-			t.Fatalf("without any fault it ended %s\n%s", o.ending, o.lab.story())
+func undisturbed(t *testing.T, base func() harness.Scenario) (trace []string) {
+	harness.Run(t, base(), func(t *testing.T, o harness.Result) {
+		if o.Outcome != "done" {
+			t.Fatalf("without any fault it ended %s\n%s", o.Outcome, o.Harness.Timeline())
 		}
-		trace = slices.Clone(o.lab.trace)
+		trace = slices.Clone(o.Harness.Calls)
 	})
 	return trace
 }
 
 // singlesOf are all single faults of a rotation with these calls.
-func singlesOf(prefix string, trace []string, base func() scenario) []trial {
-	var trials []trial
+func singlesOf(prefix string, trace []string, base func() harness.Scenario) []matrixCase {
+	var trials []matrixCase
 	for number, call := range trace {
 		for _, f := range kinds(call) {
-			trials = append(trials, faulty(base, prefix, []strike{{number, call, f, following(trace, number)}}))
+			trials = append(trials, faulty(base, prefix, []injection{{number, call, f, following(trace, number)}}))
 		}
 	}
 	return trials
@@ -146,32 +148,32 @@ func following(trace []string, number int) string {
 	return ""
 }
 
-// strike is one fault at one call.
-type strike struct {
+// injection is one fault at one call.
+type injection struct {
 	number int
 	call   string
-	fault  fault
+	fault  harness.Fault
 	next   string // the call after it, if nothing had happened
 }
 
-func (s strike) String() string {
+func (s injection) String() string {
 	return fmt.Sprintf("%s:%s:%d", s.call, strings.ReplaceAll(string(s.fault), " ", "_"), s.number)
 }
 
 // faulty is the trial of a rotation with these faults.
-func faulty(base func() scenario, prefix string, strikes []strike) trial {
-	tr := trial{scenario: base(), base: base, prefix: prefix, strikes: strikes}
-	tr.faults = map[int]fault{}
+func faulty(base func() harness.Scenario, prefix string, strikes []injection) matrixCase {
+	tr := matrixCase{Scenario: base(), base: base, prefix: prefix, strikes: strikes}
+	tr.Faults = map[int]harness.Fault{}
 	names := make([]string, len(strikes))
 	for i, s := range strikes {
 		names[i] = s.String()
-		tr.faults[s.number] = s.fault
+		tr.Faults[s.number] = s.fault
 		tr.allowed = append(tr.allowed, endingsAfter(s)...)
 	}
 	tr.name = prefix + strings.Join(names, "+")
 	if len(strikes) > 1 {
 		tr.allowed = append(tr.allowed, endingsAfterTwo...)
-		if !slices.ContainsFunc(strikes, func(s strike) bool { return !s.losesValue() }) {
+		if !slices.ContainsFunc(strikes, func(s injection) bool { return !s.losesValue() }) {
 			tr.allowed = append(tr.allowed, "blocked budget_exhausted")
 		}
 	}
@@ -181,8 +183,8 @@ func faulty(base func() scenario, prefix string, strikes []strike) trial {
 // pairsOf puts a second fault at the calls that followed the first one. Where the world
 // and the rotation stand as they did in another run before the same call, only the first
 // such run is taken.
-func pairsOf(singles []result) []trial {
-	var trials []trial
+func pairsOf(singles []result) []matrixCase {
+	var trials []matrixCase
 	seen := map[uint64]bool{}
 	for _, r := range singles {
 		first := r.strikes[0]
@@ -195,7 +197,7 @@ func pairsOf(singles []result) []trial {
 					continue
 				}
 				seen[state.Sum64()] = true
-				trials = append(trials, faulty(r.base, r.prefix, []strike{first, {at, call, f, following(r.trace, at)}}))
+				trials = append(trials, faulty(r.base, r.prefix, []injection{first, {at, call, f, following(r.trace, at)}}))
 			}
 		}
 	}
@@ -203,13 +205,13 @@ func pairsOf(singles []result) []trial {
 }
 
 // sampleOf is all pairs, or a sample that is always the same.
-func sampleOf(pairs []trial) []trial {
+func sampleOf(pairs []matrixCase) []matrixCase {
 	const sample = 1200
 	if full() {
 		return pairs
 	}
 	sorted := slices.Clone(pairs)
-	slices.SortFunc(sorted, func(a, b trial) int { return cmp.Compare(number(a.name), number(b.name)) })
+	slices.SortFunc(sorted, func(a, b matrixCase) int { return cmp.Compare(number(a.name), number(b.name)) })
 	return sorted[:min(sample, len(sorted))]
 }
 
@@ -221,12 +223,12 @@ func number(name string) uint64 {
 }
 
 // pairNamed is the trial of two faults with this name.
-func pairNamed(name string) trial {
-	var strikes []strike
-	base, prefix := short, ""
+func pairNamed(name string) matrixCase {
+	var strikes []injection
+	base, prefix := shortScenario, ""
 	faults, repaired := strings.CutPrefix(name, "repair ")
 	if repaired {
-		base, prefix = repair, "repair "
+		base, prefix = repairScenario, "repair "
 	}
 	for _, part := range strings.Split(faults, "+") {
 		fields := strings.Split(part, ":")
@@ -234,7 +236,7 @@ func pairNamed(name string) trial {
 		if _, err := fmt.Sscan(fields[len(fields)-1], &number); err != nil || len(fields) != 3 {
 			panic("no such scenario: " + name)
 		}
-		strikes = append(strikes, strike{number, fields[0], fault(strings.ReplaceAll(fields[1], "_", " ")), ""})
+		strikes = append(strikes, injection{number, fields[0], harness.Fault(strings.ReplaceAll(fields[1], "_", " ")), ""})
 	}
 	return faulty(base, prefix, strikes)
 }

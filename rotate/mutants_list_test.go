@@ -28,7 +28,7 @@ var mistakes = []mistake{
 	{"G3: any token of this id", "guard.go", "!ok || !sameCreation(journalled, listed)", "!ok || journalled.ID == \"\"", "trap:the old token shows", nil},
 	{"G4: the last valid token may go", "guard.go", "if why != deleteExpired {", "if false {", "trap:the only valid", nil},
 	{"G5: an act without looking at the lease", "act.go", "	if err := r.ensureLease(ctx); err != nil {\n		return a, err\n	}\n", "", "journal.save:slept_after", []patch{{"act.go", "a.Unsent = time.Since(a.Intent.Local) > intentFresh; a.Unsent", "false"}}},
-	{"G6: any clock will do", "reading.go", "if r.aws.offset.Abs() > clockLimit {", "if false {", "clock", nil},
+	{"G6: any clock will do", "reading.go", "if r.aws.offset.Abs() > harness.MaxClockSkew {", "if false {", "clock", nil},
 	{"G7: undo whatever was saved", "guard.go", "case rot.putAttempted() || !rot.created(token.ID):", "case false && rot.putAttempted():", "trap:a person resets it after the PUT, and", []patch{{"test.go", "if !rot.outOfHand() && rot.created(rot.newID()) {", "if rot.created(rot.newID()) {"}}},
 	{"G7: undo what a person may have entered in Entra", "guard.go", "case rot.Exposed:", "case false && rot.Exposed:", "trap:(a copy|shown)", []patch{{"rotation.go", "return r.putAttempted() || r.Exposed", "return r.putAttempted()"}}},
 	{"G7: retired without the new value at hand", "guard.go", "	if err := r.newIsAccepted(ctx); err != nil {\n		return err\n	}\n", "", "trap:the vault loses the new value before the old", nil},

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"entra-aws-exporter/test/harness"
+
 	"entra-aws-exporter/test/mutant"
 )
 
@@ -68,11 +70,11 @@ func TestTheMutant(t *testing.T) {
 	}
 	fits := regexp.MustCompile(pattern)
 	c := newCoverage()
-	for _, tr := range mutantTrials(t) {
+	for _, tr := range mutantCases_(t) {
 		if !fits.MatchString(tr.name) {
 			continue
 		}
-		r := c.one(t, tr)
+		r := c.runOne(t, tr)
 		if len(r.wrong) > 0 {
 			t.Errorf("CAUGHT %s: %s: %s", r.name, r.ending, r.wrong[0])
 			if os.Getenv("MUTANT_ALL") == "" {
@@ -83,21 +85,21 @@ func TestTheMutant(t *testing.T) {
 }
 
 // callsOf records the calls of a rotation, however it ends.
-func callsOf(t *testing.T, base func() scenario) (trace []string) {
-	play(t, base(), func(_ *testing.T, o outcome) { trace = slices.Clone(o.lab.trace) })
+func callsOf(t *testing.T, base func() harness.Scenario) (trace []string) {
+	harness.Run(t, base(), func(_ *testing.T, o harness.Result) { trace = slices.Clone(o.Harness.Calls) })
 	return trace
 }
 
-// mutantTrials are all trials of the matrices that can be told without playing others.
-func mutantTrials(t *testing.T) []trial {
-	trace := callsOf(t, short)
-	whole := trial{scenario: short(), name: "whole", allowed: []string{"done"}}
-	repaired := trial{scenario: repair(), name: "repaired", allowed: []string{"done"}}
-	trials := append([]trial{whole, repaired}, situations()...)
-	trials = append(append(trials, traps()...), stalemates()...)
-	trials = append(trials, singlesOf("", trace, short)...)
-	repairs := callsOf(t, repair)
-	trials = append(trials, singlesOf("repair ", repairs, repair)...)
+// mutantCases_ are all trials of the matrices that can be told without playing others.
+func mutantCases_(t *testing.T) []matrixCase {
+	trace := callsOf(t, shortScenario)
+	whole := matrixCase{Scenario: shortScenario(), name: "whole", allowed: []string{"done"}}
+	repaired := matrixCase{Scenario: repairScenario(), name: "repaired", allowed: []string{"done"}}
+	trials := append([]matrixCase{whole, repaired}, situations()...)
+	trials = append(append(trials, edgeCases()...), afterBlock()...)
+	trials = append(trials, singlesOf("", trace, shortScenario)...)
+	repairs := callsOf(t, repairScenario)
+	trials = append(trials, singlesOf("repair ", repairs, repairScenario)...)
 	trials = append(trials, outages(repairs)...)
 	trials = append(trials, replicas(trace)...)
 	return append(trials, actorsAt(trace)...)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"entra-aws-exporter/test/harness"
+
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
@@ -34,11 +36,11 @@ func TestQuirkMatrix(t *testing.T) {
 		rows = rows[:min(sample/2, len(rows))]
 	}
 	reached := newCoverage()
-	var trials []trial
+	var trials []matrixCase
 	for _, quirks := range slices.Concat(product, rows) {
 		trials = append(trials, quirky(quirks)...)
 	}
-	reached.play(t, shared(trials))
+	reached.run(t, shared(trials))
 	t.Logf("%d combinations (of %d of the coupled quirks, %d covering the others three by three), each with and without a crash",
 		len(product)+len(rows), enumerated, len(rows))
 	reached.report(t)
@@ -50,21 +52,21 @@ func hashedName(q clouds.Quirks) string { return fmt.Sprintf("%016x", number(q.S
 var crashes = []string{"aws.create#1", "graph.put#1", "graph.put#2", "aws.delete#1", "vault.write#2", "journal.save#20"}
 
 // quirky are the two trials of one combination.
-func quirky(quirks clouds.Quirks) []trial {
-	whole := short()
-	whole.quirks = quirks
-	crash := short()
-	crash.quirks = quirks
+func quirky(quirks clouds.Quirks) []matrixCase {
+	whole := shortScenario()
+	whole.Quirks = quirks
+	crash := shortScenario()
+	crash.Quirks = quirks
 	where := crashes[number(quirks.String())%uint64(len(crashes))]
-	crash.named = map[string]fault{where: killedAfter}
+	crash.FaultsByName = map[string]harness.Fault{where: harness.KilledAfter}
 	allowed := endingsOf(quirks)
 	killed := slices.Concat(allowed, []string{"aborted", "blocked orphan_token"})
 	if quirks.PutSecrets == clouds.PutLimited {
 		killed = append(killed, "blocked switch_failed") // one PUT without an answer among those refused: it may be saved
 	}
-	return []trial{
-		{scenario: whole, name: "quirks:" + quirks.String(), allowed: allowed},
-		{scenario: crash, name: "quirks:" + quirks.String() + ":killed after " + where, allowed: killed},
+	return []matrixCase{
+		{Scenario: whole, name: "quirks:" + quirks.String(), allowed: allowed},
+		{Scenario: crash, name: "quirks:" + quirks.String() + ":killed after " + where, allowed: killed},
 	}
 }
 

@@ -8,35 +8,37 @@ import (
 	"testing"
 	"time"
 
+	"entra-aws-exporter/test/harness"
+
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// must plays a scenario that has to end like this, with no invariant violated.
-func must(t *testing.T, s scenario, ending string, checks ...func(*testing.T, outcome)) {
+// mustEnd plays a scenario that has to end like this, with no invariant violated.
+func mustEnd(t *testing.T, s harness.Scenario, ending string, checks ...func(*testing.T, harness.Result)) {
 	t.Helper()
-	play(t, s, func(t *testing.T, o outcome) {
+	harness.Run(t, s, func(t *testing.T, o harness.Result) {
 		t.Helper()
-		if o.ending != ending {
-			t.Errorf("ended %s, want %s", o.ending, ending)
+		if o.Outcome != ending {
+			t.Errorf("ended %s, want %s", o.Outcome, ending)
 		}
-		for _, wrong := range judge(o) {
+		for _, wrong := range harness.CheckInvariants(o) {
 			t.Error(wrong)
 		}
 		for _, check := range checks {
 			check(t, o)
 		}
 		if t.Failed() {
-			t.Log("\n" + o.lab.story())
+			t.Log("\n" + o.Harness.Timeline())
 		}
 	})
 }
 
-// told demands that the story contains these, in this order.
-func told(phrases ...string) func(*testing.T, outcome) {
-	return func(t *testing.T, o outcome) {
+// expectSteps demands that the story contains these, in this order.
+func expectSteps(phrases ...string) func(*testing.T, harness.Result) {
+	return func(t *testing.T, o harness.Result) {
 		t.Helper()
-		story := o.lab.story()
+		story := o.Harness.Timeline()
 		for _, phrase := range phrases {
 			at := strings.Index(story, phrase)
 			if at < 0 {
@@ -48,19 +50,19 @@ func told(phrases ...string) func(*testing.T, outcome) {
 	}
 }
 
-// noGap demands that provisioning was never interrupted, by whomever.
-func noGap(t *testing.T, o outcome) {
+// expectNoOutage demands that provisioning was never interrupted, by whomever.
+func expectNoOutage(t *testing.T, o harness.Result) {
 	t.Helper()
-	for _, gap := range o.lab.world.Outages() {
+	for _, gap := range o.Harness.Clouds.Outages() {
 		t.Errorf("provisioning was interrupted: %s", gap)
 	}
 }
 
-// noStepTwice demands that the record tells each step of the story once.
-func noStepTwice(t *testing.T, o outcome) {
+// expectNoStepTwice demands that the record tells each step of the story once.
+func expectNoStepTwice(t *testing.T, o harness.Result) {
 	t.Helper()
 	seen := map[model.RotationStep]bool{}
-	for _, step := range o.last.Steps {
+	for _, step := range o.Rotation.Steps {
 		if seen[step] {
 			t.Errorf("the step stands twice in the record: %s %s", step.Phase, step.Text)
 		}
@@ -69,17 +71,17 @@ func noStepTwice(t *testing.T, o outcome) {
 }
 
 func TestARotationFromAlertToProof(t *testing.T) {
-	must(t, usual(), "done", noGap, noStepTwice, told(
+	mustEnd(t, harness.BaseScenario(), "done", expectNoOutage, expectNoStepTwice, expectSteps(
 		"alert: started", "created token", "works at AWS, and from Entra", "saved in", "stored", "used", "attributed",
 		"(before_delete): done", "deleted token", "AWS refuses the old token", "exclusive", "outcome: done",
-	), func(t *testing.T, o outcome) {
-		if o.status.Phase != model.PhaseIdle || o.status.LastSuccess.IsZero() || o.status.TokensCreated != 1 || o.status.Outcomes[model.OutcomeDone] != 1 {
-			t.Errorf("status %+v", o.status)
+	), func(t *testing.T, o harness.Result) {
+		if o.Status.Phase != model.PhaseIdle || o.Status.LastSuccess.IsZero() || o.Status.TokensCreated != 1 || o.Status.Outcomes[model.OutcomeDone] != 1 {
+			t.Errorf("status %+v", o.Status)
 		}
-		if id, ok := o.status.InUse(); !ok || id != o.last.NewTokenID || o.last.OldTokenID != o.lab.at.TokenIDs[0] || o.last.Proof != model.ProofExclusive {
-			t.Errorf("in use %q, record %+v", id, o.last)
+		if id, ok := o.Status.InUse(); !ok || id != o.Rotation.NewTokenID || o.Rotation.OldTokenID != o.Harness.Connection.TokenIDs[0] || o.Rotation.Proof != model.ProofExclusive {
+			t.Errorf("in use %q, record %+v", id, o.Rotation)
 		}
-		if got := o.lab.memory.values(); len(got) != 1 || got[0] != o.lab.world.TokenValue(o.last.NewTokenID) {
+		if got := o.Harness.Store.Values(); len(got) != 1 || got[0] != o.Harness.Clouds.TokenValue(o.Rotation.NewTokenID) {
 			t.Errorf("the vault holds %d values, want the new one alone", len(got))
 		}
 	})
@@ -88,32 +90,32 @@ func TestARotationFromAlertToProof(t *testing.T) {
 // The lists may lag behind a deletion: nothing is deleted twice, and Entra is watched all
 // the same, so that the rescue does not wait for them.
 func TestListsLagBehindTheDeletion(t *testing.T) {
-	s := usual()
-	s.hands = map[string]func(*lab){"aws.delete#1": func(l *lab) {
-		l.person(func(w *clouds.Model) error { return w.SetQuirk("list_lag", "10m") })
+	s := harness.BaseScenario()
+	s.Actions = map[string]func(*harness.Harness){"aws.delete#1": func(l *harness.Harness) {
+		l.ByOperator(func(w *clouds.Model) error { return w.SetQuirk("list_lag", "10m") })
 	}}
-	once := func(t *testing.T, o outcome) {
-		if n := o.lab.counts["aws.delete"]; n != 1 {
+	once := func(t *testing.T, o harness.Result) {
+		if n := o.Harness.CallCounts["aws.delete"]; n != 1 {
 			t.Errorf("deleted %d times", n)
 		}
 	}
-	t.Run("all is well", func(t *testing.T) { must(t, s, "done", noGap, once) })
+	t.Run("all is well", func(t *testing.T) { mustEnd(t, s, "done", expectNoOutage, once) })
 	t.Run("the save was dropped", func(t *testing.T) {
 		s := s
-		s.quirks.CloudTrail = clouds.TrailAbsent
-		_ = s.quirks.Set("deleted_lag", "0s")
-		s.policy.Approval = model.ApprovalNever
-		s.prepare = func(l *lab) {
-			l.dropped = true
-			_ = l.world.SetQuirk("put_secrets", clouds.PutKeepsToken)
+		s.Quirks.CloudTrail = clouds.TrailAbsent
+		_ = s.Quirks.Set("deleted_lag", "0s")
+		s.Policy.Approval = model.ApprovalNever
+		s.Prepare = func(l *harness.Harness) {
+			l.SaveMayBeDropped = true
+			_ = l.Clouds.SetQuirk("put_secrets", clouds.PutKeepsToken)
 		}
-		hand := s.hands["aws.delete#1"]
-		s.hands = map[string]func(*lab){"aws.delete#1": func(l *lab) {
+		hand := s.Actions["aws.delete#1"]
+		s.Actions = map[string]func(*harness.Harness){"aws.delete#1": func(l *harness.Harness) {
 			hand(l)
-			l.person(func(w *clouds.Model) error { return w.SetQuirk("put_secrets", clouds.PutMerges) })
+			l.ByOperator(func(w *clouds.Model) error { return w.SetQuirk("put_secrets", clouds.PutMerges) })
 		}}
-		must(t, s, "done", once, told("without the old token Entra's test of the saved credentials fails: recovery", "(recovery): done", "exclusive"), func(t *testing.T, o outcome) {
-			for _, gap := range o.lab.world.Outages() {
+		mustEnd(t, s, "done", once, expectSteps("without the old token Entra's test of the saved credentials fails: recovery", "(recovery): done", "exclusive"), func(t *testing.T, o harness.Result) {
+			for _, gap := range o.Harness.Clouds.Outages() {
 				if seconds := gap.Seconds(gap.Ended); seconds > 60 {
 					t.Errorf("a gap of %v s", seconds)
 				}
@@ -123,10 +125,10 @@ func TestListsLagBehindTheDeletion(t *testing.T) {
 }
 
 func TestTheLogIsSilent(t *testing.T) {
-	s := usual()
-	s.named = map[string]fault{"trail.calls": refused}
-	must(t, s, "done", noGap, told("reading CloudTrail failed: trail.calls: other: ", "approval to delete token", "exclusive"), func(t *testing.T, o outcome) {
-		if n := strings.Count(o.lab.story(), "reading CloudTrail failed"); n != 1 {
+	s := harness.BaseScenario()
+	s.FaultsByName = map[string]harness.Fault{"trail.calls": harness.Refused}
+	mustEnd(t, s, "done", expectNoOutage, expectSteps("reading CloudTrail failed: trail.calls: other: ", "approval to delete token", "exclusive"), func(t *testing.T, o harness.Result) {
+		if n := strings.Count(o.Harness.Timeline(), "reading CloudTrail failed"); n != 1 {
 			t.Errorf("said %d times", n)
 		}
 	})
@@ -134,25 +136,25 @@ func TestTheLogIsSilent(t *testing.T) {
 
 func TestADeletedTokenThatAWSStillAccepts(t *testing.T) {
 	t.Run("for hours", func(t *testing.T) {
-		s := usual()
-		s.prepare = rememberOld
-		_ = s.quirks.Set("deleted_lag", "3h")
-		must(t, s, "done", noGap, told("deleted token", "AWS refuses the old token", "exclusive"), func(t *testing.T, o outcome) {
-			if waited := o.last.Ended.Sub(o.last.Started); waited < 5*time.Hour {
+		s := harness.BaseScenario()
+		s.Prepare = storeOldValue
+		_ = s.Quirks.Set("deleted_lag", "3h")
+		mustEnd(t, s, "done", expectNoOutage, expectSteps("deleted token", "AWS refuses the old token", "exclusive"), func(t *testing.T, o harness.Result) {
+			if waited := o.Rotation.Ended.Sub(o.Rotation.Started); waited < 5*time.Hour {
 				t.Errorf("it was done after %s", waited)
 			}
 		})
 	})
 	t.Run("for ever", func(t *testing.T) {
-		s := usual()
-		s.prepare = rememberOld
-		_ = s.quirks.Set("deleted_lag", "1000h")
-		must(t, s, "blocked delete_refused", noGap, told("AWS still accepts the old token 24h0m0s after its deletion"))
+		s := harness.BaseScenario()
+		s.Prepare = storeOldValue
+		_ = s.Quirks.Set("deleted_lag", "1000h")
+		mustEnd(t, s, "blocked delete_refused", expectNoOutage, expectSteps("AWS still accepts the old token 24h0m0s after its deletion"))
 	})
 	t.Run("for hours, its value unknown", func(t *testing.T) {
-		s := usual()
-		_ = s.quirks.Set("deleted_lag", "3h")
-		must(t, s, "done", noGap, told("cannot verify that AWS refuses the old token", "exclusive"))
+		s := harness.BaseScenario()
+		_ = s.Quirks.Set("deleted_lag", "3h")
+		mustEnd(t, s, "done", expectNoOutage, expectSteps("cannot verify that AWS refuses the old token", "exclusive"))
 	})
 }
 
@@ -160,35 +162,35 @@ func TestADeletedTokenThatAWSStillAccepts(t *testing.T) {
 
 func TestTheSaveIsSilentlyDropped(t *testing.T) {
 	t.Run("AWS's log tells", func(t *testing.T) {
-		s := usual()
-		s.quirks = quirk("put_secrets", clouds.PutKeepsToken)
-		must(t, s, "blocked proof_contradicted", noGap, told("CloudTrail shows Entra using another token; saving the new token once more"))
+		s := harness.BaseScenario()
+		s.Quirks = quirk("put_secrets", clouds.PutKeepsToken)
+		mustEnd(t, s, "blocked proof_contradicted", expectNoOutage, expectSteps("CloudTrail shows Entra using another token; saving the new token once more"))
 	})
 	t.Run("once only, and nothing tells", func(t *testing.T) {
-		s := usual()
-		s.quirks.CloudTrail = clouds.TrailAbsent
-		s.policy.Approval = model.ApprovalNever
-		s.prepare = func(l *lab) { _ = l.world.SetQuirk("put_secrets", clouds.PutKeepsToken) }
-		s.hands = map[string]func(*lab){"graph.put#2": func(l *lab) {
-			l.person(func(w *clouds.Model) error { return w.SetQuirk("put_secrets", clouds.PutMerges) })
+		s := harness.BaseScenario()
+		s.Quirks.CloudTrail = clouds.TrailAbsent
+		s.Policy.Approval = model.ApprovalNever
+		s.Prepare = func(l *harness.Harness) { _ = l.Clouds.SetQuirk("put_secrets", clouds.PutKeepsToken) }
+		s.Actions = map[string]func(*harness.Harness){"graph.put#2": func(l *harness.Harness) {
+			l.ByOperator(func(w *clouds.Model) error { return w.SetQuirk("put_secrets", clouds.PutMerges) })
 		}}
-		must(t, s, "done", noGap, told("used", "(before_delete): done", "deleted token"))
+		mustEnd(t, s, "done", expectNoOutage, expectSteps("used", "(before_delete): done", "deleted token"))
 	})
 	t.Run("every time but for the rescue", func(t *testing.T) {
-		s := usual()
-		s.quirks.CloudTrail = clouds.TrailAbsent
-		s.policy.Approval = model.ApprovalNever
-		s.prepare = func(l *lab) {
-			l.dropped = true
-			_ = l.world.SetQuirk("put_secrets", clouds.PutKeepsToken)
+		s := harness.BaseScenario()
+		s.Quirks.CloudTrail = clouds.TrailAbsent
+		s.Policy.Approval = model.ApprovalNever
+		s.Prepare = func(l *harness.Harness) {
+			l.SaveMayBeDropped = true
+			_ = l.Clouds.SetQuirk("put_secrets", clouds.PutKeepsToken)
 		}
-		s.hands = map[string]func(*lab){"graph.put#3": func(l *lab) {
-			l.person(func(w *clouds.Model) error { return w.SetQuirk("put_secrets", clouds.PutMerges) })
+		s.Actions = map[string]func(*harness.Harness){"graph.put#3": func(l *harness.Harness) {
+			l.ByOperator(func(w *clouds.Model) error { return w.SetQuirk("put_secrets", clouds.PutMerges) })
 		}}
-		must(t, s, "done", told("which was saved in", "without the old token Entra's test of the saved credentials fails: recovery", "(recovery): done", "exclusive"),
-			func(t *testing.T, o outcome) {
+		mustEnd(t, s, "done", expectSteps("which was saved in", "without the old token Entra's test of the saved credentials fails: recovery", "(recovery): done", "exclusive"),
+			func(t *testing.T, o harness.Result) {
 				var seconds float64
-				for _, gap := range o.lab.world.Outages() {
+				for _, gap := range o.Harness.Clouds.Outages() {
 					seconds += gap.Seconds(time.Now())
 				}
 				if seconds > 60 {
@@ -200,81 +202,81 @@ func TestTheSaveIsSilentlyDropped(t *testing.T) {
 
 func TestAPersonMadeAndSavedAnotherTokenMeanwhile(t *testing.T) {
 	t.Run("before ours is created", func(t *testing.T) {
-		s := usual()
-		s.hands = map[string]func(*lab){"aws.list#7": func(l *lab) { l.saveByHand(clouds.ActorOperator, l.createByHand()) }}
-		must(t, s, "blocked foreign_token", noGap)
+		s := harness.BaseScenario()
+		s.Actions = map[string]func(*harness.Harness){"aws.list#7": func(l *harness.Harness) { l.SaveToken(clouds.ActorOperator, l.CreateToken()) }}
+		mustEnd(t, s, "blocked foreign_token", expectNoOutage)
 	})
 	t.Run("after ours was saved, in place of the old one", func(t *testing.T) {
-		s := usual()
-		s.hands = map[string]func(*lab){"graph.log#1": func(l *lab) {
-			l.person(func(w *clouds.Model) error {
-				return w.DeleteBearerToken(clouds.CallerFor(clouds.ActorOperator), l.at.IdentityStoreID, l.at.ProvisioningTenantID, l.at.TokenIDs[0])
+		s := harness.BaseScenario()
+		s.Actions = map[string]func(*harness.Harness){"graph.log#1": func(l *harness.Harness) {
+			l.ByOperator(func(w *clouds.Model) error {
+				return w.DeleteBearerToken(clouds.CallerFor(clouds.ActorOperator), l.Connection.IdentityStoreID, l.Connection.ProvisioningTenantID, l.Connection.TokenIDs[0])
 			})
-			l.saveByHand(clouds.ActorOperator, l.createByHand())
+			l.SaveToken(clouds.ActorOperator, l.CreateToken())
 		}}
-		s.prepare = func(l *lab) { l.deny(clouds.ReadDirectoryAudits) }
-		must(t, s, "blocked foreign_token", noGap)
+		s.Prepare = func(l *harness.Harness) { l.Deny(clouds.ReadDirectoryAudits) }
+		mustEnd(t, s, "blocked foreign_token", expectNoOutage)
 	})
 }
 
 func TestTerraformWritesTheOldTokenBack(t *testing.T) {
-	overwrite := func(l *lab) { l.saveByHand(clouds.ActorTerraform, l.at.TokenIDs[0]) }
+	overwrite := func(l *harness.Harness) { l.SaveToken(clouds.ActorTerraform, l.Connection.TokenIDs[0]) }
 	t.Run("the audit tells", func(t *testing.T) {
-		s := usual()
-		s.hands = map[string]func(*lab){"graph.log#1": overwrite}
-		must(t, s, "blocked credentials_overwritten", noGap)
+		s := harness.BaseScenario()
+		s.Actions = map[string]func(*harness.Harness){"graph.log#1": overwrite}
+		mustEnd(t, s, "blocked credentials_overwritten", expectNoOutage)
 	})
 	t.Run("AWS's log tells", func(t *testing.T) {
-		s := usual()
-		s.prepare = func(l *lab) { l.deny(clouds.ReadDirectoryAudits) }
-		s.hands = map[string]func(*lab){"graph.log#1": overwrite}
-		must(t, s, "done", noGap, told("terraform", "saving the new token once more", "attributed"))
+		s := harness.BaseScenario()
+		s.Prepare = func(l *harness.Harness) { l.Deny(clouds.ReadDirectoryAudits) }
+		s.Actions = map[string]func(*harness.Harness){"graph.log#1": overwrite}
+		mustEnd(t, s, "done", expectNoOutage, expectSteps("terraform", "saving the new token once more", "attributed"))
 	})
 	t.Run("nothing tells, and nobody is asked", func(t *testing.T) {
-		s := usual()
-		s.quirks.CloudTrail = clouds.TrailAbsent
-		s.policy.Approval = model.ApprovalNever
-		s.prepare = func(l *lab) { l.deny(clouds.ReadDirectoryAudits) }
-		s.hands = map[string]func(*lab){"graph.log#1": overwrite}
-		must(t, s, "done", noGap, told("terraform", "(before_delete): done", "deleted token"))
+		s := harness.BaseScenario()
+		s.Quirks.CloudTrail = clouds.TrailAbsent
+		s.Policy.Approval = model.ApprovalNever
+		s.Prepare = func(l *harness.Harness) { l.Deny(clouds.ReadDirectoryAudits) }
+		s.Actions = map[string]func(*harness.Harness){"graph.log#1": overwrite}
+		mustEnd(t, s, "done", expectNoOutage, expectSteps("terraform", "(before_delete): done", "deleted token"))
 	})
 }
 
 func TestOneUserFailsInEveryCycle(t *testing.T) {
-	s := usual()
-	s.quirks = quirk("failing_user", clouds.OneUserFails)
-	must(t, s, "done", noGap, told("entry_level_errors: used"))
+	s := harness.BaseScenario()
+	s.Quirks = quirk("failing_user", clouds.OneUserFails)
+	mustEnd(t, s, "done", expectNoOutage, expectSteps("entry_level_errors: used"))
 }
 
 // What else happens.
 
 func TestAnExpiredTokenMakesRoom(t *testing.T) {
-	s := usual()
-	s.spec = clouds.Expiring("corp")
-	must(t, s, "done", noGap, told("(expired)", "created token", "outcome: done"))
-	s.policy.DeleteExpiredToken = false
-	must(t, s, "blocked two_tokens", noGap)
+	s := harness.BaseScenario()
+	s.Spec = clouds.Expiring("corp")
+	mustEnd(t, s, "done", expectNoOutage, expectSteps("(expired)", "created token", "outcome: done"))
+	s.Policy.DeleteExpiredToken = false
+	mustEnd(t, s, "blocked two_tokens", expectNoOutage)
 }
 
 func TestRepairOutOfQuarantine(t *testing.T) {
-	s := usual()
-	s.spec = clouds.Quarantined("corp")
-	must(t, s, "done", told("Entra's test of the saved credentials fails; testing again", "created token", "saved in", "started the job", "attributed", "(expired)", "outcome: done"))
+	s := harness.BaseScenario()
+	s.Spec = clouds.Quarantined("corp")
+	mustEnd(t, s, "done", expectSteps("Entra's test of the saved credentials fails; testing again", "created token", "saved in", "started the job", "attributed", "(expired)", "outcome: done"))
 	t.Run("though the inline test tests what is saved", func(t *testing.T) {
 		s := s
-		s.quirks.InlineTest = clouds.InlineIgnored
-		must(t, s, "done")
+		s.Quirks.InlineTest = clouds.InlineIgnored
+		mustEnd(t, s, "done")
 	})
 	t.Run("by itself, soon", func(t *testing.T) {
-		s.prepare = func(l *lab) { // the next automatic attempt is near
-			l.person(func(w *clouds.Model) error {
-				job, err := w.Job(exporter, l.at.EntraTenantID, l.at.ServicePrincipalID, l.at.JobID)
+		s.Prepare = func(l *harness.Harness) { // the next automatic attempt is near
+			l.ByOperator(func(w *clouds.Model) error {
+				job, err := w.Job(harness.Exporter, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID)
 				time.Sleep(job.Quarantine.NextAttempt.Sub(w.EntraNow()) - 50*time.Minute)
 				return err
 			})
 		}
-		must(t, s, "done", func(t *testing.T, o outcome) {
-			for start := range clouds.EntriesOf[clouds.Start](o.lab.world) {
+		mustEnd(t, s, "done", func(t *testing.T, o harness.Result) {
+			for start := range clouds.EntriesOf[clouds.Start](o.Harness.Clouds) {
 				t.Errorf("it did not wait for the automatic attempt: %s", start)
 			}
 		})
@@ -282,39 +284,39 @@ func TestRepairOutOfQuarantine(t *testing.T) {
 }
 
 func TestRepairWithTheTokenThatTheVaultHas(t *testing.T) {
-	s := short()
-	s.quiet = false
-	s.spec = clouds.Healthy("corp")
-	s.prepare = func(l *lab) { rememberOld(l); l.saveGarbage() }
-	s.begin = func(l *lab, ses *session) {
+	s := shortScenario()
+	s.Quiet = false
+	s.Spec = clouds.Healthy("corp")
+	s.Prepare = func(l *harness.Harness) { storeOldValue(l); l.SaveGarbage() }
+	s.Begin = func(l *harness.Harness, ses *harness.Process) {
 		time.Sleep(2 * time.Hour) // until the next cycle fails
-		l.alert(context.Background(), ses)
+		l.Alert(context.Background(), ses)
 	}
-	must(t, s, "done", told("quarantine", "alert: started", "saved in", "exclusive"), func(t *testing.T, o outcome) {
-		if o.status.TokensCreated != 0 {
+	mustEnd(t, s, "done", expectSteps("quarantine", "alert: started", "saved in", "exclusive"), func(t *testing.T, o harness.Result) {
+		if o.Status.TokensCreated != 0 {
 			t.Error("a token was created although the vault had a good one")
 		}
 	})
 }
 
 func TestAnOperatorsToken(t *testing.T) {
-	s := usual()
-	s.policy.Issuer = model.IssuerOperator
-	s.begin = offer("")
-	must(t, s, "done", noGap, told("created token", "a person starts a rotation", "works at AWS", "deleted token", "outcome: done"), func(t *testing.T, o outcome) {
-		if o.status.TokensCreated != 0 {
+	s := harness.BaseScenario()
+	s.Policy.Issuer = model.IssuerOperator
+	s.Begin = startWithOperatorToken("")
+	mustEnd(t, s, "done", expectNoOutage, expectSteps("created token", "a person starts a rotation", "works at AWS", "deleted token", "outcome: done"), func(t *testing.T, o harness.Result) {
+		if o.Status.TokensCreated != 0 {
 			t.Error("the exporter created a token")
 		}
 	})
-	s.begin, s.limit = nil, time.Hour
-	play(t, s, told("alert: disabled: rotation.issuer is operator"))
+	s.Begin, s.Limit = nil, time.Hour
+	harness.Run(t, s, expectSteps("alert: disabled: rotation.issuer is operator"))
 }
 
 func TestTheNewTokenNeverWorks(t *testing.T) {
-	s := usual()
-	s.quirks.NewLag = 3 * time.Hour
-	must(t, s, "aborted", noGap, told("AWS does not accept it", "giving up", "(undo)", "outcome: aborted"), func(t *testing.T, o outcome) {
-		if got := o.lab.memory.values(); len(got) != 0 {
+	s := harness.BaseScenario()
+	s.Quirks.NewLag = 3 * time.Hour
+	mustEnd(t, s, "aborted", expectNoOutage, expectSteps("AWS does not accept it", "giving up", "(undo)", "outcome: aborted"), func(t *testing.T, o harness.Result) {
+		if got := o.Harness.Store.Values(); len(got) != 0 {
 			t.Errorf("the vault still holds %d values", len(got))
 		}
 	})
@@ -322,49 +324,49 @@ func TestTheNewTokenNeverWorks(t *testing.T) {
 
 func TestWaitsThatNeedNobody(t *testing.T) {
 	seen := map[model.WaitingReason]bool{}
-	look := func(s *scenario) {
-		s.until = func(l *lab, ses *session) bool {
-			seen[ses.engine.Status(l.at.Name).Waiting] = true
-			return l.isOver(ses)
+	look := func(s *harness.Scenario) {
+		s.Until = func(l *harness.Harness, ses *harness.Process) bool {
+			seen[ses.Engine.Status(l.Connection.Name).Waiting] = true
+			return l.IsOver(ses)
 		}
 	}
-	s := usual()
-	s.quirks.CloudTrail = clouds.TrailAbsent
-	s.hands = map[string]func(*lab){
-		"graph.put#1": byHand(pauseJob),
-		"graph.job#8": func(l *lab) {
-			l.world.Schedule(time.Now().Add(3*time.Hour), func(w *clouds.Model) { go byHand(startJob)(l) })
+	s := harness.BaseScenario()
+	s.Quirks.CloudTrail = clouds.TrailAbsent
+	s.Actions = map[string]func(*harness.Harness){
+		"graph.put#1": harness.ActionOn(harness.PauseJob),
+		"graph.job#8": func(l *harness.Harness) {
+			l.Clouds.Schedule(time.Now().Add(3*time.Hour), func(w *clouds.Model) { go harness.ActionOn(harness.StartJob)(l) })
 		},
 	}
 	look(&s)
-	must(t, s, "done", noGap)
-	s = usual()
-	s.spec = clouds.Quarantined("corp")
-	s.quirks.Recovery = clouds.NeedsStart
+	mustEnd(t, s, "done", expectNoOutage)
+	s = harness.BaseScenario()
+	s.Spec = clouds.Quarantined("corp")
+	s.Quirks.Recovery = clouds.NeedsStart
 	look(&s)
-	s.every = func(l *lab, name string) {
+	s.BeforeCall = func(l *harness.Harness, name string) {
 		if name == "graph.start" { // whose effect is a cycle that fails for a while: the engine must retry by itself
-			l.onlyFrom(clouds.ExporterAddress)
-			l.world.Schedule(time.Now().Add(20*time.Minute), func(w *clouds.Model) { go l.onlyFrom(clouds.EntraAddress) })
+			l.AllowOnlyFrom(clouds.ExporterAddress)
+			l.Clouds.Schedule(time.Now().Add(20*time.Minute), func(w *clouds.Model) { go l.AllowOnlyFrom(clouds.EntraAddress) })
 		}
 	}
-	play(t, s, func(*testing.T, outcome) {})
-	s = usual()
-	s.hands = map[string]func(*lab){"graph.put#2": func(l *lab) { l.fail("journal.save", 40*time.Minute) }}
+	harness.Run(t, s, func(*testing.T, harness.Result) {})
+	s = harness.BaseScenario()
+	s.Actions = map[string]func(*harness.Harness){"graph.put#2": func(l *harness.Harness) { injectFailure(l, "journal.save", 40*time.Minute) }}
 	look(&s)
-	must(t, s, "done", noGap)
-	s = usual()
-	s.begin = func(l *lab, ses *session) {
+	mustEnd(t, s, "done", expectNoOutage)
+	s = harness.BaseScenario()
+	s.Begin = func(l *harness.Harness, ses *harness.Process) {
 		ctx := context.Background()
-		l.alert(ctx, ses)
+		l.Alert(ctx, ses)
 		time.Sleep(2 * time.Hour)
-		if err := ses.engine.Hold(ctx, l.at.Name, false); err != nil {
+		if err := ses.Engine.Hold(ctx, l.Connection.Name, false); err != nil {
 			t.Error(err)
 		}
-		time.AfterFunc(5*time.Hour, func() { _ = ses.engine.Hold(ctx, l.at.Name, true) })
+		time.AfterFunc(5*time.Hour, func() { _ = ses.Engine.Hold(ctx, l.Connection.Name, true) })
 	}
 	look(&s)
-	must(t, s, "done", noGap)
+	mustEnd(t, s, "done", expectNoOutage)
 	for _, reason := range model.WaitingReasons() {
 		if !seen[reason] {
 			t.Errorf("never waited for %s: %v", reason, seen)
@@ -373,55 +375,55 @@ func TestWaitsThatNeedNobody(t *testing.T) {
 }
 
 // fail refuses every call of this name for a while.
-func (l *lab) fail(name string, during time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	named := map[string]fault{name: refused}
-	l.named, named = named, l.named
+func injectFailure(l *harness.Harness, name string, during time.Duration) {
+	l.Lock()
+	defer l.Unlock()
+	named := map[string]harness.Fault{name: harness.Refused}
+	l.FaultsByName, named = named, l.FaultsByName
 	time.AfterFunc(during, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.named = named
+		l.Lock()
+		defer l.Unlock()
+		l.FaultsByName = named
 	})
 }
 
 // Each phase × {refused, answer lost, killed}.
 func TestEachPhaseSurvives(t *testing.T) {
-	quarantined := func(s *scenario) { s.spec = clouds.Quarantined("corp") }
-	rejected := func(s *scenario) { s.quirks.NewLag = 3 * time.Hour }
+	quarantined := func(s *harness.Scenario) { s.Spec = clouds.Quarantined("corp") }
+	rejected := func(s *harness.Scenario) { s.Quirks.NewLag = 3 * time.Hour }
 	tests := []struct {
 		phase  model.Phase
 		call   string
-		change func(*scenario)
-		want   map[fault]string // default: done
+		change func(*harness.Scenario)
+		want   map[harness.Fault]string // default: done
 	}{
 		{model.PhasePlan, "aws.list#2", nil, nil},
 		{model.PhasePlan, "vault.reserve#1", nil, nil},
-		{model.PhaseCreate, "aws.create#1", nil, map[fault]string{none: "aborted"}},
+		{model.PhaseCreate, "aws.create#1", nil, map[harness.Fault]string{harness.NoFault: "aborted"}},
 		{model.PhaseTest, "graph.inline#3", nil, nil},
 		{model.PhaseSwitch, "graph.put#1", nil, nil},
 		{model.PhaseResume, "graph.start#1", quarantined, nil},
 		{model.PhaseVerify, "graph.log#1", nil, nil},
 		{model.PhaseRetire, "aws.delete#1", nil, nil},
 		{model.PhaseConfirm, "graph.test#14", nil, nil},
-		{model.PhaseConfirm, "vault.destroy#5", func(s *scenario) { s.prepare = rememberOld }, nil},
-		{model.PhaseUndo, "aws.delete#1", rejected, map[fault]string{none: "aborted"}},
+		{model.PhaseConfirm, "vault.destroy#5", func(s *harness.Scenario) { s.Prepare = storeOldValue }, nil},
+		{model.PhaseUndo, "aws.delete#1", rejected, map[harness.Fault]string{harness.NoFault: "aborted"}},
 	}
 	for _, test := range tests {
-		for _, f := range []fault{refused, answerLost, killedBefore, killedAfter} {
+		for _, f := range []harness.Fault{harness.Refused, harness.ResponseLost, harness.KilledBefore, harness.KilledAfter} {
 			t.Run(fmt.Sprintf("%s %s %s", test.phase, test.call, f), func(t *testing.T) {
-				s := usual()
+				s := harness.BaseScenario()
 				if test.change != nil {
 					test.change(&s)
 				}
-				s.named = map[string]fault{test.call: f}
+				s.FaultsByName = map[string]harness.Fault{test.call: f}
 				want := "done"
 				for key, ending := range test.want {
-					if key == f || key == none {
+					if key == f || key == harness.NoFault {
 						want = ending
 					}
 				}
-				must(t, s, want, told("FAULT "+string(f)+" at "+strings.Split(test.call, "#")[0]))
+				mustEnd(t, s, want, expectSteps("FAULT "+string(f)+" at "+strings.Split(test.call, "#")[0]))
 			})
 		}
 	}
@@ -429,30 +431,30 @@ func TestEachPhaseSurvives(t *testing.T) {
 
 // TestToldAtOnce: two servers and a command line on one store make one rotation.
 func TestToldAtOnce(t *testing.T) {
-	s := usual()
-	s.begin = func(l *lab, first *session) {
-		ctx := l.ctx
-		second := l.serve(ctx)
-		line := l.open()
+	s := harness.BaseScenario()
+	s.Begin = func(l *harness.Harness, first *harness.Process) {
+		ctx := l.Ctx
+		second := l.Serve(ctx)
+		line := l.Open()
 		decisions := make(chan string, 3)
-		go func() { decisions <- string(l.alert(ctx, first)) }()
-		go func() { decisions <- string(l.alert(ctx, second)) }()
+		go func() { decisions <- string(l.Alert(ctx, first)) }()
+		go func() { decisions <- string(l.Alert(ctx, second)) }()
 		go func() {
-			if err := line.engine.Start(ctx, l.at.Name, startOptions{}); err != nil {
+			if err := line.Engine.Start(ctx, l.Connection.Name, harness.StartOptions{}); err != nil {
 				decisions <- "refused"
 				return
 			}
 			decisions <- "started"
-			_, _ = line.engine.RunToCompletion(ctx, l.at.Name, l)
+			_, _ = line.Engine.RunToCompletion(ctx, l.Connection.Name, l)
 		}()
 		got := []string{<-decisions, <-decisions, <-decisions}
 		if n := len(slices.DeleteFunc(slices.Clone(got), func(d string) bool { return d != "started" })); n != 1 {
 			t.Errorf("%d of three started a rotation: %v", n, got)
 		}
 	}
-	must(t, s, "done", noGap, func(t *testing.T, o outcome) {
-		if o.lab.counts["aws.create"] != 1 || o.lab.counts["aws.delete"] != 1 {
-			t.Errorf("created %d times, deleted %d times", o.lab.counts["aws.create"], o.lab.counts["aws.delete"])
+	mustEnd(t, s, "done", expectNoOutage, func(t *testing.T, o harness.Result) {
+		if o.Harness.CallCounts["aws.create"] != 1 || o.Harness.CallCounts["aws.delete"] != 1 {
+			t.Errorf("created %d times, deleted %d times", o.Harness.CallCounts["aws.create"], o.Harness.CallCounts["aws.delete"])
 		}
 	})
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"entra-aws-exporter/test/harness"
+
 	"entra-aws-exporter/rotate/webhook"
 )
 
@@ -28,10 +30,10 @@ func (c *counters) Alerts(decision string, count int) {
 
 // TestFiveHundredAlertsAtOnce: one rotation, and every answer in milliseconds.
 func TestFiveHundredAlertsAtOnce(t *testing.T) {
-	l := newLab(usual().quirks, dueSpec(), defaultPolicy())
-	s := l.open()
+	l := harness.New(harness.BaseScenario().Quirks, harness.DueConnection(), harness.DefaultPolicy())
+	s := l.Open()
 	counters := &counters{decisions: map[string]int{}}
-	w := webhook.New(s.engine, counters, webhook.Options{Logger: slog.New(slog.DiscardHandler)})
+	w := webhook.New(s.Engine, counters, webhook.Options{Logger: slog.New(slog.DiscardHandler)})
 	const callers = 500
 	const payload = `{"version":"4","alerts":[{"status":"firing","labels":{"connection":"corp"}}]}`
 	var mu sync.Mutex
@@ -57,7 +59,7 @@ func TestFiveHundredAlertsAtOnce(t *testing.T) {
 	if codes[202] != callers || started != 1 || running != callers-1 {
 		t.Errorf("codes %v, started %v, already running %v", codes, started, running)
 	}
-	if n := len(s.engine.Records()); n != 1 {
+	if n := len(s.Engine.Records()); n != 1 {
 		t.Errorf("%d rotations were begun", n)
 	}
 }

@@ -1,4 +1,4 @@
-package rotate_test
+package harness
 
 import (
 	"slices"
@@ -11,8 +11,8 @@ import (
 
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
 
-// truth is what the world knows of its tokens.
-type truth struct {
+// groundTruth is what the world knows of its tokens.
+type groundTruth struct {
 	now      time.Time
 	tenant   string
 	job      string
@@ -28,7 +28,7 @@ type truth struct {
 }
 
 // cycled tells whether a good cycle began after this time.
-func (t truth) cycled(after time.Time) bool {
+func (t groundTruth) cycled(after time.Time) bool {
 	return slices.ContainsFunc(t.cycles, func(c model.Cycle) bool {
 		return c.Began.After(after) && (c.State == model.CycleSucceeded || c.State == model.CycleEntryLevelErrors)
 	})
@@ -46,21 +46,21 @@ func (t tokenTruth) listed(now time.Time) bool {
 	return !t.deleted || now.Sub(t.taken) <= listFresh
 }
 
-// truthOf reads the world without any lag. The lab is locked.
-func truthOf(l *lab) truth {
-	w := l.world
-	t := truth{now: w.Now(), tokens: map[string]tokenTruth{}, approved: map[string]bool{}, skew: w.AWSNow().Sub(w.Now()).Abs(), trusted: l.trusted}
+// groundTruthOf reads the world without any lag. The lab is locked.
+func groundTruthOf(l *Harness) groundTruth {
+	w := l.Clouds
+	t := groundTruth{now: w.Now(), tokens: map[string]tokenTruth{}, approved: map[string]bool{}, skew: w.AWSNow().Sub(w.Now()).Abs(), trusted: l.Trusted}
 	t.tells = w.Quirks().CloudTrail == clouds.TrailPerToken
-	if tenants, err := w.ListProvisioningTenants(clouds.CallerFor("oracle"), l.at.IdentityStoreID); err == nil && len(tenants) > 0 {
+	if tenants, err := w.ListProvisioningTenants(clouds.CallerFor("oracle"), l.Connection.IdentityStoreID); err == nil && len(tenants) > 0 {
 		t.tenant = tenants[0].TenantID
 	}
-	if jobs, err := w.Jobs(clouds.CallerFor("oracle"), l.at.EntraTenantID, l.at.ServicePrincipalID); err == nil && len(jobs) > 0 {
+	if jobs, err := w.Jobs(clouds.CallerFor("oracle"), l.Connection.EntraTenantID, l.Connection.ServicePrincipalID); err == nil && len(jobs) > 0 {
 		t.job = jobs[0].ID
 	}
-	for id, dates := range l.dates {
+	for id, dates := range l.InitialDates {
 		t.tokens[id] = tokenTruth{created: dates.Created, expires: dates.Expires, by: clouds.ActorSetup}
 	}
-	since := w.CycleSince(l.at.ServicePrincipalID)
+	since := w.CycleSince(l.Connection.ServicePrincipalID)
 	t.running = !since.IsZero()
 	for _, record := range w.Timeline() {
 		switch r := record.(type) {

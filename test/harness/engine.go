@@ -1,4 +1,4 @@
-package rotate_test
+package harness
 
 import (
 	"context"
@@ -14,34 +14,34 @@ import (
 	"entra-aws-exporter/rotate/token"
 )
 
-// engine is an engine as these tests use it: with tokens as its one procedure.
-type engine struct {
+// Engine is an engine as these tests use it: with tokens as its one procedure.
+type Engine struct {
 	*rotate.Engine
 	store  token.Store
 	holder string
 }
 
-// startOptions are how an operator starts a token's rotation.
-type startOptions struct {
+// StartOptions are how an operator starts a token's rotation.
+type StartOptions struct {
 	Force                bool
 	RetireToken, TokenID string
 	Value                model.Secret
 }
 
-func (o startOptions) forEngine() rotate.StartOptions {
+func (o StartOptions) forEngine() rotate.StartOptions {
 	return rotate.StartOptions{Force: o.Force, Procedure: token.StartOptions{RetireToken: o.RetireToken, TokenID: o.TokenID, Value: o.Value}}
 }
 
-// newEngine makes an engine for connections that are described by their procedure's options.
-func newEngine(options rotate.Options, store token.Store, connections []token.Options) engine {
-	options.Codec = codec
+// NewEngine makes an engine for connections that are described by their procedure's options.
+func NewEngine(options rotate.Options, store token.Store, connections []token.Options) Engine {
+	options.Codec = Codec
 	options.NewDryRunStore = func() journal.Store { return &state.Memory{} }
-	e := engine{Engine: rotate.New(options, nil), store: store, holder: options.Holder}
+	e := Engine{Engine: rotate.New(options, nil), store: store, holder: options.Holder}
 	e.Configure(connections)
 	return e
 }
 
-func (e engine) Configure(connections []token.Options) {
+func (e Engine) Configure(connections []token.Options) {
 	var all []rotate.Connection
 	for _, c := range connections {
 		c.Store = e.store
@@ -50,13 +50,13 @@ func (e engine) Configure(connections []token.Options) {
 	e.Engine.Configure(all)
 }
 
-// newRecord is the record of the play's binding, with a history to be filled in.
-func newRecord(binding model.Binding, connection string) *record {
-	return viewOf(codec.NewRecord(binding, connection))
+// NewRecord is the record of the play's binding, with a history to be filled in.
+func NewRecord(binding model.Binding, connection string) *Record {
+	return ViewOf(Codec.NewRecord(binding, connection))
 }
 
-// storedEntry is a token value as the token store has it.
-func storedEntry(binding, tokenID, value string) model.Secret {
+// StoredEntry is a token value as the token store has it.
+func StoredEntry(binding, tokenID, value string) model.Secret {
 	return model.NewSecret(fmt.Sprintf(`{"kind":"entra-aws-exporter/token","schema":1,"binding":%q,"token_id":%q,"value":%q}`, binding, tokenID, value))
 }
 
@@ -66,33 +66,33 @@ func isTransient(err error) bool {
 		!errors.Is(err, journal.ErrRestored) && !errors.Is(err, model.ErrUnsafe)
 }
 
-func (e engine) Alert(ctx context.Context, connection string) (model.Decision, string, error) {
+func (e Engine) Alert(ctx context.Context, connection string) (model.Decision, string, error) {
 	return e.Engine.Alert(ctx, connection, model.ProcedureToken)
 }
 
-func (e engine) Start(ctx context.Context, connection string, options startOptions) error {
+func (e Engine) Start(ctx context.Context, connection string, options StartOptions) error {
 	return e.Engine.Start(ctx, connection, model.ProcedureToken, options.forEngine())
 }
 
-func (e engine) DryRun(ctx context.Context, connection string, options startOptions, observer rotate.StepObserver) error {
+func (e Engine) DryRun(ctx context.Context, connection string, options StartOptions, observer rotate.StepObserver) error {
 	return e.Engine.DryRun(ctx, connection, model.ProcedureToken, options.forEngine(), observer)
 }
 
-func (e engine) Status(connection string) model.RotationStatus {
+func (e Engine) Status(connection string) model.RotationStatus {
 	return e.Engine.Status(connection, model.ProcedureToken)
 }
 
-func (e engine) ShowToken(ctx context.Context, connection string) (string, model.Secret, error) {
+func (e Engine) ShowToken(ctx context.Context, connection string) (string, model.Secret, error) {
 	return token.Show(ctx, e.Engine, e.store, connection)
 }
 
-// record returns the record of a connection as this engine knows it; nil: none.
-func (e engine) record(connection string) *record {
+// Record returns the record of a connection as this engine knows it; nil: none.
+func (e Engine) Record(connection string) *Record {
 	entry := e.Lookup(connection)
 	if entry == nil {
 		return nil
 	}
-	return viewOf(entry.Record())
+	return ViewOf(entry.Record())
 }
 
 // The contract's numbers, spelt here once more: an oracle that used the program's own
@@ -100,7 +100,7 @@ func (e engine) record(connection string) *record {
 const (
 	createsPerDay  = 2
 	createsPerWeek = 4
-	clockLimit     = 5 * time.Minute
+	MaxClockSkew   = 5 * time.Minute
 	listApart      = 10 * time.Second
 	listFresh      = time.Minute
 	callTimeout    = 20 * time.Second
