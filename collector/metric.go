@@ -107,8 +107,8 @@ func (w *sampleWriter) write(desc *typedDesc, value float64, labelValues ...stri
 	if w.connection != nil {
 		labels, names = append(labels, w.connection), names[1:]
 	}
-	for i, name := range names {
-		labels = append(labels, w.pairs.get(name, labelValues[i]))
+	for i, labelValue := range labelValues {
+		labels = append(labels, w.pairs.get(names[i], labelValue))
 	}
 	slices.SortFunc(labels, func(a, b *dto.LabelPair) int { return strings.Compare(*a.Name, *b.Name) })
 	w.samples <- &sample{desc, value, labels}

@@ -14,42 +14,49 @@ import (
 	"entra-aws-exporter/test/mutant"
 )
 
-// The matrix: see the package's proof documentation (docs/rotation-proof.md).
-
-// mistake is one that must be caught: in this file, old becomes new.
-type mistake struct {
-	name, file, old, new string
-	cases                string // the scenarios that are most likely to catch it, a pattern
-	also                 []patch
+// rotationMutant is one bug. Its cases are the scenarios that are most likely to catch it,
+// a pattern.
+type rotationMutant struct {
+	name, cases string
+	edits       []edit
 }
 
-// patch is a further place that makes the same mistake, where one door stands behind another.
-type patch struct{ file, old, new string }
+// edit is a mutant.Edit. A place without a directory is in package rotate.
+type edit struct{ Place, Pattern, Replacement string }
 
-func (m mistake) mutant() mutant.Mutant {
+func (m rotationMutant) mutant() mutant.Mutant {
 	made := mutant.Mutant{Name: m.name, Env: []string{mutantCases + "=" + m.cases}}
-	for _, p := range append([]patch{{m.file, m.old, m.new}}, m.also...) {
-		made.Patches = append(made.Patches, mutant.Patch{File: p.file, Old: p.old, New: p.new})
+	for _, e := range m.edits {
+		made.Edits = append(made.Edits, mutant.Edit(e))
 	}
 	return made
 }
 
-// TestMutants compiles the package with one mistake at a time, laid over its source, and
-// plays scenarios until one of them catches it. A mistake that nobody catches is a hole
-// in the matrix.
+// TestMutantsApply finds the place of each bug, which a change of the code can take away.
+func TestMutantsApply(t *testing.T) {
+	for _, m := range rotationMutants {
+		if _, err := m.mutant().Apply(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestMutants compiles the packages with one bug at a time, laid over their source, and
+// plays scenarios until one of them catches it. A bug that none catches is a gap in the
+// matrix.
 func TestMutants(t *testing.T) {
 	if testing.Short() {
-		t.Skip("compiles the package once for each mutant")
+		t.Skip("compiles the packages once for each mutant")
 	}
-	trial := mutant.Trial{Tests: "^TestTheMutant$", Notice: regexp.MustCompile(`CAUGHT (.*)`), Limit: 5 * time.Minute}
-	control := mistake{name: "no mistake at all", file: "act.go", old: "package rotate", new: "package rotate", cases: "^whole|^repaired|^trap|^situation|^stalemate"}
-	if by, err := trial.Catch(t.Context(), t.TempDir(), control.mutant()); !errors.Is(err, mutant.ErrSurvived) {
-		t.Fatalf("without any mistake: %s %v", by, err)
+	runner := mutant.Runner{Tests: "^TestMutantScenarios$", Caught: regexp.MustCompile(`CAUGHT (.*)`), Timeout: 5 * time.Minute}
+	control := rotationMutant{name: "no bug", cases: "^whole|^repaired|^trap|^situation|^stalemate"}
+	if caughtBy, err := runner.Test(t.Context(), t.TempDir(), control.mutant()); !errors.Is(err, mutant.ErrSurvived) {
+		t.Fatalf("without any bug: %s %v", caughtBy, err)
 	}
-	list := mistakes
+	list := rotationMutants
 	switch name := os.Getenv("MUTANT"); {
 	case name != "":
-		list = slices.DeleteFunc(slices.Clone(mistakes), func(m mistake) bool { return !strings.Contains(m.name, name) })
+		list = slices.DeleteFunc(slices.Clone(list), func(m rotationMutant) bool { return !strings.Contains(m.name, name) })
 	case os.Getenv("MUTANTS") != "full":
 		list = list[:quickMutants]
 	}
@@ -57,13 +64,13 @@ func TestMutants(t *testing.T) {
 	for _, m := range list {
 		mutants = append(mutants, m.mutant())
 	}
-	trial.All(t, mutants)
+	runner.Run(t, mutants)
 }
 
 const mutantCases = "MUTANT_CASES"
 
-// TestTheMutant plays the scenarios that fit the pattern until one of them goes wrong.
-func TestTheMutant(t *testing.T) {
+// TestMutantScenarios plays the scenarios that match the pattern until one of them fails.
+func TestMutantScenarios(t *testing.T) {
 	pattern := os.Getenv(mutantCases)
 	if pattern == "" {
 		t.Skip("played by TestMutants")

@@ -1,9 +1,7 @@
 package grafana
 
-import "github.com/grafana/grafana-foundation-sdk/go/dashboard"
-
 // Connection is the dashboard about one connection.
-func Connection() dashboard.Dashboard {
+func Connection() Dashboard {
 	return newDashboard(ConnectionUID, "Entra to AWS / Connection",
 		"One connection: its tokens, provisioning, certificates, rotation, and the polls of its sources.",
 		dashboardVariables(true), headerLinks(OverviewUID, "Overview"),

@@ -15,8 +15,11 @@ const (
 	ConnectionUID = "entra-aws-connection"
 )
 
+// Dashboard is a dashboard of the classic schema, which Grafana 10 to 13 import.
+type Dashboard = dashboard.Dashboard //nolint:staticcheck // its successor dashboardv2 needs Grafana 12
+
 const (
-	schemaVersion = 39 // the classic schema, which Grafana 10 to 13 import
+	schemaVersion = 39 // Grafana 10's; later ones migrate it
 	gridWidth     = 24
 )
 
@@ -26,8 +29,8 @@ type section struct {
 	panels []panel
 }
 
-func newDashboard(uid, title, description string, variables []dashboard.VariableModel, links []dashboard.DashboardLink, sections ...section) dashboard.Dashboard {
-	return dashboard.Dashboard{
+func newDashboard(uid, title, description string, variables []dashboard.VariableModel, links []dashboard.DashboardLink, sections ...section) Dashboard {
+	return Dashboard{
 		Uid: &uid, Title: &title, Description: &description, Tags: []string{"entra-aws-exporter"},
 		Timezone: new("browser"), Editable: new(false), GraphTooltip: new(dashboard.DashboardCursorSyncCrosshair),
 		Time: &dashboard.DashboardDashboardTime{From: "now-7d", To: "now"}, Refresh: new("1m"), SchemaVersion: schemaVersion,

@@ -17,12 +17,12 @@ import (
 
 var update = flag.Bool("update", false, "write the dashboards' JSON")
 
-func allDashboards() map[string]dashboard.Dashboard {
-	return map[string]dashboard.Dashboard{"overview.json": Overview(), "connection.json": Connection()}
+func allDashboards() map[string]Dashboard {
+	return map[string]Dashboard{"overview.json": Overview(), "connection.json": Connection()}
 }
 
 // panelsOf are the panels of a dashboard, without its rows.
-func panelsOf(d dashboard.Dashboard) []*dashboard.Panel {
+func panelsOf(d Dashboard) []*dashboard.Panel {
 	var panels []*dashboard.Panel
 	for _, p := range d.Panels {
 		if p.Panel != nil {
@@ -81,7 +81,7 @@ var (
 
 // lintFaults are the breaches of the rules of grafana/dashboard-linter, named as there.
 // https://github.com/grafana/dashboard-linter/blob/main/docs/index.md
-func lintFaults(d dashboard.Dashboard) []string {
+func lintFaults(d Dashboard) []string {
 	var found []string
 	add := func(rule, where string) { found = append(found, rule+": "+where) }
 
@@ -167,30 +167,30 @@ func TestLinterRules(t *testing.T) {
 
 // TestLinterRulesCanFail breaks each rule in turn.
 func TestLinterRulesCanFail(t *testing.T) {
-	for rule, breakRule := range map[string]func(*dashboard.Dashboard){
-		"uneditable-dashboard":     func(d *dashboard.Dashboard) { d.Editable = new(true) },
-		"template-datasource-rule": func(d *dashboard.Dashboard) { d.Templating.List[0].Label = new("DS") },
-		"template-job-rule":        func(d *dashboard.Dashboard) { d.Templating.List[1].Multi = new(false) },
-		"template-instance-rule":   func(d *dashboard.Dashboard) { d.Templating.List[2].AllValue = nil },
-		"template-on-time-change-reload-rule": func(d *dashboard.Dashboard) {
+	for rule, breakRule := range map[string]func(*Dashboard){
+		"uneditable-dashboard":     func(d *Dashboard) { d.Editable = new(true) },
+		"template-datasource-rule": func(d *Dashboard) { d.Templating.List[0].Label = new("DS") },
+		"template-job-rule":        func(d *Dashboard) { d.Templating.List[1].Multi = new(false) },
+		"template-instance-rule":   func(d *Dashboard) { d.Templating.List[2].AllValue = nil },
+		"template-on-time-change-reload-rule": func(d *Dashboard) {
 			d.Templating.List[3].Refresh = new(dashboard.VariableRefreshOnDashboardLoad)
 		},
-		"template-label-promql-rule": func(d *dashboard.Dashboard) {
+		"template-label-promql-rule": func(d *Dashboard) {
 			d.Templating.List[3].Query.Map["query"] = "up"
 		},
-		"panel-title-description-rule": func(d *dashboard.Dashboard) { d.Panels[0].Panel.Description = new("") },
-		"panel-datasource-rule":        func(d *dashboard.Dashboard) { d.Panels[0].Panel.Datasource.Uid = new("abc") },
-		"panel-units-rule":             func(d *dashboard.Dashboard) { d.Panels[0].Panel.FieldConfig.Defaults.Unit = new("days") },
-		"panel-no-targets-rule":        func(d *dashboard.Dashboard) { d.Panels[0].Panel.Targets = nil },
-		"target-promql-rule":           func(d *dashboard.Dashboard) { queriesOf(d.Panels[0].Panel)[0].Expr = "sum(" },
-		"target-job-rule":              func(d *dashboard.Dashboard) { queriesOf(d.Panels[0].Panel)[0].Expr = "entra_aws_scim_tokens" },
-		"target-rate-interval-rule": func(d *dashboard.Dashboard) {
+		"panel-title-description-rule": func(d *Dashboard) { d.Panels[0].Panel.Description = new("") },
+		"panel-datasource-rule":        func(d *Dashboard) { d.Panels[0].Panel.Datasource.Uid = new("abc") },
+		"panel-units-rule":             func(d *Dashboard) { d.Panels[0].Panel.FieldConfig.Defaults.Unit = new("days") },
+		"panel-no-targets-rule":        func(d *Dashboard) { d.Panels[0].Panel.Targets = nil },
+		"target-promql-rule":           func(d *Dashboard) { queriesOf(d.Panels[0].Panel)[0].Expr = "sum(" },
+		"target-job-rule":              func(d *Dashboard) { queriesOf(d.Panels[0].Panel)[0].Expr = "entra_aws_scim_tokens" },
+		"target-rate-interval-rule": func(d *Dashboard) {
 			queriesOf(d.Panels[0].Panel)[0].Expr = "rate(entra_aws_rotations_total" + selector() + "[5m])"
 		},
-		"target-counter-agg-rule": func(d *dashboard.Dashboard) {
+		"target-counter-agg-rule": func(d *Dashboard) {
 			queriesOf(d.Panels[0].Panel)[0].Expr = "entra_aws_rotations_total" + selector()
 		},
-		"target-datasource-rule": func(d *dashboard.Dashboard) { queriesOf(d.Panels[0].Panel)[0].Datasource.Uid = new("abc") },
+		"target-datasource-rule": func(d *Dashboard) { queriesOf(d.Panels[0].Panel)[0].Datasource.Uid = new("abc") },
 	} {
 		d := Overview()
 		breakRule(&d)

@@ -6,7 +6,7 @@ import (
 )
 
 // Overview is the dashboard of all connections.
-func Overview() dashboard.Dashboard {
+func Overview() Dashboard {
 	daysLeft := "((" + expiryDates() + ") - time()) / 86400"
 	toConnection := dashboard.DynamicConfigValue{Id: "links", Value: []dataLink{{
 		"Open the connection", "/d/" + ConnectionUID + "?var-connection=${__value.raw}&${datasource:queryparam}&${job:queryparam}&${instance:queryparam}",

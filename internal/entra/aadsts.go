@@ -2,11 +2,8 @@ package entra
 
 import (
 	"encoding/json"
-	"regexp"
 	"strings"
 )
-
-var aadstsPattern = regexp.MustCompile(`AADSTS[0-9]{4,8}`)
 
 // explainAADSTS returns what a code of Entra's sign-in service means for an application,
 // and what to do about it; "" for a code that applications rarely meet.

@@ -87,7 +87,9 @@ func (a *Application) resolve(ctx context.Context) (principalID, jobID string, e
 	return principalID, jobID, nil
 }
 
-// jobParameters returns the parameters of a request to the job.
+const jobPath = "/servicePrincipals/{id}/synchronization/jobs/{job}"
+
+// jobParameters fills in jobPath.
 func (a *Application) jobParameters(ctx context.Context) (parameters, error) {
 	principalID, jobID, err := a.resolve(ctx)
 	return parameters{"id": principalID, "job": jobID}, err
@@ -133,6 +135,17 @@ func (a *Application) forgetIfGone(err error) error {
 		a.update(func(found *discovered) { *found = discovered{} })
 	}
 	return err
+}
+
+// ignoreOnce writes one line per certificate, not one per poll.
+func (a *Application) ignoreOnce(keyID, reason string) {
+	a.mu.Lock()
+	known := a.ignored[keyID+reason]
+	a.ignored[keyID+reason] = true
+	a.mu.Unlock()
+	if !known {
+		a.logger.Warn("ignoring application certificate", "key_id", keyID, "reason", reason)
+	}
 }
 
 // servicePrincipal is what is read of an application's service principal.

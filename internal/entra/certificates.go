@@ -89,14 +89,3 @@ func (a *Application) matchKeyPairs(keys []*keyCredential) []model.Certificate {
 	}
 	return certificates
 }
-
-// ignoreOnce writes one line per certificate, not one per poll.
-func (a *Application) ignoreOnce(keyID, reason string) {
-	a.mu.Lock()
-	known := a.ignored[keyID+reason]
-	a.ignored[keyID+reason] = true
-	a.mu.Unlock()
-	if !known {
-		a.logger.Warn("ignoring application certificate", "key_id", keyID, "reason", reason)
-	}
-}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
@@ -15,6 +16,35 @@ import (
 
 // permissionsPage describes the permissions and how to grant them.
 const permissionsPage = "deploy/permissions/entra.md"
+
+// The application permissions, as an administrator finds them.
+const (
+	readApplications = "Application.Read.All"
+	readJobs         = "Synchronization.Read.All"
+	readLogs         = "ProvisioningLog.Read.All (AuditLog.Read.All in older tenants)"
+	readAudits       = "AuditLog.Read.All"
+	readUsers        = "User.Read.All"
+	writeJobs        = "Application.ReadWrite.OwnedBy as an owner of the application, or Synchronization.ReadWrite.All,"
+)
+
+// apiCall is one kind of call, as its errors describe it.
+type apiCall struct {
+	op           string        // "reading the provisioning job"
+	permission   string        // that the call needs
+	notFound     string        // what to do when the object does not exist
+	timeout      time.Duration // 0: readTimeout
+	undocumented bool          // the API may change without notice
+	sensitive    bool          // an error's message may hold secrets or personal data
+}
+
+// invalid is the error for a response that was read and makes no sense.
+func (c apiCall) invalid(x *cloudhttp.Exchange, detail string) *model.Error {
+	failed := &model.Error{Reason: model.ReasonInvalidResponse, Op: c.op, Status: x.Status, Detail: detail}
+	if c.undocumented {
+		failed.Reason = model.ReasonAPIChanged
+	}
+	return failed
+}
 
 // classify tells why a call to Graph failed, from what was seen of its requests: the
 // SDK's own errors lose the status, or panic when they are printed.
@@ -148,9 +178,10 @@ func errorBody(body []byte) (code, message string) {
 const maxMessage = 200 // bytes of a service's message that an error repeats
 
 var (
-	codePattern  = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,100}$`)
-	mailPattern  = regexp.MustCompile(`[^\s'"<>(),;]+@[^\s'"<>(),;]+`)
-	tokenPattern = regexp.MustCompile(`[A-Za-z0-9+/_=.~-]{60,}`)
+	codePattern   = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,100}$`)
+	mailPattern   = regexp.MustCompile(`[^\s'"<>(),;]+@[^\s'"<>(),;]+`)
+	aadstsPattern = regexp.MustCompile(`AADSTS[0-9]{4,8}`)
+	tokenPattern  = regexp.MustCompile(`[A-Za-z0-9+/_=.~-]{60,}`)
 )
 
 // redact makes a service's message fit to be repeated: one short line, without what

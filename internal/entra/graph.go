@@ -16,7 +16,6 @@ import (
 	kiotajson "github.com/microsoft/kiota-serialization-json-go"
 
 	"entra-aws-exporter/internal/cloudhttp"
-	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -24,39 +23,10 @@ const (
 	writeTimeout = 20 * time.Second
 )
 
-// The application permissions, as an administrator finds them.
-const (
-	readApplications = "Application.Read.All"
-	readJobs         = "Synchronization.Read.All"
-	readLogs         = "ProvisioningLog.Read.All (AuditLog.Read.All in older tenants)"
-	readAudits       = "AuditLog.Read.All"
-	readUsers        = "User.Read.All"
-	writeJobs        = "Application.ReadWrite.OwnedBy as an owner of the application, or Synchronization.ReadWrite.All,"
-)
-
-// apiCall is one kind of call, as its errors describe it.
-type apiCall struct {
-	op           string        // "reading the provisioning job"
-	permission   string        // that the call needs
-	notFound     string        // what to do when the object does not exist
-	timeout      time.Duration // 0: readTimeout
-	undocumented bool          // the API may change without notice
-	sensitive    bool          // an error's message may hold secrets or personal data
-}
-
 var (
 	errEmpty      = errors.New("the response is empty")
 	errUnexpected = errors.New("the response is not Graph's")
 )
-
-// invalid is the error for a response that was read and makes no sense.
-func (c apiCall) invalid(x *cloudhttp.Exchange, detail string) *model.Error {
-	failed := &model.Error{Reason: model.ReasonInvalidResponse, Op: c.op, Status: x.Status, Detail: detail}
-	if c.undocumented {
-		failed.Reason = model.ReasonAPIChanged
-	}
-	return failed
-}
 
 // graphClient calls Microsoft Graph for one tenant. The SDK signs in, retries and
 // builds the URLs. The JSON is read here: the SDK has no method for half of the calls,
@@ -190,19 +160,4 @@ func recovered(send func() error) (err error) {
 		}
 	}()
 	return send()
-}
-
-func stringOf(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-// timeOf reads a time that Graph may have left out or sent as the year 1.
-func timeOf(t *time.Time) time.Time {
-	if t == nil || t.Year() < 1990 {
-		return time.Time{}
-	}
-	return t.UTC()
 }

@@ -12,12 +12,9 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-const (
-	jobPath = "/servicePrincipals/{id}/synchronization/jobs/{job}"
-	// longestInterval is beyond any interval that a job can be set to. A disabled job's
-	// is the largest number of the service, which overflows.
-	longestInterval = 31 * 24 * time.Hour
-)
+// longestInterval is beyond any interval that a job can be set to. A disabled job's is
+// the largest number of the service, which overflows.
+const longestInterval = 31 * 24 * time.Hour
 
 // jobResponse is a job, decoded by the SDK's model.
 type jobResponse struct{ models.SynchronizationJobable }

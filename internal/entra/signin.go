@@ -33,6 +33,39 @@ const (
 	minTokenAge = 5 * time.Minute
 )
 
+// Credential is how the exporter proves who it is. Exactly one kind is set. Files are
+// read again whenever an access token is acquired.
+type Credential struct {
+	SecretFile model.SecretFile
+
+	CertificateFile         string           // PEM or PKCS #12, with its private key
+	CertificatePasswordFile model.SecretFile // of a PKCS #12 file
+
+	WorkloadIdentityTokenFile model.SecretFile // a federated token, as Kubernetes projects it
+
+	ManagedIdentity         bool
+	ManagedIdentityClientID string // "": the system-assigned one
+
+	// Assertion returns a federated token for one sign-in, such as AWS STS's
+	// GetWebIdentityToken. It needs no stored secret.
+	Assertion func(context.Context) (string, error)
+}
+
+// check requires exactly one kind of credential, and that it is complete.
+func (c Credential) check(clientID string) error {
+	kinds := slices.DeleteFunc([]bool{
+		c.SecretFile != "", c.CertificateFile != "", c.WorkloadIdentityTokenFile != "", c.ManagedIdentity, c.Assertion != nil,
+	}, func(isSet bool) bool { return !isSet })
+	switch {
+	case len(kinds) != 1:
+		return fmt.Errorf("%d ways to sign in are set; set exactly one of client_secret_file, client_certificate_file, "+
+			"workload_identity, managed_identity, aws_web_identity", len(kinds))
+	case clientID == "" && !c.ManagedIdentity:
+		return errors.New("client_id is missing")
+	}
+	return nil
+}
+
 // signIn acquires access tokens. It has its own cache and its own lock: azidentity
 // reads a secret only once, and holds a mutex during the sign-in, so that no deadline
 // ends the wait for it.
@@ -50,16 +83,16 @@ type signIn struct {
 	lastError        *model.Error
 }
 
-func newSignIn(o TenantOptions, loginRoot string) *signIn {
+func newSignIn(tenantID, clientID string, credential Credential, loginRoot string, isOwnEndpoint bool, options cloudhttp.Options) *signIn {
 	return &signIn{
-		tenantID: o.TenantID, clientID: o.ClientID, credential: o.Credential,
+		tenantID: tenantID, clientID: clientID, credential: credential,
 		options: azcore.ClientOptions{
 			Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: loginRoot + "/", Services: map[cloud.ServiceName]cloud.ServiceConfiguration{}},
-			Transport: newHTTPClient(o.Options, "login", maxSignIn, nil),
+			Transport: newHTTPClient(options, "login", maxSignIn, nil),
 			Retry:     policy.RetryOptions{MaxRetries: 1, RetryDelay: time.Second, MaxRetryDelay: 5 * time.Second},
 		},
-		noInstanceLookup: o.LoginEndpoint != "",
-		metadataClient:   newHTTPClient(o.Direct(), "managed_identity", maxSignIn, nil),
+		noInstanceLookup: isOwnEndpoint,
+		metadataClient:   newHTTPClient(options.Direct(), "managed_identity", maxSignIn, nil),
 		lock:             make(chan struct{}, 1),
 	}
 }
@@ -114,21 +147,6 @@ func (s *signIn) acquire(ctx context.Context, scopes []string) (azcore.AccessTok
 		return azcore.AccessToken{}, classifySignIn(ctx, x, err)
 	}
 	return token, nil
-}
-
-// check requires exactly one kind of credential, and that it is complete.
-func (c Credential) check(clientID string) error {
-	kinds := slices.DeleteFunc([]bool{
-		c.SecretFile != "", c.CertificateFile != "", c.WorkloadIdentityTokenFile != "", c.ManagedIdentity, c.Assertion != nil,
-	}, func(isSet bool) bool { return !isSet })
-	switch {
-	case len(kinds) != 1:
-		return fmt.Errorf("%d ways to sign in are set; set exactly one of client_secret_file, client_certificate_file, "+
-			"workload_identity, managed_identity, aws_web_identity", len(kinds))
-	case clientID == "" && !c.ManagedIdentity:
-		return errors.New("client_id is missing")
-	}
-	return nil
 }
 
 // tokenCredential reads what the sign-in needs, as it is now.

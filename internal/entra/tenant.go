@@ -7,7 +7,7 @@
 // Each thing that is read has its file: job.go, events.go, certificates.go, metadata.go,
 // appcredentials.go. The writes are in provisioning.go and ondemand.go. All of them call
 // Graph through graph.go. Below it are transport.go (rate limits and HTTP), signin.go
-// with aadsts.go (access tokens), and errors.go.
+// with aadsts.go (access tokens), errors.go and values.go.
 //
 // Every error that the package returns is a *model.Error, classified once, without
 // personal data.
@@ -15,7 +15,6 @@ package entra
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,24 +39,6 @@ type TenantOptions struct {
 	Credential Credential // exactly one kind
 
 	cloudhttp.Options
-}
-
-// Credential is how the exporter proves who it is. Exactly one kind is set. Files are
-// read again whenever an access token is acquired.
-type Credential struct {
-	SecretFile model.SecretFile
-
-	CertificateFile         string           // PEM or PKCS #12, with its private key
-	CertificatePasswordFile model.SecretFile // of a PKCS #12 file
-
-	WorkloadIdentityTokenFile model.SecretFile // a federated token, as Kubernetes projects it
-
-	ManagedIdentity         bool
-	ManagedIdentityClientID string // "": the system-assigned one
-
-	// Assertion returns a federated token for one sign-in, such as AWS STS's
-	// GetWebIdentityToken. It needs no stored secret.
-	Assertion func(context.Context) (string, error)
 }
 
 // Tenant is one identity of the exporter in one Entra tenant. It is safe for use by
@@ -108,7 +89,7 @@ func newTenant(o TenantOptions) (*Tenant, error) {
 	o.Options = o.WithDefaults()
 	t := &Tenant{
 		name: o.Name, id: o.TenantID, clientID: o.ClientID, cloud: o.Cloud, login: loginRoot, credential: o.Credential,
-		signIn:   newSignIn(o, loginRoot),
+		signIn:   newSignIn(o.TenantID, o.ClientID, o.Credential, loginRoot, o.LoginEndpoint != "", o.Options),
 		metadata: newHTTPClient(o.Options, "federation_metadata", maxMetadata, nil),
 		logger:   o.Logger.With("tenant", o.Name),
 	}

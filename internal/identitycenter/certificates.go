@@ -88,6 +88,21 @@ func (i *Instance) apiCertificates(ctx context.Context) ([]model.Certificate, er
 	return certificates, nil
 }
 
+// logOnce logs an unreadable certificate once, not at every poll.
+func (i *Instance) logOnce(source, certificate string, err error) {
+	const limit = 1000 // certificates, far more than anybody has
+	i.mu.Lock()
+	known := i.ignored[certificate] || len(i.ignored) >= limit
+	if !known {
+		i.ignored[certificate] = true
+	}
+	i.mu.Unlock()
+	if !known {
+		i.http.Logger.Warn("ignoring unreadable certificate", "connection", i.options.Connection,
+			"source", source, "certificate", certificate, "err", err)
+	}
+}
+
 type providerList struct {
 	Associations *[]*struct {
 		ID      string    `json:"idpId"`

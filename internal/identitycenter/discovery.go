@@ -15,6 +15,8 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
+const setTenantID = "set aws.provisioning_tenant_id, the part of the SCIM endpoint before /scim/v2"
+
 // Binding returns AWS's half of the binding. It is discovered once and kept until a
 // response shows that it no longer exists. With declared tokens no undocumented API is
 // called: tenant and endpoint come from aws.provisioning_tenant_id, or stay empty.
@@ -37,6 +39,20 @@ func (i *Instance) Forget() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.binding = nil
+}
+
+// failed classifies an error, and forgets what it proves stale: new credential files may
+// fix a refused sign-in, and a missing provisioning tenant may have a successor.
+func (i *Instance) failed(call apiCall, err error) error {
+	err = call.classify(err)
+	switch model.ReasonOf(err) {
+	case model.ReasonAuth:
+		i.session.invalidate()
+	case model.ReasonNotFound:
+		i.Forget()
+	default:
+	}
+	return err
 }
 
 func (i *Instance) cachedBinding() *model.Binding {
@@ -163,6 +179,15 @@ func describeInstances(instances []types.InstanceMetadata) string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
+}
+
+// tokenCall describes a call to the undocumented token service.
+func (i *Instance) tokenCall(op, action string) apiCall {
+	return apiCall{
+		op: op + i.options.Connection, action: action,
+		alternative: "AWS does not document this API and may have changed it: " +
+			"set tokens.read_from: declared with the tokens' dates, and update the exporter",
+	}
 }
 
 // findTenant fills in the provisioning tenant and its SCIM endpoint.

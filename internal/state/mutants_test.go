@@ -8,23 +8,23 @@ import (
 	"entra-aws-exporter/test/mutant"
 )
 
-// mutants are the mistakes that a power cut must show. A missing rename of a token
-// entry is none of them: the entry is found under the name of its reservation.
+// mutants are the bugs that a power cut must show. A missing rename of a token entry is
+// none of them: the entry is found under the name of its reservation.
 var mutants = []mutant.Mutant{
-	{Name: "fsync of a file left out", Patches: []mutant.Patch{
-		{File: "directory.go", Old: "	return f.Sync()\n", New: "	return nil\n"},
+	{Name: "fsync of a file left out", Edits: []mutant.Edit{
+		{Place: "writeSynced", Pattern: "f.Sync()", Replacement: "nil"},
 	}},
-	{Name: "fsync of the directory left out after a rename", Patches: []mutant.Patch{
-		{File: "directory.go", Old: "	return d.fs.SyncDirectory(filepath.Dir(to))\n", New: "	return nil\n"},
+	{Name: "fsync of the directory left out after a rename", Edits: []mutant.Edit{
+		{Place: "Directory.commit", Pattern: "d.fs.SyncDirectory(filepath.Dir(to))", Replacement: "nil"},
 	}},
-	{Name: "fsync of the directory left out after a removal", Patches: []mutant.Patch{
-		{File: "directory.go", Old: "		return err\n	}\n	return d.fs.SyncDirectory(filepath.Dir(path))\n", New: "		return err\n	}\n	return nil\n"},
+	{Name: "fsync of the directory left out after a removal", Edits: []mutant.Edit{
+		{Place: "Directory.remove", Pattern: "d.fs.SyncDirectory(filepath.Dir(path))", Replacement: "nil"},
 	}},
-	{Name: "fsync of the directory left out after it was made", Patches: []mutant.Patch{
-		{File: "directory.go", Old: "	return d.fs.SyncDirectory(parent)\n", New: "	return nil\n"},
+	{Name: "fsync of the directory left out after its creation", Edits: []mutant.Edit{
+		{Place: "Directory.makeDirectories", Pattern: "d.fs.SyncDirectory(parent)", Replacement: "nil"},
 	}},
-	{Name: "rename left out: a record is written in its place", Patches: []mutant.Patch{
-		{File: "directory.go", Old: "	temporary := path + \".new\"\n", New: "	temporary := path\n"},
+	{Name: "rename left out: a record is written in its place", Edits: []mutant.Edit{
+		{Place: "Directory.writeAtomic", Pattern: `path + ".new"`, Replacement: "path"},
 	}},
 }
 
@@ -33,9 +33,9 @@ func TestMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the package once for each mutant")
 	}
-	mutant.Trial{
-		Tests:  "^TestPowerCutLeavesOldOrNew$",
-		Notice: regexp.MustCompile(`(cut at change .*)`),
-		Limit:  2 * time.Minute,
-	}.All(t, mutants)
+	mutant.Runner{
+		Tests:   "^TestPowerCutLeavesOldOrNew$",
+		Caught:  regexp.MustCompile(`(cut at change .*)`),
+		Timeout: 2 * time.Minute,
+	}.Run(t, mutants)
 }

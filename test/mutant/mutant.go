@@ -1,6 +1,8 @@
-// Package mutant tries the tests of this module: it lays one deliberate mistake at a
-// time over a package's source and runs those of its tests that should notice. Only
-// tests use it.
+// Package mutant checks tests: it applies one deliberate bug at a time to a package of
+// this module, and runs the tests that must notice it. Only tests use it.
+//
+// Read mutant.go (running the tests on a mutant) first, then edit.go (finding the place
+// of a bug in the syntax tree, however the source is laid out).
 package mutant
 
 import (
@@ -12,38 +14,34 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// Mutant is one deliberate mistake in the package whose test is running.
+// Mutant is one deliberate bug.
 type Mutant struct {
-	Name    string
-	Patches []Patch  // one, or several where one door stands behind another
-	Env     []string // for the tests that should notice
+	Name  string
+	Edits []Edit   // several where the bug is in several places; none: no bug
+	Env   []string // environment variables for the tests
 }
 
-// Patch makes the mistake in one place: in File, Old, which stands there once, becomes New.
-type Patch struct{ File, Old, New string }
-
-// Trial is how a package's mutants are tried.
-type Trial struct {
-	Tests  string         // the tests that should notice, a pattern for -run
-	Notice *regexp.Regexp // what they print when they do; its first group is shown
-	Limit  time.Duration  // how long one mutant may take
+// Runner runs tests of the package under test on its mutants.
+type Runner struct {
+	Tests   string         // the tests that must notice a mutant: a pattern for go test -run
+	Caught  *regexp.Regexp // what they print then; its first group is shown
+	Timeout time.Duration  // for one mutant
 }
 
 // ErrSurvived means that the tests passed.
 var ErrSurvived = errors.New("SURVIVED")
 
-// All tries mutants, two at a time, and prints a table of who was caught by what. One
-// that survives fails the test: it is a hole in the tests. So does one that does not
-// compile or panics: it proves nothing.
-func (tr Trial) All(t *testing.T, mutants []Mutant) {
+// Run tests the mutants, two at a time, and prints which test case caught which. A mutant
+// that survives fails the test: it is a gap in the tests. So does one that does not compile
+// or panics: it proves nothing.
+func (r Runner) Run(t *testing.T, mutants []Mutant) {
 	t.Helper()
-	by, failures := make([]string, len(mutants)), make([]error, len(mutants))
+	caughtBy, failures := make([]string, len(mutants)), make([]error, len(mutants))
 	began := time.Now()
 	var running sync.WaitGroup
 	slots := make(chan struct{}, 2)
@@ -51,7 +49,7 @@ func (tr Trial) All(t *testing.T, mutants []Mutant) {
 		running.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			by[i], failures[i] = tr.Catch(t.Context(), t.TempDir(), m)
+			caughtBy[i], failures[i] = r.Test(t.Context(), t.TempDir(), m)
 		})
 	}
 	running.Wait()
@@ -62,55 +60,53 @@ func (tr Trial) All(t *testing.T, mutants []Mutant) {
 			continue
 		}
 		caught++
-		t.Logf("%-55s %s", m.Name, by[i])
+		t.Logf("%-55s %s", m.Name, caughtBy[i])
 	}
 	t.Logf("%d of %d mutants caught, in %s", caught, len(mutants), time.Since(began).Round(time.Second))
 }
 
-// Catch returns what the tests printed when they noticed the mutant.
-func (tr Trial) Catch(ctx context.Context, directory string, m Mutant) (string, error) {
-	overlay, err := m.overlay(directory)
+// Test returns what the tests printed when they noticed the mutant. It writes the changed
+// files into the directory.
+func (r Runner) Test(ctx context.Context, directory string, m Mutant) (string, error) {
+	overlay, err := m.writeOverlay(directory)
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, tr.Limit)
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	command := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-vet=off", "-run", tr.Tests, ".") //nolint:gosec // of this module
+	command := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-vet=off", "-run", r.Tests, ".") //nolint:gosec // of this module
 	command.Env = append(os.Environ(), m.Env...)
 	output, err := command.CombinedOutput()
 	if err == nil {
 		return "", ErrSurvived
 	}
-	if hit := tr.Notice.FindSubmatch(output); hit != nil {
-		return string(hit[1]), nil
+	if found := r.Caught.FindSubmatch(output); found != nil {
+		return string(found[1]), nil
 	}
-	return "", fmt.Errorf("caught by nothing but a crash, or does not compile: %w\n%.2000s", err, output)
+	return "", fmt.Errorf("panics or does not compile, which is no catch: %w\n%.2000s", err, output)
 }
 
-// overlay writes the changed files and what "go test -overlay" wants to know of them.
-func (m Mutant) overlay(directory string) (string, error) {
-	sources := map[string]string{}
-	for _, p := range m.Patches {
-		if sources[p.File] == "" {
-			content, err := os.ReadFile(p.File)
-			if err != nil {
-				return "", err
-			}
-			sources[p.File] = string(content)
+// Apply returns the changed files by their paths.
+func (m Mutant) Apply() (map[string][]byte, error) {
+	changed := map[string][]byte{}
+	for _, e := range m.Edits {
+		if err := e.apply(changed); err != nil {
+			return nil, fmt.Errorf("mutant %q: %s: %w", m.Name, e.Place, err)
 		}
-		if n := strings.Count(sources[p.File], p.Old); n != 1 {
-			return "", fmt.Errorf("%s holds %d times: %s", p.File, n, p.Old)
-		}
-		sources[p.File] = strings.Replace(sources[p.File], p.Old, p.New, 1)
+	}
+	return changed, nil
+}
+
+// writeOverlay writes the changed files, and the file that go test -overlay reads.
+func (m Mutant) writeOverlay(directory string) (string, error) {
+	changed, err := m.Apply()
+	if err != nil {
+		return "", err
 	}
 	replace := map[string]string{}
-	for file, source := range sources {
-		here, err := filepath.Abs(file)
-		if err != nil {
-			return "", err
-		}
-		replace[here] = filepath.Join(directory, file)
-		if err := os.WriteFile(replace[here], []byte(source), 0o600); err != nil {
+	for file, source := range changed {
+		replace[file] = filepath.Join(directory, fmt.Sprintf("%d.go", len(replace)))
+		if err := os.WriteFile(replace[file], source, 0o600); err != nil {
 			return "", err
 		}
 	}
