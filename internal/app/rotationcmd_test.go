@@ -123,7 +123,7 @@ func TestMistypedTokenCanBeCorrected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		h.edit("mode: enabled", "mode: enabled, issuer: operator")
-		at, made := h.credentials.Connections[0], clouds.BearerToken{}
+		at, made := h.Connection, clouds.BearerToken{}
 		h.With(func(w *clouds.Model) {
 			expired := at.TokenIDs[1]
 			if err := w.DeleteBearerToken(clouds.CallerFor(clouds.ActorOperator), at.IdentityStoreID, at.ProvisioningTenantID, expired); err != nil {
