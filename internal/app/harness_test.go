@@ -128,12 +128,9 @@ func (h *harness) edit(before, after string) {
 func (h *harness) start() {
 	h.t.Helper()
 	listener := newPipeListener()
-	exporter, err := newExporter(
+	exporter := newExporter(
 		Options{ConfigFile: h.path("exporter.yml"), Logger: slog.New(slog.NewTextHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))},
 		ServeOptions{Web: &web.FlagConfig{WebConfigFile: new(string)}, Lifecycle: true, Pace: 1, Listeners: []net.Listener{listener}})
-	if err != nil {
-		h.t.Fatal(err)
-	}
 	h.exporter = exporter
 	transport := h.Transport()
 	exporter.options.Transport, exporter.options.HolderIsDead = transport, h.holderIsDead
