@@ -30,7 +30,7 @@ func TestDoctor(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Quarantined("ill")})
 		corp := h.doctor("corp")
 		expectLines(t, corp, "host\n", "ok      state directory", "tenant tenant-1\n", "ok      provisioning log",
-			"ok      SCIM endpoint                  accepts the token (200)", "rotation of corp\n", "ok      test connection                good")
+			"ok      SCIM endpoint                  accepts the token (200)", "rotation of corp\n", "ok      test connection                passed")
 		if strings.Contains(corp, "FAILED") || strings.Contains(corp, "connection ill") {
 			t.Errorf("of the healthy connection alone:\n%s", corp)
 		}

@@ -23,9 +23,9 @@ func TestOnlyModeEnabledRotates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		h.edit("mode: enabled", "mode: dry_run")
-		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "connection expiring: rotation.mode is dry_run: set it to enabled, or ask for --dry-run")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "connection expiring: rotation.mode is dry_run: set it to enabled, or use --dry-run")
 		h.edit("state: {directory: state}\n", "")
-		expectLines(t, h.startRotation(StartOptions{Connection: "expiring", DryRun: true}), "dry run: a rotation would begin", "dry run: then test it at AWS and from Entra")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring", DryRun: true}), "dry run: a rotation would start", "dry run: then test it at AWS and from Entra")
 		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "rotation needs a state directory for its journal and the new token: set state.directory")
 		expectLines(t, h.command(RotationList), "no rotations recorded")
 		for operation := range h.Calls() {
@@ -152,7 +152,7 @@ func TestMistypedTokenCanBeCorrected(t *testing.T) {
 			t.Errorf("a reset: %s", output)
 		}
 		expectLines(t, control(RotationAbort), "aborting: ")
-		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "resuming", "is in phase test", "aborted: a person aborted it")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "resuming", "is in phase test", "aborted: an operator aborted it")
 		expectLines(t, give(made.Value), "done: token "+made.ID+" is in use, proof exclusive")
 		expectLines(t, give("another"), "which AWS does not refuse (it answers 200): is what you gave the value of that token?")
 	})

@@ -133,11 +133,11 @@ func TestWebhookRequests(t *testing.T) {
 			{"unknown connection", firingAlerts("nobody"), nil, 200, "unknown_connection", 1, "no connection of this name"},
 			{"no label", `{"version":"4","alerts":[{"status":"firing","labels":{"connection":"due"}}]}`, nil, 200, "unmatched", 1, ""},
 			{"no connection", `{"version":"4","alerts":[{"status":"firing","labels":{"rotate":"scim-token"}}]}`, nil, 200, "unmatched", 1, ""},
-			{"not due", firingAlerts("idle"), nil, 200, "not_due", 1, "due 2000"},
-			{"ten thousand", firingAlerts(many...), nil, 200, "not_due", 10_000, "due 2000"},
+			{"not due", firingAlerts("idle"), nil, 200, "not_due", 1, "not due until 2000"},
+			{"ten thousand", firingAlerts(many...), nil, 200, "not_due", 10_000, "not due until 2000"},
 			{"disabled", firingAlerts("off"), nil, 200, "disabled", 1, "rotation.mode is disabled"},
 			{"dry run", firingAlerts("trial"), nil, 200, "dry_run", 1, "rotation.mode is dry_run"},
-			{"held", firingAlerts("held"), nil, 200, "blocked", 1, "a person holds its rotations"},
+			{"held", firingAlerts("held"), nil, 200, "blocked", 1, "rotations on hold since"},
 			{"cooling down", firingAlerts("rested"), nil, 200, "cooldown", 1, "the last rotation ended"},
 		}
 		done := h.mutations()
@@ -175,7 +175,7 @@ func TestWebhookRequests(t *testing.T) {
 		h.expectIncrease(t, before, after, `entra_aws_webhook_alerts_total{decision="started"}`, 1)
 		h.expectIncrease(t, before, after, `entra_aws_webhook_alerts_total{decision="already_running"}`, 499)
 		for _, test := range []webhookRequest{ // not affected by the limit of one rotation at a time
-			{"not due, while another rotates", firingAlerts("idle"), nil, 200, "not_due", 1, "due 2000"},
+			{"not due, while another rotates", firingAlerts("idle"), nil, 200, "not_due", 1, "not due until 2000"},
 			{"dry run, while another rotates", firingAlerts("trial"), nil, 200, "dry_run", 1, "rotation.mode is dry_run"},
 		} {
 			test.check(t, h)
