@@ -12,11 +12,11 @@ import (
 )
 
 var (
-	// A command stands in backticks, on a line of its own in a block of shell, in the
-	// page's JSON, or in a sentence of the rotation.
+	// Commands appear in backticks, on a line of a shell block, in the JSON of the status
+	// page, and in the sentences about blocked rotations.
 	inBackticks = regexp.MustCompile("`((?:bin/)?entra-aws-exporter [^`]+|rotation [a-z][^`]*)`")
 	inJSON      = regexp.MustCompile(`"command": "entra-aws-exporter ([^"]+)"`)
-	inSentences = regexp.MustCompile(`(?:next: |or |then |[(])(rotation [a-z-]+ corp(?: --[a-z-]+ [A-Z]+)?)`)
+	inSentences = regexp.MustCompile(`(?:[Nn]ext: |[Oo]r |run |then |[(])(rotation [a-z-]+ corp(?: --[a-z-]+ [A-Z]+)?)`)
 	onALine     = regexp.MustCompile(`(?m)^\s*(?:\d+\. +)?(?:bin/)?entra-aws-exporter ([^|#>\n]+)`)
 	configFile  = regexp.MustCompile(`--config\.file[= ]\S+`)
 )
@@ -28,7 +28,7 @@ func documentedCommands(text string) []string {
 	for _, match := range inBackticks.FindAllStringSubmatch(text, -1) {
 		line, whole := strings.CutPrefix(strings.TrimPrefix(match[1], "bin/"), "entra-aws-exporter ")
 		if !whole && len(strings.Fields(line)) == 2 {
-			line += " --help" // the command's name alone, in a sentence
+			line += " --help" // only the command's name, in a sentence
 		}
 		found = append(found, strings.TrimSpace(configFile.ReplaceAllString(line, "")))
 	}
@@ -43,9 +43,9 @@ func documentedCommands(text string) []string {
 	return found
 }
 
-// understood tells whether the command line takes these arguments; nothing is done, for
-// the config file is absent and the context over.
-func understood(t *testing.T, line string) (bool, string) {
+// parses reports whether the command line accepts these arguments. Nothing runs, since the
+// configuration file is absent and the context cancelled.
+func parses(t *testing.T, line string) (bool, string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -55,8 +55,8 @@ func understood(t *testing.T, line string) (bool, string) {
 	return code != exitUsage, stderr.String()
 }
 
-// TestDocumentedCommands: whoever types at night what a runbook, the documentation, an
-// alert or the status page says is understood.
+// TestDocumentedCommands: every command in the runbooks, the documentation, the alerts and
+// the status page parses.
 func TestDocumentedCommands(t *testing.T) {
 	seen := map[string]bool{}
 	for _, pattern := range []string{
@@ -75,8 +75,8 @@ func TestDocumentedCommands(t *testing.T) {
 			}
 			for _, line := range documentedCommands(string(content)) {
 				seen[line] = true
-				if ok, said := understood(t, line); !ok {
-					t.Errorf("%s: entra-aws-exporter %s: %s", file, line, said)
+				if ok, output := parses(t, line); !ok {
+					t.Errorf("%s: entra-aws-exporter %s: %s", file, line, output)
 				}
 			}
 		}
@@ -87,9 +87,9 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 	slices.Sort(lines)
 	t.Logf("%d different command lines:\n%s", len(lines), strings.Join(lines, "\n"))
-	for _, must := range []string{"doctor", "rotation show CONNECTION", "rotation approve CONNECTION TOKEN_ID", "check-config", "rotation show retail", "rotation start corp --retire-token ID"} {
-		if !seen[must] {
-			t.Errorf("%q is not found any more: the patterns are too narrow", must)
+	for _, expected := range []string{"doctor", "rotation show CONNECTION", "rotation approve CONNECTION TOKEN_ID", "check-config", "rotation show retail", "rotation start corp --retire-token ID"} {
+		if !seen[expected] {
+			t.Errorf("%q is no longer found: the patterns are too narrow", expected)
 		}
 	}
 }
@@ -102,8 +102,8 @@ func TestDocumentedCommandsAreFound(t *testing.T) {
 		t.Fatalf("found %q, want %q", found, want)
 	}
 	for _, line := range found {
-		if ok, _ := understood(t, line); ok {
-			t.Errorf("%q is understood, and should not be", line)
+		if ok, _ := parses(t, line); ok {
+			t.Errorf("%q parses, but should not", line)
 		}
 	}
 }

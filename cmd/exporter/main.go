@@ -129,10 +129,9 @@ func addChecks(cli *kingpin.Application, commands map[string]command) {
 
 	status := cli.Command("status", "Show the status of a running exporter.")
 	var options app.StatusOptions
-	status.Flag("url", "URL of the running exporter.").Default("http://localhost:10199").StringVar(&options.Server.URL)
-	status.Flag("url.ca-file", "PEM file with the CA of its certificate.").StringVar(&options.Server.CAFile)
-	status.Flag("url.basic-auth-file", "File with user:password, if the exporter requires basic authentication.").
-		StringVar(&options.Server.BasicAuthFile)
+	status.Flag("url", "URL of the running exporter.").Default("http://localhost:10199").StringVar(&options.URL)
+	status.Flag("url.ca-file", "PEM file with the CA of its certificate.").StringVar(&options.CAFile)
+	status.Flag("url.basic-auth-file", "File with user:password, if the exporter requires basic authentication.").StringVar(&options.BasicAuthFile)
 	status.Flag("json", "Print the response of /api/v1/connections.").BoolVar(&options.JSON)
 	commands[status.FullCommand()] = func(ctx context.Context, common app.Options) error {
 		return app.Status(ctx, common, options)

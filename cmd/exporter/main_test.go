@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The exit codes and the sentences of the command line.
+// Exit codes and messages of the command line.
 func TestCommandLine(t *testing.T) {
 	for _, test := range []struct {
 		line string
@@ -22,7 +22,7 @@ func TestCommandLine(t *testing.T) {
 		{"rotation approve corp", exitUsage, "required argument 'token-id' not provided"},
 		{"--rotation.pace=fast", exitUsage, "try --help"},
 		{"--config.file=absent.yml check-config", exitFailed, "absent.yml"},
-		{"--config.file=absent.yml --web.enable-lifecycle --web.listen-address=127.0.0.1:0", exitFailed, "absent.yml"}, // serve, unnamed
+		{"--config.file=absent.yml --web.enable-lifecycle --web.listen-address=127.0.0.1:0", exitFailed, "absent.yml"}, // serve is the default
 		{"rotation start corp --token-stdin", exitUsage, "--token-stdin and --token-id must be used together"},
 		{"rotation start corp --token-id=x", exitUsage, "--token-stdin and --token-id must be used together"},
 		{"rotation start corp --rotation.pace=0", exitUsage, "--rotation.pace"},
@@ -37,8 +37,8 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// What was asked for goes to standard output, everything else to standard error.
-func TestHelpAndVersionAreOutput(t *testing.T) {
+// Requested output goes to standard output, everything else to standard error.
+func TestHelpAndVersionGoToStdout(t *testing.T) {
 	for _, line := range []string{"--help", "--version", "rotation --help", "help rotation start"} {
 		var stdout, stderr bytes.Buffer
 		if code := run(t.Context(), strings.Fields(line), strings.NewReader(""), &stdout, &stderr); code != exitOK || stdout.Len() == 0 || stderr.Len() > 0 {
@@ -51,8 +51,8 @@ func TestHelpAndVersionAreOutput(t *testing.T) {
 	}
 }
 
-// The mistakes of a config file come without a prefix: file:line: key.path: what is wrong.
-func TestProblemsBeginWithTheirPlace(t *testing.T) {
+// Configuration errors have no prefix: file:line: key.path: what is wrong.
+func TestConfigErrorsHaveAPosition(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yml")
 	if err := os.WriteFile(file, []byte("tenants: []\nconnections: []\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -65,8 +65,8 @@ func TestProblemsBeginWithTheirPlace(t *testing.T) {
 	}
 }
 
-// What serve refuses, check-config refuses: without its CA file the program makes no call.
-func TestCheckConfigNeedsTheCAFile(t *testing.T) {
+// check-config rejects a missing or broken CA file, as serve does.
+func TestCheckConfigReadsCAFile(t *testing.T) {
 	directory := t.TempDir()
 	file, ca := filepath.Join(directory, "config.yml"), filepath.Join(directory, "ca.pem")
 	if err := os.WriteFile(file, []byte(`tenants:
@@ -98,8 +98,8 @@ http_client: {tls_config: {ca_file: ca.pem}}
 	}
 }
 
-// Who may call the webhook is decided by two files together.
-func TestCheckConfigKnowsTheWebConfig(t *testing.T) {
+// The configuration and the web config together decide who may call the webhook.
+func TestCheckConfigReadsWebConfig(t *testing.T) {
 	directory := t.TempDir()
 	write := func(name, content string) string {
 		path := filepath.Join(directory, name)

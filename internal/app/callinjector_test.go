@@ -81,7 +81,7 @@ func (c *callInjector) RoundTrip(r *http.Request) (*http.Response, error) {
 func (c *callInjector) inject(r *http.Request) (*http.Response, error) {
 	once := func(fault simulator.Fault) (*http.Response, error) {
 		fault.Operation, fault.Times = "*", 1
-		c.harness.fault(fault)
+		c.harness.InjectFault(fault)
 		return c.next.RoundTrip(r)
 	}
 	switch c.fault {

@@ -147,7 +147,7 @@ func (c *clientSet) newConnectionClients(connection config.Connection, tenant, r
 		},
 		TokenServiceJSONVersion: aws.Endpoints.TokenServiceJSONVersion,
 		TokensFrom:              connection.Tokens.ReadFrom,
-		Declared:                declared(connection.Tokens.Declared),
+		Declared:                declaredTokens(connection.Tokens.Declared),
 		TokenValue: func(ctx context.Context) (string, model.Secret, error) {
 			return c.tokenValue(ctx, connection.Name)
 		},
@@ -179,7 +179,7 @@ func scimEndpoint(tenantURL string) string {
 	return strings.TrimRight(endpoint, "/")
 }
 
-func declared(tokens []config.DeclaredToken) []model.Token {
+func declaredTokens(tokens []config.DeclaredToken) []model.Token {
 	list := make([]model.Token, 0, len(tokens))
 	for _, token := range tokens {
 		list = append(list, model.Token{ID: token.TokenID, Created: token.Created, Expires: token.Expires})

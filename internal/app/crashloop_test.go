@@ -43,8 +43,7 @@ func TestCrashLoopDuringRotation(t *testing.T) {
 }
 
 func crashLoop(t *testing.T, startAfter, lifetime time.Duration) {
-	w := clouds.New(clouds.Options{Seed: 1})
-	w.Add(clouds.Expiring("expiring"))
+	w := newModel(clouds.Expiring("expiring"))
 	h := buildHarness(t, w)
 	h.edit(fastIntervals, slowIntervals)
 	var now *killingTransport

@@ -19,7 +19,7 @@ func TestRotationOfDeclaredTokens(t *testing.T) {
 		spec := clouds.Healthy("corp")
 		spec.Tokens = []clouds.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour, Saved: true}}
 		h := newHarness(t, []clouds.ConnectionSpec{spec})
-		c := h.credentials.Connections[0]
+		c := h.Connection
 		by := clouds.CallerFor(clouds.ActorOperator)
 		var old, made clouds.BearerToken
 		h.With(func(w *clouds.Model) {
@@ -46,7 +46,7 @@ func TestRotationOfDeclaredTokens(t *testing.T) {
 		h.edit("    aws:\n", fmt.Sprintf("    tenant_url: %q\n    aws:\n      identity_store_id: %s\n", simulatorURL+"/scim/"+c.ProvisioningTenantID+"/scim/v2", c.IdentityStoreID))
 		h.edit("saml: {aws_certificates: console_api}", "saml: {aws_certificates: none}")
 		h.edit("rotation: {mode: enabled, ", "rotation: {mode: enabled, issuer: operator, ")
-		h.fault(simulator.Fault{Operation: "ListInstances", Status: 400, Code: "AccessDeniedException"})
+		h.InjectFault(simulator.Fault{Operation: "ListInstances", Status: 400, Code: "AccessDeniedException"})
 		declare(old)
 		give := func(dry bool) string {
 			return h.command(func(ctx context.Context, options Options) error {

@@ -79,7 +79,7 @@ func TestDoctorNamesMissingPermissions(t *testing.T) {
 		h.With(func(w *clouds.Model) {
 			w.Deny(clouds.ActorExporter, clouds.ReadProvisioningLog, clouds.DenyMissing)
 			w.Deny(clouds.ActorExporter, clouds.ListBearerTokensAction, clouds.DenySCP)
-			if err := w.AllowSources(clouds.ActorOperator, h.credentials.Connections[0].IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24")); err != nil {
+			if err := w.AllowSources(clouds.ActorOperator, h.Connection.IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24")); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -40,7 +40,7 @@ func (h *harness) eventsCounted() int {
 func (h *harness) eventsLogged() (count int) {
 	h.t.Helper()
 	h.With(func(now *clouds.Model) {
-		entries, err := now.ProvisioningLog(clouds.CallerFor(clouds.ActorOperator), h.credentials.Connections[0].EntraTenantID, clouds.LogFilter{})
+		entries, err := now.ProvisioningLog(clouds.CallerFor(clouds.ActorOperator), h.Connection.EntraTenantID, clouds.LogFilter{})
 		if err != nil {
 			h.t.Fatal(err)
 		}
@@ -52,7 +52,7 @@ func (h *harness) eventsLogged() (count int) {
 // addEvents adds bulk events to the provisioning log of the first connection.
 func (h *harness) addEvents(count int, every time.Duration) {
 	h.t.Helper()
-	c := h.credentials.Connections[0]
+	c := h.Connection
 	if err := h.AddBulkEvents(simulator.BulkEvents{
 		TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID,
 		Count: count, From: time.Now(), Every: simulator.Duration(every),

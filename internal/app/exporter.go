@@ -39,18 +39,11 @@ type Exporter struct {
 	current    atomic.Pointer[configRuntime]
 }
 
-func newExporter(common Options, options ServeOptions) (*Exporter, error) {
-	var webConfig string
-	if options.Web != nil && options.Web.WebConfigFile != nil {
-		webConfig = *options.Web.WebConfigFile
-	}
-	if _, err := config.ReadWebAuthentication(webConfig); err != nil {
-		return nil, err
-	}
+func newExporter(common Options, options ServeOptions) *Exporter {
 	return &Exporter{
-		options: common, serveOptions: options, webConfig: webConfig, log: common.Logger,
+		options: common, serveOptions: options, webConfig: *options.Web.WebConfigFile, log: common.Logger,
 		registry: prometheus.NewRegistry(), requests: collector.NewRequests(),
-	}, nil
+	}
 }
 
 // authenticated reports whether the web config authenticates callers at this moment.

@@ -16,7 +16,7 @@ import (
 func TestMinimalConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		tenant := h.credentials.Tenants[0]
+		tenant := h.Credentials.Tenants[0]
 		h.write("exporter.yml", fmt.Sprintf(`tenants:
   - tenant_id: %s
     client_id: %s
@@ -27,7 +27,7 @@ connections:
 `, tenant.TenantID, tenant.Registration.ClientID))
 		h.start()
 		time.Sleep(firstPoll)
-		c := h.credentials.Connections[0]
+		c := h.Connection
 		page := h.series()
 		page.expect(t,
 			fmt.Sprintf(`entra_aws_connection_info{connection="corp",entra_tenant_id=%q,identity_store_id=%q,job_id=%q,provisioning_tenant_id=%q,region="eu-central-1",service_principal_id=%q} 1`,
@@ -51,7 +51,7 @@ connections:
 // The three connections of the demo, in two Entra tenants.
 func TestThreeConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := clouds.New(clouds.Options{Seed: 1})
+		w := newModel()
 		if err := simulator.Seed(w, "demo"); err != nil {
 			t.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func TestOutageOfAllServices(t *testing.T) {
 		h.start()
 		time.Sleep(firstPoll)
 		healthy := h.series()
-		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectReset})
+		h.InjectFault(simulator.Fault{Operation: "*", Effect: simulator.EffectReset})
 		time.Sleep(30 * time.Minute)
 		dead := h.series()
 		for _, line := range healthy.matching("_expiry_timestamp_seconds") {
@@ -156,7 +156,7 @@ func TestOutageOfAllServices(t *testing.T) {
 		}
 		healed.expect(t, `entra_aws_scim_probe_success{connection="corp"} 1`, `entra_aws_provisioning_job_status{connection="corp",status="active"} 1`)
 		// Now only the undocumented API fails.
-		h.fault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectHTML})
+		h.InjectFault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectHTML})
 		time.Sleep(5 * time.Minute)
 		partly := h.series()
 		for _, line := range healthy.matching("entra_aws_scim_token_expiry_timestamp_seconds") {

@@ -15,7 +15,7 @@ import (
 // changeRegistration changes the exporter's application in the affected tenant.
 func (w *isolationTest) changeRegistration(change func(*clouds.AppRegistration)) {
 	w.t.Helper()
-	tenant := w.credentials.Tenants[0]
+	tenant := w.Credentials.Tenants[0]
 	w.With(func(now *clouds.Model) {
 		if err := now.ChangeRegistration(tenant.TenantID, tenant.Registration.ClientID, change); err != nil {
 			w.t.Error(err)
@@ -101,7 +101,7 @@ func TestSignInFails(t *testing.T) {
 		},
 		"another tenant": {
 			prepare: func(w *isolationTest) {
-				w.edit("client_id: "+w.credentials.Tenants[0].Registration.ClientID, "client_id: 99999999-9999-4999-8999-999999999999")
+				w.edit("client_id: "+w.Credentials.Tenants[0].Registration.ClientID, "client_id: 99999999-9999-4999-8999-999999999999")
 			},
 			failedHolder: "entra",
 			wantDown:     down, wantLog: []string{"AADSTS700016", "check client_id and tenant_id"},

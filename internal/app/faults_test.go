@@ -50,16 +50,13 @@ const everyMinuteIntervals = "intervals: {tokens: 1m, scim: 1m, usage: 1m, job: 
 func affectedAndUnaffected() *clouds.Model {
 	affected, unaffected := clouds.Healthy("affected"), clouds.Healthy("unaffected")
 	unaffected.TenantID, unaffected.Account, unaffected.Region = "22222222-2222-4222-8222-222222222222", "444455556666", "us-east-1"
-	w := clouds.New(clouds.Options{Seed: 1})
-	w.Add(affected)
-	w.Add(unaffected)
-	return w
+	return newModel(affected, unaffected)
 }
 
 func newIsolationTest(t *testing.T) *isolationTest {
 	t.Helper()
 	w := &isolationTest{harness: buildHarness(t, affectedAndUnaffected())}
-	w.affected = w.credentials.Connections[0]
+	w.affected = w.Connection
 	w.edit(fastIntervals, everyMinuteIntervals)
 	// A host name of its own lets the transport fail the affected connection alone.
 	text := w.read("exporter.yml")
@@ -85,7 +82,7 @@ func (w *isolationTest) injectFault(fault simulator.Fault) {
 	default:
 		fault.Customer = w.affected.Account
 	}
-	w.fault(fault)
+	w.InjectFault(fault)
 }
 
 // runFaultCases runs each case in a bubble, with an exporter of its own.

@@ -22,6 +22,7 @@ import (
 
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/test/harness/wire"
 )
 
 func TestMain(m *testing.M) {
@@ -33,13 +34,12 @@ func TestMain(m *testing.M) {
 // harness is a whole exporter with the real clients, in front of the simulator in memory.
 // Build it inside a bubble: its HTTP uses pipes, so the bubble's time advances.
 type harness struct {
-	*simulator.Simulator
-	t           *testing.T
-	credentials simulator.Credentials
-	dir         string
-	logs        *logBuffer
-	client      *http.Client
-	stop        func()
+	*wire.Simulator
+	t      *testing.T
+	dir    string
+	logs   *logBuffer
+	client *http.Client
+	stop   func()
 
 	exporter      *Exporter                                 // the running one
 	holderIsDead  func(holder string) bool                  // of leases; nil: the default
@@ -54,15 +54,15 @@ const (
 
 const simulatorURL = "https://127.0.0.1:10198"
 
+func newModel(specs ...clouds.ConnectionSpec) *clouds.Model {
+	return wire.NewModel(clouds.Options{Seed: 1}, specs...)
+}
+
 // newHarness builds a harness. Its exporter does not run yet, so that the test can still
 // edit the configuration.
 func newHarness(t *testing.T, specs []clouds.ConnectionSpec) *harness {
 	t.Helper()
-	w := clouds.New(clouds.Options{Seed: 1})
-	for _, spec := range specs {
-		w.Add(spec)
-	}
-	return newHarnessFor(t, w)
+	return newHarnessFor(t, newModel(specs...))
 }
 
 func newHarnessFor(t *testing.T, w *clouds.Model) *harness {
@@ -77,13 +77,9 @@ func newHarnessFor(t *testing.T, w *clouds.Model) *harness {
 // buildHarness is newHarnessFor without changes of the process's environment.
 func buildHarness(t *testing.T, w *clouds.Model) *harness {
 	t.Helper()
-	access, err := simulator.IssueCredentials(w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &harness{t: t, credentials: access, dir: t.TempDir(), logs: &logBuffer{}}
-	h.Simulator = simulator.New(w, simulator.Options{Seed: 1, URL: simulatorURL})
-	if err := access.WriteConfig(simulator.ConfigOptions{File: h.path("exporter.yml"), URL: simulatorURL}); err != nil {
+	h := &harness{t: t, dir: t.TempDir(), logs: &logBuffer{}}
+	h.Simulator = wire.NewSimulator(t, w, simulator.Options{Seed: 1, URL: simulatorURL})
+	if err := h.Credentials.WriteConfig(simulator.ConfigOptions{File: h.path("exporter.yml"), URL: simulatorURL}); err != nil {
 		t.Fatal(err)
 	}
 	h.edit("http_client: {tls_config: {ca_file: \"\"}}\n", "")
@@ -132,14 +128,11 @@ func (h *harness) edit(before, after string) {
 func (h *harness) start() {
 	h.t.Helper()
 	listener := newPipeListener()
-	exporter, err := newExporter(
+	exporter := newExporter(
 		Options{ConfigFile: h.path("exporter.yml"), Logger: slog.New(slog.NewTextHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))},
 		ServeOptions{Web: &web.FlagConfig{WebConfigFile: new(string)}, Lifecycle: true, Pace: 1, Listeners: []net.Listener{listener}})
-	if err != nil {
-		h.t.Fatal(err)
-	}
 	h.exporter = exporter
-	transport := simulator.Transport(h.Simulator)
+	transport := h.Transport()
 	exporter.options.Transport, exporter.options.HolderIsDead = transport, h.holderIsDead
 	if h.wrapTransport != nil {
 		exporter.options.Transport = h.wrapTransport(transport)
@@ -205,18 +198,11 @@ func (h *harness) series() seriesList {
 	return list
 }
 
-func (h *harness) fault(fault simulator.Fault) {
-	h.t.Helper()
-	if _, err := h.AddFault(fault); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
 // command runs a command of the program. It returns the output, the log and the error.
 func (h *harness) command(run func(context.Context, Options) error) string {
 	h.t.Helper()
 	out := &logBuffer{}
-	transport := simulator.Transport(h.Simulator)
+	transport := h.Transport()
 	err := run(context.Background(), Options{
 		ConfigFile: h.path("exporter.yml"), Stdout: out, Transport: transport, HolderIsDead: h.holderIsDead,
 		Logger: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})),

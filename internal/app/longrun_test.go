@@ -13,7 +13,6 @@ import (
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
-	"entra-aws-exporter/internal/simulator/clouds"
 )
 
 // value returns the value of the series with this name and labels, if there is one.
@@ -38,7 +37,7 @@ func TestDayOfFaults(t *testing.T) {
 		t.Skip("it measures memory")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		w := clouds.New(clouds.Options{Seed: 1})
+		w := newModel()
 		if err := simulator.Seed(w, "demo"); err != nil {
 			t.Fatal(err)
 		}
@@ -51,10 +50,10 @@ func TestDayOfFaults(t *testing.T) {
 		synctest.Wait()
 		goroutines, heap := runtime.NumGoroutine(), heapInUse()
 
-		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectDelay, Delay: simulator.Duration(11 * time.Second), Probability: 0.2})
-		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectHang, Probability: 0.03})
-		h.fault(simulator.Fault{Operation: "*", Effect: simulator.EffectTrickle, Probability: 0.02})
-		h.fault(simulator.Fault{Operation: "*", Status: 429, Code: "TooManyRequestsException", RetryAfter: "20", Probability: 0.1})
+		h.InjectFault(simulator.Fault{Operation: "*", Effect: simulator.EffectDelay, Delay: simulator.Duration(11 * time.Second), Probability: 0.2})
+		h.InjectFault(simulator.Fault{Operation: "*", Effect: simulator.EffectHang, Probability: 0.03})
+		h.InjectFault(simulator.Fault{Operation: "*", Effect: simulator.EffectTrickle, Probability: 0.02})
+		h.InjectFault(simulator.Fault{Operation: "*", Status: 429, Code: "TooManyRequestsException", RetryAfter: "20", Probability: 0.1})
 		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // not a secret
 		day := &metricsObserver{t: t, last: map[string]float64{}, errors: map[string]float64{}, changed: map[string]time.Time{}}
 		for began := time.Now(); time.Since(began) < 22*time.Hour; {

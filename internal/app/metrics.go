@@ -2,8 +2,8 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,26 +58,17 @@ func Metrics(ctx context.Context, options Options) error {
 	return nil
 }
 
-// pollOnce runs a poller until it has tried every source.
+// pollOnce runs a poller until it has tried every source, or until the timeout: then the
+// sources that have answered are enough.
 func pollOnce(ctx context.Context, p *poller.Poller) error {
-	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
-	defer cancel()
-	done := make(chan struct{})
-	running, stop := context.WithCancel(ctx)
-	go func() {
-		defer close(done)
-		p.Run(running)
-	}()
-	defer func() {
-		stop()
-		<-done
-	}()
+	polling, stop := context.WithTimeout(ctx, pollTimeout)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	running.Go(func() { p.Run(polling) })
 	for !p.Ready() {
 		select {
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return nil // the sources that have answered are enough
-			}
+		case <-polling.Done():
 			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
 		}

@@ -98,8 +98,7 @@ func TestPollUnderEveryQuirk(t *testing.T) {
 // checkPollUnderQuirks runs an exporter for some hours under these quirks, while
 // operators work: what it shows is right, or missing.
 func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
-	w := clouds.New(clouds.Options{Seed: 1})
-	w.Add(clouds.Healthy("corp"))
+	w := newModel(clouds.Healthy("corp"))
 	h := buildHarness(t, w)
 	for name, value := range quirks {
 		if err := h.SetQuirk(name, value); err != nil {
@@ -110,13 +109,13 @@ func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 	if quirks["json_version"] == clouds.JSON10 {
 		h.edit("      endpoints:\n", "      endpoints:\n        token_service_json_version: \"1.0\"\n")
 	}
-	at := h.credentials.Connections[0]
+	at := h.Connection
 	for _, operation := range []string{"GET job", "ListBearerTokens"} { // rejected once, with a Retry-After
 		refusal := simulator.Fault{Operation: operation, Status: 429, Code: "TooManyRequestsException", RetryAfter: "9", Times: 1}
 		if quirks["retry_after"] == simulator.RetryAfterDate {
 			refusal.RetryAfter, refusal.RetryAfterDate = "", simulator.Duration(9*time.Second)
 		}
-		h.fault(refusal)
+		h.InjectFault(refusal)
 	}
 	h.start()
 	time.Sleep(30 * time.Minute)
@@ -169,7 +168,7 @@ func (h *harness) checkQuirkEffects(t *testing.T, page seriesList, quirks map[st
 	for _, line := range page.matching("scim_token_last_used") {
 		used, _ := page.value(t, line[:strings.LastIndexByte(line, ' ')])
 		at := time.Unix(int64(used), 0)
-		if !strings.Contains(line, h.credentials.Connections[0].TokenIDs[0]) || at.After(time.Now()) || time.Since(at) > 4*time.Hour {
+		if !strings.Contains(line, h.Connection.TokenIDs[0]) || at.After(time.Now()) || time.Since(at) > 4*time.Hour {
 			t.Errorf("that token was not used then: %s", line)
 		}
 	}

@@ -33,7 +33,7 @@ func connectionSection(text, connection string) string {
 
 func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := clouds.New(clouds.Options{Seed: 1})
+		w := newModel()
 		if err := simulator.Seed(w, "demo"); err != nil {
 			t.Fatal(err)
 		}

@@ -94,15 +94,11 @@ func RotationList(ctx context.Context, options Options) error {
 	table := tabwriter.NewWriter(cli.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "STARTED\tCONNECTION\tROTATION\tTRIGGER\tSTATE\tOLD TOKEN\tNEW TOKEN\tPROOF")
 	for _, record := range records {
-		current := string(record.Outcome)
 		if record.Outcome == "" {
-			current = "in " + string(record.Phase)
-		}
-		if record.Reason != "" {
-			current += ": " + record.Reason
+			record.Outcome = model.Outcome("in " + string(record.Phase))
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", formatTime(record.Started), record.Connection,
-			record.ID, record.Trigger, current, dash(record.OldTokenID), dash(record.NewTokenID), dash(string(record.Proof)))
+			record.ID, record.Trigger, formatOutcome(record), dash(record.OldTokenID), dash(record.NewTokenID), dash(string(record.Proof)))
 	}
 	return errors.Join(table.Flush(), refreshErr)
 }
@@ -163,30 +159,26 @@ func operatorCommand(options Options, connection, confirmation string, decide fu
 
 // RotationApprove allows the deletion of one old token.
 func RotationApprove(ctx context.Context, options Options, connection, tokenID string) error {
-	return operatorCommand(options, connection, "approved: token "+tokenID+" may be deleted once it is proven unused", func(e *rotate.Engine) error {
-		return e.Approve(ctx, connection, tokenID)
-	})
+	return operatorCommand(options, connection, "approved: token "+tokenID+" may be deleted once it is proven unused",
+		func(e *rotate.Engine) error { return e.Approve(ctx, connection, tokenID) })
 }
 
 // RotationAdopt accepts the current state of AWS and Entra.
 func RotationAdopt(ctx context.Context, options Options, connection, inUse string) error {
-	return operatorCommand(options, connection, "adopted: all tokens listed by AWS are now accepted", func(e *rotate.Engine) error {
-		return e.Adopt(ctx, connection, inUse)
-	})
+	return operatorCommand(options, connection, "adopted: all tokens listed by AWS are now accepted",
+		func(e *rotate.Engine) error { return e.Adopt(ctx, connection, inUse) })
 }
 
 // RotationReset unblocks a rotation.
 func RotationReset(ctx context.Context, options Options, connection string) error {
-	return operatorCommand(options, connection, "reset: attempt count cleared; rate limits unchanged", func(e *rotate.Engine) error {
-		return e.Reset(ctx, connection)
-	})
+	return operatorCommand(options, connection, "reset: attempt count cleared; rate limits unchanged",
+		func(e *rotate.Engine) error { return e.Reset(ctx, connection) })
 }
 
 // RotationAbort cancels a rotation that has not changed Entra yet.
 func RotationAbort(ctx context.Context, options Options, connection string) error {
-	return operatorCommand(options, connection, "aborting: a new token created by the exporter will be deleted", func(e *rotate.Engine) error {
-		return e.Abort(ctx, connection)
-	})
+	return operatorCommand(options, connection, "aborting: a new token created by the exporter will be deleted",
+		func(e *rotate.Engine) error { return e.Abort(ctx, connection) })
 }
 
 // RotationHold pauses rotation of a connection, or with release resumes it.

@@ -123,7 +123,7 @@ func TestMistypedTokenCanBeCorrected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		h.edit("mode: enabled", "mode: enabled, issuer: operator")
-		at, made := h.credentials.Connections[0], clouds.BearerToken{}
+		at, made := h.Connection, clouds.BearerToken{}
 		h.With(func(w *clouds.Model) {
 			expired := at.TokenIDs[1]
 			if err := w.DeleteBearerToken(clouds.CallerFor(clouds.ActorOperator), at.IdentityStoreID, at.ProvisioningTenantID, expired); err != nil {
@@ -152,7 +152,7 @@ func TestMistypedTokenCanBeCorrected(t *testing.T) {
 			t.Errorf("a reset: %s", output)
 		}
 		expectLines(t, control(RotationAbort), "aborting: ")
-		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "resuming", "is in phase test", "aborted: a person aborted it")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "resuming", "is in phase test", "aborted: an operator aborted it")
 		expectLines(t, give(made.Value), "done: token "+made.ID+" is in use, proof exclusive")
 		expectLines(t, give("another"), "which AWS does not refuse (it answers 200): is what you gave the value of that token?")
 	})

@@ -78,7 +78,7 @@ func TestRotationShowsNoSecret(t *testing.T) {
 		}
 		h.With(func(w *clouds.Model) {
 			secrets["new SCIM token"] = w.TokenValue(record.NewTokenID)
-			holding, _ := w.EntraState(h.credentials.Connections[0].ServicePrincipalID)
+			holding, _ := w.EntraState(h.Connection.ServicePrincipalID)
 			if holding.Saved.TokenID != record.NewTokenID {
 				t.Errorf("Entra holds %s, the rotation made %s", holding.Saved.TokenID, record.NewTokenID)
 			}

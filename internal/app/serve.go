@@ -42,11 +42,7 @@ const (
 
 // Serve runs the exporter until the context is cancelled.
 func Serve(ctx context.Context, common Options, options ServeOptions) error {
-	exporter, err := newExporter(common, options)
-	if err != nil {
-		return err
-	}
-	return exporter.run(ctx)
+	return newExporter(common, options).run(ctx)
 }
 
 // run starts every part and stops them in reverse order.

@@ -31,7 +31,7 @@ func TestSignInMethods(t *testing.T) {
 			return "workload_identity: {token_file: projected}"
 		},
 		"AWS web identity": func(_ *testing.T, h *harness, r *clouds.AppRegistration) string {
-			aws := h.credentials.Accounts[0]
+			aws := h.Credentials.Accounts[0]
 			r.Secrets = nil
 			r.Federated = []clouds.FederatedCredential{{Issuer: simulator.WebIdentityIssuer(aws.Account), Subject: aws.Keys.ARN}}
 			return "aws_web_identity: {region: eu-central-1, profile: account-" + aws.Account + "}"
@@ -40,7 +40,7 @@ func TestSignInMethods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-				tenant := h.credentials.Tenants[0]
+				tenant := h.Credentials.Tenants[0]
 				registration := tenant.Registration
 				h.edit("client_secret_file: client-secret-tenant-1", prepare(t, h, &registration))
 				h.With(func(w *clouds.Model) {
@@ -76,7 +76,7 @@ func withCertificate(t *testing.T, h *harness, r *clouds.AppRegistration) string
 func TestClientSecretReplacedWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		tenant := h.credentials.Tenants[0]
+		tenant := h.Credentials.Tenants[0]
 		h.start()
 		time.Sleep(firstPoll)
 		h.With(func(w *clouds.Model) {

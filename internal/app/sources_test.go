@@ -75,8 +75,8 @@ func TestConnectionsWithTheSameBinding(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring")})
 		text := h.read("exporter.yml")
 		connection := text[strings.Index(text, "  - name: expiring"):strings.Index(text, "state:")]
-		twin := strings.Replace(connection, "name: expiring", "name: twin\n    service_principal_id: "+h.credentials.Connections[0].ServicePrincipalID, 1)
-		twin = strings.Replace(twin, "region: eu-central-1", "region: eu-central-1\n      identity_store_id: "+h.credentials.Connections[0].IdentityStoreID, 1)
+		twin := strings.Replace(connection, "name: expiring", "name: twin\n    service_principal_id: "+h.Connection.ServicePrincipalID, 1)
+		twin = strings.Replace(twin, "region: eu-central-1", "region: eu-central-1\n      identity_store_id: "+h.Connection.IdentityStoreID, 1)
 		h.edit("state:", twin+"state:")
 		h.start()
 		time.Sleep(15 * time.Minute)
@@ -95,7 +95,7 @@ func TestConnectionsWithTheSameBinding(t *testing.T) {
 func TestDeclaredTokensNeedNoAWSCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		c := h.credentials.Connections[0]
+		c := h.Connection
 		h.edit("      profile: account-"+c.Account+"\n", "      provisioning_tenant_id: "+c.ProvisioningTenantID+"\n")
 		h.edit("      usage: cloudtrail\n", "      read_from: declared\n      declared: [{token_id: "+c.TokenIDs[0]+", created: 1999-10-01, expires: 2000-09-30}]\n")
 		h.edit("saml: {aws_certificates: console_api}", "saml: {aws_certificates: none}")

@@ -18,17 +18,12 @@ import (
 	"entra-aws-exporter/internal/web"
 )
 
-// Server is where a running exporter serves its API.
-type Server struct {
-	URL           string
-	CAFile        string
-	BasicAuthFile string // user:password
-}
-
 // StatusOptions are the flags of status.
 type StatusOptions struct {
-	Server Server
-	JSON   bool
+	URL           string // of the running exporter
+	CAFile        string
+	BasicAuthFile string // user:password
+	JSON          bool
 }
 
 // responseLimit bounds a response body, in bytes.
@@ -36,7 +31,7 @@ const responseLimit = 64 << 20
 
 // Status prints what a running exporter knows.
 func Status(ctx context.Context, common Options, options StatusOptions) error {
-	body, err := options.Server.get(ctx, "/api/v1/connections")
+	body, err := options.get(ctx, "/api/v1/connections")
 	if err != nil {
 		return err
 	}
@@ -46,13 +41,13 @@ func Status(ctx context.Context, common Options, options StatusOptions) error {
 	}
 	var response web.Connections
 	if err := json.Unmarshal(body, &response); err != nil {
-		return fmt.Errorf("decoding the response of %s: %w", options.Server.URL, err)
+		return fmt.Errorf("decoding the response of %s: %w", options.URL, err)
 	}
 	return printStatus(common.Stdout, response.Connections, time.Now())
 }
 
 // get returns the body of a page.
-func (s Server) get(ctx context.Context, path string) ([]byte, error) {
+func (s StatusOptions) get(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	base, err := url.Parse(s.URL)

@@ -75,7 +75,7 @@ func TestStatusRequest(t *testing.T) {
 		return path
 	}
 	ca, user := file("ca.pem", string(certificatePEM(server))), file("user", "ann:a:b\n")
-	for want, asked := range map[string]Server{
+	for want, asked := range map[string]StatusOptions{
 		`{"connections":[]}` + "\n":                                {URL: server.URL + "/", CAFile: ca, BasicAuthFile: user},
 		"answered 401 Unauthorized (set --url.basic-auth-file":     {URL: server.URL, CAFile: ca},
 		"(set --url.ca-file to the CA of its certificate)":         {URL: server.URL, BasicAuthFile: user},
@@ -85,7 +85,8 @@ func TestStatusRequest(t *testing.T) {
 		`--url: "localhost:1" is not a URL`:                        {URL: "localhost:1"},
 	} {
 		var out bytes.Buffer
-		err := Status(t.Context(), Options{Stdout: &out}, StatusOptions{Server: asked, JSON: true})
+		asked.JSON = true
+		err := Status(t.Context(), Options{Stdout: &out}, asked)
 		got := out.String()
 		if err != nil {
 			got += err.Error()

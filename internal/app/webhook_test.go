@@ -365,7 +365,7 @@ func TestConfigurationChangesDuringRotation(t *testing.T) {
 					for _, gap := range now.Outages() {
 						t.Errorf("an outage: %s", gap)
 					}
-					at := h.credentials.Connections[0]
+					at := h.Connection
 					if saved := now.SavedToken(at.ServicePrincipalID); saved != last.NewTokenID || now.TokenAccepted(saved) != clouds.AcceptedByAll {
 						t.Errorf("Entra holds %s, the rotation made %s", saved, last.NewTokenID)
 					}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/model"
-	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/rotate"
 )
@@ -34,11 +33,10 @@ type wireRun struct {
 // rotateOnce runs rotation start. If the process is killed, a server resumes the rotation.
 func rotateOnce(t *testing.T, spec func(string) clouds.ConnectionSpec, at int, what wireFault) *wireRun {
 	t.Helper()
-	w := clouds.New(clouds.Options{Seed: 1})
-	w.Add(spec("corp"))
+	w := newModel(spec("corp"))
 	h := buildHarness(t, w)
 	h.edit(fastIntervals, "intervals: {tokens: 1d, scim: 1d, usage: 1d, job: 1d, events: 1d, certificates: 1d, app_credentials: 1d}")
-	transport := simulator.Transport(h.Simulator)
+	transport := h.Transport()
 	defer transport.Wait()
 	ctx, kill := context.WithCancel(t.Context())
 	defer kill()
@@ -50,7 +48,7 @@ func rotateOnce(t *testing.T, spec func(string) clouds.ConnectionSpec, at int, w
 		kill()
 	}
 	run := &wireRun{harness: h, callInjector: c}
-	run.expired = w.TokenAccepted(h.credentials.Connections[0].TokenIDs[0]) != clouds.AcceptedByAll
+	run.expired = w.TokenAccepted(h.Connection.TokenIDs[0]) != clouds.AcceptedByAll
 	d, err := newCLIContext(Options{ConfigFile: h.path("exporter.yml"), Stdout: h.logs, Transport: c, Logger: discardLogger()}, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +111,7 @@ func (w *wireRun) checkInvariants(t *testing.T, allowed []string) {
 	if !slices.Contains(allowed, ended) && !slices.Contains(allowed, w.outcome) {
 		t.Errorf("the outcome is %q, want one of %q", w.outcome, allowed)
 	}
-	at := w.credentials.Connections[0]
+	at := w.Connection
 	var values []string
 	w.With(func(now *clouds.Model) {
 		for _, gap := range now.Outages() {

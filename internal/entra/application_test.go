@@ -79,8 +79,8 @@ func TestDiscoveryAsksForTheTemplate(t *testing.T) {
 	}
 }
 
-// TestWhatHasGoneIsLookedForAgain deletes an application and makes a new one.
-func TestWhatHasGoneIsLookedForAgain(t *testing.T) {
+// TestDeletedApplicationIsDiscoveredAgain deletes an application and creates a new one.
+func TestDeletedApplicationIsDiscoveredAgain(t *testing.T) {
 	m := newMicrosoft(t)
 	m.serve["GET "+principalsURL] = always(200, `{"value":[{"id":"old"}]}`)
 	m.serve["GET /v1.0/servicePrincipals/old/synchronization/jobs"] = always(200, `{"value":[{"id":"oldjob","templateId":"aWSSingleSignon"}]}`)

@@ -172,7 +172,7 @@ func TestFederationMetadata(t *testing.T) {
 	}
 }
 
-// With the application's id from the config nobody signs in, and no permission is needed.
+// With the application's id from the config, no sign-in and no permission is needed.
 func TestFederationMetadataWithoutGraph(t *testing.T) {
 	m := newMicrosoft(t)
 	m.signIn = func(w http.ResponseWriter, _ *http.Request) {
@@ -187,7 +187,7 @@ func TestFederationMetadataWithoutGraph(t *testing.T) {
 	}
 }
 
-func TestFederationMetadataTrouble(t *testing.T) {
+func TestFederationMetadataErrors(t *testing.T) {
 	const op = "reading the federation metadata: "
 	for want, answer := range map[string]http.HandlerFunc{
 		op + "invalid_response: unreadable response, HTTP status 200 with text/html: the federation metadata lists no signing certificate":                                              html(200),

@@ -26,8 +26,8 @@ func TestContract(t *testing.T) {
 			o.Transport = recorder
 		})
 		ctx := t.Context()
-		for operation, ask := range asks {
-			if err := ask(ctx, s); err != nil {
+		for operation, read := range operations {
+			if err := read(ctx, s); err != nil {
 				t.Errorf("%s: %v", operation, err)
 			}
 		}
@@ -40,11 +40,11 @@ func TestContract(t *testing.T) {
 				credentials[i].Value = model.NewSecret("wrong")
 			}
 		}
-		if verdict, _ := s.TestConnection(ctx, credentials); verdict != model.TestFailed {
-			t.Errorf("verdict %s", verdict)
+		if result, _ := s.TestConnection(ctx, credentials); result != model.TestFailed {
+			t.Errorf("result %s", result)
 		}
-		if verdict, _ := s.TestConnection(ctx, nil); verdict != model.TestFailed {
-			t.Errorf("verdict %s", verdict)
+		if result, _ := s.TestConnection(ctx, nil); result != model.TestFailed {
+			t.Errorf("result %s", result)
 		}
 		if err := s.SaveCredentials(ctx, credentials); err != nil {
 			t.Error(err)

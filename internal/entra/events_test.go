@@ -75,7 +75,7 @@ func TestEveryActionAndStatusIsKnown(t *testing.T) {
 	}
 }
 
-func TestEventsTrouble(t *testing.T) {
+func TestEventsErrors(t *testing.T) {
 	page := func(next string) http.HandlerFunc {
 		return always(200, `{"value":[{"id":"1","activityDateTime":"2026-03-01T10:00:00Z"}],"@odata.nextLink":"`+next+`"}`)
 	}
@@ -111,7 +111,7 @@ func TestEventsTrouble(t *testing.T) {
 	}
 }
 
-func TestVisitEndsTheReading(t *testing.T) {
+func TestVisitErrorEndsTheRead(t *testing.T) {
 	m := newMicrosoft(t)
 	m.serve[logURL] = always(200, `{"value":[{"id":"1","activityDateTime":"2026-03-01T10:00:00Z"}],"@odata.nextLink":"https://graph.test/v1.0/auditLogs/provisioning?2"}`)
 	full := errors.New("full")
@@ -120,9 +120,9 @@ func TestVisitEndsTheReading(t *testing.T) {
 	}
 }
 
-// TestABacklogEndsWithItsDeadline: whoever reads in parts tells by the deadline that
-// the part was too large.
-func TestABacklogEndsWithItsDeadline(t *testing.T) {
+// TestBacklogEndsAtDeadline: a caller that reads in parts learns from the deadline
+// that the part was too large.
+func TestBacklogEndsAtDeadline(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMicrosoft(t)
 		pages := 0
@@ -139,8 +139,8 @@ func TestABacklogEndsWithItsDeadline(t *testing.T) {
 	})
 }
 
-// TestAMillionEvents reads them in pages of a thousand and looks at the memory.
-func TestAMillionEvents(t *testing.T) {
+// TestMillionEvents reads them in pages of a thousand and checks the memory.
+func TestMillionEvents(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a million events take a while")
 	}

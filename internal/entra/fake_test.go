@@ -177,7 +177,7 @@ func failing(err error) http.HandlerFunc {
 
 func hanging(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// wantError compares the exact text that a person reads.
+// wantError compares the whole error text.
 func wantError(t *testing.T, err error, want string) {
 	t.Helper()
 	if !classified(err) {

@@ -11,10 +11,10 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// readings are all that asks Graph, the acts included.
+// readings are all calls to Graph, writes included.
 var readings = []struct {
 	name string
-	ask  func(context.Context, *Application) error
+	read func(context.Context, *Application) error
 }{
 	{"binding", func(ctx context.Context, a *Application) error {
 		_, err := a.tenant.Application(ApplicationOptions{}).Binding(ctx)
@@ -73,7 +73,7 @@ func FuzzGraph(f *testing.F) {
 			m.serve["POST "+jobURL+"/validateCredentials"] = answer
 			m.serve["POST "+jobURL+"/start"] = answer
 			m.serve["PUT "+secretsURL] = answer
-			err := reading.ask(within(t, time.Hour), m.application())
+			err := reading.read(within(t, time.Hour), m.application())
 			if err == nil && status > 299 {
 				t.Errorf("%s: %d taken for an answer", reading.name, status)
 			}

@@ -74,7 +74,7 @@ func TestSaveCredentials(t *testing.T) {
 	}
 }
 
-func TestAMaskIsNeverSaved(t *testing.T) {
+func TestMaskedValueIsNeverSaved(t *testing.T) {
 	m := newMicrosoft(t)
 	err := m.application().SaveCredentials(t.Context(), []model.Credential{credential("SecretToken", "*")})
 	wantError(t, err, "saving the provisioning credentials: other: the value of SecretToken is masked; saving it would overwrite the real one")
@@ -83,12 +83,12 @@ func TestAMaskIsNeverSaved(t *testing.T) {
 	}
 }
 
-// TestActsGoOnce looks at every act under every trouble: sent once, and its outcome
-// told as what is known of it.
-func TestActsGoOnce(t *testing.T) {
-	acts := map[string]struct {
+// TestWritesAreSentOnce makes every write under every fault: it is sent once, and its outcome
+// is what is known of it.
+func TestWritesAreSentOnce(t *testing.T) {
+	writes := map[string]struct {
 		request string
-		act     func(*testing.T, *Application) error
+		send    func(*testing.T, *Application) error
 	}{
 		"save":  {"PUT " + secretsURL, func(t *testing.T, a *Application) error { return a.SaveCredentials(t.Context(), nil) }},
 		"start": {"POST " + jobURL + "/start", func(t *testing.T, a *Application) error { return a.StartJob(t.Context()) }},
@@ -121,20 +121,20 @@ func TestActsGoOnce(t *testing.T) {
 		"hang":          {hanging, model.CallUnknown},
 		"no connection": {failing(errDial), model.CallRefused},
 	} {
-		for name, act := range acts {
+		for name, write := range writes {
 			t.Run(name+" "+what, func(t *testing.T) {
 				inBubble(t, func(t *testing.T) {
 					m := newMicrosoft(t)
 					m.serve["GET "+jobURL+"/schema"] = always(200, userSchema)
-					m.serve[act.request] = test.answer
+					m.serve[write.request] = test.answer
 					began := time.Now()
-					err := act.act(t, m.application())
+					err := write.send(t, m.application())
 					if got := model.CallOutcomeOf(err); got != test.want {
 						t.Errorf("outcome %s of %v, want %s", got, err, test.want)
 					}
 					times := 0
 					for _, asked := range m.calls() {
-						if asked == act.request {
+						if asked == write.request {
 							times++
 						}
 					}
@@ -150,7 +150,7 @@ func TestActsGoOnce(t *testing.T) {
 	}
 }
 
-func TestAnActIsUnsentWithoutSignIn(t *testing.T) {
+func TestWriteIsNotSentWithoutSignIn(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMicrosoft(t)
 		m.signIn = always(401, `{"error":"invalid_client","error_description":"AADSTS7000222: expired"}`)
@@ -167,9 +167,9 @@ func TestAnActIsUnsentWithoutSignIn(t *testing.T) {
 func TestTestConnection(t *testing.T) {
 	const saved = "testing the saved provisioning credentials: "
 	for name, test := range map[string]struct {
-		answer  http.HandlerFunc
-		verdict model.TestResult
-		want    string
+		answer http.HandlerFunc
+		result model.TestResult
+		want   string
 	}{
 		"good": {always204, model.TestPassed, ""},
 		"bad": {
@@ -195,9 +195,9 @@ func TestTestConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMicrosoft(t)
 			m.serve["POST "+jobURL+"/validateCredentials"] = test.answer
-			verdict, err := m.application().TestConnection(t.Context(), nil)
-			if verdict != test.verdict {
-				t.Errorf("verdict %s", verdict)
+			result, err := m.application().TestConnection(t.Context(), nil)
+			if result != test.result {
+				t.Errorf("result %s", result)
 			}
 			if test.want != "" {
 				wantError(t, err, test.want)

@@ -16,7 +16,7 @@ import (
 
 // TestEveryValueReplaced takes a good answer of each kind and replaces each of its
 // values, one at a time, by one of every other kind. A reading may fail or do without;
-// it may not crash, nor return a number or a time that nobody sent.
+// it may not crash, nor return a number or a time that was not sent.
 func TestEveryValueReplaced(t *testing.T) {
 	replacements := []string{`null`, `7`, `-7`, `1e300`, `""`, `"x"`, `true`, `[]`, `{}`, `[null]`, `{"a":null}`, `[[]]`, `"0001-01-01T00:00:00Z"`}
 	directory := `{"value":[{"activityDateTime":"2026-02-01T00:00:00Z","activityDisplayName":"` + credentialActivity + `","targetResources":[{"id":"` + principal + `"}]}]}`
@@ -122,7 +122,7 @@ func replaced(t *testing.T, document string, replacements []string) []string {
 	return variants
 }
 
-func TestAPanicOfTheSDKIsAnError(t *testing.T) {
+func TestSDKPanicIsAnError(t *testing.T) {
 	m := newMicrosoft(t)
 	_, err := m.tenant().graph.do(t.Context(), apiCall{op: "reading"}, func(ctx context.Context) error {
 		cloudhttp.ExchangeOf(ctx).Sent, cloudhttp.ExchangeOf(ctx).Status, cloudhttp.ExchangeOf(ctx).ContentType = true, http.StatusOK, "application/json"

@@ -47,11 +47,11 @@ func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, m
 	return s
 }
 
-// do lets a person or a cloud do something.
-func (s *simulated) do(t *testing.T, act func(*clouds.Model) error) {
+// do changes the simulated clouds.
+func (s *simulated) do(t *testing.T, write func(*clouds.Model) error) {
 	t.Helper()
 	var err error
-	s.With(func(w *clouds.Model) { err = act(w) })
+	s.With(func(w *clouds.Model) { err = write(w) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,14 +74,14 @@ func (s *simulated) events(t *testing.T, after time.Time) map[model.EventKey]int
 	return counted
 }
 
-// TestReadingsUnderEveryQuirk reads everything under every combination of the
-// behaviours of Entra that nobody could confirm. What is read is right, or absent.
-func TestReadingsUnderEveryQuirk(t *testing.T) {
+// TestReadsUnderEveryQuirk reads everything under every combination of the
+// unconfirmed behaviours of Entra. What is read is correct, or absent.
+func TestReadsUnderEveryQuirk(t *testing.T) {
 	quirks := clouds.QuirksNamed("settings_keys", "extra_keys", "base_address", "secrets_get", "graph_errors", "failing_user", "log_delay")
 	combinations := 0
 	for combination := range clouds.Product(clouds.DefaultQuirks(), quirks) {
 		combinations++
-		inBubble(t, func(t *testing.T) { readsRightly(t, simulate(t, clouds.Healthy("corp"), &combination), combination) })
+		inBubble(t, func(t *testing.T) { checkReads(t, simulate(t, clouds.Healthy("corp"), &combination), combination) })
 		if t.Failed() {
 			t.Fatalf("under %s", combination)
 		}
@@ -89,7 +89,7 @@ func TestReadingsUnderEveryQuirk(t *testing.T) {
 	t.Logf("%d combinations", combinations)
 }
 
-func readsRightly(t *testing.T, s *simulated, quirks clouds.Quirks) {
+func checkReads(t *testing.T, s *simulated, quirks clouds.Quirks) {
 	ctx, began := t.Context(), time.Now()
 	want := s.connection.Binding
 	binding, err := s.Binding(ctx)
@@ -144,7 +144,7 @@ func readsRightly(t *testing.T, s *simulated, quirks clouds.Quirks) {
 	}
 }
 
-func TestAQuarantinedJob(t *testing.T) {
+func TestQuarantinedJob(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := simulate(t, clouds.Quarantined("corp"), nil)
 		job, err := s.Job(t.Context())
@@ -164,7 +164,7 @@ func TestAQuarantinedJob(t *testing.T) {
 	})
 }
 
-func TestTheIntervalOfHurriedClouds(t *testing.T) {
+func TestIntervalOfSpedUpClouds(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := simulate(t, clouds.Healthy("corp"), nil)
 		s.With(func(w *clouds.Model) {
@@ -191,13 +191,13 @@ func TestFederationMetadataOfTheSimulator(t *testing.T) {
 	})
 }
 
-// TestActs makes a rotation's calls under every behaviour of the credentials' store,
-// and looks into the world for what they did.
-func TestActs(t *testing.T) {
+// TestWrites makes a rotation's calls under every behaviour of the credentials' store,
+// and checks in the simulated clouds what they did.
+func TestWrites(t *testing.T) {
 	combinations := 0
 	for combination := range clouds.Product(clouds.DefaultQuirks(), clouds.QuirksNamed("put_secrets", "settings_keys", "extra_keys", "graph_errors", "inline_test")) {
 		combinations++
-		inBubble(t, func(t *testing.T) { actsRightly(t, combination) })
+		inBubble(t, func(t *testing.T) { checkWrites(t, combination) })
 		if t.Failed() {
 			t.Fatalf("under %s", combination)
 		}
@@ -205,7 +205,7 @@ func TestActs(t *testing.T) {
 	t.Logf("%d combinations", combinations)
 }
 
-func actsRightly(t *testing.T, quirks clouds.Quirks) {
+func checkWrites(t *testing.T, quirks clouds.Quirks) {
 	spec := clouds.Healthy("corp")
 	spec.Certificates = append(spec.Certificates, clouds.CertificateSpec{Left: 1000 * 24 * time.Hour}) // the storage is shared with them
 	s, ctx := simulate(t, spec, &quirks), t.Context()
@@ -227,15 +227,15 @@ func actsRightly(t *testing.T, quirks clouds.Quirks) {
 		}
 		return credentials
 	}
-	if verdict, err := s.TestConnection(ctx, with(issued.Value)); verdict != model.TestPassed || err != nil {
-		t.Errorf("inline: %s, %v", verdict, err)
+	if result, err := s.TestConnection(ctx, with(issued.Value)); result != model.TestPassed || err != nil {
+		t.Errorf("inline: %s, %v", result, err)
 	}
 	wrong := model.TestFailed
 	if quirks.InlineTest == clouds.InlineIgnored {
 		wrong = model.TestPassed
 	}
-	if verdict, err := s.TestConnection(ctx, with("wrong")); verdict != wrong {
-		t.Errorf("the control: %s, %v", verdict, err)
+	if result, err := s.TestConnection(ctx, with("wrong")); result != wrong {
+		t.Errorf("the control: %s, %v", result, err)
 	}
 	err := s.SaveCredentials(ctx, with(issued.Value))
 	if outcome, limited := model.CallOutcomeOf(err), quirks.PutSecrets == clouds.PutLimited; limited != (outcome == model.CallRefused) || limited != (err != nil) {
@@ -256,8 +256,8 @@ func actsRightly(t *testing.T, quirks clouds.Quirks) {
 		}
 	})
 	time.Sleep(2 * time.Minute)
-	if verdict, err := s.TestConnection(ctx, nil); verdict != model.TestPassed || err != nil {
-		t.Errorf("saved: %s, %v", verdict, err)
+	if result, err := s.TestConnection(ctx, nil); result != model.TestPassed || err != nil {
+		t.Errorf("saved: %s, %v", result, err)
 	}
 	if err := s.StartJob(ctx); err != nil {
 		t.Errorf("start: %v", err)

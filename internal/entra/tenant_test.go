@@ -30,7 +30,7 @@ func TestTenantOptions(t *testing.T) {
 	}
 }
 
-// TestClouds looks at where a client of each cloud goes, and for which scope it asks.
+// TestClouds checks each cloud's hosts and token scope.
 func TestClouds(t *testing.T) {
 	for cloud, want := range map[string]struct{ login, graph, scope string }{
 		"public":    {"login.microsoftonline.com", "graph.microsoft.com", "https://graph.microsoft.com/.default"},
@@ -91,7 +91,7 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-func TestWhoAsks(t *testing.T) {
+func TestUserAgent(t *testing.T) {
 	m := newMicrosoft(t)
 	m.serve["GET "+jobURL] = always(200, healthyJob)
 	if _, err := m.application(func(o *TenantOptions) { o.Version = "1.2.3" }).Job(t.Context()); err != nil {

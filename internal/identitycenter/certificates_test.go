@@ -66,7 +66,7 @@ func thumbprints(certificates []model.Certificate) []string {
 	return list
 }
 
-func TestTrustedCertificatesOfTheConsole(t *testing.T) {
+func TestTrustedCertificatesOfTheConsoleAPI(t *testing.T) {
 	later := certificate(t, date("2029-05-01T00:00:00Z"))
 	sooner := certificate(t, date("2027-05-01T00:00:00Z"))
 	cloud := newCloud(t)

@@ -260,7 +260,7 @@ func (b *lockedBuffer) String() string {
 	return b.buffer.String()
 }
 
-// wantError compares the whole text that a person reads.
+// wantError compares the whole error text.
 func wantError(t *testing.T, err error, want string) {
 	t.Helper()
 	if err == nil {

@@ -164,9 +164,9 @@ func TestCreateAndDelete(t *testing.T) {
 	}
 }
 
-// Whatever happens to a create or a delete, it is sent once, and the error tells
-// whether it may have taken effect.
-func TestActsAreSentOnce(t *testing.T) {
+// A create or a delete is sent once, whatever happens. The error tells whether it may
+// have taken effect.
+func TestWritesAreSentOnce(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer  answer
 		outcome model.CallOutcome
@@ -205,7 +205,7 @@ func TestActsAreSentOnce(t *testing.T) {
 	}
 }
 
-func TestNothingIsSentWhenWhatComesBeforeAnActFails(t *testing.T) {
+func TestWriteIsNotSentAfterAFailedDiscovery(t *testing.T) {
 	cloud := newCloud(t)
 	cloud.answers["ListProvisioningTenants"] = func(call) answer { return answer{status: 500} }
 	synctest.Test(t, func(t *testing.T) {
@@ -220,7 +220,7 @@ func TestNothingIsSentWhenWhatComesBeforeAnActFails(t *testing.T) {
 }
 
 // Credentials that run out right before an act, and cannot be renewed: it was not sent.
-func TestAnActWithoutCredentialsWasNotSent(t *testing.T) {
+func TestWriteIsNotSentWithoutCredentials(t *testing.T) {
 	cloud := newCloud(t)
 	renewable := true
 	cloud.answers["AssumeRole"] = func(call) answer {
@@ -247,7 +247,7 @@ func TestAnActWithoutCredentialsWasNotSent(t *testing.T) {
 	}
 }
 
-func TestAnActAfterTheEndWasNotSent(t *testing.T) {
+func TestWriteIsNotSentAfterCancel(t *testing.T) {
 	cloud := newCloud(t)
 	instance := cloud.instance(nil)
 	if _, err := instance.ListTokens(t.Context()); err != nil {
@@ -261,7 +261,7 @@ func TestAnActAfterTheEndWasNotSent(t *testing.T) {
 	}
 }
 
-func TestAnActEndsWithinTwentySeconds(t *testing.T) {
+func TestWriteEndsWithinTwentySeconds(t *testing.T) {
 	cloud := newCloud(t)
 	cloud.answers["CreateBearerToken"] = hang
 	synctest.Test(t, func(t *testing.T) {
@@ -287,7 +287,7 @@ func hang(call call) answer {
 }
 
 // The value of a created token is kept even if the rest of the response is odd.
-func TestACreatedValueIsNotLost(t *testing.T) {
+func TestCreatedValueIsNotLost(t *testing.T) {
 	cloud := newCloud(t)
 	cloud.json("CreateBearerToken", `{"BearerToken":{"TokenId":"made","Token":"`+tokenSecret+`","CreationTime":"tomorrow","ExpirationTime":[]}}`)
 	token, err := cloud.instance(nil).CreateToken(t.Context())
@@ -304,7 +304,7 @@ func TestACreatedValueIsNotLost(t *testing.T) {
 	}
 }
 
-func TestReadsAreRetriedAndActsAfterwardsBySkew(t *testing.T) {
+func TestClockSkewIsCorrected(t *testing.T) {
 	for _, skew := range []time.Duration{5 * time.Minute, 48 * time.Hour, -48 * time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
 			cloud := newCloud(t)
@@ -335,7 +335,7 @@ func TestReadsAreRetriedAndActsAfterwardsBySkew(t *testing.T) {
 	}
 }
 
-func TestASkewOfSecondsIsNotWorthALine(t *testing.T) {
+func TestSmallClockSkewIsNotLogged(t *testing.T) {
 	cloud := newCloud(t)
 	cloud.clock = 20 * time.Second
 	logger, lines := logged()

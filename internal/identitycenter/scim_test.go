@@ -47,7 +47,7 @@ func TestProbeToken(t *testing.T) {
 	}
 }
 
-func TestATokenGoesToAllowedHostsOnly(t *testing.T) {
+func TestTokenGoesToAllowedHostsOnly(t *testing.T) {
 	const doing = "probing the SCIM endpoint of corp: other: "
 	for host, allowed := range map[string]bool{
 		"scim.eu-central-1.amazonaws.com":    true,
@@ -90,7 +90,7 @@ func TestATokenGoesToAllowedHostsOnly(t *testing.T) {
 }
 
 // A redirect is not followed, on a real socket either: the token stays where it was meant to be.
-func TestARedirectIsNotFollowed(t *testing.T) {
+func TestRedirectIsNotFollowed(t *testing.T) {
 	var stolen string
 	thief := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { stolen = r.Header.Get("Authorization") }))
 	defer thief.Close()
@@ -139,7 +139,7 @@ func TestProbeErrors(t *testing.T) {
 	}
 }
 
-func TestProbeTakesTheVaultsTokenFirst(t *testing.T) {
+func TestProbePrefersTheStoredToken(t *testing.T) {
 	cloud := newCloud(t)
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {

@@ -67,9 +67,9 @@ func ids(tokens []model.Token) []string {
 	return list
 }
 
-// TestReadingsUnderEveryQuirk reads everything under every combination of the
-// behaviours of AWS that nobody could confirm. What is read is right, or absent.
-func TestReadingsUnderEveryQuirk(t *testing.T) {
+// TestReadsUnderEveryQuirk reads everything under every combination of the
+// unconfirmed behaviours of AWS. What is read is correct, or absent.
+func TestReadsUnderEveryQuirk(t *testing.T) {
 	newCloud(t) // for the environment
 	twoValid := clouds.Expiring("corp")
 	twoValid.Tokens[1] = clouds.TokenSpec{Age: 350 * 24 * time.Hour, Left: 15 * 24 * time.Hour}
@@ -88,7 +88,7 @@ func TestReadingsUnderEveryQuirk(t *testing.T) {
 			combinations++
 			synctest.Test(t, func(t *testing.T) {
 				s := simulate(t, test.spec, &combination, nil)
-				if readsRightly(t, s, combination) {
+				if checkReads(t, s, combination) {
 					learnt++
 				}
 			})
@@ -103,8 +103,8 @@ func TestReadingsUnderEveryQuirk(t *testing.T) {
 	}
 }
 
-// readsRightly checks all readings and reports whether a token's last use is known.
-func readsRightly(t *testing.T, s *simulated, quirks clouds.Quirks) bool {
+// checkReads checks all readings and reports whether a token's last use is known.
+func checkReads(t *testing.T, s *simulated, quirks clouds.Quirks) bool {
 	t.Helper()
 	ctx := t.Context()
 	// The spec's tokens are the one in use, and an older one.
@@ -146,7 +146,7 @@ func readsRightly(t *testing.T, s *simulated, quirks clouds.Quirks) bool {
 	return len(usage.LastUsed) > 0
 }
 
-// TestEveryFaultHasItsReason lets every call to AWS go wrong in every way.
+// TestEveryFaultHasItsReason makes every call to AWS fail in every way.
 func TestEveryFaultHasItsReason(t *testing.T) {
 	newCloud(t) // for the environment
 	reads := map[string]func(context.Context, *simulated) error{
@@ -209,7 +209,7 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 					if calls := s.Calls()[operation]; calls > 3 {
 						t.Errorf("%d calls are a storm", calls)
 					}
-					s.ClearFaults() // and it heals without anybody's help
+					s.ClearFaults() // and it recovers by itself
 					if err := reading(ctx, s); err != nil && ctx.Err() == nil {
 						t.Errorf("afterwards: %v", err)
 					}
@@ -258,8 +258,8 @@ func TestDenialsNameTheAction(t *testing.T) {
 	}
 }
 
-// The acts do in the world what they say, and a lost answer is not taken for a refusal.
-func TestActsInTheWorld(t *testing.T) {
+// Create and delete change the simulated AWS. A lost response is not taken for a refusal.
+func TestWritesInTheSimulator(t *testing.T) {
 	newCloud(t) // for the environment
 	synctest.Test(t, func(t *testing.T) {
 		s := simulate(t, clouds.Healthy("corp"), nil, nil)

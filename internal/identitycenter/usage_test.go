@@ -113,7 +113,7 @@ func TestCallsSinceErrors(t *testing.T) {
 	})
 }
 
-// Usage learns ids by our own probes and is silent where it cannot tell.
+// Usage learns ids by our own probes and returns nothing where it cannot tell.
 func TestUsage(t *testing.T) {
 	// keyOf gives the access key id that CloudTrail shows for a token at its nth call.
 	perToken := func(token string, _ int) string { return "KEY-" + token }
@@ -204,8 +204,8 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// Our own calls are no use, and later readings only look at what is new.
-func TestUsageReadsOn(t *testing.T) {
+// Our own calls are no use, and later polls read only what is new.
+func TestUsageReadsOnlyWhatIsNew(t *testing.T) {
 	cloud := newCloud(t)
 	cloud.json("ListBearerTokens", `{"BearerTokens":[{"TokenId":"a","CreationTime":1}]}`)
 	synctest.Test(t, func(t *testing.T) {

@@ -22,7 +22,7 @@ func retryAfter(times int, value func() string) http.HandlerFunc {
 	}
 }
 
-func saying(value string) func() string { return func() string { return value } }
+func fixedValue(value string) func() string { return func() string { return value } }
 
 func TestRetryAfter(t *testing.T) {
 	inHalfAMinute := func() string { return time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat) }
@@ -32,21 +32,21 @@ func TestRetryAfter(t *testing.T) {
 		calls  int
 		want   string // "": it is read in the end
 	}{
-		"30 seconds":        {retryAfter(1, saying("30")), 30 * time.Second, 2, ""},
-		"30 seconds, twice": {retryAfter(2, saying("30")), 60 * time.Second, 3, ""},
+		"30 seconds":        {retryAfter(1, fixedValue("30")), 30 * time.Second, 2, ""},
+		"30 seconds, twice": {retryAfter(2, fixedValue("30")), 60 * time.Second, 3, ""},
 		"a date":            {retryAfter(1, inHalfAMinute), 30 * time.Second, 2, ""},
-		"a fraction":        {retryAfter(1, saying("0.2")), time.Second, 2, ""},
-		"a date gone by":    {retryAfter(1, saying("Thu, 01 Jan 1998 00:00:00 GMT")), time.Second, 2, ""},
-		"nonsense":          {retryAfter(1, saying("soon")), time.Second, 2, ""},
-		"NaN":               {retryAfter(1, saying("NaN")), time.Second, 2, ""},
+		"a fraction":        {retryAfter(1, fixedValue("0.2")), time.Second, 2, ""},
+		"a date gone by":    {retryAfter(1, fixedValue("Thu, 01 Jan 1998 00:00:00 GMT")), time.Second, 2, ""},
+		"nonsense":          {retryAfter(1, fixedValue("soon")), time.Second, 2, ""},
+		"NaN":               {retryAfter(1, fixedValue("NaN")), time.Second, 2, ""},
 		"3600 seconds": {
-			retryAfter(9, saying("3600")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 1h0m0s",
+			retryAfter(9, fixedValue("3600")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 1h0m0s",
 		},
 		"for ever": {
-			retryAfter(99, saying("1")), 3 * time.Second, 4, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 1s",
+			retryAfter(99, fixedValue("1")), 3 * time.Second, 4, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 1s",
 		},
 		"an eternity": {
-			retryAfter(9, saying("1e300")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 8760h0m0s",
+			retryAfter(9, fixedValue("1e300")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 8760h0m0s",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -72,8 +72,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestADateIsTakenByTheServicesClock lets the clouds' clock be two days ahead.
-func TestADateIsTakenByTheServicesClock(t *testing.T) {
+// TestRetryAfterDateUsesTheServicesClock lets the service's clock be two days ahead.
+func TestRetryAfterDateUsesTheServicesClock(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMicrosoft(t)
 		cloud := func() time.Time { return time.Now().Add(48 * time.Hour).UTC() }
@@ -89,9 +89,9 @@ func TestADateIsTakenByTheServicesClock(t *testing.T) {
 	})
 }
 
-// TestA429PausesTheTenant: whoever comes next does not ask until the time is over,
-// and what belongs to the other service goes on.
-func TestA429PausesTheTenant(t *testing.T) {
+// Test429PausesTheTenant: later requests wait until the time is over, and
+// those to the other service continue.
+func Test429PausesTheTenant(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMicrosoft(t)
 		m.serve["GET /v1.0/auditLogs/provisioning"] = func(w http.ResponseWriter, _ *http.Request) {
@@ -127,8 +127,8 @@ func TestA429PausesTheTenant(t *testing.T) {
 	})
 }
 
-// TestTheLogsRate asks at once from many sides and looks at every ten seconds.
-func TestTheLogsRate(t *testing.T) {
+// TestAuditLogRateLimit sends many requests at once and checks every window of ten seconds.
+func TestAuditLogRateLimit(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMicrosoft(t)
 		var times []time.Time

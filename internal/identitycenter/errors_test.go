@@ -22,7 +22,7 @@ import (
 const undocumented = "AWS does not document this API and may have changed it: " +
 	"set tokens.read_from: declared with the tokens' dates, and update the exporter"
 
-// What a person reads when a list fails, word for word.
+// The whole error text when a list fails.
 func TestListErrors(t *testing.T) {
 	const doing = "listing the SCIM tokens of corp: "
 	for name, test := range map[string]struct {
@@ -225,8 +225,8 @@ func (f *flood) Read(p []byte) (int, error) {
 
 func (f *flood) Close() error { return nil }
 
-// A list waits as long as Retry-After asks, or gives up at once if that is beyond the
-// deadline; the reason stays the service's own.
+// A list waits as long as Retry-After asks, or fails at once if that is beyond the
+// deadline. The reason stays the service's own.
 func TestRetryAfter(t *testing.T) {
 	in30s := func() string { return time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat) }
 	for name, test := range map[string]struct {
@@ -279,7 +279,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestAHangEndsAtTheDeadline(t *testing.T) {
+func TestHangEndsAtDeadline(t *testing.T) {
 	cloud := newCloud(t)
 	cloud.answers["ListBearerTokens"] = hang
 	synctest.Test(t, func(t *testing.T) {
@@ -332,7 +332,7 @@ func TestSignInErrors(t *testing.T) {
 		},
 		"AWS_CA_BUNDLE": {
 			func(t *testing.T, _ *cloud, _ *identitycenter.Options) {
-				t.Setenv("AWS_CA_BUNDLE", "failure_test.go")
+				t.Setenv("AWS_CA_BUNDLE", "errors_test.go")
 			},
 			doing + "auth: AWS_CA_BUNDLE is set, which the exporter does not read (unset it and set http_client.tls_config.ca_file)",
 		},
@@ -345,7 +345,7 @@ func TestSignInErrors(t *testing.T) {
 		"ca_bundle of a profile": {
 			func(t *testing.T, _ *cloud, _ *identitycenter.Options) {
 				file := filepath.Join(t.TempDir(), "config")
-				if err := os.WriteFile(file, []byte("[default]\nca_bundle = failure_test.go\n"), 0o600); err != nil {
+				if err := os.WriteFile(file, []byte("[default]\nca_bundle = errors_test.go\n"), 0o600); err != nil {
 					t.Fatal(err)
 				}
 				t.Setenv("AWS_CONFIG_FILE", file)

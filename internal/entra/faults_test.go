@@ -14,8 +14,8 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// asks are all calls, by the operation that a fault meets.
-var asks = map[string]func(context.Context, *simulated) error{
+// operations are all reads, by the operation that a fault hits.
+var operations = map[string]func(context.Context, *simulated) error{
 	"GET servicePrincipals": func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
 	"GET jobs":              func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
 	"GET job":               func(ctx context.Context, s *simulated) error { _, err := s.Job(ctx); return err },
@@ -32,7 +32,7 @@ var asks = map[string]func(context.Context, *simulated) error{
 	"POST token": func(ctx context.Context, s *simulated) error { _, err := s.Job(ctx); return err },
 }
 
-// TestEveryFaultHasItsReason lets every reading go wrong in every way, then right again.
+// TestEveryFaultHasItsReason makes every read fail in every way, then succeed again.
 func TestEveryFaultHasItsReason(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault  simulator.Fault
@@ -54,7 +54,7 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 		"empty error":  {simulator.Fault{Status: 400, Body: `{}`}, model.ReasonOther, []model.Reason{model.ReasonAuth}},
 		"a list":       {simulator.Fault{Status: 200, Body: `[]`}, model.ReasonInvalidResponse, []model.Reason{model.ReasonAPIChanged}},
 	} {
-		for operation, ask := range asks {
+		for operation, read := range operations {
 			t.Run(name+"/"+operation, func(t *testing.T) {
 				inBubble(t, func(t *testing.T) {
 					s := simulate(t, clouds.Healthy("corp"), nil)
@@ -63,7 +63,7 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 					if _, err := s.AddFault(fault); err != nil {
 						t.Fatal(err)
 					}
-					err := ask(within(t, 2*time.Minute), s)
+					err := read(within(t, 2*time.Minute), s)
 					if reason := model.ReasonOf(err); reason != test.reason && !slices.Contains(test.also, reason) {
 						t.Errorf("reason %q of %v", reason, err)
 					}
@@ -72,7 +72,7 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 					}
 					s.ClearFaults()
 					time.Sleep(2 * time.Hour)
-					if err := ask(within(t, 2*time.Minute), s); err != nil {
+					if err := read(within(t, 2*time.Minute), s); err != nil {
 						t.Errorf("does not heal: %v", err)
 					}
 				})
@@ -81,7 +81,7 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 	}
 }
 
-// TestErrorBodies reads every way in which Graph words a refusal.
+// TestErrorBodies reads every form of Graph's error bodies.
 func TestErrorBodies(t *testing.T) {
 	for body, want := range map[string]string{
 		simulator.ErrorBodiesFull:        "403 Authorization_RequestDenied: Insufficient privileges to complete the operation. ",
@@ -103,8 +103,8 @@ func TestErrorBodies(t *testing.T) {
 	}
 }
 
-// TestOnePermissionLessTakesOneReadingAway takes each away in turn.
-func TestOnePermissionLessTakesOneReadingAway(t *testing.T) {
+// TestEachPermissionAllowsOneRead removes each permission in turn.
+func TestEachPermissionAllowsOneRead(t *testing.T) {
 	all := []string{clouds.RoleApplicationRead, clouds.RoleSynchronizationRead, clouds.RoleProvisioningLog}
 	for _, taken := range all {
 		inBubble(t, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestOnePermissionLessTakesOneReadingAway(t *testing.T) {
 				"GET job": clouds.RoleSynchronizationRead, "GET servicePrincipal": clouds.RoleApplicationRead,
 				"GET applications": clouds.RoleApplicationRead, "GET provisioning": clouds.RoleProvisioningLog,
 			} {
-				err := asks[operation](t.Context(), s)
+				err := operations[operation](t.Context(), s)
 				if permission != taken && err != nil {
 					t.Errorf("%s without %s: %v", operation, taken, err)
 				}
@@ -135,7 +135,7 @@ func TestWithoutALicence(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := simulate(t, clouds.Healthy("corp"), nil)
 		s.do(t, func(w *clouds.Model) error { return w.SetLicence(s.connection.EntraTenantID, false) })
-		if err := asks["GET provisioning"](t.Context(), s); model.ReasonOf(err) != model.ReasonLicence {
+		if err := operations["GET provisioning"](t.Context(), s); model.ReasonOf(err) != model.ReasonLicence {
 			t.Errorf("got %v", err)
 		}
 		if _, err := s.Job(t.Context()); err != nil {
@@ -144,7 +144,7 @@ func TestWithoutALicence(t *testing.T) {
 	})
 }
 
-func TestSignInAtTheSimulator(t *testing.T) {
+func TestSignInErrorsOfTheSimulator(t *testing.T) {
 	for code, change := range map[string]func(*TenantOptions){
 		"AADSTS7000215": func(o *TenantOptions) { o.Credential.SecretFile = "testdata/client.pfx" },
 		"AADSTS90002":   func(o *TenantOptions) { o.TenantID = "99999999-9999-9999-9999-999999999999" },
@@ -167,8 +167,8 @@ func TestSignInAtTheSimulator(t *testing.T) {
 	})
 }
 
-// TestTwoDaysApart lets Entra's clock be wrong: readings go on, and carry its time.
-func TestTwoDaysApart(t *testing.T) {
+// TestClockSkewOfTwoDays lets Entra's clock be wrong: reads continue, and return its time.
+func TestClockSkewOfTwoDays(t *testing.T) {
 	for _, skew := range []time.Duration{-48 * time.Hour, -5 * time.Minute, 5 * time.Minute, 48 * time.Hour} {
 		inBubble(t, func(t *testing.T) {
 			s := simulate(t, clouds.Healthy("corp"), nil)
@@ -181,7 +181,7 @@ func TestTwoDaysApart(t *testing.T) {
 	}
 }
 
-func TestAFloodInTheLog(t *testing.T) {
+func TestBulkEventsInTheLog(t *testing.T) {
 	const entries = 25_000
 	inBubble(t, func(t *testing.T) {
 		s := simulate(t, clouds.Healthy("corp"), nil)

@@ -25,7 +25,7 @@ import (
 // inBubble runs a test on virtual time.
 func inBubble(t *testing.T, test func(*testing.T)) { t.Helper(); synctest.Test(t, test) }
 
-// TestFailures holds what a person reads to what happens on the wire.
+// TestFailures compares the exact error text of each failure.
 func TestFailures(t *testing.T) {
 	const op = "reading the provisioning job: "
 	const permission = " (grant the application permission Synchronization.Read.All with admin consent, see deploy/permissions/entra.md)"
@@ -150,7 +150,7 @@ func TestEveryStatusAndBodyIsClassified(t *testing.T) {
 	}
 }
 
-func TestGivingUpIsNoTimeout(t *testing.T) {
+func TestCanceledIsNoTimeout(t *testing.T) {
 	m := newMicrosoft(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	m.serve["GET "+jobURL] = func(_ http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done() }
@@ -158,7 +158,7 @@ func TestGivingUpIsNoTimeout(t *testing.T) {
 	wantError(t, err, "reading the provisioning job: other: canceled before the response arrived")
 }
 
-func TestAnOddChallengeDoesNotCrash(t *testing.T) {
+func TestMalformedChallengeDoesNotCrash(t *testing.T) {
 	m := newMicrosoft(t)
 	m.serve["GET "+jobURL] = func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Bearer claims=unquoted`)
@@ -168,7 +168,7 @@ func TestAnOddChallengeDoesNotCrash(t *testing.T) {
 	wantError(t, err, "reading the provisioning job: auth: HTTP status 401 with application/json (check the tenant's cloud and endpoints, and the clock)")
 }
 
-// TestRealSockets is the one test over TCP: what Go's own transport makes of trouble.
+// TestRealSockets is the only test over TCP, with the errors of Go's own transport.
 func TestRealSockets(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/v1.0") {

@@ -72,7 +72,7 @@ func TestSignInRefused(t *testing.T) {
 	}
 }
 
-// TestRefusedByTheTenant is what an unknown tenant really meets first.
+// TestRefusedByTheTenant covers the first request for an unknown tenant, which fails.
 func TestRefusedByTheTenant(t *testing.T) {
 	m := newMicrosoft(t)
 	unknown := roundTrip(func(r *http.Request) (*http.Response, error) {
@@ -124,7 +124,7 @@ func TestSecretIsReadAtEverySignIn(t *testing.T) {
 	})
 }
 
-func TestTokenIsKeptAndRenewed(t *testing.T) {
+func TestTokenIsCachedAndRenewed(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMicrosoft(t)
 		m.serve["GET "+jobURL] = always(200, healthyJob)
@@ -171,8 +171,8 @@ func TestTokenIsKeptAndRenewed(t *testing.T) {
 	})
 }
 
-// TestARefusedSignInIsNoStorm lets a hundred readings fail at once.
-func TestARefusedSignInIsNoStorm(t *testing.T) {
+// TestRefusedSignInIsNotRepeated makes a hundred reads fail at once.
+func TestRefusedSignInIsNotRepeated(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMicrosoft(t)
 		attempts := 0
@@ -202,8 +202,8 @@ func TestARefusedSignInIsNoStorm(t *testing.T) {
 	})
 }
 
-// TestWaitingForASignInEndsWithItsDeadline: the mutex of the sign-in library would not.
-func TestWaitingForASignInEndsWithItsDeadline(t *testing.T) {
+// TestWaitForSignInEndsAtDeadline: the mutex of the sign-in library does not allow that.
+func TestWaitForSignInEndsAtDeadline(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMicrosoft(t)
 		m.signIn = hanging
@@ -220,7 +220,7 @@ func TestWaitingForASignInEndsWithItsDeadline(t *testing.T) {
 	})
 }
 
-func TestGivingUpASignInRefusesNobodyElse(t *testing.T) {
+func TestCanceledSignInAffectsNoOtherCaller(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMicrosoft(t)
 		m.serve["GET "+jobURL] = always(200, healthyJob)
