@@ -11,7 +11,7 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// ErrUnreadable: there is a record, but this program cannot tell what it says.
+// ErrUnreadable means that there is a record, but this program cannot tell what it says.
 var ErrUnreadable = errors.New("the journal cannot be read")
 
 // Codec knows the types that each procedure keeps in a record.

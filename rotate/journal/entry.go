@@ -11,7 +11,7 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// ErrRestored: the record has become older than it was.
+// ErrRestored means that the record has become older than it was.
 var ErrRestored = errors.New("a backup of the journal was restored, which may be older than AWS and Entra")
 
 // errMissing: the record was there and is gone.

@@ -21,9 +21,9 @@ const (
 const MaxGap = 5 * time.Minute
 
 var (
-	// ErrLeaseLost: another process works on this record now.
+	// ErrLeaseLost means that another process took over this record.
 	ErrLeaseLost = errors.New("the lease is lost")
-	// ErrLeased: another process works on this record.
+	// ErrLeased means that another process works on this record.
 	ErrLeased = errors.New("another process works on it")
 )
 
