@@ -1,11 +1,14 @@
 package simulator
 
 import (
+	"bytes"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -150,6 +153,31 @@ var queryErrors = map[string]string{
 	"InvalidSignatureException": "SignatureDoesNotMatch", "AccessDeniedException": "AccessDenied", "UnknownOperationException": "InvalidAction",
 }
 
+// fields are elements of a response of the query protocol: text, or fields again.
+type fields map[string]any
+
+func (f fields) write(to *bytes.Buffer) {
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		to.WriteString("<" + name + ">")
+		switch value := f[name].(type) {
+		case fields:
+			value.write(to)
+		case string:
+			_ = xml.EscapeText(to, []byte(value)) // a buffer never fails
+		}
+		to.WriteString("</" + name + ">")
+	}
+}
+
+// queryResponse is a response of the query protocol.
+func queryResponse(status int, root string, content fields) response {
+	var body bytes.Buffer
+	body.WriteString("<" + root + ` xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`)
+	content.write(&body)
+	body.WriteString("</" + root + ">")
+	return response{status: status, header: http.Header{"Content-Type": {"text/xml"}}, body: body.Bytes()}
+}
+
 // queryError words an error as the query protocol does.
 func queryError(c *call, err *clouds.Error) response {
 	code, status := err.Code, err.Status
@@ -164,10 +192,7 @@ func queryError(c *call, err *clouds.Error) response {
 	if status >= http.StatusInternalServerError {
 		kind = "Receiver"
 	}
-	type detail struct{ Type, Code, Message string }
-	return xmlResponse(status, struct {
-		XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
-		Error     detail
-		RequestID string `xml:"RequestId"`
-	}{Error: detail{kind, code, err.Message}, RequestID: c.id})
+	return queryResponse(status, "ErrorResponse", fields{
+		"Error": fields{"Type": kind, "Code": code, "Message": err.Message}, "RequestId": c.id,
+	})
 }

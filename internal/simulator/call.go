@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -199,15 +198,7 @@ func readBody(r *http.Request) ([]byte, error) {
 }
 
 func jsonResponse(status int, contentType string, body any) response {
-	return encodedResponse(status, contentType, body, json.Marshal)
-}
-
-func xmlResponse(status int, body any) response {
-	return encodedResponse(status, "text/xml", body, xml.Marshal)
-}
-
-func encodedResponse(status int, contentType string, body any, marshal func(any) ([]byte, error)) response {
-	content, err := marshal(body)
+	content, err := json.Marshal(body)
 	if err != nil {
 		panic(fmt.Sprintf("encoding a response: %v", err))
 	}

@@ -6,17 +6,17 @@ import (
 	"slices"
 )
 
-// Actor is who does something, in the words of an oracle.
+// Actor is who does something.
 type Actor string
 
-// The actors that the world itself knows; a caller may name others.
+// The actors that the Model itself knows; a caller may name others.
 const (
 	ActorExporter  Actor = "exporter"
 	ActorOperator  Actor = "operator"
 	ActorTerraform Actor = "terraform"
 	ActorEngine    Actor = "engine" // Entra's provisioning engine
 	ActorTime      Actor = "time"   // an expiry, the 28 days of a quarantine
-	ActorSetup     Actor = "setup"  // what was so before the story began
+	ActorSetup     Actor = "setup"  // what was so at the start
 )
 
 // Caller is who makes a call, and with what reach.

@@ -1,4 +1,4 @@
-// Package contract holds what is sent to the clouds, and what is answered, to their
+// Package contract checks requests to AWS and Entra, and the responses, against their
 // published shapes: Microsoft Graph's OpenAPI documents and CSDL, and the JSON models
 // of AWS's console. Tests use it in both directions: for what the clients send, and
 // for what the simulator answers.
