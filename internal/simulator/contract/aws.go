@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // model is the part of AWS's JSON model format that is checked.
@@ -19,6 +18,8 @@ type model struct {
 		Output *shape `json:"output"`
 	} `json:"operations"`
 	Shapes map[string]*shape `json:"shapes"`
+
+	schemas map[string]*schema // of the shapes
 }
 
 type shape struct {
@@ -29,10 +30,34 @@ type shape struct {
 	Required []string          `json:"required"`
 }
 
+// schema translates a shape into the words of OpenAPI.
+func (s *shape) schema() *schema {
+	if s == nil {
+		return nil
+	}
+	if s.Shape != "" {
+		return &schema{Ref: schemaPrefix + s.Shape}
+	}
+	kind, known := map[string]string{
+		"structure": "object", "list": "array", "boolean": "boolean", "integer": "integer", "biginteger": "integer", "timestamp": "timestamp",
+	}[s.Type]
+	if !known {
+		kind = "string"
+	}
+	translated := &schema{Type: kind, Required: s.Required, Items: s.Member.schema(), Properties: map[string]*schema{}}
+	for name, member := range s.Members {
+		translated.Properties[name] = member.schema()
+	}
+	return translated
+}
+
 func (c *Contract) addModel(content []byte) error {
-	var m model
+	m := model{schemas: map[string]*schema{}}
 	if err := json.Unmarshal(content, &m); err != nil {
 		return err
+	}
+	for name, s := range m.Shapes {
+		m.schemas[name] = s.schema()
 	}
 	c.models = append(c.models, m)
 	return nil
@@ -41,21 +66,22 @@ func (c *Contract) addModel(content []byte) error {
 func (c *Contract) checkAWS(request *http.Request, target string, requestBody []byte, status int, responseBody []byte) error {
 	prefix, name, _ := strings.Cut(target, ".")
 	for _, m := range c.models {
-		operation, found := m.Operations[name]
+		described, found := m.Operations[name]
 		if m.Metadata.TargetPrefix != prefix || !found {
 			continue
 		}
 		finds := findings{exchange: target, part: "request"}
+		v := validator{schemas: m.schemas, closed: true, findings: &finds}
 		m.checkHeaders(request, &finds)
-		m.checkBody(operation.Input, requestBody, &finds)
+		v.checkBody(described.Input.schema(), requestBody)
 		finds.part = "response"
+		output := &schema{Type: "object"}
 		if status < http.StatusBadRequest {
-			m.checkBody(operation.Output, responseBody, &finds)
-		} else if value, err := decode(responseBody); err != nil {
-			finds.add("$", "%v", err)
-		} else if _, isObject := value.(map[string]any); !isObject {
-			finds.add("$", "%s where an object is described", describe(value))
+			output = described.Output.schema()
+		} else {
+			v.closed = false // an error has any members
 		}
+		v.checkBody(output, responseBody)
 		return finds.err()
 	}
 	return fmt.Errorf("%s: %w", target, ErrNotCovered)
@@ -72,80 +98,4 @@ func (m model) checkHeaders(request *http.Request, found *findings) {
 	if sent := request.Header.Get("Authorization"); !strings.Contains(sent, "/"+m.Metadata.EndpointPrefix+"/aws4_request") {
 		found.add("Authorization", "not signed for the service %q", m.Metadata.EndpointPrefix)
 	}
-}
-
-func (m model) checkBody(s *shape, body []byte, found *findings) {
-	value, err := decode(body)
-	if err != nil {
-		found.add("$", "%v", err)
-		return
-	}
-	m.check("$", s, value, found)
-}
-
-func (m model) check(place string, s *shape, value any, found *findings) {
-	if s.Shape != "" {
-		s = m.Shapes[s.Shape]
-	}
-	switch s.Type {
-	case "structure":
-		m.checkStructure(place, s, value, found)
-	case "list":
-		items, isList := value.([]any)
-		if !isList {
-			found.add(place, "%s where a list is described", describe(value))
-			return
-		}
-		for i, item := range items {
-			m.check(fmt.Sprintf("%s[%d]", place, i), s.Member, item, found)
-		}
-	case "boolean":
-		if _, isBool := value.(bool); !isBool {
-			found.add(place, "%s where a boolean is described", describe(value))
-		}
-	case "integer", "biginteger":
-		if number, isNumber := value.(json.Number); !isNumber || strings.ContainsAny(number.String(), ".eE") {
-			found.add(place, "%s where a %s is described", describe(value), s.Type)
-		}
-	case "timestamp":
-		checkTimestamp(place, value, found)
-	default:
-		if _, isText := value.(string); !isText {
-			found.add(place, "%s where a string is described", describe(value))
-		}
-	}
-}
-
-func (m model) checkStructure(place string, s *shape, value any, found *findings) {
-	members, isObject := value.(map[string]any)
-	if !isObject {
-		found.add(place, "%s where a structure is described", describe(value))
-		return
-	}
-	for _, name := range s.Required {
-		if members[name] == nil {
-			found.add(place, "%s is missing", name)
-		}
-	}
-	for _, name := range sortedKeys(members) {
-		switch member, known := s.Members[name]; {
-		case !known:
-			found.add(place+"."+name, "no such member")
-		case members[name] != nil:
-			m.check(place+"."+name, member, members[name], found)
-		}
-	}
-}
-
-// checkTimestamp accepts epoch seconds, the JSON protocol's default, and RFC 3339.
-func checkTimestamp(place string, value any, found *findings) {
-	switch value := value.(type) {
-	case json.Number:
-		return
-	case string:
-		if _, err := time.Parse(time.RFC3339Nano, value); err == nil {
-			return
-		}
-	}
-	found.add(place, "%s where a timestamp is described", describe(value))
 }
