@@ -52,13 +52,13 @@ func (s *Simulator) serveAWS(w http.ResponseWriter, routed *http.Request, svc se
 	c, err := s.newCall(routed, operation{name: svc.name, onAWS: true, wording: svc.wording})
 	c.service = svc
 	if err != nil {
-		c.send(w, svc.wording(c, &clouds.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: err.Error()}))
+		c.send(w, svc.wording(c, clouds.NewError("", http.StatusBadRequest, "SerializationException", err.Error())))
 		return
 	}
 	op, known := svc.operations[svc.action(c)]
 	if c.r.Method != http.MethodPost || !known {
 		s.count("unknown " + svc.name)
-		c.send(w, svc.wording(c, &clouds.Error{Status: http.StatusNotFound, Code: "UnknownOperationException", Message: "The requested operation is not supported."}))
+		c.send(w, svc.wording(c, clouds.NewError("", http.StatusNotFound, "UnknownOperationException", "The requested operation is not supported.")))
 		return
 	}
 	c.name, c.serve = op.name, op.serve
@@ -86,7 +86,7 @@ func (c *call) authenticateAWS() *clouds.Error {
 		return signatureError(err)
 	}
 	if region := hostRegion(c.r.Host); region != "" && region != scope.Region {
-		return &clouds.Error{Status: http.StatusBadRequest, Code: "InvalidSignatureException", Message: "Credential should be scoped to a valid region."}
+		return clouds.NewError("", http.StatusBadRequest, "InvalidSignatureException", "Credential should be scoped to a valid region.")
 	}
 	c.principal = principal
 	c.caller = clouds.Caller{Actor: principal.Actor, Account: principal.Account, Region: scope.Region}
@@ -97,13 +97,13 @@ func (c *call) authenticateAWS() *clouds.Error {
 func signatureError(err error) *clouds.Error {
 	var refused *sigv4.Error
 	if !errors.As(err, &refused) {
-		return &clouds.Error{Status: http.StatusInternalServerError, Code: "InternalFailure", Message: err.Error()}
+		return clouds.NewError("", http.StatusInternalServerError, "InternalFailure", err.Error())
 	}
 	code := map[sigv4.Kind]string{
 		sigv4.Missing: "MissingAuthenticationTokenException", sigv4.Incomplete: "IncompleteSignatureException",
 		sigv4.UnknownKey: "UnrecognizedClientException", sigv4.Mismatch: "InvalidSignatureException",
 	}[refused.Kind]
-	return &clouds.Error{Status: http.StatusBadRequest, Code: code, Message: refused.Message}
+	return clouds.NewError("", http.StatusBadRequest, code, refused.Message)
 }
 
 // hostRegion finds the region in a host name of AWS's; "" in any other.

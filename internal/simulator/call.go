@@ -107,7 +107,7 @@ func (c *call) perform() (response, error) {
 	}
 	var refused *clouds.Error
 	if !errors.As(err, &refused) {
-		refused = &clouds.Error{Status: http.StatusInternalServerError, Code: "InternalServerException", Message: err.Error()}
+		refused = clouds.NewError("", http.StatusInternalServerError, "InternalServerException", err.Error())
 	}
 	return c.wording(c, refused), nil
 }
@@ -171,7 +171,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 // decode reads a JSON request body, of which unknown members are ignored.
 func (c *call) decode(into any) error {
 	if err := json.Unmarshal(c.body, into); err != nil {
-		return &clouds.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: "The request body is not valid JSON: " + err.Error()}
+		return clouds.NewError("", http.StatusBadRequest, "SerializationException", "The request body is not valid JSON: "+err.Error())
 	}
 	return nil
 }

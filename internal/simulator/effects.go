@@ -74,7 +74,7 @@ func (c *call) faultResponse(fault Fault) response {
 	result := response{status: fault.Status, header: http.Header{}, body: []byte(fault.Body)}
 	switch {
 	case fault.Code != "":
-		result = c.wording(c, &clouds.Error{Status: fault.Status, Code: fault.Code, Message: fault.Message})
+		result = c.wording(c, clouds.NewError("", fault.Status, fault.Code, fault.Message))
 	case fault.Body != "":
 		result.header.Set("Content-Type", "application/json")
 	}

@@ -173,7 +173,7 @@ func invalidLogin(code, format string, args ...any) *clouds.Error {
 	if oauthErrors[code] == "" {
 		status = http.StatusUnauthorized
 	}
-	return &clouds.Error{Service: clouds.ServiceLogin, Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+	return clouds.NewError(clouds.ServiceLogin, status, code, fmt.Sprintf(format, args...))
 }
 
 // loginError words an error as Entra does: every failed sign-in has an AADSTS number.

@@ -81,7 +81,7 @@ func (s *Simulator) newCall(routed *http.Request, op operation) (*call, error) {
 func (s *Simulator) serve(w http.ResponseWriter, routed *http.Request, op operation, authenticate func(*call) *clouds.Error) {
 	c, err := s.newCall(routed, op)
 	if err != nil {
-		c.send(w, op.wording(c, &clouds.Error{Status: http.StatusBadRequest, Code: "BadRequest", Message: err.Error()}))
+		c.send(w, op.wording(c, clouds.NewError("", http.StatusBadRequest, "BadRequest", err.Error())))
 		return
 	}
 	if authenticate != nil {

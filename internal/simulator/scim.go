@@ -113,5 +113,5 @@ func scimFilter(filter string) ([]clouds.Match, error) {
 }
 
 func badFilter(format string, args ...any) *clouds.Error {
-	return &clouds.Error{Service: clouds.ServiceSCIM, Status: http.StatusBadRequest, Code: "ValidationException", Message: fmt.Sprintf(format, args...)}
+	return clouds.NewError(clouds.ServiceSCIM, http.StatusBadRequest, "ValidationException", fmt.Sprintf(format, args...))
 }

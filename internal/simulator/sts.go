@@ -24,7 +24,7 @@ func (c *call) stsResponse(result fields) response {
 }
 
 func stsError(message string) *clouds.Error {
-	return &clouds.Error{Service: clouds.ServiceSTS, Status: http.StatusBadRequest, Code: "ValidationError", Message: message}
+	return clouds.NewError(clouds.ServiceSTS, http.StatusBadRequest, "ValidationError", message)
 }
 
 func assumeRole(c *call) (response, error) {

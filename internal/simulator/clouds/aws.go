@@ -104,9 +104,9 @@ func (aws *AWS) Principal(accessKeyID string) (Principal, error) {
 	p, ok := aws.principals[accessKeyID]
 	switch {
 	case !ok:
-		return Principal{}, &Error{Service: ServiceSTS, Status: http.StatusForbidden, Code: "UnrecognizedClientException", Message: "The security token included in the request is invalid."}
+		return Principal{}, NewError(ServiceSTS, http.StatusForbidden, "UnrecognizedClientException", "The security token included in the request is invalid.")
 	case !p.Expires.IsZero() && !aws.at.Before(p.Expires):
-		return Principal{}, &Error{Service: ServiceSTS, Status: http.StatusForbidden, Code: "ExpiredTokenException", Message: "The security token included in the request is expired"}
+		return Principal{}, NewError(ServiceSTS, http.StatusForbidden, "ExpiredTokenException", "The security token included in the request is expired")
 	}
 	return p, nil
 }
@@ -119,10 +119,7 @@ func (aws *AWS) AssumeRole(c Caller, arn, externalID string) (Principal, error) 
 	}
 	role, ok := aws.roles[arn]
 	if !ok || role.ExternalID != externalID {
-		return Principal{}, &Error{
-			Service: ServiceSTS, Status: http.StatusForbidden, Code: "AccessDenied",
-			Message: fmt.Sprintf("User is not authorized to perform: sts:AssumeRole on resource: %s", arn),
-		}
+		return Principal{}, NewError(ServiceSTS, http.StatusForbidden, "AccessDenied", fmt.Sprintf("User is not authorized to perform: sts:AssumeRole on resource: %s", arn))
 	}
 	p := Principal{
 		AccessKeyID: aws.accessKeyID("ASIA"), SecretAccessKey: aws.newID() + "+" + aws.newID()[:3], SessionToken: aws.newID() + aws.newID(),

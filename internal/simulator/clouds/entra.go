@@ -121,10 +121,9 @@ func (entra *Entra) AddTenant(id string) {
 
 // SetLicence gives a tenant its P1 licence or takes it away, and the logs with it.
 func (entra *Entra) SetLicence(tenantID string, p1 bool) error {
-	entra.Advance()
-	t := entra.tenant(tenantID)
-	if t == nil {
-		return notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	t, err := entra.tenantFor(Caller{}, ReadApplications, tenantID)
+	if err != nil {
+		return err
 	}
 	t.unlicensed = !p1
 	return nil
@@ -193,10 +192,9 @@ func (entra *Entra) ChangeApplication(tenantID, objectID string, change func(*Se
 
 // AddApplication makes an AWS application without provisioning, such as one for sign-in only.
 func (entra *Entra) AddApplication(tenantID, name string) (ServicePrincipal, error) {
-	entra.Advance()
-	t := entra.tenant(tenantID)
-	if t == nil {
-		return ServicePrincipal{}, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	t, err := entra.tenantFor(Caller{}, WriteApplications, tenantID)
+	if err != nil {
+		return ServicePrincipal{}, err
 	}
 	sp := &servicePrincipal{of: t, ServicePrincipal: ServicePrincipal{
 		ObjectID: entra.newID(), AppID: entra.newID(), DisplayName: name, TemplateID: AWSTemplateID,
@@ -217,10 +215,9 @@ func (entra *Entra) tenantFor(c Caller, action Action, tenantID string) (*entraT
 
 // application finds an application for a caller who may do this to it.
 func (entra *Entra) application(c Caller, action Action, tenantID, objectID string) (*servicePrincipal, error) {
-	entra.Advance()
-	t := entra.tenant(tenantID)
-	if t == nil || (c.Tenant != "" && c.Tenant != tenantID) {
-		return nil, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	t, err := entra.tenantFor(Caller{Tenant: c.Tenant}, action, tenantID)
+	if err != nil {
+		return nil, err
 	}
 	for _, sp := range t.applications {
 		if sp.ObjectID == objectID {

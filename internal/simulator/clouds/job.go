@@ -254,7 +254,7 @@ func (engine *Engine) job(c Caller, action Action, tenantID, objectID, jobID str
 			return j, nil
 		}
 	}
-	return nil, &Error{Service: ServiceGraph, Status: http.StatusNotFound, Code: "JobNotFound", Message: "The synchronization job '" + jobID + "' was not found."}
+	return nil, NewError(ServiceGraph, http.StatusNotFound, "JobNotFound", "The synchronization job '"+jobID+"' was not found.")
 }
 
 func (j *job) quarantineView() *model.Quarantine {

@@ -109,10 +109,7 @@ func (entra *Entra) logsOf(c Caller, action Action, tenantID string) (*entraTena
 		return nil, err
 	}
 	if t.unlicensed {
-		return nil, &Error{
-			Service: ServiceGraph, Status: http.StatusForbidden, Code: "Authentication_RequestFromNonPremiumTenantOrB2CTenant",
-			Message: "Neither tenant is B2C or tenant doesn't have premium license",
-		}
+		return nil, NewError(ServiceGraph, http.StatusForbidden, "Authentication_RequestFromNonPremiumTenantOrB2CTenant", "Neither tenant is B2C or tenant doesn't have premium license")
 	}
 	return t, nil
 }

@@ -94,7 +94,7 @@ func (entra *Entra) registrationFor(tenantID, clientID string) (*AppRegistration
 }
 
 func aadsts(status int, code, format string, args ...any) *Error {
-	return &Error{Service: ServiceLogin, Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+	return NewError(ServiceLogin, status, code, fmt.Sprintf(format, args...))
 }
 
 func (r *AppRegistration) view(skew time.Duration) AppRegistration {

@@ -80,10 +80,7 @@ func (aws *AWS) CreateBearerToken(c Caller, identityStoreID, tenantID string) (B
 	}
 	if slots >= model.TokenSlots {
 		status := map[string]int{ThirdQuota: http.StatusPaymentRequired, ThirdConflict: http.StatusConflict}[aws.quirks.ThirdCreate]
-		return BearerToken{}, &Error{
-			Service: ServiceTokens, Status: max(status, http.StatusBadRequest), Code: aws.quirks.ThirdCreate,
-			Message: "The number of bearer tokens for this provisioning tenant has reached its limit.",
-		}
+		return BearerToken{}, NewError(ServiceTokens, max(status, http.StatusBadRequest), aws.quirks.ThirdCreate, "The number of bearer tokens for this provisioning tenant has reached its limit.")
 	}
 	token := aws.newToken(t, c.Actor, aws.at, aws.at.Add(TokenLifetime))
 	aws.record(Creation{aws.stamp(c.Actor), t.TenantID, token.ID})

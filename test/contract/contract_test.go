@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"entra-aws-exporter/internal/simulator/contract"
+	"entra-aws-exporter/test/contract"
 )
 
 func load(t *testing.T) *contract.Contract {
