@@ -2,9 +2,6 @@ package app
 
 import (
 	"fmt"
-	"strings"
-
-	"entra-aws-exporter/internal/config"
 )
 
 // CheckConfig validates the configuration file and the files that it names. It makes no
@@ -23,21 +20,4 @@ func CheckConfig(options Options, webConfig string) error {
 	fmt.Fprintf(options.Stdout, "%s is valid: %s, %s\n", options.ConfigFile,
 		count(len(c.Tenants), "tenant"), count(len(c.Connections), "connection"))
 	return nil
-}
-
-// unknownConnection reports a connection name that is not configured.
-func unknownConnection(c *config.Config, name string) error {
-	names := make([]string, len(c.Connections))
-	for i, connection := range c.Connections {
-		names[i] = connection.Name
-	}
-	return fmt.Errorf("no connection %q is configured; configured: %s", name, strings.Join(names, ", "))
-}
-
-// count formats a number of things.
-func count(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }
