@@ -2,6 +2,9 @@ package app
 
 import (
 	"fmt"
+	"log/slog"
+
+	"entra-aws-exporter/internal/config"
 )
 
 // CheckConfig validates the configuration file and the files that it names. It makes no
@@ -20,4 +23,24 @@ func CheckConfig(options Options, webConfig string) error {
 	fmt.Fprintf(options.Stdout, "%s is valid: %s, %s\n", options.ConfigFile,
 		count(len(c.Tenants), "tenant"), count(len(c.Connections), "connection"))
 	return nil
+}
+
+// loadChecked loads the configuration and checks it together with the web config, which
+// may authenticate the webhook's callers.
+func loadChecked(configFile, webConfig string) (*config.Config, error) {
+	c, err := config.Load(configFile)
+	if err != nil {
+		return nil, err
+	}
+	authentication, err := config.ReadWebAuthentication(webConfig)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.CheckWebhook(authentication)
+}
+
+func logWarnings(log *slog.Logger, c *config.Config) {
+	for _, problem := range c.Warnings() {
+		log.Warn("configuration warning", "problem", problem.String())
+	}
 }

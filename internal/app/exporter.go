@@ -82,20 +82,6 @@ func (e *Exporter) buildRuntime() (*configRuntime, error) {
 	return &configRuntime{config: c, clients: clients, done: make(chan struct{})}, nil
 }
 
-// loadChecked loads the configuration and checks it together with the web config, which
-// may authenticate the webhook's callers.
-func loadChecked(configFile, webConfig string) (*config.Config, error) {
-	c, err := config.Load(configFile)
-	if err != nil {
-		return nil, err
-	}
-	authentication, err := config.ReadWebAuthentication(webConfig)
-	if err != nil {
-		return nil, err
-	}
-	return c, c.CheckWebhook(authentication)
-}
-
 // swapRuntime stops the running configuration and starts the next, which inherits the
 // snapshots.
 func (e *Exporter) swapRuntime(ctx context.Context, next *configRuntime) {
@@ -129,10 +115,4 @@ func (e *Exporter) snapshots() []model.Snapshot { return e.poller().Snapshots() 
 // after e.rotation is set.
 func (e *Exporter) tokenValue(ctx context.Context, connection string) (string, model.Secret, error) {
 	return e.rotation.tokenValue(ctx, connection)
-}
-
-func logWarnings(log *slog.Logger, c *config.Config) {
-	for _, problem := range c.Warnings() {
-		log.Warn("configuration warning", "problem", problem.String())
-	}
 }
