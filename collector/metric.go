@@ -71,12 +71,12 @@ func (s *sample) Write(out *dto.Metric) error {
 type labelPairs map[[2]string]*dto.LabelPair
 
 // get returns a label pair. It replaces invalid UTF-8, which would fail the whole scrape.
-func (p labelPairs) get(name, value string) *dto.LabelPair {
-	key := [2]string{name, value}
+func (p labelPairs) get(name *string, value string) *dto.LabelPair {
+	key := [2]string{*name, value}
 	pair, found := p[key]
 	if !found {
-		labelName, labelValue := name, strings.ToValidUTF8(value, "\uFFFD") // copies: name itself would go to the heap at every call
-		pair = &dto.LabelPair{Name: &labelName, Value: &labelValue}
+		valid := strings.ToValidUTF8(value, "\uFFFD")
+		pair = &dto.LabelPair{Name: name, Value: &valid}
 		p[key] = pair
 	}
 	return pair
@@ -98,7 +98,8 @@ func newSampleWriter(samples chan<- prometheus.Metric) *sampleWriter {
 
 // withConnection returns a writer of the samples of one connection.
 func (w *sampleWriter) withConnection(name string) *sampleWriter {
-	return &sampleWriter{w.samples, w.now, w.pairs, w.pairs.get(connectionLabel, name)}
+	label := connectionLabel
+	return &sampleWriter{w.samples, w.now, w.pairs, w.pairs.get(&label, name)}
 }
 
 // write sends a sample. The label values follow the declared labels, without connection.
@@ -108,7 +109,7 @@ func (w *sampleWriter) write(desc *typedDesc, value float64, labelValues ...stri
 		labels, names = append(labels, w.connection), names[1:]
 	}
 	for i, labelValue := range labelValues {
-		labels = append(labels, w.pairs.get(names[i], labelValue))
+		labels = append(labels, w.pairs.get(&names[i], labelValue))
 	}
 	slices.SortFunc(labels, func(a, b *dto.LabelPair) int { return strings.Compare(*a.Name, *b.Name) })
 	w.samples <- &sample{desc, value, labels}

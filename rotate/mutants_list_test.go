@@ -3,7 +3,7 @@ package rotate_test
 // quickMutants are tested with every test run, the others by make mutants.
 const quickMutants = 24
 
-// rotationMutants are the bugs that the scenarios must catch.
+// rotationMutants are the bugs that the cases of the matrices must catch.
 var rotationMutants = []rotationMutant{
 	{"delete before proof", "^whole", []edit{
 		{"token/verifyPhase.run", "proof.used(job, p.rotation().Proof.Stored)", "true"},

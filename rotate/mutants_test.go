@@ -10,12 +10,11 @@ import (
 	"time"
 
 	"entra-aws-exporter/test/harness"
-
 	"entra-aws-exporter/test/mutant"
 )
 
-// rotationMutant is one bug. Its cases are the scenarios that are most likely to catch it,
-// a pattern.
+// rotationMutant is one bug. Its cases are a pattern: those of the matrices that are most
+// likely to catch it.
 type rotationMutant struct {
 	name, cases string
 	edits       []edit
@@ -25,30 +24,35 @@ type rotationMutant struct {
 type edit struct{ Place, Pattern, Replacement string }
 
 func (m rotationMutant) mutant() mutant.Mutant {
-	made := mutant.Mutant{Name: m.name, Env: []string{mutantCases + "=" + m.cases}}
+	made := mutant.Mutant{Name: m.name, Env: []string{casesVariable + "=" + m.cases}}
 	for _, e := range m.edits {
 		made.Edits = append(made.Edits, mutant.Edit(e))
 	}
 	return made
 }
 
-// TestMutantsApply finds the place of each bug, which a change of the code can take away.
+// TestMutantsApply finds the place of each bug, and a case for it: a change of the code, or
+// of a case's name, could take them away.
 func TestMutantsApply(t *testing.T) {
+	cases := mutantCases(t)
 	for _, m := range rotationMutants {
 		if _, err := m.mutant().Apply(); err != nil {
 			t.Error(err)
+		}
+		pattern := regexp.MustCompile(m.cases)
+		if !slices.ContainsFunc(cases, func(c matrixCase) bool { return pattern.MatchString(c.name) }) {
+			t.Errorf("mutant %q: no case matches %s", m.name, m.cases)
 		}
 	}
 }
 
 // TestMutants compiles the packages with one bug at a time, laid over their source, and
-// plays scenarios until one of them catches it. A bug that none catches is a gap in the
-// matrix.
+// runs cases until one of them catches it. A bug that none catches is a gap in the matrix.
 func TestMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the packages once for each mutant")
 	}
-	runner := mutant.Runner{Tests: "^TestMutantScenarios$", Caught: regexp.MustCompile(`CAUGHT (.*)`), Timeout: 5 * time.Minute}
+	runner := mutant.Runner{Tests: "^TestMutantCases$", Caught: regexp.MustCompile(`CAUGHT (.*)`), Timeout: 5 * time.Minute}
 	control := rotationMutant{name: "no bug", cases: "^whole|^repaired|^trap|^situation|^stalemate"}
 	if caughtBy, err := runner.Test(t.Context(), t.TempDir(), control.mutant()); !errors.Is(err, mutant.ErrSurvived) {
 		t.Fatalf("without any bug: %s %v", caughtBy, err)
@@ -67,21 +71,22 @@ func TestMutants(t *testing.T) {
 	runner.Run(t, mutants)
 }
 
-const mutantCases = "MUTANT_CASES"
+// casesVariable is the environment variable with the pattern of a mutant's cases.
+const casesVariable = "MUTANT_CASES"
 
-// TestMutantScenarios plays the scenarios that match the pattern until one of them fails.
-func TestMutantScenarios(t *testing.T) {
-	pattern := os.Getenv(mutantCases)
+// TestMutantCases runs the cases that match the pattern until one of them fails.
+func TestMutantCases(t *testing.T) {
+	pattern := os.Getenv(casesVariable)
 	if pattern == "" {
-		t.Skip("played by TestMutants")
+		t.Skip("run by TestMutants")
 	}
-	fits := regexp.MustCompile(pattern)
+	matching := regexp.MustCompile(pattern)
 	c := newCoverage()
-	for _, tr := range mutantCases_(t) {
-		if !fits.MatchString(tr.name) {
+	for _, tested := range mutantCases(t) {
+		if !matching.MatchString(tested.name) {
 			continue
 		}
-		r := c.runOne(t, tr)
+		r := c.runOne(t, tested)
 		if len(r.wrong) > 0 {
 			t.Errorf("CAUGHT %s: %s: %s", r.name, r.ending, r.wrong[0])
 			if os.Getenv("MUTANT_ALL") == "" {
@@ -97,17 +102,17 @@ func callsOf(t *testing.T, base func() harness.Scenario) (trace []string) {
 	return trace
 }
 
-// mutantCases_ are all trials of the matrices that can be told without playing others.
-func mutantCases_(t *testing.T) []matrixCase {
+// mutantCases are all cases of the matrices that can be told without running others.
+func mutantCases(t *testing.T) []matrixCase {
 	trace := callsOf(t, shortScenario)
 	whole := matrixCase{Scenario: shortScenario(), name: "whole", allowed: []string{"done"}}
 	repaired := matrixCase{Scenario: repairScenario(), name: "repaired", allowed: []string{"done"}}
-	trials := append([]matrixCase{whole, repaired}, situations()...)
-	trials = append(append(trials, edgeCases()...), afterBlock()...)
-	trials = append(trials, singlesOf("", trace, shortScenario)...)
+	cases := append([]matrixCase{whole, repaired}, situations()...)
+	cases = append(append(cases, edgeCases()...), afterBlock()...)
+	cases = append(cases, singlesOf("", trace, shortScenario)...)
 	repairs := callsOf(t, repairScenario)
-	trials = append(trials, singlesOf("repair ", repairs, repairScenario)...)
-	trials = append(trials, outages(repairs)...)
-	trials = append(trials, replicas(trace)...)
-	return append(trials, actorsAt(trace)...)
+	cases = append(cases, singlesOf("repair ", repairs, repairScenario)...)
+	cases = append(cases, outages(repairs)...)
+	cases = append(cases, replicas(trace)...)
+	return append(cases, actorsAt(trace)...)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -167,10 +168,10 @@ func addressURL(address net.Addr) string {
 	return "https://" + net.JoinHostPort(host, port)
 }
 
-func hostOf(url string) string {
-	host := strings.TrimPrefix(url, "https://")
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		return name
+func hostOf(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return ""
 	}
-	return strings.TrimSuffix(host, "/")
+	return parsed.Hostname()
 }

@@ -2,7 +2,7 @@ package app
 
 import (
 	"fmt"
-	"strings"
+	"log/slog"
 
 	"entra-aws-exporter/internal/config"
 )
@@ -25,19 +25,22 @@ func CheckConfig(options Options, webConfig string) error {
 	return nil
 }
 
-// unknownConnection reports a connection name that is not configured.
-func unknownConnection(c *config.Config, name string) error {
-	names := make([]string, len(c.Connections))
-	for i, connection := range c.Connections {
-		names[i] = connection.Name
+// loadChecked loads the configuration and checks it together with the web config, which
+// may authenticate the webhook's callers.
+func loadChecked(configFile, webConfig string) (*config.Config, error) {
+	c, err := config.Load(configFile)
+	if err != nil {
+		return nil, err
 	}
-	return fmt.Errorf("no connection %q is configured; configured: %s", name, strings.Join(names, ", "))
+	authentication, err := config.ReadWebAuthentication(webConfig)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.CheckWebhook(authentication)
 }
 
-// count formats a number of things.
-func count(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
+func logWarnings(log *slog.Logger, c *config.Config) {
+	for _, problem := range c.Warnings() {
+		log.Warn("configuration warning", "problem", problem.String())
 	}
-	return fmt.Sprintf("%d %s", n, noun)
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/term"
 
@@ -81,25 +80,6 @@ func (c *cliContext) printResult(record model.RotationRecord) error {
 		return errors.New(message)
 	}
 	return fmt.Errorf("rotation %s of %s: %s", record.ID, record.Connection, formatOutcome(record))
-}
-
-// formatOutcome is the outcome of a rotation, with its reason if there is one.
-func formatOutcome(record model.RotationRecord) string {
-	if record.Reason == "" {
-		return string(record.Outcome)
-	}
-	return string(record.Outcome) + ": " + record.Reason
-}
-
-// formatTime is how every command shows a time.
-func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
-
-// dash stands for an empty cell of a table.
-func dash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
 }
 
 // readTokenValue reads a token's value from standard input, without echo on a terminal.

@@ -48,6 +48,22 @@ func (c connectionClients) resolve(ctx context.Context) (model.Binding, error) {
 // tokenValueFunc returns the value of a connection's token in use, if the token store has it.
 type tokenValueFunc func(ctx context.Context, connection string) (tokenID string, value model.Secret, err error)
 
+// newClients builds the clients that a configuration needs. It makes no call.
+func (o Options) newClients(c *config.Config, observe func(service, code string), tokenValue tokenValueFunc) (*clientSet, error) {
+	transport := o.Transport
+	if transport == nil {
+		var err error
+		if transport, err = newTransport(c.HTTPClient); err != nil {
+			return nil, fmt.Errorf("%s: http_client: %w", o.ConfigFile, err)
+		}
+	}
+	clients, err := newClientSet(c, transport, observe, tokenValue, o.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.ConfigFile, err)
+	}
+	return clients, nil
+}
+
 // newClientSet builds every client that the configuration needs. It makes no call.
 func newClientSet(c *config.Config, transport http.RoundTripper, observe func(service, code string),
 	values tokenValueFunc, log *slog.Logger,

@@ -2,22 +2,29 @@ package app
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/poller"
-	"entra-aws-exporter/internal/state"
 )
+
+// ServeOptions are the flags of serve.
+type ServeOptions struct {
+	Web       *exporterweb.FlagConfig
+	Lifecycle bool // POST /-/reload
+	Pace      int  // divides every wait of a rotation
+
+	Listeners []net.Listener // instead of the addresses in Web
+}
 
 // Exporter is a running exporter: what outlives a reload, and the configuration in force.
 type Exporter struct {
@@ -26,12 +33,10 @@ type Exporter struct {
 	webConfig    string // the file of --web.config.file; "": none
 	log          *slog.Logger
 
-	registry          *prometheus.Registry
-	requests          *collector.Requests
-	rotation          *rotationService
-	eventDirectory    *state.Directory // of the event counters; nil: they are not persisted
-	rotationDirectory *state.Directory // of journal and token store; nil: none is safe enough
-	stateConfig       config.State     // where the state directory was opened
+	registry *prometheus.Registry
+	requests *collector.Requests
+	state    exporterState
+	rotation *rotationService
 
 	started    time.Time
 	reloading  sync.Mutex
@@ -53,64 +58,61 @@ func (e *Exporter) authenticated() bool {
 	return err == nil && (authentication.BasicAuth || authentication.ClientCertificates)
 }
 
-// openState opens the state directory. Without rotation it is optional: if it cannot be
-// written, a warning is logged.
-func (e *Exporter) openState(c *config.Config) error {
-	e.stateConfig = c.State
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	directory, err := openState(c.State)
-	if directory != nil {
-		err = directory.Check(ctx)
-	}
-	switch {
-	case directory == nil && err == nil:
-		return nil
-	case err != nil && rotationEnabled(c):
-		return fmt.Errorf("rotation needs a durable state directory: %w", err)
-	case errors.Is(err, model.ErrUnsafe): // a lost lock costs no more than a miscount
-		e.log.Warn("state directory unsafe for rotation", "err", err)
-		e.eventDirectory = directory
-		return nil
-	case err != nil:
-		e.log.Warn("event counters not persisted", "err", err)
-		return nil
-	}
-	if warning := directory.Warning(); warning != "" {
-		e.log.Warn("state directory warning", "warning", warning)
-	}
-	e.eventDirectory, e.rotationDirectory = directory, directory
-	return nil
+// configRuntime is what one version of the configuration built. A reload builds the next
+// one completely before it stops the running one.
+type configRuntime struct {
+	config  *config.Config
+	clients *clientSet
+	poller  *poller.Poller
+	stop    context.CancelFunc
+	done    chan struct{} // closed when the poller has returned
 }
 
-// checkStateUnchanged refuses a reload that would move the state of a running exporter.
-func (e *Exporter) checkStateUnchanged(next *config.Config) error {
-	if next.State != e.stateConfig {
-		return fmt.Errorf("a reload cannot change state: restart the exporter to move it from %q to %q",
-			e.stateConfig.Directory, next.State.Directory)
+// buildRuntime loads the configuration and builds the clients. It makes no call and
+// changes nothing.
+func (e *Exporter) buildRuntime() (*configRuntime, error) {
+	c, err := loadChecked(e.options.ConfigFile, e.webConfig)
+	if err != nil {
+		return nil, err
 	}
-	if rotationEnabled(next) && e.rotationDirectory == nil {
-		return errors.New("rotation needs a durable state directory: restart the exporter with one")
+	clients, err := e.options.newClients(c, e.requests.Observe, e.tokenValue)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return &configRuntime{config: c, clients: clients, done: make(chan struct{})}, nil
 }
 
-func (e *Exporter) eventStore() poller.EventStore {
-	if e.eventDirectory == nil {
-		return nil
+// swapRuntime stops the running configuration and starts the next, which inherits the
+// snapshots.
+func (e *Exporter) swapRuntime(ctx context.Context, next *configRuntime) {
+	var previous *poller.Poller
+	if running := e.current.Load(); running != nil {
+		running.shutdown()
+		previous = running.poller
 	}
-	return e.eventDirectory.Events()
+	next.poller = poller.New(pollerOptions(next.config, next.clients, e.state.eventStore(), e.log), previous)
+	ctx, next.stop = context.WithCancel(ctx)
+	go func() {
+		defer close(next.done)
+		next.poller.Run(ctx)
+	}()
+	e.current.Store(next)
+	e.rotation.configure(next.config, next.clients)
 }
 
-// rotationEnabled reports whether any connection may be rotated; a dry run writes nothing.
-func rotationEnabled(c *config.Config) bool {
-	return slices.ContainsFunc(c.Connections, func(c config.Connection) bool { return c.Rotation.Mode == model.RotationEnabled })
+// shutdown stops the poller and waits until it has returned.
+func (r *configRuntime) shutdown() {
+	r.stop()
+	<-r.done
 }
 
-// checkPace refuses shortened waits with the real AWS and Entra.
-func checkPace(pace int, c *config.Config) error {
-	if endpoint := c.PublicEndpoint(); pace > 1 && endpoint != "" {
-		return fmt.Errorf("--rotation.pace=%d is for simulated endpoints only; %s is a real one", pace, endpoint)
-	}
-	return nil
+// poller is the running one; it exists before anything asks for it.
+func (e *Exporter) poller() *poller.Poller { return e.current.Load().poller }
+
+func (e *Exporter) snapshots() []model.Snapshot { return e.poller().Snapshots() }
+
+// tokenValue returns the value of a connection's token in use. The clients call it only
+// after e.rotation is set.
+func (e *Exporter) tokenValue(ctx context.Context, connection string) (string, model.Secret, error) {
+	return e.rotation.tokenValue(ctx, connection)
 }

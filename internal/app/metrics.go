@@ -3,8 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
@@ -15,9 +13,6 @@ import (
 	"entra-aws-exporter/internal/poller"
 	"entra-aws-exporter/internal/state"
 )
-
-// pollTimeout bounds the one poll of every source that a command makes.
-const pollTimeout = 90 * time.Second
 
 // Metrics polls AWS and Entra once and prints what /metrics would show. It writes no
 // state, so the event counters cover only the last minutes.
@@ -53,24 +48,6 @@ func Metrics(ctx context.Context, options Options) error {
 	for _, family := range families {
 		if _, err := expfmt.MetricFamilyToText(options.Stdout, family); err != nil {
 			return fmt.Errorf("printing the metrics: %w", err)
-		}
-	}
-	return nil
-}
-
-// pollOnce runs a poller until it has tried every source, or until the timeout: then the
-// sources that have answered are enough.
-func pollOnce(ctx context.Context, p *poller.Poller) error {
-	polling, stop := context.WithTimeout(ctx, pollTimeout)
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer stop()
-	running.Go(func() { p.Run(polling) })
-	for !p.Ready() {
-		select {
-		case <-polling.Done():
-			return ctx.Err()
-		case <-time.After(50 * time.Millisecond):
 		}
 	}
 	return nil

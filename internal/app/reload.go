@@ -32,7 +32,7 @@ func (e *Exporter) reload() error {
 	defer e.reloading.Unlock()
 	next, err := e.buildRuntime()
 	if err == nil {
-		err = errors.Join(e.checkStateUnchanged(next.config), checkPace(e.serveOptions.Pace, next.config))
+		err = errors.Join(e.state.checkReload(next.config), checkPace(e.serveOptions.Pace, next.config))
 	}
 	if err != nil {
 		e.lastReload.Store(&collector.Reload{Successful: false, LastSuccess: e.lastReload.Load().LastSuccess})

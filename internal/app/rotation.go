@@ -56,6 +56,20 @@ func (o Options) newRotationService(directory *state.Directory, pace int,
 	return r
 }
 
+// newClientsAndRotation builds what a command works with: clients that know the token
+// values in a state directory (nil: none), and the rotations that it records.
+func (o Options) newClientsAndRotation(c *config.Config, observe func(service, code string), directory *state.Directory,
+	pace int, snapshot func(string) (model.Snapshot, bool),
+) (*clientSet, *rotationService, error) {
+	rotation := o.newRotationService(directory, pace, snapshot, nil)
+	clients, err := o.newClients(c, observe, rotation.tokenValue)
+	if err != nil {
+		return nil, nil, err
+	}
+	rotation.configure(c, clients)
+	return clients, rotation, nil
+}
+
 // alertStarter lets the webhook start rotations of tokens.
 type alertStarter struct{ engine *rotate.Engine }
 

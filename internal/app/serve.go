@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -19,18 +18,8 @@ import (
 
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/model"
-	"entra-aws-exporter/internal/poller"
 	"entra-aws-exporter/internal/web"
 )
-
-// ServeOptions are the flags of serve.
-type ServeOptions struct {
-	Web       *exporterweb.FlagConfig
-	Lifecycle bool // POST /-/reload
-	Pace      int  // divides every wait of a rotation
-
-	Listeners []net.Listener // instead of the addresses in Web
-}
 
 const (
 	// readyAfter bounds the wait for the first poll of every source: a source that hangs
@@ -55,12 +44,12 @@ func (e *Exporter) run(ctx context.Context) error {
 	if err := checkPace(e.serveOptions.Pace, first.config); err != nil {
 		return err
 	}
-	if err := e.openState(first.config); err != nil {
+	if e.state, err = openExporterState(first.config, e.log); err != nil {
 		return err
 	}
 	snapshot := func(connection string) (model.Snapshot, bool) { return e.poller().Snapshot(connection) }
 	refresh := func(connection string) { e.poller().Refresh(connection) }
-	e.rotation = e.options.newRotationService(e.rotationDirectory, e.serveOptions.Pace, snapshot, refresh)
+	e.rotation = e.options.newRotationService(e.state.rotation, e.serveOptions.Pace, snapshot, refresh)
 	e.rotation.authenticated = e.authenticated
 	if err := e.registerMetrics(); err != nil {
 		return err
@@ -85,11 +74,6 @@ func (e *Exporter) run(ctx context.Context) error {
 
 	return e.listen(stopping, handler)
 }
-
-// poller is the running one; it exists before anything asks for it.
-func (e *Exporter) poller() *poller.Poller { return e.current.Load().poller }
-
-func (e *Exporter) snapshots() []model.Snapshot { return e.poller().Snapshots() }
 
 // registerMetrics registers what /metrics shows.
 func (e *Exporter) registerMetrics() error {
@@ -166,11 +150,8 @@ func (e *Exporter) listen(ctx context.Context, handler http.Handler) error {
 	return err
 }
 
-// tokenValue returns the value of a connection's token in use. The clients call it only
-// after e.rotation is set.
-func (e *Exporter) tokenValue(ctx context.Context, connection string) (string, model.Secret, error) {
-	return e.rotation.tokenValue(ctx, connection)
-}
+// errStarting is the answer of the readiness check during the first poll.
+var errStarting = errors.New("starting: some sources have not been polled yet")
 
 // ready reports whether every source was polled once, or has had its time.
 func (e *Exporter) ready() error {

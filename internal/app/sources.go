@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -147,4 +148,25 @@ func fingerprint(parts ...any) string {
 func withoutPolicy(connection config.Connection) config.Connection {
 	connection.Rotation, connection.Intervals = config.Rotation{}, config.Intervals{}
 	return connection
+}
+
+// pollTimeout bounds the one poll of every source that a command makes.
+const pollTimeout = 90 * time.Second
+
+// pollOnce runs a poller until it has tried every source, or until the timeout: then the
+// sources that have answered are enough.
+func pollOnce(ctx context.Context, p *poller.Poller) error {
+	polling, stop := context.WithTimeout(ctx, pollTimeout)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	running.Go(func() { p.Run(polling) })
+	for !p.Ready() {
+		select {
+		case <-polling.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
 }

@@ -6,7 +6,7 @@ import (
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
-	"entra-aws-exporter/internal/simulator/contract"
+	"entra-aws-exporter/test/contract"
 )
 
 // TestContract holds every exchange with Graph to its published shapes.

@@ -7,7 +7,7 @@ import (
 
 	"entra-aws-exporter/internal/identitycenter"
 	"entra-aws-exporter/internal/simulator/clouds"
-	"entra-aws-exporter/internal/simulator/contract"
+	"entra-aws-exporter/test/contract"
 )
 
 // TestContract holds every request to an undocumented API, and the simulator's

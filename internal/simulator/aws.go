@@ -1,11 +1,14 @@
 package simulator
 
 import (
+	"bytes"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,13 +52,13 @@ func (s *Simulator) serveAWS(w http.ResponseWriter, routed *http.Request, svc se
 	c, err := s.newCall(routed, operation{name: svc.name, onAWS: true, wording: svc.wording})
 	c.service = svc
 	if err != nil {
-		c.send(w, svc.wording(c, &clouds.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: err.Error()}))
+		c.send(w, svc.wording(c, clouds.NewError("", http.StatusBadRequest, "SerializationException", err.Error())))
 		return
 	}
 	op, known := svc.operations[svc.action(c)]
 	if c.r.Method != http.MethodPost || !known {
 		s.count("unknown " + svc.name)
-		c.send(w, svc.wording(c, &clouds.Error{Status: http.StatusNotFound, Code: "UnknownOperationException", Message: "The requested operation is not supported."}))
+		c.send(w, svc.wording(c, clouds.NewError("", http.StatusNotFound, "UnknownOperationException", "The requested operation is not supported.")))
 		return
 	}
 	c.name, c.serve = op.name, op.serve
@@ -83,7 +86,7 @@ func (c *call) authenticateAWS() *clouds.Error {
 		return signatureError(err)
 	}
 	if region := hostRegion(c.r.Host); region != "" && region != scope.Region {
-		return &clouds.Error{Status: http.StatusBadRequest, Code: "InvalidSignatureException", Message: "Credential should be scoped to a valid region."}
+		return clouds.NewError("", http.StatusBadRequest, "InvalidSignatureException", "Credential should be scoped to a valid region.")
 	}
 	c.principal = principal
 	c.caller = clouds.Caller{Actor: principal.Actor, Account: principal.Account, Region: scope.Region}
@@ -94,13 +97,13 @@ func (c *call) authenticateAWS() *clouds.Error {
 func signatureError(err error) *clouds.Error {
 	var refused *sigv4.Error
 	if !errors.As(err, &refused) {
-		return &clouds.Error{Status: http.StatusInternalServerError, Code: "InternalFailure", Message: err.Error()}
+		return clouds.NewError("", http.StatusInternalServerError, "InternalFailure", err.Error())
 	}
 	code := map[sigv4.Kind]string{
 		sigv4.Missing: "MissingAuthenticationTokenException", sigv4.Incomplete: "IncompleteSignatureException",
 		sigv4.UnknownKey: "UnrecognizedClientException", sigv4.Mismatch: "InvalidSignatureException",
 	}[refused.Kind]
-	return &clouds.Error{Status: http.StatusBadRequest, Code: code, Message: refused.Message}
+	return clouds.NewError("", http.StatusBadRequest, code, refused.Message)
 }
 
 // hostRegion finds the region in a host name of AWS's; "" in any other.
@@ -150,6 +153,31 @@ var queryErrors = map[string]string{
 	"InvalidSignatureException": "SignatureDoesNotMatch", "AccessDeniedException": "AccessDenied", "UnknownOperationException": "InvalidAction",
 }
 
+// fields are elements of a response of the query protocol: text, or fields again.
+type fields map[string]any
+
+func (f fields) write(to *bytes.Buffer) {
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		to.WriteString("<" + name + ">")
+		switch value := f[name].(type) {
+		case fields:
+			value.write(to)
+		case string:
+			_ = xml.EscapeText(to, []byte(value)) // a buffer never fails
+		}
+		to.WriteString("</" + name + ">")
+	}
+}
+
+// queryResponse is a response of the query protocol.
+func queryResponse(status int, root string, content fields) response {
+	var body bytes.Buffer
+	body.WriteString("<" + root + ` xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`)
+	content.write(&body)
+	body.WriteString("</" + root + ">")
+	return response{status: status, header: http.Header{"Content-Type": {"text/xml"}}, body: body.Bytes()}
+}
+
 // queryError words an error as the query protocol does.
 func queryError(c *call, err *clouds.Error) response {
 	code, status := err.Code, err.Status
@@ -164,10 +192,7 @@ func queryError(c *call, err *clouds.Error) response {
 	if status >= http.StatusInternalServerError {
 		kind = "Receiver"
 	}
-	type detail struct{ Type, Code, Message string }
-	return xmlResponse(status, struct {
-		XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
-		Error     detail
-		RequestID string `xml:"RequestId"`
-	}{Error: detail{kind, code, err.Message}, RequestID: c.id})
+	return queryResponse(status, "ErrorResponse", fields{
+		"Error": fields{"Type": kind, "Code": code, "Message": err.Message}, "RequestId": c.id,
+	})
 }

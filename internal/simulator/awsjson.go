@@ -85,10 +85,7 @@ func storeCall[T any](
 	have := map[string]string{"IdentityStoreId": request.IdentityStoreID, "TenantId": request.TenantID, "TokenId": request.TokenID}
 	for _, name := range append([]string{"IdentityStoreId"}, needs...) {
 		if have[name] == "" {
-			return response{}, &clouds.Error{
-				Service: clouds.ServiceTokens, Status: http.StatusBadRequest, Code: "ValidationException",
-				Message: "1 validation error detected: Value at '" + strings.ToLower(name[:1]) + name[1:] + "' failed to satisfy constraint: Member must not be null",
-			}
+			return response{}, clouds.NewError(clouds.ServiceTokens, http.StatusBadRequest, "ValidationException", "1 validation error detected: Value at '"+strings.ToLower(name[:1])+name[1:]+"' failed to satisfy constraint: Member must not be null")
 		}
 	}
 	result, err := run(c, func(m *clouds.Model) (T, error) { return ask(m, request) })
@@ -100,10 +97,7 @@ func storeCall[T any](
 
 func (c *call) requireJSON(version string) error {
 	if sent := c.r.Header.Get("Content-Type"); sent != "application/x-amz-json-"+version {
-		return &clouds.Error{
-			Status: http.StatusNotFound, Code: "UnknownOperationException",
-			Message: "The service speaks application/x-amz-json-" + version + ", not " + sent + ".",
-		}
+		return clouds.NewError("", http.StatusNotFound, "UnknownOperationException", "The service speaks application/x-amz-json-"+version+", not "+sent+".")
 	}
 	return nil
 }
@@ -314,7 +308,7 @@ func lookupEvents(c *call) (response, error) {
 }
 
 func trailError(code, message string) *clouds.Error {
-	return &clouds.Error{Service: clouds.ServiceCloudTrail, Status: http.StatusBadRequest, Code: code, Message: message}
+	return clouds.NewError(clouds.ServiceCloudTrail, http.StatusBadRequest, code, message)
 }
 
 // trailEntity words a call to SCIM as CloudTrail does: the event itself is a string of JSON.

@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -108,7 +107,7 @@ func (c *call) perform() (response, error) {
 	}
 	var refused *clouds.Error
 	if !errors.As(err, &refused) {
-		refused = &clouds.Error{Status: http.StatusInternalServerError, Code: "InternalServerException", Message: err.Error()}
+		refused = clouds.NewError("", http.StatusInternalServerError, "InternalServerException", err.Error())
 	}
 	return c.wording(c, refused), nil
 }
@@ -172,7 +171,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 // decode reads a JSON request body, of which unknown members are ignored.
 func (c *call) decode(into any) error {
 	if err := json.Unmarshal(c.body, into); err != nil {
-		return &clouds.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: "The request body is not valid JSON: " + err.Error()}
+		return clouds.NewError("", http.StatusBadRequest, "SerializationException", "The request body is not valid JSON: "+err.Error())
 	}
 	return nil
 }
@@ -199,15 +198,7 @@ func readBody(r *http.Request) ([]byte, error) {
 }
 
 func jsonResponse(status int, contentType string, body any) response {
-	return encodedResponse(status, contentType, body, json.Marshal)
-}
-
-func xmlResponse(status int, body any) response {
-	return encodedResponse(status, "text/xml", body, xml.Marshal)
-}
-
-func encodedResponse(status int, contentType string, body any, marshal func(any) ([]byte, error)) response {
-	content, err := marshal(body)
+	content, err := json.Marshal(body)
 	if err != nil {
 		panic(fmt.Sprintf("encoding a response: %v", err))
 	}

@@ -158,8 +158,6 @@ func (s *Simulator) controlSkew(request map[string]string) (any, error) {
 // State is AWS and Entra as of now, for operators and tests. It holds no token value.
 type State struct {
 	Now         time.Time         `json:"now"`
-	AWSClock    time.Time         `json:"aws_clock"`
-	EntraClock  time.Time         `json:"entra_clock"`
 	Speed       float64           `json:"speed"`
 	Quirks      string            `json:"quirks"` // those that are not the default
 	Faults      []Fault           `json:"faults"`
@@ -168,18 +166,14 @@ type State struct {
 
 // ConnectionState is one connection as of now.
 type ConnectionState struct {
-	Name          string             `json:"name"`
-	AppID         string             `json:"app_id"`
-	Binding       model.Binding      `json:"binding"`
-	Tokens        []TokenState       `json:"tokens"`
-	SavedTokenID  string             `json:"saved_token_id"` // "": a value that no token has
-	Refused       string             `json:"refused,omitempty"`
-	Status        model.JobStatus    `json:"status"`
-	Schedule      string             `json:"schedule"`
-	LastCycle     string             `json:"last_cycle,omitempty"`
-	LastCycleEnd  time.Time          `json:"last_cycle_end,omitzero"`
-	Certificates  []CertificateState `json:"certificates"`
-	OutageSeconds float64            `json:"outage_seconds"` // in which AWS would have refused Entra
+	Name          string          `json:"name"`
+	Binding       model.Binding   `json:"binding"`
+	Tokens        []TokenState    `json:"tokens"`
+	SavedTokenID  string          `json:"saved_token_id"` // "": a value that no token has
+	Refused       string          `json:"refused,omitempty"`
+	Status        model.JobStatus `json:"status"`
+	Schedule      string          `json:"schedule"`
+	OutageSeconds float64         `json:"outage_seconds"` // in which AWS would have refused Entra
 }
 
 // TokenState is one token as of now.
@@ -188,19 +182,11 @@ type TokenState struct {
 	Accepted clouds.Acceptance `json:"accepted"` // by all, some or none of AWS's nodes
 }
 
-// CertificateState is one SAML signing certificate of Entra's.
-type CertificateState struct {
-	Thumbprint string    `json:"thumbprint"`
-	NotAfter   time.Time `json:"not_after"`
-	Active     bool      `json:"active"`
-}
-
 // State returns AWS and Entra as of now.
 func (s *Simulator) State() State {
 	state := State{Faults: s.Faults()}
 	s.With(func(m *clouds.Model) {
-		state.Now, state.AWSClock, state.EntraClock = m.Now(), m.AWSNow(), m.EntraNow()
-		state.Speed, state.Quirks = m.Speed(), m.Quirks().String()
+		state.Now, state.Speed, state.Quirks = m.Now(), m.Speed(), m.Quirks().String()
 		for _, connection := range m.Connections() {
 			state.Connections = append(state.Connections, s.connectionState(m, rebound(m, connection)))
 		}
@@ -210,7 +196,7 @@ func (s *Simulator) State() State {
 
 func (s *Simulator) connectionState(m *clouds.Model, c clouds.Connection) ConnectionState {
 	caller := clouds.CallerFor(clouds.ActorSetup) // which nothing is denied to
-	state := ConnectionState{Name: c.Name, AppID: c.AppID, Binding: c.Binding, SavedTokenID: m.SavedToken(c.ServicePrincipalID)}
+	state := ConnectionState{Name: c.Name, Binding: c.Binding, SavedTokenID: m.SavedToken(c.ServicePrincipalID)}
 	state.Binding.SCIMEndpoint = s.publicAddress(c.SCIMEndpoint)
 	tokens, _ := m.ListBearerTokens(caller, c.IdentityStoreID, c.ProvisioningTenantID)
 	for _, token := range tokens {
@@ -218,16 +204,6 @@ func (s *Simulator) connectionState(m *clouds.Model, c clouds.Connection) Connec
 	}
 	if job, err := m.Job(caller, c.EntraTenantID, c.ServicePrincipalID, c.JobID); err == nil {
 		state.Status, state.Schedule = job.Status, string(job.Schedule)
-		if job.LastCycle != nil {
-			state.LastCycle, state.LastCycleEnd = string(job.LastCycle.State), job.LastCycle.Ended
-		}
-	}
-	if sp, err := m.ServicePrincipal(caller, c.EntraTenantID, c.ServicePrincipalID); err == nil {
-		for _, certificate := range sp.Certificates {
-			state.Certificates = append(state.Certificates, CertificateState{
-				certificate.Thumbprint(), certificate.NotAfter(), sp.Preferred == certificate.Certificate,
-			})
-		}
 	}
 	if held, found := m.EntraState(c.ServicePrincipalID); found && held.Saved.Cause != "" {
 		state.Refused = fmt.Sprintf("%s by %s", held.Saved.Cause, held.Saved.CausedBy)

@@ -74,10 +74,7 @@ func getServicePrincipal(c *call) (response, error) {
 		case err != nil:
 			return clouds.ServicePrincipal{}, err
 		}
-		return clouds.ServicePrincipal{}, &clouds.Error{
-			Service: clouds.ServiceGraph, Status: http.StatusNotFound, Code: "Request_ResourceNotFound",
-			Message: "Resource '" + appID + "' does not exist or one of its queried reference-property objects are not present.",
-		}
+		return clouds.ServicePrincipal{}, clouds.NewError(clouds.ServiceGraph, http.StatusNotFound, "Request_ResourceNotFound", "Resource '"+appID+"' does not exist or one of its queried reference-property objects are not present.")
 	})
 	if err != nil {
 		return response{}, err

@@ -34,7 +34,7 @@ func (s *Simulator) applyFault(w http.ResponseWriter, c *call, fault Fault) {
 	case EffectTrickle:
 		c.trickle(w, c.realResponse(), time.Duration(fault.Delay))
 	case EffectHuge:
-		c.send(w, hugeResponse(fault.Size))
+		c.send(w, hugeResponse())
 	case EffectLost:
 		c.realResponse()
 		panic(http.ErrAbortHandler)
@@ -68,13 +68,13 @@ func (c *call) realResponse() response {
 	return result
 }
 
-// faultResponse words the fault's own answer, in the protocol of the operation if it
+// faultResponse words the fault's own response, in the protocol of the operation if it
 // has a code.
 func (c *call) faultResponse(fault Fault) response {
 	result := response{status: fault.Status, header: http.Header{}, body: []byte(fault.Body)}
 	switch {
 	case fault.Code != "":
-		result = c.wording(c, &clouds.Error{Status: fault.Status, Code: fault.Code, Message: fault.Message})
+		result = c.wording(c, clouds.NewError("", fault.Status, fault.Code, fault.Message))
 	case fault.Body != "":
 		result.header.Set("Content-Type", "application/json")
 	}
@@ -83,9 +83,6 @@ func (c *call) faultResponse(fault Fault) response {
 	}
 	if fault.RetryAfterDate > 0 {
 		result.header.Set("Retry-After", c.now().Add(time.Duration(fault.RetryAfterDate)).UTC().Format(http.TimeFormat))
-	}
-	for name, value := range fault.Header {
-		result.header.Set(name, value)
 	}
 	return result
 }
@@ -110,11 +107,8 @@ func (c *call) trickle(w http.ResponseWriter, result response, every time.Durati
 	}
 }
 
-// hugeResponse is valid JSON that nobody wants in memory.
-func hugeResponse(size int64) response {
-	if size == 0 {
-		size = 100 << 20
-	}
+// hugeResponse is valid JSON that is too long for memory.
+func hugeResponse() response {
 	return response{
 		status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}},
 		stream: func(w io.Writer) error {
@@ -122,8 +116,8 @@ func hugeResponse(size int64) response {
 				return err
 			}
 			chunk := bytes.Repeat([]byte("x"), 64<<10)
-			for left := size; left > 0; left -= int64(len(chunk)) {
-				if _, err := w.Write(chunk[:min(left, int64(len(chunk)))]); err != nil {
+			for range (100 << 20) / len(chunk) {
+				if _, err := w.Write(chunk); err != nil {
 					return err
 				}
 			}
@@ -139,7 +133,7 @@ func (c *call) readKey() string { return c.name + " " + c.r.URL.RequestURI() + "
 // maxRemembered bounds what is kept for stale reads.
 const maxRemembered = 64 << 10
 
-// keepForStale keeps an answer for a stale read to come.
+// keepForStale keeps a response for a later stale read.
 func (s *Simulator) keepForStale(c *call, result response) {
 	isRead := strings.HasPrefix(c.name, "GET ") || strings.HasPrefix(c.name, "List") || strings.HasPrefix(c.name, "Lookup") || strings.HasPrefix(c.name, "SCIM GET ")
 	if !isRead || result.status != http.StatusOK || result.stream != nil || len(result.body) > maxRemembered {
@@ -153,7 +147,7 @@ func (s *Simulator) keepForStale(c *call, result response) {
 	s.lastReads[c.readKey()] = result
 }
 
-// staleResponse is what the same read was answered last; the truth if it never was.
+// staleResponse is the response to the last such read; the real one if there was none.
 func (c *call) staleResponse() response {
 	c.sim.mu.Lock()
 	result, found := c.sim.lastReads[c.readKey()]
@@ -164,7 +158,7 @@ func (c *call) staleResponse() response {
 	return c.realResponse()
 }
 
-// patchedResponse puts values into the true answer. What is not there, or no JSON, stays.
+// patchedResponse puts values into the real response. What is not JSON stays.
 func (c *call) patchedResponse(set map[string]json.RawMessage) response {
 	result := c.realResponse()
 	var document any

@@ -19,7 +19,7 @@ const (
 	EffectDelay    Effect = "delay"    // the real response, Delay later
 	EffectHang     Effect = "hang"     // no response until the client gives up; nothing happens
 	EffectTrickle  Effect = "trickle"  // the real response, one byte every Delay (a second)
-	EffectHuge     Effect = "huge"     // a response of Size bytes (100 MB)
+	EffectHuge     Effect = "huge"     // a response of 100 MB
 	EffectLost     Effect = "lost"     // the call takes effect, then the connection dies
 	EffectLate     Effect = "late"     // the connection dies, the call takes effect Delay later
 	EffectStale    Effect = "stale"    // a read gets the response to the last such read
@@ -67,13 +67,11 @@ type Fault struct {
 	Body      string `json:"body,omitempty"`     // of answer: instead of Code
 	Location  string `json:"location,omitempty"` // of redirect
 
-	Header         map[string]string          `json:"header,omitempty"`           // of answer
 	RetryAfter     string                     `json:"retry_after,omitempty"`      // of answer: seconds, verbatim
 	RetryAfterDate Duration                   `json:"retry_after_date,omitempty"` // of answer: so much later, as a date
 	Set            map[string]json.RawMessage `json:"set,omitempty"`              // of edit: by JSON pointer, "/value/0"
 
 	Delay       Duration `json:"delay,omitempty"`
-	Size        int64    `json:"size,omitempty"`        // of huge
 	Times       int      `json:"times,omitempty"`       // how often it is applied; 0: until cleared
 	Probability float64  `json:"probability,omitempty"` // that it is applied; 0: always
 }

@@ -43,7 +43,7 @@ func graphOperations() map[string]operation {
 // authenticateGraph checks the access token and sets the caller.
 func (c *call) authenticateGraph() *clouds.Error {
 	refuse := func(message string) *clouds.Error {
-		return &clouds.Error{Service: clouds.ServiceGraph, Status: http.StatusUnauthorized, Code: "InvalidAuthenticationToken", Message: message}
+		return clouds.NewError(clouds.ServiceGraph, http.StatusUnauthorized, "InvalidAuthenticationToken", message)
 	}
 	token, isBearer := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer ")
 	if !isBearer || token == "" {
@@ -99,7 +99,7 @@ func graphError(c *call, err *clouds.Error) response {
 }
 
 func badRequest(format string, args ...any) *clouds.Error {
-	return &clouds.Error{Service: clouds.ServiceGraph, Status: http.StatusBadRequest, Code: "BadRequest", Message: fmt.Sprintf(format, args...)}
+	return clouds.NewError(clouds.ServiceGraph, http.StatusBadRequest, "BadRequest", fmt.Sprintf(format, args...))
 }
 
 // limited refuses a call beyond Graph's limit for a kind of call, per application and
@@ -111,10 +111,7 @@ func (c *call) limited(kind string, serve func() (response, error)) (response, e
 	if left == 0 {
 		return serve()
 	}
-	result := graphError(c, &clouds.Error{
-		Status: http.StatusTooManyRequests, Code: "TooManyRequests",
-		Message: "This request is throttled. Please try again after the value specified in the Retry-After header. CorrelationId: " + c.id,
-	})
+	result := graphError(c, clouds.NewError("", http.StatusTooManyRequests, "TooManyRequests", "This request is throttled. Please try again after the value specified in the Retry-After header. CorrelationId: "+c.id))
 	retryAfter := strconv.Itoa(int((left + time.Second - 1) / time.Second))
 	if c.sim.protocolQuirk("retry_after") == RetryAfterDate {
 		retryAfter = c.now().Add(left).UTC().Format(http.TimeFormat)
@@ -186,10 +183,7 @@ func parseFilter(filter string, supported map[string][]string) ([]condition, err
 			return nil, badRequest("Invalid filter clause: syntax error at '%s'.", rest)
 		}
 		if !slices.Contains(supported[parsed.field], parsed.operator) {
-			return nil, &clouds.Error{
-				Service: clouds.ServiceGraph, Status: http.StatusBadRequest, Code: "Request_UnsupportedQuery",
-				Message: fmt.Sprintf("Unsupported or invalid query filter clause specified for property '%s': operator '%s'.", parsed.field, parsed.operator),
-			}
+			return nil, clouds.NewError(clouds.ServiceGraph, http.StatusBadRequest, "Request_UnsupportedQuery", fmt.Sprintf("Unsupported or invalid query filter clause specified for property '%s': operator '%s'.", parsed.field, parsed.operator))
 		}
 		conditions = append(conditions, parsed)
 		rest = strings.TrimSpace(rest[len(matched):])

@@ -12,7 +12,7 @@ import (
 
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
-	"entra-aws-exporter/internal/simulator/contract"
+	"entra-aws-exporter/test/contract"
 )
 
 // harness is a simulator over one connection, with a client in memory whose every exchange

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/xml"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"text/template"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -171,7 +173,7 @@ func invalidLogin(code, format string, args ...any) *clouds.Error {
 	if oauthErrors[code] == "" {
 		status = http.StatusUnauthorized
 	}
-	return &clouds.Error{Service: clouds.ServiceLogin, Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+	return clouds.NewError(clouds.ServiceLogin, status, code, fmt.Sprintf(format, args...))
 }
 
 // loginError words an error as Entra does: every failed sign-in has an AADSTS number.
@@ -201,30 +203,15 @@ func loginError(c *call, err *clouds.Error) response {
 	return jsonResponse(err.Status, loginContentType, body)
 }
 
-// The parts of federation metadata that say how a tenant signs. Entra lists the same
-// certificates in two role descriptors and does not mark the active one.
+// metadataTemplate has the parts of federation metadata that say how a tenant signs.
+// Entra lists the same certificates in two role descriptors and does not mark the
+// active one.
 // https://learn.microsoft.com/entra/identity-platform/federation-metadata
-type (
-	entityDescriptor struct {
-		XMLName  xml.Name         `xml:"urn:oasis:names:tc:SAML:2.0:metadata EntityDescriptor"`
-		ID       string           `xml:"ID,attr"`
-		EntityID string           `xml:"entityID,attr"`
-		Roles    []roleDescriptor `xml:"RoleDescriptor"`
-		IDP      roleDescriptor   `xml:"IDPSSODescriptor"`
-	}
-	roleDescriptor struct {
-		Type      string          `xml:"http://www.w3.org/2001/XMLSchema-instance type,attr,omitempty"`
-		Protocols string          `xml:"protocolSupportEnumeration,attr"`
-		Keys      []keyDescriptor `xml:"KeyDescriptor"`
-	}
-	keyDescriptor struct {
-		Use  string  `xml:"use,attr"`
-		Info keyInfo `xml:"http://www.w3.org/2000/09/xmldsig# KeyInfo"`
-	}
-	keyInfo struct {
-		Certificate string `xml:"X509Data>X509Certificate"`
-	}
-)
+var metadataTemplate = template.Must(template.New("metadata").Parse(xml.Header +
+	`<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" ID="_{{.ID}}" entityID="{{.Issuer}}">` +
+	`<RoleDescriptor xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:fed="http://docs.oasis-open.org/wsfed/federation/200706" xsi:type="fed:SecurityTokenServiceType" protocolSupportEnumeration="http://docs.oasis-open.org/wsfed/federation/200706">{{template "keys" .}}</RoleDescriptor>` +
+	`<IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">{{template "keys" .}}</IDPSSODescriptor></EntityDescriptor>` +
+	`{{define "keys"}}{{range .Keys}}<KeyDescriptor use="signing"><KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#"><X509Data><X509Certificate>{{.}}</X509Certificate></X509Data></KeyInfo></KeyDescriptor>{{end}}{{end}}`))
 
 func federationMetadata(c *call) (response, error) {
 	tenant := c.path.PathValue("tenant")
@@ -242,16 +229,13 @@ func federationMetadata(c *call) (response, error) {
 	if at < 0 {
 		return response{}, invalidLogin("AADSTS700016", "Application with identifier '%s' was not found in the directory '%s'.", appID, tenant)
 	}
-	var keys []keyDescriptor
+	var keys []string
 	for _, certificate := range applications[at].Certificates {
-		keys = append(keys, keyDescriptor{Use: "signing", Info: keyInfo{base64.StdEncoding.EncodeToString(certificate.DER())}})
+		keys = append(keys, base64.StdEncoding.EncodeToString(certificate.DER()))
 	}
-	result := xmlResponse(http.StatusOK, entityDescriptor{
-		ID: "_" + c.id, EntityID: stsIssuer(tenant),
-		Roles: []roleDescriptor{{Type: "fed:SecurityTokenServiceType", Protocols: "http://docs.oasis-open.org/wsfed/federation/200706", Keys: keys}},
-		IDP:   roleDescriptor{Protocols: "urn:oasis:names:tc:SAML:2.0:protocol", Keys: keys},
-	})
-	result.header.Set("Content-Type", "application/samlmetadata+xml")
-	result.body = append([]byte(xml.Header), result.body...)
-	return result, nil
+	var page bytes.Buffer
+	if err := metadataTemplate.Execute(&page, object{"ID": c.id, "Issuer": stsIssuer(tenant), "Keys": keys}); err != nil {
+		return response{}, err
+	}
+	return response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/samlmetadata+xml"}}, body: page.Bytes()}, nil
 }

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -148,12 +146,19 @@ func (c *call) logEntries(filter clouds.LogFilter, from position, descending boo
 	}
 	for _, bulk := range c.sim.bulkEventsOf(c.tenant(), filter) {
 		found := 0
-		for entry := range bulk.entries(filter, from, descending) {
-			if behind(entry) && (filter.Status == "" || filter.Status == entry.Status) {
+		for n := 0; n < bulk.Count && found < limit; n++ {
+			i := n
+			if descending {
+				i = bulk.Count - 1 - n
+			}
+			at := bulk.at(i)
+			if !filter.After.IsZero() && !at.After(filter.After) || !at.Before(filter.Before) ||
+				from.ID != "" && !at.Equal(from.At) && at.Before(from.At) != descending {
+				continue
+			}
+			if entry := bulk.entry(i); behind(entry) && (filter.Status == "" || filter.Status == entry.Status) {
 				list = append(list, entry)
-				if found++; found >= limit {
-					break
-				}
+				found++
 			}
 		}
 	}
@@ -280,7 +285,7 @@ type BulkEvents struct {
 	From               time.Time
 	Every              Duration // between two entries; 0: all at once
 
-	serial int // for ids
+	serial int // begins the ids
 }
 
 // AddBulkEvents adds entries to the provisioning log.
@@ -304,20 +309,17 @@ func (s *Simulator) bulkEventsOf(tenantID string, filter clouds.LogFilter) []Bul
 	})
 }
 
-// idPrefix begins the id of every entry; the rest is its index.
-func (b BulkEvents) idPrefix() string {
-	return fmt.Sprintf("f100d%03x-0000-4000-8000-", b.serial%0x1000)
-}
+func (b BulkEvents) at(i int) time.Time { return b.From.Add(time.Duration(i) * time.Duration(b.Every)) }
 
-// Entry computes the entry with this index. Of a hundred entries ninety succeed, five
+// entry computes the entry with this index. Of a hundred entries ninety succeed, five
 // fail, three are skipped and two warn.
-func (b BulkEvents) Entry(i int) clouds.LogEntry {
-	actions := []string{"create", "update", "update", "update", "disable", "delete", "stagedDelete", "other"}
+func (b BulkEvents) entry(i int) clouds.LogEntry {
+	kinds := []string{"create", "update", "update", "update", "disable", "delete", "stagedDelete", "other"}
 	entry := clouds.LogEntry{
-		ID: b.idPrefix() + fmt.Sprintf("%012x", i), At: b.From.Add(time.Duration(i) * time.Duration(b.Every)),
+		ID: fmt.Sprintf("f100d%03x-0000-4000-8000-%012x", b.serial%0x1000, i), At: b.at(i),
 		JobID: b.JobID, ServicePrincipalID: b.ServicePrincipalID,
 		CycleID: fmt.Sprintf("c1c1e000-0000-4000-8000-%012x", i/500), ChangeID: fmt.Sprintf("c4a17e00-0000-4000-8000-%012x", i),
-		Action: actions[i%len(actions)], Status: "success", Duration: 100 * time.Millisecond,
+		Action: kinds[i%len(kinds)], Status: "success", Duration: 100 * time.Millisecond,
 		SourceID: fmt.Sprintf("05e40000-0000-4000-8000-%012x", i%10000), SourceName: fmt.Sprintf("bulk-%d@example.com", i%10000),
 	}
 	switch part := i % 100; {
@@ -331,54 +333,4 @@ func (b BulkEvents) Entry(i int) clouds.LogEntry {
 		entry.Reason = "The user " + entry.SourceName + " could not be created."
 	}
 	return entry
-}
-
-// entries yields those that a filter's times admit, beginning near a position. The
-// caller checks every entry against the exact condition.
-func (b BulkEvents) entries(filter clouds.LogFilter, from position, descending bool) iter.Seq[clouds.LogEntry] {
-	first, last := b.bounds(filter, from, descending)
-	return func(yield func(clouds.LogEntry) bool) {
-		for n := range max(last-first+1, 0) {
-			i := first + n
-			if descending {
-				i = last - n
-			}
-			entry := b.Entry(i)
-			tooEarly := !filter.After.IsZero() && !entry.At.After(filter.After)
-			tooLate := !filter.Before.IsZero() && !entry.At.Before(filter.Before)
-			if !tooEarly && !tooLate && !yield(entry) {
-				return
-			}
-		}
-	}
-}
-
-// bounds finds the entries that can matter without computing the others.
-func (b BulkEvents) bounds(filter clouds.LogFilter, from position, descending bool) (first, last int) {
-	first, last = 0, b.Count-1
-	reached := -1 // the index near which the page before ended
-	if b.Every > 0 {
-		index := func(at time.Time) int { return int(at.Sub(b.From) / time.Duration(b.Every)) }
-		if !filter.After.IsZero() {
-			first = max(first, index(filter.After)-1)
-		}
-		if !filter.Before.IsZero() {
-			last = min(last, index(filter.Before)+1)
-		}
-		if from.ID != "" {
-			reached = index(from.At)
-		}
-	} else if rest, ours := strings.CutPrefix(from.ID, b.idPrefix()); ours {
-		if index, err := strconv.ParseInt(rest, 16, 64); err == nil {
-			reached = int(index)
-		}
-	}
-	switch {
-	case reached < 0:
-	case descending:
-		last = min(last, reached+1)
-	default:
-		first = max(first, reached-1)
-	}
-	return first, last
 }

@@ -23,7 +23,7 @@ const (
 // alternateKey marks, in a routed path, an object named by its appId.
 const alternateKey = "appId="
 
-var byAppID = regexp.MustCompile(`\((?i:appId)='([^']*)'\)`)
+var appIDKey = regexp.MustCompile(`\((?i:appId)='([^']*)'\)`)
 
 // routes is the table of everything that is served but the AWS services, whose
 // operations are not in their paths.
@@ -81,7 +81,7 @@ func (s *Simulator) newCall(routed *http.Request, op operation) (*call, error) {
 func (s *Simulator) serve(w http.ResponseWriter, routed *http.Request, op operation, authenticate func(*call) *clouds.Error) {
 	c, err := s.newCall(routed, op)
 	if err != nil {
-		c.send(w, op.wording(c, &clouds.Error{Status: http.StatusBadRequest, Code: "BadRequest", Message: err.Error()}))
+		c.send(w, op.wording(c, clouds.NewError("", http.StatusBadRequest, "BadRequest", err.Error())))
 		return
 	}
 	if authenticate != nil {
@@ -112,7 +112,7 @@ var hostRoutes = []struct {
 // routePath finds a request's place in the table: by host name, by the first element
 // of its path, or, with any other path, as a sign-in.
 func routePath(host, path string) string {
-	path = byAppID.ReplaceAllString(path, "/"+alternateKey+"$1")
+	path = appIDKey.ReplaceAllString(path, "/"+alternateKey+"$1")
 	path = strings.Replace(path, "/microsoft.graph.", "/", 1)
 	for _, route := range hostRoutes {
 		if route.host.MatchString(host) {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -66,22 +65,13 @@ func serviceProviderConfig(c *call) (response, error) {
 }
 
 func listUsers(c *call) (response, error) {
-	parameters := c.r.URL.Query()
-	start, err := scimNumber(parameters, "startIndex")
-	if err != nil {
-		return response{}, err
-	}
-	count, err := scimNumber(parameters, "count")
-	if err != nil {
-		return response{}, err
-	}
-	matches, err := scimFilter(parameters.Get("filter"))
+	matches, err := scimFilter(c.r.URL.Query().Get("filter"))
 	if err != nil {
 		return response{}, err
 	}
 	var total int
 	users, err := query(c, func(m *clouds.Model) (found []clouds.User, err error) {
-		found, total, err = m.ListUsers(c.scimCall(), matches, start, count)
+		found, total, err = m.ListUsers(c.scimCall(), matches, 1, clouds.MaxSCIMResults)
 		return found, err
 	})
 	if err != nil {
@@ -89,7 +79,7 @@ func listUsers(c *call) (response, error) {
 	}
 	return jsonResponse(http.StatusOK, scimContentType, object{
 		"schemas": []string{"urn:ietf:params:scim:api:messages:2.0:ListResponse"}, "totalResults": total,
-		"itemsPerPage": len(users), "startIndex": max(start, 1), "Resources": objects(users, userEntity),
+		"itemsPerPage": len(users), "startIndex": 1, "Resources": objects(users, userEntity),
 	}), nil
 }
 
@@ -100,18 +90,6 @@ func userEntity(u clouds.User) object {
 		"emails": []object{{"value": u.Email, "type": "work", "primary": true}},
 		"meta":   object{"resourceType": "User", "created": u.Created.UTC().Format(time.RFC3339), "lastModified": u.Modified.UTC().Format(time.RFC3339)},
 	}
-}
-
-func scimNumber(parameters url.Values, name string) (int, error) {
-	text := parameters.Get(name)
-	if text == "" {
-		return 0, nil
-	}
-	number, err := strconv.Atoi(text)
-	if err != nil {
-		return 0, badFilter("%s must be a number.", name)
-	}
-	return number, nil
 }
 
 var scimComparison = regexp.MustCompile(`^\s*([A-Za-z.]+)\s+(?i:eq)\s+("(?:[^"\\]|\\.)*")(\s+(?i:and)\s+|\s*$)`)
@@ -135,5 +113,5 @@ func scimFilter(filter string) ([]clouds.Match, error) {
 }
 
 func badFilter(format string, args ...any) *clouds.Error {
-	return &clouds.Error{Service: clouds.ServiceSCIM, Status: http.StatusBadRequest, Code: "ValidationException", Message: fmt.Sprintf(format, args...)}
+	return clouds.NewError(clouds.ServiceSCIM, http.StatusBadRequest, "ValidationException", fmt.Sprintf(format, args...))
 }

@@ -100,10 +100,10 @@ func (s *Simulator) Calls() map[string]int {
 // Operations lists what is served, by the names that faults and counts use.
 func (s *Simulator) Operations() []string { return slices.Sorted(maps.Keys(s.operations)) }
 
-func (s *Simulator) count(operation string) {
+func (s *Simulator) count(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls[operation]++
+	s.calls[name]++
 }
 
 // chance reports whether something of this probability happens.

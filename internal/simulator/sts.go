@@ -1,7 +1,6 @@
 package simulator
 
 import (
-	"encoding/xml"
 	"net/http"
 	"strconv"
 	"strings"
@@ -20,23 +19,12 @@ func stsOperations() map[string]operation {
 	}
 }
 
-// stsResponse wraps a result as the query protocol does.
-func (c *call) stsResponse(result any) response {
-	type metadata struct {
-		RequestID string `xml:"RequestId"`
-	}
-	return xmlResponse(http.StatusOK, struct {
-		XMLName  xml.Name
-		Result   any
-		Metadata metadata `xml:"ResponseMetadata"`
-	}{
-		XMLName: xml.Name{Space: "https://sts.amazonaws.com/doc/2011-06-15/", Local: c.name + "Response"},
-		Result:  result, Metadata: metadata{c.id},
-	})
+func (c *call) stsResponse(result fields) response {
+	return queryResponse(http.StatusOK, c.name+"Response", fields{c.name + "Result": result, "ResponseMetadata": fields{"RequestId": c.id}})
 }
 
 func stsError(message string) *clouds.Error {
-	return &clouds.Error{Service: clouds.ServiceSTS, Status: http.StatusBadRequest, Code: "ValidationError", Message: message}
+	return clouds.NewError(clouds.ServiceSTS, http.StatusBadRequest, "ValidationError", message)
 }
 
 func assumeRole(c *call) (response, error) {
@@ -51,38 +39,17 @@ func assumeRole(c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	type (
-		credentials struct {
-			AccessKeyID     string `xml:"AccessKeyId"`
-			SecretAccessKey string
-			SessionToken    string
-			Expiration      string
-		}
-		user struct {
-			AssumedRoleID string `xml:"AssumedRoleId"`
-			Arn           string
-		}
-	)
-	return c.stsResponse(struct {
-		XMLName         xml.Name `xml:"AssumeRoleResult"`
-		Credentials     credentials
-		AssumedRoleUser user
-	}{
-		Credentials: credentials{
-			AccessKeyID: principal.AccessKeyID, SecretAccessKey: principal.SecretAccessKey, SessionToken: principal.SessionToken,
-			Expiration: c.now().Add(time.Hour).UTC().Format(time.RFC3339), // by the service's own clock
+	return c.stsResponse(fields{
+		"Credentials": fields{
+			"AccessKeyId": principal.AccessKeyID, "SecretAccessKey": principal.SecretAccessKey, "SessionToken": principal.SessionToken,
+			"Expiration": c.now().Add(time.Hour).UTC().Format(time.RFC3339), // by the service's own clock
 		},
-		AssumedRoleUser: user{AssumedRoleID: "AROA" + principal.AccessKeyID[4:] + ":" + session, Arn: principal.ARN},
+		"AssumedRoleUser": fields{"AssumedRoleId": "AROA" + principal.AccessKeyID[4:] + ":" + session, "Arn": principal.ARN},
 	}), nil
 }
 
 func getCallerIdentity(c *call) (response, error) {
-	return c.stsResponse(struct {
-		XMLName xml.Name `xml:"GetCallerIdentityResult"`
-		Arn     string
-		UserID  string `xml:"UserId"`
-		Account string
-	}{Arn: c.principal.ARN, UserID: c.principal.AccessKeyID, Account: c.principal.Account}), nil
+	return c.stsResponse(fields{"Arn": c.principal.ARN, "UserId": c.principal.AccessKeyID, "Account": c.principal.Account}), nil
 }
 
 // WebIdentityIssuer is the issuer of an account's web identity tokens. The real one has
@@ -126,11 +93,7 @@ func getWebIdentityToken(c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return c.stsResponse(struct {
-		XMLName          xml.Name `xml:"GetWebIdentityTokenResult"`
-		Expiration       string
-		WebIdentityToken string
-	}{Expiration: content.ExpiresAt.UTC().Format(time.RFC3339), WebIdentityToken: token}), nil
+	return c.stsResponse(fields{"Expiration": content.ExpiresAt.UTC().Format(time.RFC3339), "WebIdentityToken": token}), nil
 }
 
 // webIdentitySubject is the identity's ARN: of a session, that of its role.

@@ -60,18 +60,18 @@ func (t *InMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 		failed <- err
 	})
 	select {
-	case response := <-w.started:
-		response.Body = reader
-		return response, nil
+	case answer := <-w.started:
+		answer.Body = reader
+		return answer, nil
 	case <-r.Context().Done():
 		cancel()
 		return nil, r.Context().Err()
 	case err := <-failed:
 		// The header may have been sent just before.
 		select {
-		case response := <-w.started:
-			response.Body = reader
-			return response, nil
+		case answer := <-w.started:
+			answer.Body = reader
+			return answer, nil
 		default:
 			return nil, err
 		}

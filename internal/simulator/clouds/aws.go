@@ -14,9 +14,9 @@ import (
 type AWS struct {
 	*core
 	instances  []*instance
-	principals map[string]Principal // by access key id
-	roles      map[string]Role      // by ARN
-	tokens     map[string]*token    // by value, the deleted ones too
+	principals map[string]Principal  // by access key id
+	roles      map[string]Role       // by ARN
+	tokens     map[string]*scimToken // by value, the deleted ones too
 	trail      []TrailEvent
 	calls      int // of the operations that nodes answer
 }
@@ -47,7 +47,7 @@ type instance struct {
 	directory directory
 	idps      []*idp
 	allowed   []netip.Prefix // source addresses of SCIM; empty: all
-	allowedBy Actor          // who restricted them last, and its place among the records
+	allowedBy Actor          // who restricted them last, and its place in the timeline
 
 	restriction int
 }
@@ -55,10 +55,10 @@ type instance struct {
 type provisioningTenant struct {
 	ProvisioningTenant
 	of        *instance
-	tokens    []*token
+	tokens    []*scimToken
 	deleted   time.Time
 	deletedBy Actor
-	deletion  int // its place among the records
+	deletion  int // its place in the timeline
 }
 
 func (t *provisioningTenant) address() string { return strings.TrimSuffix(t.SCIMEndpoint, "/") }
@@ -104,9 +104,9 @@ func (aws *AWS) Principal(accessKeyID string) (Principal, error) {
 	p, ok := aws.principals[accessKeyID]
 	switch {
 	case !ok:
-		return Principal{}, &Error{Service: ServiceSTS, Status: http.StatusForbidden, Code: "UnrecognizedClientException", Message: "The security token included in the request is invalid."}
+		return Principal{}, NewError(ServiceSTS, http.StatusForbidden, "UnrecognizedClientException", "The security token included in the request is invalid.")
 	case !p.Expires.IsZero() && !aws.at.Before(p.Expires):
-		return Principal{}, &Error{Service: ServiceSTS, Status: http.StatusForbidden, Code: "ExpiredTokenException", Message: "The security token included in the request is expired"}
+		return Principal{}, NewError(ServiceSTS, http.StatusForbidden, "ExpiredTokenException", "The security token included in the request is expired")
 	}
 	return p, nil
 }
@@ -119,10 +119,7 @@ func (aws *AWS) AssumeRole(c Caller, arn, externalID string) (Principal, error) 
 	}
 	role, ok := aws.roles[arn]
 	if !ok || role.ExternalID != externalID {
-		return Principal{}, &Error{
-			Service: ServiceSTS, Status: http.StatusForbidden, Code: "AccessDenied",
-			Message: fmt.Sprintf("User is not authorized to perform: sts:AssumeRole on resource: %s", arn),
-		}
+		return Principal{}, NewError(ServiceSTS, http.StatusForbidden, "AccessDenied", fmt.Sprintf("User is not authorized to perform: sts:AssumeRole on resource: %s", arn))
 	}
 	p := Principal{
 		AccessKeyID: aws.accessKeyID("ASIA"), SecretAccessKey: aws.newID() + "+" + aws.newID()[:3], SessionToken: aws.newID() + aws.newID(),
@@ -153,7 +150,6 @@ func (aws *AWS) ListInstances(c Caller, allRegions bool) ([]Instance, error) {
 
 // ListProvisioningTenants lists the provisioning tenants of an identity store.
 func (aws *AWS) ListProvisioningTenants(c Caller, identityStoreID string) ([]ProvisioningTenant, error) {
-	aws.Advance()
 	i, err := aws.storeFor(c, ServiceTokens, ListProvisioningTenantsAction, identityStoreID)
 	if err != nil {
 		return nil, err
@@ -171,6 +167,7 @@ func (aws *AWS) ListProvisioningTenants(c Caller, identityStoreID string) ([]Pro
 
 // storeFor finds an identity store for a caller who may do this to it.
 func (aws *AWS) storeFor(c Caller, service Service, action Action, identityStoreID string) (*instance, error) {
+	aws.Advance()
 	if err := aws.allowAWS(c, service, action); err != nil {
 		return nil, err
 	}
@@ -231,7 +228,7 @@ func (aws *AWS) AllowSources(actor Actor, identityStoreID string, sources ...net
 	if i == nil {
 		return notFound(ServiceTokens, "IDENTITYSTORE resource not found for %s.", identityStoreID)
 	}
-	aws.record(Annotation{aws.stamp(actor), fmt.Sprintf("restricted SCIM of %s to %v", identityStoreID, sources)})
+	aws.annotate(actor, "restricted SCIM of %s to %v", identityStoreID, sources)
 	i.allowed, i.allowedBy, i.restriction = sources, actor, len(aws.timeline)-1
 	aws.afterChange()
 	return nil
@@ -267,7 +264,6 @@ func (aws *AWS) MayGetWebIdentityToken(c Caller) error {
 // DescribeStore is the public Identity Store's DescribeIdentityStore: the instance, and
 // the source addresses that SCIM is restricted to (none: all).
 func (aws *AWS) DescribeStore(c Caller, identityStoreID string) (Instance, []netip.Prefix, error) {
-	aws.Advance()
 	i, err := aws.storeFor(c, ServiceTokens, DescribeIdentityStoreAction, identityStoreID)
 	if err != nil {
 		return Instance{}, nil, err

@@ -6,17 +6,17 @@ import (
 	"slices"
 )
 
-// Actor is who does something, in the words of an oracle.
+// Actor is who does something.
 type Actor string
 
-// The actors that the world itself knows; a caller may name others.
+// The actors that the Model itself knows; a caller may name others.
 const (
 	ActorExporter  Actor = "exporter"
 	ActorOperator  Actor = "operator"
 	ActorTerraform Actor = "terraform"
 	ActorEngine    Actor = "engine" // Entra's provisioning engine
 	ActorTime      Actor = "time"   // an expiry, the 28 days of a quarantine
-	ActorSetup     Actor = "setup"  // what was so before the story began
+	ActorSetup     Actor = "setup"  // what was so at the start
 )
 
 // Caller is who makes a call, and with what reach.
@@ -45,8 +45,6 @@ const (
 	DeleteBearerTokenAction       Action = "sso-directory:DeleteBearerToken"
 	ListIdPConfigurationsAction   Action = "sso-directory:ListExternalIdPConfigurationsForDirectory" //nolint:revive // IdP is AWS's own spelling
 	ListIdPCertificatesAction     Action = "sso-directory:ListExternalIdPCertificates"               //nolint:revive // IdP is AWS's own spelling
-	ImportIdPCertificateAction    Action = "sso-directory:ImportExternalIdPCertificate"              //nolint:revive // IdP is AWS's own spelling
-	DeleteIdPCertificateAction    Action = "sso-directory:DeleteExternalIdPCertificate"              //nolint:revive // IdP is AWS's own spelling
 	LookupEventsAction            Action = "cloudtrail:LookupEvents"
 	AssumeRoleAction              Action = "sts:AssumeRole"
 	GetWebIdentityTokenAction     Action = "sts:GetWebIdentityToken"
@@ -105,7 +103,7 @@ func (c *core) allowAWS(caller Caller, service Service, action Action) error {
 	default:
 		message += fmt.Sprintf(" because no identity-based policy allows the %s action", action)
 	}
-	return &Error{Service: service, Status: http.StatusBadRequest, Code: "AccessDeniedException", Message: message}
+	return NewError(service, http.StatusBadRequest, "AccessDeniedException", message)
 }
 
 // Graph's application permissions.
@@ -145,7 +143,7 @@ func (entra *Entra) allowGraph(c Caller, action Action, on *servicePrincipal) er
 	if !refused && c.ClientID != "" {
 		tenant := entra.tenant(c.Tenant)
 		if tenant == nil {
-			return &Error{Service: ServiceGraph, Status: http.StatusUnauthorized, Code: "InvalidAuthenticationToken", Message: "Access token validation failure."}
+			return NewError(ServiceGraph, http.StatusUnauthorized, "InvalidAuthenticationToken", "Access token validation failure.")
 		}
 		registration := tenant.registration(c.ClientID)
 		roles, owned := sufficientRoles(action)
@@ -159,10 +157,7 @@ func (entra *Entra) allowGraph(c Caller, action Action, on *servicePrincipal) er
 	if !refused {
 		return nil
 	}
-	return &Error{
-		Service: ServiceGraph, Status: http.StatusForbidden, Code: "Authorization_RequestDenied",
-		Message: "Insufficient privileges to complete the operation.",
-	}
+	return NewError(ServiceGraph, http.StatusForbidden, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
 }
 
 // DescribeIdentityStoreAction is what DescribeStore checks.
@@ -199,18 +194,17 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %d %s: %s", e.Service, e.Status, e.Code, e.Message)
 }
 
+// NewError is a refusal. The service is only for the text of the error.
+func NewError(service Service, status int, code, message string) *Error {
+	return &Error{Service: service, Status: status, Code: code, Message: message}
+}
+
 func notFound(service Service, format string, args ...any) *Error {
-	code := map[Service]string{
-		ServiceGraph: "Request_ResourceNotFound", ServiceSCIM: "ResourceNotFoundException",
-	}[service]
-	if code == "" {
-		code = "ResourceNotFoundException"
+	status, code := http.StatusBadRequest, "ResourceNotFoundException"
+	if service == ServiceGraph {
+		status, code = http.StatusNotFound, "Request_ResourceNotFound"
 	}
-	status := http.StatusBadRequest
-	if service == ServiceGraph || service == ServiceSCIM {
-		status = http.StatusNotFound
-	}
-	return &Error{Service: service, Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+	return NewError(service, status, code, fmt.Sprintf(format, args...))
 }
 
 func invalidRequest(service Service, format string, args ...any) *Error {
@@ -218,5 +212,5 @@ func invalidRequest(service Service, format string, args ...any) *Error {
 	if service == ServiceGraph {
 		code = "Request_BadRequest"
 	}
-	return &Error{Service: service, Status: http.StatusBadRequest, Code: code, Message: fmt.Sprintf(format, args...)}
+	return NewError(service, http.StatusBadRequest, code, fmt.Sprintf(format, args...))
 }

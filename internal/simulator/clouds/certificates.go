@@ -16,8 +16,7 @@ import (
 )
 
 // Certificate is a self-signed SAML signing certificate. Its DER is made when first
-// asked for, from the World's seed: worlds whose certificates nobody reads cost
-// nothing, and the same seed gives the same thumbprints.
+// asked for, from the Model's seed, so that the same seed gives the same thumbprints.
 type Certificate struct {
 	notBefore, notAfter time.Time
 	subject             string
@@ -96,7 +95,6 @@ type idp struct {
 
 // IdPConfigurations lists the external identity providers of an identity store.
 func (aws *AWS) IdPConfigurations(c Caller, directoryID string) ([]IdPConfiguration, error) {
-	aws.Advance()
 	i, err := aws.storeFor(c, ServiceAppsAuth, ListIdPConfigurationsAction, directoryID)
 	if err != nil {
 		return nil, err
@@ -114,7 +112,6 @@ func (aws *AWS) IdPConfigurations(c Caller, directoryID string) ([]IdPConfigurat
 
 // IdPCertificates lists the certificates that AWS trusts for an identity provider.
 func (aws *AWS) IdPCertificates(c Caller, idpID, directoryID string) ([]IdPCertificate, error) {
-	aws.Advance()
 	p, err := aws.idp(c, ListIdPCertificatesAction, idpID, directoryID)
 	if err != nil {
 		return nil, err

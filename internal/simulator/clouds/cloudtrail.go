@@ -9,7 +9,7 @@ import (
 // SCIMEventSource is the event source of calls to SCIM in CloudTrail.
 const SCIMEventSource = "identitystore-scim.amazonaws.com"
 
-// trailRetention is how long CloudTrail's event history goes back.
+// trailRetention is how long CloudTrail keeps its event history.
 const trailRetention = 90 * 24 * time.Hour
 
 // TrailFilter selects events; a zero field selects all.
@@ -67,7 +67,7 @@ type TrailEvent struct {
 }
 
 // logCall writes a call to CloudTrail. Quirk: cloudtrail.
-func (aws *AWS) logCall(t *token, call SCIMCall, operation string) {
+func (aws *AWS) logCall(t *scimToken, call SCIMCall, operation string) {
 	key := t.accessKeyID
 	switch aws.quirks.CloudTrail {
 	case TrailAbsent:

@@ -37,10 +37,10 @@ type scheduledEvent struct {
 
 // process is what happens by itself as time passes: Entra's provisioning engine.
 type process interface {
-	nextDue() time.Time                        // zero: never
-	runDue()                                   // what is due now
-	recordStates()                             // what Entra holds, after every change
-	holders(t *token) (saved, cached []string) // the applications that hold a token
+	nextDue() time.Time                            // zero: never
+	runDue()                                       // what is due now
+	recordStates()                                 // what Entra holds, after every change
+	holders(t *scimToken) (saved, cached []string) // the applications that hold a token
 }
 
 // Now returns the Model's time. It never goes back, even if the clock does.

@@ -41,7 +41,7 @@ func (engine *Engine) runJob(j *job) {
 	case j.running != nil:
 		engine.endCycle(j)
 	case !j.disables.IsZero() && !j.disables.After(engine.at):
-		engine.record(Stop{engine.stamp(ActorTime), j.application.ObjectID, j.id, model.ScheduleDisabled})
+		engine.annotate(ActorTime, "stopped job of %s: schedule %s", j.application.ObjectID, model.ScheduleDisabled)
 		j.schedule, j.stoppedBy = model.ScheduleDisabled, ActorTime
 		j.nextCycle, j.disables, j.quarantine.nextAttempt = time.Time{}, time.Time{}, time.Time{}
 	case j.quarantine != nil && j.quarantine.reason == model.QuarantineReasonDeletes:
@@ -139,7 +139,7 @@ func (engine *Engine) enterQuarantine(j *job, reason, code, message string) {
 	j.status = model.JobQuarantine
 	j.quarantine = &quarantine{reason: reason, code: code, message: message, began: engine.at}
 	j.disables = j.seriesBegan.Add(engine.lag(model.QuarantineDisableAfter))
-	engine.record(QuarantineBegan{engine.stamp(ActorEngine), j.application.ObjectID, reason, code})
+	engine.annotate(ActorEngine, "quarantine of %s: %s %s", j.application.ObjectID, reason, code)
 	engine.retryLater(j)
 }
 
@@ -177,8 +177,8 @@ func (engine *Engine) engineCredential(j *job) *credential {
 	return j.cached
 }
 
-// entraCall is a call of Entra's to the SCIM endpoint that a credential leads to, by
-// the same door as everybody else's.
+// entraCall is a call of Entra's to the SCIM endpoint that a credential leads to, checked
+// as every other.
 func (engine *Engine) entraCall(c *credential, operation string) (*directory, error) {
 	if c.tenant == nil {
 		return nil, &Error{Service: ServiceSCIM, Code: "ConnectionFailure", Message: "The remote name could not be resolved."}
@@ -211,7 +211,7 @@ type EntraUser struct {
 	FamilyName  string
 }
 
-// assignedUser is a person in the scope of a job, with what still has to be done for them.
+// assignedUser is a user in the scope of a job, with what the engine still has to do.
 type assignedUser struct {
 	*EntraUser
 	todo     string // an action of the provisioning log; "": in sync
@@ -221,24 +221,22 @@ type assignedUser struct {
 // failingUser is the user of quirk failing_user: AWS refuses users without a family name.
 var failingUser = EntraUser{ObjectID: "00000000-0000-4000-8000-00000000f411", UserName: "no-family-name@example.com", DisplayName: "Mononym", GivenName: "Mononym"}
 
-// AddUser makes a person and assigns them to an application, so that the next cycle
-// exports them; it returns their object id.
+// AddUser makes a user and assigns it to an application, so that the next cycle exports
+// it; it returns the object id.
 func (engine *Engine) AddUser(actor Actor, tenantID, objectID, userName string) (string, error) {
-	engine.Advance()
 	sp, err := engine.entra.application(CallerFor(actor), WriteApplications, tenantID, objectID)
 	if err != nil {
 		return "", err
 	}
 	given, _, _ := strings.Cut(userName, "@")
-	person := &EntraUser{ObjectID: engine.newID(), UserName: userName, DisplayName: given, GivenName: given, FamilyName: "Example"}
+	user := &EntraUser{ObjectID: engine.newID(), UserName: userName, DisplayName: given, GivenName: given, FamilyName: "Example"}
 	for _, j := range sp.jobs {
-		j.scope = append(j.scope, &assignedUser{EntraUser: person, todo: "create"})
+		j.scope = append(j.scope, &assignedUser{EntraUser: user, todo: "create"})
 	}
-	return person.ObjectID, nil
+	return user.ObjectID, nil
 }
 
 func (engine *Engine) touch(actor Actor, tenantID, objectID, userName, action string, change func(*EntraUser)) error {
-	engine.Advance()
 	sp, err := engine.entra.application(CallerFor(actor), WriteApplications, tenantID, objectID)
 	if err != nil {
 		return err
@@ -261,7 +259,7 @@ func (engine *Engine) touch(actor Actor, tenantID, objectID, userName, action st
 	return nil
 }
 
-// pending lists who needs something done, in the order of their assignment.
+// pending lists the users with work to do, in the order of their assignment.
 func (engine *Engine) pending(j *job) []*assignedUser {
 	var list []*assignedUser
 	if engine.quirks.FailingUser == OneUserFails {
@@ -275,7 +273,7 @@ func (engine *Engine) pending(j *job) []*assignedUser {
 	return list
 }
 
-// synchronized counts who is in sync, as synchronizedEntryCountByType.
+// synchronized counts the users in sync, as synchronizedEntryCountByType.
 func (j *job) synchronized() map[string]int64 {
 	var users int64
 	for _, m := range j.scope {
@@ -286,7 +284,7 @@ func (j *job) synchronized() map[string]int64 {
 	return map[string]int64{"User": users, "Group": 0}
 }
 
-// export does what is pending for one person, with a write to the provisioning log.
+// export does what is pending for one user, and writes it to the provisioning log.
 func (engine *Engine) export(j *job, c *credential, m *assignedUser, cycleID string) error {
 	entry := LogEntry{
 		CycleID: cycleID, Action: m.todo, Status: "success", SourceID: m.ObjectID, SourceName: m.UserName, Duration: 450 * time.Millisecond,
@@ -359,7 +357,6 @@ type OnDemand struct {
 // ProvisionOnDemand provisions one user at once, with the saved credential read
 // afresh: it proves nothing about what the engine holds. Even a failure is an answer.
 func (engine *Engine) ProvisionOnDemand(c Caller, tenantID, objectID, jobID, ruleID, userObjectID string) (OnDemand, error) {
-	engine.Advance()
 	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return OnDemand{}, err

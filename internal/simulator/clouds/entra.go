@@ -11,7 +11,7 @@ import (
 type Entra struct {
 	*core
 	aws     *AWS
-	tenants []*tenant
+	tenants []*entraTenant
 }
 
 // AWSTemplateID is the gallery template of "AWS IAM Identity Center (successor to AWS
@@ -21,7 +21,7 @@ const (
 	OldAWSTemplateID = "8b1025e4-1dd2-430b-a150-2ef79cd700f5"
 )
 
-// AppRegistration is an application by which somebody signs in, with its own credentials.
+// AppRegistration is an application that signs in, with its own credentials.
 type AppRegistration struct {
 	ObjectID     string
 	ClientID     string
@@ -74,7 +74,7 @@ type ServicePrincipal struct {
 	Notified     []string // notificationEmailAddresses
 }
 
-type tenant struct {
+type entraTenant struct {
 	id            string
 	unlicensed    bool // no P1: no logs
 	registrations []*AppRegistration
@@ -86,14 +86,14 @@ type tenant struct {
 // servicePrincipal is an enterprise application with its provisioning.
 type servicePrincipal struct {
 	ServicePrincipal
-	of      *tenant
+	of      *entraTenant
 	secrets []Secret
 	saved   credential
 	savedAt time.Time // of the last PUT that was answered 204, saved or not
 	jobs    []*job
 }
 
-func (entra *Entra) tenant(id string) *tenant {
+func (entra *Entra) tenant(id string) *entraTenant {
 	for _, t := range entra.tenants {
 		if t.id == id {
 			return t
@@ -102,7 +102,7 @@ func (entra *Entra) tenant(id string) *tenant {
 	return nil
 }
 
-func (t *tenant) registration(clientID string) *AppRegistration {
+func (t *entraTenant) registration(clientID string) *AppRegistration {
 	for _, r := range t.registrations {
 		if r.ClientID == clientID {
 			return r
@@ -115,16 +115,15 @@ func (t *tenant) registration(clientID string) *AppRegistration {
 func (entra *Entra) AddTenant(id string) {
 	entra.Advance()
 	if entra.tenant(id) == nil {
-		entra.tenants = append(entra.tenants, &tenant{id: id})
+		entra.tenants = append(entra.tenants, &entraTenant{id: id})
 	}
 }
 
 // SetLicence gives a tenant its P1 licence or takes it away, and the logs with it.
 func (entra *Entra) SetLicence(tenantID string, p1 bool) error {
-	entra.Advance()
-	t := entra.tenant(tenantID)
-	if t == nil {
-		return notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	t, err := entra.tenantFor(Caller{}, ReadApplications, tenantID)
+	if err != nil {
+		return err
 	}
 	t.unlicensed = !p1
 	return nil
@@ -132,7 +131,6 @@ func (entra *Entra) SetLicence(tenantID string, p1 bool) error {
 
 // ServicePrincipals lists the applications of a tenant, all or those of a template.
 func (entra *Entra) ServicePrincipals(c Caller, tenantID, templateID string) ([]ServicePrincipal, error) {
-	entra.Advance()
 	t, err := entra.tenantFor(c, ReadApplications, tenantID)
 	if err != nil {
 		return nil, err
@@ -148,7 +146,6 @@ func (entra *Entra) ServicePrincipals(c Caller, tenantID, templateID string) ([]
 
 // ServicePrincipal gets an application by its object id.
 func (entra *Entra) ServicePrincipal(c Caller, tenantID, objectID string) (ServicePrincipal, error) {
-	entra.Advance()
 	sp, err := entra.application(c, ReadApplications, tenantID, objectID)
 	if err != nil {
 		return ServicePrincipal{}, err
@@ -158,7 +155,6 @@ func (entra *Entra) ServicePrincipal(c Caller, tenantID, objectID string) (Servi
 
 // SetPreferred sets the certificate that the application signs with.
 func (entra *Entra) SetPreferred(c Caller, tenantID, objectID, thumbprint string) error {
-	entra.Advance()
 	sp, err := entra.application(c, WriteApplications, tenantID, objectID)
 	if err != nil {
 		return err
@@ -174,7 +170,6 @@ func (entra *Entra) SetPreferred(c Caller, tenantID, objectID, thumbprint string
 
 // AddSigningCertificate adds a certificate to an application; it does not activate it.
 func (entra *Entra) AddSigningCertificate(c Caller, tenantID, objectID string, certificate *Certificate) (SigningCertificate, error) {
-	entra.Advance()
 	sp, err := entra.application(c, WriteApplications, tenantID, objectID)
 	if err != nil {
 		return SigningCertificate{}, err
@@ -184,10 +179,9 @@ func (entra *Entra) AddSigningCertificate(c Caller, tenantID, objectID string, c
 	return added, nil
 }
 
-// ChangeApplication lets a person edit an application: its identifiers, tags, owners,
+// ChangeApplication lets an operator edit an application: its identifiers, tags, owners,
 // notification addresses, certificates.
 func (entra *Entra) ChangeApplication(tenantID, objectID string, change func(*ServicePrincipal)) error {
-	entra.Advance()
 	sp, err := entra.application(Caller{}, WriteApplications, tenantID, objectID)
 	if err != nil {
 		return err
@@ -198,10 +192,9 @@ func (entra *Entra) ChangeApplication(tenantID, objectID string, change func(*Se
 
 // AddApplication makes an AWS application without provisioning, such as one for sign-in only.
 func (entra *Entra) AddApplication(tenantID, name string) (ServicePrincipal, error) {
-	entra.Advance()
-	t := entra.tenant(tenantID)
-	if t == nil {
-		return ServicePrincipal{}, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	t, err := entra.tenantFor(Caller{}, WriteApplications, tenantID)
+	if err != nil {
+		return ServicePrincipal{}, err
 	}
 	sp := &servicePrincipal{of: t, ServicePrincipal: ServicePrincipal{
 		ObjectID: entra.newID(), AppID: entra.newID(), DisplayName: name, TemplateID: AWSTemplateID,
@@ -211,7 +204,8 @@ func (entra *Entra) AddApplication(tenantID, name string) (ServicePrincipal, err
 }
 
 // tenantFor finds a tenant for a caller who may do this in it.
-func (entra *Entra) tenantFor(c Caller, action Action, tenantID string) (*tenant, error) {
+func (entra *Entra) tenantFor(c Caller, action Action, tenantID string) (*entraTenant, error) {
+	entra.Advance()
 	t := entra.tenant(tenantID)
 	if t == nil || (c.Tenant != "" && c.Tenant != tenantID) {
 		return nil, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
@@ -221,9 +215,9 @@ func (entra *Entra) tenantFor(c Caller, action Action, tenantID string) (*tenant
 
 // application finds an application for a caller who may do this to it.
 func (entra *Entra) application(c Caller, action Action, tenantID, objectID string) (*servicePrincipal, error) {
-	t := entra.tenant(tenantID)
-	if t == nil || (c.Tenant != "" && c.Tenant != tenantID) {
-		return nil, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	t, err := entra.tenantFor(Caller{Tenant: c.Tenant}, action, tenantID)
+	if err != nil {
+		return nil, err
 	}
 	for _, sp := range t.applications {
 		if sp.ObjectID == objectID {

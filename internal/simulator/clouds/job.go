@@ -41,7 +41,7 @@ type job struct {
 	application *servicePrincipal
 	status      model.JobStatus
 	schedule    model.ScheduleState
-	stoppedBy   Actor // who paused or disabled it; "": nobody
+	stoppedBy   Actor // who paused or disabled it; "": it runs
 
 	last, lastSuccess, lastExport *model.Cycle
 	failures                      int64
@@ -54,7 +54,7 @@ type job struct {
 	nextCycle time.Time
 	running   *runningCycle
 
-	cached      *credential // what the engine goes on using
+	cached      *credential // what the engine still uses
 	cachedUntil time.Time   // zero: until the cycle ends
 
 	scope  []*assignedUser
@@ -122,7 +122,6 @@ func (engine *Engine) runDue() {
 
 // Jobs lists the provisioning jobs of an application.
 func (engine *Engine) Jobs(c Caller, tenantID, objectID string) ([]Job, error) {
-	engine.Advance()
 	sp, err := engine.entra.application(c, ReadSynchronization, tenantID, objectID)
 	if err != nil {
 		return nil, err
@@ -136,7 +135,6 @@ func (engine *Engine) Jobs(c Caller, tenantID, objectID string) ([]Job, error) {
 
 // Job reads one provisioning job.
 func (engine *Engine) Job(c Caller, tenantID, objectID, jobID string) (Job, error) {
-	engine.Advance()
 	j, err := engine.job(c, ReadSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return Job{}, err
@@ -161,7 +159,6 @@ func (engine *Engine) RestartJob(c Caller, tenantID, objectID, jobID, resetScope
 }
 
 func (engine *Engine) startJob(c Caller, tenantID, objectID, jobID, resetScope string) error {
-	engine.Advance()
 	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return err
@@ -204,12 +201,11 @@ func (engine *Engine) DisableJob(c Caller, tenantID, objectID, jobID string) err
 }
 
 func (engine *Engine) stopJob(c Caller, tenantID, objectID, jobID string, schedule model.ScheduleState) error {
-	engine.Advance()
 	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return err
 	}
-	engine.record(Stop{engine.stamp(c.Actor), objectID, jobID, schedule})
+	engine.annotate(c.Actor, "stopped job of %s: schedule %s", objectID, schedule)
 	j.status, j.schedule, j.stoppedBy = model.JobPaused, schedule, c.Actor
 	j.stopRunning()
 	engine.afterChange()
@@ -220,7 +216,6 @@ func (engine *Engine) stopJob(c Caller, tenantID, objectID, jobID string, schedu
 // begins at once: what "Restart provisioning" from scratch, or another template, amounts to.
 // The saved credentials stay. It returns the new job's id.
 func (engine *Engine) ReplaceJob(actor Actor, tenantID, objectID, jobID string) (string, error) {
-	engine.Advance()
 	j, err := engine.job(CallerFor(actor), WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return "", err
@@ -238,12 +233,11 @@ func (engine *Engine) ReplaceJob(actor Actor, tenantID, objectID, jobID string) 
 
 // RetryNow brings the next automatic attempt of a job in quarantine forward to now.
 func (engine *Engine) RetryNow(c Caller, tenantID, objectID, jobID string) error {
-	engine.Advance()
 	j, err := engine.job(c, ReadSynchronization, tenantID, objectID, jobID)
 	if err != nil || j.quarantine == nil || j.schedule != model.ScheduleActive || j.running != nil {
 		return err
 	}
-	engine.record(Annotation{engine.stamp(ActorEngine), "tries the quarantined job again"})
+	engine.annotate(ActorEngine, "tries the quarantined job again")
 	j.quarantine.nextAttempt, j.nextCycle = engine.at, engine.at
 	engine.afterChange()
 	return nil
@@ -260,7 +254,7 @@ func (engine *Engine) job(c Caller, action Action, tenantID, objectID, jobID str
 			return j, nil
 		}
 	}
-	return nil, &Error{Service: ServiceGraph, Status: http.StatusNotFound, Code: "JobNotFound", Message: "The synchronization job '" + jobID + "' was not found."}
+	return nil, NewError(ServiceGraph, http.StatusNotFound, "JobNotFound", "The synchronization job '"+jobID+"' was not found.")
 }
 
 func (j *job) quarantineView() *model.Quarantine {
@@ -305,12 +299,11 @@ func (engine *Engine) jobView(j *job) Job {
 // TestConnection is validateCredentials: Entra calls the SCIM endpoint with these
 // credentials, or with the saved ones if inline is nil. Quirks: test_lag, inline_test.
 func (engine *Engine) TestConnection(c Caller, tenantID, objectID, jobID string, inline []Secret) error {
-	engine.Advance()
-	job, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
+	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return err
 	}
-	sp := job.application
+	sp := j.application
 	held := sp.saved
 	if inline != nil {
 		if err := engine.entra.knownKeys(inline); err != nil {
@@ -336,7 +329,6 @@ func (engine *Engine) TestConnection(c Caller, tenantID, objectID, jobID string,
 // AddLogEntry writes an entry for a job into the log, as if the engine had; its id,
 // time and job are filled in.
 func (engine *Engine) AddLogEntry(tenantID, objectID, jobID string, entry LogEntry) error {
-	engine.Advance()
 	j, err := engine.job(Caller{}, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return err
@@ -348,7 +340,6 @@ func (engine *Engine) AddLogEntry(tenantID, objectID, jobID string, entry LogEnt
 // QuarantineForDeletes puts a job into the quarantine that waits for an operator's
 // decision, with every user about to be deleted.
 func (engine *Engine) QuarantineForDeletes(tenantID, objectID, jobID string) error {
-	engine.Advance()
 	j, err := engine.job(Caller{}, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return err

@@ -60,7 +60,6 @@ type LogFilter struct {
 // out of order: some at once, some after half the delay, some after all of it. Quirk:
 // log_delay.
 func (entra *Entra) ProvisioningLog(c Caller, tenantID string, filter LogFilter) ([]LogEntry, error) {
-	entra.Advance()
 	t, err := entra.logsOf(c, ReadProvisioningLog, tenantID)
 	if err != nil {
 		return nil, err
@@ -88,7 +87,6 @@ func (entra *Entra) ProvisioningLog(c Caller, tenantID string, filter LogFilter)
 // DirectoryAudits lists the changes of provisioning credentials of an application, or
 // of all, after a time, oldest first.
 func (entra *Entra) DirectoryAudits(c Caller, tenantID, objectID string, after time.Time) ([]Audit, error) {
-	entra.Advance()
 	t, err := entra.logsOf(c, ReadDirectoryAudits, tenantID)
 	if err != nil {
 		return nil, err
@@ -105,16 +103,13 @@ func (entra *Entra) DirectoryAudits(c Caller, tenantID, objectID string, after t
 	return list, nil
 }
 
-func (entra *Entra) logsOf(c Caller, action Action, tenantID string) (*tenant, error) {
+func (entra *Entra) logsOf(c Caller, action Action, tenantID string) (*entraTenant, error) {
 	t, err := entra.tenantFor(c, action, tenantID)
 	if err != nil {
 		return nil, err
 	}
 	if t.unlicensed {
-		return nil, &Error{
-			Service: ServiceGraph, Status: http.StatusForbidden, Code: "Authentication_RequestFromNonPremiumTenantOrB2CTenant",
-			Message: "Neither tenant is B2C or tenant doesn't have premium license",
-		}
+		return nil, NewError(ServiceGraph, http.StatusForbidden, "Authentication_RequestFromNonPremiumTenantOrB2CTenant", "Neither tenant is B2C or tenant doesn't have premium license")
 	}
 	return t, nil
 }

@@ -1,3 +1,22 @@
+// Package clouds is a deterministic model of AWS IAM Identity Center, with its SCIM
+// access tokens, and of Microsoft Entra ID, with its provisioning engine. It knows which
+// token Entra holds and whether AWS accepts it.
+//
+// It has no network, no goroutine and no clock of its own: time is an injected function.
+// Advance processes in time order what fell due since the last call: a cycle, a retry, a
+// token's expiry, the end of a lag. Every method advances first. The same seed and the
+// same calls at the same times give the same ids, token values and timeline. Quirks
+// choose a behaviour where AWS or Entra is unconfirmed or contested.
+//
+// A Model is not locked: the caller serialises. Methods return copies, except for the
+// bytes of certificates and the maps inside a Job, which are read-only.
+//
+// Each call names its Caller or Actor, because the timeline says who caused every
+// outage, deletion and start.
+//
+// Read model.go and core.go first. Then AWS is aws, tokens, scim, cloudtrail and
+// certificates; Entra is entra, signin, secrets and logs; its engine is job and cycle;
+// outages and timeline record what happens.
 package clouds
 
 import (
@@ -37,7 +56,7 @@ func New(options Options) *Model {
 		c.clock = time.Now
 	}
 	c.at = c.clock()
-	aws := &AWS{core: c, principals: map[string]Principal{}, roles: map[string]Role{}, tokens: map[string]*token{}}
+	aws := &AWS{core: c, principals: map[string]Principal{}, roles: map[string]Role{}, tokens: map[string]*scimToken{}}
 	entra := &Entra{core: c, aws: aws}
 	engine := &Engine{core: c, aws: aws, entra: entra}
 	c.process = engine
@@ -111,6 +130,6 @@ func (m *Model) Age(by time.Duration) {
 	for certificate := range certificates {
 		certificate.age(by)
 	}
-	m.record(Annotation{m.stamp(ActorTime), "tokens and certificates aged by " + by.String()})
+	m.annotate(ActorTime, "tokens and certificates aged by %s", by)
 	m.afterChange()
 }

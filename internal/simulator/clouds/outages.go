@@ -15,7 +15,7 @@ type HeldToken struct {
 }
 
 // EntraState is what an application's provisioning holds from now on: the saved token, and
-// the one that its engine goes on using (empty if that is the saved one, read anew).
+// the one that its engine still uses (empty if it reads the saved one).
 // One is recorded at every transition.
 type EntraState struct {
 	Stamp
@@ -27,7 +27,7 @@ type EntraState struct {
 // Cause is why a held token is not accepted.
 type Cause string
 
-// The causes of a gap.
+// The causes of an outage.
 const (
 	CauseDeleted     Cause = "deleted"       // the token that was held was deleted
 	CauseExpired     Cause = "expired"       // it expired
@@ -48,7 +48,7 @@ type Outage struct {
 	Partial            bool      // some of AWS's nodes accepted all along
 }
 
-// Seconds returns how long the gap lasted, or has lasted at now.
+// Seconds returns how long the outage lasted, or has lasted at now.
 func (g Outage) Seconds(now time.Time) float64 {
 	if g.Ended.IsZero() {
 		return now.Sub(g.Began).Seconds()
@@ -56,7 +56,7 @@ func (g Outage) Seconds(now time.Time) float64 {
 	return g.Ended.Sub(g.Began).Seconds()
 }
 
-// String says what the gap was.
+// String describes the outage.
 func (g Outage) String() string {
 	which, until := "saved", "is open"
 	if g.Cached {
@@ -81,12 +81,12 @@ func (h EntraState) String() string {
 	return text
 }
 
-// Outages returns every gap so far, in the order of their beginnings.
+// Outages returns every outage so far, in the order of their beginnings.
 func (engine *Engine) Outages() []Outage {
 	engine.Advance()
 	list := make([]Outage, 0, len(engine.outages))
-	for _, gap := range engine.outages {
-		list = append(list, *gap)
+	for _, outage := range engine.outages {
+		list = append(list, *outage)
 	}
 	return list
 }
@@ -114,7 +114,7 @@ func (engine *Engine) CycleSince(objectID string) time.Time {
 	return time.Time{}
 }
 
-// recordState records what a job holds, if that changed, and begins or ends a gap.
+// recordState records what a job holds, if that changed, and begins or ends an outage.
 func (engine *Engine) recordState(j *job) {
 	now := EntraState{Stamp: Stamp{At: engine.at}, ServicePrincipalID: j.application.ObjectID}
 	now.Saved = engine.aws.held(&j.application.saved)
@@ -158,7 +158,7 @@ func (engine *Engine) recordStates() {
 }
 
 // holders implements process.
-func (engine *Engine) holders(t *token) (saved, cached []string) {
+func (engine *Engine) holders(t *scimToken) (saved, cached []string) {
 	for _, j := range engine.jobs {
 		if j.application.saved.token == t {
 			saved = append(saved, j.application.ObjectID)
@@ -170,7 +170,7 @@ func (engine *Engine) holders(t *token) (saved, cached []string) {
 	return saved, cached
 }
 
-// cachedAt returns what the engine of a job would go on using; nil: it would read.
+// cachedAt returns what the engine of a job still uses; nil: it would read.
 func (j *job) cachedAt(now time.Time) *credential {
 	if j.cached == nil || !j.cachedUntil.IsZero() && !now.Before(j.cachedUntil) {
 		return nil
@@ -178,7 +178,7 @@ func (j *job) cachedAt(now time.Time) *credential {
 	return j.cached
 }
 
-// held judges a credential: would AWS take it from Entra, and if not, why.
+// held tells whether AWS would accept a credential from Entra, and if not, why.
 func (aws *AWS) held(c *credential) HeldToken {
 	if c.address == "" && c.value == "" {
 		return HeldToken{} // never configured
@@ -186,7 +186,7 @@ func (aws *AWS) held(c *credential) HeldToken {
 	held := HeldToken{TokenID: c.tokenID(), Accepted: AcceptedByNone}
 	t := c.token
 	lost := func(cause Cause, beforeSaved bool, by Actor) HeldToken {
-		if beforeSaved { // whoever saved it saved what was dead
+		if beforeSaved { // the save is to blame: the token was dead already
 			cause, by = CauseSaved, c.by
 		}
 		held.Cause, held.CausedBy = cause, by
@@ -204,7 +204,7 @@ func (aws *AWS) held(c *credential) HeldToken {
 	switch {
 	case held.Accepted == AcceptedByAll:
 		return held
-	case !t.deleted.IsZero() && t.deleted.Before(t.Expires): // nobody makes a dead token invalid
+	case !t.deleted.IsZero() && t.deleted.Before(t.Expires): // deleting an expired token changes nothing
 		return lost(CauseDeleted, t.deletion < c.order, t.deletedBy)
 	case !aws.at.Before(t.Expires):
 		if t.expiredBy != "" {

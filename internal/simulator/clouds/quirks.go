@@ -44,76 +44,46 @@ type Quirks struct {
 
 // The values of the quirks that are not durations.
 const (
-	PutMerges     = "merges"         // each key sent is set, the others stay
-	PutReplaces   = "replaces"       // keys that are not sent are erased
-	PutNeedsAll   = "needs_settings" // without SyncNotificationSettings and SyncAll: 204, and nothing is saved
-	PutKeepsToken = "keeps_token"    // 204, and the old SecretToken stays
-	PutLimited    = "limit"          // refused: 1,024 bytes, shared with the SAML certificate
-
-	KeysPresent = "present"
-	KeysAbsent  = "absent"
-
-	ExtraNone   = "none"
-	ExtraClear  = "clear"
-	ExtraMasked = "masked"
-
-	AddressClear  = "clear"
-	AddressMasked = "masked"
-	AddressQuery  = "query" // clear, with a flag in its query that must survive
-
-	Served = "served"
-	Gone   = "gone" // 404
-
-	ErrorsPlain  = "plain"
-	ErrorsNested = "nested"
-
-	InlineHonest  = "honest"
-	InlineIgnored = "ignored" // the saved values are tested, whatever is sent
-
-	ReadsPerCall  = "per_call"
-	ReadsPerCycle = "per_cycle"
-	ReadsHourly   = "hourly" // once read, used for an hour, even when it is refused
-
-	EmptyCalls  = "calls"  // looks a random user up first, as most of Entra's connectors do
-	EmptySilent = "silent" // a wrong token stays unnoticed until a user changes
-
-	NobodyFails  = "none"
-	OneUserFails = "one"
-
-	AfterOne   = "1"
-	AfterThree = "3"
-
-	RecoversAlone = "by_itself"   // the next automatic attempt lifts it
-	NeedsStart    = "needs_start" // only start or restart lifts it
-
-	ThirdQuota      = "ServiceQuotaExceededException"
-	ThirdConflict   = "ConflictException"
-	ThirdValidation = "ValidationException"
-
-	ValuesOmitted = "omitted"
-	ValuesCarried = "carried"
-
-	OrderByID   = "by_id" // as the console sorts them
-	OrderOldest = "oldest_first"
-	OrderNewest = "newest_first"
-
-	TimesNumbers = "numbers" // epoch seconds with a fraction
-	TimesStrings = "strings" // RFC 3339
-
-	JSON11 = "1.1"
-	JSON10 = "1.0"
-
-	NodesTogether = "together"
-	NodesApart    = "apart" // every second call meets a node that learns at once, the others one that lags
-
-	SourceOpen            = "open"
-	SourceRefusesExporter = "refuses_exporter"
-
-	TrailPerToken  = "per_token"
-	TrailConstant  = "constant"  // one access key id for all
-	TrailEphemeral = "ephemeral" // another one with every call
-	TrailBlind     = "blind"     // calls with tokens from before the start are not logged
-	TrailAbsent    = "absent"    // nothing is logged
+	PutMerges                                  = "merges"         // each key sent is set, the others stay
+	PutReplaces                                = "replaces"       // keys that are not sent are erased
+	PutNeedsAll                                = "needs_settings" // without SyncNotificationSettings and SyncAll: 204, and nothing is saved
+	PutKeepsToken                              = "keeps_token"    // 204, and the old SecretToken stays
+	PutLimited                                 = "limit"          // refused: 1,024 bytes, shared with the SAML certificate
+	KeysPresent, KeysAbsent                    = "present", "absent"
+	ExtraNone, ExtraClear, ExtraMasked         = "none", "clear", "masked"
+	AddressClear                               = "clear"
+	AddressMasked                              = "masked"
+	AddressQuery                               = "query" // clear, with a flag in its query that must survive
+	Served                                     = "served"
+	Gone                                       = "gone" // 404
+	ErrorsPlain, ErrorsNested                  = "plain", "nested"
+	InlineHonest                               = "honest"
+	InlineIgnored                              = "ignored" // the saved values are tested, whatever is sent
+	ReadsPerCall                               = "per_call"
+	ReadsPerCycle                              = "per_cycle"
+	ReadsHourly                                = "hourly" // once read, used for an hour, even when it is refused
+	EmptyCalls                                 = "calls"  // looks a random user up first, as most of Entra's connectors do
+	EmptySilent                                = "silent" // a wrong token stays unnoticed until a user changes
+	NobodyFails, OneUserFails                  = "none", "one"
+	AfterOne, AfterThree                       = "1", "3"
+	RecoversAlone                              = "by_itself"   // the next automatic attempt lifts it
+	NeedsStart                                 = "needs_start" // only start or restart lifts it
+	ThirdQuota, ThirdConflict, ThirdValidation = "ServiceQuotaExceededException", "ConflictException", "ValidationException"
+	ValuesOmitted, ValuesCarried               = "omitted", "carried"
+	OrderByID                                  = "by_id" // as the console sorts them
+	OrderOldest                                = "oldest_first"
+	OrderNewest                                = "newest_first"
+	TimesNumbers                               = "numbers" // epoch seconds with a fraction
+	TimesStrings                               = "strings" // RFC 3339
+	JSON11, JSON10                             = "1.1", "1.0"
+	NodesTogether                              = "together"
+	NodesApart                                 = "apart" // every second call meets a node that learns at once, the others one that lags
+	SourceOpen, SourceRefusesExporter          = "open", "refuses_exporter"
+	TrailPerToken                              = "per_token"
+	TrailConstant                              = "constant"  // one access key id for all
+	TrailEphemeral                             = "ephemeral" // another one with every call
+	TrailBlind                                 = "blind"     // calls with tokens from before the start are not logged
+	TrailAbsent                                = "absent"    // nothing is logged
 )
 
 // Quirk describes one field of Quirks: its name for the control API (quirk

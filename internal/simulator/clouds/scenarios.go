@@ -19,20 +19,20 @@ const (
 	DefaultRegion  = "eu-central-1"
 )
 
-// TokenSpec is a token that exists when the story begins.
+// TokenSpec is a token that exists at the start.
 type TokenSpec struct {
 	Age, Left time.Duration // since its creation, until its expiry; Left may be negative
 	Saved     bool          // Entra has it
 }
 
-// CertificateSpec is a SAML certificate that exists when the story begins.
+// CertificateSpec is a SAML certificate that exists at the start.
 type CertificateSpec struct {
 	Age, Left time.Duration // since its notBefore, until its notAfter; Left may be negative
 	Active    bool          // Entra is set to sign with it
 	Trusted   bool          // AWS holds it
 }
 
-// ConnectionSpec is a connection as it is when the story begins: an enterprise
+// ConnectionSpec is a connection as it is at the start: an enterprise
 // application of an Entra tenant and an identity store of its own.
 type ConnectionSpec struct {
 	Name           string
@@ -200,7 +200,7 @@ func (m *Model) addJob(spec ConnectionSpec, sp *servicePrincipal) *job {
 	return j
 }
 
-// addHistory makes up what the engine did before the story began: users in sync, past
+// addHistory makes up what the engine did before the start: users in sync, past
 // cycles, a quarantine with its retries.
 func (m *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
 	if spec.NotConfigured {
@@ -208,14 +208,14 @@ func (m *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
 	}
 	for n := range spec.Users {
 		name := fmt.Sprintf("user-%d@%s.example.com", n+1, spec.Name)
-		person := &EntraUser{ObjectID: m.newID(), UserName: name, DisplayName: fmt.Sprint("User ", n+1), GivenName: "User", FamilyName: strconv.Itoa(n + 1)}
-		user, err := m.createUser(&i.directory, User{
-			UserName: name, ExternalID: person.ObjectID, DisplayName: person.DisplayName, GivenName: person.GivenName, FamilyName: person.FamilyName, Email: name, Active: true,
+		user := &EntraUser{ObjectID: m.newID(), UserName: name, DisplayName: fmt.Sprint("User ", n+1), GivenName: "User", FamilyName: strconv.Itoa(n + 1)}
+		exported, err := m.createUser(&i.directory, User{
+			UserName: name, ExternalID: user.ObjectID, DisplayName: user.DisplayName, GivenName: user.GivenName, FamilyName: user.FamilyName, Email: name, Active: true,
 		})
 		if err != nil { // names are made unique above
-			panic(fmt.Sprintf("scene %s: %v", spec.Name, err))
+			panic(fmt.Sprintf("scenario %s: %v", spec.Name, err))
 		}
-		j.scope = append(j.scope, &assignedUser{EntraUser: person, targetID: user.ID})
+		j.scope = append(j.scope, &assignedUser{EntraUser: user, targetID: exported.ID})
 	}
 	cycle := func(began time.Time, state model.CycleState, exported int) *model.Cycle {
 		return &model.Cycle{Began: began, Ended: began.Add(m.lag(cycleLength)), State: state, Entries: cycleCounts(exported, spec.Users)}

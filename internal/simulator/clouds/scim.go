@@ -94,14 +94,14 @@ func (aws *AWS) ListUsers(call SCIMCall, filter []Match, start, count int) ([]Us
 func (aws *AWS) authorizeSCIM(call SCIMCall, operation string) (*directory, error) {
 	t := aws.tokens[call.Token]
 	if t == nil || t.of.TenantID != call.Tenant || !aws.accepts(aws.nextNode(), t) {
-		return nil, &Error{Service: ServiceSCIM, Status: http.StatusUnauthorized, Code: "UnauthorizedException", Message: "Invalid bearer token."}
+		return nil, NewError(ServiceSCIM, http.StatusUnauthorized, "UnauthorizedException", "Invalid bearer token.")
 	}
 	if call.SourceIP == "" {
 		call.SourceIP = ExporterAddress
 	}
 	aws.logCall(t, call, operation)
 	if !aws.allowsSource(t.of.of, call.SourceIP) {
-		return nil, &Error{Service: ServiceSCIM, Status: http.StatusForbidden, Code: "AccessDeniedException", Message: "The source address is not allowed for this identity store."}
+		return nil, NewError(ServiceSCIM, http.StatusForbidden, "AccessDeniedException", "The source address is not allowed for this identity store.")
 	}
 	return &t.of.of.directory, nil
 }
@@ -130,7 +130,7 @@ func (aws *AWS) createUser(d *directory, user User) (User, error) {
 	}
 	name := strings.ToLower(user.UserName)
 	if d.byName[name] != nil {
-		return User{}, &Error{Service: ServiceSCIM, Status: http.StatusConflict, Code: "ConflictException", Message: "User already exists."}
+		return User{}, NewError(ServiceSCIM, http.StatusConflict, "ConflictException", "User already exists.")
 	}
 	if d.byName == nil {
 		d.byName = map[string]*User{}

@@ -46,8 +46,8 @@ const (
 type credential struct {
 	address, value string
 	tenant         *provisioningTenant // where the address leads; nil: nowhere
-	token          *token              // nil: no token ever had this value
-	since          time.Time           // when it was saved, by whom, and after how many records
+	token          *scimToken          // nil: no token ever had this value
+	since          time.Time           // when it was saved, by whom, and its place in the timeline
 	by             Actor
 	order          int
 }
@@ -55,7 +55,6 @@ type credential struct {
 // Secrets reads an application's provisioning credentials, in the order in which they
 // were first saved. Quirks: secrets_get, base_address, extra_keys.
 func (entra *Entra) Secrets(c Caller, tenantID, objectID string) ([]Secret, error) {
-	entra.Advance()
 	sp, err := entra.application(c, ReadSynchronization, tenantID, objectID)
 	if err != nil {
 		return nil, err
@@ -77,7 +76,6 @@ func (entra *Entra) Secrets(c Caller, tenantID, objectID string) ([]Secret, erro
 // PutSecrets saves provisioning credentials. That it returns nil means only that the
 // API answered 204. Quirk: put_secrets.
 func (entra *Entra) PutSecrets(c Caller, tenantID, objectID string, payload []Secret) error {
-	entra.Advance()
 	sp, err := entra.application(c, WriteSynchronization, tenantID, objectID)
 	if err != nil {
 		return err

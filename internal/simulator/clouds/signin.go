@@ -24,9 +24,8 @@ func (entra *Entra) AddRegistration(tenantID string, actor Actor, expires time.T
 	return r.view(0), nil
 }
 
-// ChangeRegistration lets a person edit a registration: consent, credentials.
+// ChangeRegistration lets an operator edit a registration: consent, credentials.
 func (entra *Entra) ChangeRegistration(tenantID, clientID string, change func(*AppRegistration)) error {
-	entra.Advance()
 	r, err := entra.registrationFor(tenantID, clientID)
 	if err != nil {
 		return err
@@ -39,7 +38,6 @@ func (entra *Entra) ChangeRegistration(tenantID, clientID string, change func(*A
 // certificates and federated tokens, and to fill a token's roles. Its errors are
 // AADSTS errors.
 func (entra *Entra) Registration(tenantID, clientID string) (AppRegistration, error) {
-	entra.Advance()
 	r, err := entra.registrationFor(tenantID, clientID)
 	if err != nil {
 		return AppRegistration{}, err
@@ -50,7 +48,6 @@ func (entra *Entra) Registration(tenantID, clientID string) (AppRegistration, er
 // SignIn checks a client secret.
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 func (entra *Entra) SignIn(tenantID, clientID, secret string) (AppRegistration, error) {
-	entra.Advance()
 	r, err := entra.registrationFor(tenantID, clientID)
 	if err != nil {
 		return AppRegistration{}, err
@@ -68,7 +65,6 @@ func (entra *Entra) SignIn(tenantID, clientID, secret string) (AppRegistration, 
 // OwnCredentials reads an app registration as Graph shows it to an application that
 // may read applications: the secrets without their values.
 func (entra *Entra) OwnCredentials(c Caller, tenantID, clientID string) (AppRegistration, error) {
-	entra.Advance()
 	t, err := entra.tenantFor(c, ReadApplications, tenantID)
 	if err != nil {
 		return AppRegistration{}, err
@@ -85,6 +81,7 @@ func (entra *Entra) OwnCredentials(c Caller, tenantID, clientID string) (AppRegi
 }
 
 func (entra *Entra) registrationFor(tenantID, clientID string) (*AppRegistration, error) {
+	entra.Advance()
 	t := entra.tenant(tenantID)
 	if t == nil {
 		return nil, aadsts(http.StatusBadRequest, "AADSTS90002", "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.", tenantID)
@@ -97,7 +94,7 @@ func (entra *Entra) registrationFor(tenantID, clientID string) (*AppRegistration
 }
 
 func aadsts(status int, code, format string, args ...any) *Error {
-	return &Error{Service: ServiceLogin, Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+	return NewError(ServiceLogin, status, code, fmt.Sprintf(format, args...))
 }
 
 func (r *AppRegistration) view(skew time.Duration) AppRegistration {

@@ -9,8 +9,8 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// Entry is one entry of the truth: something that happened, when, and by whom. The
-// truth names tokens by their ids and never holds a value. Its times are the World's.
+// Entry is one entry of the timeline: what happened, when, and who did it. The timeline
+// names tokens by their ids and never holds a value. Its times are the Model's.
 type Entry interface {
 	Stamped() Stamp
 	fmt.Stringer
@@ -22,7 +22,7 @@ type Stamp struct {
 	Actor Actor
 }
 
-// Stamped implements Record.
+// Stamped implements Entry.
 func (m Stamp) Stamped() Stamp { return m }
 
 // Creation is a token that was created.
@@ -43,8 +43,7 @@ type Deletion struct {
 	Remaining       int // tokens of the tenant that stay and are not expired
 }
 
-// Save is credentials that were saved: PUT secrets was answered 204, or a person's
-// entry was. Before equal to After may mean that the save was silently dropped.
+// Save is credentials that were saved, by PUT secrets or by an operator. Before equal to After may mean that the save was silently dropped.
 type Save struct {
 	Stamp
 	ServicePrincipalID string
@@ -62,15 +61,8 @@ type Start struct {
 	ResetScope                string // "": start
 	Status                    model.JobStatus
 	Schedule                  model.ScheduleState
-	StoppedBy                 Actor // who had paused or disabled it; "": nobody
+	StoppedBy                 Actor // who had paused or disabled it; "": it was not
 	Quarantine                *model.Quarantine
-}
-
-// Stop is a job that was paused or disabled; by ActorTime after 28 days of quarantine.
-type Stop struct {
-	Stamp
-	ServicePrincipalID, JobID string
-	Schedule                  model.ScheduleState
 }
 
 // SCIMFailure is a refusal of Entra's call.
@@ -94,13 +86,6 @@ type Exported struct {
 	Action             string
 }
 
-// QuarantineBegan is a job that was put into quarantine.
-type QuarantineBegan struct {
-	Stamp
-	ServicePrincipalID string
-	Reason, Code       string
-}
-
 // TenantRecreated is a provisioning tenant that was replaced by another.
 type TenantRecreated struct {
 	Stamp
@@ -113,7 +98,7 @@ type JobReplaced struct {
 	ServicePrincipalID, Before, After string
 }
 
-// Annotation is anything else worth telling, such as a scenario's own marks.
+// Annotation is anything else, such as a scenario's own notes.
 type Annotation struct {
 	Stamp
 	Text string
@@ -162,11 +147,6 @@ func (r Start) String() string {
 }
 
 // String implements fmt.Stringer.
-func (r Stop) String() string {
-	return fmt.Sprintf("stopped job of %s: schedule %s", r.ServicePrincipalID, r.Schedule)
-}
-
-// String implements fmt.Stringer.
 func (r SCIMFailure) String() string {
 	return fmt.Sprintf("SCIM refused %s: %s", r.ServicePrincipalID, r.Code)
 }
@@ -179,11 +159,6 @@ func (r CycleEnded) String() string {
 // String implements fmt.Stringer.
 func (r Exported) String() string {
 	return fmt.Sprintf("%s exported by %s", r.Action, r.ServicePrincipalID)
-}
-
-// String implements fmt.Stringer.
-func (r QuarantineBegan) String() string {
-	return fmt.Sprintf("quarantine of %s: %s %s", r.ServicePrincipalID, r.Reason, r.Code)
 }
 
 // String implements fmt.Stringer.
@@ -206,35 +181,39 @@ func orNone(tokenID string) string {
 	return tokenID
 }
 
-// Timeline returns the truth so far, in the order in which it happened.
+// Timeline returns the entries so far, in the order in which they happened.
 func (c *core) Timeline() []Entry {
 	c.Advance()
 	return c.timeline[:len(c.timeline):len(c.timeline)]
 }
 
-// EntriesOf returns the truth of one kind: RecordsOf[Deletion](w).
+// EntriesOf returns the entries of one kind: EntriesOf[Deletion](m).
 func EntriesOf[R Entry](m *Model) iter.Seq[R] {
 	return func(yield func(R) bool) {
-		for _, record := range m.Timeline() {
-			if r, ok := record.(R); ok && !yield(r) {
+		for _, entry := range m.Timeline() {
+			if r, ok := entry.(R); ok && !yield(r) {
 				return
 			}
 		}
 	}
 }
 
-// Annotate writes a note into the truth.
+// Annotate adds an Annotation.
 func (c *core) Annotate(actor Actor, format string, args ...any) {
 	c.Advance()
+	c.annotate(actor, format, args...)
+}
+
+func (c *core) annotate(actor Actor, format string, args ...any) {
 	c.record(Annotation{c.stamp(actor), fmt.Sprintf(format, args...)})
 }
 
-// WriteTimeline writes the truth, one line a record, for people.
+// WriteTimeline writes the entries, one line each.
 func (c *core) WriteTimeline(to io.Writer) error {
-	for _, record := range c.Timeline() {
-		moment := record.Stamped()
-		if _, err := fmt.Fprintf(to, "%s  %-10s %s\n", moment.At.UTC().Format("2006-01-02 15:04:05"), moment.Actor, record); err != nil {
-			return fmt.Errorf("writing the story: %w", err)
+	for _, entry := range c.Timeline() {
+		stamp := entry.Stamped()
+		if _, err := fmt.Fprintf(to, "%s  %-10s %s\n", stamp.At.UTC().Format("2006-01-02 15:04:05"), stamp.Actor, entry); err != nil {
+			return fmt.Errorf("writing the timeline: %w", err)
 		}
 	}
 	return nil

@@ -20,25 +20,24 @@ type BearerToken struct {
 	Value string // "" where the service omits it
 }
 
-// token is a SCIM access token for ever: AWS's nodes may know it after its deletion,
-// and somebody may still have its value saved.
-type token struct {
+// scimToken is a SCIM access token, deleted or not: AWS's nodes may accept it after its
+// deletion, and Entra may still hold its value.
+type scimToken struct {
 	BearerToken
 	of          *provisioningTenant
 	accessKeyID string // in CloudTrail
-	seeded      bool   // made before the story began
+	seeded      bool   // made before the start
 	createdBy   Actor
 	expiredBy   Actor // who moved the expiry, if not time
 	deleted     time.Time
 	deletedBy   Actor
-	deletion    int // its place among the records
+	deletion    int // its place in the timeline
 }
 
 // ListBearerTokens lists the tokens of a provisioning tenant, expired ones included.
 // Quirks: list_lag, list_order, list_values; with nodes=apart every second list is
 // not behind.
 func (aws *AWS) ListBearerTokens(c Caller, identityStoreID, tenantID string) ([]BearerToken, error) {
-	aws.Advance()
 	t, err := aws.tokensOf(c, ListBearerTokensAction, identityStoreID, tenantID)
 	if err != nil {
 		return nil, err
@@ -69,7 +68,6 @@ func (aws *AWS) ListBearerTokens(c Caller, identityStoreID, tenantID string) ([]
 
 // CreateBearerToken makes a token; its value is given only now. Quirk: third_create.
 func (aws *AWS) CreateBearerToken(c Caller, identityStoreID, tenantID string) (BearerToken, error) {
-	aws.Advance()
 	t, err := aws.tokensOf(c, CreateBearerTokenAction, identityStoreID, tenantID)
 	if err != nil {
 		return BearerToken{}, err
@@ -82,10 +80,7 @@ func (aws *AWS) CreateBearerToken(c Caller, identityStoreID, tenantID string) (B
 	}
 	if slots >= model.TokenSlots {
 		status := map[string]int{ThirdQuota: http.StatusPaymentRequired, ThirdConflict: http.StatusConflict}[aws.quirks.ThirdCreate]
-		return BearerToken{}, &Error{
-			Service: ServiceTokens, Status: max(status, http.StatusBadRequest), Code: aws.quirks.ThirdCreate,
-			Message: "The number of bearer tokens for this provisioning tenant has reached its limit.",
-		}
+		return BearerToken{}, NewError(ServiceTokens, max(status, http.StatusBadRequest), aws.quirks.ThirdCreate, "The number of bearer tokens for this provisioning tenant has reached its limit.")
 	}
 	token := aws.newToken(t, c.Actor, aws.at, aws.at.Add(TokenLifetime))
 	aws.record(Creation{aws.stamp(c.Actor), t.TenantID, token.ID})
@@ -95,12 +90,11 @@ func (aws *AWS) CreateBearerToken(c Caller, identityStoreID, tenantID string) (B
 
 // DeleteBearerToken deletes a token. Quirk: deleted_lag.
 func (aws *AWS) DeleteBearerToken(c Caller, identityStoreID, tenantID, tokenID string) error {
-	aws.Advance()
 	t, err := aws.tokensOf(c, DeleteBearerTokenAction, identityStoreID, tenantID)
 	if err != nil {
 		return err
 	}
-	at := slices.IndexFunc(t.tokens, func(token *token) bool { return token.ID == tokenID && token.deleted.IsZero() })
+	at := slices.IndexFunc(t.tokens, func(token *scimToken) bool { return token.ID == tokenID && token.deleted.IsZero() })
 	if at < 0 {
 		return notFound(ServiceTokens, "BEARER_TOKEN resource not found for %s.", tokenID)
 	}
@@ -121,8 +115,8 @@ func (aws *AWS) DeleteBearerToken(c Caller, identityStoreID, tenantID, tokenID s
 }
 
 // newToken adds a token to a tenant.
-func (aws *AWS) newToken(t *provisioningTenant, actor Actor, created, expires time.Time) *token {
-	token := &token{
+func (aws *AWS) newToken(t *provisioningTenant, actor Actor, created, expires time.Time) *scimToken {
+	token := &scimToken{
 		of: t, createdBy: actor, accessKeyID: aws.accessKeyID("ASIA"), seeded: actor == ActorSetup,
 		BearerToken: BearerToken{
 			Token: model.Token{ID: aws.newID(), Created: created, Expires: expires},
@@ -142,7 +136,7 @@ func (aws *AWS) tokensOf(c Caller, action Action, identityStoreID, tenantID stri
 	return i.live(tenantID)
 }
 
-func (aws *AWS) tokenView(t *token, value bool) BearerToken {
+func (aws *AWS) tokenView(t *scimToken, value bool) BearerToken {
 	view := t.BearerToken
 	view.Created, view.Expires = addSkew(view.Created, aws.skew.AWS), addSkew(view.Expires, aws.skew.AWS)
 	if !value {
@@ -179,7 +173,7 @@ func (aws *AWS) nextNode() node {
 }
 
 // accepts says whether a node accepts a token now.
-func (aws *AWS) accepts(n node, t *token) bool {
+func (aws *AWS) accepts(n node, t *scimToken) bool {
 	behind := func(lag time.Duration) time.Duration {
 		if n == fastNode {
 			return 0
@@ -196,7 +190,7 @@ func (aws *AWS) accepts(n node, t *token) bool {
 	}
 }
 
-func (aws *AWS) acceptance(t *token) Acceptance {
+func (aws *AWS) acceptance(t *scimToken) Acceptance {
 	slow := aws.accepts(slowNode, t)
 	fast := slow
 	if aws.quirks.Nodes == NodesApart {
@@ -213,7 +207,7 @@ func (aws *AWS) acceptance(t *token) Acceptance {
 }
 
 // boundaries lists the moments at which the acceptance of a token changes by itself.
-func (aws *AWS) boundaries(t *token) [3]time.Time {
+func (aws *AWS) boundaries(t *scimToken) [3]time.Time {
 	times := [3]time.Time{t.Created.Add(aws.lag(aws.quirks.NewLag)), t.Expires}
 	if !t.deleted.IsZero() {
 		times[2] = t.deleted.Add(aws.lag(aws.quirks.DeletedLag))
@@ -243,12 +237,12 @@ func (aws *AWS) Expire(actor Actor, tokenID string) error {
 		return notFound(ServiceTokens, "BEARER_TOKEN resource not found for %s.", tokenID)
 	}
 	t.Expires, t.expiredBy = aws.at, actor
-	aws.record(Annotation{aws.stamp(actor), "let token " + tokenID + " expire"})
+	aws.annotate(actor, "let token %s expire", tokenID)
 	aws.afterChange()
 	return nil
 }
 
-func (aws *AWS) tokenByID(id string) *token {
+func (aws *AWS) tokenByID(id string) *scimToken {
 	for _, i := range aws.instances {
 		for _, t := range i.tenants {
 			for _, token := range t.tokens {

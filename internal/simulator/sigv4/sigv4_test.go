@@ -42,10 +42,6 @@ func TestPublishedVectors(t *testing.T) {
 			signature: "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
 		},
 		{
-			name: "get-relative", method: "GET", target: "/example/..", signed: "host;x-amz-date",
-			signature: "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
-		},
-		{
 			name: "post-vanilla", method: "POST", target: "/", signed: "host;x-amz-date",
 			signature: "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
 		},
@@ -129,7 +125,6 @@ func TestRefusals(t *testing.T) {
 		{name: "another service", service: "identitystore", kind: sigv4.Mismatch, want: "Credential should be scoped to correct service: 'identitystore'."},
 		{name: "an unsigned x-amz header", spoil: func(r *http.Request) { r.Header.Set("X-Amz-Target", "A.B") }, kind: sigv4.Mismatch, want: "must be a 'SignedHeader'"},
 		{name: "a session token that is not the key's", spoil: func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "t") }, kind: sigv4.UnknownKey, want: "security token included in the request is invalid"},
-		{name: "expired temporary credentials", key: sigv4.Key{Secret: publishedSecret, Expires: at}, kind: sigv4.Expired, want: "is expired"},
 		{name: "fifteen minutes late", skew: 15 * time.Minute},
 		{name: "more than fifteen minutes late", skew: 15*time.Minute + time.Second, kind: sigv4.Mismatch,
 			want: "Signature expired: 20150830T123600Z is now earlier than 20150830T123601Z (20150830T125101Z - 15 min.)"},

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// Recorder is a transport that holds every exchange passing through it to a contract.
+// Recorder is a transport that checks every exchange against a contract.
 type Recorder struct {
 	contract *Contract
 	next     http.RoundTripper

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"entra-aws-exporter/internal/simulator/contract"
+	"entra-aws-exporter/test/contract"
 )
 
 func load(t *testing.T) *contract.Contract {
@@ -62,9 +62,9 @@ func TestCheck(t *testing.T) {
 			answer: `{"id":1,"schedule":null,"colour":"red","status":{"code":"Fine","quarantine":{"currentBegan":"yesterday","reason":null,"seriesCount":1.5}}}`,
 			want: []string{
 				`GET /servicePrincipals/{servicePrincipal-id}/synchronization/jobs/{synchronizationJob-id}: response: $.colour: no such property`,
-				`$.id: 1 where a string is described`, `$.status.code: "Fine" is not one of NotConfigured|NotRun|Active|Paused|Quarantine`,
+				`$.id: 1 where string is described`, `$.status.code: "Fine" is not one of NotConfigured|NotRun|Active|Paused|Quarantine`,
 				`$.status.quarantine.currentBegan: "yesterday" does not match`, `$.status.quarantine.reason: null where it may not be`,
-				`$.status.quarantine.seriesCount: 1.5 where a integer is described`,
+				`$.status.quarantine.seriesCount: 1.5 where integer is described`,
 			},
 		},
 		{name: "an unknown query parameter", request: graph("GET", jobs+"?$filer=x"), answer: `{"value":[]}`, want: []string{`request: ?$filer: no such parameter`}},
@@ -92,9 +92,9 @@ func TestCheck(t *testing.T) {
 			answer: `{"BearerTokens":[{"TokenId":1,"CreationTime":"soon","LastUsed":1}]}`,
 			want: []string{
 				`AWSIdentityStoreService.ListBearerTokens: request: Authorization: not signed for the service "identitystore"`,
-				"request: $: TenantId is missing", `request: $.MaxResults: "9" where a integer is described`,
-				`response: $.BearerTokens[0].CreationTime: "soon" where a timestamp is described`,
-				"$.BearerTokens[0].LastUsed: no such member", "$.BearerTokens[0].TokenId: 1 where a string is described",
+				"request: $: TenantId is missing", `request: $.MaxResults: "9" where integer is described`,
+				`response: $.BearerTokens[0].CreationTime: "soon" where timestamp is described`,
+				"$.BearerTokens[0].LastUsed: no such property", "$.BearerTokens[0].TokenId: 1 where string is described",
 			},
 		},
 		{name: "an error of AWS", request: aws(tokens, "identitystore"), body: input, status: 400, answer: `{"__type":"ValidationException","message":"m"}`},

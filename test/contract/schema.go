@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // schema is the part of an OpenAPI schema that is checked.
@@ -34,9 +35,13 @@ type yamlFlags struct {
 	IsFlags bool `yaml:"isFlags"`
 }
 
+// schemaPrefix begins a reference to a schema.
+const schemaPrefix = "#/components/schemas/"
+
 type validator struct {
 	schemas  map[string]*schema
 	types    entityTypes
+	closed   bool // objects have no other properties, and null is missing
 	findings *findings
 }
 
@@ -50,7 +55,7 @@ type object struct {
 
 func (v *validator) resolve(s *schema) *schema {
 	for s.Ref != "" {
-		next := v.schemas[strings.TrimPrefix(s.Ref, "#/components/schemas/")]
+		next := v.schemas[strings.TrimPrefix(s.Ref, schemaPrefix)]
 		if next == nil {
 			return &schema{}
 		}
@@ -77,34 +82,70 @@ func (v *validator) fold(s *schema) object {
 	return folded
 }
 
-// check holds a decoded JSON value to a schema.
+// checkBody checks a JSON document against a schema.
+func (v *validator) checkBody(s *schema, body []byte) {
+	value, err := decode(body)
+	if err != nil {
+		v.findings.add("$", "%v", err)
+		return
+	}
+	v.check("$", s, value)
+}
+
+// check checks a decoded JSON value against a schema.
 func (v *validator) check(place string, s *schema, value any) {
 	resolved := v.resolve(s)
 	switch {
 	case len(resolved.Enum) > 0:
 		v.checkEnum(place, resolved, value)
-	case resolved.Type == "array":
-		items, isArray := value.([]any)
-		if !isArray {
-			v.findings.add(place, "%s where an array is described", describe(value))
-			return
-		}
-		for i, item := range items {
-			v.check(fmt.Sprintf("%s[%d]", place, i), resolved.Items, item)
-		}
 	case resolved.Type == "object" || len(resolved.AllOf) > 0:
-		v.checkObject(place, resolved, value)
-	default:
-		v.checkScalar(place, resolved, value)
+		if v.expect(place, "object", value) {
+			v.checkObject(place, resolved, value.(map[string]any))
+		}
+	case resolved.Type != "" && v.expect(place, resolved.Type, value):
+		switch value := value.(type) {
+		case []any:
+			for i, item := range value {
+				v.check(fmt.Sprintf("%s[%d]", place, i), resolved.Items, item)
+			}
+		case string:
+			if resolved.Pattern != "" && !matches(resolved.Pattern, value) {
+				v.findings.add(place, "%q does not match %s", value, resolved.Pattern)
+			}
+			if resolved.Format == "base64url" && !isBase64(value) {
+				v.findings.add(place, "%q is not base64", value)
+			}
+		}
 	}
 }
 
+// expect reports whether a value is of a type, and finds fault if not.
+func (v *validator) expect(place, kind string, value any) bool {
+	fits := false
+	switch value := value.(type) {
+	case map[string]any:
+		fits = kind == "object"
+	case []any:
+		fits = kind == "array"
+	case bool:
+		fits = kind == "boolean"
+	case json.Number: // a timestamp is epoch seconds, or RFC 3339
+		fits = kind == "number" || kind == "timestamp" || kind == "integer" && !strings.ContainsAny(value.String(), ".eE")
+	case string:
+		_, err := time.Parse(time.RFC3339Nano, value)
+		fits = kind == "string" || kind == "timestamp" && err == nil
+	}
+	if !fits {
+		v.findings.add(place, "%s where %s is described", describe(value), kind)
+	}
+	return fits
+}
+
 func (v *validator) checkEnum(place string, s *schema, value any) {
-	text, isText := value.(string)
-	if !isText {
-		v.findings.add(place, "%s where one of %s is described", describe(value), strings.Join(s.Enum, "|"))
+	if !v.expect(place, "string", value) {
 		return
 	}
+	text := value.(string)
 	parts := []string{text}
 	if s.Flags != nil && s.Flags.IsFlags {
 		parts = strings.Split(text, ",")
@@ -116,20 +157,15 @@ func (v *validator) checkEnum(place string, s *schema, value any) {
 	}
 }
 
-func (v *validator) checkObject(place string, s *schema, value any) {
-	members, isObject := value.(map[string]any)
-	if !isObject {
-		v.findings.add(place, "%s where an object is described", describe(value))
-		return
-	}
+func (v *validator) checkObject(place string, s *schema, members map[string]any) {
 	folded := v.fold(s)
-	open := len(folded.properties) == 0 || slices.ContainsFunc(folded.titles, func(title string) bool { return v.types[title].open })
+	open := len(folded.properties) == 0 && !v.closed || slices.ContainsFunc(folded.titles, func(title string) bool { return v.types[title].open })
 	for _, name := range folded.required {
-		if _, found := members[name]; !found {
+		if value, found := members[name]; !found || value == nil && v.closed {
 			v.findings.add(place, "%s is missing", name)
 		}
 	}
-	for _, name := range sortedKeys(members) {
+	for _, name := range slices.Sorted(maps.Keys(members)) {
 		property, found := folded.properties[name]
 		switch {
 		case found && members[name] == nil:
@@ -151,30 +187,6 @@ func (v *validator) nullable(property *schema, owner, name string) bool {
 		return !known && v.resolve(property).Type != "array"
 	}
 	return property.Nullable || property.Ref != ""
-}
-
-func (v *validator) checkScalar(place string, s *schema, value any) {
-	switch s.Type {
-	case "string":
-		text, isText := value.(string)
-		switch {
-		case !isText:
-			v.findings.add(place, "%s where a string is described", describe(value))
-		case s.Pattern != "" && !matches(s.Pattern, text):
-			v.findings.add(place, "%q does not match %s", text, s.Pattern)
-		case s.Format == "base64url" && !isBase64(text):
-			v.findings.add(place, "%q is not base64", text)
-		}
-	case "boolean":
-		if _, isBool := value.(bool); !isBool {
-			v.findings.add(place, "%s where a boolean is described", describe(value))
-		}
-	case "integer", "number":
-		number, isNumber := value.(json.Number)
-		if !isNumber || (s.Type == "integer" && strings.ContainsAny(number.String(), ".eE")) {
-			v.findings.add(place, "%s where a %s is described", describe(value), s.Type)
-		}
-	}
 }
 
 func matches(pattern, text string) bool {

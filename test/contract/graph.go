@@ -3,7 +3,9 @@ package contract
 import (
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -151,8 +153,8 @@ func (c *Contract) findOperation(method, path string) (document, string, operati
 	)
 	for _, d := range c.graph {
 		for template, methods := range d.operations {
-			placeholders, matches := matchPath(template, path)
-			if op, found := methods[method]; found && matches && (fewest < 0 || placeholders < fewest) {
+			placeholders, fits := matchPath(template, path)
+			if op, found := methods[method]; found && fits && (fewest < 0 || placeholders < fewest) {
 				bestDocument, bestTemplate, best, fewest = d, template, op, placeholders
 			}
 		}
@@ -160,7 +162,7 @@ func (c *Contract) findOperation(method, path string) (document, string, operati
 	return bestDocument, bestTemplate, best, fewest >= 0
 }
 
-func matchPath(template, path string) (placeholders int, matches bool) {
+func matchPath(template, path string) (placeholders int, fits bool) {
 	want, have := strings.Split(template, "/"), strings.Split(path, "/")
 	if len(want) != len(have) {
 		return 0, false
@@ -185,7 +187,7 @@ func checkQuery(request *http.Request, d document, op operation, found *findings
 		allowed[p.Name] = allowed[p.Name] || p.In == "query"
 	}
 	query := request.URL.Query()
-	for _, name := range sortedKeys(query) {
+	for _, name := range slices.Sorted(maps.Keys(query)) {
 		if !allowed[name] {
 			found.add("?"+name, "no such parameter")
 		}
@@ -203,10 +205,5 @@ func (v *validator) checkMessage(d document, m *message, body []byte) {
 		}
 		return
 	}
-	value, err := decode(body)
-	if err != nil {
-		v.findings.add("$", "%v", err)
-		return
-	}
-	v.check("$", content.Schema, value)
+	v.checkBody(content.Schema, body)
 }

@@ -1,4 +1,4 @@
-// Package contract holds what is sent to the clouds, and what is answered, to their
+// Package contract checks requests to AWS and Entra, and the responses, against their
 // published shapes: Microsoft Graph's OpenAPI documents and CSDL, and the JSON models
 // of AWS's console. Tests use it in both directions: for what the clients send, and
 // for what the simulator answers.
@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -54,8 +53,8 @@ func Load(dir string) (*Contract, error) {
 	return contract, nil
 }
 
-// Check holds one exchange to the contract and returns everything that does not fit,
-// or ErrNotCovered. The request's own body is not read.
+// Check checks one exchange and returns everything that does not fit, or
+// ErrNotCovered. The request's own body is not read.
 func (c *Contract) Check(request *http.Request, requestBody []byte, status int, responseBody []byte) error {
 	if target := request.Header.Get("X-Amz-Target"); target != "" {
 		return c.checkAWS(request, target, requestBody, status, responseBody)
@@ -78,13 +77,3 @@ func (f *findings) add(place, format string, args ...any) {
 }
 
 func (f *findings) err() error { return errors.Join(f.found...) }
-
-// sortedKeys makes findings come in the same order every time.
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
-}
