@@ -26,7 +26,7 @@ const (
 	BlockedDeleteRefused          BlockedReason = "delete_refused"
 	BlockedPermission             BlockedReason = "permission"
 	BlockedOwnCredentialExpiring  BlockedReason = "own_credential_expiring" //nolint:gosec // a word, not a secret
-	BlockedTokenStoreUnwritable   BlockedReason = "token_store_unwritable" //nolint:gosec // a word, not a secret
+	BlockedTokenStoreUnwritable   BlockedReason = "token_store_unwritable"  //nolint:gosec // a word, not a secret
 	BlockedTokenValueLost         BlockedReason = "token_value_lost"
 	BlockedJournalUnreadable      BlockedReason = "journal_unreadable"
 	BlockedStateRestored          BlockedReason = "state_restored"
