@@ -1,7 +1,7 @@
 package model
 
 // BlockedReason says why a rotation stopped until an operator acts. It is a metric
-// label, and docs/rotation.md has a chapter for each.
+// label, and docs/rotation-reasons.md has a section for each.
 type BlockedReason string
 
 // The reasons for being blocked.

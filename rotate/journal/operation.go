@@ -26,6 +26,12 @@ func (o Operation) Done() bool { return o.Outcome == model.CallDone }
 // Refused tells whether the call certainly had no effect.
 func (o Operation) Refused() bool { return o.Outcome == model.CallRefused }
 
+// RefusedForGood tells whether the call was refused by an answer that waiting does not
+// change. Throttling passes.
+func (o Operation) RefusedForGood() bool {
+	return o.Refused() && !o.Unsent && o.Reason != model.ReasonThrottled
+}
+
 // Pending tells whether the call may have taken effect.
 func (o Operation) Pending() bool { return !o.Done() && !o.Refused() }
 

@@ -11,6 +11,8 @@ const (
 	ownUserAgent = "entra-aws-exporter/" // of our own calls in CloudTrail
 
 	// ProbeTolerance is how far CloudTrail's time of a call may be from our note of it.
+	// CloudTrail has whole seconds and AWS's creation times have fractions, so a call right
+	// after a creation can seem to come before it.
 	ProbeTolerance = 3 * time.Second
 )
 
@@ -51,7 +53,7 @@ func (l CallLog) AccessKeyID() (id string, usable bool) {
 	}
 	before := 0
 	for _, call := range l.Calls {
-		if call.At.Before(l.Created) {
+		if call.At.Before(l.Created.Add(-ProbeTolerance)) {
 			before++
 			if call.AccessKeyID == id {
 				return "", false

@@ -31,8 +31,8 @@ const (
 	listLag = 15 * time.Minute
 	// listInterval is how often the lists are read until they show a deletion.
 	listInterval = 15 * time.Second
-	// maxDeleteAttempts is how often AWS may refuse, or fail, to delete a token.
-	maxDeleteAttempts = 5
+	// maxDeleteRefusals is how often AWS may refuse for good to delete a token.
+	maxDeleteRefusals = 5
 )
 
 // deletePermit authorizes the deletion of one token. Only guard.authorize makes one, and
@@ -263,9 +263,11 @@ func (g guard) requireNewAccepted(ctx context.Context) error {
 // delete deletes the token of a permit. What came of it is settled by the lists that
 // follow: the phases go by those, not by the answer.
 func (g guard) delete(ctx context.Context, p deletePermit) error {
-	failed := g.rotation().failedOperations(OperationDelete, func(o journal.Operation) bool { return o.Target == p.token.ID })
-	if len(failed) >= maxDeleteAttempts {
-		return rotate.Blocked(model.BlockedDeleteRefused, "AWS did not delete token %s in %d attempts, the last answer was: %s", p.token.ID, len(failed), failed[len(failed)-1].Error)
+	refused := g.rotation().failedOperations(OperationDelete, func(o journal.Operation) bool {
+		return o.Target == p.token.ID && o.RefusedForGood()
+	})
+	if len(refused) >= maxDeleteRefusals {
+		return rotate.Blocked(model.BlockedDeleteRefused, "AWS refused %d times to delete token %s, the last answer was: %s", len(refused), p.token.ID, refused[len(refused)-1].Error)
 	}
 	written, err := g.execute(ctx, operation{
 		kind: OperationDelete, target: p.token.ID, why: string(p.why),
@@ -284,6 +286,9 @@ func (g guard) delete(ctx context.Context, p deletePermit) error {
 		return nil
 	}
 	g.LogStep("token %s: deletion %s", p.token.ID, formatOutcome(written))
+	if !written.RefusedForGood() && !written.Unsent { // it passes: the engine retries, and logs what lasts
+		return &model.Error{Reason: written.Reason, Op: "deleting token " + p.token.ID, Detail: written.Error}
+	}
 	return g.Wait(ctx, time.Minute, model.WaitingSettling)
 }
 

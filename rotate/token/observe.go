@@ -277,6 +277,11 @@ func (o observer) testValue(ctx context.Context, value model.Secret) (probeResul
 	if err != nil {
 		return inconclusive, err
 	}
+	return o.testInline(ctx, current, value)
+}
+
+// testInline makes Entra test a value beside the credentials that were just read.
+func (o observer) testInline(ctx context.Context, current []model.Credential, value model.Secret) (probeResult, error) {
 	result, err := o.testConnection(ctx, o.inlineCredentials(current, value))
 	switch {
 	case err != nil:

@@ -103,8 +103,8 @@ func (p testPhase) sinceCreated() time.Duration {
 }
 
 // test asks AWS whether it accepts the value, and Entra whether it reaches AWS with it. One
-// of the two may be unable to tell, not both. An error is a reason to block that has
-// nothing to do with the token.
+// of the two may be unable to tell, not both. An error has nothing to do with the token: it
+// is a reason to block, or Entra's credentials could not be read.
 func (p testPhase) test(ctx context.Context, value model.Secret) (bool, finding, error) {
 	result, detail := p.probe(ctx, value)
 	if result == unauthorized {
@@ -113,7 +113,11 @@ func (p testPhase) test(ctx context.Context, value model.Secret) (bool, finding,
 	if !p.rotation().Plan.ControlFailed {
 		return result == accepted, finding{model.BlockedEndpointRefusesEntra, "it cannot be tested: Entra's inline test is no evidence, and " + detail}, nil
 	}
-	inline, err := p.testValue(ctx, value)
+	current, err := p.credentials(ctx)
+	if err != nil {
+		return false, finding{}, err
+	}
+	inline, err := p.testInline(ctx, current, value)
 	switch {
 	case err != nil && asBlocked(err) != nil:
 		return false, finding{}, err

@@ -30,6 +30,7 @@ const (
 	EffectDelayed   Fault = "effect later"  // no answer, and it happens a minute and a half later
 	Unparsable      Fault = "unparsable"    // it happened, the 2xx cannot be read
 	Throttled       Fault = "throttled"     // 429 until the deadline; nothing happened
+	Unavailable     Fault = "unavailable"   // 503; nothing happened
 	StaleRead       Fault = "stale read"    // the answer is the one before the last
 	SuspendedBefore Fault = "suspended"     // the process sleeps past its lease, then makes the call
 	SuspendedAfter  Fault = "slept after"   // the process sleeps past its lease after the call
@@ -288,6 +289,8 @@ func (s *Process) call(ctx context.Context, name string, do func(Fault) error, r
 			time.Sleep(time.Until(deadline))
 		}
 		return &model.Error{Reason: model.ReasonThrottled, Op: name, Status: 429, Detail: "429 until the deadline"}
+	case Unavailable:
+		return &model.Error{Reason: model.ReasonOther, Op: name, Status: 503, Detail: "503 ServiceUnavailable"}
 	case SuspendedBefore:
 		time.Sleep(suspension)
 	case SuspendedAfter:

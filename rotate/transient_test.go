@@ -1,0 +1,38 @@
+package rotate_test
+
+import (
+	"testing"
+	"time"
+
+	"entra-aws-exporter/test/harness"
+)
+
+// What passes never blocks (ROTATION I8): a rotation outlasts an AWS that throttles, or
+// does not answer, every deletion for hours, and an Entra that throttles the reading
+// of its credentials for longer than a new token may be refused.
+func TestTransientFailuresNeverBlock(t *testing.T) {
+	for _, test := range []struct {
+		name, call, before string
+		fault              harness.Fault
+		lasts              time.Duration
+	}{
+		{"deletions are throttled", "aws.delete", "scim.probe#1", harness.Throttled, 5 * time.Hour},
+		{"deletions are answered 503", "aws.delete", "scim.probe#1", harness.Unavailable, 5 * time.Hour},
+		{"reading the credentials is throttled", "graph.secrets", "scim.probe#1", harness.Throttled, 4 * time.Hour},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := harness.BaseScenario()
+			s.Actions = map[string]func(*harness.Harness){test.before: func(h *harness.Harness) {
+				injectFor(h, test.call, test.fault, test.lasts)
+			}}
+			mustEnd(t, s, "done", expectNoOutage, func(t *testing.T, r harness.Result) {
+				if test.call == "aws.delete" && r.Harness.CallCounts["aws.delete"] < 6 {
+					t.Errorf("deleted in %d attempts, so the fault was not long enough", r.Harness.CallCounts["aws.delete"])
+				}
+				if created := r.Harness.CallCounts["aws.create"]; created != 1 {
+					t.Errorf("%d tokens were created, want 1", created)
+				}
+			})
+		})
+	}
+}
