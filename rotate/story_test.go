@@ -166,6 +166,13 @@ func TestTheSaveIsSilentlyDropped(t *testing.T) {
 		s.Quirks = quirk("put_secrets", clouds.PutKeepsToken)
 		mustEnd(t, s, "blocked proof_contradicted", expectNoOutage, expectSteps("CloudTrail shows Entra using another token; saving the new token once more"))
 	})
+	t.Run("CloudTrail has whole seconds, and nobody is asked", func(t *testing.T) {
+		s := harness.BaseScenario()
+		s.Quirks = quirk("put_secrets", clouds.PutKeepsToken)
+		s.Policy.Approval = model.ApprovalNever
+		s.Prepare = func(*harness.Harness) { time.Sleep(700 * time.Millisecond) } // creation times have a fraction
+		mustEnd(t, s, "blocked proof_contradicted", expectNoOutage)
+	})
 	t.Run("once only, and nothing tells", func(t *testing.T) {
 		s := harness.BaseScenario()
 		s.Quirks.CloudTrail = clouds.TrailAbsent

@@ -83,7 +83,7 @@ func (aws *AWS) logCall(t *scimToken, call SCIMCall, operation string) {
 	}
 	i := t.of.of
 	aws.trail = append(aws.trail, TrailEvent{
-		SCIMCall: model.SCIMCall{At: aws.at, AccessKeyID: key, UserAgent: call.UserAgent, SourceIP: call.SourceIP},
+		SCIMCall: model.SCIMCall{At: aws.at.Truncate(time.Second), AccessKeyID: key, UserAgent: call.UserAgent, SourceIP: call.SourceIP},
 		EventID:  aws.newID(), EventName: operation,
 		Account: i.OwnerAccountID, Region: i.PrimaryRegion, IdentityStore: i.IdentityStoreID, TenantID: t.of.TenantID,
 		tokenID: t.ID,
