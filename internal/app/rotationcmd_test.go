@@ -69,7 +69,7 @@ func TestStoredTokenIsProbedAfterModeChange(t *testing.T) {
 func TestUnknownConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Expiring("expiring")})
-		const none = `no connection "typo" is configured; configured: corp, expiring`
+		const none = `unknown connection "typo"; configured: corp, expiring`
 		if output := h.startRotation(StartOptions{Connection: "typo"}); output != none {
 			t.Errorf("start: %s", output)
 		}
