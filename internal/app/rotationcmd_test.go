@@ -45,7 +45,7 @@ func TestStoredTokenIsProbedAfterModeChange(t *testing.T) {
 			t.Fatalf("the rotation: %s", output)
 		}
 		history := h.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
-		if strings.Count(history, "ended: done") != 1 || strings.Count(history, "exclusive\n") != 1 || !strings.HasSuffix(history, ": done\n") {
+		if strings.Count(history, "outcome: done") != 1 || strings.Count(history, "exclusive\n") != 1 || !strings.HasSuffix(history, ": done\n") {
 			t.Errorf("the outcome must appear once:\n%s", history)
 		}
 		for _, line := range []string{
