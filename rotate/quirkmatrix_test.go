@@ -9,6 +9,7 @@ import (
 	"entra-aws-exporter/test/harness"
 
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/test/covering"
 )
 
 // The matrix: see the package's proof documentation (docs/rotation-proof.md).
@@ -27,7 +28,7 @@ func TestQuirkMatrix(t *testing.T) {
 		}
 	}
 	product := slices.Collect(clouds.Product(clouds.DefaultQuirks(), coupled))
-	rows := clouds.Covering(clouds.DefaultQuirks(), others)
+	rows := covering.Triples(clouds.DefaultQuirks(), others)
 	enumerated := len(product)
 	if !full() {
 		slices.SortFunc(product, func(a, b clouds.Quirks) int { return strings.Compare(hashedName(a), hashedName(b)) })

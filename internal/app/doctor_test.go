@@ -38,7 +38,7 @@ func TestDoctor(t *testing.T) {
 			"FAILED  SCIM endpoint                  auth\n          probing the SCIM endpoint: auth: AWS answered 401 (the token has expired, was deleted",
 			"FAILED  test connection                auth\n", "AWS rejects the token that Entra holds: rotate it",
 			"2 checks failed")
-		expectLines(t, h.doctor("nobody"), `no connection "nobody" is configured; configured: corp, ill`)
+		expectLines(t, h.doctor("nobody"), `unknown connection "nobody"; configured: corp, ill`)
 	})
 }
 

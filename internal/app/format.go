@@ -15,7 +15,7 @@ func unknownConnection(c *config.Config, name string) error {
 	for i, connection := range c.Connections {
 		names[i] = connection.Name
 	}
-	return fmt.Errorf("no connection %q is configured; configured: %s", name, strings.Join(names, ", "))
+	return fmt.Errorf("unknown connection %q; configured: %s", name, strings.Join(names, ", "))
 }
 
 // count formats a number of things.

@@ -45,7 +45,7 @@ func TestStoredTokenIsProbedAfterModeChange(t *testing.T) {
 			t.Fatalf("the rotation: %s", output)
 		}
 		history := h.command(func(ctx context.Context, options Options) error { return RotationShow(ctx, options, "expiring") })
-		if strings.Count(history, "ended: done") != 1 || strings.Count(history, "exclusive\n") != 1 || !strings.HasSuffix(history, ": done\n") {
+		if strings.Count(history, "outcome: done") != 1 || strings.Count(history, "exclusive\n") != 1 || !strings.HasSuffix(history, ": done\n") {
 			t.Errorf("the outcome must appear once:\n%s", history)
 		}
 		for _, line := range []string{
@@ -69,7 +69,7 @@ func TestStoredTokenIsProbedAfterModeChange(t *testing.T) {
 func TestUnknownConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Expiring("expiring")})
-		const none = `no connection "typo" is configured; configured: corp, expiring`
+		const none = `unknown connection "typo"; configured: corp, expiring`
 		if output := h.startRotation(StartOptions{Connection: "typo"}); output != none {
 			t.Errorf("start: %s", output)
 		}

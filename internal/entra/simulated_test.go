@@ -10,6 +10,7 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/test/harness/inmemory"
 )
 
 // simulated is the client under test before a simulated Entra with one connection, in
@@ -29,7 +30,7 @@ func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, m
 		t.Fatal(err)
 	}
 	s := &simulated{Simulator: simulator.New(w, simulator.Options{Seed: 1}), connection: access.Connections[0]}
-	transport := simulator.Transport(s.Simulator)
+	transport := inmemory.NewTransport(s.Simulator)
 	t.Cleanup(transport.Wait)
 	registration := access.Tenants[0].Registration
 	options := TenantOptions{

@@ -14,6 +14,7 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/test/harness/inmemory"
 )
 
 // simulated is the client under test before a simulated AWS with one connection, in
@@ -35,7 +36,7 @@ func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, c
 	t.Setenv("AWS_ACCESS_KEY_ID", access.Accounts[0].Keys.AccessKeyID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", access.Accounts[0].Keys.SecretAccessKey)
 	s := &simulated{Simulator: simulator.New(w, simulator.Options{Seed: 1}), connection: access.Connections[0]}
-	transport := simulator.Transport(s.Simulator)
+	transport := inmemory.NewTransport(s.Simulator)
 	t.Cleanup(transport.Wait)
 	options := identitycenter.Options{
 		Connection: "corp", Region: clouds.DefaultRegion, Options: cloudhttp.Options{Version: "1.2.3", Transport: transport},

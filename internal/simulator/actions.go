@@ -84,16 +84,20 @@ var actions = map[string]perform{
 	"second_application": func(m *clouds.Model, c clouds.Connection, _ Action) (any, error) {
 		return m.AddApplication(c.EntraTenantID, "AWS IAM Identity Center (another)")
 	},
-	"add_certificate": func(m *clouds.Model, c clouds.Connection, a Action) (any, error) {
-		certificate := m.NewCertificate("Microsoft Azure Federated SSO Certificate", m.Now(), m.Now().AddDate(3, 0, 0))
-		added, err := m.AddSigningCertificate(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, certificate)
-		if err != nil {
-			return nil, err
-		}
-		return map[string]string{"thumbprint": added.Thumbprint()}, nil
+	"add_certificate": func(m *clouds.Model, c clouds.Connection, _ Action) (any, error) {
+		added := m.NewSigningCertificate(m.Now(), m.Now().AddDate(3, 0, 0))
+		return map[string]string{"thumbprint": added.Thumbprint()}, m.ChangeApplication(c.EntraTenantID, c.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
+			sp.Certificates = append(sp.Certificates, added)
+		})
 	},
 	"activate_certificate": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
-		return m.SetPreferred(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, a.Thumbprint)
+		return m.ChangeApplication(c.EntraTenantID, c.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
+			for _, certificate := range sp.Certificates {
+				if certificate.Thumbprint() == a.Thumbprint {
+					sp.Preferred = certificate.Certificate
+				}
+			}
+		})
 	}),
 }
 

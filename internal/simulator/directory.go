@@ -24,7 +24,7 @@ func listServicePrincipals(c *call) (response, error) {
 		return response{}, err
 	}
 	all, err := query(c, func(m *clouds.Model) ([]clouds.ServicePrincipal, error) {
-		return m.ServicePrincipals(c.caller, c.tenant(), "")
+		return m.ServicePrincipals(c.caller, c.tenant())
 	})
 	if err != nil {
 		return response{}, err
@@ -66,7 +66,7 @@ func getServicePrincipal(c *call) (response, error) {
 		if !byAppID {
 			return m.ServicePrincipal(c.caller, c.tenant(), id)
 		}
-		all, err := m.ServicePrincipals(c.caller, c.tenant(), "")
+		all, err := m.ServicePrincipals(c.caller, c.tenant())
 		at := slices.IndexFunc(all, func(sp clouds.ServicePrincipal) bool { return sp.AppID == appID })
 		switch {
 		case at >= 0:

@@ -13,6 +13,7 @@ import (
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/test/contract"
+	"entra-aws-exporter/test/harness/inmemory"
 )
 
 // harness is a simulator over one connection, with a client in memory whose every exchange
@@ -51,7 +52,7 @@ func newSeededHarness(t *testing.T, seed uint64, url string, specs ...clouds.Con
 		t.Fatal(err)
 	}
 	l := &harness{t: t, Simulator: simulator.New(w, simulator.Options{URL: url, Seed: seed}), access: access, connection: access.Connections[0]}
-	inMemory := simulator.Transport(l)
+	inMemory := inmemory.NewTransport(l)
 	l.transport = inMemory
 	t.Cleanup(inMemory.Wait)
 	l.client = &http.Client{Transport: l.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

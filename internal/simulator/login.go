@@ -220,7 +220,7 @@ func federationMetadata(c *call) (response, error) {
 	}
 	appID := c.r.URL.Query().Get("appid")
 	applications, err := query(c, func(m *clouds.Model) ([]clouds.ServicePrincipal, error) {
-		return m.ServicePrincipals(clouds.CallerFor(clouds.ActorSetup), tenant, "")
+		return m.ServicePrincipals(clouds.CallerFor(clouds.ActorSetup), tenant)
 	})
 	if err != nil {
 		return response{}, err

@@ -42,15 +42,18 @@ func parsePosition(token string) (position, error) {
 	return p, nil
 }
 
-// descending reads $orderby of a log.
-func (o queryOptions) descending() (bool, error) {
-	switch strings.Join(strings.Fields(o.order), " ") {
+// logOptions reads the query options of a log, and the direction of its $orderby.
+func (c *call) logOptions(filters map[string][]string) (options queryOptions, descending bool, err error) {
+	if options, err = c.options(filters, logPageDefault, logPage); err != nil {
+		return options, false, err
+	}
+	switch strings.Join(strings.Fields(options.order), " ") {
 	case "", "activityDateTime desc":
-		return true, nil
+		return options, true, nil
 	case "activityDateTime", "activityDateTime asc":
-		return false, nil
+		return options, false, nil
 	default:
-		return false, badRequest("The query parameter '$orderby' supports activityDateTime only.")
+		return options, false, badRequest("The query parameter '$orderby' supports activityDateTime only.")
 	}
 }
 
@@ -59,13 +62,9 @@ func (o queryOptions) descending() (bool, error) {
 // https://learn.microsoft.com/graph/api/provisioningobjectsummary-list
 func listProvisioning(c *call) (response, error) {
 	return c.limited("reports", func() (response, error) {
-		options, err := c.options(map[string][]string{
+		options, descending, err := c.logOptions(map[string][]string{
 			"activityDateTime": {"gt", "lt"}, "servicePrincipal/id": {"eq"}, "jobId": {"eq"}, "provisioningStatusInfo/status": {"eq"},
-		}, logPageDefault, logPage)
-		if err != nil {
-			return response{}, err
-		}
-		descending, err := options.descending()
+		})
 		if err != nil {
 			return response{}, err
 		}
@@ -194,14 +193,10 @@ func (c *call) logEntity(e clouds.LogEntry) object {
 // https://learn.microsoft.com/graph/api/directoryaudit-list
 func listDirectoryAudits(c *call) (response, error) {
 	return c.limited("reports", func() (response, error) {
-		options, err := c.options(map[string][]string{
+		options, descending, err := c.logOptions(map[string][]string{
 			"activityDateTime": {"eq", "ge", "le"}, "activityDisplayName": {"eq"}, "loggedByService": {"eq"}, "category": {"eq"},
 			"targetResources/any/id": {"eq"},
-		}, logPageDefault, logPage)
-		if err != nil {
-			return response{}, err
-		}
-		descending, err := options.descending()
+		})
 		if err != nil {
 			return response{}, err
 		}

@@ -71,7 +71,7 @@ func listUsers(c *call) (response, error) {
 	}
 	var total int
 	users, err := query(c, func(m *clouds.Model) (found []clouds.User, err error) {
-		found, total, err = m.ListUsers(c.scimCall(), matches, 1, clouds.MaxSCIMResults)
+		found, total, err = m.ListUsers(c.scimCall(), matches...)
 		return found, err
 	})
 	if err != nil {

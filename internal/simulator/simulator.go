@@ -5,7 +5,8 @@
 // checks signatures, tokens, permissions and throttles.
 //
 // A request is routed by the first element of its path, or by its host name if AWS or
-// Entra has that: over Transport a client needs no endpoint configured.
+// Entra has that: an HTTP client in memory needs no endpoint
+// configured.
 // docs/simulator.md describes the endpoints, the faults and the control API.
 //
 // Read routes.go and call.go first, then the protocol you need: login, graph,
@@ -28,7 +29,7 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// Options make a Simulator. The zero value suits tests over Transport.
+// Options make a Simulator. The zero value suits tests in memory.
 type Options struct {
 	// URL is where clients reach the simulator, "https://127.0.0.1:10198". If it is
 	// set, the SCIM endpoints of the model are shown, and understood, below it; if not,

@@ -34,14 +34,14 @@ type simulatorProcess struct {
 	client      *http.Client
 }
 
-// startSimulator runs the simulator with a scene.
-func startSimulator(t *testing.T, scene string) *simulatorProcess {
+// startSimulator runs the simulator with a scenario.
+func startSimulator(t *testing.T, scenario string) *simulatorProcess {
 	t.Helper()
 	c := &simulatorProcess{t: t, directory: directory(t)}
 	address, ca, config := freeAddress(t), filepath.Join(c.directory, "ca.pem"), filepath.Join(c.directory, "config.yaml")
 	c.url = "https://" + address
 	p := start(t, filepath.Join(c.directory, "simulator.log"), nil, binary(t, "entra-aws-simulator"),
-		"--listen-address="+address, "--scenario="+scene, "--speed="+strconv.Itoa(pace), "--ca-file="+ca, "--write-config="+config)
+		"--listen-address="+address, "--scenario="+scenario, "--speed="+strconv.Itoa(pace), "--ca-file="+ca, "--write-config="+config)
 	eventually(t, 30*time.Second, "the simulator listens", func() bool { return strings.Contains(p.output(), "simulator started") }, p.output)
 	for line := range strings.Lines(read(t, filepath.Join(c.directory, "environment"))) {
 		c.environment = append(c.environment, strings.Trim(strings.TrimSpace(line), "'"))

@@ -133,7 +133,7 @@ func (s *Process) ProbeToken(ctx context.Context, value model.Secret) (model.Pro
 // HasUser implements SCIM.
 func (s *Process) HasUser(ctx context.Context, value model.Secret, userName string) (bool, error) {
 	return read(ctx, s, "scim.user", func() (bool, error) {
-		_, total, err := s.Harness.Clouds.ListUsers(s.scimCall(value), []clouds.Match{{Attribute: "userName", Value: userName}}, 1, 1)
+		_, total, err := s.Harness.Clouds.ListUsers(s.scimCall(value), clouds.Match{Attribute: "userName", Value: userName})
 		return total > 0, classify("looking a user up", err)
 	})
 }

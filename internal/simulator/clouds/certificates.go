@@ -21,18 +21,26 @@ type Certificate struct {
 	notBefore, notAfter time.Time
 	subject             string
 	seed                uint64
-	foreign             bool // its DER was given, there is no key to make another with
 	der                 []byte
 }
 
 // NewCertificate makes a self-signed certificate for a subject's common name.
 func (c *core) NewCertificate(subject string, notBefore, notAfter time.Time) *Certificate {
-	return &Certificate{notBefore: notBefore, notAfter: notAfter, subject: subject, seed: c.random()}
+	certificate := &Certificate{notBefore: notBefore, notAfter: notAfter, subject: subject, seed: c.random()}
+	c.certificates = append(c.certificates, certificate)
+	return certificate
+}
+
+// NewSigningCertificate makes a certificate as Entra does, with its two key ids.
+func (c *core) NewSigningCertificate(notBefore, notAfter time.Time) SigningCertificate {
+	return SigningCertificate{
+		Certificate: c.NewCertificate("Microsoft Azure Federated SSO Certificate", notBefore, notAfter), SignKeyID: c.newID(), VerifyKeyID: c.newID(),
+	}
 }
 
 // BrokenCertificate claims these dates but carries bytes that are no certificate.
 func BrokenCertificate(der []byte, notBefore, notAfter time.Time) *Certificate {
-	return &Certificate{notBefore: notBefore, notAfter: notAfter, foreign: true, der: der}
+	return &Certificate{notBefore: notBefore, notAfter: notAfter, der: der}
 }
 
 // DER returns the encoded certificate.
@@ -63,15 +71,6 @@ func (c *Certificate) NotBefore() time.Time { return c.notBefore }
 
 // NotAfter returns the end of its life.
 func (c *Certificate) NotAfter() time.Time { return c.notAfter }
-
-// age makes the certificate older, by issuing it again with the same key. Of a
-// foreign one only the listed dates move.
-func (c *Certificate) age(by time.Duration) {
-	c.notBefore, c.notAfter = c.notBefore.Add(-by), c.notAfter.Add(-by)
-	if !c.foreign {
-		c.der = nil
-	}
-}
 
 // IdPConfiguration is the external identity provider of an identity store.
 type IdPConfiguration struct {
@@ -130,10 +129,4 @@ func (aws *AWS) idp(c Caller, action Action, idpID, directoryID string) (*idp, e
 		}
 	}
 	return nil, notFound(ServiceAppsAuth, "Identity provider %s not found.", idpID)
-}
-
-func (aws *AWS) trust(p *idp, certificate *Certificate) string {
-	id := aws.newID()
-	p.certificates = append(p.certificates, IdPCertificate{id, certificate})
-	return id
 }

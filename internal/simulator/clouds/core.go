@@ -21,11 +21,12 @@ type core struct {
 	quirks Quirks
 	skew   Skew
 
-	denials   map[denialKey]Denial
-	timeline  []Entry
-	scheduled []scheduledEvent
-	process   process
-	advancing bool
+	denials      map[denialKey]Denial
+	certificates []*Certificate
+	timeline     []Entry
+	scheduled    []scheduledEvent
+	process      process
+	advancing    bool
 }
 
 // scheduledEvent is something that happens at a time of its own: an effect that lands

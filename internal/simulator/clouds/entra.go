@@ -2,7 +2,6 @@ package clouds
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -129,17 +128,15 @@ func (entra *Entra) SetLicence(tenantID string, p1 bool) error {
 	return nil
 }
 
-// ServicePrincipals lists the applications of a tenant, all or those of a template.
-func (entra *Entra) ServicePrincipals(c Caller, tenantID, templateID string) ([]ServicePrincipal, error) {
+// ServicePrincipals lists the applications of a tenant.
+func (entra *Entra) ServicePrincipals(c Caller, tenantID string) ([]ServicePrincipal, error) {
 	t, err := entra.tenantFor(c, ReadApplications, tenantID)
 	if err != nil {
 		return nil, err
 	}
 	var list []ServicePrincipal
 	for _, sp := range t.applications {
-		if templateID == "" || sp.TemplateID == templateID {
-			list = append(list, entra.applicationView(sp))
-		}
+		list = append(list, entra.applicationView(sp))
 	}
 	return list, nil
 }
@@ -151,32 +148,6 @@ func (entra *Entra) ServicePrincipal(c Caller, tenantID, objectID string) (Servi
 		return ServicePrincipal{}, err
 	}
 	return entra.applicationView(sp), nil
-}
-
-// SetPreferred sets the certificate that the application signs with.
-func (entra *Entra) SetPreferred(c Caller, tenantID, objectID, thumbprint string) error {
-	sp, err := entra.application(c, WriteApplications, tenantID, objectID)
-	if err != nil {
-		return err
-	}
-	for _, certificate := range sp.Certificates {
-		if strings.EqualFold(certificate.Thumbprint(), thumbprint) {
-			sp.Preferred = certificate.Certificate
-			return nil
-		}
-	}
-	return invalidRequest(ServiceGraph, "No key credential has the thumbprint %s.", thumbprint)
-}
-
-// AddSigningCertificate adds a certificate to an application; it does not activate it.
-func (entra *Entra) AddSigningCertificate(c Caller, tenantID, objectID string, certificate *Certificate) (SigningCertificate, error) {
-	sp, err := entra.application(c, WriteApplications, tenantID, objectID)
-	if err != nil {
-		return SigningCertificate{}, err
-	}
-	added := SigningCertificate{Certificate: certificate, SignKeyID: entra.newID(), VerifyKeyID: entra.newID()}
-	sp.Certificates = append(sp.Certificates, added)
-	return added, nil
 }
 
 // ChangeApplication lets an operator edit an application: its identifiers, tags, owners,

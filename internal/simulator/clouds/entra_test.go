@@ -193,12 +193,9 @@ func TestCertificatesOnBothSides(t *testing.T) {
 	if list := trusted(); len(list) != 1 || list[0].Thumbprint() != active.Thumbprint() {
 		t.Errorf("AWS trusts %d certificates", len(list))
 	}
-	s.must(s.SetPreferred(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, waiting.Thumbprint()))
+	s.must(s.ChangeApplication(s.EntraTenantID, s.ServicePrincipalID, func(sp *ServicePrincipal) { sp.Preferred = waiting.Certificate }))
 	if view, _ = s.ServicePrincipal(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID); view.Preferred != waiting.Certificate {
 		t.Error("not activated")
-	}
-	if err := s.SetPreferred(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, "00"); status(err) != 400 {
-		t.Errorf("an unknown thumbprint: %v", err)
 	}
 	configurations, err := s.IdPConfigurations(CallerFor(ActorExporter), s.IdentityStoreID)
 	if err != nil || len(configurations) != 1 || len(configurations[0].CertificateIDs) != 1 {
@@ -276,11 +273,8 @@ func TestScenes(t *testing.T) {
 	if err != nil || len(jobs) != 0 || s.JobID != "" {
 		t.Errorf("no job: %+v, error %v", jobs, err)
 	}
-	if list, _ := s.ServicePrincipals(CallerFor(ActorExporter), s.EntraTenantID, AWSTemplateID); len(list) != 1 {
+	if list, _ := s.ServicePrincipals(CallerFor(ActorExporter), s.EntraTenantID); len(list) != 1 || list[0].TemplateID != AWSTemplateID {
 		t.Errorf("%d applications of the template, want 1", len(list))
-	}
-	if list, _ := s.ServicePrincipals(CallerFor(ActorExporter), s.EntraTenantID, OldAWSTemplateID); len(list) != 0 {
-		t.Errorf("%d applications of another template", len(list))
 	}
 }
 

@@ -146,19 +146,11 @@ func (engine *Engine) Job(c Caller, tenantID, objectID, jobID string) (Job, erro
 // After a quarantine for too many deletes, the deletes go through.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-start
 func (engine *Engine) StartJob(c Caller, tenantID, objectID, jobID string) error {
-	return engine.startJob(c, tenantID, objectID, jobID, "")
+	return engine.RestartJob(c, tenantID, objectID, jobID, "")
 }
 
-// RestartJob starts a job with criteria. A scope that names Full, ForceDeletes,
-// Watermark or ConnectorDataStore provisions every user again.
+// RestartJob starts a job with criteria. The scope Full provisions every user again.
 func (engine *Engine) RestartJob(c Caller, tenantID, objectID, jobID, resetScope string) error {
-	if resetScope == "" {
-		resetScope = "None"
-	}
-	return engine.startJob(c, tenantID, objectID, jobID, resetScope)
-}
-
-func (engine *Engine) startJob(c Caller, tenantID, objectID, jobID, resetScope string) error {
 	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return err
@@ -167,20 +159,13 @@ func (engine *Engine) startJob(c Caller, tenantID, objectID, jobID, resetScope s
 		Stamp: engine.stamp(c.Actor), ServicePrincipalID: objectID, JobID: jobID, ResetScope: resetScope,
 		Status: j.status, Schedule: j.schedule, StoppedBy: j.stoppedBy, Quarantine: j.quarantineView(),
 	}
-	for _, scope := range []string{"Full", "ForceDeletes", "Watermark", "ConnectorDataStore"} {
-		if strings.Contains(resetScope, scope) {
-			for _, m := range j.scope {
-				if m.todo == "" {
-					m.todo = "update"
-				}
-			}
-			break
-		}
-	}
 	engine.record(start)
-	if j.quarantine != nil && j.quarantine.reason == model.QuarantineReasonDeletes {
-		for _, m := range j.scope {
+	for _, m := range j.scope {
+		switch {
+		case j.quarantine != nil && j.quarantine.reason == model.QuarantineReasonDeletes:
 			m.todo = "delete"
+		case resetScope == "Full" && m.todo == "":
+			m.todo = "update"
 		}
 	}
 	j.status, j.schedule, j.stoppedBy = model.JobActive, model.ScheduleActive, ""

@@ -2,6 +2,7 @@ package clouds
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -208,4 +209,26 @@ func duration(name, doc string, coupled bool, field func(*Quirks) *time.Duration
 		quirk.Values = append(quirk.Values, value.String())
 	}
 	return quirk
+}
+
+// QuirksNamed returns these quirks, in the order of AllQuirks; unknown names are left out.
+func QuirksNamed(names ...string) []Quirk {
+	return slices.DeleteFunc(AllQuirks(), func(q Quirk) bool { return !slices.Contains(names, q.Name) })
+}
+
+// Product yields every combination of the values of these quirks, the others as in base.
+func Product(base Quirks, quirks []Quirk) iter.Seq[Quirks] {
+	return func(yield func(Quirks) bool) { product(base, quirks, yield) }
+}
+
+func product(base Quirks, quirks []Quirk, yield func(Quirks) bool) bool {
+	if len(quirks) == 0 {
+		return yield(base)
+	}
+	for _, value := range quirks[0].Values {
+		if quirks[0].set(&base, value) != nil || !product(base, quirks[1:], yield) {
+			return false // a listed value is valid
+		}
+	}
+	return true
 }

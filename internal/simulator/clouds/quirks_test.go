@@ -1,7 +1,6 @@
 package clouds
 
 import (
-	"slices"
 	"strings"
 	"testing"
 )
@@ -67,39 +66,5 @@ func TestProductIsFull(t *testing.T) {
 	}
 	for range Product(DefaultQuirks(), chosen) {
 		break // must not panic
-	}
-}
-
-func TestCoveringHasEveryTriple(t *testing.T) {
-	all := AllQuirks()
-	rows := Covering(DefaultQuirks(), all)
-	type choice struct{ nameA, a, nameB, b, nameC, c string }
-	seen := map[choice]bool{}
-	for _, row := range rows {
-		for i, a := range all {
-			for j, b := range all[i+1:] {
-				for _, c := range all[i+1+j+1:] {
-					seen[choice{a.Name, a.get(&row), b.Name, b.get(&row), c.Name, c.get(&row)}] = true
-				}
-			}
-		}
-	}
-	want := 0
-	for i, a := range all {
-		for j, b := range all[i+1:] {
-			for _, c := range all[i+1+j+1:] {
-				want += len(a.Values) * len(b.Values) * len(c.Values)
-			}
-		}
-	}
-	if len(seen) != want {
-		t.Errorf("%d triples covered, want %d", len(seen), want)
-	}
-	t.Logf("%d rows cover %d triples of %d quirks", len(rows), want, len(all))
-	if len(rows) > 250 {
-		t.Errorf("%d rows are too many", len(rows))
-	}
-	if again := Covering(DefaultQuirks(), all); !slices.Equal(rows, again) {
-		t.Error("another covering the second time")
 	}
 }

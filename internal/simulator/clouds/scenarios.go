@@ -176,13 +176,13 @@ func (m *Model) addApplication(spec ConnectionSpec, i *instance) *servicePrincip
 		Notified:    spec.Notified,
 	}}
 	for _, one := range spec.Certificates {
-		certificate := m.NewCertificate("Microsoft Azure Federated SSO Certificate", m.at.Add(-one.Age), m.at.Add(one.Left))
-		sp.Certificates = append(sp.Certificates, SigningCertificate{Certificate: certificate, SignKeyID: m.newID(), VerifyKeyID: m.newID()})
+		certificate := m.NewSigningCertificate(m.at.Add(-one.Age), m.at.Add(one.Left))
+		sp.Certificates = append(sp.Certificates, certificate)
 		if one.Active {
-			sp.Preferred = certificate
+			sp.Preferred = certificate.Certificate
 		}
 		if one.Trusted {
-			m.trust(i.idps[0], certificate)
+			i.idps[0].certificates = append(i.idps[0].certificates, IdPCertificate{m.newID(), certificate.Certificate})
 		}
 	}
 	sp.of.applications = append(sp.of.applications, sp)

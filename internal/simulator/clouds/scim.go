@@ -58,15 +58,13 @@ func (aws *AWS) ServiceProviderConfig(call SCIMCall) error {
 	return err
 }
 
-// ListUsers lists the users that match, at most 50 from start (1-based), and how many
-// there are.
-func (aws *AWS) ListUsers(call SCIMCall, filter []Match, start, count int) ([]User, int, error) {
+// ListUsers lists the first 50 users that match, and how many there are.
+func (aws *AWS) ListUsers(call SCIMCall, filter ...Match) (found []User, total int, err error) {
 	aws.Advance()
 	d, err := aws.authorizeSCIM(call, "ListUsers")
 	if err != nil {
 		return nil, 0, err
 	}
-	var found []User
 	for _, user := range d.users {
 		matches := true
 		for _, match := range filter {
@@ -80,11 +78,7 @@ func (aws *AWS) ListUsers(call SCIMCall, filter []Match, start, count int) ([]Us
 			found = append(found, *user)
 		}
 	}
-	if count <= 0 || count > MaxSCIMResults {
-		count = MaxSCIMResults
-	}
-	from := min(max(start-1, 0), len(found))
-	return found[from:min(from+count, len(found))], len(found), nil
+	return found[:min(len(found), MaxSCIMResults)], len(found), nil
 }
 
 // authorizeSCIM checks every call to a SCIM endpoint, of operators, the exporter and

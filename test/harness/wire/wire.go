@@ -8,6 +8,7 @@ import (
 
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/test/harness/inmemory"
 )
 
 // Simulator is a simulator in memory. A test in a synctest bubble builds it there.
@@ -40,8 +41,8 @@ func NewSimulator(t testing.TB, m *clouds.Model, options simulator.Options) *Sim
 }
 
 // Transport carries calls to the simulator. At its end, the test waits for them.
-func (s *Simulator) Transport() *simulator.InMemory {
-	transport := simulator.Transport(s.Simulator)
+func (s *Simulator) Transport() *inmemory.Transport {
+	transport := inmemory.NewTransport(s.Simulator)
 	s.t.Cleanup(transport.Wait)
 	return transport
 }

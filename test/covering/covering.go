@@ -1,38 +1,18 @@
-package clouds
+// Package covering chooses combinations of quirks for a test that cannot play them all.
+package covering
 
 import (
-	"iter"
 	"slices"
+
+	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// QuirksNamed returns these quirks, in the order of AllQuirks; unknown names are left out.
-func QuirksNamed(names ...string) []Quirk {
-	return slices.DeleteFunc(AllQuirks(), func(q Quirk) bool { return !slices.Contains(names, q.Name) })
-}
-
-// Product yields every combination of the values of these quirks, the others as in base.
-func Product(base Quirks, quirks []Quirk) iter.Seq[Quirks] {
-	return func(yield func(Quirks) bool) { product(base, quirks, yield) }
-}
-
-func product(base Quirks, quirks []Quirk, yield func(Quirks) bool) bool {
-	if len(quirks) == 0 {
-		return yield(base)
-	}
-	for _, value := range quirks[0].Values {
-		if quirks[0].set(&base, value) != nil || !product(base, quirks[1:], yield) {
-			return false // a listed value is valid
-		}
-	}
-	return true
-}
-
-// Covering returns combinations such that every choice of values of any three of these
+// Triples returns combinations such that every choice of values of any three of these
 // quirks occurs in at least one of them; the others as in base. Greedy, so not the
 // smallest set, but always the same.
-func Covering(base Quirks, quirks []Quirk) []Quirks {
+func Triples(base clouds.Quirks, quirks []clouds.Quirk) []clouds.Quirks {
 	open := uncovered(quirks)
-	var rows []Quirks
+	var rows []clouds.Quirks
 	for _, first := range sortedTriples(open) {
 		if !open[first] {
 			continue
@@ -49,7 +29,7 @@ func Covering(base Quirks, quirks []Quirk) []Quirks {
 		eachTriple(row, func(t triple) { delete(open, t) })
 		combination := base
 		for q, value := range row {
-			_ = quirks[q].set(&combination, quirks[q].Values[value]) // a listed value is valid
+			_ = combination.Set(quirks[q].Name, quirks[q].Values[value]) // a listed value is valid
 		}
 		rows = append(rows, combination)
 	}
@@ -59,7 +39,7 @@ func Covering(base Quirks, quirks []Quirk) []Quirks {
 // triple is a choice of values for three quirks, by their indexes.
 type triple struct{ quirk, value [3]int }
 
-func uncovered(quirks []Quirk) map[triple]bool {
+func uncovered(quirks []clouds.Quirk) map[triple]bool {
 	open := map[triple]bool{}
 	for a := range quirks {
 		for b := a + 1; b < len(quirks); b++ {

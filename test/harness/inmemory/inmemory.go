@@ -1,4 +1,6 @@
-package simulator
+// Package inmemory carries HTTP requests to a handler without a network, for tests
+// inside a testing/synctest bubble, where a real socket would keep time from passing.
+package inmemory
 
 import (
 	"bytes"
@@ -14,34 +16,30 @@ import (
 	"syscall"
 )
 
-// Transport answers requests by calling handler in a goroutine of its own, without a
-// network: for tests inside a testing/synctest bubble, where a real socket would keep
-// time from passing. It behaves as http.Transport does: the answer begins with its
-// header, the body is streamed, the request's context ends both, and a handler that
-// panics with http.ErrAbortHandler looks like a connection reset by its peer.
-//
-// The goroutine ends when the handler does; a test that waits for the handler's own
-// end calls Wait.
-func Transport(handler http.Handler) *InMemory { return &InMemory{handler: handler} }
-
-// InMemory is the round tripper that Transport returns.
-type InMemory struct {
+// Transport is a round tripper that calls a handler, each time in a goroutine of its
+// own. It behaves as http.Transport does: the response begins with its header, the body
+// is streamed, the request's context ends both, and a handler that panics with
+// http.ErrAbortHandler looks like a connection reset by its peer.
+type Transport struct {
 	handler http.Handler
 	running sync.WaitGroup
 }
 
-// Wait returns when every handler that was called has returned.
-func (t *InMemory) Wait() { t.running.Wait() }
+// NewTransport returns a Transport to a handler.
+func NewTransport(handler http.Handler) *Transport { return &Transport{handler: handler} }
+
+// Wait returns when every handler that was called has returned: a test ends with it.
+func (t *Transport) Wait() { t.running.Wait() }
 
 // RoundTrip implements http.RoundTripper.
-func (t *InMemory) RoundTrip(r *http.Request) (*http.Response, error) {
-	request, err := arrive(r)
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	request, err := serverRequest(r)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	reader, writer := io.Pipe()
-	w := &streamedAnswer{request: r, header: http.Header{}, body: writer, started: make(chan *http.Response, 1)}
+	w := &streamedResponse{request: r, header: http.Header{}, body: writer, started: make(chan *http.Response, 1)}
 	failed := make(chan error, 1)
 	// The end of the context ends the body, for the handler and for the client.
 	stop := context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })
@@ -78,9 +76,9 @@ func (t *InMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// arrive turns a client's request into the one that a server sees. The body is read
+// serverRequest turns a client's request into the one that a server sees. The body is read
 // at once: a client that retries may rewind it while the handler still runs.
-func arrive(r *http.Request) (*http.Request, error) {
+func serverRequest(r *http.Request) (*http.Request, error) {
 	var body []byte
 	if r.Body != nil {
 		var err error
@@ -133,8 +131,8 @@ func isAbort(cause any) bool {
 	return isError && errors.Is(err, http.ErrAbortHandler)
 }
 
-// streamedAnswer is the server's end of an answer in memory.
-type streamedAnswer struct {
+// streamedResponse is the server's end of a response.
+type streamedResponse struct {
 	request *http.Request
 	header  http.Header
 	body    *io.PipeWriter
@@ -142,9 +140,9 @@ type streamedAnswer struct {
 	sent    bool
 }
 
-func (w *streamedAnswer) Header() http.Header { return w.header }
+func (w *streamedResponse) Header() http.Header { return w.header }
 
-func (w *streamedAnswer) WriteHeader(status int) {
+func (w *streamedResponse) WriteHeader(status int) {
 	if w.sent {
 		return
 	}
@@ -160,7 +158,7 @@ func (w *streamedAnswer) WriteHeader(status int) {
 	}
 }
 
-func (w *streamedAnswer) Write(content []byte) (int, error) {
+func (w *streamedResponse) Write(content []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	if w.request.Method == http.MethodHead {
 		return len(content), nil
@@ -169,4 +167,4 @@ func (w *streamedAnswer) Write(content []byte) (int, error) {
 }
 
 // Flush implements http.Flusher: nothing is held back but the header.
-func (w *streamedAnswer) Flush() { w.WriteHeader(http.StatusOK) }
+func (w *streamedResponse) Flush() { w.WriteHeader(http.StatusOK) }

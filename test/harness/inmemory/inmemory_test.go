@@ -1,4 +1,4 @@
-package simulator_test
+package inmemory_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/test/harness/inmemory"
 )
 
 func get(ctx context.Context, t *testing.T, transport http.RoundTripper) (*http.Response, error) {
@@ -25,7 +25,7 @@ func get(ctx context.Context, t *testing.T, transport http.RoundTripper) (*http.
 }
 
 func TestTransportAnswers(t *testing.T) {
-	transport := simulator.Transport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	transport := inmemory.NewTransport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("Date", "now")
 		w.WriteHeader(http.StatusAccepted)
@@ -47,7 +47,7 @@ func TestTransportAnswers(t *testing.T) {
 }
 
 func TestTransportEmptyAnswer(t *testing.T) {
-	response, err := get(t.Context(), t, simulator.Transport(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	response, err := get(t.Context(), t, inmemory.NewTransport(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestTransportEmptyAnswer(t *testing.T) {
 
 func TestTransportDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		transport := simulator.Transport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		transport := inmemory.NewTransport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Query().Get("q") == "1" {
 				<-r.Context().Done()
 			}
@@ -78,7 +78,7 @@ func TestTransportDeadlines(t *testing.T) {
 
 func TestTransportSlowBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		transport := simulator.Transport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		transport := inmemory.NewTransport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			for {
 				if _, err := io.WriteString(w, "x"); err != nil {
 					return
@@ -105,7 +105,7 @@ func TestTransportSlowBody(t *testing.T) {
 }
 
 func TestTransportClosedBody(t *testing.T) {
-	transport := simulator.Transport(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	transport := inmemory.NewTransport(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for {
 			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
 				return
@@ -125,7 +125,7 @@ func TestTransportClosedBody(t *testing.T) {
 
 func TestTransportReset(t *testing.T) {
 	for _, written := range []string{"", "half an ans"} {
-		transport := simulator.Transport(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		transport := inmemory.NewTransport(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if written != "" {
 				_, _ = io.WriteString(w, written)
 			}

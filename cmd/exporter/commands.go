@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"entra-aws-exporter/internal/app"
+)
+
+// command runs a subcommand once the flags are parsed.
+type command func(context.Context, app.Options) error
+
+func addServe(cli *kingpin.Application, commands map[string]command) {
+	serve := cli.Command("serve", "Serve metrics, the status page and the webhook (the default).").Default()
+	options := app.ServeOptions{Web: kingpinflag.AddFlags(serve, ":10199")}
+	serve.Flag("web.enable-lifecycle", "Enable reload by POST /-/reload.").BoolVar(&options.Lifecycle)
+	paceFlag(serve, &options.Pace)
+	commands[serve.FullCommand()] = func(ctx context.Context, common app.Options) error {
+		return app.Serve(ctx, common, options)
+	}
+}
+
+func addChecks(cli *kingpin.Application, commands map[string]command) {
+	check := cli.Command("check-config", "Validate the configuration file. Makes no network calls.")
+	var webConfig string
+	check.Flag("web.config.file", "Web config file used by serve; needed here if it authenticates webhook callers.").StringVar(&webConfig)
+	commands[check.FullCommand()] = func(_ context.Context, common app.Options) error {
+		return app.CheckConfig(common, webConfig)
+	}
+
+	doctor := cli.Command("doctor", "Make every read-only call that the configuration needs, and report what is missing.")
+	var only string
+	doctor.Arg("connection", "Only this connection and its tenants.").StringVar(&only)
+	commands[doctor.FullCommand()] = func(ctx context.Context, common app.Options) error {
+		return app.Doctor(ctx, common, only)
+	}
+
+	metrics := cli.Command("metrics", "Poll AWS and Entra once and print the metrics.")
+	commands[metrics.FullCommand()] = app.Metrics
+
+	status := cli.Command("status", "Show the status of a running exporter.")
+	var options app.StatusOptions
+	status.Flag("url", "URL of the running exporter.").Default("http://localhost:10199").StringVar(&options.URL)
+	status.Flag("url.ca-file", "PEM file with the CA of its certificate.").StringVar(&options.CAFile)
+	status.Flag("url.basic-auth-file", "File with user:password, if the exporter requires basic authentication.").StringVar(&options.BasicAuthFile)
+	status.Flag("json", "Print the response of /api/v1/connections.").BoolVar(&options.JSON)
+	commands[status.FullCommand()] = func(ctx context.Context, common app.Options) error {
+		return app.Status(ctx, common, options)
+	}
+}
+
+func paceFlag(clause *kingpin.CmdClause, pace *int) {
+	clause.Flag("rotation.pace", "Divide rotation waits by N (demos only; rejected with real AWS or Microsoft endpoints).").
+		Default("1").PlaceHolder("N").SetValue((*paceValue)(pace))
+}
+
+// paceValue is a kingpin.Value: a whole number, at least 1.
+type paceValue int
+
+func (p *paceValue) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return fmt.Errorf("--rotation.pace: %q is not a whole number of at least 1", text)
+	}
+	*p = paceValue(n)
+	return nil
+}
+
+func (p *paceValue) String() string { return strconv.Itoa(int(*p)) }
