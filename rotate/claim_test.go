@@ -3,18 +3,20 @@ package rotate_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"entra-aws-exporter/test/harness"
-
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/internal/state"
 	"entra-aws-exporter/rotate"
 	"entra-aws-exporter/rotate/journal"
+	"entra-aws-exporter/rotate/policy"
 	"entra-aws-exporter/rotate/token"
+	"entra-aws-exporter/test/harness"
 )
 
 // manyDueConnections is an engine with many due connections, each with a binding of its own.
@@ -37,16 +39,16 @@ func manyDueConnections(l *harness.Harness, size int) (*harness.Process, []strin
 	return s, names
 }
 
-// TestOneRotationAtATime: however many connections are due in one payload, one rotation
-// begins, also before the engine has taken it up.
-func TestOneRotationAtATime(t *testing.T) {
+// TestEveryDueConnectionStarts: however many connections are due in one payload, none
+// hinders another.
+func TestEveryDueConnectionStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, names := manyDueConnections(harness.New(clouds.Quirks{}, harness.DueConnection(), harness.DefaultPolicy()), 20)
-		var all sync.WaitGroup
+		var alerts sync.WaitGroup
 		var mu sync.Mutex
 		decisions := map[model.Decision]int{}
-		for _, name := range names {
-			all.Go(func() {
+		for _, name := range append(names, names...) {
+			alerts.Go(func() {
 				decision, _, err := s.Engine.Alert(t.Context(), name)
 				if err != nil {
 					t.Error(err)
@@ -56,45 +58,166 @@ func TestOneRotationAtATime(t *testing.T) {
 				decisions[decision]++
 			})
 		}
-		all.Wait()
-		if decisions[model.DecisionStarted] != 1 || decisions[model.DecisionAlreadyRunning] != len(names)-1 {
-			t.Errorf("decisions: %v, want one started and the rest already_running", decisions)
+		alerts.Wait()
+		if decisions[model.DecisionStarted] != len(names) || decisions[model.DecisionAlreadyRunning] != len(names) {
+			t.Errorf("decisions: %v, want each connection started once and already running once", decisions)
 		}
 	})
 }
 
-// TestThePlaceIsFreeAgain: a rotation that could not be written, or that another process
-// took up, keeps nobody waiting.
-func TestThePlaceIsFreeAgain(t *testing.T) {
+// stubProcedure rotates nothing: it passes through the phases of a rotation with one
+// operation in each.
+type stubProcedure struct {
+	rotate.Procedure // what the test does not reach
+	concurrency      *concurrency
+	repair           bool
+	neverApproved    bool
+}
+
+// concurrency counts what happens at the same time.
+type concurrency struct {
+	mu                         sync.Mutex
+	operations, mostOperations int
+	changing, mostChanging     int
+	done                       map[string]time.Time
+}
+
+type stubProgress struct{}
+
+func (*stubProgress) Check(*journal.Rotation) error  { return nil }
+func (*stubProgress) Describe(*model.RotationRecord) {}
+func (*stubProgress) Inventory() string              { return "tokens: none" }
+func (stubProcedure) Kind() model.Procedure          { return model.ProcedureToken }
+func (stubProcedure) Ready(model.Snapshot) error     { return nil }
+func (p stubProcedure) Changing(r *journal.Rotation) bool {
+	return r.Phase == model.PhaseCreate && !p.repair
+}
+func (stubProcedure) Policy() policy.Policy {
+	return policy.Policy{Mode: model.RotationEnabled, MaxAttempts: 3}
+}
+
+func (stubProcedure) Due(model.Snapshot, *journal.Record, time.Time) time.Time { return time.Now() }
+func (p stubProcedure) Repairs(model.Snapshot, *journal.Record) bool           { return p.repair }
+func (stubProcedure) NewProgress(model.Snapshot, any) (journal.Progress, bool) {
+	return &stubProgress{}, false
+}
+
+func (stubProcedure) Inventory(model.Snapshot, *journal.Record) string { return "tokens: none" }
+func (p stubProcedure) Run(s *rotate.Session) rotate.Runner            { return stubRunner{s, p} }
+
+type stubRunner struct {
+	session   *rotate.Session
+	procedure stubProcedure
+}
+
+func (stubRunner) Inventory() string { return "tokens: none" }
+
+func (r stubRunner) RunPhase(ctx context.Context, phase model.Phase) (model.Phase, error) {
+	c := r.procedure.concurrency
+	switch phase {
+	case model.PhasePlan:
+		return model.PhaseCreate, nil
+	case model.PhaseCreate:
+		c.count(&c.changing, &c.mostChanging, 1)
+		defer c.count(&c.changing, &c.mostChanging, -1)
+		_, err := r.session.Execute(ctx, rotate.Operation{Kind: "create", Call: func(context.Context) error {
+			c.count(&c.operations, &c.mostOperations, 1)
+			defer c.count(&c.operations, &c.mostOperations, -1)
+			time.Sleep(10 * time.Second)
+			return nil
+		}})
+		if err == nil {
+			err = r.session.Wait(ctx, 10*time.Minute, model.WaitingSettling)
+		}
+		return model.PhaseRetire, err
+	default:
+		if r.procedure.neverApproved {
+			return phase, r.session.Wait(ctx, time.Hour, model.WaitingApproval)
+		}
+		c.mu.Lock()
+		c.done[r.session.Connection.Name] = time.Now()
+		c.mu.Unlock()
+		return r.session.Finish(ctx, model.OutcomeDone, "", nil)
+	}
+}
+
+func (c *concurrency) count(counter, most *int, by int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*counter += by
+	*most = max(*most, *counter)
+}
+
+// TestRotationsOfOneProcess: one operation is in flight at a time, and two rotations are
+// between creation and proof. A rotation that waits for approval holds nobody up, and a
+// repair does not queue.
+func TestRotationsOfOneProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := harness.New(clouds.Quirks{}, harness.DueConnection(), harness.DefaultPolicy())
-		s, names := manyDueConnections(l, 2)
-		l.FaultsByName = map[string]harness.Fault{"journal.save": harness.Refused}
-		if _, _, err := s.Engine.Alert(t.Context(), names[0]); err == nil {
-			t.Fatal("a rotation began that could not be written")
+		c := &concurrency{done: map[string]time.Time{}}
+		var connections []rotate.Connection
+		add := func(name string, p stubProcedure) {
+			p.concurrency = c
+			connections = append(connections, rotate.Connection{
+				Name: name, Procedures: []rotate.Procedure{p},
+				Resolve: func(context.Context) (model.Binding, error) { return stubBinding(name), nil },
+			})
 		}
-		l.FaultsByName = nil
-		if decision, text, err := s.Engine.Alert(t.Context(), names[0]); decision != model.DecisionStarted {
-			t.Fatalf("%s (%s), %v", decision, text, err)
+		add("waiting", stubProcedure{neverApproved: true})
+		for i := range 6 {
+			add(fmt.Sprintf("due-%d", i), stubProcedure{})
 		}
-		// Another process is faster and holds it.
-		snapshot, _ := l.Snapshot(l.Connection.Name)
-		snapshot.Binding.JobID = names[0]
-		other := journal.NewEntry(s, harness.Codec, snapshot.Binding.Key())
-		if _, err := other.LoadOrCreate(t.Context(), snapshot.Binding, names[0]); err != nil {
-			t.Fatal(err)
+		add("dead", stubProcedure{repair: true})
+		engine := rotate.New(rotate.Options{
+			Store: &state.Memory{}, Holder: "process", Logger: slog.New(slog.DiscardHandler),
+			Codec: journal.Codec{model.ProcedureToken: {
+				NewMemory:   func() journal.Memory { return &stubProgress{} },
+				NewProgress: func() journal.Progress { return &stubProgress{} },
+			}},
+			Snapshot: func(name string) (model.Snapshot, bool) { return model.Snapshot{Binding: stubBinding(name)}, true },
+		}, connections)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _ = engine.Run(ctx) }()
+		began := time.Now()
+		for _, connection := range connections {
+			if decision, why, err := engine.Alert(ctx, connection.Name, model.ProcedureToken); decision != model.DecisionStarted {
+				t.Fatalf("%s: %s (%s) %v", connection.Name, decision, why, err)
+			}
 		}
-		if _, err := journal.AcquireLease(t.Context(), other, "another process", nil); err != nil {
-			t.Fatal(err)
-		}
-		if decision, _, _ := s.Engine.Alert(t.Context(), names[1]); decision != model.DecisionAlreadyRunning {
-			t.Errorf("%s before the journal was looked at", decision)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		_ = s.Engine.Run(ctx)
+		time.Sleep(2 * time.Hour)
 		cancel()
-		if decision, text, err := s.Engine.Alert(t.Context(), names[1]); decision != model.DecisionStarted {
-			t.Errorf("%s (%s), %v", decision, text, err)
+		synctest.Wait()
+		if c.mostOperations != 1 || c.mostChanging != 3 { // two, and the repair
+			t.Errorf("at most %d operations in flight and %d rotations changing, want 1 and 3", c.mostOperations, c.mostChanging)
+		}
+		if len(c.done) != 7 || c.done["dead"].Sub(began) > 15*time.Minute {
+			t.Errorf("done: %v, want all but the one that waits, and the repair in minutes", c.done)
 		}
 	})
+}
+
+func stubBinding(name string) model.Binding {
+	return model.Binding{
+		IdentityStoreID: name, ProvisioningTenantID: name, SCIMEndpoint: "https://scim.example/" + name,
+		EntraTenantID: name, ServicePrincipalID: name, JobID: name,
+	}
+}
+
+// TestCircuitBreakerStopsNoRepair: two blocked connections halt what is only due, not the
+// end of an outage.
+func TestCircuitBreakerStopsNoRepair(t *testing.T) {
+	for _, test := range []struct {
+		spec clouds.ConnectionSpec
+		want model.Decision
+	}{{harness.DueConnection(), model.DecisionBlocked}, {clouds.Quarantined("corp"), model.DecisionStarted}} {
+		synctest.Test(t, func(t *testing.T) {
+			h := harness.New(clouds.DefaultQuirks(), test.spec, harness.DefaultPolicy())
+			blockedOther(h, "first")
+			blockedOther(h, "second")
+			process := h.Open()
+			_ = process.Engine.Refresh(t.Context())
+			if decision, why, err := process.Engine.Alert(t.Context(), "corp"); decision != test.want || err != nil {
+				t.Errorf("%s (%s) %v, want %s", decision, why, err, test.want)
+			}
+		})
+	}
 }

@@ -39,15 +39,21 @@ type Engine struct {
 	options Options
 	wakeup  chan struct{} // a rotation was started: resume it
 
+	operations chan struct{} // held by the one operation in flight
+	changes    chan struct{} // held by each rotation between a change and its proof (Procedure.Changing)
+
 	mu          sync.Mutex
 	connections map[string]Connection
 	bindings    map[string]string         // binding keys by connection
 	entries     map[string]*journal.Entry // by binding key
 	running     map[string]chan struct{}  // wake-up channels of the rotations that run here, by binding key
-	slots       map[string]slot           // rotations started here that do not run yet, by binding key
 	locks       map[string]chan struct{}  // one decision at a time, by connection
 	dryRuns     map[dryRunKey]time.Time   // when a dry run last began; zero: it is due
 }
+
+// maxChanging is how many rotations of one process may be between the creation of
+// something new and the proof that it is stored.
+const maxChanging = 2
 
 // pollInterval is how often the journal is searched for open rotations.
 const pollInterval = 30 * time.Second
@@ -62,7 +68,8 @@ func New(options Options, connections []Connection) *Engine {
 	}
 	e := &Engine{
 		options: options, wakeup: make(chan struct{}, 1),
-		entries: map[string]*journal.Entry{}, running: map[string]chan struct{}{}, slots: map[string]slot{},
+		operations: make(chan struct{}, 1), changes: make(chan struct{}, maxChanging),
+		entries: map[string]*journal.Entry{}, running: map[string]chan struct{}{},
 		locks: map[string]chan struct{}{}, dryRuns: map[dryRunKey]time.Time{},
 	}
 	e.Configure(connections)
@@ -89,16 +96,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
-		persisted := e.persistedSlots()
-		resumable := e.findResumable(ctx)
-		for _, rotation := range resumable {
+		for _, rotation := range e.findResumable(ctx) {
 			workers.Go(func() {
 				if err := e.run(ctx, rotation.entry, rotation.connection, nil); err != nil && ctx.Err() == nil {
 					e.options.Logger.Info("rotation not resumed", "connection", rotation.connection.Name, "err", err)
 				}
 			})
 		}
-		e.releaseSlots(persisted, resumable)
 		for _, key := range e.takeDryRuns() {
 			workers.Go(func() {
 				if err := e.DryRun(ctx, key.connection, key.kind, StartOptions{}, nil); err != nil && ctx.Err() == nil {
@@ -216,8 +220,9 @@ func (e *Engine) run(ctx context.Context, entry *journal.Entry, c Connection, ob
 	}
 	session := &Session{
 		Connection: c, procedure: procedure, entry: entry, lease: lease, speedup: time.Duration(e.options.Speedup),
-		log: e.options.Logger, observer: observer, wakeup: wakeup,
+		log: e.options.Logger, observer: observer, wakeup: wakeup, operations: e.operations, changes: e.changes,
 	}
+	defer session.leaveChanges()
 	session.retry.failures = rotation.Failures
 	session.runner = procedure.Run(session)
 	err = session.run(ctx)
@@ -244,7 +249,6 @@ func (e *Engine) occupy(key string) (wakeup chan struct{}, free bool) {
 	}
 	wakeup = make(chan struct{}, 1)
 	e.running[key] = wakeup
-	delete(e.slots, key)
 	return wakeup, true
 }
 

@@ -26,6 +26,12 @@ type Operation struct {
 // error is the journal's; what AWS or Entra answered is in the entry that is returned.
 func (s *Session) Execute(ctx context.Context, o Operation) (journal.Operation, error) {
 	written := journal.Operation{Target: o.Target, Why: o.Why}
+	select { // one operation in flight per process
+	case s.operations <- struct{}{}:
+		defer func() { <-s.operations }()
+	case <-ctx.Done():
+		return written, ctx.Err()
+	}
 	if err := ctx.Err(); err != nil {
 		return written, err
 	}

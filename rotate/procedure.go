@@ -30,6 +30,11 @@ type Procedure interface {
 	// NewProgress is what a rotation begins with. options is nil if an alert starts it.
 	NewProgress(snapshot model.Snapshot, options any) (progress journal.Progress, forced bool)
 
+	// Changing tells whether the rotation is between the creation of something new and the
+	// proof that it is stored. Only a few rotations of a process are so at a time; a repair
+	// never waits, so it is not counted.
+	Changing(rotation *journal.Rotation) bool
+
 	// Run makes the runner of one rotation.
 	Run(session *Session) Runner
 	// DryRun reads everything that a rotation would read, and logs what it would do.

@@ -118,6 +118,7 @@ func (s *Session) handleError(ctx context.Context, err error) error {
 		return s.abort(ctx, fmt.Sprintf("no answer for %s: %s", maxPlanFailure, err))
 	}
 	s.logPersistentFailure()
+	s.leaveChanges()
 	backoff := time.Minute << min(s.retry.attempts-1, 3)
 	if blocked != nil && blocked.Persistence != Lasting {
 		backoff = time.Minute * time.Duration(s.retry.attempts*s.retry.attempts)

@@ -52,6 +52,11 @@ type Session struct {
 	log       *slog.Logger
 	observer  StepObserver
 	wakeup    <-chan struct{} // somebody changed the record
+
+	operations chan struct{} // of the process: held during an operation
+	changes    chan struct{} // of the process: held while the rotation is Changing
+	changing   bool          // this session holds a place in changes
+
 	unwritten []model.RotationStep
 	retry     retryState
 }
@@ -65,6 +70,9 @@ func (s *Session) run(ctx context.Context) error {
 			return nil
 		}
 		err := s.waitWhileOnHold(ctx)
+		if err == nil {
+			err = s.enterChanges(ctx)
+		}
 		if err == nil {
 			var next model.Phase
 			if next, err = s.runner.RunPhase(ctx, rotation.Phase); err == nil {
@@ -250,6 +258,41 @@ func (s *Session) checkHold(r *journal.Record) error {
 	}
 }
 
+// enterChanges waits until the rotation may change something, if it is about to: only a
+// few rotations of a process may do so at a time.
+func (s *Session) enterChanges(ctx context.Context) error {
+	for waited := false; ; waited = true {
+		rotation := s.Rotation()
+		if rotation == nil || !s.procedure.Changing(rotation) {
+			s.leaveChanges()
+			return nil
+		}
+		if s.changing {
+			return nil
+		}
+		select {
+		case s.changes <- struct{}{}:
+			s.changing = true
+			return nil
+		default:
+		}
+		if !waited {
+			s.LogStep("waiting for %d other rotations that are changing their connections", maxChanging)
+		}
+		if err := s.Wait(ctx, operatorPollInterval, ""); err != nil {
+			return err
+		}
+	}
+}
+
+// leaveChanges gives the place in changes up, if the session has one.
+func (s *Session) leaveChanges() {
+	if s.changing {
+		<-s.changes
+		s.changing = false
+	}
+}
+
 // waitWhileOnHold returns once no operator holds the rotation; errAborted if it must be aborted.
 func (s *Session) waitWhileOnHold(ctx context.Context) error {
 	for {
@@ -261,6 +304,7 @@ func (s *Session) waitWhileOnHold(ctx context.Context) error {
 		if !errors.Is(err, errOnHold) {
 			return err
 		}
+		s.leaveChanges()
 		if err := s.pause(ctx, journal.Heartbeat, model.WaitingOnHold); err != nil {
 			return err
 		}

@@ -191,7 +191,7 @@ func (e *Engine) checkStart(c Connection, procedure Procedure, record *journal.R
 	case snapshot.Ambiguous != "":
 		return NotStarted(model.DecisionBlocked, "ambiguous: %s", snapshot.Ambiguous)
 	}
-	if reason, detail := e.halted(procedure, record); reason != "" {
+	if reason, detail := e.halted(procedure, record, snapshot); reason != "" {
 		return NotStarted(model.DecisionBlocked, "%s", message(c.Name, model.PhaseIdle, reason, detail, procedure.Inventory(snapshot, record)))
 	}
 	lastEnd := record.Procedures[procedure.Kind()].LastEnd
@@ -214,13 +214,18 @@ func asNotStarted(err error) error {
 	return err
 }
 
-// halted says why starts are halted until an operator acts; "" if they are not.
-func (e *Engine) halted(procedure Procedure, record *journal.Record) (model.BlockedReason, string) {
+// halted says why starts are halted until an operator acts; "" if they are not. The
+// blocked rotations of other connections never halt a repair.
+func (e *Engine) halted(procedure Procedure, record *journal.Record, snapshot model.Snapshot) (model.BlockedReason, string) {
 	last := ""
 	if n := len(record.History); n > 0 {
 		last = record.History[n-1].Reason
 	}
-	return procedure.Policy().Halted(record.Procedures[procedure.Kind()].Attempts, last, e.blockedConnections())
+	var blocked []string
+	if !procedure.Repairs(snapshot, record) {
+		blocked = e.blockedConnections()
+	}
+	return procedure.Policy().Halted(record.Procedures[procedure.Kind()].Attempts, last, blocked)
 }
 
 // blockedConnections names the connections whose rotations are blocked.
@@ -244,9 +249,6 @@ func (e *Engine) startRotation(ctx context.Context, c Connection, entry *journal
 	rotation.Started = journal.Timestamps{Local: now}
 	rotation.Phase = model.PhasePlan
 	rotation.Phases = []journal.PhaseEntry{{Phase: model.PhasePlan, At: rotation.Started}}
-	if other := e.takeSlot(entry.Key(), c.Name); other != "" {
-		return NotStarted(model.DecisionAlreadyRunning, "another rotation (%s) is running in this process", other)
-	}
 	_, err := entry.Change(ctx, func(r *journal.Record) error {
 		if r.Rotation != nil {
 			return alreadyRunning(r.Rotation)
@@ -254,76 +256,12 @@ func (e *Engine) startRotation(ctx context.Context, c Connection, entry *journal
 		r.Rotation, r.Connection, r.Binding = rotation, c.Name, binding
 		return nil
 	})
-	e.mu.Lock()
-	if err != nil {
-		delete(e.slots, entry.Key())
-	} else {
-		e.slots[entry.Key()] = slot{c.Name, true}
-		e.bindings[c.Name] = binding.Key()
-	}
-	e.mu.Unlock()
 	if err != nil {
 		return asNotStarted(err)
 	}
+	e.cacheBinding(c.Name, binding)
 	notify(e.wakeup)
 	return nil
-}
-
-// slot reserves a process's one place for a rotation from the decision to start it until
-// the engine runs it: one payload can bring alerts for many connections.
-type slot struct {
-	connection string
-	persisted  bool // the rotation is in the journal
-}
-
-// takeSlot takes the slot for a connection, or names the connection that has it.
-func (e *Engine) takeSlot(key, connection string) (other string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if other := e.runningConnection(); other != "" {
-		return other
-	}
-	e.slots[key] = slot{connection: connection}
-	return ""
-}
-
-// runningConnection names a connection whose rotation this process runs, or is about to
-// run; "" if there is none. The engine is locked.
-func (e *Engine) runningConnection() string {
-	for key := range e.running {
-		if record := e.entries[key].Record(); record != nil {
-			return record.Connection
-		}
-	}
-	for _, s := range e.slots {
-		return s.connection
-	}
-	return ""
-}
-
-// persistedSlots are the bindings whose rotation must be in the journal.
-func (e *Engine) persistedSlots() []string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var keys []string
-	for key, s := range e.slots {
-		if s.persisted {
-			keys = append(keys, key)
-		}
-	}
-	return keys
-}
-
-// releaseSlots frees the slots of rotations that are not resumed here: another process
-// was faster, or they have ended already.
-func (e *Engine) releaseSlots(persisted []string, list []openRotation) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, key := range persisted {
-		if !slices.ContainsFunc(list, func(r openRotation) bool { return r.entry.Key() == key }) {
-			delete(e.slots, key)
-		}
-	}
 }
 
 // lockConnection lets decisions about one connection pass one after the other.

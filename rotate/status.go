@@ -66,7 +66,7 @@ func (e *Engine) describeIdle(status *model.RotationStatus, connection string, p
 		status.Message = message(connection, model.PhaseIdle, reason, detail, procedure.Inventory(snapshot, record))
 	}
 	due := !status.Due.IsZero() && !status.Due.After(time.Now())
-	if reason, detail := e.halted(procedure, record); reason != "" && (due || reason == model.BlockedAttemptsExhausted) && status.Mode != model.RotationDisabled {
+	if reason, detail := e.halted(procedure, record, snapshot); reason != "" && (due || reason == model.BlockedAttemptsExhausted) && status.Mode != model.RotationDisabled {
 		block(reason, detail)
 	}
 	if record.Restored != "" {

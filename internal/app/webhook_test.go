@@ -174,7 +174,7 @@ func TestWebhookRequests(t *testing.T) {
 		}
 		h.expectIncrease(t, before, after, `entra_aws_webhook_alerts_total{decision="started"}`, 1)
 		h.expectIncrease(t, before, after, `entra_aws_webhook_alerts_total{decision="already_running"}`, 499)
-		for _, test := range []webhookRequest{ // not affected by the limit of one rotation at a time
+		for _, test := range []webhookRequest{ // a running rotation of another connection changes nothing
 			{"not due, while another rotates", firingAlerts("idle"), nil, 200, "not_due", 1, "not due until 2000"},
 			{"dry run, while another rotates", firingAlerts("trial"), nil, 200, "dry_run", 1, "rotation.mode is dry_run"},
 		} {

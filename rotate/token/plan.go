@@ -210,7 +210,7 @@ func (p planPhase) journalPlan(ctx context.Context, found *findings, due string,
 	return p.write(ctx, func(r *record) {
 		plan := &r.Rotation.Plan
 		plan.Tokens, plan.Keys, plan.ControlFailed = tokens, found.keys, found.controlFailed
-		plan.Trusted, plan.DueReason = trusted, due
+		plan.Trusted, plan.DueReason, plan.Repair = trusted, due, found.isRepair()
 		plan.SavedTestFailed = found.saved == model.TestFailed
 		r.Rotation.NewToken = existing
 		r.ThirdPartyChange = changed

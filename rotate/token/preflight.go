@@ -113,6 +113,11 @@ func (p planPhase) checkApplication(application model.Application) error {
 	return nil
 }
 
+// isRepair tells whether Entra's saved token does not work.
+func (f *findings) isRepair() bool {
+	return f.saved == model.TestFailed || (f.job.Quarantine != nil && f.job.Quarantine.Credentials())
+}
+
 // dueReason says why a rotation is due by the findings; "" if it is not.
 func (f *findings) dueReason(now time.Time) string {
 	switch {

@@ -239,6 +239,16 @@ func (p *Procedure) CheckApproval(r *journal.Rotation, tokenID string) error {
 	}
 }
 
+// Changing implements rotate.Procedure.
+func (p *Procedure) Changing(r *journal.Rotation) bool {
+	switch rot := rotationOf(r); rot.Phase {
+	case model.PhaseCreate, model.PhaseTest, model.PhaseSwitch:
+		return !rot.Plan.Repair && rot.Recoveries == 0
+	default:
+		return false
+	}
+}
+
 // Run implements rotate.Procedure.
 func (p *Procedure) Run(s *rotate.Session) rotate.Runner { return runner{observer{p.session(s)}} }
 

@@ -67,6 +67,7 @@ type Plan struct {
 	Trusted         bool           `json:"trusted,omitempty"`
 	DueSince        time.Time      `json:"due_since,omitzero"` // the first reading that said so
 	DueReason       string         `json:"due_reason,omitempty"`
+	Repair          bool           `json:"repair,omitempty"`           // Entra's saved token does not work, whatever its dates
 	TestFailedSince time.Time      `json:"test_failed_since,omitzero"` // since when Entra's own test fails
 }
 
