@@ -20,7 +20,7 @@ func TestRotationByHand(t *testing.T) {
 		t.Run(fmt.Sprintf("delete first %v", deleteFirst), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newHarness(t).checkingContract()
-				old := l.connection.TokenIDs[0]
+				old := l.Connection.TokenIDs[0]
 				created := l.tokens("CreateBearerToken")
 				id, value := created.at("BearerToken", "TokenId").(string), created.at("BearerToken", "Token").(string)
 				remove := func() {
@@ -36,7 +36,7 @@ func TestRotationByHand(t *testing.T) {
 					}
 				}
 				body, _ := json.Marshal(map[string]any{"value": []map[string]string{
-					{"key": model.CredentialKeyBaseAddress, "value": l.connection.SCIMEndpoint}, {"key": model.CredentialKeySecretToken, "value": value},
+					{"key": model.CredentialKeyBaseAddress, "value": l.Connection.SCIMEndpoint}, {"key": model.CredentialKeySecretToken, "value": value},
 				}})
 				if answer := l.graph(http.MethodPut, l.synchronization()+"/secrets", string(body)); answer.status != http.StatusNoContent {
 					t.Errorf("save: %d %s", answer.status, answer.body)
@@ -64,7 +64,7 @@ func TestRotationByHand(t *testing.T) {
 					time.Sleep(time.Hour)
 				}
 				l.With(func(w *clouds.Model) {
-					if saved := w.SavedToken(l.connection.ServicePrincipalID); saved != id {
+					if saved := w.SavedToken(l.Connection.ServicePrincipalID); saved != id {
 						t.Errorf("saved %s, want %s", saved, id)
 					}
 					gaps := w.Outages()
