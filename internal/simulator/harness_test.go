@@ -17,7 +17,7 @@ import (
 )
 
 // harness is a simulator over one connection, with a client in memory whose every exchange
-// is held to the published shapes, if they are at hand.
+// is checked against the published shapes, if they are there.
 type harness struct {
 	t *testing.T
 	*wire.Simulator

@@ -117,11 +117,11 @@ func TestLongLog(t *testing.T) {
 		l := newHarness(t)
 		c := l.Connection
 		const count = 100_000
-		flood := simulator.BulkEvents{
+		bulk := simulator.BulkEvents{
 			TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID,
 			Count: count, From: time.Now().Add(-20 * 24 * time.Hour), Every: simulator.Duration(time.Second),
 		}
-		if err := l.AddBulkEvents(flood); err != nil {
+		if err := l.AddBulkEvents(bulk); err != nil {
 			t.Fatal(err)
 		}
 		token, signed := l.accessToken(), time.Now()
@@ -181,7 +181,7 @@ func TestLongLog(t *testing.T) {
 	})
 }
 
-func TestFloodWithoutTime(t *testing.T) {
+func TestBulkEventsWithoutTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newHarness(t)
 		c := l.Connection
