@@ -79,8 +79,8 @@ func TestConcurrentServersAndCommand(t *testing.T) {
 			if created != 1 {
 				t.Errorf("%d tokens were created", created)
 			}
-			for _, gap := range now.Outages() {
-				t.Errorf("an outage: %s", gap)
+			for _, outage := range now.Outages() {
+				t.Errorf("an outage: %s", outage)
 			}
 		})
 	})

@@ -80,8 +80,8 @@ func crashLoop(t *testing.T, startAfter, lifetime time.Duration) {
 		}
 	}
 	h.With(func(now *clouds.Model) {
-		for _, gap := range now.Outages() {
-			t.Errorf("an outage: %s", gap)
+		for _, outage := range now.Outages() {
+			t.Errorf("an outage: %s", outage)
 		}
 	})
 }

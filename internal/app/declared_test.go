@@ -78,8 +78,8 @@ func TestRotationOfDeclaredTokens(t *testing.T) {
 			"is declared, and Entra works with it: exclusive (deletion at AWS cannot be verified with declared tokens)",
 			"done: token "+made.ID+" is in use, proof exclusive")
 		h.With(func(w *clouds.Model) {
-			for _, gap := range w.Outages() {
-				t.Errorf("provisioning was interrupted: %s", gap)
+			for _, outage := range w.Outages() {
+				t.Errorf("provisioning was interrupted: %s", outage)
 			}
 		})
 		for _, operation := range []string{"ListProvisioningTenants", "ListBearerTokens", "CreateBearerToken", "DeleteBearerToken"} {

@@ -27,18 +27,18 @@ func expectLines(t *testing.T, text string, lines ...string) {
 
 func TestDoctor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Quarantined("ill")})
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Quarantined("quarantined")})
 		corp := h.doctor("corp")
 		expectLines(t, corp, "host\n", "ok      state directory", "tenant tenant-1\n", "ok      provisioning log",
 			"ok      SCIM endpoint                  accepts the token (200)", "rotation of corp\n", "ok      test connection                passed")
-		if strings.Contains(corp, "FAILED") || strings.Contains(corp, "connection ill") {
+		if strings.Contains(corp, "FAILED") || strings.Contains(corp, "connection quarantined") {
 			t.Errorf("of the healthy connection alone:\n%s", corp)
 		}
-		expectLines(t, h.doctor(""), "connection corp\n", "connection ill\n",
+		expectLines(t, h.doctor(""), "connection corp\n", "connection quarantined\n",
 			"FAILED  SCIM endpoint                  auth\n          probing the SCIM endpoint: auth: AWS answered 401 (the token has expired, was deleted",
 			"FAILED  test connection                auth\n", "AWS rejects the token that Entra holds: rotate it",
 			"2 checks failed")
-		expectLines(t, h.doctor("nobody"), `unknown connection "nobody"; configured: corp, ill`)
+		expectLines(t, h.doctor("typo"), `unknown connection "typo"; configured: corp, quarantined`)
 	})
 }
 

@@ -64,11 +64,11 @@ func (h *harness) addEvents(count int, every time.Duration) {
 // logReadKiller kills the process in the middle of the nth page of the log: half of the
 // response has arrived, and from then on the process can neither call nor write.
 type logReadKiller struct {
-	next  http.RoundTripper
-	left  atomic.Int32 // pages until then
-	dead  atomic.Bool
-	stop  chan struct{}
-	state func() // moves the state directory away
+	next      http.RoundTripper
+	pagesLeft atomic.Int32 // pages until then
+	dead      atomic.Bool
+	stop      chan struct{}
+	moveState func() // moves the state directory away
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -77,24 +77,24 @@ func (p *logReadKiller) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errKilled
 	}
 	response, err := p.next.RoundTrip(r)
-	if err == nil && strings.HasSuffix(r.URL.Path, "/auditLogs/provisioning") && p.left.Add(-1) == 0 {
-		response.Body = &halfBody{ReadCloser: response.Body, reaper: p}
+	if err == nil && strings.HasSuffix(r.URL.Path, "/auditLogs/provisioning") && p.pagesLeft.Add(-1) == 0 {
+		response.Body = &halfBody{ReadCloser: response.Body, killer: p}
 	}
 	return response, err
 }
 
 type halfBody struct {
 	io.ReadCloser
-	reaper *logReadKiller
+	killer *logReadKiller
 	read   int
 }
 
 func (b *halfBody) Read(into []byte) (int, error) {
 	const half = 200_000 // of a page of a thousand entries
 	if b.read >= half {
-		if b.reaper.dead.CompareAndSwap(false, true) {
-			b.reaper.state()
-			close(b.reaper.stop)
+		if b.killer.dead.CompareAndSwap(false, true) {
+			b.killer.moveState()
+			close(b.killer.stop)
 		}
 		return 0, errKilled
 	}
@@ -126,12 +126,12 @@ func TestKilledWhileReadingTheProvisioningLog(t *testing.T) {
 			time.Sleep(time.Duration(n+1) * 20 * time.Minute)
 		}
 		for _, pages := range []int32{5, 16, 33} {
-			p := &logReadKiller{stop: make(chan struct{}), state: func() {
+			p := &logReadKiller{stop: make(chan struct{}), moveState: func() {
 				if err := os.Rename(h.path("state"), h.path("state.aside")); err != nil {
 					t.Error(err)
 				}
 			}}
-			p.left.Store(pages)
+			p.pagesLeft.Store(pages)
 			h.wrapTransport = func(next http.RoundTripper) http.RoundTripper { p.next = next; return p }
 			h.start()
 			<-p.stop

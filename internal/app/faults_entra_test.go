@@ -126,7 +126,7 @@ func TestSignInFails(t *testing.T) {
 // A throttled client waits as long as it was told, or gives up at its deadline. It never
 // makes more calls than its polls do.
 func TestThrottled(t *testing.T) {
-	const looks = 20
+	const polls = 20
 	rows := map[string]faultCase{}
 	for source, operation := range map[model.Source]string{
 		model.SourceEvents: "GET provisioning", model.SourceJob: "GET job", model.SourceTokens: "ListBearerTokens", model.SourceUsage: "LookupEvents",
@@ -137,11 +137,11 @@ func TestThrottled(t *testing.T) {
 			date       time.Duration
 			graph, aws int // allowed calls during twenty polls
 		}{
-			"30":       {"30", 0, 2 * looks, 2 * looks},
-			"3600":     {"3600", 0, 1, looks}, // AWS never asks for that long: the next poll is the next attempt
-			"date":     {"", time.Hour, 1, looks},
-			"no word":  {"", 0, 4 * looks, 3 * looks},
-			"nonsense": {"soon", 0, 4 * looks, 3 * looks},
+			"30":       {"30", 0, 2 * polls, 2 * polls},
+			"3600":     {"3600", 0, 1, polls}, // AWS never asks for that long: the next poll is the next attempt
+			"date":     {"", time.Hour, 1, polls},
+			"absent":   {"", 0, 4 * polls, 3 * polls},
+			"nonsense": {"soon", 0, 4 * polls, 3 * polls},
 		} {
 			fault := simulator.Fault{
 				Operation: operation, Status: 429, Code: "TooManyRequests", RetryAfter: test.retryAfter, RetryAfterDate: simulator.Duration(test.date),
@@ -150,22 +150,22 @@ func TestThrottled(t *testing.T) {
 			if !onGraph { // AWS signals it by the code, not the status
 				most, fault.Status, fault.Code = test.aws, 400, "ThrottlingException"
 			}
-			row := faultCase{faults: []simulator.Fault{fault}, wantDown: failing(model.ReasonThrottled, source), duration: looks * time.Minute}
+			row := faultCase{faults: []simulator.Fault{fault}, wantDown: failing(model.ReasonThrottled, source), duration: polls * time.Minute}
 			if source == model.SourceJob {
 				row.failedHolder = "entra"
 				switch test.graph {
 				case 1: // the whole tenant waits
 					row.wantDown = failing(model.ReasonThrottled, model.SourceJob, model.SourceCertificates, model.SourceAppCredentials)
-				case 2 * looks: // repeated waits of half a minute may exceed a deadline
+				case 2 * polls: // repeated waits of half a minute may exceed a deadline
 					row.mayFail = []model.Source{model.SourceCertificates}
 				}
 			}
 			calls := 0
 			row.inject = func(w *isolationTest) { calls = w.Calls()[operation] }
 			row.check = func(t *testing.T, w *isolationTest, _, _ seriesList) {
-				made := w.Calls()[operation] - calls - looks // unaffected makes one call for each poll
+				made := w.Calls()[operation] - calls - polls // unaffected makes one call for each poll
 				if made > most {
-					t.Errorf("that is a storm: %d calls in %d looks, more than %d", made, looks, most)
+					t.Errorf("%d calls in %d polls, more than %d", made, polls, most)
 				}
 				w.ClearFaults()
 				if most == 1 {

@@ -129,7 +129,7 @@ func TestUnexpectedResponses(t *testing.T) {
 					t.Errorf("it is not counted as other: %v", after.matching("provisioning_events_total", `"affected"`))
 				}
 				if wild := after.matching("teleport"); len(wild) > 0 {
-					t.Errorf("a label that anybody can make: %v", wild)
+					t.Errorf("a label with an uncontrolled value: %v", wild)
 				}
 			},
 		},
@@ -234,14 +234,14 @@ func TestOddCertificates(t *testing.T) {
 			if found := after.matching("saml_certificate_expiry", `"affected"`, `holder="`+holder+`"`); len(found) != want {
 				t.Errorf("%d certificates, want %d: %v", len(found), want, found)
 			}
-			said := 0
+			output := 0
 			for logged := range strings.Lines(w.logs.String()) {
 				if line != "" && strings.Contains(logged, line) && strings.Contains(logged, "connection=affected") {
-					said++
+					output++
 				}
 			}
-			if line != "" && said != 1 {
-				t.Errorf("%d lines in the log about %q, want one:\n%s", said, line, w.logs)
+			if line != "" && output != 1 {
+				t.Errorf("%d lines in the log about %q, want one:\n%s", output, line, w.logs)
 			}
 		}
 	}

@@ -68,7 +68,7 @@ func TestPollUnderEveryQuirk(t *testing.T) {
 	}
 	for _, quirk := range all {
 		if !slices.Contains(known, quirk.Name) {
-			t.Errorf("the quirk %s is new: does it touch a reading?", quirk.Name)
+			t.Errorf("the quirk %s is new: does it affect polls?", quirk.Name)
 		}
 	}
 	newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")}) // sets the environment, which is the same for all

@@ -145,8 +145,8 @@ func TestMistypedTokenCanBeCorrected(t *testing.T) {
 		if !strings.Contains(history, "\n  stopped: blocked: new_token_rejected\n") || strings.Contains(history, "\n  ended") {
 			t.Errorf("a blocked rotation has stopped, not ended:\n%s", history)
 		}
-		control := func(act RotationCommand) string {
-			return h.command(func(ctx context.Context, options Options) error { return act(ctx, options, "expiring") })
+		control := func(operation RotationCommand) string {
+			return h.command(func(ctx context.Context, options Options) error { return operation(ctx, options, "expiring") })
 		}
 		if output := control(RotationReset); !strings.Contains(output, "reset: attempt count cleared") || !strings.Contains(output, "without one, run rotation start expiring") {
 			t.Errorf("a reset: %s", output)

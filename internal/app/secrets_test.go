@@ -82,8 +82,8 @@ func TestRotationShowsNoSecret(t *testing.T) {
 			if holding.Saved.TokenID != record.NewTokenID {
 				t.Errorf("Entra holds %s, the rotation made %s", holding.Saved.TokenID, record.NewTokenID)
 			}
-			for _, gap := range w.Outages() {
-				t.Errorf("an outage: %+v", gap)
+			for _, outage := range w.Outages() {
+				t.Errorf("an outage: %+v", outage)
 			}
 		})
 		for _, path := range []string{"/", "/metrics", "/config", "/api/v1/connections", "/api/v1/rotations"} {

@@ -57,8 +57,8 @@ func (h *harness) post(body string, header ...string) (int, string) {
 // mutations counts the changes that were made at AWS and Entra through HTTP.
 func (h *harness) mutations() (sum int) {
 	calls := h.Calls()
-	for _, act := range []string{"CreateBearerToken", "DeleteBearerToken", "PUT secrets", "POST start", "POST provisionOnDemand"} {
-		sum += calls[act]
+	for _, operation := range []string{"CreateBearerToken", "DeleteBearerToken", "PUT secrets", "POST start", "POST provisionOnDemand"} {
+		sum += calls[operation]
 	}
 	return sum
 }
@@ -315,10 +315,10 @@ func TestUnwritableState(t *testing.T) {
 // Whatever changes in the configuration, a running rotation ends under its binding.
 func TestConfigurationChangesDuringRotation(t *testing.T) {
 	for name, test := range map[string]struct {
-		change  func(*harness)
-		restart bool
-		ending  model.Outcome
-		reason  string
+		change      func(*harness)
+		restart     bool
+		wantOutcome model.Outcome
+		reason      string
 	}{
 		"edited": {func(h *harness) {
 			h.edit("approval: never, cooldown: 1h, retire_after: 10m", "approval: always, cooldown: 2h, retire_after: 3h")
@@ -358,12 +358,12 @@ func TestConfigurationChangesDuringRotation(t *testing.T) {
 					}
 					return last.Outcome != ""
 				})
-				if last.Outcome != test.ending || !strings.Contains(last.Reason, test.reason) {
+				if last.Outcome != test.wantOutcome || !strings.Contains(last.Reason, test.reason) {
 					t.Errorf("the outcome is %s: %s", last.Outcome, last.Reason)
 				}
 				h.With(func(now *clouds.Model) {
-					for _, gap := range now.Outages() {
-						t.Errorf("an outage: %s", gap)
+					for _, outage := range now.Outages() {
+						t.Errorf("an outage: %s", outage)
 					}
 					at := h.Connection
 					if saved := now.SavedToken(at.ServicePrincipalID); saved != last.NewTokenID || now.TokenAccepted(saved) != clouds.AcceptedByAll {

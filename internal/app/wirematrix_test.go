@@ -114,9 +114,9 @@ func (w *wireRun) checkInvariants(t *testing.T, allowed []string) {
 	at := w.Connection
 	var values []string
 	w.With(func(now *clouds.Model) {
-		for _, gap := range now.Outages() {
-			if gap.CausedBy == clouds.ActorExporter {
-				t.Errorf("Entra held a token that AWS rejected: %s", gap)
+		for _, outage := range now.Outages() {
+			if outage.CausedBy == clouds.ActorExporter {
+				t.Errorf("Entra held a token that AWS rejected: %s", outage)
 			}
 		}
 		for d := range clouds.EntriesOf[clouds.Deletion](now) {
@@ -163,9 +163,9 @@ func (w *wireRun) checkInvariants(t *testing.T, allowed []string) {
 		}
 	}
 	if t.Failed() {
-		var story strings.Builder
-		w.With(func(now *clouds.Model) { _ = now.WriteTimeline(&story) })
-		t.Logf("the simulator:\n%s\nthe program:\n%s", story.String(), w.logs)
+		var timeline strings.Builder
+		w.With(func(now *clouds.Model) { _ = now.WriteTimeline(&timeline) })
+		t.Logf("the simulator:\n%s\nthe program:\n%s", timeline.String(), w.logs)
 	}
 }
 

@@ -24,11 +24,11 @@ func (t *Tenant) AppCredentials(ctx context.Context, others ...*Tenant) ([]model
 }
 
 // registration is what is read of an app registration.
-type registration struct {
-	PasswordCredentials, KeyCredentials []*struct {
-		KeyID       string
-		EndDateTime *time.Time
-	}
+type registration struct{ PasswordCredentials, KeyCredentials []*registeredCredential }
+
+type registeredCredential struct {
+	KeyID       string
+	EndDateTime *time.Time
 }
 
 // credentialsOf reads the credentials of an identity's app registration that expire, and
@@ -54,21 +54,17 @@ func (t *Tenant) credentialsOf(ctx context.Context, identity *Tenant) ([]model.A
 		}
 	}
 	var credentials []model.AppCredential
-	add := func(kind, keyID string, expires time.Time) {
-		if !expires.IsZero() {
-			credentials = append(credentials, model.AppCredential{Tenant: identity.name, Kind: kind, KeyID: keyID, Expires: expires})
+	add := func(kind string, entries []*registeredCredential) {
+		for _, entry := range entries {
+			if entry != nil && !timeOf(entry.EndDateTime).IsZero() {
+				credentials = append(credentials, model.AppCredential{
+					Tenant: identity.name, Kind: kind, KeyID: entry.KeyID, Expires: timeOf(entry.EndDateTime),
+				})
+			}
 		}
 	}
-	for _, secret := range found[0].PasswordCredentials {
-		if secret != nil {
-			add(model.CredentialSecret, secret.KeyID, timeOf(secret.EndDateTime))
-		}
-	}
-	for _, key := range found[0].KeyCredentials {
-		if key != nil {
-			add(model.CredentialCertificate, key.KeyID, timeOf(key.EndDateTime))
-		}
-	}
+	add(model.CredentialSecret, found[0].PasswordCredentials)
+	add(model.CredentialCertificate, found[0].KeyCredentials)
 	return credentials, x.Date, nil
 }
 

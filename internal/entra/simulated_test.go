@@ -10,7 +10,7 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
-	"entra-aws-exporter/test/harness/inmemory"
+	"entra-aws-exporter/test/harness/wire"
 )
 
 // simulated is the client under test before a simulated Entra with one connection, in
@@ -23,19 +23,13 @@ type simulated struct {
 
 func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, mod ...func(*TenantOptions)) *simulated {
 	t.Helper()
-	w := clouds.New(clouds.Options{Seed: 1, Quirks: quirks})
-	w.Add(spec)
-	access, err := simulator.IssueCredentials(w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &simulated{Simulator: simulator.New(w, simulator.Options{Seed: 1}), connection: access.Connections[0]}
-	transport := inmemory.NewTransport(s.Simulator)
-	t.Cleanup(transport.Wait)
-	registration := access.Tenants[0].Registration
+	w := wire.NewModel(clouds.Options{Seed: 1, Quirks: quirks}, spec)
+	sim := wire.NewSimulator(t, w, simulator.Options{Seed: 1})
+	s := &simulated{Simulator: sim.Simulator, connection: sim.Connection}
+	access := sim.Credentials.Tenants[0]
 	options := TenantOptions{
-		Name: "corp", TenantID: access.Tenants[0].TenantID, ClientID: registration.ClientID, Options: cloudhttp.Options{Transport: transport},
-		Credential: Credential{SecretFile: model.SecretFile(newMicrosoft(t).file("secret", registration.Secrets[0].Value))},
+		Name: "corp", TenantID: access.TenantID, ClientID: access.Registration.ClientID, Options: cloudhttp.Options{Transport: sim.Transport()},
+		Credential: Credential{SecretFile: model.SecretFile(newMicrosoft(t).file("secret", access.Registration.Secrets[0].Value))},
 	}
 	for _, change := range mod {
 		change(&options)

@@ -34,7 +34,7 @@ func TestContract(t *testing.T) {
 	if _, err := s.CreateToken(ctx); err != nil {
 		t.Error(err)
 	}
-	if err := s.DeleteToken(ctx, s.connection.TokenIDs[0]); err != nil {
+	if err := s.DeleteToken(ctx, s.Connection.TokenIDs[0]); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.TrustedCertificates(ctx); err != nil {

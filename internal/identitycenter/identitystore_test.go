@@ -22,7 +22,7 @@ func TestSCIMSources(t *testing.T) {
 		}
 		expect("any address")
 		s.With(func(w *clouds.Model) {
-			if err := w.AllowSources(clouds.ActorOperator, s.connection.IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")); err != nil {
+			if err := w.AllowSources(clouds.ActorOperator, s.Connection.IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -13,6 +13,7 @@
 package identitycenter
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -45,7 +46,7 @@ type Instance struct {
 func New(options Options) (*Instance, error) {
 	options, err := options.complete()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("connection %s: %w", options.Connection, err)
 	}
 	clients := newHTTPClients(options.Connection, options.Options)
 	signIn := &session{

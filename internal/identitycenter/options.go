@@ -72,20 +72,18 @@ func (o Options) complete() (Options, error) {
 	o.Endpoints.IdPCertificates = cmp.Or(o.Endpoints.IdPCertificates, "https://auth-control."+o.Region+".prod.apps-auth.aws.a2z.com/")
 	switch {
 	case !regionPattern.MatchString(o.Region):
-		return o, fmt.Errorf("connection %s: aws.region: %q is not an AWS region, write for example eu-central-1", o.Connection, o.Region)
+		return o, fmt.Errorf("aws.region: %q is not an AWS region, write for example eu-central-1", o.Region)
 	case o.ProvisioningTenantID != "" && !tenantPattern.MatchString(o.ProvisioningTenantID):
-		return o, fmt.Errorf("connection %s: aws.provisioning_tenant_id: %q may have letters, digits and dashes only",
-			o.Connection, o.ProvisioningTenantID)
+		return o, fmt.Errorf("aws.provisioning_tenant_id: %q may have letters, digits and dashes only", o.ProvisioningTenantID)
 	case o.TokenServiceJSONVersion != "1.0" && o.TokenServiceJSONVersion != "1.1":
-		return o, fmt.Errorf("connection %s: aws.endpoints.token_service_json_version: %q is neither 1.1 nor 1.0",
-			o.Connection, o.TokenServiceJSONVersion)
+		return o, fmt.Errorf("aws.endpoints.token_service_json_version: %q is neither 1.1 nor 1.0", o.TokenServiceJSONVersion)
 	}
 	for key, endpoint := range map[string]string{
 		"token_service": o.Endpoints.TokenService, "identity_store": o.Endpoints.IdentityStore, "idp_certificates": o.Endpoints.IdPCertificates,
 		"sso_admin": o.Endpoints.SSOAdmin, "sts": o.Endpoints.STS, "cloudtrail": o.Endpoints.CloudTrail, "scim": o.Endpoints.SCIM,
 	} {
 		if err := checkEndpoint(endpoint); err != nil {
-			return o, fmt.Errorf("connection %s: aws.endpoints.%s: %w", o.Connection, key, err)
+			return o, fmt.Errorf("aws.endpoints.%s: %w", key, err)
 		}
 	}
 	return o, nil

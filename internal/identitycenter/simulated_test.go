@@ -14,38 +14,31 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
-	"entra-aws-exporter/test/harness/inmemory"
+	"entra-aws-exporter/test/harness/wire"
 )
 
 // simulated is the client under test before a simulated AWS with one connection, in
 // memory; build it inside a bubble.
 type simulated struct {
-	*simulator.Simulator
+	*wire.Simulator
 	*identitycenter.Instance
-	connection clouds.Connection
 }
 
 func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, change func(*identitycenter.Options)) *simulated {
 	t.Helper()
-	w := clouds.New(clouds.Options{Seed: 1, Quirks: quirks})
-	w.Add(spec)
-	access, err := simulator.IssueCredentials(w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("AWS_ACCESS_KEY_ID", access.Accounts[0].Keys.AccessKeyID)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", access.Accounts[0].Keys.SecretAccessKey)
-	s := &simulated{Simulator: simulator.New(w, simulator.Options{Seed: 1}), connection: access.Connections[0]}
-	transport := inmemory.NewTransport(s.Simulator)
-	t.Cleanup(transport.Wait)
+	w := wire.NewModel(clouds.Options{Seed: 1, Quirks: quirks}, spec)
+	s := &simulated{Simulator: wire.NewSimulator(t, w, simulator.Options{Seed: 1})}
+	keys := s.Credentials.Accounts[0].Keys
+	t.Setenv("AWS_ACCESS_KEY_ID", keys.AccessKeyID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", keys.SecretAccessKey)
 	options := identitycenter.Options{
-		Connection: "corp", Region: clouds.DefaultRegion, Options: cloudhttp.Options{Version: "1.2.3", Transport: transport},
+		Connection: "corp", Region: clouds.DefaultRegion, Options: cloudhttp.Options{Version: "1.2.3", Transport: s.Transport()},
 		TokenServiceJSONVersion: w.Quirks().JSONVersion,
 		Certificates:            model.AWSCertificatesConsoleAPI,
 		TokenValue: func(context.Context) (string, model.Secret, error) {
 			var id, value string
 			s.With(func(w *clouds.Model) {
-				id = w.SavedToken(s.connection.ServicePrincipalID)
+				id = w.SavedToken(s.Connection.ServicePrincipalID)
 				value = w.TokenValue(id)
 			})
 			return id, model.NewSecret(value), nil
@@ -54,6 +47,7 @@ func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, c
 	if change != nil {
 		change(&options)
 	}
+	var err error
 	if s.Instance, err = identitycenter.New(options); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +103,7 @@ func checkReads(t *testing.T, s *simulated, quirks clouds.Quirks) bool {
 	t.Helper()
 	ctx := t.Context()
 	// The spec's tokens are the one in use, and an older one.
-	inUse, older := s.connection.TokenIDs[0], s.connection.TokenIDs[1]
+	inUse, older := s.Connection.TokenIDs[0], s.Connection.TokenIDs[1]
 	list, err := s.ListTokens(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +227,7 @@ func TestDenialsNameTheAction(t *testing.T) {
 			clouds.ListBearerTokensAction:        func(ctx context.Context, s *simulated) error { _, err := s.ListTokens(ctx); return err },
 			clouds.CreateBearerTokenAction:       func(ctx context.Context, s *simulated) error { _, err := s.CreateToken(ctx); return err },
 			clouds.DeleteBearerTokenAction: func(ctx context.Context, s *simulated) error {
-				return s.DeleteToken(ctx, s.connection.TokenIDs[0])
+				return s.DeleteToken(ctx, s.Connection.TokenIDs[0])
 			},
 			clouds.ListIdPConfigurationsAction: func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
 			clouds.ListIdPCertificatesAction:   func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
@@ -264,7 +258,7 @@ func TestWritesInTheSimulator(t *testing.T) {
 	newCloud(t) // for the environment
 	synctest.Test(t, func(t *testing.T) {
 		s := simulate(t, clouds.Healthy("corp"), nil, nil)
-		old := s.connection.TokenIDs[0]
+		old := s.Connection.TokenIDs[0]
 		made, err := s.CreateToken(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -22,9 +22,9 @@ func (l *harness) amz(endpoint, service, target, version, body string) reply {
 	request := l.request(http.MethodPost, endpoint, body)
 	request.Header.Set("X-Amz-Target", target)
 	request.Header.Set("Content-Type", "application/x-amz-json-"+version)
-	keys, hash := l.access.Accounts[0].Keys, sha256.Sum256([]byte(body))
+	keys, hash := l.Credentials.Accounts[0].Keys, sha256.Sum256([]byte(body))
 	err := v4.NewSigner().SignHTTP(l.t.Context(), aws.Credentials{AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.SecretAccessKey},
-		request, hex.EncodeToString(hash[:]), service, l.connection.Region, time.Now())
+		request, hex.EncodeToString(hash[:]), service, l.Connection.Region, time.Now())
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -34,9 +34,9 @@ func (l *harness) amz(endpoint, service, target, version, body string) reply {
 // tokens calls the token service with the store and the tenant of the connection.
 func (l *harness) tokens(operation string, more ...string) reply {
 	l.t.Helper()
-	members := map[string]string{"IdentityStoreId": l.connection.IdentityStoreID}
+	members := map[string]string{"IdentityStoreId": l.Connection.IdentityStoreID}
 	if operation != "ListProvisioningTenants" {
-		members["TenantId"] = l.connection.ProvisioningTenantID
+		members["TenantId"] = l.Connection.ProvisioningTenantID
 	}
 	for i := 0; i < len(more); i += 2 {
 		members[more[i]] = more[i+1]
@@ -55,7 +55,7 @@ func (l *harness) quirk(name, value string) {
 func TestTokenService(t *testing.T) {
 	l := newHarness(t).checkingContract()
 	answer := l.tokens("ListProvisioningTenants")
-	if answer.at("ProvisioningTenants", 0, "TenantId") != l.connection.ProvisioningTenantID || answer.at("ProvisioningTenants", 0, "ScimEndpoint") != l.connection.SCIMEndpoint+"/" {
+	if answer.at("ProvisioningTenants", 0, "TenantId") != l.Connection.ProvisioningTenantID || answer.at("ProvisioningTenants", 0, "ScimEndpoint") != l.Connection.SCIMEndpoint+"/" {
 		t.Errorf("tenants: %s", answer.body)
 	}
 	answer = l.tokens("CreateBearerToken")
@@ -98,7 +98,7 @@ func TestTokenService(t *testing.T) {
 func TestTokenServiceRefusals(t *testing.T) {
 	l := newHarness(t)
 	const endpoint = "https://up.sso.eu-central-1.amazonaws.com/identitystore/"
-	good := `{"IdentityStoreId":"` + l.connection.IdentityStoreID + `"}`
+	good := `{"IdentityStoreId":"` + l.Connection.IdentityStoreID + `"}`
 	list := "AWSIdentityStoreService.ListProvisioningTenants"
 	for _, test := range []struct {
 		name                           string
@@ -162,7 +162,7 @@ func TestIdentityProviderCertificates(t *testing.T) {
 	call := func(operation, body string) reply {
 		return l.amz("https://auth-control.eu-central-1.prod.apps-auth.aws.a2z.com/", "appsauth", "AppsAuthControlPlaneService."+operation, "1.0", body)
 	}
-	store := l.connection.IdentityStoreID
+	store := l.Connection.IdentityStoreID
 	answer := call("ListExternalIdPConfigurationsForDirectory", `{"directoryId":"`+store+`"}`)
 	idp, _ := answer.at("associations", 0, "idpId").(string)
 	if answer.at("associations", 0, "idpSAMLAssociationValue", "idpCertificateIds", 0, "status") != "ACTIVE" {
@@ -182,8 +182,8 @@ func TestIdentityProviderCertificates(t *testing.T) {
 func TestDescribeIdentityStore(t *testing.T) {
 	l := newHarness(t)
 	l.must("POST", "actions", `{"do":"allow_sources","sources":["203.0.113.0/24"]}`)
-	answer := l.amz("https://identitystore.eu-central-1.amazonaws.com/", "identitystore", "AWSIdentityStore.DescribeIdentityStore", "1.1", `{"IdentityStoreId":"`+l.connection.IdentityStoreID+`"}`)
-	if answer.at("IdentityStoreId") != l.connection.IdentityStoreID || answer.at("NetworkConfiguration", "ScimAllowSourceIps", 0) != "203.0.113.0/24" {
+	answer := l.amz("https://identitystore.eu-central-1.amazonaws.com/", "identitystore", "AWSIdentityStore.DescribeIdentityStore", "1.1", `{"IdentityStoreId":"`+l.Connection.IdentityStoreID+`"}`)
+	if answer.at("IdentityStoreId") != l.Connection.IdentityStoreID || answer.at("NetworkConfiguration", "ScimAllowSourceIps", 0) != "203.0.113.0/24" {
 		t.Errorf("%d %s", answer.status, answer.body)
 	}
 }
@@ -192,7 +192,7 @@ func TestDescribeIdentityStore(t *testing.T) {
 // endpoints below it, and understands them.
 func TestPublicAddresses(t *testing.T) {
 	l := newHarnessAt(t, "https://127.0.0.1:10198", clouds.Healthy("corp"))
-	endpoint := "https://127.0.0.1:10198/scim/" + l.connection.ProvisioningTenantID + "/scim/v2"
+	endpoint := "https://127.0.0.1:10198/scim/" + l.Connection.ProvisioningTenantID + "/scim/v2"
 	if answer := l.tokens("ListProvisioningTenants"); answer.at("ProvisioningTenants", 0, "ScimEndpoint") != endpoint+"/" {
 		t.Errorf("tenants: %s", answer.body)
 	}
@@ -202,14 +202,14 @@ func TestPublicAddresses(t *testing.T) {
 	}
 	for address, good := range map[string]bool{endpoint: true, endpoint + "?aadOptscim062020": true, "https://127.0.0.1:10198/scim/nobody/scim/v2": false} {
 		body, _ := json.Marshal(map[string]any{"credentials": []map[string]string{
-			{"key": model.CredentialKeyBaseAddress, "value": address}, {"key": model.CredentialKeySecretToken, "value": l.access.Values["corp"]},
+			{"key": model.CredentialKeyBaseAddress, "value": address}, {"key": model.CredentialKeySecretToken, "value": l.Credentials.Values["corp"]},
 		}})
 		if answer := l.graph(http.MethodPost, l.job()+"/validateCredentials", string(body)); (answer.status == http.StatusNoContent) != good {
 			t.Errorf("%s: %d %s", address, answer.status, answer.body)
 		}
 	}
 	probe := l.request(http.MethodGet, endpoint+"/ServiceProviderConfig", "")
-	probe.Header.Set("Authorization", "Bearer "+l.access.Values["corp"])
+	probe.Header.Set("Authorization", "Bearer "+l.Credentials.Values["corp"])
 	if answer := l.do(probe); answer.status != http.StatusOK {
 		t.Errorf("SCIM: %d %s", answer.status, answer.body)
 	}

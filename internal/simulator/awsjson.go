@@ -69,6 +69,19 @@ func identityStoreOperations() map[string]operation {
 	}
 }
 
+// jsonCall decodes the request of an operation, asks the model and words the result.
+func jsonCall[R, T any](c *call, run func(*call, func(*clouds.Model) (T, error)) (T, error), ask func(*clouds.Model, R) (T, error), entity func(T) object) (response, error) {
+	var request R
+	if err := c.decode(&request); err != nil {
+		return response{}, err
+	}
+	result, err := run(c, func(m *clouds.Model) (T, error) { return ask(m, request) })
+	if err != nil {
+		return response{}, err
+	}
+	return c.awsResponse(entity(result)), nil
+}
+
 // storeCall serves an operation of the token service, whose JSON version is a quirk, and
 // refuses a request without the members it needs.
 func storeCall[T any](
@@ -78,21 +91,17 @@ func storeCall[T any](
 	if err := c.requireJSON(c.quirks().JSONVersion); err != nil {
 		return response{}, err
 	}
-	var request storeRequest
-	if err := c.decode(&request); err != nil {
-		return response{}, err
-	}
-	have := map[string]string{"IdentityStoreId": request.IdentityStoreID, "TenantId": request.TenantID, "TokenId": request.TokenID}
-	for _, name := range append([]string{"IdentityStoreId"}, needs...) {
-		if have[name] == "" {
-			return response{}, clouds.NewError(clouds.ServiceTokens, http.StatusBadRequest, "ValidationException", "1 validation error detected: Value at '"+strings.ToLower(name[:1])+name[1:]+"' failed to satisfy constraint: Member must not be null")
+	return jsonCall(c, run, func(m *clouds.Model, r storeRequest) (T, error) {
+		have := map[string]string{"IdentityStoreId": r.IdentityStoreID, "TenantId": r.TenantID, "TokenId": r.TokenID}
+		for _, name := range append([]string{"IdentityStoreId"}, needs...) {
+			if have[name] == "" {
+				var none T
+				return none, clouds.NewError(clouds.ServiceTokens, http.StatusBadRequest, "ValidationException",
+					"1 validation error detected: Value at '"+strings.ToLower(name[:1])+name[1:]+"' failed to satisfy constraint: Member must not be null")
+			}
 		}
-	}
-	result, err := run(c, func(m *clouds.Model) (T, error) { return ask(m, request) })
-	if err != nil {
-		return response{}, err
-	}
-	return c.awsResponse(entity(result)), nil
+		return ask(m, r)
+	}, entity)
 }
 
 func (c *call) requireJSON(version string) error {
@@ -123,45 +132,30 @@ func (c *call) tokenEntity(token clouds.BearerToken) object {
 }
 
 func describeIdentityStore(c *call) (response, error) {
-	var request storeRequest
-	if err := c.decode(&request); err != nil {
-		return response{}, err
-	}
-	sources := []netip.Prefix{}
-	instance, err := query(c, func(m *clouds.Model) (clouds.Instance, error) {
-		found, allowed, err := m.DescribeStore(c.caller, request.IdentityStoreID)
-		sources = append(sources, allowed...)
-		return found, err
-	})
-	if err != nil {
-		return response{}, err
-	}
-	return c.awsResponse(object{
-		"IdentityStoreId":      instance.IdentityStoreID,
-		"IdentityStoreArn":     "arn:aws:identitystore::" + instance.OwnerAccountID + ":identitystore/" + instance.IdentityStoreID,
-		"NetworkConfiguration": object{"ScimAllowSourceIps": sources, "VpceAccessRequired": false},
-	}), nil
+	return jsonCall(c, query, func(m *clouds.Model, r storeRequest) (object, error) {
+		instance, sources, err := m.DescribeStore(c.caller, r.IdentityStoreID)
+		return object{
+			"IdentityStoreId":      instance.IdentityStoreID,
+			"IdentityStoreArn":     "arn:aws:identitystore::" + instance.OwnerAccountID + ":identitystore/" + instance.IdentityStoreID,
+			"NetworkConfiguration": object{"ScimAllowSourceIps": append([]netip.Prefix{}, sources...), "VpceAccessRequired": false},
+		}, err
+	}, func(store object) object { return store })
 }
 
 // listInstances is sso-admin's.
 // https://docs.aws.amazon.com/singlesignon/latest/APIReference/API_ListInstances.html
 func listInstances(c *call) (response, error) {
-	var request struct{ RegionScope string }
-	if err := c.decode(&request); err != nil {
-		return response{}, err
-	}
-	instances, err := query(c, func(m *clouds.Model) ([]clouds.Instance, error) {
-		return m.ListInstances(c.caller, request.RegionScope == "ALL_REGIONS")
+	type request struct{ RegionScope string }
+	return jsonCall(c, query, func(m *clouds.Model, r request) ([]clouds.Instance, error) {
+		return m.ListInstances(c.caller, r.RegionScope == "ALL_REGIONS")
+	}, func(instances []clouds.Instance) object {
+		return object{"Instances": objects(instances, func(i clouds.Instance) object {
+			return object{
+				"InstanceArn": i.ARN, "IdentityStoreId": i.IdentityStoreID, "OwnerAccountId": i.OwnerAccountID,
+				"PrimaryRegion": i.PrimaryRegion, "Name": i.Name, "Status": i.Status, "CreatedDate": epoch(i.Created),
+			}
+		})}
 	})
-	if err != nil {
-		return response{}, err
-	}
-	return c.awsResponse(object{"Instances": objects(instances, func(i clouds.Instance) object {
-		return object{
-			"InstanceArn": i.ARN, "IdentityStoreId": i.IdentityStoreID, "OwnerAccountId": i.OwnerAccountID,
-			"PrimaryRegion": i.PrimaryRegion, "Name": i.Name, "Status": i.Status, "CreatedDate": epoch(i.Created),
-		}
-	})}), nil
 }
 
 // idpRequest is what the requests of the console's service for the external identity
@@ -193,15 +187,7 @@ func idpCall[T any](c *call, ask func(*clouds.Model, idpRequest) (T, error), ent
 	if err := c.requireJSON("1.0"); err != nil {
 		return response{}, err
 	}
-	var request idpRequest
-	if err := c.decode(&request); err != nil {
-		return response{}, err
-	}
-	result, err := query(c, func(m *clouds.Model) (T, error) { return ask(m, request) })
-	if err != nil {
-		return response{}, err
-	}
-	return c.awsResponse(entity(result)), nil
+	return jsonCall(c, query, ask, entity)
 }
 
 func idpEntity(configuration clouds.IdPConfiguration) object {

@@ -150,10 +150,10 @@ func TestActions(t *testing.T) {
 	}
 	thumbprint := l.must("POST", "actions", `{"do":"add_certificate"}`).at("thumbprint").(string)
 	l.must("POST", "actions", `{"do":"activate_certificate","thumbprint":"`+thumbprint+`"}`)
-	if answer := l.graph(http.MethodGet, "/servicePrincipals/"+l.connection.ServicePrincipalID, ""); answer.at("preferredTokenSigningKeyThumbprint") != thumbprint {
+	if answer := l.graph(http.MethodGet, "/servicePrincipals/"+l.Connection.ServicePrincipalID, ""); answer.at("preferredTokenSigningKeyThumbprint") != thumbprint {
 		t.Errorf("active: %s", answer.body)
 	}
-	old := l.connection.ProvisioningTenantID
+	old := l.Connection.ProvisioningTenantID
 	l.must("POST", "actions", `{"do":"recreate_tenant"}`)
 	state := l.must("GET", "state", "")
 	if now := state.at("connections", 0, "binding", "provisioning_tenant_id"); now == old || state.at("connections", 0, "tokens") != nil {

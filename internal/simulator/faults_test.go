@@ -17,13 +17,6 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-func (l *harness) fault(fault simulator.Fault) {
-	l.t.Helper()
-	if _, err := l.AddFault(fault); err != nil {
-		l.t.Fatal(err)
-	}
-}
-
 // count is how many tokens the connection has.
 func (l *harness) count() int {
 	l.t.Helper()
@@ -45,31 +38,31 @@ func (l *harness) try(request *http.Request) (string, error) {
 func TestFaultAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newHarness(t)
-		l.fault(simulator.Fault{Operation: "ListBearerTokens", Status: 400, Code: "ThrottlingException", Message: "Rate exceeded", Times: 2})
+		l.InjectFault(simulator.Fault{Operation: "ListBearerTokens", Status: 400, Code: "ThrottlingException", Message: "Rate exceeded", Times: 2})
 		for i, want := range []int{400, 400, 200} {
 			if answer := l.tokens("ListBearerTokens"); answer.status != want {
 				t.Errorf("call %d: %d %s", i+1, answer.status, answer.body)
 			}
 		}
-		l.fault(simulator.Fault{Operation: "GET job", Status: 429, Code: "TooManyRequests", RetryAfter: "3600", Times: 1})
+		l.InjectFault(simulator.Fault{Operation: "GET job", Status: 429, Code: "TooManyRequests", RetryAfter: "3600", Times: 1})
 		if answer := l.graph(http.MethodGet, l.job(), ""); answer.status != 429 || answer.at("error", "code") != "TooManyRequests" || answer.header.Get("Retry-After") != "3600" {
 			t.Errorf("%d %s %v", answer.status, answer.body, answer.header)
 		}
-		l.fault(simulator.Fault{Operation: "GET job", Status: 503, Body: `{"anything":1}`, RetryAfterDate: simulator.Duration(time.Minute), Times: 1})
+		l.InjectFault(simulator.Fault{Operation: "GET job", Status: 503, Body: `{"anything":1}`, RetryAfterDate: simulator.Duration(time.Minute), Times: 1})
 		want := time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)
 		if answer := l.graph(http.MethodGet, l.job(), ""); answer.status != 503 || answer.body != `{"anything":1}` || answer.header.Get("Retry-After") != want {
 			t.Errorf("%d %s %v", answer.status, answer.body, answer.header)
 		}
-		l.fault(simulator.Fault{Operation: "POST token", Status: 401, Code: "AADSTS7000222", Message: "The provided client secret keys are expired.", Times: 1})
-		if answer := l.signIn(l.connection.EntraTenantID, l.signInForm()); answer.at("error") != "invalid_client" || !strings.HasPrefix(answer.at("error_description").(string), "AADSTS7000222: The provided") {
+		l.InjectFault(simulator.Fault{Operation: "POST token", Status: 401, Code: "AADSTS7000222", Message: "The provided client secret keys are expired.", Times: 1})
+		if answer := l.signIn(l.Connection.EntraTenantID, l.signInForm()); answer.at("error") != "invalid_client" || !strings.HasPrefix(answer.at("error_description").(string), "AADSTS7000222: The provided") {
 			t.Errorf("%d %s", answer.status, answer.body)
 		}
-		l.fault(simulator.Fault{Operation: "SCIM GET ServiceProviderConfig", Status: 500, Code: "InternalServerException", Delay: simulator.Duration(time.Minute), Times: 1})
+		l.InjectFault(simulator.Fault{Operation: "SCIM GET ServiceProviderConfig", Status: 500, Code: "InternalServerException", Delay: simulator.Duration(time.Minute), Times: 1})
 		begin := time.Now()
 		if answer := l.scim(http.MethodGet, "/ServiceProviderConfig", ""); answer.status != 500 || answer.at("status") != "500" || time.Since(begin) != time.Minute {
 			t.Errorf("%d %s after %v", answer.status, answer.body, time.Since(begin))
 		}
-		l.fault(simulator.Fault{Operation: "*", Path: "/identitystore/", Effect: simulator.EffectHTML})
+		l.InjectFault(simulator.Fault{Operation: "*", Path: "/identitystore/", Effect: simulator.EffectHTML})
 		if answer := l.tokens("ListBearerTokens"); answer.status != 200 || !strings.Contains(answer.body, "<h1>Sign in") {
 			t.Errorf("%d %s", answer.status, answer.body)
 		}
@@ -79,7 +72,7 @@ func TestFaultAnswers(t *testing.T) {
 		l.ClearFaults()
 		// One customer's calls: those of another account and another tenant are left alone.
 		for _, operation := range []string{"GET job", "ListBearerTokens"} {
-			l.fault(simulator.Fault{Operation: operation, Customer: l.connection.EntraTenantID, Effect: simulator.EffectHTML})
+			l.InjectFault(simulator.Fault{Operation: operation, Customer: l.Connection.EntraTenantID, Effect: simulator.EffectHTML})
 		}
 		if answer := l.graph(http.MethodGet, l.job(), ""); !strings.Contains(answer.body, "<h1>Sign in") {
 			t.Errorf("the tenant's own call: %d %s", answer.status, answer.body)
@@ -87,12 +80,12 @@ func TestFaultAnswers(t *testing.T) {
 		if answer := l.tokens("ListBearerTokens"); answer.json == nil {
 			t.Errorf("another customer's call: %d %s", answer.status, answer.body)
 		}
-		l.fault(simulator.Fault{Operation: "ListBearerTokens", Customer: l.connection.Account, Effect: simulator.EffectHTML})
+		l.InjectFault(simulator.Fault{Operation: "ListBearerTokens", Customer: l.Connection.Account, Effect: simulator.EffectHTML})
 		if answer := l.tokens("ListBearerTokens"); !strings.Contains(answer.body, "<h1>Sign in") {
 			t.Errorf("the account's own call: %d %s", answer.status, answer.body)
 		}
 		l.ClearFaults()
-		l.fault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectRedirect, Location: "https://moved.example/"})
+		l.InjectFault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectRedirect, Location: "https://moved.example/"})
 		if answer := l.tokens("ListBearerTokens"); answer.status != http.StatusFound || answer.header.Get("Location") != "https://moved.example/" {
 			t.Errorf("%d %v", answer.status, answer.header)
 		}
@@ -112,23 +105,23 @@ func TestFaultsInTime(t *testing.T) {
 			body, err := l.try(request)
 			return body, time.Since(begin), err
 		}
-		l.fault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectHang, Times: 1})
+		l.InjectFault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectHang, Times: 1})
 		if _, after, err := ask(time.Minute); !errors.Is(err, context.DeadlineExceeded) || after != time.Minute {
 			t.Errorf("hang: %v after %v", err, after)
 		}
-		l.fault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectDelay, Delay: simulator.Duration(20 * time.Second), Times: 1})
+		l.InjectFault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectDelay, Delay: simulator.Duration(20 * time.Second), Times: 1})
 		if body, after, err := ask(time.Minute); err != nil || !strings.Contains(body, "Active") || after != 20*time.Second {
 			t.Errorf("delay: %v after %v", err, after)
 		}
-		l.fault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectTrickle, Times: 1})
+		l.InjectFault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectTrickle, Times: 1})
 		if body, _, err := ask(time.Minute + time.Millisecond); !errors.Is(err, context.DeadlineExceeded) || len(body) != 60 {
 			t.Errorf("trickle: %v with %q", err, body)
 		}
-		l.fault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectReset, Times: 1})
+		l.InjectFault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectReset, Times: 1})
 		if _, _, err := ask(time.Minute); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("reset: %v", err)
 		}
-		l.fault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectHuge, Times: 1})
+		l.InjectFault(simulator.Fault{Operation: "GET job", Effect: simulator.EffectHuge, Times: 1})
 		if body, _, err := ask(time.Minute); err != nil || len(body) < 5<<20 || !json.Valid([]byte(body)) {
 			t.Errorf("huge: %v with %d bytes", err, len(body))
 		}
@@ -162,12 +155,12 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 func TestLostAndLateEffects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newHarness(t)
-		l.fault(simulator.Fault{Operation: "CreateBearerToken", Effect: simulator.EffectLost, Times: 1})
+		l.InjectFault(simulator.Fault{Operation: "CreateBearerToken", Effect: simulator.EffectLost, Times: 1})
 		if err := l.create(); err == nil || l.count() != 2 {
 			t.Errorf("lost: %v, %d tokens", err, l.count())
 		}
 		l = newHarness(t)
-		l.fault(simulator.Fault{Operation: "CreateBearerToken", Effect: simulator.EffectLate, Delay: simulator.Duration(time.Minute), Times: 1})
+		l.InjectFault(simulator.Fault{Operation: "CreateBearerToken", Effect: simulator.EffectLate, Delay: simulator.Duration(time.Minute), Times: 1})
 		if err := l.create(); err == nil || l.count() != 1 {
 			t.Errorf("late: %v, %d tokens at once", err, l.count())
 		}
@@ -189,7 +182,7 @@ func TestStaleRead(t *testing.T) {
 	l := newHarness(t)
 	before := l.tokens("ListBearerTokens").body
 	l.tokens("CreateBearerToken")
-	l.fault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectStale, Times: 1})
+	l.InjectFault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectStale, Times: 1})
 	if stale := l.tokens("ListBearerTokens").body; stale != before {
 		t.Errorf("stale: %s", stale)
 	}
@@ -200,7 +193,7 @@ func TestStaleRead(t *testing.T) {
 
 func TestEditedAnswer(t *testing.T) {
 	l := newHarness(t)
-	l.fault(simulator.Fault{Operation: "GET jobs", Effect: simulator.EffectEdit, Set: map[string]json.RawMessage{
+	l.InjectFault(simulator.Fault{Operation: "GET jobs", Effect: simulator.EffectEdit, Set: map[string]json.RawMessage{
 		"/value/0/status/code": json.RawMessage(`"Broken"`), "/value/0/status/quarantine": json.RawMessage(`{"reason":"New"}`),
 		"/value/-": json.RawMessage("null"), "/value/0/schedule/interval": json.RawMessage(`"PT1S"`),
 	}})
@@ -210,7 +203,7 @@ func TestEditedAnswer(t *testing.T) {
 		t.Errorf("%s", answer.body)
 	}
 	l.ClearFaults()
-	l.fault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectEdit, Set: map[string]json.RawMessage{"/BearerTokens/*/ExpirationTime": json.RawMessage("0")}})
+	l.InjectFault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectEdit, Set: map[string]json.RawMessage{"/BearerTokens/*/ExpirationTime": json.RawMessage("0")}})
 	if answer := l.tokens("ListBearerTokens"); answer.at("BearerTokens", 0, "ExpirationTime") != 0.0 {
 		t.Errorf("%s", answer.body)
 	}
@@ -218,7 +211,7 @@ func TestEditedAnswer(t *testing.T) {
 
 func TestFaultByChance(t *testing.T) {
 	l := newHarness(t)
-	l.fault(simulator.Fault{Operation: "ListBearerTokens", Status: 500, Code: "InternalServerException", Probability: 0.5})
+	l.InjectFault(simulator.Fault{Operation: "ListBearerTokens", Status: 500, Code: "InternalServerException", Probability: 0.5})
 	struck := 0
 	for range 200 {
 		if l.tokens("ListBearerTokens").status == http.StatusInternalServerError {

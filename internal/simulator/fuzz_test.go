@@ -40,7 +40,7 @@ func FuzzAssertion(f *testing.F) {
 		form.Del("client_secret")
 		form.Set("client_assertion", assertion)
 		form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
-		if answer := l.signIn(l.connection.EntraTenantID, form); answer.status < 400 || answer.status >= 500 {
+		if answer := l.signIn(l.Connection.EntraTenantID, form); answer.status < 400 || answer.status >= 500 {
 			t.Errorf("%d %s", answer.status, answer.body)
 		}
 	})

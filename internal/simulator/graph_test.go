@@ -39,7 +39,7 @@ func TestServicePrincipals(t *testing.T) {
 	if answer.at("value", 0, "displayName") != "AWS IAM Identity Center (three)" || answer.at("@odata.nextLink") != nil {
 		t.Errorf("second page %s: %s", next, answer.body)
 	}
-	if answer = l.graph(http.MethodGet, query("/servicePrincipals", "$filter", "appId eq '"+l.connection.AppID+"'"), ""); answer.at("value", 0, "id") != l.connection.ServicePrincipalID || answer.at("value", 1) != nil {
+	if answer = l.graph(http.MethodGet, query("/servicePrincipals", "$filter", "appId eq '"+l.Connection.AppID+"'"), ""); answer.at("value", 0, "id") != l.Connection.ServicePrincipalID || answer.at("value", 1) != nil {
 		t.Errorf("by appId: %s", answer.body)
 	}
 	for filter, code := range map[string]string{
@@ -53,7 +53,7 @@ func TestServicePrincipals(t *testing.T) {
 
 func TestSigningCertificates(t *testing.T) {
 	l := newHarness(t, clouds.Quarantined("corp")).checkingContract()
-	one := "/servicePrincipals/" + l.connection.ServicePrincipalID
+	one := "/servicePrincipals/" + l.Connection.ServicePrincipalID
 	answer := l.graph(http.MethodGet, one, "")
 	if answer.at("keyCredentials", 3) == nil || answer.at("keyCredentials", 1, "key") != nil {
 		t.Fatalf("two certificates, each twice, without their keys: %s", answer.body)
@@ -71,8 +71,8 @@ func TestSigningCertificates(t *testing.T) {
 		t.Errorf("its twin: %s", answer.body)
 	}
 
-	metadata := "https://login.microsoftonline.com/" + l.connection.EntraTenantID + "/federationmetadata/2007-06/federationmetadata.xml?appid="
-	page := l.do(l.request(http.MethodGet, metadata+l.connection.AppID, ""))
+	metadata := "https://login.microsoftonline.com/" + l.Connection.EntraTenantID + "/federationmetadata/2007-06/federationmetadata.xml?appid="
+	page := l.do(l.request(http.MethodGet, metadata+l.Connection.AppID, ""))
 	var descriptor struct {
 		Role struct {
 			Keys []struct {
@@ -110,7 +110,7 @@ func TestOwnCredentials(t *testing.T) {
 func TestJobs(t *testing.T) {
 	l := newHarness(t, clouds.Quarantined("corp")).checkingContract()
 	answer := l.graph(http.MethodGet, l.synchronization()+"/jobs", "")
-	if answer.at("value", 0, "id") != l.connection.JobID || answer.at("value", 0, "status", "code") != "Quarantine" ||
+	if answer.at("value", 0, "id") != l.Connection.JobID || answer.at("value", 0, "status", "code") != "Quarantine" ||
 		answer.at("value", 0, "status", "quarantine", "error", "code") != model.QuarantineCodeBadCredentials ||
 		answer.at("value", 0, "schedule", "interval") != "PT40M" {
 		t.Errorf("jobs: %s", answer.body)
@@ -126,7 +126,7 @@ func TestJobs(t *testing.T) {
 		t.Errorf("a paused job: %s", answer.body)
 	}
 	l.With(func(w *clouds.Model) {
-		if err := w.DisableJob(clouds.CallerFor(clouds.ActorOperator), l.connection.EntraTenantID, l.connection.ServicePrincipalID, l.connection.JobID); err != nil {
+		if err := w.DisableJob(clouds.CallerFor(clouds.ActorOperator), l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -145,23 +145,23 @@ func TestSecrets(t *testing.T) {
 	for _, pair := range answer.at("value").([]any) {
 		values[pair.(map[string]any)["key"]] = pair.(map[string]any)["value"]
 	}
-	if values["SecretToken"] != "*" || values["BaseAddress"] != l.connection.SCIMEndpoint || !strings.Contains(fmt.Sprint(values["SyncNotificationSettings"]), `"Enabled":true`) {
+	if values["SecretToken"] != "*" || values["BaseAddress"] != l.Connection.SCIMEndpoint || !strings.Contains(fmt.Sprint(values["SyncNotificationSettings"]), `"Enabled":true`) {
 		t.Errorf("secrets: %s", answer.body)
 	}
 	put := func(token string) reply {
 		body, _ := json.Marshal(map[string]any{"value": []map[string]string{
-			{"key": "BaseAddress", "value": l.connection.SCIMEndpoint}, {"key": "SecretToken", "value": token},
+			{"key": "BaseAddress", "value": l.Connection.SCIMEndpoint}, {"key": "SecretToken", "value": token},
 		}})
 		return l.graph(http.MethodPut, l.synchronization()+"/secrets", string(body))
 	}
 	saved := func() (id string) {
-		l.With(func(w *clouds.Model) { id = w.SavedToken(l.connection.ServicePrincipalID) })
+		l.With(func(w *clouds.Model) { id = w.SavedToken(l.Connection.ServicePrincipalID) })
 		return id
 	}
 	var fresh clouds.BearerToken
 	l.With(func(w *clouds.Model) {
 		var err error
-		if fresh, err = w.CreateBearerToken(clouds.CallerFor(clouds.ActorOperator), l.connection.IdentityStoreID, l.connection.ProvisioningTenantID); err != nil {
+		if fresh, err = w.CreateBearerToken(clouds.CallerFor(clouds.ActorOperator), l.Connection.IdentityStoreID, l.Connection.ProvisioningTenantID); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.SetQuirk("test_lag", "0s"); err != nil {
@@ -175,7 +175,7 @@ func TestSecrets(t *testing.T) {
 	if answer = test(`{"useSavedCredentials":true}`); answer.status != http.StatusNoContent {
 		t.Errorf("test of the saved credentials: %d %s", answer.status, answer.body)
 	}
-	garbage := `{"useSavedCredentials":false,"credentials":[{"key":"BaseAddress","value":"` + l.connection.SCIMEndpoint + `"},{"key":"SecretToken","value":"garbage"}]}`
+	garbage := `{"useSavedCredentials":false,"credentials":[{"key":"BaseAddress","value":"` + l.Connection.SCIMEndpoint + `"},{"key":"SecretToken","value":"garbage"}]}`
 	if answer = test(garbage); answer.status != http.StatusBadRequest || answer.at("error", "code") != "UnknownError" {
 		t.Errorf("test of garbage: %d %s", answer.status, answer.body)
 	}
@@ -220,7 +220,7 @@ func TestSynchronizationSchemaAndOnDemand(t *testing.T) {
 	var user string
 	l.With(func(w *clouds.Model) {
 		var err error
-		if user, err = w.AddUser(clouds.ActorOperator, l.connection.EntraTenantID, l.connection.ServicePrincipalID, "canary@example.com"); err != nil {
+		if user, err = w.AddUser(clouds.ActorOperator, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, "canary@example.com"); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -270,7 +270,7 @@ func TestReportsAreThrottled(t *testing.T) {
 func TestLicence(t *testing.T) {
 	l := newHarness(t)
 	l.With(func(w *clouds.Model) {
-		if err := w.SetLicence(l.connection.EntraTenantID, false); err != nil {
+		if err := w.SetLicence(l.Connection.EntraTenantID, false); err != nil {
 			t.Fatal(err)
 		}
 	})

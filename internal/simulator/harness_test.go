@@ -13,18 +13,16 @@ import (
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/test/contract"
-	"entra-aws-exporter/test/harness/inmemory"
+	"entra-aws-exporter/test/harness/wire"
 )
 
 // harness is a simulator over one connection, with a client in memory whose every exchange
-// is held to the published shapes, if they are at hand.
+// is checked against the published shapes, if they are there.
 type harness struct {
 	t *testing.T
-	*simulator.Simulator
-	access     simulator.Credentials
-	connection clouds.Connection
-	transport  http.RoundTripper
-	client     *http.Client
+	*wire.Simulator
+	transport http.RoundTripper
+	client    *http.Client
 }
 
 func newHarness(t *testing.T, specs ...clouds.ConnectionSpec) *harness {
@@ -32,7 +30,7 @@ func newHarness(t *testing.T, specs ...clouds.ConnectionSpec) *harness {
 	return newHarnessAt(t, "", specs...)
 }
 
-// newHarnessAt is a lab that shows addresses below a URL of its own.
+// newHarnessAt is a harness whose simulator has a URL of its own.
 func newHarnessAt(t *testing.T, url string, specs ...clouds.ConnectionSpec) *harness {
 	t.Helper()
 	return newSeededHarness(t, 1, url, specs...)
@@ -43,18 +41,9 @@ func newSeededHarness(t *testing.T, seed uint64, url string, specs ...clouds.Con
 	if len(specs) == 0 {
 		specs = []clouds.ConnectionSpec{clouds.Healthy("corp")}
 	}
-	w := clouds.New(clouds.Options{Seed: seed})
-	for _, spec := range specs {
-		w.Add(spec)
-	}
-	access, err := simulator.IssueCredentials(w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &harness{t: t, Simulator: simulator.New(w, simulator.Options{URL: url, Seed: seed}), access: access, connection: access.Connections[0]}
-	inMemory := inmemory.NewTransport(l)
-	l.transport = inMemory
-	t.Cleanup(inMemory.Wait)
+	w := wire.NewModel(clouds.Options{Seed: seed}, specs...)
+	l := &harness{t: t, Simulator: wire.NewSimulator(t, w, simulator.Options{URL: url, Seed: seed})}
+	l.transport = l.Transport()
 	l.client = &http.Client{Transport: l.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return l
 }
@@ -139,7 +128,7 @@ func (l *harness) request(method, target, body string) *http.Request {
 
 // signInForm is a good sign-in of the exporter.
 func (l *harness) signInForm() url.Values {
-	registration := l.access.Tenants[0].Registration
+	registration := l.Credentials.Tenants[0].Registration
 	return url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {registration.ClientID}, "client_secret": {registration.Secrets[0].Value},
 		"scope": {"https://graph.microsoft.com/.default"},
@@ -155,7 +144,7 @@ func (l *harness) signIn(tenant string, form url.Values) reply {
 
 func (l *harness) accessToken() string {
 	l.t.Helper()
-	answer := l.signIn(l.connection.EntraTenantID, l.signInForm())
+	answer := l.signIn(l.Connection.EntraTenantID, l.signInForm())
 	token, _ := answer.at("access_token").(string)
 	if token == "" {
 		l.t.Fatalf("no access token: %s", answer.body)
@@ -176,7 +165,7 @@ func (l *harness) graph(method, path, body string) reply {
 
 // jobs is the path of the connection's synchronization.
 func (l *harness) synchronization() string {
-	return "/servicePrincipals/" + l.connection.ServicePrincipalID + "/synchronization"
+	return "/servicePrincipals/" + l.Connection.ServicePrincipalID + "/synchronization"
 }
 
-func (l *harness) job() string { return l.synchronization() + "/jobs/" + l.connection.JobID }
+func (l *harness) job() string { return l.synchronization() + "/jobs/" + l.Connection.JobID }

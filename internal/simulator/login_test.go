@@ -13,7 +13,7 @@ import (
 
 func TestSignInRefusals(t *testing.T) {
 	l := newHarness(t)
-	tenant := l.connection.EntraTenantID
+	tenant := l.Connection.EntraTenantID
 	var expired string
 	l.With(func(w *clouds.Model) {
 		registration, err := w.AddRegistration(tenant, "late", w.Now().Add(-time.Hour))
@@ -119,14 +119,14 @@ func TestGraphChecksPermissions(t *testing.T) {
 	l := newHarness(t)
 	change := func(roles ...string) {
 		l.With(func(w *clouds.Model) {
-			err := w.ChangeRegistration(l.connection.EntraTenantID, l.access.Tenants[0].Registration.ClientID, func(r *clouds.AppRegistration) { r.Roles = roles })
+			err := w.ChangeRegistration(l.Connection.EntraTenantID, l.Credentials.Tenants[0].Registration.ClientID, func(r *clouds.AppRegistration) { r.Roles = roles })
 			if err != nil {
 				t.Fatal(err)
 			}
 		})
 	}
 	paths := map[string]string{
-		"GET /servicePrincipals/" + l.connection.ServicePrincipalID: clouds.RoleApplicationRead,
+		"GET /servicePrincipals/" + l.Connection.ServicePrincipalID: clouds.RoleApplicationRead,
 		"GET " + l.job():                 clouds.RoleSynchronizationRead,
 		"POST " + l.job() + "/start":     clouds.RoleSynchronization,
 		"GET /auditLogs/provisioning":    clouds.RoleProvisioningLog,
@@ -147,7 +147,7 @@ func TestGraphChecksPermissions(t *testing.T) {
 
 func TestOpenIDConfiguration(t *testing.T) {
 	l := newHarness(t)
-	tenant := l.connection.EntraTenantID
+	tenant := l.Connection.EntraTenantID
 	for host, root := range map[string]string{
 		"https://login.microsoftonline.com": "https://login.microsoftonline.com",
 		"https://127.0.0.1:10198":           "https://127.0.0.1:10198",

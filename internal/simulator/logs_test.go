@@ -45,7 +45,7 @@ func distinct(ids []string) int {
 func TestProvisioningLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newHarness(t).checkingContract()
-		c := l.connection
+		c := l.Connection
 		start := time.Now()
 		for i := range 25 {
 			l.With(func(w *clouds.Model) {
@@ -90,9 +90,9 @@ func TestProvisioningLog(t *testing.T) {
 func TestDirectoryAudits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newHarness(t, clouds.Healthy("one"), clouds.Healthy("two")).checkingContract()
-		c := l.connection
+		c := l.Connection
 		l.With(func(w *clouds.Model) {
-			for _, connection := range l.access.Connections {
+			for _, connection := range l.Credentials.Connections {
 				if err := w.SaveValue(clouds.ActorOperator, c.EntraTenantID, connection.ServicePrincipalID, "mistyped"); err != nil {
 					t.Fatal(err)
 				}
@@ -115,13 +115,13 @@ func TestDirectoryAudits(t *testing.T) {
 func TestLongLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newHarness(t)
-		c := l.connection
+		c := l.Connection
 		const count = 100_000
-		flood := simulator.BulkEvents{
+		bulk := simulator.BulkEvents{
 			TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID,
 			Count: count, From: time.Now().Add(-20 * 24 * time.Hour), Every: simulator.Duration(time.Second),
 		}
-		if err := l.AddBulkEvents(flood); err != nil {
+		if err := l.AddBulkEvents(bulk); err != nil {
 			t.Fatal(err)
 		}
 		token, signed := l.accessToken(), time.Now()
@@ -181,10 +181,10 @@ func TestLongLog(t *testing.T) {
 	})
 }
 
-func TestFloodWithoutTime(t *testing.T) {
+func TestBulkEventsWithoutTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newHarness(t)
-		c := l.connection
+		c := l.Connection
 		err := l.AddBulkEvents(simulator.BulkEvents{TenantID: c.EntraTenantID, ServicePrincipalID: c.ServicePrincipalID, JobID: c.JobID, Count: 25, From: time.Now()})
 		if err != nil {
 			t.Fatal(err)

@@ -12,15 +12,15 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// TestRotationByHand replaces a token over the wire as the documentation tells people
-// to, in both orders: the right one leaves no gap, the wrong one an outage that the
+// TestManualRotation replaces a token over the wire as the documentation tells people
+// to, in both orders: the right one causes no outage, the wrong one an outage that the
 // engine itself finds.
-func TestRotationByHand(t *testing.T) {
+func TestManualRotation(t *testing.T) {
 	for _, deleteFirst := range []bool{false, true} {
 		t.Run(fmt.Sprintf("delete first %v", deleteFirst), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newHarness(t).checkingContract()
-				old := l.connection.TokenIDs[0]
+				old := l.Connection.TokenIDs[0]
 				created := l.tokens("CreateBearerToken")
 				id, value := created.at("BearerToken", "TokenId").(string), created.at("BearerToken", "Token").(string)
 				remove := func() {
@@ -36,7 +36,7 @@ func TestRotationByHand(t *testing.T) {
 					}
 				}
 				body, _ := json.Marshal(map[string]any{"value": []map[string]string{
-					{"key": model.CredentialKeyBaseAddress, "value": l.connection.SCIMEndpoint}, {"key": model.CredentialKeySecretToken, "value": value},
+					{"key": model.CredentialKeyBaseAddress, "value": l.Connection.SCIMEndpoint}, {"key": model.CredentialKeySecretToken, "value": value},
 				}})
 				if answer := l.graph(http.MethodPut, l.synchronization()+"/secrets", string(body)); answer.status != http.StatusNoContent {
 					t.Errorf("save: %d %s", answer.status, answer.body)
@@ -64,15 +64,15 @@ func TestRotationByHand(t *testing.T) {
 					time.Sleep(time.Hour)
 				}
 				l.With(func(w *clouds.Model) {
-					if saved := w.SavedToken(l.connection.ServicePrincipalID); saved != id {
+					if saved := w.SavedToken(l.Connection.ServicePrincipalID); saved != id {
 						t.Errorf("saved %s, want %s", saved, id)
 					}
-					gaps := w.Outages()
-					if deleteFirst != (len(gaps) == 1) {
-						t.Errorf("gaps: %v", gaps)
+					outages := w.Outages()
+					if deleteFirst != (len(outages) == 1) {
+						t.Errorf("outages: %v", outages)
 					}
-					if deleteFirst && (gaps[0].Cause != clouds.CauseDeleted || gaps[0].CausedBy != clouds.ActorExporter) {
-						t.Errorf("gap: %+v", gaps[0])
+					if deleteFirst && (outages[0].Cause != clouds.CauseDeleted || outages[0].CausedBy != clouds.ActorExporter) {
+						t.Errorf("outage: %+v", outages[0])
 					}
 				})
 			})

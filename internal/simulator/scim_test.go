@@ -12,12 +12,12 @@ import (
 // scim calls the connection's SCIM endpoint with the token that Entra has saved.
 func (l *harness) scim(method, path, body string) reply {
 	l.t.Helper()
-	return l.scimWith(l.access.Values[l.connection.Name], method, path, body)
+	return l.scimWith(l.Credentials.Values[l.Connection.Name], method, path, body)
 }
 
 func (l *harness) scimWith(token, method, path, body string) reply {
 	l.t.Helper()
-	request := l.request(method, l.connection.SCIMEndpoint+path, body)
+	request := l.request(method, l.Connection.SCIMEndpoint+path, body)
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Accept", "application/scim+json")
 	if body != "" {
@@ -37,7 +37,7 @@ func TestSCIMRefusals(t *testing.T) {
 		t.Errorf("a refused address: %d %s", answer.status, answer.body)
 	}
 	l.quirk("source_address", clouds.SourceOpen)
-	l.connection.SCIMEndpoint = "https://scim.eu-central-1.amazonaws.com/nobody/scim/v2"
+	l.Connection.SCIMEndpoint = "https://scim.eu-central-1.amazonaws.com/nobody/scim/v2"
 	if answer = l.scim(http.MethodGet, "/ServiceProviderConfig", ""); answer.status != http.StatusUnauthorized {
 		t.Errorf("a wrong tenant looks like a wrong token: %d %s", answer.status, answer.body)
 	}

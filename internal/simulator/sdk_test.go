@@ -42,12 +42,12 @@ func (l *harness) identityOptions(host string) azcore.ClientOptions {
 	}
 }
 
-func (l *harness) clientID() string { return l.access.Tenants[0].Registration.ClientID }
+func (l *harness) clientID() string { return l.Credentials.Tenants[0].Registration.ClientID }
 
 func (l *harness) changeRegistration(change func(*clouds.AppRegistration)) {
 	l.t.Helper()
 	l.With(func(w *clouds.Model) {
-		if err := w.ChangeRegistration(l.connection.EntraTenantID, l.clientID(), change); err != nil {
+		if err := w.ChangeRegistration(l.Connection.EntraTenantID, l.clientID(), change); err != nil {
 			l.t.Fatal(err)
 		}
 	})
@@ -71,9 +71,9 @@ func (l *harness) usable(credential azcore.TokenCredential) error {
 func TestAzureIdentitySecret(t *testing.T) {
 	l := newHarness(t)
 	for _, host := range []string{"https://login.microsoftonline.com", "https://127.0.0.1:10198", "https://127.0.0.1:10198/login"} {
-		secret := l.access.Tenants[0].Registration.Secrets[0].Value
+		secret := l.Credentials.Tenants[0].Registration.Secrets[0].Value
 		for _, value := range []string{secret, "wrong"} {
-			credential, err := azidentity.NewClientSecretCredential(l.connection.EntraTenantID, l.clientID(), value,
+			credential, err := azidentity.NewClientSecretCredential(l.Connection.EntraTenantID, l.clientID(), value,
 				&azidentity.ClientSecretCredentialOptions{ClientOptions: l.identityOptions(host), DisableInstanceDiscovery: true})
 			if err != nil {
 				t.Fatal(err)
@@ -117,7 +117,7 @@ func TestAzureIdentityCertificate(t *testing.T) {
 		})
 	}
 	try := func(certificate *x509.Certificate, key crypto.PrivateKey) error {
-		credential, err := azidentity.NewClientCertificateCredential(l.connection.EntraTenantID, l.clientID(), []*x509.Certificate{certificate}, key,
+		credential, err := azidentity.NewClientCertificateCredential(l.Connection.EntraTenantID, l.clientID(), []*x509.Certificate{certificate}, key,
 			&azidentity.ClientCertificateCredentialOptions{ClientOptions: l.identityOptions("https://127.0.0.1:10198"), DisableInstanceDiscovery: true})
 		if err != nil {
 			t.Fatal(err)
@@ -155,7 +155,7 @@ func TestAzureIdentityFederation(t *testing.T) {
 		return *output.WebIdentityToken, nil
 	}
 	try := func() error {
-		credential, err := azidentity.NewClientAssertionCredential(l.connection.EntraTenantID, l.clientID(), assertion,
+		credential, err := azidentity.NewClientAssertionCredential(l.Connection.EntraTenantID, l.clientID(), assertion,
 			&azidentity.ClientAssertionCredentialOptions{ClientOptions: l.identityOptions("https://127.0.0.1:10198"), DisableInstanceDiscovery: true})
 		if err != nil {
 			t.Fatal(err)
@@ -163,7 +163,7 @@ func TestAzureIdentityFederation(t *testing.T) {
 		return l.usable(credential)
 	}
 	trusted := clouds.FederatedCredential{
-		Issuer: simulator.WebIdentityIssuer(l.connection.Account), Subject: l.access.Accounts[0].Keys.ARN, Audience: "api://AzureADTokenExchange",
+		Issuer: simulator.WebIdentityIssuer(l.Connection.Account), Subject: l.Credentials.Accounts[0].Keys.ARN, Audience: "api://AzureADTokenExchange",
 	}
 	for _, test := range []struct {
 		change func(*clouds.FederatedCredential)
@@ -203,7 +203,7 @@ func TestAzureIdentityWorkload(t *testing.T) {
 	}
 	credential, err := azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
 		ClientOptions: l.identityOptions("https://127.0.0.1:10198"), DisableInstanceDiscovery: true,
-		ClientID: l.clientID(), TenantID: l.connection.EntraTenantID, TokenFilePath: file,
+		ClientID: l.clientID(), TenantID: l.Connection.EntraTenantID, TokenFilePath: file,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func TestAzureIdentityWorkload(t *testing.T) {
 
 // awsConfig has the exporter's keys, and AWS's own endpoints, which lead here.
 func (l *harness) awsConfig(region string) aws.Config {
-	keys := l.access.Accounts[0].Keys
+	keys := l.Credentials.Accounts[0].Keys
 	return aws.Config{
 		Region: region, HTTPClient: l.client,
 		Credentials: credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken),
@@ -230,7 +230,7 @@ func TestAWSClients(t *testing.T) {
 		if err != nil {
 			t.Fatalf("clock off by %v: %v", skew, err)
 		}
-		if got := aws.ToString(instances.Instances[0].IdentityStoreId); got != l.connection.IdentityStoreID {
+		if got := aws.ToString(instances.Instances[0].IdentityStoreId); got != l.Connection.IdentityStoreID {
 			t.Errorf("identity store %s", got)
 		}
 	}
@@ -246,7 +246,7 @@ func TestAWSClients(t *testing.T) {
 		t.Errorf("in all regions: %v, %v", everywhere, err)
 	}
 	wrong := l.awsConfig("eu-central-1")
-	wrong.Credentials = credentials.NewStaticCredentialsProvider(l.access.Accounts[0].Keys.AccessKeyID, "wrong", "")
+	wrong.Credentials = credentials.NewStaticCredentialsProvider(l.Credentials.Accounts[0].Keys.AccessKeyID, "wrong", "")
 	if _, err := ssoadmin.NewFromConfig(wrong).ListInstances(t.Context(), &ssoadmin.ListInstancesInput{}); err == nil || !strings.Contains(err.Error(), "InvalidSignatureException") {
 		t.Errorf("a wrong secret key: %v", err)
 	}
@@ -260,7 +260,7 @@ func TestAWSRoles(t *testing.T) {
 	l := newHarness(t)
 	const arn = "arn:aws:iam::111122223333:role/reader"
 	l.With(func(w *clouds.Model) {
-		w.AddRole(clouds.Role{ARN: arn, Account: l.connection.Account, ExternalID: "xyz", Actor: "reader"})
+		w.AddRole(clouds.Role{ARN: arn, Account: l.Connection.Account, ExternalID: "xyz", Actor: "reader"})
 	})
 	client := sts.NewFromConfig(l.awsConfig("eu-central-1"))
 	assume := func(external string) aws.Config {
@@ -312,7 +312,7 @@ func TestCloudTrail(t *testing.T) {
 		}
 		for _, event := range page.Events {
 			seen[aws.ToString(event.EventId)] = true
-			for _, part := range []string{`"tenantId":"` + l.connection.ProvisioningTenantID + `"`, `"type":"WebIdentityUser"`, `"accessKeyId":"ASIA`} {
+			for _, part := range []string{`"tenantId":"` + l.Connection.ProvisioningTenantID + `"`, `"type":"WebIdentityUser"`, `"accessKeyId":"ASIA`} {
 				if !strings.Contains(aws.ToString(event.CloudTrailEvent), part) {
 					t.Fatalf("no %s in %s", part, aws.ToString(event.CloudTrailEvent))
 				}

@@ -14,7 +14,6 @@
 package simulator
 
 import (
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -114,17 +113,15 @@ func (s *Simulator) chance(probability float64) bool {
 	return s.random.Float64() < probability
 }
 
-// newID returns a version 4 UUID, for a request id.
+// newID returns a request id.
 func (s *Simulator) newID() string {
 	s.mu.Lock()
-	var raw [16]byte
+	defer s.mu.Unlock()
+	raw := make([]byte, 16)
 	for i := range raw {
 		raw[i] = byte(s.random.Uint32()) //nolint:gosec // an id, not a secret
 	}
-	s.mu.Unlock()
-	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80
-	text := hex.EncodeToString(raw[:])
-	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
+	return clouds.UUID(raw)
 }
 
 // throttle reports how long the caller must wait if it made limit calls of this kind

@@ -144,9 +144,10 @@ func splitmix(z uint64) uint64 {
 	return z ^ z>>31
 }
 
-// newID returns a version 4 UUID.
-func (c *core) newID() string {
-	raw := c.bytes(16)
+func (c *core) newID() string { return UUID(c.bytes(16)) }
+
+// UUID makes a version 4 UUID of 16 bytes.
+func UUID(raw []byte) string {
 	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80
 	text := hex.EncodeToString(raw)
 	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]

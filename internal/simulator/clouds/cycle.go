@@ -314,15 +314,14 @@ func (engine *Engine) exportUser(c *credential, m *assignedUser) error {
 	if err != nil {
 		return err
 	}
-	operation := map[string]string{"delete": "DeleteUser"}[m.todo]
-	existing := d.byName[strings.ToLower(m.UserName)]
+	existing, operation := d.byName[strings.ToLower(m.UserName)], "PatchUser"
 	switch {
 	case existing == nil && m.todo == "delete":
 		return nil
 	case existing == nil:
 		operation = "CreateUser"
-	case operation == "":
-		operation = "PatchUser"
+	case m.todo == "delete":
+		operation = "DeleteUser"
 	}
 	if d, err = engine.entraCall(c, operation); err != nil {
 		return err
@@ -338,8 +337,7 @@ func (engine *Engine) exportUser(c *credential, m *assignedUser) error {
 	case "DeleteUser":
 		d.deleteUser(existing)
 	default:
-		m.targetID = existing.ID
-		existing.DisplayName, existing.Modified = m.DisplayName, engine.at
+		m.targetID, existing.DisplayName, existing.Modified = existing.ID, m.DisplayName, engine.at
 	}
 	return nil
 }

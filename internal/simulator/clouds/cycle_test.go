@@ -33,7 +33,7 @@ func (s *harness) hasUser(name string) bool {
 	return s.instances[0].directory.byName[name] != nil
 }
 
-// breakToken lets a person save a value that no token has.
+// breakToken lets an operator save a value that no token has.
 func (s *harness) breakToken() {
 	s.t.Helper()
 	s.must(s.SaveValue(ActorOperator, s.EntraTenantID, s.ServicePrincipalID, "mistyped"))
@@ -191,7 +191,7 @@ func TestDisabledAfter28Days(t *testing.T) {
 	s.start()
 	s.advance(cycleLength)
 	if job := s.job(); job.Status != model.JobActive || job.Schedule != model.ScheduleActive || job.LastCycle.State != model.CycleSucceeded {
-		t.Errorf("after a person's start: %s %s", job.Status, job.Schedule)
+		t.Errorf("after an operator's start: %s %s", job.Status, job.Schedule)
 	}
 	for start := range EntriesOf[Start](s.Model) {
 		if start.Actor != ActorOperator || start.StoppedBy != ActorTime || start.Schedule != model.ScheduleDisabled {
@@ -200,7 +200,7 @@ func TestDisabledAfter28Days(t *testing.T) {
 	}
 }
 
-func TestPausedJobStandsStill(t *testing.T) {
+func TestPausedJobDoesNothing(t *testing.T) {
 	for name, stop := range map[model.ScheduleState]func(*harness) error{
 		model.SchedulePaused: func(s *harness) error {
 			return s.PauseJob(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, s.JobID)
@@ -316,7 +316,7 @@ func TestDeletionQuarantine(t *testing.T) {
 	}
 	s.advance(5 * 24 * time.Hour)
 	if got := s.job(); got.Status != model.JobQuarantine || len(s.instances[0].directory.users) != 3 {
-		t.Errorf("it did not wait for a person: %s, %d users", got.Status, len(s.instances[0].directory.users))
+		t.Errorf("it did not wait for an operator: %s, %d users", got.Status, len(s.instances[0].directory.users))
 	}
 	s.start()
 	s.advance(cycleLength)
@@ -347,7 +347,7 @@ func TestRestart(t *testing.T) {
 
 func TestProvisionOnDemand(t *testing.T) {
 	s := newHarness(t, Healthy("corp"), "engine_reads=hourly", "deleted_lag=0s", "log_delay=0s")
-	s.nextCycle() // the engine now goes on using the old token
+	s.nextCycle() // the engine still uses the old token
 	canary := s.addUser("canary@example.com")
 	token := s.create(ActorOperator)
 	s.must(s.put(ActorOperator, token.Value))

@@ -78,8 +78,8 @@ type entraTenant struct {
 	unlicensed    bool // no P1: no logs
 	registrations []*AppRegistration
 	applications  []*servicePrincipal
-	entries       []logEntry
-	audits        []audit
+	entries       []LogEntry
+	audits        []Audit
 }
 
 // servicePrincipal is an enterprise application with its provisioning.

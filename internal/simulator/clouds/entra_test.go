@@ -232,7 +232,7 @@ func TestBrokenCertificate(t *testing.T) {
 	}
 }
 
-func TestScenes(t *testing.T) {
+func TestScenarios(t *testing.T) {
 	for name, test := range map[string]struct {
 		spec     ConnectionSpec
 		status   string
@@ -259,9 +259,9 @@ func TestScenes(t *testing.T) {
 		if q := job.Quarantine; q != nil && (!q.SeriesBegan.Before(noon.Add(-2*day)) || !q.NextAttempt.After(noon) || q.NextAttempt.After(noon.Add(day))) {
 			t.Errorf("%s: quarantine %+v", name, q)
 		}
-		for _, gap := range s.Outages() {
-			if name != "quarantined" || gap.Cause != CauseExpired {
-				t.Errorf("%s: gap %s", name, gap)
+		for _, outage := range s.Outages() {
+			if name != "quarantined" || outage.Cause != CauseExpired {
+				t.Errorf("%s: outage %s", name, outage)
 			}
 		}
 		if !s.Complete() {
@@ -292,7 +292,7 @@ func TestRecreatedTenant(t *testing.T) {
 	s.must(err)
 	s.must(s.SaveToken(ActorOperator, s.EntraTenantID, s.ServicePrincipalID, token.ID))
 	s.must(s.testSaved())
-	if gaps := s.Outages(); len(gaps) != 1 || gaps[0].Ended.IsZero() {
-		t.Errorf("gaps %v", gaps)
+	if outages := s.Outages(); len(outages) != 1 || outages[0].Ended.IsZero() {
+		t.Errorf("outages %v", outages)
 	}
 }

@@ -38,16 +38,6 @@ type Audit struct {
 	TargetID  string // the service principal
 }
 
-type logEntry struct {
-	LogEntry
-	lateness float64 // how much of the delay this entry takes
-}
-
-type audit struct {
-	Audit
-	lateness float64
-}
-
 // LogFilter selects entries; a zero field selects all.
 type LogFilter struct {
 	After, Before      time.Time // exclusive, as gt and lt
@@ -56,9 +46,7 @@ type LogFilter struct {
 	Status             string
 }
 
-// ProvisioningLog lists the entries that have appeared, oldest first. Entries appear
-// out of order: some at once, some after half the delay, some after all of it. Quirk:
-// log_delay.
+// ProvisioningLog lists the visible entries, oldest first. Quirk: log_delay.
 func (entra *Entra) ProvisioningLog(c Caller, tenantID string, filter LogFilter) ([]LogEntry, error) {
 	t, err := entra.logsOf(c, ReadProvisioningLog, tenantID)
 	if err != nil {
@@ -68,18 +56,17 @@ func (entra *Entra) ProvisioningLog(c Caller, tenantID string, filter LogFilter)
 		return filter.After.IsZero() || addSkew(t.entries[n].At, entra.skew.Entra).After(filter.After)
 	})
 	var list []LogEntry
-	for _, e := range t.entries[from:] {
+	for n, e := range t.entries[from:] {
 		at := addSkew(e.At, entra.skew.Entra)
-		if !entra.appeared(e.At, e.lateness) || e.At.Before(entra.at.Add(-logRetention)) ||
+		if !entra.appeared(e.At, from+n) || e.At.Before(entra.at.Add(-logRetention)) ||
 			!filter.Before.IsZero() && !at.Before(filter.Before) ||
 			filter.JobID != "" && filter.JobID != e.JobID ||
 			filter.ServicePrincipalID != "" && filter.ServicePrincipalID != e.ServicePrincipalID ||
 			filter.Status != "" && filter.Status != e.Status {
 			continue
 		}
-		entry := e.LogEntry
-		entry.At = at
-		list = append(list, entry)
+		e.At = at
+		list = append(list, e)
 	}
 	return list, nil
 }
@@ -92,12 +79,11 @@ func (entra *Entra) DirectoryAudits(c Caller, tenantID, objectID string, after t
 		return nil, err
 	}
 	var list []Audit
-	for _, a := range t.audits {
+	for n, a := range t.audits {
 		at := addSkew(a.At, entra.skew.Entra)
-		if entra.appeared(a.At, a.lateness) && at.After(after) && (objectID == "" || objectID == a.TargetID) {
-			entry := a.Audit
-			entry.At = at
-			list = append(list, entry)
+		if entra.appeared(a.At, n) && at.After(after) && (objectID == "" || objectID == a.TargetID) {
+			a.At = at
+			list = append(list, a)
 		}
 	}
 	return list, nil
@@ -114,20 +100,18 @@ func (entra *Entra) logsOf(c Caller, action Action, tenantID string) (*entraTena
 	return t, nil
 }
 
-func (entra *Entra) appeared(at time.Time, lateness float64) bool {
-	return !entra.at.Before(at.Add(time.Duration(float64(entra.lag(entra.quirks.LogDelay)) * lateness)))
+// appeared says whether the nth entry of a log is visible: after the whole delay, half of
+// it, or at once.
+func (entra *Entra) appeared(at time.Time, n int) bool {
+	return !entra.at.Before(at.Add(entra.lag(entra.quirks.LogDelay) * time.Duration(2-n%3) / 2))
 }
 
 func (entra *Entra) logEvent(j *job, e LogEntry) {
 	t := j.application.of
 	e.ID, e.ChangeID, e.At, e.JobID, e.ServicePrincipalID = entra.newID(), entra.newID(), entra.at, j.id, j.application.ObjectID
-	t.entries = append(t.entries, logEntry{e, float64(2-len(t.entries)%3) / 2})
+	t.entries = append(t.entries, e)
 }
 
 func (entra *Entra) audit(sp *servicePrincipal, actor Actor) {
-	t := sp.of
-	t.audits = append(t.audits, audit{
-		Audit{ID: entra.newID(), At: entra.at, Activity: AuditActivity, Initiator: actor, TargetID: sp.ObjectID},
-		float64(2-len(t.audits)%3) / 2,
-	})
+	sp.of.audits = append(sp.of.audits, Audit{ID: entra.newID(), At: entra.at, Activity: AuditActivity, Initiator: actor, TargetID: sp.ObjectID})
 }

@@ -14,7 +14,7 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// harness is a world with one connection and a clock that a test moves.
+// harness is a model with one connection and a clock that a test moves.
 type harness struct {
 	*Model
 	Connection
@@ -24,7 +24,7 @@ type harness struct {
 
 var noon = time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)
 
-// newHarness begins a story with a connection and quirks given as NAME=VALUE.
+// newHarness builds a model with a connection and quirks given as NAME=VALUE.
 func newHarness(t *testing.T, spec ConnectionSpec, quirks ...string) *harness {
 	t.Helper()
 	chosen := DefaultQuirks()
@@ -130,7 +130,7 @@ func wantText(t *testing.T, err error, want string) {
 	}
 }
 
-// runBusyDay is a rotation by hand with quirks and trouble, for the tests of determinism.
+// runBusyDay is a manual rotation with quirks and faults, for the tests of determinism.
 func runBusyDay(s *harness, pass func(time.Duration)) string {
 	pass(7 * time.Minute)
 	token := s.create(ActorOperator)
@@ -180,20 +180,20 @@ func TestSameSeedSameTimeline(t *testing.T) {
 	text := runBusyDay(first, first.advance)
 	for _, want := range []string{"quarantine of", "saved in", "create exported", "entry_level_errors"} {
 		if !strings.Contains(text, want) {
-			t.Fatalf("the story is too dull to test with: no %q in\n%s", want, text)
+			t.Fatalf("the timeline lacks %q in\n%s", want, text)
 		}
 	}
 
 	state := first.observable()
 	again := newHarness(t, Healthy("corp"), quirks...)
 	if diff := cmp.Diff(text, runBusyDay(again, again.advance)); diff != "" {
-		t.Errorf("another story from the same seed (-first +again):\n%s", diff)
+		t.Errorf("another timeline from the same seed (-first +again):\n%s", diff)
 	}
 	if diff := cmp.Diff(state, again.observable()); diff != "" {
 		t.Errorf("another state from the same seed (-first +again):\n%s", diff)
 	}
 	if strings.Contains(text, first.TokenValue(first.TokenIDs[0])) {
-		t.Error("the story holds a token's value")
+		t.Error("the timeline holds a token's value")
 	}
 
 	// Looking more often must change nothing: everything due happens at its own time.
@@ -208,7 +208,7 @@ func TestSameSeedSameTimeline(t *testing.T) {
 		}
 	})
 	if diff := cmp.Diff(text, got); diff != "" {
-		t.Errorf("looking often changed the story (-seldom +often):\n%s", diff)
+		t.Errorf("frequent calls of Advance changed the timeline (-seldom +often):\n%s", diff)
 	}
 	if diff := cmp.Diff(state, often.observable()); diff != "" {
 		t.Errorf("frequent calls of Advance changed the state (-seldom +often):\n%s", diff)
@@ -222,7 +222,7 @@ func TestSeedsDiffer(t *testing.T) {
 		w.Add(Healthy("corp"))
 		due := w.NextDue()
 		if due.Before(noon) || due.After(noon.Add(CyclePeriod)) {
-			t.Errorf("seed %d: the first cycle begins %s after the story", seed, due.Sub(noon))
+			t.Errorf("seed %d: the first cycle begins %s after the start", seed, due.Sub(noon))
 		}
 		offsets[due] = true
 	}
@@ -278,7 +278,7 @@ func TestSkewShowsInAnswersOnly(t *testing.T) {
 		t.Error("the clocks do not show the skew")
 	}
 	if len(s.Outages()) != 0 {
-		t.Errorf("a wrong clock made gaps: %v", s.Outages())
+		t.Errorf("a wrong clock made outages: %v", s.Outages())
 	}
 }
 

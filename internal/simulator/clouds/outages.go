@@ -91,13 +91,20 @@ func (engine *Engine) Outages() []Outage {
 	return list
 }
 
-// EntraState returns what an application holds now.
-func (engine *Engine) EntraState(objectID string) (EntraState, bool) {
+func (engine *Engine) jobOf(objectID string) *job {
 	engine.Advance()
 	for _, j := range engine.jobs {
 		if j.application.ObjectID == objectID {
-			return j.state, true
+			return j
 		}
+	}
+	return nil
+}
+
+// EntraState returns what an application holds now.
+func (engine *Engine) EntraState(objectID string) (EntraState, bool) {
+	if j := engine.jobOf(objectID); j != nil {
+		return j.state, true
 	}
 	return EntraState{}, false
 }
@@ -105,11 +112,8 @@ func (engine *Engine) EntraState(objectID string) (EntraState, bool) {
 // CycleSince returns when the cycle began that an application's engine is in the middle
 // of; zero: it is between two.
 func (engine *Engine) CycleSince(objectID string) time.Time {
-	engine.Advance()
-	for _, j := range engine.jobs {
-		if j.application.ObjectID == objectID && j.running != nil {
-			return j.running.began
-		}
+	if j := engine.jobOf(objectID); j != nil && j.running != nil {
+		return j.running.began
 	}
 	return time.Time{}
 }
@@ -233,11 +237,8 @@ func (aws *AWS) nextChange(c *credential) time.Time {
 // SavedToken returns the id of the token that an application has saved; "" when it is
 // a value that no token has.
 func (engine *Engine) SavedToken(objectID string) string {
-	engine.Advance()
-	for _, j := range engine.jobs {
-		if j.application.ObjectID == objectID {
-			return j.application.saved.tokenID()
-		}
+	if j := engine.jobOf(objectID); j != nil {
+		return j.application.saved.tokenID()
 	}
 	return ""
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-func TestGapsNameTheirCauseAndCulprit(t *testing.T) {
+func TestOutagesNameTheirCause(t *testing.T) {
 	const minute = time.Minute
 	for name, test := range map[string]struct {
 		quirks []string
@@ -111,7 +111,7 @@ func TestGapsNameTheirCauseAndCulprit(t *testing.T) {
 			nil, func(s *harness) { s.advance(300 * day) },
 			[]Outage{{TokenID: "old", Cause: CauseExpired, CausedBy: ActorTime, Began: noon.Add(265 * day)}},
 		},
-		"expiry by hand": {
+		"manual expiry": {
 			nil, func(s *harness) { s.advance(minute); s.must(s.Expire(ActorOperator, s.TokenIDs[0])) },
 			[]Outage{{TokenID: "old", Cause: CauseExpired, CausedBy: ActorOperator, Began: noon.Add(minute)}},
 		},
@@ -131,8 +131,8 @@ func TestGapsNameTheirCauseAndCulprit(t *testing.T) {
 			s := newHarness(t, Healthy("corp"), append(test.quirks, "test_lag=0s", "empty_cycles=silent")...)
 			test.do(s)
 			got := s.Outages()
-			for i, gap := range got {
-				switch gap.TokenID {
+			for i, outage := range got {
+				switch outage.TokenID {
 				case s.TokenIDs[0]:
 					got[i].TokenID = "old"
 				case "":
@@ -165,13 +165,13 @@ func TestCachedTokenCounts(t *testing.T) {
 		}
 	}
 	s.advance(3 * time.Hour)
-	gaps := s.Outages()
-	if len(gaps) != 1 || !gaps[0].Cached || gaps[0].CausedBy != ActorExporter || !gaps[0].Began.Equal(deleted) || !gaps[0].Ended.Equal(read.Add(time.Hour)) {
-		t.Errorf("gaps %v, want one until the engine's hour is over (%s)", gaps, read.Add(time.Hour))
+	outages := s.Outages()
+	if len(outages) != 1 || !outages[0].Cached || outages[0].CausedBy != ActorExporter || !outages[0].Began.Equal(deleted) || !outages[0].Ended.Equal(read.Add(time.Hour)) {
+		t.Errorf("outages %v, want one until the engine's hour is over (%s)", outages, read.Add(time.Hour))
 	}
 }
 
-func TestHoldingIsRecordedAtEveryTransition(t *testing.T) {
+func TestEntraStateIsRecordedAtEveryTransition(t *testing.T) {
 	s := newHarness(t, Healthy("corp"), "new_lag=20s", "deleted_lag=5m")
 	token := s.create(ActorOperator)
 	s.must(s.put(ActorOperator, token.Value))

@@ -96,39 +96,62 @@ type Quirk struct {
 	// Coupled quirks touch the switch of the token together: their full product is tested.
 	Coupled bool
 
-	get func(*Quirks) string
-	set func(*Quirks, string) error
+	field func(*Quirks) any // *string or *time.Duration
+}
+
+func (quirk Quirk) get(from *Quirks) string {
+	if lag, isDuration := quirk.field(from).(*time.Duration); isDuration {
+		return lag.String()
+	}
+	return *quirk.field(from).(*string)
+}
+
+// set accepts the listed values; a duration may be any that is not negative.
+func (quirk Quirk) set(in *Quirks, value string) error {
+	if lag, isDuration := quirk.field(in).(*time.Duration); isDuration {
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 {
+			return fmt.Errorf("quirk %s=%s: want a duration of at least 0, such as 90s", quirk.Name, value)
+		}
+		*lag = d
+		return nil
+	}
+	if !slices.Contains(quirk.Values, value) {
+		return fmt.Errorf("quirk %s=%s: want one of %s", quirk.Name, value, strings.Join(quirk.Values, ", "))
+	}
+	*quirk.field(in).(*string) = value
+	return nil
 }
 
 // AllQuirks lists every quirk in the order of the struct.
 func AllQuirks() []Quirk {
 	return []Quirk{
-		choice("put_secrets", "what PUT secrets does with the collection", true, func(q *Quirks) *string { return &q.PutSecrets }, PutMerges, PutReplaces, PutNeedsAll, PutKeepsToken, PutLimited),
-		choice("settings_keys", "does the collection hold SyncNotificationSettings and SyncAll", true, func(q *Quirks) *string { return &q.SettingsKeys }, KeysPresent, KeysAbsent),
-		choice("extra_keys", "does the collection hold an unexpected key", true, func(q *Quirks) *string { return &q.ExtraKeys }, ExtraNone, ExtraClear, ExtraMasked),
-		choice("base_address", "how GET secrets shows BaseAddress", true, func(q *Quirks) *string { return &q.BaseAddress }, AddressClear, AddressMasked, AddressQuery),
-		choice("secrets_get", "does GET secrets exist", false, func(q *Quirks) *string { return &q.SecretsGet }, Served, Gone),
-		choice("graph_errors", "how the synchronization API words its errors", false, func(q *Quirks) *string { return &q.GraphErrors }, ErrorsNested, ErrorsPlain),
-		duration("test_lag", "how long Test connection answers 400 after a PUT", false, func(q *Quirks) *time.Duration { return &q.TestLag }, time.Minute, 0, 10*time.Minute),
-		choice("inline_test", "does Test connection use the values that it is given", false, func(q *Quirks) *string { return &q.InlineTest }, InlineHonest, InlineIgnored),
-		choice("engine_reads", "when the engine reads the secrets", true, func(q *Quirks) *string { return &q.EngineReads }, ReadsPerCycle, ReadsPerCall, ReadsHourly),
-		choice("empty_cycles", "does a cycle without changes call SCIM", false, func(q *Quirks) *string { return &q.EmptyCycles }, EmptyCalls, EmptySilent),
-		choice("failing_user", "does one user fail in every cycle", false, func(q *Quirks) *string { return &q.FailingUser }, NobodyFails, OneUserFails),
-		choice("quarantine_after", "how many cycles fail before the quarantine", false, func(q *Quirks) *string { return &q.QuarantineAfter }, AfterOne, AfterThree),
-		choice("recovery", "how a quarantine ends once the credential works", false, func(q *Quirks) *string { return &q.Recovery }, RecoversAlone, NeedsStart),
-		duration("log_delay", "how late entries of the provisioning and audit logs appear at most", false, func(q *Quirks) *time.Duration { return &q.LogDelay }, 5*time.Minute, 0, 10*time.Minute),
-		choice("third_create", "how AWS refuses a third token", false, func(q *Quirks) *string { return &q.ThirdCreate }, ThirdQuota, ThirdConflict, ThirdValidation),
-		choice("list_values", "does a token list carry values", false, func(q *Quirks) *string { return &q.ListValues }, ValuesOmitted, ValuesCarried),
-		choice("list_order", "in which order a list comes", false, func(q *Quirks) *string { return &q.ListOrder }, OrderByID, OrderOldest, OrderNewest),
-		choice("token_times", "how the token service writes timestamps", false, func(q *Quirks) *string { return &q.TokenTimes }, TimesNumbers, TimesStrings),
-		choice("json_version", "the token service's awsjson version", false, func(q *Quirks) *string { return &q.JSONVersion }, JSON11, JSON10),
-		duration("list_lag", "how far behind a token list is", false, func(q *Quirks) *time.Duration { return &q.ListLag }, 0, 10*time.Second, 90*time.Second),
-		duration("new_lag", "how long until AWS accepts a new token", false, func(q *Quirks) *time.Duration { return &q.NewLag }, 0, 20*time.Second, time.Minute),
-		duration("deleted_lag", "how long AWS accepts a deleted token", true, func(q *Quirks) *time.Duration { return &q.DeletedLag }, 0, 5*time.Minute, time.Hour),
-		choice("nodes", "do AWS's nodes learn of a token together", false, func(q *Quirks) *string { return &q.Nodes }, NodesTogether, NodesApart),
-		choice("source_address", "does SCIM refuse the exporter's address", false, func(q *Quirks) *string { return &q.SourceAddress }, SourceOpen, SourceRefusesExporter),
-		choice("cloudtrail", "what the access key ids in CloudTrail tell", true, func(q *Quirks) *string { return &q.CloudTrail }, TrailPerToken, TrailAbsent, TrailConstant, TrailBlind, TrailEphemeral),
-		duration("cloudtrail_delay", "how late CloudTrail's events are delivered", false, func(q *Quirks) *time.Duration { return &q.CloudTrailDelay }, 5*time.Minute, 0, 15*time.Minute),
+		{"put_secrets", []string{PutMerges, PutReplaces, PutNeedsAll, PutKeepsToken, PutLimited}, "what PUT secrets does with the collection", true, func(q *Quirks) any { return &q.PutSecrets }},
+		{"settings_keys", []string{KeysPresent, KeysAbsent}, "does the collection hold SyncNotificationSettings and SyncAll", true, func(q *Quirks) any { return &q.SettingsKeys }},
+		{"extra_keys", []string{ExtraNone, ExtraClear, ExtraMasked}, "does the collection hold an unexpected key", true, func(q *Quirks) any { return &q.ExtraKeys }},
+		{"base_address", []string{AddressClear, AddressMasked, AddressQuery}, "how GET secrets shows BaseAddress", true, func(q *Quirks) any { return &q.BaseAddress }},
+		{"secrets_get", []string{Served, Gone}, "does GET secrets exist", false, func(q *Quirks) any { return &q.SecretsGet }},
+		{"graph_errors", []string{ErrorsNested, ErrorsPlain}, "how the synchronization API words its errors", false, func(q *Quirks) any { return &q.GraphErrors }},
+		{"test_lag", []string{"1m0s", "0s", "10m0s"}, "how long Test connection answers 400 after a PUT", false, func(q *Quirks) any { return &q.TestLag }},
+		{"inline_test", []string{InlineHonest, InlineIgnored}, "does Test connection use the values that it is given", false, func(q *Quirks) any { return &q.InlineTest }},
+		{"engine_reads", []string{ReadsPerCycle, ReadsPerCall, ReadsHourly}, "when the engine reads the secrets", true, func(q *Quirks) any { return &q.EngineReads }},
+		{"empty_cycles", []string{EmptyCalls, EmptySilent}, "does a cycle without changes call SCIM", false, func(q *Quirks) any { return &q.EmptyCycles }},
+		{"failing_user", []string{NobodyFails, OneUserFails}, "does one user fail in every cycle", false, func(q *Quirks) any { return &q.FailingUser }},
+		{"quarantine_after", []string{AfterOne, AfterThree}, "how many cycles fail before the quarantine", false, func(q *Quirks) any { return &q.QuarantineAfter }},
+		{"recovery", []string{RecoversAlone, NeedsStart}, "how a quarantine ends once the credential works", false, func(q *Quirks) any { return &q.Recovery }},
+		{"log_delay", []string{"5m0s", "0s", "10m0s"}, "how late entries of the provisioning and audit logs appear at most", false, func(q *Quirks) any { return &q.LogDelay }},
+		{"third_create", []string{ThirdQuota, ThirdConflict, ThirdValidation}, "how AWS refuses a third token", false, func(q *Quirks) any { return &q.ThirdCreate }},
+		{"list_values", []string{ValuesOmitted, ValuesCarried}, "does a token list carry values", false, func(q *Quirks) any { return &q.ListValues }},
+		{"list_order", []string{OrderByID, OrderOldest, OrderNewest}, "in which order a list comes", false, func(q *Quirks) any { return &q.ListOrder }},
+		{"token_times", []string{TimesNumbers, TimesStrings}, "how the token service writes timestamps", false, func(q *Quirks) any { return &q.TokenTimes }},
+		{"json_version", []string{JSON11, JSON10}, "the token service's awsjson version", false, func(q *Quirks) any { return &q.JSONVersion }},
+		{"list_lag", []string{"0s", "10s", "1m30s"}, "how far behind a token list is", false, func(q *Quirks) any { return &q.ListLag }},
+		{"new_lag", []string{"0s", "20s", "1m0s"}, "how long until AWS accepts a new token", false, func(q *Quirks) any { return &q.NewLag }},
+		{"deleted_lag", []string{"0s", "5m0s", "1h0m0s"}, "how long AWS accepts a deleted token", true, func(q *Quirks) any { return &q.DeletedLag }},
+		{"nodes", []string{NodesTogether, NodesApart}, "do AWS's nodes learn of a token together", false, func(q *Quirks) any { return &q.Nodes }},
+		{"source_address", []string{SourceOpen, SourceRefusesExporter}, "does SCIM refuse the exporter's address", false, func(q *Quirks) any { return &q.SourceAddress }},
+		{"cloudtrail", []string{TrailPerToken, TrailAbsent, TrailConstant, TrailBlind, TrailEphemeral}, "what the access key ids in CloudTrail tell", true, func(q *Quirks) any { return &q.CloudTrail }},
+		{"cloudtrail_delay", []string{"5m0s", "0s", "15m0s"}, "how late CloudTrail's events are delivered", false, func(q *Quirks) any { return &q.CloudTrailDelay }},
 	}
 }
 
@@ -176,39 +199,6 @@ func (q Quirks) String() string {
 		return "default"
 	}
 	return strings.Join(parts, " ")
-}
-
-func choice(name, doc string, coupled bool, field func(*Quirks) *string, values ...string) Quirk {
-	return Quirk{
-		Name: name, Values: values, Doc: doc, Coupled: coupled,
-		get: func(q *Quirks) string { return *field(q) },
-		set: func(q *Quirks, value string) error {
-			if !slices.Contains(values, value) {
-				return fmt.Errorf("quirk %s=%s: want one of %s", name, value, strings.Join(values, ", "))
-			}
-			*field(q) = value
-			return nil
-		},
-	}
-}
-
-func duration(name, doc string, coupled bool, field func(*Quirks) *time.Duration, values ...time.Duration) Quirk {
-	quirk := Quirk{
-		Name: name, Doc: doc, Coupled: coupled,
-		get: func(q *Quirks) string { return field(q).String() },
-		set: func(q *Quirks, value string) error {
-			d, err := time.ParseDuration(value)
-			if err != nil || d < 0 {
-				return fmt.Errorf("quirk %s=%s: want a duration of at least 0, such as 90s", name, value)
-			}
-			*field(q) = d
-			return nil
-		},
-	}
-	for _, value := range values {
-		quirk.Values = append(quirk.Values, value.String())
-	}
-	return quirk
 }
 
 // QuirksNamed returns these quirks, in the order of AllQuirks; unknown names are left out.

@@ -11,7 +11,7 @@ func (s *harness) scimCall() SCIMCall {
 	return SCIMCall{Tenant: s.ProvisioningTenantID, Token: s.TokenValue(s.TokenIDs[0])}
 }
 
-func TestSCIMDoor(t *testing.T) {
+func TestSCIMAuthorization(t *testing.T) {
 	w := New(Options{Now: func() time.Time { return noon }})
 	connections := make([]Connection, 0, 6)
 	for _, spec := range Fleet(2, 1) {
@@ -44,20 +44,20 @@ func TestSCIMSourceAddresses(t *testing.T) {
 	}
 	s.must(s.SetQuirk("source_address", SourceRefusesExporter))
 	if from("") != 403 || from(ExporterAddress) != 403 || from(EntraAddress) != 200 || s.testSaved() != nil {
-		t.Error("source_address=refuses_exporter must refuse the exporter and nobody else")
+		t.Error("source_address=refuses_exporter must refuse the exporter alone")
 	}
 	s.must(s.SetQuirk("source_address", SourceOpen))
 	s.must(s.AllowSources(ActorOperator, s.IdentityStoreID, netip.MustParsePrefix("198.51.100.0/24")))
 	if from("") != 200 || from(EntraAddress) != 403 || code(s.testSaved()) != codeRefused {
 		t.Error("a restriction to the exporter's network must keep Entra out")
 	}
-	if gaps := s.Outages(); len(gaps) != 1 || gaps[0].Cause != CauseSources || gaps[0].CausedBy != ActorOperator {
-		t.Errorf("gaps %v, want one by the person's source filter", gaps)
+	if outages := s.Outages(); len(outages) != 1 || outages[0].Cause != CauseSources || outages[0].CausedBy != ActorOperator {
+		t.Errorf("outages %v, want one by the operator's source filter", outages)
 	}
 	s.advance(time.Minute)
 	s.must(s.AllowSources(ActorOperator, s.IdentityStoreID))
-	if gap := s.Outages()[0]; gap.Seconds(s.time) != 60 || gap.Ended.IsZero() {
-		t.Errorf("gap %s, want 60 s", gap)
+	if outage := s.Outages()[0]; outage.Seconds(s.time) != 60 || outage.Ended.IsZero() {
+		t.Errorf("outage %s, want 60 s", outage)
 	}
 }
 
@@ -128,7 +128,7 @@ func TestCloudTrail(t *testing.T) {
 		s.advance(time.Second)
 		s.probe(token.Value)
 		s.probe(token.Value)
-		s.probe("garbage") // nobody to log
+		s.probe("garbage") // there is no token to log
 		s.advance(7 * time.Minute)
 		if early := keys(s); len(early) != 0 {
 			t.Errorf("cloudtrail=%s: delivered after 7 of 15 minutes: %v", value, early)

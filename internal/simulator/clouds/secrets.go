@@ -1,7 +1,6 @@
 package clouds
 
 import (
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -34,6 +33,9 @@ var secretKeys = strings.Fields(`None UserName Password SecretToken AppKey BaseA
 	SkipOutOfScopeDeletions Oauth2AuthorizationCode Oauth2RedirectUri ApplicationTemplateIdentifier
 	Oauth2TokenExchangeUri Oauth2AuthorizationUri AuthenticationType Server PerformInboundEntitlementGrants
 	HardDeletesEnabled SyncAgentCompatibilityKey SyncAgentADContainer ValidateDomain TestReferences ConnectionString`)
+
+// notificationSettings is the value of SyncNotificationSettings as the portal writes it.
+const notificationSettings = `{"Enabled":true,"Recipients":"identity-team@example.com","DeleteThresholdEnabled":true,"DeleteThresholdValue":500}`
 
 // secretStorage is how much an application's provisioning credentials and its SAML
 // certificate may take together, certificateSize what an RSA 2048 certificate takes.
@@ -151,17 +153,6 @@ func valueOf(secrets []Secret, key string) string {
 	return ""
 }
 
-// notificationSettings is a clear value as the portal writes it.
-func notificationSettings(enabled bool, recipients string) string {
-	text, _ := json.Marshal(struct { // strings and booleans always encode
-		Enabled                bool
-		Recipients             string
-		DeleteThresholdEnabled bool
-		DeleteThresholdValue   int
-	}{enabled, recipients, true, 500})
-	return string(text)
-}
-
 // reshape gives the collection of a configured application the keys that the quirks
 // want it to hold.
 func (sp *servicePrincipal) reshape(q Quirks) {
@@ -178,7 +169,7 @@ func (sp *servicePrincipal) reshape(q Quirks) {
 	if q.SettingsKeys == KeysAbsent {
 		sp.unset(model.CredentialKeyNotificationSettings, model.CredentialKeySyncAll)
 	} else if valueOf(sp.secrets, model.CredentialKeySyncAll) == "" {
-		sp.set(Secret{model.CredentialKeyNotificationSettings, notificationSettings(true, "identity-team@example.com")})
+		sp.set(Secret{model.CredentialKeyNotificationSettings, notificationSettings})
 		sp.set(Secret{model.CredentialKeySyncAll, "false"})
 	}
 	sp.unset(ExtraClearKey, ExtraMaskedKey)

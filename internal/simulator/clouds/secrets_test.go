@@ -142,7 +142,7 @@ func TestPutSecretsSaysWhatItDid(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if strings.Contains(save.String(), "typo") {
-		t.Error("the truth shows a value")
+		t.Error("the timeline shows a value")
 	}
 	err = s.PutSecrets(CallerFor(ActorTerraform), s.EntraTenantID, s.ServicePrincipalID, []Secret{{"secretToken", "x"}})
 	wantText(t, err, "graph: 500 InternalError: Requested value 'secretToken' was not found.")

@@ -136,7 +136,7 @@ func TestPropagation(t *testing.T) {
 	s.delete(ActorOperator, token.ID)
 	accepted(map[time.Duration]int{0: 200, 299 * time.Second: 200, 300 * time.Second: 401})
 	if s.probe(s.TokenValue(s.TokenIDs[0])) != 200 {
-		t.Error("a token from before the story is refused")
+		t.Error("a token from before the start is refused")
 	}
 }
 
