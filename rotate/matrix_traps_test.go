@@ -84,6 +84,21 @@ func edgeCases() []matrixCase {
 				time.Sleep(2 * time.Minute)
 			})
 		}),
+		with("the new token is deleted right after it was saved, and the old value is unknown", []string{"done"}, func(s *harness.Scenario) {
+			s.Prepare = nil
+			s.BeforeCall = once(func(_ *harness.Harness, name string, rot *harness.Rotation) bool {
+				return rot.Phase == model.PhaseSwitch && name == "graph.test" && len(rot.Operations[token.OperationPut]) > 0
+			}, func(l *harness.Harness) { harness.DeleteToken(l, harness.NewestToken(l)) })
+		}),
+		with("the new token is deleted right after it was saved, and no token can be created", []string{"blocked entra_holds_dead_token"}, func(s *harness.Scenario) {
+			s.Prepare = nil
+			s.BeforeCall = once(func(_ *harness.Harness, name string, rot *harness.Rotation) bool {
+				return rot.Phase == model.PhaseSwitch && name == "graph.test" && len(rot.Operations[token.OperationPut]) > 0
+			}, func(l *harness.Harness) {
+				harness.DeleteToken(l, harness.NewestToken(l))
+				l.WithClouds(func(*clouds.Model) { l.FaultsByName = map[string]harness.Fault{"aws.create": harness.Refused} })
+			})
+		}),
 		with("the only valid token is of no use", []string{"blocked *"}, func(s *harness.Scenario) {
 			*s = repairScenario()
 			s.Prepare = func(l *harness.Harness) { storeOldValue(l); l.ValueLost = true }

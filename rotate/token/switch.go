@@ -23,8 +23,8 @@ func (p switchPhase) run(ctx context.Context) (model.Phase, error) {
 		return model.PhaseResume, nil
 	}
 	if !tried || rot.PendingPut != "" || last.Why == PutBeforeDelete || !last.Done() || rot.FailedPut == last.Number {
-		if err := p.save(ctx, tried); err != nil {
-			return "", err
+		if next, err := p.save(ctx, tried); next != "" || err != nil {
+			return next, err
 		}
 	}
 	stored, err := saver(p).waitStored(ctx)
@@ -36,25 +36,22 @@ func (p switchPhase) run(ctx context.Context) (model.Phase, error) {
 }
 
 // save saves the new token. If it turns out to be dead after an attempt to save it, Entra
-// may hold it, so the old one is saved again.
-func (p switchPhase) save(ctx context.Context, tried bool) error {
+// may hold it, so Entra gets another one: then the phase to continue in is returned.
+func (p switchPhase) save(ctx context.Context, tried bool) (model.Phase, error) {
 	if err := p.checkAttempts(ctx); err != nil {
-		return err
+		return "", err
 	}
 	rot := p.rotation()
 	err := saver(p).put(ctx, rot.newID(), cmp.Or(rot.PendingPut, PutInitial))
 	if err == nil {
-		return nil
+		return "", nil
 	}
 	blocked := asBlocked(err)
 	if blocked == nil || blocked.Reason != model.BlockedNewTokenRejected || !tried {
-		return err
+		return "", err
 	}
-	rolledBack, err := p.rollBack(ctx)
-	if err != nil {
-		return err
-	}
-	return rotate.BlockedNow(model.BlockedNewTokenRejected, "%s; %s", blocked.Detail, rolledBack)
+	p.LogStep("%s: recovery", blocked.Detail)
+	return recovery(p).run(ctx)
 }
 
 // checkAttempts stops saving when it does not help: the old token is then saved again, if
