@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -141,19 +142,28 @@ func (a *Application) TestConnection(ctx context.Context, inline []model.Credent
 	switch {
 	case err == nil:
 		return model.TestPassed, nil
-	case x.Status == http.StatusBadRequest && strings.Contains(errorCodes(x.ErrorBody), "CredentialValidation"):
+	case x.Status == http.StatusBadRequest && saysRefused(x.ErrorBody):
 		return model.TestFailed, err
 	default:
 		return model.TestUnavailable, a.forgetIfGone(err)
 	}
 }
 
-// errorCodes returns the code of an error and, if it wraps another, of that one.
-func errorCodes(body []byte) string {
+// saysRefused reports whether an error of validateCredentials says that AWS refused the
+// credentials, in its code, its message, or the error that the message wraps. Anything else
+// says that the test did not take place: the code …CredentialValidationUnavailable alone
+// means that Entra got no answer.
+func saysRefused(body []byte) bool {
 	outer, message := errorBody(body)
-	inner, _ := errorBody([]byte(message))
-	return outer + " " + inner
+	inner, nested := errorBody([]byte(message))
+	if model.IsCredentialCode(outer) || model.IsCredentialCode(inner) {
+		return true
+	}
+	return refusedWords.MatchString(strings.Join([]string{outer, inner, message, nested}, " "))
 }
+
+// refusedWords are how Entra quotes AWS's refusal in the codes and messages seen.
+var refusedWords = regexp.MustCompile(`(?i)\b(unauthorized|forbidden|401|403|invalid ?credentials)\b`) //nolint:gochecknoglobals // compiled once, never changed
 
 // StartJob starts the job, exactly once, without any retry.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-start

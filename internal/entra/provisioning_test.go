@@ -184,6 +184,15 @@ func TestTestConnection(t *testing.T) {
 			always(400, `{"error":{"code":"CredentialValidationFailure","message":"{\"error\":{\"code\":\"Unauthorized\"}}"}}`),
 			model.TestFailed, saved + "other: 400 Unauthorized",
 		},
+		"no answer from AWS": {
+			always(400, `{"error":{"code":"SystemForCrossDomainIdentityManagementCredentialValidationUnavailable","message":"We cannot reach the endpoint."}}`),
+			model.TestUnavailable, saved + "other: 400 SystemForCrossDomainIdentityManagementCredentialValidationUnavailable",
+		},
+		"bad, by another code": {always(400, `{"error":{"code":"InvalidCredentials"}}`), model.TestFailed, saved + "other: 400 InvalidCredentials"},
+		"bad, by Microsoft's sample": {
+			always(400, `{"error":{"code":"SystemForCrossDomainIdentityManagementInvalidCredentials","message":null}}`),
+			model.TestFailed, saved + "other: 400 SystemForCrossDomainIdentityManagementInvalidCredentials",
+		},
 		"another 400":           {always(400, `{"error":{"code":"RequestMissingRequiredParameter"}}`), model.TestUnavailable, saved + "other: 400 RequestMissingRequiredParameter"},
 		"the code, another 5xx": {always(500, `{"error":{"code":"CredentialValidationFailure"}}`), model.TestUnavailable, saved + "other: 500 CredentialValidationFailure"},
 		"not allowed": {

@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // JobStatus is the status of a provisioning job. A status that Entra adds later is
 // JobUnknown.
@@ -74,10 +77,41 @@ type Quarantine struct {
 	NextAttempt  time.Time // zero: unknown
 }
 
+// QuarantineCause is what a quarantine says about the SCIM credentials. Entra's reasons and
+// codes are no closed set, so they are judged by family.
+type QuarantineCause string
+
+// The causes of a quarantine.
+const (
+	QuarantineCredentials QuarantineCause = "credentials" // AWS refuses them
+	QuarantineUnreachable QuarantineCause = "unreachable" // Entra got no answer; a refused token is worded so, too
+	QuarantineOther       QuarantineCause = "other"       // it needs an operator's decision in Entra
+)
+
+// Cause judges the quarantine by its reason and the family of its code.
+func (q Quarantine) Cause() QuarantineCause {
+	switch {
+	case q.Reason != QuarantineReasonException && q.Reason != "":
+		return QuarantineOther
+	case q.ErrorCode == "" || IsCredentialCode(q.ErrorCode):
+		return QuarantineCredentials
+	case strings.Contains(q.ErrorCode, "CredentialValidationUnavailable"):
+		return QuarantineUnreachable
+	default:
+		return QuarantineOther
+	}
+}
+
 // Credentials reports whether Entra says that its SCIM credentials are refused.
-func (q Quarantine) Credentials() bool {
-	return q.ErrorCode == QuarantineCodeBadCredentials ||
-		(q.ErrorCode == "" && q.Reason == QuarantineReasonException)
+func (q Quarantine) Credentials() bool { return q.Cause() == QuarantineCredentials }
+
+// IsCredentialCode reports whether a code of Entra's is of the families that say that the
+// SCIM credentials are refused. Seen are CredentialValidationFailure and
+// InvalidCredentials, both with and without the prefix
+// SystemForCrossDomainIdentityManagement.
+// https://learn.microsoft.com/graph/api/resources/synchronization-synchronizationerror
+func IsCredentialCode(code string) bool {
+	return strings.HasSuffix(code, "CredentialValidationFailure") || strings.HasSuffix(code, "InvalidCredentials")
 }
 
 // Cycle is one run of a provisioning job.

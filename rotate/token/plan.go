@@ -152,7 +152,17 @@ func (p planPhase) reusableToken(ctx context.Context, found *findings) (*model.T
 	if found.saved != model.TestFailed {
 		return nil, nil
 	}
-	return p.findUsable(ctx, found.list)
+	list := found.list
+	if len(list.Tokens) < slotsOf(list) && p.checkCreate(found) == nil { // a token that is due itself is no replacement
+		list.Tokens = slices.DeleteFunc(slices.Clone(list.Tokens), p.due)
+	}
+	return p.findUsable(ctx, list)
+}
+
+// due tells whether a token's dates say that it must be replaced.
+func (p planPhase) due(token model.Token) bool {
+	at := p.options.Policy.DueAt(token)
+	return !at.IsZero() && !p.AWS.Now().Before(at)
 }
 
 // findOperatorToken finds the token that an operator gave.

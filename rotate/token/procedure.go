@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -140,10 +141,27 @@ func (p *Procedure) Due(snapshot model.Snapshot, r *journal.Record, now time.Tim
 // credentials. A quarantine that began before the last success belongs to that rotation,
 // and is still ending.
 func (p *Procedure) Repairs(snapshot model.Snapshot, r *journal.Record) bool {
-	if snapshot.Job == nil || snapshot.Job.Quarantine == nil || !snapshot.Job.Quarantine.Credentials() {
+	if snapshot.Job == nil || snapshot.Job.Quarantine == nil {
 		return false
 	}
-	return r == nil || snapshot.Job.Quarantine.CurrentBegan.After(r.Procedures[model.ProcedureToken].LastSuccess)
+	q := *snapshot.Job.Quarantine
+	if !q.Credentials() && (q.Cause() == model.QuarantineOther || !tokensRefused(snapshot)) {
+		return false
+	}
+	return r == nil || q.CurrentBegan.After(r.Procedures[model.ProcedureToken].LastSuccess)
+}
+
+// tokensRefused tells whether the last poll shows that AWS refuses what Entra holds, whatever
+// Entra calls it: no listed token is valid any more, or the one in use answers 401.
+func tokensRefused(snapshot model.Snapshot) bool {
+	if snapshot.Probe != nil && snapshot.Probe.StatusCode == http.StatusUnauthorized {
+		return true
+	}
+	if snapshot.Tokens == nil || len(snapshot.Tokens.Tokens) == 0 {
+		return false
+	}
+	at := time.Now().Add(-policy.ExpiryGrace)
+	return !slices.ContainsFunc(snapshot.Tokens.Tokens, func(t model.Token) bool { return !t.Expired(at) })
 }
 
 // Inventory implements rotate.Procedure.

@@ -37,7 +37,7 @@ func (p prover) used(job model.Job, since journal.Timestamps) bool {
 	}
 	return cycle.Began.After(since.Graph.Add(p.Shortened(minCycleDelay))) && cycle.Ended.After(cycle.Began) &&
 		(cycle.State == model.CycleSucceeded || cycle.State == model.CycleEntryLevelErrors) &&
-		cycle.ErrorCode != model.QuarantineCodeBadCredentials
+		!model.IsCredentialCode(cycle.ErrorCode)
 }
 
 // journalUsed journals level two, and whether the cycle provisioned something.

@@ -43,7 +43,7 @@ func (h health) check(ctx context.Context, job model.Job) (model.Phase, error) {
 func (h health) credentialFailure(job model.Job) string {
 	since := h.rotation().Proof.Stored.Graph.Add(h.Shortened(engineCache))
 	switch cycle, q := job.LastCycle, job.Quarantine; {
-	case cycle != nil && cycle.State == model.CycleFailed && cycle.Began.After(since) && cycle.ErrorCode == model.QuarantineCodeBadCredentials:
+	case cycle != nil && cycle.State == model.CycleFailed && cycle.Began.After(since) && model.IsCredentialCode(cycle.ErrorCode):
 		return "AWS refused the provisioning cycle of " + rotate.FormatTime(cycle.Began)
 	case q != nil && q.CurrentBegan.After(since):
 		return "the provisioning job went into quarantine for its credentials on " + rotate.FormatTime(q.CurrentBegan)

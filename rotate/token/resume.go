@@ -71,7 +71,7 @@ type jobWatch struct{ observer }
 // waitIfStopped waits a while if somebody stopped the job, and returns true if it waited.
 // Neither a stop by an operator nor a quarantine that needs a decision is ours to end.
 func (w jobWatch) waitIfStopped(ctx context.Context, job model.Job) (bool, error) {
-	if q := job.Quarantine; q != nil && !q.Credentials() {
+	if q := job.Quarantine; q != nil && q.Cause() == model.QuarantineOther {
 		return false, rotate.Blocked(model.BlockedQuarantineOther, "the provisioning job is in quarantine for %s since %s", strings.TrimSpace(q.Reason+" "+q.ErrorCode), rotate.FormatTime(q.CurrentBegan))
 	}
 	since := w.rotation().JobStopped
@@ -99,10 +99,16 @@ func (w jobWatch) waitIfStopped(ctx context.Context, job model.Job) (bool, error
 // and no more than two in all, whatever became of them.
 func (w jobWatch) mayStart(job model.Job) bool {
 	q := job.Quarantine
-	if q == nil || !q.Credentials() || job.Schedule != model.ScheduleActive || q.NextAttempt.Sub(w.graphNow()) <= w.Shortened(maxRetryWait) {
+	if q == nil || !w.isForCredentials(*q) || job.Schedule != model.ScheduleActive || q.NextAttempt.Sub(w.graphNow()) <= w.Shortened(maxRetryWait) {
 		return false
 	}
 	return w.startsLeft(startTarget(job))
+}
+
+// isForCredentials tells whether a quarantine is one for the credentials: Entra says so, or
+// it says that AWS cannot be reached and its own test of them failed.
+func (w jobWatch) isForCredentials(q model.Quarantine) bool {
+	return q.Credentials() || (q.Cause() == model.QuarantineUnreachable && w.rotation().Plan.SavedTestFailed)
 }
 
 func (w jobWatch) startsLeft(target string) bool {
