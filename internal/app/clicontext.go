@@ -84,8 +84,8 @@ func (c *cliContext) printResult(record model.RotationRecord) error {
 
 // readTokenValue reads a token's value from standard input, without echo on a terminal.
 func readTokenValue(options Options) (model.Secret, error) {
-	terminal, is := options.Stdin.(*os.File)
-	if !is || !term.IsTerminal(int(terminal.Fd())) {
+	terminal, ok := options.Stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(terminal.Fd())) {
 		return readLine(options.Stdin)
 	}
 	fmt.Fprint(options.Stdout, "token value (not echoed): ")

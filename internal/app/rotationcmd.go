@@ -45,25 +45,25 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 	if cli.directory == nil && !start.DryRun {
 		return state.ErrNoDirectory
 	}
-	request := token.StartOptions{RetireToken: start.RetireToken, TokenID: start.TokenID}
+	tokenOptions := token.StartOptions{RetireToken: start.RetireToken, TokenID: start.TokenID}
 	if start.TokenStdin {
-		if request.Value, err = readTokenValue(options); err != nil {
+		if tokenOptions.Value, err = readTokenValue(options); err != nil {
 			return err
 		}
 	}
-	engine, how := cli.rotation.engine, rotate.StartOptions{Force: start.Force, Procedure: request}
+	engine, request := cli.rotation.engine, rotate.StartOptions{Force: start.Force, Procedure: tokenOptions}
 	if err := pollOnce(ctx, cli.poller); err != nil {
 		return err
 	}
-	if err := cli.rotation.engine.Refresh(ctx); err != nil { // the engine must know whether other rotations are blocked
+	if err := engine.Refresh(ctx); err != nil { // blocked rotations of other connections matter
 		options.Logger.Warn("rotation state only partially readable", "err", err)
 	}
 	if start.DryRun {
-		return engine.DryRun(ctx, start.Connection, model.ProcedureToken, how, cli)
+		return engine.DryRun(ctx, start.Connection, model.ProcedureToken, request, cli)
 	}
-	err = engine.Start(ctx, start.Connection, model.ProcedureToken, how)
+	err = engine.Start(ctx, start.Connection, model.ProcedureToken, request)
 	switch {
-	case errors.Is(err, rotate.ErrOpen) && request.TokenID == "" && request.RetireToken == "":
+	case errors.Is(err, rotate.ErrOpen) && start.TokenID == "" && start.RetireToken == "":
 		fmt.Fprintf(cli.out, "resuming: %v\n", err)
 	case err != nil:
 		return err
@@ -193,8 +193,8 @@ func RotationHold(ctx context.Context, options Options, connection string, relea
 // RotationShowToken prints the value of the token in use. It prints only to a terminal,
 // so that the value ends up in no log and no pipe.
 func RotationShowToken(ctx context.Context, options Options, connection string) error {
-	terminal, is := options.Stdout.(*os.File)
-	if !is || !term.IsTerminal(int(terminal.Fd())) {
+	terminal, ok := options.Stdout.(*os.File)
+	if !ok || !term.IsTerminal(int(terminal.Fd())) {
 		return errors.New("show-token prints only to a terminal")
 	}
 	cli, err := newCLIContext(options, 1)

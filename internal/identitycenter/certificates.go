@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"entra-aws-exporter/internal/model"
@@ -169,10 +170,7 @@ func (i *Instance) fileCertificates() ([]model.Certificate, error) {
 	call := i.certificateCall("")
 	var certificates []model.Certificate
 	for _, path := range i.options.CertificateFiles {
-		content, err := os.ReadFile(path)
-		if err == nil && len(content) > maxCertificateFile {
-			err = fmt.Errorf("%s is larger than %d MiB", path, maxCertificateFile>>20)
-		}
+		content, err := readLimited(path)
 		if err != nil {
 			return nil, call.classify(&model.Error{Reason: model.ReasonOther, Unsent: true, Detail: err.Error(),
 				Advice: "check saml.aws_certificate_files"})
@@ -187,6 +185,19 @@ func (i *Instance) fileCertificates() ([]model.Certificate, error) {
 		certificates = append(certificates, found...)
 	}
 	return certificates, nil
+}
+
+func readLimited(path string) ([]byte, error) {
+	file, err := os.Open(path) //nolint:gosec // the operator's own choice
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	content, err := io.ReadAll(io.LimitReader(file, maxCertificateFile+1))
+	if err == nil && len(content) > maxCertificateFile {
+		err = fmt.Errorf("%s is larger than %d MiB", path, maxCertificateFile>>20)
+	}
+	return content, err
 }
 
 // parseCertificates reads any number of certificates: PEM blocks, bare base64 or DER.
