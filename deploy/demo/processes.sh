@@ -64,7 +64,7 @@ start_exporter() {
 
 # all_sources_read: the exporter has polled every source once.
 all_sources_read() {
-	bin/entra-aws-exporter status >"$directory/status" && ! grep -q ' -  ' "$directory/status"
+	bin/entra-aws-exporter status >"$directory/status" && ! grep -q 'not polled yet' "$directory/status"
 }
 
 simulator() { bin/entra-aws-simulator "$@" --ca-file="$directory/ca.pem"; }

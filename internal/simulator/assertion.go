@@ -117,9 +117,9 @@ func (c *call) authenticate(tenant string, form url.Values) (clouds.AppRegistrat
 	}
 	given.header = token.Header
 	if given.Issuer == clientID {
-		err = c.checkCertificate(given, registration)
+		err = checkCertificate(c, given, registration)
 	} else {
-		err = c.checkFederation(given, registration)
+		err = checkFederation(c, given, registration)
 	}
 	if err != nil {
 		return registration, err
@@ -142,7 +142,7 @@ func dateText(date *jwt.NumericDate) string {
 
 // checkCertificate verifies an assertion that the application signed itself.
 // https://learn.microsoft.com/entra/identity-platform/certificate-credentials
-func (c *call) checkCertificate(given assertion, registration clouds.AppRegistration) error {
+func checkCertificate(c *call, given assertion, registration clouds.AppRegistration) error {
 	thumbprint := headerHash(given.header, "x5t#S256")
 	if thumbprint == nil {
 		thumbprint = headerHash(given.header, "x5t")
@@ -178,7 +178,7 @@ func (c *call) checkCertificate(given assertion, registration clouds.AppRegistra
 // checkFederation verifies a token of another issuer. Every simulated issuer signs
 // with the same key.
 // learn.microsoft.com: workload-identity-federation
-func (c *call) checkFederation(given assertion, registration clouds.AppRegistration) error {
+func checkFederation(c *call, given assertion, registration clouds.AppRegistration) error {
 	key, err := c.sim.keys.issuer()
 	if err != nil {
 		return err

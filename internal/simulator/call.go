@@ -21,6 +21,7 @@ const maxRequest = 1 << 20
 type operation struct {
 	name    string // for faults and counts: "GET jobs", "ListBearerTokens"
 	onAWS   bool   // which side answers: each has its own clock
+	limit   string // the kind of call that Graph throttles together; "": no limit
 	serve   func(*call) (response, error)
 	wording func(*call, *clouds.Error) response // how the protocol words an error
 }
@@ -101,6 +102,11 @@ func (c *call) quirks() clouds.Quirks {
 
 // perform serves the call and words its error.
 func (c *call) perform() (response, error) {
+	if c.limit != "" {
+		if refused, tooMany := c.throttled(); tooMany {
+			return refused, nil
+		}
+	}
 	result, err := c.serve(c)
 	if err == nil || errors.Is(err, errDelayed) {
 		return result, err

@@ -34,7 +34,7 @@ func listServicePrincipals(c *call) (response, error) {
 		return slices.ContainsFunc(options.filter, func(f condition) bool { return !strings.EqualFold(values[f.field], f.value) })
 	})
 	return c.offsetPage("servicePrincipals", options, objects(found, func(sp clouds.ServicePrincipal) object {
-		return c.servicePrincipalEntity(sp, false)
+		return servicePrincipalEntity(c.tenant(), sp, false)
 	}))
 }
 
@@ -81,10 +81,10 @@ func getServicePrincipal(c *call) (response, error) {
 	}
 	// The DER of a certificate comes only if nothing else is asked for.
 	withKeys := slices.Equal(options.selected, []string{"keyCredentials"})
-	return c.entity("servicePrincipals/$entity", options.selectFrom(c.servicePrincipalEntity(sp, withKeys)))
+	return c.entity("servicePrincipals/$entity", options.selectFrom(servicePrincipalEntity(c.tenant(), sp, withKeys)))
 }
 
-func (c *call) servicePrincipalEntity(sp clouds.ServicePrincipal, withKeys bool) object {
+func servicePrincipalEntity(tenant string, sp clouds.ServicePrincipal, withKeys bool) object {
 	var preferred any
 	if sp.Preferred != nil {
 		preferred = sp.Preferred.Thumbprint()
@@ -93,7 +93,7 @@ func (c *call) servicePrincipalEntity(sp clouds.ServicePrincipal, withKeys bool)
 	return object{
 		"id": sp.ObjectID, "appId": sp.AppID, "displayName": sp.DisplayName, "appDisplayName": sp.DisplayName,
 		"applicationTemplateId": sp.TemplateID, "accountEnabled": true, "deletedDateTime": nil,
-		"appOwnerOrganizationId": c.tenant(), "appRoleAssignmentRequired": true,
+		"appOwnerOrganizationId": tenant, "appRoleAssignmentRequired": true,
 		"servicePrincipalType": "Application", "preferredSingleSignOnMode": "saml", "signInAudience": "AzureADMyOrg",
 		"servicePrincipalNames": append([]string{sp.AppID}, sp.EntityIDs...), "tags": append([]string{}, sp.Tags...),
 		"replyUrls": []string{}, "notificationEmailAddresses": append([]string{}, sp.Notified...),

@@ -128,7 +128,7 @@ func hugeResponse() response {
 }
 
 // readKey names reads that ask the same.
-func (c *call) readKey() string { return c.name + " " + c.r.URL.RequestURI() + " " + string(c.body) }
+func readKey(c *call) string { return c.name + " " + c.r.URL.RequestURI() + " " + string(c.body) }
 
 // maxRemembered bounds what is kept for stale reads.
 const maxRemembered = 64 << 10
@@ -144,13 +144,13 @@ func (s *Simulator) keepForStale(c *call, result response) {
 	if len(s.lastReads) > 1000 {
 		clear(s.lastReads)
 	}
-	s.lastReads[c.readKey()] = result
+	s.lastReads[readKey(c)] = result
 }
 
 // staleResponse is the response to the last such read; the real one if there was none.
 func (c *call) staleResponse() response {
 	c.sim.mu.Lock()
-	result, found := c.sim.lastReads[c.readKey()]
+	result, found := c.sim.lastReads[readKey(c)]
 	c.sim.mu.Unlock()
 	if found {
 		return result

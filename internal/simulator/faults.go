@@ -145,7 +145,7 @@ func (f *faults) match(c *call) (Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, fault := range f.active {
-		if fault.Operation != "*" && fault.Operation != c.name || !strings.Contains(c.r.URL.Path, fault.Path) || !c.isOf(fault.Customer) {
+		if fault.Operation != "*" && fault.Operation != c.name || !strings.Contains(c.r.URL.Path, fault.Path) || !isOf(c, fault.Customer) {
 			continue
 		}
 		if fault.Probability > 0 && !f.chance(fault.Probability) {
@@ -163,6 +163,6 @@ func (f *faults) match(c *call) (Fault, bool) {
 
 // isOf reports whether a call is made by the account or tenant of this id; "" is any.
 // A sign-in names its tenant in the path; SCIM knows neither.
-func (c *call) isOf(customer string) bool {
+func isOf(c *call, customer string) bool {
 	return customer == "" || c.caller.Account == customer || c.caller.Tenant == customer || strings.Contains(c.r.URL.Path, customer)
 }

@@ -31,12 +31,12 @@ func graphOperations() map[string]operation {
 		"GET " + job + "/schema":               {name: "GET schema", serve: getSchema},
 		"POST " + job + "/start":               {name: "POST start", serve: startJob},
 		"POST " + job + "/validateCredentials": {name: "POST validateCredentials", serve: validateCredentials},
-		"POST " + job + "/provisionOnDemand":   {name: "POST provisionOnDemand", serve: provisionOnDemand},
+		"POST " + job + "/provisionOnDemand":   {name: "POST provisionOnDemand", limit: "provisionOnDemand", serve: provisionOnDemand},
 		"GET " + sync + "/secrets":             {name: "GET secrets", serve: getSecrets},
 		"PUT " + sync + "/secrets":             {name: "PUT secrets", serve: putSecrets},
-		"GET /auditLogs/provisioning":          {name: "GET provisioning", serve: listProvisioning},
-		"GET /auditLogs/directoryAudits":       {name: "GET directoryAudits", serve: listDirectoryAudits},
-		"GET /auditLogs/directoryaudits":       {name: "GET directoryAudits", serve: listDirectoryAudits}, // as the SDK spells it
+		"GET /auditLogs/provisioning":          {name: "GET provisioning", limit: "reports", serve: listProvisioning},
+		"GET /auditLogs/directoryAudits":       {name: "GET directoryAudits", limit: "reports", serve: listDirectoryAudits},
+		"GET /auditLogs/directoryaudits":       {name: "GET directoryAudits", limit: "reports", serve: listDirectoryAudits}, // as the SDK spells it
 	}
 }
 
@@ -102,22 +102,22 @@ func badRequest(format string, args ...any) *clouds.Error {
 	return clouds.NewError(clouds.ServiceGraph, http.StatusBadRequest, "BadRequest", fmt.Sprintf(format, args...))
 }
 
-// limited refuses a call beyond Graph's limit for a kind of call, per application and
+// throttled refuses a call beyond Graph's limit for a kind of call, per application and
 // tenant.
-func (c *call) limited(kind string, serve func() (response, error)) (response, error) {
+func (c *call) throttled() (response, bool) {
 	const limit, window = 5, 10 * time.Second
-	key := strings.Join([]string{kind, c.caller.Tenant, c.caller.ClientID}, " ")
-	left := c.sim.throttle(key, limit, window, c.now())
+	left := c.sim.throttle(strings.Join([]string{c.limit, c.caller.Tenant, c.caller.ClientID}, " "), limit, window, c.now())
 	if left == 0 {
-		return serve()
+		return response{}, false
 	}
-	result := graphError(c, clouds.NewError("", http.StatusTooManyRequests, "TooManyRequests", "This request is throttled. Please try again after the value specified in the Retry-After header. CorrelationId: "+c.id))
+	result := graphError(c, clouds.NewError(clouds.ServiceGraph, http.StatusTooManyRequests, "TooManyRequests",
+		"This request is throttled. Please try again after the value specified in the Retry-After header. CorrelationId: "+c.id))
 	retryAfter := strconv.Itoa(int((left + time.Second - 1) / time.Second))
 	if c.sim.protocolQuirk("retry_after") == RetryAfterDate {
 		retryAfter = c.now().Add(left).UTC().Format(http.TimeFormat)
 	}
 	result.header.Set("Retry-After", retryAfter)
-	return result, nil
+	return result, true
 }
 
 // entity is a response with one entity; kind is its place in the metadata document.

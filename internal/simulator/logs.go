@@ -61,35 +61,33 @@ func (c *call) logOptions(filters map[string][]string) (options queryOptions, de
 // million.
 // https://learn.microsoft.com/graph/api/provisioningobjectsummary-list
 func listProvisioning(c *call) (response, error) {
-	return c.limited("reports", func() (response, error) {
-		options, descending, err := c.logOptions(map[string][]string{
-			"activityDateTime": {"gt", "lt"}, "servicePrincipal/id": {"eq"}, "jobId": {"eq"}, "provisioningStatusInfo/status": {"eq"},
-		})
-		if err != nil {
-			return response{}, err
-		}
-		from, err := parsePosition(options.skipToken)
-		if err != nil {
-			return response{}, err
-		}
-		filter, err := logFilter(options.filter)
-		if err != nil {
-			return response{}, err
-		}
-		page, err := c.logEntries(filter, from, descending, options.top+1)
-		if err != nil {
-			return response{}, err
-		}
-		next := ""
-		if len(page) > options.top {
-			page = page[:options.top]
-			last := page[len(page)-1]
-			next = c.nextLink(position{last.At, last.ID}.token())
-		}
-		return c.collection("auditLogs/provisioning", objects(page, func(e clouds.LogEntry) object {
-			return options.selectFrom(c.logEntity(e))
-		}), next)
+	options, descending, err := c.logOptions(map[string][]string{
+		"activityDateTime": {"gt", "lt"}, "servicePrincipal/id": {"eq"}, "jobId": {"eq"}, "provisioningStatusInfo/status": {"eq"},
 	})
+	if err != nil {
+		return response{}, err
+	}
+	from, err := parsePosition(options.skipToken)
+	if err != nil {
+		return response{}, err
+	}
+	filter, err := logFilter(options.filter)
+	if err != nil {
+		return response{}, err
+	}
+	page, err := c.logEntries(filter, from, descending, options.top+1)
+	if err != nil {
+		return response{}, err
+	}
+	next := ""
+	if len(page) > options.top {
+		page = page[:options.top]
+		last := page[len(page)-1]
+		next = c.nextLink(position{last.At, last.ID}.token())
+	}
+	return c.collection("auditLogs/provisioning", objects(page, func(e clouds.LogEntry) object {
+		return options.selectFrom(logEntity(c.tenant(), e))
+	}), next)
 }
 
 func logFilter(conditions []condition) (clouds.LogFilter, error) {
@@ -166,7 +164,7 @@ func (c *call) logEntries(filter clouds.LogFilter, from position, descending boo
 }
 
 // logEntity words an entry; the personal data in it must never leave the client.
-func (c *call) logEntity(e clouds.LogEntry) object {
+func logEntity(tenant string, e clouds.LogEntry) object {
 	status := object{"status": e.Status, "errorInformation": nil}
 	if e.ErrorCode != "" {
 		status["errorInformation"] = object{
@@ -175,7 +173,7 @@ func (c *call) logEntity(e clouds.LogEntry) object {
 		}
 	}
 	return object{
-		"id": e.ID, "activityDateTime": graphTime(e.At), "tenantId": c.tenant(), "jobId": e.JobID, "cycleId": e.CycleID, "changeId": e.ChangeID,
+		"id": e.ID, "activityDateTime": graphTime(e.At), "tenantId": tenant, "jobId": e.JobID, "cycleId": e.CycleID, "changeId": e.ChangeID,
 		"provisioningAction": e.Action, "durationInMilliseconds": e.Duration.Milliseconds(), "provisioningStatusInfo": status,
 		"servicePrincipal":   object{"id": e.ServicePrincipalID, "displayName": "AWS IAM Identity Center"},
 		"sourceSystem":       object{"id": nil, "displayName": "Microsoft Entra ID"},
@@ -192,38 +190,36 @@ func (c *call) logEntity(e clouds.LogEntry) object {
 // provisioning credentials.
 // https://learn.microsoft.com/graph/api/directoryaudit-list
 func listDirectoryAudits(c *call) (response, error) {
-	return c.limited("reports", func() (response, error) {
-		options, descending, err := c.logOptions(map[string][]string{
-			"activityDateTime": {"eq", "ge", "le"}, "activityDisplayName": {"eq"}, "loggedByService": {"eq"}, "category": {"eq"},
-			"targetResources/any/id": {"eq"},
-		})
-		if err != nil {
-			return response{}, err
-		}
-		all, err := query(c, func(m *clouds.Model) ([]clouds.Audit, error) {
-			return m.DirectoryAudits(c.caller, c.tenant(), "", time.Time{})
-		})
-		if err != nil {
-			return response{}, err
-		}
-		slices.SortStableFunc(all, func(a, b clouds.Audit) int {
-			if descending {
-				return b.At.Compare(a.At)
-			}
-			return a.At.Compare(b.At)
-		})
-		found := []object{}
-		for _, audit := range all {
-			matches, err := auditMatches(audit, options.filter)
-			if err != nil {
-				return response{}, err
-			}
-			if matches {
-				found = append(found, auditEntity(audit))
-			}
-		}
-		return c.offsetPage("auditLogs/directoryAudits", options, found)
+	options, descending, err := c.logOptions(map[string][]string{
+		"activityDateTime": {"eq", "ge", "le"}, "activityDisplayName": {"eq"}, "loggedByService": {"eq"}, "category": {"eq"},
+		"targetResources/any/id": {"eq"},
 	})
+	if err != nil {
+		return response{}, err
+	}
+	all, err := query(c, func(m *clouds.Model) ([]clouds.Audit, error) {
+		return m.DirectoryAudits(c.caller, c.tenant(), "", time.Time{})
+	})
+	if err != nil {
+		return response{}, err
+	}
+	slices.SortStableFunc(all, func(a, b clouds.Audit) int {
+		if descending {
+			return b.At.Compare(a.At)
+		}
+		return a.At.Compare(b.At)
+	})
+	found := []object{}
+	for _, audit := range all {
+		matches, err := auditMatches(audit, options.filter)
+		if err != nil {
+			return response{}, err
+		}
+		if matches {
+			found = append(found, auditEntity(audit))
+		}
+	}
+	return c.offsetPage("auditLogs/directoryAudits", options, found)
 }
 
 const (

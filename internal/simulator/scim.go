@@ -29,7 +29,7 @@ func scimOperations() map[string]operation {
 }
 
 // scimCall is the frame of a call for the model, which checks the bearer token.
-func (c *call) scimCall() clouds.SCIMCall {
+func scimCall(c *call) clouds.SCIMCall {
 	token, _ := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer ")
 	return clouds.SCIMCall{Tenant: c.path.PathValue("tenant"), Token: token, UserAgent: c.r.UserAgent()}
 }
@@ -46,7 +46,7 @@ func scimError(c *call, err *clouds.Error) response {
 }
 
 func serviceProviderConfig(c *call) (response, error) {
-	if _, err := query(c, func(m *clouds.Model) (struct{}, error) { return struct{}{}, m.ServiceProviderConfig(c.scimCall()) }); err != nil {
+	if _, err := query(c, func(m *clouds.Model) (struct{}, error) { return struct{}{}, m.ServiceProviderConfig(scimCall(c)) }); err != nil {
 		return response{}, err
 	}
 	no, yes := object{"supported": false}, object{"supported": true}
@@ -71,7 +71,7 @@ func listUsers(c *call) (response, error) {
 	}
 	var total int
 	users, err := query(c, func(m *clouds.Model) (found []clouds.User, err error) {
-		found, total, err = m.ListUsers(c.scimCall(), matches...)
+		found, total, err = m.ListUsers(scimCall(c), matches...)
 		return found, err
 	})
 	if err != nil {

@@ -19,30 +19,26 @@ func (c *call) jobPath() (tenant, servicePrincipal, job string) {
 	return c.tenant(), c.path.PathValue("id"), c.path.PathValue("job")
 }
 
-func (c *call) synchronizationKind() string {
-	return "servicePrincipals('" + c.path.PathValue("id") + "')/synchronization/jobs"
-}
-
 func listJobs(c *call) (response, error) {
 	tenant, id, _ := c.jobPath()
 	jobs, err := query(c, func(m *clouds.Model) ([]clouds.Job, error) { return m.Jobs(c.caller, tenant, id) })
 	if err != nil {
 		return response{}, err
 	}
-	return c.collection(c.synchronizationKind(), objects(jobs, jobEntity), "")
+	return c.collection(jobKind(id), objects(jobs, jobEntity), "")
 }
 
 func getJob(c *call) (response, error) {
-	job, err := c.job()
+	tenant, id, jobID := c.jobPath()
+	job, err := query(c, func(m *clouds.Model) (clouds.Job, error) { return m.Job(c.caller, tenant, id, jobID) })
 	if err != nil {
 		return response{}, err
 	}
-	return c.entity(c.synchronizationKind()+"/$entity", jobEntity(job))
+	return c.entity(jobKind(id)+"/$entity", jobEntity(job))
 }
 
-func (c *call) job() (clouds.Job, error) {
-	tenant, id, job := c.jobPath()
-	return query(c, func(m *clouds.Model) (clouds.Job, error) { return m.Job(c.caller, tenant, id, job) })
+func jobKind(servicePrincipal string) string {
+	return "servicePrincipals('" + servicePrincipal + "')/synchronization/jobs"
 }
 
 func startJob(c *call) (response, error) {
@@ -151,7 +147,8 @@ func quarantineEntity(job clouds.Job) any {
 
 // getSchema shows the rules of a job: one for users, one for groups.
 func getSchema(c *call) (response, error) {
-	job, err := c.job()
+	tenant, id, jobID := c.jobPath()
+	job, err := query(c, func(m *clouds.Model) (clouds.Job, error) { return m.Job(c.caller, tenant, id, jobID) })
 	if err != nil {
 		return response{}, err
 	}
@@ -165,7 +162,7 @@ func getSchema(c *call) (response, error) {
 			}},
 		}
 	}
-	return c.entity(c.synchronizationKind()+"('"+job.ID+"')/schema/$entity", object{
+	return c.entity(jobKind(id)+"('"+job.ID+"')/schema/$entity", object{
 		"id": job.ID, "version": "1", "directories": []any{},
 		// The rule for groups comes first: a client must read which one is for users.
 		"synchronizationRules": []object{rule("03f7d90d-bf71-41b1-bda6-aaf0ddbee5d8", "Group", 1), rule(job.RuleID, "User", 2)},
@@ -238,31 +235,29 @@ func validateCredentials(c *call) (response, error) {
 }
 
 func provisionOnDemand(c *call) (response, error) {
-	return c.limited("provisionOnDemand", func() (response, error) {
-		var body struct {
-			Parameters []struct {
-				RuleID   string `json:"ruleId"`
-				Subjects []struct {
-					ObjectID string `json:"objectId"`
-				} `json:"subjects"`
-			} `json:"parameters"`
-		}
-		if err := c.decode(&body); err != nil {
-			return response{}, err
-		}
-		if len(body.Parameters) != 1 || len(body.Parameters[0].Subjects) != 1 {
-			return response{}, badRequest("Exactly one rule and one subject can be provisioned on demand.")
-		}
-		rule, subject := body.Parameters[0].RuleID, body.Parameters[0].Subjects[0].ObjectID
-		tenant, id, job := c.jobPath()
-		outcome, err := mutate(c, func(m *clouds.Model) (clouds.OnDemand, error) {
-			return m.ProvisionOnDemand(c.caller, tenant, id, job, rule, subject)
-		})
-		if err != nil {
-			return response{}, err
-		}
-		return c.entity("microsoft.graph.stringKeyStringValuePair", onDemandEntity(c, subject, outcome))
+	var body struct {
+		Parameters []struct {
+			RuleID   string `json:"ruleId"`
+			Subjects []struct {
+				ObjectID string `json:"objectId"`
+			} `json:"subjects"`
+		} `json:"parameters"`
+	}
+	if err := c.decode(&body); err != nil {
+		return response{}, err
+	}
+	if len(body.Parameters) != 1 || len(body.Parameters[0].Subjects) != 1 {
+		return response{}, badRequest("Exactly one rule and one subject can be provisioned on demand.")
+	}
+	rule, subject := body.Parameters[0].RuleID, body.Parameters[0].Subjects[0].ObjectID
+	tenant, id, job := c.jobPath()
+	outcome, err := mutate(c, func(m *clouds.Model) (clouds.OnDemand, error) {
+		return m.ProvisionOnDemand(c.caller, tenant, id, job, rule, subject)
 	})
+	if err != nil {
+		return response{}, err
+	}
+	return c.entity("microsoft.graph.stringKeyStringValuePair", onDemandEntity(c, subject, outcome))
 }
 
 // onDemandEntity packs the outcome as Graph does: two strings of JSON.

@@ -62,8 +62,6 @@ type TrailEvent struct {
 	EventID, EventName      string
 	Account, Region         string
 	IdentityStore, TenantID string
-
-	tokenID string
 }
 
 // logCall writes a call to CloudTrail. Quirk: cloudtrail.
@@ -86,6 +84,5 @@ func (aws *AWS) logCall(t *scimToken, call SCIMCall, operation string) {
 		SCIMCall: model.SCIMCall{At: aws.at.Truncate(time.Second), AccessKeyID: key, UserAgent: call.UserAgent, SourceIP: call.SourceIP},
 		EventID:  aws.newID(), EventName: operation,
 		Account: i.OwnerAccountID, Region: i.PrimaryRegion, IdentityStore: i.IdentityStoreID, TenantID: t.of.TenantID,
-		tokenID: t.ID,
 	})
 }

@@ -236,29 +236,6 @@ func (engine *Engine) AddUser(actor Actor, tenantID, objectID, userName string) 
 	return user.ObjectID, nil
 }
 
-func (engine *Engine) touch(actor Actor, tenantID, objectID, userName, action string, change func(*EntraUser)) error {
-	sp, err := engine.entra.application(CallerFor(actor), WriteApplications, tenantID, objectID)
-	if err != nil {
-		return err
-	}
-	found := false
-	for _, j := range sp.jobs {
-		for _, m := range j.scope {
-			if m.UserName == userName {
-				change(m.EntraUser)
-				if m.todo != "create" {
-					m.todo = action
-				}
-				found = true
-			}
-		}
-	}
-	if !found {
-		return notFound(ServiceGraph, "User '%s' is not assigned.", userName)
-	}
-	return nil
-}
-
 // pending lists the users with work to do, in the order of their assignment.
 func (engine *Engine) pending(j *job) []*assignedUser {
 	var list []*assignedUser

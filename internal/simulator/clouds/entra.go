@@ -1,6 +1,7 @@
 package clouds
 
 import (
+	"net/http"
 	"slices"
 	"time"
 )
@@ -203,4 +204,58 @@ func (entra *Entra) applicationView(sp *servicePrincipal) ServicePrincipal {
 	view.Tags, view.EntityIDs, view.Owners = slices.Clone(view.Tags), slices.Clone(view.EntityIDs), slices.Clone(view.Owners)
 	view.Notified, view.Certificates = slices.Clone(view.Notified), slices.Clone(view.Certificates)
 	return view
+}
+
+// Graph's application permissions.
+// https://learn.microsoft.com/graph/permissions-reference
+const (
+	RoleApplicationRead     = "Application.Read.All"
+	RoleApplicationWrite    = "Application.ReadWrite.All"
+	RoleApplicationOwned    = "Application.ReadWrite.OwnedBy"
+	RoleSynchronizationRead = "Synchronization.Read.All"
+	RoleSynchronization     = "Synchronization.ReadWrite.All"
+	RoleProvisioningLog     = "ProvisioningLog.Read.All"
+	RoleAuditLog            = "AuditLog.Read.All"
+)
+
+// sufficientRoles lists the roles of which any one allows an action; owned says whether an
+// owner of the application may do it with Application.ReadWrite.OwnedBy.
+func sufficientRoles(action Action) (roles []string, owned bool) {
+	switch action {
+	case ReadApplications:
+		return []string{RoleApplicationRead, RoleApplicationWrite}, true
+	case WriteApplications:
+		return []string{RoleApplicationWrite}, true
+	case ReadSynchronization:
+		return []string{RoleSynchronizationRead, RoleSynchronization}, true
+	case WriteSynchronization:
+		return []string{RoleSynchronization}, true
+	case ReadProvisioningLog:
+		return []string{RoleProvisioningLog, RoleAuditLog}, false
+	default:
+		return []string{RoleAuditLog}, false
+	}
+}
+
+// allowGraph checks the permission for a call on an application (nil: on the tenant).
+func (entra *Entra) allowGraph(c Caller, action Action, on *servicePrincipal) error {
+	_, refused := entra.denials[denialKey{c.Actor, action}]
+	if !refused && c.ClientID != "" {
+		tenant := entra.tenant(c.Tenant)
+		if tenant == nil {
+			return NewError(ServiceGraph, http.StatusUnauthorized, "InvalidAuthenticationToken", "Access token validation failure.")
+		}
+		registration := tenant.registration(c.ClientID)
+		roles, owned := sufficientRoles(action)
+		refused = registration == nil || !slices.ContainsFunc(roles, func(role string) bool {
+			return slices.Contains(registration.Roles, role)
+		})
+		if refused && registration != nil && owned && slices.Contains(registration.Roles, RoleApplicationOwned) {
+			refused = on != nil && !slices.Contains(on.Owners, c.ClientID)
+		}
+	}
+	if !refused {
+		return nil
+	}
+	return NewError(ServiceGraph, http.StatusForbidden, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
 }

@@ -2,7 +2,6 @@ package clouds
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -222,16 +221,20 @@ func (aws *AWS) held(c *credential) HeldToken {
 }
 
 // nextChange returns when the acceptance of a credential changes by itself.
-func (aws *AWS) nextChange(c *credential) time.Time {
+func (aws *AWS) nextChange(c *credential) (next time.Time) {
 	if c == nil || c.token == nil {
-		return time.Time{}
+		return next
 	}
-	times := aws.boundaries(c.token)
-	later := slices.DeleteFunc(times[:], func(t time.Time) bool { return !t.After(aws.at) })
-	if len(later) == 0 {
-		return time.Time{}
+	times := []time.Time{c.token.Created.Add(aws.lag(aws.quirks.NewLag)), c.token.Expires}
+	if !c.token.deleted.IsZero() {
+		times = append(times, c.token.deleted.Add(aws.lag(aws.quirks.DeletedLag)))
 	}
-	return slices.MinFunc(later, time.Time.Compare)
+	for _, t := range times {
+		if t.After(aws.at) {
+			next = sooner(next, t)
+		}
+	}
+	return next
 }
 
 // SavedToken returns the id of the token that an application has saved; "" when it is

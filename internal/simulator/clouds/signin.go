@@ -10,10 +10,9 @@ import (
 // AddRegistration makes an application to sign in by, with consent to the roles and
 // one client secret that expires.
 func (entra *Entra) AddRegistration(tenantID string, actor Actor, expires time.Time, roles ...string) (AppRegistration, error) {
-	entra.Advance()
-	t := entra.tenant(tenantID)
-	if t == nil {
-		return AppRegistration{}, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
+	t, err := entra.tenantFor(Caller{}, WriteApplications, tenantID)
+	if err != nil {
+		return AppRegistration{}, err
 	}
 	secret := AppSecret{KeyID: entra.newID(), DisplayName: "secret", Value: entra.newID() + "~" + entra.newID()[:8], Starts: entra.at, Expires: expires}
 	secret.Hint = secret.Value[:3]

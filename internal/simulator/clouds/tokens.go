@@ -206,15 +206,6 @@ func (aws *AWS) acceptance(t *scimToken) Acceptance {
 	}
 }
 
-// boundaries lists the moments at which the acceptance of a token changes by itself.
-func (aws *AWS) boundaries(t *scimToken) [3]time.Time {
-	times := [3]time.Time{t.Created.Add(aws.lag(aws.quirks.NewLag)), t.Expires}
-	if !t.deleted.IsZero() {
-		times[2] = t.deleted.Add(aws.lag(aws.quirks.DeletedLag))
-	}
-	return times
-}
-
 // TokenValue returns the value of a token, deleted or not; "" when there is none.
 func (aws *AWS) TokenValue(tokenID string) string {
 	if t := aws.tokenByID(tokenID); t != nil {
