@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -114,6 +115,21 @@ func NotSent(err error) error {
 }
 
 const maxDescription = 400 // bytes
+
+// valuePattern matches what could be a token's value, also escaped for JSON or HTML.
+var valuePattern = regexp.MustCompile(`[A-Za-z0-9+/_=.~:%&;#\\-]{40,}`) //nolint:gochecknoglobals // compiled once, never changed
+
+// RedactValues replaces what could be a token's value in a message of AWS or Entra: a
+// service may echo what it was sent, or what it stores. ARNs, URLs and names without a
+// digit stay.
+func RedactValues(message string) string {
+	return valuePattern.ReplaceAllStringFunc(message, func(run string) string {
+		if strings.HasPrefix(run, "arn:") || strings.Contains(run, "://") || !strings.ContainsAny(run, "0123456789") {
+			return run
+		}
+		return "(value)"
+	})
+}
 
 // Truncate makes a service's text fit for one line of a log, with at most so many bytes.
 func Truncate(text string, limit int) string {

@@ -181,12 +181,11 @@ var (
 	codePattern   = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,100}$`)
 	mailPattern   = regexp.MustCompile(`[^\s'"<>(),;]+@[^\s'"<>(),;]+`)
 	aadstsPattern = regexp.MustCompile(`AADSTS[0-9]{4,8}`)
-	tokenPattern  = regexp.MustCompile(`[A-Za-z0-9+/_=.~-]{60,}`)
 )
 
 // redact makes a service's message fit to be repeated: one short line, without what
 // looks like a mail address or a token.
 func redact(message string) string {
 	message = mailPattern.ReplaceAllString(strings.Join(strings.Fields(message), " "), "(address)")
-	return cloudhttp.Truncate(tokenPattern.ReplaceAllString(message, "(value)"), maxMessage)
+	return cloudhttp.Truncate(cloudhttp.RedactValues(message), maxMessage)
 }

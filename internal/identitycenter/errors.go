@@ -78,8 +78,8 @@ func describeCode(failure *model.Error) (detail, message string) {
 	if !errors.As(failure.Err, &refusal) {
 		return "", ""
 	}
-	failure.Code = truncate(refusal.ErrorCode())
-	if message = truncate(refusal.ErrorMessage()); message == "" {
+	failure.Code = truncate(cloudhttp.RedactValues(refusal.ErrorCode()))
+	if message = truncate(cloudhttp.RedactValues(refusal.ErrorMessage())); message == "" {
 		return failure.Code, ""
 	}
 	return failure.Code + ": " + message, message
