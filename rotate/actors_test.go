@@ -165,7 +165,7 @@ func actors() []actor {
 			name: "a second replica comes",
 			hand: func(l *harness.Harness) {
 				l.Note("a second replica")
-				l.ExtraProcesses = append(l.ExtraProcesses, serveBeside(l, l.Ctx))
+				l.ExtraProcesses = append(l.ExtraProcesses, serveBeside(l.Ctx, l))
 			},
 			allowed: []string{"done"},
 		},
@@ -255,7 +255,7 @@ func replicas(trace []string) []matrixCase {
 			s := shortScenario()
 			s.Faults = map[int]harness.Fault{at: f}
 			s.Begin = func(l *harness.Harness, first *harness.Process) {
-				l.ExtraProcesses = append(l.ExtraProcesses, serveBeside(l, l.Ctx))
+				l.ExtraProcesses = append(l.ExtraProcesses, serveBeside(l.Ctx, l))
 				l.Alert(l.Ctx, first)
 			}
 			trials = append(trials, matrixCase{Scenario: s, name: fmt.Sprintf("replica:%s", injection{at, call, f, ""}),
@@ -269,7 +269,7 @@ func replicas(trace []string) []matrixCase {
 }
 
 // serveBeside starts another process on the same store, which stays the lesser one.
-func serveBeside(l *harness.Harness, ctx context.Context) *harness.Process {
+func serveBeside(ctx context.Context, l *harness.Harness) *harness.Process {
 	first := l.Current.Load()
 	s := l.Serve(ctx)
 	l.Current.Store(first)

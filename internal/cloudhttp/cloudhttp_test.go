@@ -150,7 +150,7 @@ func TestLimits(t *testing.T) {
 func TestNoRedirectIsFollowed(t *testing.T) {
 	counts := map[string]int{}
 	response, err := do(t.Context(), t, client(responding(302, http.Header{"Location": {"https://elsewhere.example/"}}, ""), counts), http.MethodGet)
-	if err != nil || response.StatusCode != 302 || counts["service 302"] != 1 {
+	if err != nil || response.StatusCode != http.StatusFound || counts["service 302"] != 1 {
 		t.Errorf("%v, %v", err, counts)
 	}
 }

@@ -64,7 +64,7 @@ func (s *jsonService) call(ctx context.Context, retryer aws.Retryer, operation s
 	}
 	for attempt := 1; ; attempt++ {
 		signedAt := s.session.http.now()
-		response, err := s.send(ctx, clients.credentials, operation, body, signedAt)
+		response, err := s.send(ctx, clients.credentials, operation, body, signedAt) //nolint:bodyclose // decodeResponse closes it
 		if err == nil {
 			if err = decodeResponse(response, output); err == nil {
 				return cloudhttp.Date(response), nil

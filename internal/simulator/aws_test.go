@@ -75,7 +75,7 @@ func TestTokenService(t *testing.T) {
 	if list.at("BearerTokens", 1) == nil || strings.Contains(list.body, value) {
 		t.Errorf("list: %s", list.body)
 	}
-	if probe := l.scimWith(value, http.MethodGet, "/ServiceProviderConfig", ""); probe.status != http.StatusOK {
+	if probe := l.scimWith(value, "/ServiceProviderConfig"); probe.status != http.StatusOK {
 		t.Errorf("the new token: %d %s", probe.status, probe.body)
 	}
 	l.quirk("token_times", clouds.TimesStrings)
@@ -90,7 +90,7 @@ func TestTokenService(t *testing.T) {
 	if again := l.tokens("DeleteBearerToken", "TokenId", id); again.at("__type") != "com.amazonaws.identitystore#ResourceNotFoundException" {
 		t.Errorf("delete again: %d %s", again.status, again.body)
 	}
-	if probe := l.scimWith(value, http.MethodGet, "/ServiceProviderConfig", ""); probe.status != http.StatusUnauthorized {
+	if probe := l.scimWith(value, "/ServiceProviderConfig"); probe.status != http.StatusUnauthorized {
 		t.Errorf("the deleted token: %d %s", probe.status, probe.body)
 	}
 }

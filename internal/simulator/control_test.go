@@ -145,7 +145,7 @@ func TestActions(t *testing.T) {
 	}
 	l.must("POST", "actions", `{"do":"allow","action":"sso-directory:ListBearerTokens"}`)
 	l.must("POST", "actions", `{"do":"allow_sources","sources":["203.0.113.0/24"]}`)
-	if l.scim(http.MethodGet, "/ServiceProviderConfig", "").status != http.StatusForbidden {
+	if l.scim("/ServiceProviderConfig").status != http.StatusForbidden {
 		t.Error("the exporter's address is allowed")
 	}
 	thumbprint := l.must("POST", "actions", `{"do":"add_certificate"}`).at("thumbprint").(string)

@@ -59,7 +59,7 @@ func TestFaultAnswers(t *testing.T) {
 		}
 		l.InjectFault(simulator.Fault{Operation: "SCIM GET ServiceProviderConfig", Status: 500, Code: "InternalServerException", Delay: simulator.Duration(time.Minute), Times: 1})
 		begin := time.Now()
-		if answer := l.scim(http.MethodGet, "/ServiceProviderConfig", ""); answer.status != 500 || answer.at("status") != "500" || time.Since(begin) != time.Minute {
+		if answer := l.scim("/ServiceProviderConfig"); answer.status != 500 || answer.at("status") != "500" || time.Since(begin) != time.Minute {
 			t.Errorf("%d %s after %v", answer.status, answer.body, time.Since(begin))
 		}
 		l.InjectFault(simulator.Fault{Operation: "*", Path: "/identitystore/", Effect: simulator.EffectHTML})

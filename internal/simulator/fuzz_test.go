@@ -23,7 +23,7 @@ func FuzzFilters(f *testing.F) {
 				t.Errorf("%s: %d %s", path, answer.status, answer.body)
 			}
 		}
-		if answer := l.scim(http.MethodGet, "/Users?filter="+url.QueryEscape(filter), ""); answer.status != http.StatusOK && answer.status != http.StatusBadRequest {
+		if answer := l.scim("/Users?filter=" + url.QueryEscape(filter)); answer.status != http.StatusOK && answer.status != http.StatusBadRequest {
 			t.Errorf("SCIM: %d %s", answer.status, answer.body)
 		}
 	})

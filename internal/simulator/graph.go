@@ -174,7 +174,7 @@ func parseFilter(filter string, supported map[string][]string) ([]condition, err
 	rest := strings.TrimSpace(filter)
 	for joined := rest != ""; joined; {
 		var parsed condition
-		matched := ""
+		var matched string
 		if m := lambda.FindStringSubmatch(rest); m != nil && m[2] == m[3] {
 			matched, parsed = m[0], condition{m[1] + "/any/" + m[4], m[5], unquote(m[6])}
 		} else if m := comparison.FindStringSubmatch(rest); m != nil {

@@ -229,7 +229,7 @@ func TestSynchronizationSchemaAndOnDemand(t *testing.T) {
 	if answer.status != http.StatusOK || answer.at("key") != `{"details":{},"result":"Success"}` || !strings.Contains(answer.at("value").(string), `"userName":"canary@example.com"`) {
 		t.Errorf("on demand: %d %s", answer.status, answer.body)
 	}
-	if answer = l.scim(http.MethodGet, `/Users?filter=`+url.QueryEscape(`userName eq "canary@example.com"`), ""); answer.at("totalResults") != 1.0 {
+	if answer = l.scim(`/Users?filter=` + url.QueryEscape(`userName eq "canary@example.com"`)); answer.at("totalResults") != 1.0 {
 		t.Errorf("the user at AWS: %s", answer.body)
 	}
 	for range 4 {

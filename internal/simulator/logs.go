@@ -115,6 +115,12 @@ func logFilter(conditions []condition) (clouds.LogFilter, error) {
 	return filter, nil
 }
 
+// mayList tells whether an entry of this time can be listed, without making it.
+func mayList(at time.Time, filter clouds.LogFilter, from position, descending bool) bool {
+	return (filter.After.IsZero() || at.After(filter.After)) && at.Before(filter.Before) &&
+		(from.ID == "" || at.Equal(from.At) || at.Before(from.At) == descending)
+}
+
 // logEntries returns at most limit entries behind a position, of the model's log and of
 // the bulk events, in order.
 func (c *call) logEntries(filter clouds.LogFilter, from position, descending bool, limit int) ([]clouds.LogEntry, error) {
@@ -148,9 +154,7 @@ func (c *call) logEntries(filter clouds.LogFilter, from position, descending boo
 			if descending {
 				i = bulk.Count - 1 - n
 			}
-			at := bulk.at(i)
-			if !filter.After.IsZero() && !at.After(filter.After) || !at.Before(filter.Before) ||
-				from.ID != "" && !at.Equal(from.At) && at.Before(from.At) != descending {
+			if !mayList(bulk.at(i), filter, from, descending) {
 				continue
 			}
 			if entry := bulk.entry(i); behind(entry) && (filter.Status == "" || filter.Status == entry.Status) {

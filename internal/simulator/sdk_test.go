@@ -294,7 +294,7 @@ func TestCloudTrail(t *testing.T) {
 		}
 	})
 	for range 60 {
-		if answer := l.scim(http.MethodGet, "/ServiceProviderConfig", ""); answer.status != http.StatusOK {
+		if answer := l.scim("/ServiceProviderConfig"); answer.status != http.StatusOK {
 			t.Fatalf("%d %s", answer.status, answer.body)
 		}
 	}
