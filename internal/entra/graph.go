@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -146,9 +145,7 @@ func (g *graphClient) do(ctx context.Context, call apiCall, send func(context.Co
 		return x, nil
 	}
 	failed := classify(call, x, err)
-	if failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden {
-		g.signIn.invalidate()
-	}
+	g.signIn.invalidate(failed.Status)
 	return x, failed
 }
 

@@ -28,8 +28,9 @@ const (
 	// A refused sign-in is not repeated for errorTTL: every connection of the tenant
 	// would repeat it, and Entra locks out clients that insist.
 	errorTTL = 10 * time.Second
-	// A token that Graph refused is replaced if it is older than minTokenAge: a
-	// permission granted meanwhile is only in a new one.
+	// A token that lacks a permission (403) is replaced if it is older than minTokenAge: a
+	// permission granted meanwhile is only in a new one. One that Graph does not accept
+	// (401) was revoked: it is replaced at once, its replacement only after minTokenAge.
 	minTokenAge = 5 * time.Minute
 )
 
@@ -75,11 +76,12 @@ type signIn struct {
 	options            azcore.ClientOptions
 	noInstanceLookup   bool         // for a login endpoint that Microsoft does not list
 	metadataClient     *http.Client // for a managed identity's endpoint, which no proxy can reach
-	invalidated        atomic.Bool
+	forbidden, revoked atomic.Bool  // what Graph answered to the token
 
 	lock             chan struct{} // held while the fields below are used
 	token            azcore.AccessToken
 	acquired, failed time.Time
+	replacement      bool // the token replaces a revoked one
 	lastError        *model.Error
 }
 
@@ -97,8 +99,15 @@ func newSignIn(tenantID, clientID string, credential Credential, loginRoot strin
 	}
 }
 
-// invalidate is called when Graph refused the token.
-func (s *signIn) invalidate() { s.invalidated.Store(true) }
+// invalidate is told what Graph answered to a token.
+func (s *signIn) invalidate(status int) {
+	switch status {
+	case http.StatusUnauthorized:
+		s.revoked.Store(true)
+	case http.StatusForbidden:
+		s.forbidden.Store(true)
+	}
+}
 
 // GetToken implements azcore.TokenCredential. Its errors are *model.Error.
 func (s *signIn) GetToken(ctx context.Context, request policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -109,14 +118,16 @@ func (s *signIn) GetToken(ctx context.Context, request policy.TokenRequestOption
 		return azcore.AccessToken{}, signInTimedOut(ctx.Err())
 	}
 	now := time.Now()
-	invalid := s.invalidated.Swap(false) && now.Sub(s.acquired) > minTokenAge
+	old := now.Sub(s.acquired) > minTokenAge
+	revoked := s.revoked.Swap(false) && (old || !s.replacement)
+	invalid := s.forbidden.Swap(false) && old || revoked
 	if !invalid && s.token.ExpiresOn.Sub(now) > refreshBefore {
 		return s.token, nil
 	}
 	if s.lastError == nil || now.Sub(s.failed) > errorTTL {
 		token, failed := s.acquire(ctx, request.Scopes)
 		if failed == nil {
-			s.token, s.acquired, s.lastError = token, time.Now(), nil
+			s.token, s.acquired, s.replacement, s.lastError = token, time.Now(), revoked, nil
 			return token, nil
 		}
 		if ctx.Err() != nil || failed.Reason == model.ReasonTimeout {

@@ -103,6 +103,36 @@ func (m *microsoft) signInForm() *http.Request {
 	return last
 }
 
+// TestRevokedToken signs in again once when Graph does not accept the token, and not at
+// every call when it accepts none.
+func TestRevokedToken(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMicrosoft(t)
+		accepted := "token-2"
+		m.serve["GET "+jobURL] = func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "Bearer "+accepted {
+				answerJSON(w, 401, `{"error":{"code":"InvalidAuthenticationToken"}}`)
+				return
+			}
+			answerJSON(w, 200, healthyJob)
+		}
+		application := m.application()
+		if _, err := application.Job(t.Context()); model.ReasonOf(err) != model.ReasonAuth {
+			t.Errorf("with the revoked token: %v", err)
+		}
+		if _, err := application.Job(t.Context()); err != nil {
+			t.Errorf("after a new sign-in: %v", err)
+		}
+		accepted = "none"
+		for range 10 {
+			_, _ = application.Job(t.Context())
+		}
+		if m.tokens != 2 {
+			t.Errorf("signed in %d times, want 2: the replacement is younger than %s", m.tokens, minTokenAge)
+		}
+	})
+}
+
 func TestSecretIsReadAtEverySignIn(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMicrosoft(t)
