@@ -2,6 +2,9 @@ module entra-aws-exporter
 
 go 1.26.0
 
+// Entra has issued certificates with a negative serial number, which Go refuses by default.
+godebug x509negativeserial=1
+
 require (
 	filippo.io/age v1.3.2
 	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.23.3

@@ -39,7 +39,7 @@ func (m samlMetrics) collect(w *sampleWriter, t *target) {
 			w.writeBool(m.trusted, trusted, thumbprint)
 		}
 	}
-	if effective, found := t.Signing.Effective(); found {
+	if effective, found := t.Signing.Effective(w.now); found {
 		w.writeTime(m.activeExpiry, effective.NotAfter)
 	}
 	if _, found := t.Signing.Active(); found {

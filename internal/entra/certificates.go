@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha1" //nolint:gosec // the thumbprint of a certificate is defined as SHA-1
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"slices"
 	"strings"
@@ -74,18 +76,41 @@ func (a *Application) matchKeyPairs(keys []*keyCredential) []model.Certificate {
 			a.ignoreOnce(keyID, "no signing key")
 			continue
 		}
-		parsed, err := x509.ParseCertificate(key.Key)
-		switch {
-		case err == nil:
-			certificates = append(certificates, model.NewCertificate(parsed))
-		case len(key.Key) == 0 && len(identifier) == 20 && key.EndDateTime != nil:
-			certificates = append(certificates, model.Certificate{
-				Thumbprint: strings.ToUpper(hex.EncodeToString(identifier)),
-				NotBefore:  timeOf(key.StartDateTime), NotAfter: timeOf(key.EndDateTime),
-			})
-		default:
+		certificate, known := key.certificate()
+		if !known {
 			a.ignoreOnce(keyID, "unreadable")
+			continue
 		}
+		certificates = append(certificates, certificate)
 	}
 	return certificates
+}
+
+// certificate describes a credential's certificate as far as it is known: Go refuses some
+// that Entra signs with, such as one with a negative serial number. Then Graph's dates
+// count, and the thumbprint is the SHA-1 of the bytes, or what the identifier says.
+func (k *keyCredential) certificate() (model.Certificate, bool) {
+	if parsed, err := x509.ParseCertificate(k.Key); err == nil {
+		return model.NewCertificate(parsed), true
+	}
+	certificate := model.Certificate{
+		Thumbprint: k.identifiedThumbprint(), NotBefore: timeOf(k.StartDateTime), NotAfter: timeOf(k.EndDateTime), DER: k.Key,
+	}
+	if len(k.Key) > 0 {
+		certificate.Thumbprint = model.Thumbprint(k.Key)
+	}
+	return certificate, certificate.Thumbprint != "" && k.EndDateTime != nil
+}
+
+// identifiedThumbprint is the thumbprint that the identifier says: its bytes, or its hex
+// text, which Graph shows like any bytes; "": it says none.
+func (k *keyCredential) identifiedThumbprint() string {
+	if len(k.CustomKeyIdentifier) == sha1.Size {
+		return strings.ToUpper(hex.EncodeToString(k.CustomKeyIdentifier))
+	}
+	text := base64.StdEncoding.EncodeToString(k.CustomKeyIdentifier)
+	if raw, err := hex.DecodeString(text); err != nil || len(raw) != sha1.Size {
+		return ""
+	}
+	return strings.ToUpper(text)
 }

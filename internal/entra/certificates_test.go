@@ -49,7 +49,9 @@ func TestSigningCertificates(t *testing.T) {
 	early, late, uploaded := selfSigned(t, "early", at("2027-05-01T00:00:00Z"), nil), selfSigned(t, "late", at("2028-05-01T00:00:00Z"), nil),
 		selfSigned(t, "uploaded", at("2029-05-01T00:00:00Z"), nil)
 	thumbprint := func(der []byte) []byte { raw, _ := hex.DecodeString(model.Thumbprint(der)); return raw }
-	garbage := []byte("garbage")
+	garbage := []byte("Go cannot parse this")
+	const hexThumbprint = "EA2B50464A0C8A453A584F78BAD5BD3A494A2BA3"
+	hexText, _ := base64.StdEncoding.DecodeString(hexThumbprint)
 	var lines logLines
 	m := newMicrosoft(t)
 	m.serve["GET "+principalURL] = selecting(map[string]string{
@@ -63,6 +65,8 @@ func TestSigningCertificates(t *testing.T) {
 			key("Verify", []byte("no twin"), selfSigned(t, "other", at("2031-05-01T00:00:00Z"), nil), 8),
 			key("Verify", nil, selfSigned(t, "nameless", at("2031-05-01T00:00:00Z"), nil), 9), key("Sign", nil, nil, 10),
 			key("Sign", garbage, nil, 11), key("Verify", garbage, garbage, 12),
+			key("Sign", hexText, nil, 15), key("Verify", hexText, nil, 16), // the identifier as hex text
+			key("Sign", []byte("unknown"), nil, 17), key("Verify", []byte("unknown"), nil, 18),
 			key("Sign", []byte("twenty bytes exactly"), nil, 13), key("Verify", []byte("twenty bytes exactly"), nil, 14),
 		}, ",") + `]}`,
 	})
@@ -79,6 +83,8 @@ func TestSigningCertificates(t *testing.T) {
 				{Thumbprint: model.Thumbprint(late), NotBefore: at("2027-05-01T00:00:00Z"), NotAfter: at("2028-05-01T00:00:00Z"), DER: late},
 				{Thumbprint: model.Thumbprint(uploaded), NotBefore: at("2028-05-01T00:00:00Z"), NotAfter: at("2029-05-01T00:00:00Z"), DER: uploaded},
 				{Thumbprint: strings.ToUpper(hex.EncodeToString([]byte("twenty bytes exactly"))), NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z")},
+				{Thumbprint: model.Thumbprint(garbage), NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z"), DER: garbage},
+				{Thumbprint: hexThumbprint, NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z")},
 			},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -49,16 +49,22 @@ func (s SigningCertificates) Active() (Certificate, bool) {
 }
 
 // Effective returns the certificate whose expiry ends sign-in: the active one or, if that
-// is not known, the one that expires first.
-func (s SigningCertificates) Effective() (Certificate, bool) {
+// is not known, the unexpired one that expires first; if all have expired, the last one.
+func (s SigningCertificates) Effective(at time.Time) (Certificate, bool) {
 	if s.ActiveKnown {
 		return s.Active()
 	}
-	var earliest Certificate
+	var earliest, latest Certificate
 	for _, certificate := range s.Certificates {
-		if earliest.NotAfter.IsZero() || certificate.NotAfter.Before(earliest.NotAfter) {
+		if at.Before(certificate.NotAfter) && (earliest.NotAfter.IsZero() || certificate.NotAfter.Before(earliest.NotAfter)) {
 			earliest = certificate
 		}
+		if certificate.NotAfter.After(latest.NotAfter) {
+			latest = certificate
+		}
+	}
+	if earliest.NotAfter.IsZero() {
+		earliest = latest
 	}
 	return earliest, !earliest.NotAfter.IsZero()
 }

@@ -47,11 +47,12 @@ func TestSigningCertificates(t *testing.T) {
 		{"active has expired, another is valid", SigningCertificates{Certificates: []Certificate{old, next}, ActiveThumbprint: "OLD", ActiveKnown: true}, "OLD", "NEXT"},
 		{"active has expired, another is not valid yet", SigningCertificates{Certificates: []Certificate{old, future}, ActiveThumbprint: "OLD", ActiveKnown: true}, "OLD", ""},
 		{"active never set", SigningCertificates{Certificates: []Certificate{next}, ActiveKnown: true}, "", ""},
-		{"federation metadata", SigningCertificates{Certificates: []Certificate{next, old}}, "OLD", ""},
+		{"federation metadata with an expired leftover", SigningCertificates{Certificates: []Certificate{next, old}}, "NEXT", ""},
+		{"federation metadata, all expired", SigningCertificates{Certificates: []Certificate{old, {Thumbprint: "OLDER", NotAfter: days(-9)}}}, "OLD", ""},
 		{"none", SigningCertificates{}, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got, _ := test.certificates.Effective(); got.Thumbprint != test.effective {
+			if got, _ := test.certificates.Effective(now); got.Thumbprint != test.effective {
 				t.Errorf("Effective = %q, want %q", got.Thumbprint, test.effective)
 			}
 			if got, _ := test.certificates.UnexpectedSigner(now); got.Thumbprint != test.unexpectedSigner {

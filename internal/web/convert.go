@@ -130,7 +130,7 @@ func toCertificates(snapshot model.Snapshot, now time.Time) *Certificates {
 	}
 	signing := *snapshot.Signing
 	converted := &Certificates{Entra: []Certificate{}}
-	if effective, ok := signing.Effective(); ok {
+	if effective, ok := signing.Effective(now); ok {
 		converted.ActiveExpires = effective.NotAfter.UTC()
 	}
 	if signing.ActiveKnown {
