@@ -159,7 +159,7 @@ type servicePrincipal struct {
 
 type keyCredential struct {
 	CustomKeyIdentifier, Key   []byte
-	KeyID, Usage               string
+	KeyID, Type, Usage         string
 	StartDateTime, EndDateTime *time.Time
 }
 

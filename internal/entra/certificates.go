@@ -60,19 +60,14 @@ func (a *Application) graphCertificates(ctx context.Context) (model.SigningCerti
 // alone belongs to something else. The identifier is the thumbprint only if Entra made
 // the certificate.
 func (a *Application) matchKeyPairs(keys []*keyCredential) []model.Certificate {
-	var signers [][]byte
-	for _, key := range keys {
-		if key != nil && strings.EqualFold(key.Usage, "Sign") && len(key.CustomKeyIdentifier) > 0 {
-			signers = append(signers, key.CustomKeyIdentifier)
-		}
-	}
+	keys = slices.DeleteFunc(slices.Clone(keys), func(k *keyCredential) bool { return k == nil })
 	var certificates []model.Certificate
 	for _, key := range keys {
-		if key == nil || !strings.EqualFold(key.Usage, "Verify") {
+		if !key.isFor("Verify", "AsymmetricX509Cert") {
 			continue
 		}
-		keyID, identifier := cmp.Or(key.KeyID, "without id"), key.CustomKeyIdentifier
-		if !slices.ContainsFunc(signers, func(signer []byte) bool { return bytes.Equal(signer, identifier) }) {
+		keyID := cmp.Or(key.KeyID, "without id")
+		if !slices.ContainsFunc(keys, key.isTwin) {
 			a.ignoreOnce(keyID, "no signing key")
 			continue
 		}
@@ -84,6 +79,23 @@ func (a *Application) matchKeyPairs(keys []*keyCredential) []model.Certificate {
 		certificates = append(certificates, certificate)
 	}
 	return certificates
+}
+
+// isFor tells what a credential is for; its type counts where Graph shows no usage.
+func (k *keyCredential) isFor(usage, typeName string) bool {
+	return strings.EqualFold(cmp.Or(k.Usage, usage), usage) && (k.Usage != "" || strings.EqualFold(k.Type, typeName))
+}
+
+// isTwin tells whether the other credential signs with this certificate: they share the
+// identifier or, if this one has none, the other's says this one's thumbprint.
+func (k *keyCredential) isTwin(other *keyCredential) bool {
+	if !other.isFor("Sign", "X509CertAndPassword") || len(other.CustomKeyIdentifier) == 0 {
+		return false
+	}
+	if len(k.CustomKeyIdentifier) == 0 {
+		return len(k.Key) > 0 && other.identifiedThumbprint() == model.Thumbprint(k.Key)
+	}
+	return bytes.Equal(k.CustomKeyIdentifier, other.CustomKeyIdentifier)
 }
 
 // certificate describes a credential's certificate as far as it is known: Go refuses some

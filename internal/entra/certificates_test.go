@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -42,13 +43,14 @@ func key(usage string, identifier, der []byte, keyID int) string {
 		id = `"` + base64.StdEncoding.EncodeToString(identifier) + `"`
 	}
 	return fmt.Sprintf(`{"customKeyIdentifier":%s,"displayName":"CN=x","endDateTime":"2030-01-02T03:04:05Z","key":%s,"keyId":"00000000-0000-0000-0000-%012d",`+
-		`"startDateTime":"2027-01-02T03:04:05Z","type":"AsymmetricX509Cert","usage":"%s"}`, id, material, keyID, usage)
+		`"startDateTime":"2027-01-02T03:04:05Z","type":"AsymmetricX509Cert","usage":%s}`, id, material, keyID, strings.ReplaceAll(strconv.Quote(usage), `"null"`, "null"))
 }
 
 func TestSigningCertificates(t *testing.T) {
 	early, late, uploaded := selfSigned(t, "early", at("2027-05-01T00:00:00Z"), nil), selfSigned(t, "late", at("2028-05-01T00:00:00Z"), nil),
 		selfSigned(t, "uploaded", at("2029-05-01T00:00:00Z"), nil)
 	thumbprint := func(der []byte) []byte { raw, _ := hex.DecodeString(model.Thumbprint(der)); return raw }
+	nameless, useless := selfSigned(t, "nameless", at("2032-05-01T00:00:00Z"), nil), selfSigned(t, "useless", at("2033-05-01T00:00:00Z"), nil)
 	garbage := []byte("Go cannot parse this")
 	const hexThumbprint = "EA2B50464A0C8A453A584F78BAD5BD3A494A2BA3"
 	hexText, _ := base64.StdEncoding.DecodeString(hexThumbprint)
@@ -65,6 +67,8 @@ func TestSigningCertificates(t *testing.T) {
 			key("Verify", []byte("no twin"), selfSigned(t, "other", at("2031-05-01T00:00:00Z"), nil), 8),
 			key("Verify", nil, selfSigned(t, "nameless", at("2031-05-01T00:00:00Z"), nil), 9), key("Sign", nil, nil, 10),
 			key("Sign", garbage, nil, 11), key("Verify", garbage, garbage, 12),
+			key("Sign", thumbprint(nameless), nil, 19), key("Verify", nil, nameless, 20), // the twin has no identifier
+			strings.Replace(key("null", thumbprint(useless), nil, 21), "AsymmetricX509Cert", "X509CertAndPassword", 1), key("null", thumbprint(useless), useless, 22),
 			key("Sign", hexText, nil, 15), key("Verify", hexText, nil, 16), // the identifier as hex text
 			key("Sign", []byte("unknown"), nil, 17), key("Verify", []byte("unknown"), nil, 18),
 			key("Sign", []byte("twenty bytes exactly"), nil, 13), key("Verify", []byte("twenty bytes exactly"), nil, 14),
@@ -85,6 +89,8 @@ func TestSigningCertificates(t *testing.T) {
 				{Thumbprint: strings.ToUpper(hex.EncodeToString([]byte("twenty bytes exactly"))), NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z")},
 				{Thumbprint: model.Thumbprint(garbage), NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z"), DER: garbage},
 				{Thumbprint: hexThumbprint, NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z")},
+				{Thumbprint: model.Thumbprint(nameless), NotBefore: at("2031-05-01T00:00:00Z"), NotAfter: at("2032-05-01T00:00:00Z"), DER: nameless},
+				{Thumbprint: model.Thumbprint(useless), NotBefore: at("2032-05-01T00:00:00Z"), NotAfter: at("2033-05-01T00:00:00Z"), DER: useless},
 			},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
