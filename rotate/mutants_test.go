@@ -53,7 +53,7 @@ func TestMutants(t *testing.T) {
 		t.Skip("compiles the packages once for each mutant")
 	}
 	runner := mutant.Runner{Tests: "^TestMutantCases$", Caught: regexp.MustCompile(`CAUGHT (.*)`), Timeout: 5 * time.Minute}
-	control := rotationMutant{name: "no bug", cases: "^whole|^repaired|^trap|^situation|^stalemate"}
+	control := rotationMutant{name: "no bug", cases: "^whole|^repaired|^edge|^situation|^blocked"}
 	if caughtBy, err := runner.Test(t.Context(), t.TempDir(), control.mutant()); !errors.Is(err, mutant.ErrSurvived) {
 		t.Fatalf("without any bug: %s %v", caughtBy, err)
 	}
@@ -87,8 +87,8 @@ func TestMutantCases(t *testing.T) {
 			continue
 		}
 		r := c.runOne(t, tested)
-		if len(r.wrong) > 0 {
-			t.Errorf("CAUGHT %s: %s: %s", r.name, r.ending, r.wrong[0])
+		if len(r.violations) > 0 {
+			t.Errorf("CAUGHT %s: %s: %s", r.name, r.outcome, r.violations[0])
 			if os.Getenv("MUTANT_ALL") == "" {
 				return
 			}
@@ -108,11 +108,11 @@ func mutantCases(t *testing.T) []matrixCase {
 	whole := matrixCase{Scenario: shortScenario(), name: "whole", allowed: []string{"done"}}
 	repaired := matrixCase{Scenario: repairScenario(), name: "repaired", allowed: []string{"done"}}
 	cases := append([]matrixCase{whole, repaired}, situations()...)
-	cases = append(append(cases, edgeCases()...), afterBlock()...)
-	cases = append(cases, singlesOf("", trace, shortScenario)...)
+	cases = append(append(cases, edgeCases()...), blockedCases()...)
+	cases = append(cases, singleFaults("", trace, shortScenario)...)
 	repairs := callsOf(t, repairScenario)
-	cases = append(cases, singlesOf("repair ", repairs, repairScenario)...)
-	cases = append(cases, outages(repairs)...)
+	cases = append(cases, singleFaults("repair ", repairs, repairScenario)...)
+	cases = append(cases, lastingFaults(repairs)...)
 	cases = append(cases, replicas(trace)...)
-	return append(cases, actorsAt(trace)...)
+	return append(cases, externalActionsAt(trace)...)
 }
