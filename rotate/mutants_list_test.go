@@ -189,7 +189,7 @@ var rotationMutants = []rotationMutant{
 		{"token/jobWatch.waitIfStopped", "if isRunning(job)", "if !isRunning(job) { _ = w.options.Provisioning.StartJob(ctx) }\n$"},
 	}},
 	{"start on a deletion quarantine", "edge:quarantine for too many", []edit{
-		{"token/jobWatch.waitIfStopped", "if q := job.Quarantine; q != nil && !q.Credentials()", "if q := job.Quarantine; q != nil && !q.Credentials() { _ = w.options.Provisioning.StartJob(ctx) }\n$"},
+		{"token/jobWatch.waitIfStopped", "if q := job.Quarantine; q != nil && q.Cause() == model.QuarantineOther", "if q := job.Quarantine; q != nil && q.Cause() == model.QuarantineOther { _ = w.options.Provisioning.StartJob(ctx) }\n$"},
 	}},
 	{"start sent again on an unknown answer", "edge:repair, killed", []edit{
 		{"token/alreadyStarted", "start.Target == target && !start.Refused()", "false"},
