@@ -293,11 +293,11 @@ func TestCommandErrors(t *testing.T) {
 			err  error
 			want string
 		}{
-			{e.Start(ctx, "nobody", harness.StartOptions{}), `no connection "nobody" is configured`},
+			{e.Start(ctx, "unknown", harness.StartOptions{}), `no connection "unknown" is configured`},
 			{e.Approve(ctx, "corp", "x"), "connection corp: no rotation is open"},
 			{e.Abort(ctx, "corp"), "connection corp: no rotation is open"},
 			{e.Adopt(ctx, "corp", "x"), "token x is not listed at AWS: " + h.Connection.TokenIDs[0] + " (created 1999-01-21 00:00 UTC, expires 2000-01-21 00:00 UTC)"},
-			{e.Reset(ctx, "nobody"), `no connection "nobody" is configured, and the journal has none`},
+			{e.Reset(ctx, "unknown"), `no connection "unknown" is configured, and the journal has none`},
 			{showErr, "connection corp: no rotation has stored a token, so there is no value to show; create a new token by hand (docs/rotation.md, By hand)"},
 		} {
 			if test.err == nil || test.err.Error() != test.want {

@@ -117,7 +117,7 @@ func TestDeclaredTokens(t *testing.T) {
 		})}
 		expectOutcome(t, s, "blocked foreign_token", expectNoOutage, expectNoTokenServiceCalls, expectSteps("(before_delete): done", "token third-party appeared during the rotation"))
 	})
-	t.Run("AWS's clock counts", func(t *testing.T) {
+	t.Run("AWS's clock is two days ahead", func(t *testing.T) {
 		s := declaredScenario(startWithDeclaredToken)
 		s.Prepare = func(h *harness.Harness) {
 			declareTokens(h, h.Connection.TokenIDs...)

@@ -8,7 +8,7 @@ import (
 )
 
 // A rotation that began because the token in use is due never ends done with that token:
-// even if Entra lost it, and its value is at hand, a new one is created.
+// even if Entra lost it, and the token store has its value, a new one is created.
 func TestDueTokenIsNoReplacement(t *testing.T) {
 	s := shortScenario()
 	s.Actions = map[string]func(*harness.Harness){"graph.test#1": func(h *harness.Harness) { h.SaveGarbage() }}

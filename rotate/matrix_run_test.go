@@ -39,7 +39,7 @@ type caseResult struct {
 	timeline   string
 	calls      []string
 	states     []uint64 // the state before each call
-	outage     float64  // seconds in which AWS refused what Entra held, whoever caused it
+	outage     float64  // seconds in which AWS refused what Entra held, whatever the cause
 	byExporter float64  // the seconds of them that the exporter caused
 }
 

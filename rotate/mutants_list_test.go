@@ -61,7 +61,7 @@ var rotationMutants = []rotationMutant{
 		{"token/guard.delete", "p.stale()", "false"},
 		{"Session.Execute", "time.Since(written.Intent.Local) > maxIntentAge", "false"},
 	}},
-	{"G2: whatever the binding is by now", "edge:the job is replaced", []edit{
+	{"G2: the binding is not looked up again", "edge:the job is replaced", []edit{
 		{"token/guard.authorize", "if err := g.checkBinding(ctx); err != nil", ""},
 	}},
 	{"G3: any token of this id", "edge:the old token has", []edit{
@@ -85,7 +85,7 @@ var rotationMutants = []rotationMutant{
 		{"token/guard.checkUndo", "rot.ShownToOperator", "false"},
 		{"token/rotation.mayBeInUse", "r.ShownToOperator", "false"},
 	}},
-	{"G7: retired without the new value at hand", "edge:the new value is lost before the old", []edit{
+	{"G7: retired although the new value is not available", "edge:the new value is lost before the old", []edit{
 		{"token/guard.checkRetire", "if err := g.requireNewAccepted(ctx); err != nil", ""},
 	}},
 	{"G7: retired while a cycle runs", "^whole|edge:Entra caches", []edit{
@@ -194,7 +194,7 @@ var rotationMutants = []rotationMutant{
 	{"start sent again on an unknown answer", "edge:repair, killed", []edit{
 		{"token/alreadyStarted", "start.Target == target && !start.Refused()", "false"},
 	}},
-	{"a refused start sent again at once, for ever", "edge:every start", []edit{
+	{"a refused start is sent again at once, without end", "edge:every start", []edit{
 		{"token/jobWatch.startsLeft", "start.Unsent", "start.Unsent || start.Refused()"},
 		{"token/resumePhase.start", "return p.Wait(ctx, jobInterval, model.WaitingQuarantineRetry)", "return nil"},
 	}},

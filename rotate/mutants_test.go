@@ -47,7 +47,7 @@ func TestMutantsApply(t *testing.T) {
 }
 
 // TestMutants compiles the packages with one bug at a time, laid over their source, and
-// runs cases until one of them catches it. A bug that none catches is a gap in the matrix.
+// runs cases until one of them catches it. The matrix misses a case if none catches it.
 func TestMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the packages once for each mutant")
@@ -102,7 +102,7 @@ func callsOf(t *testing.T, base func() harness.Scenario) (trace []string) {
 	return trace
 }
 
-// mutantCases are all cases of the matrices that can be told without running others.
+// mutantCases are all cases of the matrices that do not depend on the result of another one.
 func mutantCases(t *testing.T) []matrixCase {
 	trace := callsOf(t, shortScenario)
 	whole := matrixCase{Scenario: shortScenario(), name: "whole", allowed: []string{"done"}}

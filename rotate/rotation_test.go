@@ -207,12 +207,12 @@ func TestSaveIsSilentlyDropped(t *testing.T) {
 }
 
 func TestOperatorSavesAnotherToken(t *testing.T) {
-	t.Run("before ours is created", func(t *testing.T) {
+	t.Run("before the new token is created", func(t *testing.T) {
 		s := harness.BaseScenario()
 		s.Actions = map[string]func(*harness.Harness){"aws.list#7": func(h *harness.Harness) { h.SaveToken(clouds.ActorOperator, h.CreateToken()) }}
 		expectOutcome(t, s, "blocked foreign_token", expectNoOutage)
 	})
-	t.Run("after ours was saved, in place of the old one", func(t *testing.T) {
+	t.Run("after the save, in place of the old one", func(t *testing.T) {
 		s := harness.BaseScenario()
 		s.Actions = map[string]func(*harness.Harness){"graph.log#1": func(h *harness.Harness) {
 			h.ByOperator(func(m *clouds.Model) error {

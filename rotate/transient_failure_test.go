@@ -7,7 +7,7 @@ import (
 	"entra-aws-exporter/test/harness"
 )
 
-// A transient failure never blocks (I8). AWS throttles every deletion for hours, or answers
+// A transient failure never blocks. AWS throttles every deletion for hours, or answers
 // 503, or Entra throttles the reading of its credentials for longer than it may refuse a
 // new token: the rotation still ends as done.
 func TestTransientFailuresNeverBlock(t *testing.T) {

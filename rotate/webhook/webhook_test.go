@@ -121,7 +121,7 @@ func TestWebhookReadsAlertmanager(t *testing.T) {
 func TestWebhookResponses(t *testing.T) {
 	starter := decisions{
 		"corp": model.DecisionStarted, "busy": model.DecisionAlreadyRunning, "idle": model.DecisionNotDue, "off": model.DecisionDisabled,
-		"cool": model.DecisionCooldown, "stuck": model.DecisionBlocked, "trial": model.DecisionDryRun, "broken": "",
+		"cool": model.DecisionCooldown, "halted": model.DecisionBlocked, "dry": model.DecisionDryRun, "broken": "",
 	}
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
@@ -138,10 +138,10 @@ func TestWebhookResponses(t *testing.T) {
 		{"not due", firing(alertFor("idle", "firing")), nil, 200, `{"decisions":{"not_due":1}}`},
 		{"disabled", firing(alertFor("off", "firing")), nil, 200, `{"decisions":{"disabled":1}}`},
 		{"cooling down", firing(alertFor("cool", "firing")), nil, 200, `{"decisions":{"cooldown":1}}`},
-		{"blocked", firing(alertFor("stuck", "firing")), nil, 200, `{"decisions":{"blocked":1}}`},
-		{"dry run", firing(alertFor("trial", "firing")), nil, 200, `{"decisions":{"dry_run":1}}`},
+		{"blocked", firing(alertFor("halted", "firing")), nil, 200, `{"decisions":{"blocked":1}}`},
+		{"dry run", firing(alertFor("dry", "firing")), nil, 200, `{"decisions":{"dry_run":1}}`},
 		{"resolved", firing(alertFor("corp", "resolved")), nil, 200, `{"decisions":{"resolved":1}}`},
-		{"unknown connection", firing(alertFor("nobody", "firing")), nil, 200, `{"decisions":{"unknown_connection":1}}`},
+		{"unknown connection", firing(alertFor("unknown", "firing")), nil, 200, `{"decisions":{"unknown_connection":1}}`},
 		{"without the label", firing(`{"status":"firing","labels":{"connection":"corp"}}`), nil, 200, `{"decisions":{"unmatched":1}}`},
 		{"without a connection", firing(`{"status":"firing","labels":{"rotate":"scim-token"}}`), nil, 200, `{"decisions":{"unmatched":1}}`},
 		{"no alerts", firing(), nil, 200, `{"decisions":{}}`},

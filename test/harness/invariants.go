@@ -263,7 +263,7 @@ func (c *invariantCheck) expiredEarly(within time.Duration, at time.Time) bool {
 	return false
 }
 
-// changedTooLate reports whether somebody else changed something after the rotation's last
+// changedTooLate reports whether a third party changed something after the rotation's last
 // reads, which it makes before it ends as done.
 func (c *invariantCheck) changedTooLate() bool {
 	if c.result.Rotation == nil {
@@ -296,7 +296,7 @@ func (c *invariantCheck) tenantRecreated(at time.Time) bool {
 	return false
 }
 
-// anyDeletedByOther reports whether somebody else deleted any token in the minute before
+// anyDeletedByOther reports whether a third party deleted any token in the minute before
 // this time. The lists on which a deletion is based may still show it.
 func (c *invariantCheck) anyDeletedByOther(at time.Time) bool {
 	for d := range clouds.EntriesOf[clouds.Deletion](c.clouds) {
@@ -307,7 +307,7 @@ func (c *invariantCheck) anyDeletedByOther(at time.Time) bool {
 	return false
 }
 
-// deletedByOther reports whether somebody else deleted the token in the minute before
+// deletedByOther reports whether a third party deleted the token in the minute before
 // this time.
 func (c *invariantCheck) deletedByOther(tokenID string, at time.Time) bool {
 	for d := range clouds.EntriesOf[clouds.Deletion](c.clouds) {

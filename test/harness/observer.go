@@ -96,7 +96,7 @@ func (o *InvariantObserver) checkPlan(rec *Record) {
 	defer o.harness.mu.Unlock()
 	for save := range clouds.EntriesOf[clouds.Save](o.harness.Clouds) {
 		if save.At.After(rot.Started.Local) {
-			return // saved by somebody else, or this process was suspended after it made the plan
+			return // saved by a third party, or this process was suspended after it made the plan
 		}
 	}
 	for _, token := range rot.Plan.Tokens {
@@ -282,7 +282,7 @@ func (o *InvariantObserver) checkDelete(rec *Record, intent journal.Operation) {
 
 // checkRetire is G7 for the old token, in the ground truth: the new token was saved long
 // enough ago and again just now, a good cycle began since, none is running, no token of
-// somebody else is there, and the deletion is approved, trusted or attributed.
+// a third party is there, and the deletion is approved, trusted or attributed.
 func (o *InvariantObserver) checkRetire(truth groundTruth, old, fresh string) {
 	if len(truth.saves) == 0 {
 		o.add("G7: token %s is retired, and nothing was saved", old)
