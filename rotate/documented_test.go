@@ -9,7 +9,7 @@ import (
 	"entra-aws-exporter/rotate/policy"
 )
 
-// TestEveryReasonIsDocumented: who reads a reason in a metric finds its chapter.
+// TestEveryReasonIsDocumented: every reason in a metric has its chapter.
 func TestEveryReasonIsDocumented(t *testing.T) {
 	content, err := os.ReadFile("../docs/rotation-reasons.md")
 	if err != nil {
@@ -21,7 +21,7 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 			t.Errorf("docs/rotation-reasons.md has no chapter on %s", reason)
 		}
 		if policy.Remediation(reason, "corp") == "" {
-			t.Errorf("%s does not say what to do next", reason)
+			t.Errorf("%s has no remediation", reason)
 		}
 	}
 	for _, reason := range model.WaitingReasons() {

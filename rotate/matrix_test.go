@@ -1,7 +1,5 @@
 package rotate_test
 
-// The matrix: see the package's proof documentation (docs/rotation-proof.md).
-
 import (
 	"cmp"
 	"fmt"
@@ -13,21 +11,22 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/test/harness"
-
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/test/harness"
 )
 
-// kinds are the faults that can befall a call of this name.
-func kinds(name string) []harness.Fault {
+// The matrix: see docs/rotation-proof.md.
+
+// faultsOf are the faults that a call of this name can have.
+func faultsOf(name string) []harness.Fault {
 	switch name {
 	case "journal.save":
 		return []harness.Fault{harness.Refused, harness.ResponseLost, harness.KilledBefore, harness.KilledAfter, harness.SuspendedAfter, harness.Terminated, harness.DiskFull}
-	case "vault.reserve":
+	case "tokens.reserve":
 		return []harness.Fault{harness.Refused, harness.KilledBefore, harness.KilledAfter, harness.DiskFull}
-	case "vault.destroy":
+	case "tokens.destroy":
 		return []harness.Fault{harness.Refused, harness.KilledBefore, harness.KilledAfter}
-	case "vault.write":
+	case "tokens.write":
 		return []harness.Fault{harness.Refused, harness.KilledBefore, harness.KilledAfter, harness.TornWrite, harness.Terminated}
 	case "aws.create", "aws.delete", "graph.put", "graph.start", "graph.canary":
 		return []harness.Fault{harness.Refused, harness.ResponseLost, harness.KilledBefore, harness.KilledAfter, harness.EffectDelayed, harness.Unparsable, harness.Throttled, harness.SuspendedBefore, harness.SuspendedAfter, harness.Terminated}
@@ -36,12 +35,12 @@ func kinds(name string) []harness.Fault {
 	}
 }
 
-// full is true if everything is to be played, or looked through for one scenario, not
-// what fits into a minute or two.
-func full() bool { return *only != "" || strings.HasPrefix(os.Getenv("MATRIX"), "full") }
+// fullMatrix reports whether all cases run, or one of them is looked for. Otherwise a
+// sample runs, which takes a minute or two.
+func fullMatrix() bool { return *only != "" || strings.HasPrefix(os.Getenv("MATRIX"), "full") }
 
-// share is of how many trials one is played, by MATRIX=20 (of the usual ones) or
-// MATRIX=full/20; 1: all.
+// share is how many cases there are for each one that runs: 20 with MATRIX=20 (of the
+// sample) or MATRIX=full/20 (of all); 1: all run.
 func share() uint64 {
 	many, err := strconv.ParseUint(strings.TrimPrefix(os.Getenv("MATRIX"), "full/"), 10, 32)
 	if err != nil || many == 0 {
@@ -50,13 +49,13 @@ func share() uint64 {
 	return many
 }
 
-// shared are the trials to be played, always the same ones.
-func shared(trials []matrixCase) []matrixCase {
-	return slices.DeleteFunc(trials, func(tr matrixCase) bool { return number(tr.name)%share() != 0 })
+// sampled are the cases that run, always the same ones.
+func sampled(cases []matrixCase) []matrixCase {
+	return slices.DeleteFunc(cases, func(c matrixCase) bool { return hashOf(c.name)%share() != 0 })
 }
 
-// shortScenario is the scenario of the crash matrix: a rotation in which every wait is as short
-// as it can be. The old token's value is in the vault, as after an earlier rotation.
+// shortScenario is the scenario of the crash matrix: a rotation with the shortest possible
+// waits. The old token's value is in the token store, as after an earlier rotation.
 func shortScenario() harness.Scenario {
 	s := harness.BaseScenario()
 	s.Policy.RetireAfter = 0
@@ -65,85 +64,86 @@ func shortScenario() harness.Scenario {
 	return s
 }
 
-// storeOldValue puts the value of the token in use into the vault.
-func storeOldValue(l *harness.Harness) {
-	old := l.Connection.TokenIDs[0]
-	key := l.Connection.Key()
-	l.Store.Reserve(key + "/earlier")
-	if err := l.Store.Write(key+"/earlier", harness.StoredEntry(key, old, l.Clouds.TokenValue(old)), false); err != nil {
+// storeOldValue puts the value of the token in use into the token store.
+func storeOldValue(h *harness.Harness) {
+	old := h.Connection.TokenIDs[0]
+	key := h.Connection.Key()
+	h.Store.Reserve(key + "/earlier")
+	if err := h.Store.Write(key+"/earlier", harness.StoredEntry(key, old, h.Clouds.TokenValue(old)), false); err != nil {
 		panic(err)
 	}
 }
 
-// repairScenario is the scenario of a token that has expired: the job is in quarantine, both
-// slots are taken by the dead, so that a token is deleted first, and the job started. A
+// repairScenario is the scenario of an expired token. The job is in quarantine and both
+// slots hold expired tokens, so the engine first deletes one and later starts the job. A
 // canary is provisioned.
 func repairScenario() harness.Scenario {
 	s := shortScenario()
 	s.Prepare = withCanary
-	s.Spec.Tokens = []clouds.TokenSpec{{Age: 368 * day1, Left: -3 * day1, Saved: true}, {Age: 400 * day1, Left: -35 * day1}}
-	s.Spec.QuarantinedFor = 3*day1 - time.Hour
+	s.Spec.Tokens = []clouds.TokenSpec{{Age: 368 * day, Left: -3 * day, Saved: true}, {Age: 400 * day, Left: -35 * day}}
+	s.Spec.QuarantinedFor = 3*day - time.Hour
 	return s
 }
 
-// TestCrashMatrix plays the rotation once to record its calls, and then once for each
-// thing that can go wrong at each of them; then with two things, and with other people's
-// hands. It ends by demanding that everything there is was reached.
+// TestCrashMatrix runs a rotation once to record its calls, and then once for each fault
+// that each call can have. Then come pairs of faults, two processes on one store, the
+// actions of operators, edge cases, blocked rotations and calls that fail for good. In the
+// end, every transition and reason must have been c.
 func TestCrashMatrix(t *testing.T) {
-	reached := newCoverage()
-	trace := undisturbed(t, shortScenario)
+	c := newCoverage()
+	calls := recordCalls(t, shortScenario)
 	if *only != "" && strings.Contains(*only, "+") {
-		reached.run(t, []matrixCase{pairNamed(*only)})
+		c.run(t, []matrixCase{parsePair(*only)})
 		return
 	}
-	repaired := undisturbed(t, repairScenario)
-	repairs := singlesOf("repair ", repaired, repairScenario)
-	if !full() {
-		repairs = slices.DeleteFunc(repairs, func(tr matrixCase) bool { return number(tr.name)%8 != 0 })
+	repaired := recordCalls(t, repairScenario)
+	repairs := singleFaults("repair ", repaired, repairScenario)
+	if !fullMatrix() {
+		repairs = slices.DeleteFunc(repairs, func(tested matrixCase) bool { return hashOf(tested.name)%8 != 0 })
 	}
-	all := slices.Concat(singlesOf("", trace, shortScenario), repairs)
-	if !full() { // the pairs of a share follow from all single faults
-		all = shared(all)
+	all := slices.Concat(singleFaults("", calls, shortScenario), repairs)
+	if !fullMatrix() { // the pairs of MATRIX=full/N follow from all single faults
+		all = sampled(all)
 	}
-	singles := reached.run(t, all)
-	pairs := pairsOf(singles)
-	played := shared(sampleOf(pairs))
-	reached.run(t, played)
-	reached.run(t, shared(replicas(trace)))
-	reached.run(t, shared(actorsAt(trace)))
-	reached.run(t, slices.Concat(situations(), edgeCases(), afterBlock(), shared(outages(repaired))))
+	singles := c.run(t, all)
+	allPairs := faultPairs(singles)
+	pairs := sampled(samplePairs(allPairs))
+	c.run(t, pairs)
+	c.run(t, sampled(replicas(calls)))
+	c.run(t, sampled(externalActionsAt(calls)))
+	c.run(t, slices.Concat(situations(), edgeCases(), blockedCases(), sampled(lastingFaults(repaired))))
 	if *only == "" && share() == 1 {
-		reached.requireCoverage(t)
+		c.requireCoverage(t)
 	}
-	t.Logf("%d single faults; %d of %d pairs", len(singles), len(played), len(pairs))
-	reached.report(t)
+	t.Logf("%d single faults; %d of %d pairs", len(singles), len(pairs), len(allPairs))
+	c.report(t)
 }
 
-// undisturbed records the calls of a rotation that nothing happens to.
-func undisturbed(t *testing.T, base func() harness.Scenario) (trace []string) {
-	harness.Run(t, base(), func(t *testing.T, o harness.Result) {
-		if o.Outcome != "done" {
-			t.Fatalf("without any fault it ended %s\n%s", o.Outcome, o.Harness.Timeline())
+// recordCalls records the calls of a rotation without faults.
+func recordCalls(t *testing.T, base func() harness.Scenario) (calls []string) {
+	harness.Run(t, base(), func(t *testing.T, r harness.Result) {
+		if r.Outcome != "done" {
+			t.Fatalf("without any fault, the outcome is %s\n%s", r.Outcome, r.Harness.Timeline())
 		}
-		trace = slices.Clone(o.Harness.Calls)
+		calls = slices.Clone(r.Harness.Calls)
 	})
-	return trace
+	return calls
 }
 
-// singlesOf are all single faults of a rotation with these calls.
-func singlesOf(prefix string, trace []string, base func() harness.Scenario) []matrixCase {
-	var trials []matrixCase
-	for number, call := range trace {
-		for _, f := range kinds(call) {
-			trials = append(trials, faulty(base, prefix, []injection{{number, call, f, following(trace, number)}}))
+// singleFaults are the cases with one fault in a rotation with these calls.
+func singleFaults(prefix string, calls []string, base func() harness.Scenario) []matrixCase {
+	var cases []matrixCase
+	for number, call := range calls {
+		for _, f := range faultsOf(call) {
+			cases = append(cases, withFaults(base, prefix, []injection{{number, call, f, nextCall(calls, number)}}))
 		}
 	}
-	return trials
+	return cases
 }
 
-func following(trace []string, number int) string {
-	if number+1 < len(trace) {
-		return trace[number+1]
+func nextCall(calls []string, number int) string {
+	if number+1 < len(calls) {
+		return calls[number+1]
 	}
 	return ""
 }
@@ -153,78 +153,77 @@ type injection struct {
 	number int
 	call   string
 	fault  harness.Fault
-	next   string // the call after it, if nothing had happened
+	next   string // the call after it in a rotation without faults
 }
 
-func (s injection) String() string {
-	return fmt.Sprintf("%s:%s:%d", s.call, strings.ReplaceAll(string(s.fault), " ", "_"), s.number)
+func (i injection) String() string {
+	return fmt.Sprintf("%s:%s:%d", i.call, strings.ReplaceAll(string(i.fault), " ", "_"), i.number)
 }
 
-// faulty is the trial of a rotation with these faults.
-func faulty(base func() harness.Scenario, prefix string, strikes []injection) matrixCase {
-	tr := matrixCase{Scenario: base(), base: base, prefix: prefix, strikes: strikes}
-	tr.Faults = map[int]harness.Fault{}
-	names := make([]string, len(strikes))
-	for i, s := range strikes {
-		names[i] = s.String()
-		tr.Faults[s.number] = s.fault
-		tr.allowed = append(tr.allowed, endingsAfter(s)...)
+// withFaults is the case of a rotation with these faults.
+func withFaults(base func() harness.Scenario, prefix string, injections []injection) matrixCase {
+	c := matrixCase{Scenario: base(), base: base, prefix: prefix, injections: injections}
+	c.Faults = map[int]harness.Fault{}
+	names := make([]string, len(injections))
+	for n, i := range injections {
+		names[n] = i.String()
+		c.Faults[i.number] = i.fault
+		c.allowed = append(c.allowed, outcomesAfter(i)...)
 	}
-	tr.name = prefix + strings.Join(names, "+")
-	if len(strikes) > 1 {
-		tr.allowed = append(tr.allowed, endingsAfterTwo...)
-		if !slices.ContainsFunc(strikes, func(s injection) bool { return !s.losesValue() }) {
-			tr.allowed = append(tr.allowed, "blocked budget_exhausted")
+	c.name = prefix + strings.Join(names, "+")
+	if len(injections) > 1 {
+		c.allowed = append(c.allowed, outcomesAfterTwo...)
+		if !slices.ContainsFunc(injections, func(i injection) bool { return !i.losesValue() }) {
+			c.allowed = append(c.allowed, "blocked budget_exhausted")
 		}
 	}
-	return tr
+	return c
 }
 
-// pairsOf puts a second fault at the calls that followed the first one. Where the world
-// and the rotation stand as they did in another run before the same call, only the first
-// such run is taken.
-func pairsOf(singles []result) []matrixCase {
-	var trials []matrixCase
+// faultPairs adds a second fault at the calls that followed the first one. If the state
+// before a call was the same in several runs, only the first of them counts.
+func faultPairs(singles []caseResult) []matrixCase {
+	var cases []matrixCase
 	seen := map[uint64]bool{}
 	for _, r := range singles {
-		first := r.strikes[0]
-		for at := first.number + 1; at < len(r.trace); at++ {
-			call := r.trace[at]
-			for _, f := range kinds(call) {
+		first := r.injections[0]
+		for at := first.number + 1; at < len(r.calls); at++ {
+			call := r.calls[at]
+			for _, f := range faultsOf(call) {
 				state := fnv.New64a()
 				_, _ = fmt.Fprint(state, r.prefix, r.states[at], call, f)
 				if seen[state.Sum64()] {
 					continue
 				}
 				seen[state.Sum64()] = true
-				trials = append(trials, faulty(r.base, r.prefix, []injection{first, {at, call, f, following(r.trace, at)}}))
+				cases = append(cases, withFaults(r.base, r.prefix, []injection{first, {at, call, f, nextCall(r.calls, at)}}))
 			}
 		}
 	}
-	return trials
+	return cases
 }
 
-// sampleOf is all pairs, or a sample that is always the same.
-func sampleOf(pairs []matrixCase) []matrixCase {
+// samplePairs are all pairs, or a sample that is always the same.
+func samplePairs(pairs []matrixCase) []matrixCase {
 	const sample = 1200
-	if full() {
+	if fullMatrix() {
 		return pairs
 	}
 	sorted := slices.Clone(pairs)
-	slices.SortFunc(sorted, func(a, b matrixCase) int { return cmp.Compare(number(a.name), number(b.name)) })
+	slices.SortFunc(sorted, func(a, b matrixCase) int { return cmp.Compare(hashOf(a.name), hashOf(b.name)) })
 	return sorted[:min(sample, len(sorted))]
 }
 
-// number is an arbitrary number for a name, always the same.
-func number(name string) uint64 {
+// hashOf is an arbitrary number for a name, always the same.
+func hashOf(name string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(name))
 	return h.Sum64()
 }
 
-// pairNamed is the trial of two faults with this name.
-func pairNamed(name string) matrixCase {
-	var strikes []injection
+// parsePair is the case of two faults with this name.
+func parsePair(name string) matrixCase {
+	var injections []injection
 	base, prefix := shortScenario, ""
 	faults, repaired := strings.CutPrefix(name, "repair ")
 	if repaired {
@@ -236,7 +235,7 @@ func pairNamed(name string) matrixCase {
 		if _, err := fmt.Sscan(fields[len(fields)-1], &number); err != nil || len(fields) != 3 {
 			panic("no such scenario: " + name)
 		}
-		strikes = append(strikes, injection{number, fields[0], harness.Fault(strings.ReplaceAll(fields[1], "_", " ")), ""})
+		injections = append(injections, injection{number, fields[0], harness.Fault(strings.ReplaceAll(fields[1], "_", " ")), ""})
 	}
-	return faulty(base, prefix, strikes)
+	return withFaults(base, prefix, injections)
 }

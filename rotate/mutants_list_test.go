@@ -12,19 +12,19 @@ var rotationMutants = []rotationMutant{
 		{"token/saver.put", "return s.options.Provisioning.SaveCredentials(ctx, payload)", "return early"},
 		{"token/saver.put", "payload := s.payload(current, value)", "$\nearly := s.options.Provisioning.SaveCredentials(ctx, payload)"},
 	}},
-	{"undo after an attempted PUT", "trap:given up", []edit{
+	{"undo after an attempted PUT", "edge:aborted", []edit{
 		{"token/rotation.putAttempted", "len(r.Operations[OperationPut]) > 0", "false"},
 	}},
 	{"confirm right after the delete", "^whole", []edit{
 		{"token/confirmPhase.run", "!proof.used(job, p.rotation().Proof.Propagated)", "$ && false"},
 	}},
-	{"no approval, no trust, no attribution", "trap:nobody", []edit{
+	{"no approval, no trust, no attribution", "edge:no approval", []edit{
 		{"policy/Policy.Approved", "level.AtLeast(model.ProofAttributed) || trusted", "true"},
 	}},
-	{"create sent again after an unknown answer", "aws.create:(answer|killed)", []edit{
+	{"create sent again after an unknown answer", "aws.create:(response|killed)", []edit{
 		{"token/createPhase.run", "rot.creating()", "false"},
 	}},
-	{"create retried silently", "aws.create:(refused|answer)", []edit{
+	{"create retried silently", "aws.create:(refused|response)", []edit{
 		{"token/createPhase.create", "return err", `if err != nil {
 			if issued, err = p.options.Tokens.CreateToken(ctx); err == nil {
 				issued.Token = policy.Sanitize(issued.Token)
@@ -33,7 +33,7 @@ var rotationMutants = []rotationMutant{
 		}
 		$`},
 	}},
-	{"a canary alone as proof", "trap:a canary", []edit{
+	{"a canary alone as proof", "edge:a canary", []edit{
 		{"token/verifyPhase.run", "proof.used(job, p.rotation().Proof.Stored)", "func() bool { arrived, _ := proof.canaryArrived(ctx); return arrived }() || $"},
 	}},
 	{"an inline test counted as use", "^whole", []edit{
@@ -43,52 +43,52 @@ var rotationMutants = []rotationMutant{
 			return result == accepted
 		}() || $`},
 	}},
-	{"an operation on the request's context: a client that hangs up stops it", "aws.create:stopped", []edit{
+	{"an operation on the request's context: a client that hangs up stops it", "aws.create:terminated", []edit{
 		{"Session.Execute", "context.WithoutCancel(ctx)", "ctx"},
 	}},
 	{"absent keys added", "^whole", []edit{
 		{"token/saver.payload", "if !replaced", `sent = append(sent, model.Credential{Key: "SkipOutOfScopeDeletions", Value: model.NewSecret("True")})
 		$`},
 	}},
-	{"no recovery after the delete", "trap:dropped", []edit{
+	{"no recovery after the delete", "edge:the save is dropped", []edit{
 		{"token/recovery.verifySaved", "return r.run(ctx)", "return r.rotation().Phase, r.Wait(ctx, time.Minute, model.WaitingSettling)"},
 	}},
 
 	{"G1: one list is enough", "^whole", []edit{
 		{"token/observer.stableTokens", "for range listReads", "if !first.Date.IsZero() { return first, nil }\n$"},
 	}},
-	{"G1: lists of any age", "journal.save:slept_after", []edit{
+	{"G1: lists of any age", "journal.save:suspended_after", []edit{
 		{"token/guard.delete", "p.stale()", "false"},
 		{"Session.Execute", "time.Since(written.Intent.Local) > maxIntentAge", "false"},
 	}},
-	{"G2: whatever the binding is by now", "trap:another job", []edit{
+	{"G2: the binding is not looked up again", "edge:the job is replaced", []edit{
 		{"token/guard.authorize", "if err := g.checkBinding(ctx); err != nil", ""},
 	}},
-	{"G3: any token of this id", "trap:the old token shows", []edit{
+	{"G3: any token of this id", "edge:the old token has", []edit{
 		{"token/guard.matchJournal", "!sameCreation(journalled, listed)", `journalled.ID == ""`},
 	}},
-	{"G4: the last valid token may be deleted", "trap:the only valid", []edit{
+	{"G4: the last valid token may be deleted", "edge:the only valid", []edit{
 		{"token/guard.authorize", "why != deleteExpired", "false"},
 	}},
-	{"G5: an operation without a look at the lease", "journal.save:slept_after", []edit{
+	{"G5: an operation without a look at the lease", "journal.save:suspended_after", []edit{
 		{"Session.Execute", "if err := s.ensureLease(ctx); err != nil", ""},
 		{"Session.Execute", "time.Since(written.Intent.Local) > maxIntentAge", "false"},
 	}},
 	{"G6: any clock will do", "clock", []edit{
 		{"token/observer.checkClock", "o.AWS.Offset.Abs() > maxClockSkew", "false"},
 	}},
-	{"G7: undo whatever was saved", "trap:a person resets it after the PUT, and", []edit{
+	{"G7: undo whatever was saved", "edge:operator resets it after the PUT, and", []edit{
 		{"token/guard.checkUndo", "rot.putAttempted() || !rot.created(token.ID)", "false"},
 		{"token/testPhase.fail", "!rot.mayBeInUse()", "true"},
 	}},
-	{"G7: undo what an operator may have entered in Entra", "trap:(a copy|shown)", []edit{
+	{"G7: undo what an operator may have entered in Entra", "edge:(a journal from|shown)", []edit{
 		{"token/guard.checkUndo", "rot.ShownToOperator", "false"},
 		{"token/rotation.mayBeInUse", "r.ShownToOperator", "false"},
 	}},
-	{"G7: retired without the new value at hand", "trap:the vault loses the new value before the old", []edit{
+	{"G7: retired although the new value is not available", "edge:the new value is lost before the old", []edit{
 		{"token/guard.checkRetire", "if err := g.requireNewAccepted(ctx); err != nil", ""},
 	}},
-	{"G7: retired while a cycle runs", "^whole|trap:engine", []edit{
+	{"G7: retired while a cycle runs", "^whole|edge:Entra caches", []edit{
 		{"token/guard.checkRetire", "g.cycleRunning(job)", "$ && false"},
 		{"token/retirePhase.retire", "p.cycleRunning(job)", "$ && false"},
 	}},
@@ -96,39 +96,39 @@ var rotationMutants = []rotationMutant{
 		{"Session.Execute", "if o.JournalIntent != nil", "r.Rotation.Operations[o.Kind] = r.Rotation.Operations[o.Kind][:written.Number-1]\n$"},
 	}},
 
-	{"the old token is deleted at once (no retire_after, no minimum)", "trap:engine", []edit{
+	{"the old token is deleted at once (no retire_after, no minimum)", "edge:Entra caches", []edit{
 		{"policy/Token.RetentionTime", "", "return 0"},
 		{"token/retirePhase.waitOrRetire", "found == policy.Undecided", "false"},
 	}},
 	{"a cycle that began before stored is use", "^whole", []edit{
 		{"token/prover.used", "cycle.Began.After(since.Graph.Add(p.Shortened(minCycleDelay)))", "true"},
 	}},
-	{"only succeeded is use", "trap:one user", []edit{
+	{"only succeeded is use", "edge:one user", []edit{
 		{"token/prover.used", "cycle.State == model.CycleEntryLevelErrors", "false"},
 	}},
-	{"the journal's role as proof beside a foreign token", "trap:a stranger's token beside", []edit{
+	{"the journal's role as proof beside a foreign token", "edge:the journal's token beside", []edit{
 		{"policy/Evidence.TokenInUse", "listed && len(e.UnknownTokens(tokens)) == 0 && e.ThirdPartyChange.IsZero()", "listed"},
 	}},
-	{"trust whatever the keys are", "trap:trusted with other keys", []edit{
+	{"trust whatever the keys are", "edge:trusted with other keys", []edit{
 		{"token/planPhase.journalPlan", "slices.Equal(known.Trust.Keys, found.keys)", "true || $"},
 	}},
-	{"attribution without calibration", "trap:nobody", []edit{
+	{"attribution without calibration", "edge:no approval", []edit{
 		{"policy/CallLog.AccessKeyID", "before > 0", "before >= 0"},
 	}},
-	{"an id seen before the creation may be the new token's", "trap:nobody", []edit{
+	{"an id seen before the creation may be the new token's", "edge:no approval", []edit{
 		{"policy/CallLog.AccessKeyID", "if call.AccessKeyID == id", ""},
 	}},
 
-	{"the token store is cleared before the deletion has propagated", "trap:deleted tokens", []edit{
+	{"the token store is cleared before the deletion has propagated", "edge:AWS accepts deleted", []edit{
 		{"token/confirmPhase.waitForPropagation", "refusals := 0", "$\n_ = p.tokens.destroyAllExcept(ctx, p.rotation().newID())"},
 	}},
-	{"the token store is not read on resume", "vault.write:killed_after|journal.save:killed", []edit{
+	{"the token store is not read on resume", "tokens.write:killed_after|journal.save:killed", []edit{
 		{"token/createPhase.reconcile", "p.tokens.idUnder(ctx, rot.StoreEntry)", `"", error(nil)`},
 	}},
 	{"no room is reserved in the token store", "^whole", []edit{
 		{"token/createPhase.run", "if err := p.tokens.reserve(ctx, name); err != nil", ""},
 	}},
-	{"tested with the value in memory", "trap:the vault loses the new value before it is tried", []edit{
+	{"tested with the value in memory", "edge:the new value is lost before it is tested", []edit{
 		{"token/session", "", "$\nissued model.Secret"},
 		{"token/observer.newValue", "", "if !o.issued.IsZero() { return o.issued, nil }\n$"},
 		{"token/createPhase.create", "issued.Token = policy.Sanitize(issued.Token)", "$\np.issued = issued.Value"},
@@ -140,23 +140,23 @@ var rotationMutants = []rotationMutant{
 		{"token/saver.put", "s.tokens.find(ctx, tokenID)", "s.newValue(ctx)"},
 	}},
 
-	{"\"not created\" after one list", "trap:a list|aws.create", []edit{
+	{"\"not created\" after one list", "edge:a list|aws.create", []edit{
 		{"token/createPhase.reconcile", "waited > maxListDelay", "waited > 0"},
 	}},
-	{"orphan deleted without its hour of grace", "aws.create:(answer|killed|unpars)", []edit{
+	{"orphan deleted without its hour of grace", "aws.create:(response|killed|unpars)", []edit{
 		{"token/guard.checkOrphan", "g.Elapsed(token.Created.Add(-g.AWS.Offset)) < orphanGrace", "false"},
 	}},
-	{"orphan deleted whenever it was created", "trap:a stranger's token and", []edit{
+	{"orphan deleted whenever it was created", "edge:a third-party token and", []edit{
 		{"token/observer.orphan", "creation.Contains(unknown[0].Created)", "true"},
 	}},
 
-	{"delete by position: the first", "^whole|^repaired|trap:", []edit{
+	{"delete by position: the first", "^whole|^repaired|edge:", []edit{
 		{"token/guard.delete", "g.options.Tokens.DeleteToken(ctx, p.token.ID)", "g.options.Tokens.DeleteToken(ctx, g.listed[0].ID)"},
 	}},
-	{"delete by position: the last", "^whole|^repaired|trap:", []edit{
+	{"delete by position: the last", "^whole|^repaired|edge:", []edit{
 		{"token/guard.delete", "g.options.Tokens.DeleteToken(ctx, p.token.ID)", "g.options.Tokens.DeleteToken(ctx, g.listed[len(g.listed)-1].ID)"},
 	}},
-	{"delete by date order: the oldest", "trap:the given token is the older", []edit{
+	{"delete by date order: the oldest", "edge:the operator's token is the older", []edit{
 		{"token/guard.delete", "return g.options.Tokens.DeleteToken(ctx, p.token.ID)", `oldest := g.listed[0]
 			for _, listed := range g.listed {
 				if listed.Created.Before(oldest.Created) {
@@ -165,36 +165,36 @@ var rotationMutants = []rotationMutant{
 			}
 			return g.options.Tokens.DeleteToken(ctx, oldest.ID)`},
 	}},
-	{"the local clock for expiry", "trap:expired by our clock", []edit{
+	{"the local clock for expiry", "edge:expired by the local clock", []edit{
 		{"token/observer.expired", "o.AWS.Now()", "time.Now()"},
 	}},
-	{"expired without an hour of grace", "trap:expired by our clock", []edit{
+	{"expired without an hour of grace", "edge:expired by the local clock", []edit{
 		{"token/observer.expired", "o.AWS.Now().Add(-policy.ExpiryGrace)", "o.AWS.Now()"},
 	}},
 
-	{"BaseAddress left out", "trap:replaces", []edit{
+	{"BaseAddress left out", "edge:PUT replaces", []edit{
 		{"token/saver.payload", "sent = append(sent, c)", "if c.Key != model.CredentialKeyBaseAddress { $ }"},
 	}},
-	{"another clear key left out", "trap:replaces, an extra", []edit{
+	{"another clear key left out", "edge:PUT replaces all keys, there is", []edit{
 		{"token/saver.payload", "sent = append(sent, c)", `if c.Key != "SkipOutOfScopeDeletions" { $ }`},
 	}},
-	{"\"*\" is sent", "trap:replaces, masked", []edit{
+	{"\"*\" is sent", "edge:PUT replaces all keys, the Tenant URL is masked", []edit{
 		{"token/saver.payload", "c.Value = model.NewSecret(s.tenantURL())", ""},
 	}},
-	{"an unknown masked key is ignored", "trap:a masked", []edit{
+	{"an unknown masked key is ignored", "edge:a masked", []edit{
 		{"token/observer.credentials", "c.Masked() && c.Key != model.CredentialKeySecretToken", "false"},
 	}},
 
-	{"start on a paused job", "trap:paused", []edit{
+	{"start on a paused job", "edge:the job is paused", []edit{
 		{"token/jobWatch.waitIfStopped", "if isRunning(job)", "if !isRunning(job) { _ = w.options.Provisioning.StartJob(ctx) }\n$"},
 	}},
-	{"start on a deletion quarantine", "trap:too many", []edit{
-		{"token/jobWatch.waitIfStopped", "if q := job.Quarantine; q != nil && !q.Credentials()", "if q := job.Quarantine; q != nil && !q.Credentials() { _ = w.options.Provisioning.StartJob(ctx) }\n$"},
+	{"start on a deletion quarantine", "edge:quarantine for too many", []edit{
+		{"token/jobWatch.waitIfStopped", "if q := job.Quarantine; q != nil && q.Cause() == model.QuarantineOther", "if q := job.Quarantine; q != nil && q.Cause() == model.QuarantineOther { _ = w.options.Provisioning.StartJob(ctx) }\n$"},
 	}},
-	{"start sent again on an unknown answer", "trap:repaired, killed", []edit{
+	{"start sent again on an unknown answer", "edge:repair, killed", []edit{
 		{"token/alreadyStarted", "start.Target == target && !start.Refused()", "false"},
 	}},
-	{"a refused start sent again at once, for ever", "trap:every start", []edit{
+	{"a refused start is sent again at once, without end", "edge:every start", []edit{
 		{"token/jobWatch.startsLeft", "start.Unsent", "start.Unsent || start.Refused()"},
 		{"token/resumePhase.start", "return p.Wait(ctx, jobInterval, model.WaitingQuarantineRetry)", "return nil"},
 	}},
@@ -202,26 +202,26 @@ var rotationMutants = []rotationMutant{
 	{"no lease check: a process that lost it may write", "^replica", []edit{
 		{"journal/Holding.Write", "r.Lease.Holder != h.holder || r.Lease.Epoch != h.epoch", "false"},
 	}},
-	{"a stop loses the outcome of the operation in flight", ":stopped:", []edit{
+	{"a stop loses the outcome of the operation in flight", ":terminated:", []edit{
 		{"Session.writeOutcome", "err == nil || ctx.Err() == nil || isPermanent(err)", "true"},
 	}},
-	{"rate limit counted on success only", "trap:again", []edit{
+	{"rate limit counted on success only", "edge:repeated alerts", []edit{
 		{"token/createPhase.create", "if written.Done()", "$ else { r.lastCreation().From = time.Time{} }"},
 	}},
-	{"a hundred tokens a day", "trap:again and again", []edit{
+	{"a hundred tokens a day", "edge:repeated alerts", []edit{
 		{"policy/RateLimit.CreationsExceeded", "day >= maxCreationsPerDay", "day >= 100"},
 	}},
-	{"switch at once, whatever the tests say", "actor:a person deletes the new|situation:AWS never", []edit{
+	{"switch at once, whatever the tests say", "action:operator deletes the new|situation:AWS never", []edit{
 		{"token/testPhase.run", "if passed", "passed = true\n$"},
 	}},
-	{"a token is saved that AWS refuses", "trap:the new token is deleted", []edit{
+	{"a token is saved that AWS refuses", "edge:the new token is deleted", []edit{
 		{"token/saver.checkAccepted", "result == unauthorized", "false"},
 	}},
 	{"no second save before the old token is deleted", "^whole", []edit{
 		{"token/guard.checkRetire", "put.Why != PutBeforeDelete || !put.Done() || rot.Proof.Put != put.Number || g.Elapsed(put.Answered.Local) > maxPutAge", "!put.Done()"},
 		{"token/retirePhase.saveAgain", "put.Why != PutBeforeDelete || !put.Done() || p.Elapsed(put.Answered.Local) > maxPutAge", "false"},
 	}},
-	{"reset back to plan after a PUT", "trap:a person resets", []edit{
+	{"reset back to plan after a PUT", "edge:operator resets", []edit{
 		{"token/rotation.resumeAfterReset", "if r.putAttempted()", "r.Phase, r.NewToken = model.PhasePlan, nil"},
 	}},
 }

@@ -47,13 +47,13 @@ func TestMutantsApply(t *testing.T) {
 }
 
 // TestMutants compiles the packages with one bug at a time, laid over their source, and
-// runs cases until one of them catches it. A bug that none catches is a gap in the matrix.
+// runs cases until one of them catches it. The matrix misses a case if none catches it.
 func TestMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the packages once for each mutant")
 	}
 	runner := mutant.Runner{Tests: "^TestMutantCases$", Caught: regexp.MustCompile(`CAUGHT (.*)`), Timeout: 5 * time.Minute}
-	control := rotationMutant{name: "no bug", cases: "^whole|^repaired|^trap|^situation|^stalemate"}
+	control := rotationMutant{name: "no bug", cases: "^whole|^repaired|^edge|^situation|^blocked"}
 	if caughtBy, err := runner.Test(t.Context(), t.TempDir(), control.mutant()); !errors.Is(err, mutant.ErrSurvived) {
 		t.Fatalf("without any bug: %s %v", caughtBy, err)
 	}
@@ -87,8 +87,8 @@ func TestMutantCases(t *testing.T) {
 			continue
 		}
 		r := c.runOne(t, tested)
-		if len(r.wrong) > 0 {
-			t.Errorf("CAUGHT %s: %s: %s", r.name, r.ending, r.wrong[0])
+		if len(r.violations) > 0 {
+			t.Errorf("CAUGHT %s: %s: %s", r.name, r.outcome, r.violations[0])
 			if os.Getenv("MUTANT_ALL") == "" {
 				return
 			}
@@ -102,17 +102,17 @@ func callsOf(t *testing.T, base func() harness.Scenario) (trace []string) {
 	return trace
 }
 
-// mutantCases are all cases of the matrices that can be told without running others.
+// mutantCases are all cases of the matrices that do not depend on the result of another one.
 func mutantCases(t *testing.T) []matrixCase {
 	trace := callsOf(t, shortScenario)
 	whole := matrixCase{Scenario: shortScenario(), name: "whole", allowed: []string{"done"}}
 	repaired := matrixCase{Scenario: repairScenario(), name: "repaired", allowed: []string{"done"}}
 	cases := append([]matrixCase{whole, repaired}, situations()...)
-	cases = append(append(cases, edgeCases()...), afterBlock()...)
-	cases = append(cases, singlesOf("", trace, shortScenario)...)
+	cases = append(append(cases, edgeCases()...), blockedCases()...)
+	cases = append(cases, singleFaults("", trace, shortScenario)...)
 	repairs := callsOf(t, repairScenario)
-	cases = append(cases, singlesOf("repair ", repairs, repairScenario)...)
-	cases = append(cases, outages(repairs)...)
+	cases = append(cases, singleFaults("repair ", repairs, repairScenario)...)
+	cases = append(cases, lastingFaults(repairs)...)
 	cases = append(cases, replicas(trace)...)
-	return append(cases, actorsAt(trace)...)
+	return append(cases, externalActionsAt(trace)...)
 }

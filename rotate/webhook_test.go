@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"entra-aws-exporter/test/harness"
-
 	"entra-aws-exporter/rotate/webhook"
+	"entra-aws-exporter/test/harness"
 )
 
 // counters counts the decisions of a webhook.
@@ -28,12 +27,12 @@ func (c *counters) Alerts(decision string, count int) {
 	c.decisions[decision] += count
 }
 
-// TestFiveHundredAlertsAtOnce: one rotation, and every answer in milliseconds.
-func TestFiveHundredAlertsAtOnce(t *testing.T) {
-	l := harness.New(harness.BaseScenario().Quirks, harness.DueConnection(), harness.DefaultPolicy())
-	s := l.Open()
+// TestConcurrentAlerts: 500 callers start one rotation, and each gets its response.
+func TestConcurrentAlerts(t *testing.T) {
+	h := harness.New(harness.BaseScenario().Quirks, harness.DueConnection(), harness.DefaultPolicy())
+	p := h.Open()
 	counters := &counters{decisions: map[string]int{}}
-	w := webhook.New(s.Engine, counters, webhook.Options{Logger: slog.New(slog.DiscardHandler)})
+	w := webhook.New(p.Engine, counters, webhook.Options{Logger: slog.New(slog.DiscardHandler)})
 	const callers = 500
 	const payload = `{"version":"4","alerts":[{"status":"firing","labels":{"connection":"corp"}}]}`
 	var mu sync.Mutex
@@ -45,21 +44,21 @@ func TestFiveHundredAlertsAtOnce(t *testing.T) {
 			began := time.Now()
 			request := httptest.NewRequest(http.MethodPost, "/webhook/alertmanager", strings.NewReader(payload))
 			request.Header.Set("Content-Type", "application/json")
-			answer := httptest.NewRecorder()
-			w.ServeHTTP(answer, request)
+			response := httptest.NewRecorder()
+			w.ServeHTTP(response, request)
 			mu.Lock()
 			defer mu.Unlock()
-			codes[answer.Code]++
+			codes[response.Code]++
 			slowest = max(slowest, time.Since(began))
 		})
 	}
 	callersDone.Wait()
-	t.Logf("the slowest of %d answers took %s", callers, slowest)
+	t.Logf("the slowest of %d responses took %s", callers, slowest)
 	started, running := counters.decisions["started"], counters.decisions["already_running"]
 	if codes[202] != callers || started != 1 || running != callers-1 {
 		t.Errorf("codes %v, started %v, already running %v", codes, started, running)
 	}
-	if n := len(s.Engine.Records()); n != 1 {
-		t.Errorf("%d rotations were begun", n)
+	if n := len(p.Engine.Records()); n != 1 {
+		t.Errorf("%d rotations were started", n)
 	}
 }

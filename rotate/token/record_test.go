@@ -15,8 +15,8 @@ import (
 
 func codec() journal.Codec { return journal.Codec{model.ProcedureToken: Types()} }
 
-// journalled is a record with something in every field.
-func journalled() *journal.Record {
+// fullRecord is a record with something in every field.
+func fullRecord() *journal.Record {
 	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	when := journal.Timestamps{Local: at, AWS: at, Graph: at}
 	token := model.Token{ID: "t-1", Created: at, Expires: at.Add(365 * 24 * time.Hour)}
@@ -44,7 +44,7 @@ func journalled() *journal.Record {
 }
 
 func FuzzJournal(f *testing.F) {
-	rec := journalled()
+	rec := fullRecord()
 	key := rec.Binding.Key()
 	content, err := codec().Encode(rec)
 	if err != nil {
@@ -63,11 +63,11 @@ func FuzzJournal(f *testing.F) {
 		}
 		again, err := codec().Encode(rec)
 		if err != nil {
-			return // a time that JSON can read but not write
+			return // a time that JSON decodes and cannot encode
 		}
 		twice, err := codec().Decode(again, key)
 		if err != nil {
-			t.Fatalf("what was read cannot be read again: %v", err)
+			t.Fatalf("a decoded record cannot be decoded again: %v", err)
 		}
 		if thrice, _ := codec().Encode(twice); !bytes.Equal(again, thrice) {
 			t.Errorf("%s\nbecame\n%s", again, thrice)
@@ -75,8 +75,8 @@ func FuzzJournal(f *testing.F) {
 	})
 }
 
-func TestJournalsThatAreNotOurs(t *testing.T) {
-	rec := journalled()
+func TestUnreadableRecords(t *testing.T) {
+	rec := fullRecord()
 	key := rec.Binding.Key()
 	whole, err := codec().Encode(rec)
 	if err != nil {

@@ -20,7 +20,7 @@ func FuzzStoreEntry(f *testing.F) {
 		id, value, err := decodeEntry(model.NewSecret(content), "binding")
 		switch {
 		case err == nil && (id == "" || value.IsZero()):
-			t.Errorf("%q: nothing, without an error", content)
+			t.Errorf("%q: no value, and no error", content)
 		case err != nil && !errors.Is(err, errValueLost):
 			t.Errorf("%q: %v", content, err)
 		case err != nil && len(content) > 12 && strings.Contains(err.Error(), content):

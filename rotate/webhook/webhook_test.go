@@ -21,10 +21,10 @@ import (
 	"entra-aws-exporter/rotate/webhook"
 )
 
-// deciders answers as it is told.
-type deciders map[string]model.Decision
+// decisions is a Starter that decides by the connection. "" is an error of the journal.
+type decisions map[string]model.Decision
 
-func (d deciders) Alert(_ context.Context, connection string) (model.Decision, string, error) {
+func (d decisions) Alert(_ context.Context, connection string) (model.Decision, string, error) {
 	decision, ok := d[connection]
 	switch {
 	case !ok:
@@ -36,24 +36,24 @@ func (d deciders) Alert(_ context.Context, connection string) (model.Decision, s
 	}
 }
 
-// counted are the webhook's counters.
-type counted struct {
+// counters are the webhook's metrics.
+type counters struct {
 	mu        sync.Mutex
 	codes     map[int]int
 	decisions map[model.Decision]int
 }
 
-func newCounted() *counted {
-	return &counted{codes: map[int]int{}, decisions: map[model.Decision]int{}}
+func newCounters() *counters {
+	return &counters{codes: map[int]int{}, decisions: map[model.Decision]int{}}
 }
 
-func (c *counted) Request(code int) {
+func (c *counters) Request(code int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.codes[code]++
 }
 
-func (c *counted) Alerts(decision string, count int) {
+func (c *counters) Alerts(decision string, count int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.decisions[model.Decision(decision)] += count
@@ -62,7 +62,7 @@ func (c *counted) Alerts(decision string, count int) {
 // handler is a webhook and its counters.
 type handler struct {
 	*webhook.Handler
-	counters *counted
+	counters *counters
 }
 
 func newWebhook(s webhook.Starter, change ...func(*webhook.Options)) handler {
@@ -74,8 +74,9 @@ func newWebhook(s webhook.Starter, change ...func(*webhook.Options)) handler {
 	for _, c := range change {
 		c(&options)
 	}
-	counters := newCounted()
-	return handler{webhook.New(s, counters, options), counters}
+	h := handler{counters: newCounters()}
+	h.Handler = webhook.New(s, h.counters, options)
+	return h
 }
 
 func post(w http.Handler, body string, change ...func(*http.Request)) *httptest.ResponseRecorder {
@@ -85,9 +86,9 @@ func post(w http.Handler, body string, change ...func(*http.Request)) *httptest.
 	for _, c := range change {
 		c(request)
 	}
-	answer := httptest.NewRecorder()
-	w.ServeHTTP(answer, request)
-	return answer
+	response := httptest.NewRecorder()
+	w.ServeHTTP(response, request)
+	return response
 }
 
 // firing is Alertmanager's payload as v0.34 sends it.
@@ -104,23 +105,23 @@ func alertFor(connection, status string) string {
 		"generatorURL":"http://prometheus/graph","fingerprint":"ac5de5b8e6e4b9c1"}`, status, connection)
 }
 
-// TestWebhookReadsAlertmanager: testdata/alertmanager.json is what Alertmanager really
-// posted, word for word; the end-to-end test keeps it (UPDATE=1) and compares.
+// TestWebhookReadsAlertmanager: testdata/alertmanager.json is a request body that
+// Alertmanager sent. The end-to-end test compares it, and writes it with UPDATE=1.
 func TestWebhookReadsAlertmanager(t *testing.T) {
 	body, err := os.ReadFile("testdata/alertmanager.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := post(newWebhook(deciders{"expiring": model.DecisionStarted}), string(body))
-	if got := strings.TrimSpace(answer.Body.String()); answer.Code != 202 || got != `{"decisions":{"started":1}}` {
-		t.Errorf("%d %s", answer.Code, got)
+	response := post(newWebhook(decisions{"expiring": model.DecisionStarted}), string(body))
+	if got := strings.TrimSpace(response.Body.String()); response.Code != 202 || got != `{"decisions":{"started":1}}` {
+		t.Errorf("%d %s", response.Code, got)
 	}
 }
 
-func TestWebhookAnswers(t *testing.T) {
-	decider := deciders{
+func TestWebhookResponses(t *testing.T) {
+	starter := decisions{
 		"corp": model.DecisionStarted, "busy": model.DecisionAlreadyRunning, "idle": model.DecisionNotDue, "off": model.DecisionDisabled,
-		"cool": model.DecisionCooldown, "stuck": model.DecisionBlocked, "trial": model.DecisionDryRun, "broken": "",
+		"cool": model.DecisionCooldown, "halted": model.DecisionBlocked, "dry": model.DecisionDryRun, "broken": "",
 	}
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
@@ -130,17 +131,17 @@ func TestWebhookAnswers(t *testing.T) {
 		body   string
 		change func(*http.Request)
 		code   int
-		answer string
+		want   string
 	}{
 		{"started", firing(alertFor("corp", "firing")), nil, 202, `{"decisions":{"started":1}}`},
 		{"running", firing(alertFor("busy", "firing")), nil, 202, `{"decisions":{"already_running":1}}`},
 		{"not due", firing(alertFor("idle", "firing")), nil, 200, `{"decisions":{"not_due":1}}`},
 		{"disabled", firing(alertFor("off", "firing")), nil, 200, `{"decisions":{"disabled":1}}`},
 		{"cooling down", firing(alertFor("cool", "firing")), nil, 200, `{"decisions":{"cooldown":1}}`},
-		{"blocked", firing(alertFor("stuck", "firing")), nil, 200, `{"decisions":{"blocked":1}}`},
-		{"dry run", firing(alertFor("trial", "firing")), nil, 200, `{"decisions":{"dry_run":1}}`},
+		{"blocked", firing(alertFor("halted", "firing")), nil, 200, `{"decisions":{"blocked":1}}`},
+		{"dry run", firing(alertFor("dry", "firing")), nil, 200, `{"decisions":{"dry_run":1}}`},
 		{"resolved", firing(alertFor("corp", "resolved")), nil, 200, `{"decisions":{"resolved":1}}`},
-		{"unknown connection", firing(alertFor("nobody", "firing")), nil, 200, `{"decisions":{"unknown_connection":1}}`},
+		{"unknown connection", firing(alertFor("unknown", "firing")), nil, 200, `{"decisions":{"unknown_connection":1}}`},
 		{"without the label", firing(`{"status":"firing","labels":{"connection":"corp"}}`), nil, 200, `{"decisions":{"unmatched":1}}`},
 		{"without a connection", firing(`{"status":"firing","labels":{"rotate":"scim-token"}}`), nil, 200, `{"decisions":{"unmatched":1}}`},
 		{"no alerts", firing(), nil, 200, `{"decisions":{}}`},
@@ -168,16 +169,16 @@ func TestWebhookAnswers(t *testing.T) {
 			if change == nil {
 				change = func(*http.Request) {}
 			}
-			answer := post(newWebhook(decider), test.body, change)
-			if got := strings.TrimSpace(answer.Body.String()); answer.Code != test.code || got != test.answer {
-				t.Errorf("answered %d %s, want %d %s", answer.Code, got, test.code, test.answer)
+			response := post(newWebhook(starter), test.body, change)
+			if got := strings.TrimSpace(response.Body.String()); response.Code != test.code || got != test.want {
+				t.Errorf("response %d %s, want %d %s", response.Code, got, test.code, test.want)
 			}
 		})
 	}
 }
 
-func TestWebhookCountsWhatItDecided(t *testing.T) {
-	w := newWebhook(deciders{"corp": model.DecisionStarted, "idle": model.DecisionNotDue})
+func TestWebhookCountsDecisions(t *testing.T) {
+	w := newWebhook(decisions{"corp": model.DecisionStarted, "idle": model.DecisionNotDue})
 	post(w, firing(alertFor("corp", "firing"), alertFor("idle", "firing"), alertFor("idle", "firing"), alertFor("idle", "resolved")))
 	post(w, "x")
 	got := w.counters
@@ -189,22 +190,22 @@ func TestWebhookCountsWhatItDecided(t *testing.T) {
 	}
 }
 
-func TestWebhookRefusesWhenItsSecretCannotBeRead(t *testing.T) {
+func TestWebhookSecretIsUnreadable(t *testing.T) {
 	bearer := errors.New("no such file")
-	w := newWebhook(deciders{}, func(o *webhook.Options) {
+	w := newWebhook(decisions{}, func(o *webhook.Options) {
 		o.Bearer = func() (model.Secret, bool, error) { return model.Secret{}, true, bearer }
 	})
-	if answer := post(w, firing()); answer.Code != http.StatusServiceUnavailable {
-		t.Errorf("answered %d, want 503, so that Alertmanager retries", answer.Code)
+	if response := post(w, firing()); response.Code != http.StatusServiceUnavailable {
+		t.Errorf("response %d, want 503, so that Alertmanager retries", response.Code)
 	}
 	bearer = nil
-	if answer := post(w, firing(), func(r *http.Request) { r.Header.Set("Authorization", "Bearer ") }); answer.Code != http.StatusUnauthorized {
-		t.Errorf("an empty secret let an empty token in: %d", answer.Code)
+	if response := post(w, firing(), func(r *http.Request) { r.Header.Set("Authorization", "Bearer ") }); response.Code != http.StatusUnauthorized {
+		t.Errorf("an empty secret accepts an empty token: %d", response.Code)
 	}
 }
 
-// Whoever wonders why nothing rotates finds the connection and the reason in the log.
-func TestWebhookLogsWhatItDecided(t *testing.T) {
+// The log has the connection and the reason of each decision.
+func TestWebhookLogsDecisions(t *testing.T) {
 	var log strings.Builder
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
@@ -212,7 +213,7 @@ func TestWebhookLogsWhatItDecided(t *testing.T) {
 		}
 		return a
 	}}))
-	w := newWebhook(deciders{"idle": model.DecisionNotDue, "broken": ""}, func(o *webhook.Options) { o.Logger = logger })
+	w := newWebhook(decisions{"idle": model.DecisionNotDue, "broken": ""}, func(o *webhook.Options) { o.Logger = logger })
 	const labels = `{"status":"firing","labels":{%s}}`
 	for _, test := range []struct{ alerts, want string }{
 		{fmt.Sprintf(labels, `"connection":"corp","rotate":"saml"`),
@@ -233,19 +234,19 @@ func TestWebhookLogsWhatItDecided(t *testing.T) {
 	}
 }
 
-// hesitant never decides.
-type hesitant struct{}
+// blockingStarter never decides.
+type blockingStarter struct{}
 
-func (hesitant) Alert(ctx context.Context, _ string) (model.Decision, string, error) {
+func (blockingStarter) Alert(ctx context.Context, _ string) (model.Decision, string, error) {
 	<-ctx.Done()
 	return "", "", ctx.Err()
 }
 
-func TestADecisionThatDoesNotComeIsNoFaultOfTheJournal(t *testing.T) {
+func TestDecisionTimeoutIsNoJournalError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		answer := post(newWebhook(hesitant{}), firing(alertFor("corp", "firing")))
-		if got, want := strings.TrimSpace(answer.Body.String()), "no decision within 10s; retry later"; answer.Code != 503 || got != want {
-			t.Errorf("answered %d %s, want 503 %s", answer.Code, got, want)
+		response := post(newWebhook(blockingStarter{}), firing(alertFor("corp", "firing")))
+		if got, want := strings.TrimSpace(response.Body.String()), "no decision within 10s; retry later"; response.Code != 503 || got != want {
+			t.Errorf("response %d %s, want 503 %s", response.Code, got, want)
 		}
 	})
 }
@@ -255,33 +256,33 @@ func TestTenThousandAlertsInOnePayload(t *testing.T) {
 	for i := range alerts {
 		alerts[i] = `{"status":"firing","labels":{"rotate":"scim-token","connection":"corp"}}`
 	}
-	w := newWebhook(deciders{"corp": model.DecisionStarted})
-	began := time.Now()
-	answer := post(w, firing(alerts...))
+	w := newWebhook(decisions{"corp": model.DecisionStarted})
+	start := time.Now()
+	response := post(w, firing(alerts...))
 	var got struct{ Decisions map[model.Decision]int }
-	if err := json.Unmarshal(answer.Body.Bytes(), &got); err != nil {
+	if err := json.Unmarshal(response.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if answer.Code != 202 || got.Decisions[model.DecisionStarted] != 1 || got.Decisions[model.DecisionAlreadyRunning] != 9_999 {
-		t.Errorf("answered %d %v", answer.Code, got)
+	if response.Code != 202 || got.Decisions[model.DecisionStarted] != 1 || got.Decisions[model.DecisionAlreadyRunning] != 9_999 {
+		t.Errorf("response %d %v", response.Code, got)
 	}
-	t.Logf("10,000 alerts took %s", time.Since(began))
+	t.Logf("10,000 alerts took %s", time.Since(start))
 }
 
-// slowly is a decider that hears whether its request is still there.
-type slowly struct{ err error }
+// contextStarter records whether its context has ended.
+type contextStarter struct{ err error }
 
-func (s *slowly) Alert(ctx context.Context, _ string) (model.Decision, string, error) {
+func (s *contextStarter) Alert(ctx context.Context, _ string) (model.Decision, string, error) {
 	s.err = ctx.Err()
 	return model.DecisionStarted, "", nil
 }
 
-func TestARequestThatEndsCutsNothingOff(t *testing.T) {
-	decider := &slowly{}
+func TestDecisionOutlivesItsRequest(t *testing.T) {
+	starter := &contextStarter{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	post(newWebhook(decider), firing(alertFor("corp", "firing")), func(r *http.Request) { *r = *r.WithContext(ctx) })
-	if decider.err != nil {
-		t.Errorf("the decision ran on the request's context: %v", decider.err)
+	post(newWebhook(starter), firing(alertFor("corp", "firing")), func(r *http.Request) { *r = *r.WithContext(ctx) })
+	if starter.err != nil {
+		t.Errorf("the decision used the request's context: %v", starter.err)
 	}
 }

@@ -1,5 +1,8 @@
 package harness
 
+// The operator's and other tools' actions. They change AWS and Entra by the same API as
+// the exporter.
+
 import (
 	"net/netip"
 	"time"
@@ -7,55 +10,61 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// What other people do to the clouds, by the same doors as everybody.
+// Operator is the caller of what an operator does.
+var Operator = clouds.CallerFor(clouds.ActorOperator)
 
-func (l *Harness) ByOperator(do func(*clouds.Model) error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := do(l.Clouds); err != nil {
-		l.Clouds.Annotate("play", "a person failed: %v", err)
+// ByOperator runs a function on the model and notes its error.
+func (h *Harness) ByOperator(do func(*clouds.Model) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := do(h.Clouds); err != nil {
+		h.Clouds.Annotate(clouds.ActorOperator, "failed: %v", err)
 	}
 }
 
-func (l *Harness) CreateToken() (id string) {
-	l.ByOperator(func(w *clouds.Model) error {
-		token, err := w.CreateBearerToken(clouds.CallerFor(clouds.ActorOperator), l.Connection.IdentityStoreID, l.Connection.ProvisioningTenantID)
+// CreateToken creates a token as an operator; "": there was no slot.
+func (h *Harness) CreateToken() (id string) {
+	h.ByOperator(func(m *clouds.Model) error {
+		token, err := m.CreateBearerToken(clouds.CallerFor(clouds.ActorOperator), h.Connection.IdentityStoreID, h.Connection.ProvisioningTenantID)
 		id = token.ID
 		return err
 	})
 	return id
 }
 
-func (l *Harness) SaveToken(actor clouds.Actor, tokenID string) {
-	l.ByOperator(func(w *clouds.Model) error {
-		return w.SaveToken(actor, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, tokenID)
+// SaveToken saves a token's value to Entra.
+func (h *Harness) SaveToken(actor clouds.Actor, tokenID string) {
+	h.ByOperator(func(m *clouds.Model) error {
+		return m.SaveToken(actor, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, tokenID)
 	})
 }
 
-func (l *Harness) SaveGarbage() {
-	l.ByOperator(func(w *clouds.Model) error {
-		return w.SaveValue(clouds.ActorOperator, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, "mistyped")
+// SaveGarbage saves a value to Entra that is no token's.
+func (h *Harness) SaveGarbage() {
+	h.ByOperator(func(m *clouds.Model) error {
+		return m.SaveValue(clouds.ActorOperator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, "mistyped")
 	})
 }
 
-func (l *Harness) Deny(action clouds.Action) {
-	l.ByOperator(func(w *clouds.Model) error {
-		w.Deny(clouds.ActorExporter, action, clouds.DenyMissing)
+// Deny takes a permission from the exporter.
+func (h *Harness) Deny(action clouds.Action) {
+	h.ByOperator(func(m *clouds.Model) error {
+		m.Deny(clouds.ActorExporter, action, clouds.DenyMissing)
 		return nil
 	})
 }
 
-// AllowOnlyFrom lets SCIM be called from this address alone.
-func (l *Harness) AllowOnlyFrom(address string) {
-	l.ByOperator(func(w *clouds.Model) error {
-		return w.AllowSources(clouds.ActorOperator, l.Connection.IdentityStoreID, netip.MustParsePrefix(address+"/32"))
+// AllowOnlyFrom makes AWS accept SCIM calls from this address only.
+func (h *Harness) AllowOnlyFrom(address string) {
+	h.ByOperator(func(m *clouds.Model) error {
+		return m.AllowSources(clouds.ActorOperator, h.Connection.IdentityStoreID, netip.MustParsePrefix(address+"/32"))
 	})
 }
 
-// NewestToken is the token that the exporter made last; "" if it made none.
-func NewestToken(l *Harness) (id string) {
-	l.WithClouds(func(w *clouds.Model) {
-		for c := range clouds.EntriesOf[clouds.Creation](w) {
+// NewestToken is the token that the exporter created last; "": it created none.
+func NewestToken(h *Harness) (id string) {
+	h.WithClouds(func(m *clouds.Model) {
+		for c := range clouds.EntriesOf[clouds.Creation](m) {
 			if c.Actor == clouds.ActorExporter {
 				id = c.TokenID
 			}
@@ -64,56 +73,59 @@ func NewestToken(l *Harness) (id string) {
 	return id
 }
 
-// ActionOn does something to the world that may fail, as what people do may.
+// ActionOn makes an action of a function on the model. The action notes its error.
 func ActionOn(do func(*Harness, *clouds.Model) error) func(*Harness) {
-	return func(l *Harness) {
-		l.WithClouds(func(w *clouds.Model) {
-			if err := do(l, w); err != nil {
-				w.Annotate(clouds.ActorOperator, "failed: %v", err)
-			}
-		})
+	return func(h *Harness) {
+		h.ByOperator(func(m *clouds.Model) error { return do(h, m) })
 	}
 }
 
-var Operator = clouds.CallerFor(clouds.ActorOperator)
-
-func DeleteToken(l *Harness, id string) {
-	ActionOn(func(l *Harness, w *clouds.Model) error {
-		return w.DeleteBearerToken(Operator, l.Connection.IdentityStoreID, l.Connection.ProvisioningTenantID, id)
-	})(l)
+// DeleteToken deletes a token as an operator.
+func DeleteToken(h *Harness, id string) {
+	ActionOn(func(h *Harness, m *clouds.Model) error {
+		return m.DeleteBearerToken(Operator, h.Connection.IdentityStoreID, h.Connection.ProvisioningTenantID, id)
+	})(h)
 }
 
+// After makes an action that takes effect after a while.
 func After(after time.Duration, do func(*Harness, *clouds.Model) error) func(*Harness) {
-	return ActionOn(func(l *Harness, w *clouds.Model) error {
-		w.Schedule(w.Now().Add(after), func(w *clouds.Model) {
-			if err := do(l, w); err != nil {
-				w.Annotate(clouds.ActorOperator, "failed: %v", err)
+	return ActionOn(func(h *Harness, m *clouds.Model) error {
+		m.Schedule(m.Now().Add(after), func(m *clouds.Model) {
+			if err := do(h, m); err != nil {
+				m.Annotate(clouds.ActorOperator, "failed: %v", err)
 			}
 		})
 		return nil
 	})
 }
 
-func PauseJob(l *Harness, w *clouds.Model) error {
-	return w.PauseJob(Operator, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID)
+// PauseJob pauses the provisioning job.
+func PauseJob(h *Harness, m *clouds.Model) error {
+	return m.PauseJob(Operator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
 }
 
-func StartJob(l *Harness, w *clouds.Model) error {
-	return w.StartJob(Operator, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID)
+// StartJob starts the provisioning job.
+func StartJob(h *Harness, m *clouds.Model) error {
+	return m.StartJob(Operator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
 }
 
-func ReplaceJob(l *Harness, w *clouds.Model) error {
-	_, err := w.ReplaceJob(clouds.ActorOperator, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID)
+// ReplaceJob replaces the provisioning job by another one.
+func ReplaceJob(h *Harness, m *clouds.Model) error {
+	_, err := m.ReplaceJob(clouds.ActorOperator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
 	return err
 }
 
-func SkewClocks(by time.Duration, lasts time.Duration) func(*Harness) {
-	return func(l *Harness) {
-		l.WithClouds(func(w *clouds.Model) {
-			w.SetSkew(clouds.Skew{AWS: by})
-			w.Annotate(clouds.ActorSetup, "AWS's clock is %s away", by)
+// clockNote is followed by how far AWS's clock is away.
+const clockNote = "AWS's clock is "
+
+// SkewClocks makes an action that sets AWS's clock wrong for a while; lasts 0: for good.
+func SkewClocks(by, lasts time.Duration) func(*Harness) {
+	return func(h *Harness) {
+		h.WithClouds(func(m *clouds.Model) {
+			m.SetSkew(clouds.Skew{AWS: by})
+			m.Annotate(clouds.ActorSetup, clockNote+"%s away", by)
 			if lasts > 0 {
-				w.Schedule(w.Now().Add(lasts), func(w *clouds.Model) { w.SetSkew(clouds.Skew{}) })
+				m.Schedule(m.Now().Add(lasts), func(m *clouds.Model) { m.SetSkew(clouds.Skew{}) })
 			}
 		})
 	}

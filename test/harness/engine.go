@@ -14,14 +14,14 @@ import (
 	"entra-aws-exporter/rotate/token"
 )
 
-// Engine is an engine as these tests use it: with tokens as its one procedure.
+// Engine is an engine whose only procedure is the token's.
 type Engine struct {
 	*rotate.Engine
 	store  token.Store
 	holder string
 }
 
-// StartOptions are how an operator starts a token's rotation.
+// StartOptions are an operator's options for a token rotation.
 type StartOptions struct {
 	Force                bool
 	RetireToken, TokenID string
@@ -32,7 +32,7 @@ func (o StartOptions) forEngine() rotate.StartOptions {
 	return rotate.StartOptions{Force: o.Force, Procedure: token.StartOptions{RetireToken: o.RetireToken, TokenID: o.TokenID, Value: o.Value}}
 }
 
-// NewEngine makes an engine for connections that are described by their procedure's options.
+// NewEngine builds an engine for these connections.
 func NewEngine(options rotate.Options, store token.Store, connections []token.Options) Engine {
 	options.Codec = Codec
 	options.NewDryRunStore = func() journal.Store { return &state.Memory{} }
@@ -41,52 +41,58 @@ func NewEngine(options rotate.Options, store token.Store, connections []token.Op
 	return e
 }
 
+// Configure replaces the engine's connections.
 func (e Engine) Configure(connections []token.Options) {
-	var all []rotate.Connection
+	var list []rotate.Connection
 	for _, c := range connections {
 		c.Store = e.store
-		all = append(all, rotate.Connection{Name: c.Connection, Resolve: c.Resolve, Procedures: []rotate.Procedure{token.New(c)}})
+		list = append(list, rotate.Connection{Name: c.Connection, Resolve: c.Resolve, Procedures: []rotate.Procedure{token.New(c)}})
 	}
-	e.Engine.Configure(all)
+	e.Engine.Configure(list)
 }
 
-// NewRecord is the record of the play's binding, with a history to be filled in.
+// NewRecord is an empty record of a binding.
 func NewRecord(binding model.Binding, connection string) *Record {
 	return ViewOf(Codec.NewRecord(binding, connection))
 }
 
-// StoredEntry is a token value as the token store has it.
+// StoredEntry is a token store entry as package token writes it.
 func StoredEntry(binding, tokenID, value string) model.Secret {
 	return model.NewSecret(fmt.Sprintf(`{"kind":"entra-aws-exporter/token","schema":1,"binding":%q,"token_id":%q,"value":%q}`, binding, tokenID, value))
 }
 
-// isTransient tells whether an error of the journal may pass by waiting.
+// isTransient reports whether an error of the journal may resolve itself.
 func isTransient(err error) bool {
 	return err != nil && !errors.Is(err, journal.ErrLeaseLost) && !errors.Is(err, journal.ErrUnreadable) &&
 		!errors.Is(err, journal.ErrRestored) && !errors.Is(err, model.ErrUnsafe)
 }
 
+// Alert decides on an alert for a token.
 func (e Engine) Alert(ctx context.Context, connection string) (model.Decision, string, error) {
 	return e.Engine.Alert(ctx, connection, model.ProcedureToken)
 }
 
+// Start starts a token rotation as an operator.
 func (e Engine) Start(ctx context.Context, connection string, options StartOptions) error {
 	return e.Engine.Start(ctx, connection, model.ProcedureToken, options.forEngine())
 }
 
+// DryRun reports what a token rotation would do.
 func (e Engine) DryRun(ctx context.Context, connection string, options StartOptions, observer rotate.StepObserver) error {
 	return e.Engine.DryRun(ctx, connection, model.ProcedureToken, options.forEngine(), observer)
 }
 
+// Status is the status of a connection's token rotation.
 func (e Engine) Status(connection string) model.RotationStatus {
 	return e.Engine.Status(connection, model.ProcedureToken)
 }
 
+// ShowToken returns the new token's ID and value, for an operator.
 func (e Engine) ShowToken(ctx context.Context, connection string) (string, model.Secret, error) {
 	return token.Show(ctx, e.Engine, e.store, connection)
 }
 
-// Record returns the record of a connection as this engine knows it; nil: none.
+// Record is the record of a connection as this engine knows it; nil: there is none.
 func (e Engine) Record(connection string) *Record {
 	entry := e.Lookup(connection)
 	if entry == nil {
@@ -95,22 +101,22 @@ func (e Engine) Record(connection string) *Record {
 	return ViewOf(entry.Record())
 }
 
-// The contract's numbers, spelt here once more: an oracle that used the program's own
-// would follow its mistakes.
+// The documented numbers. They are spelled out here once more: a check that used the
+// program's own numbers would follow its mistakes.
 const (
-	createsPerDay  = 2
-	createsPerWeek = 4
-	MaxClockSkew   = 5 * time.Minute
-	listApart      = 10 * time.Second
-	listFresh      = time.Minute
-	callTimeout    = 20 * time.Second
-	storedAfter    = 2 * time.Minute
-	storedFor      = 15 * time.Minute
-	storedFresh    = 30 * time.Minute
-	orphanGrace    = time.Hour
+	MaxClockSkew   = 5 * time.Minute  // the largest skew with which a token is deleted
+	createsPerDay  = 2                // the rate limit
+	createsPerWeek = 4                // the rate limit
+	listApart      = 10 * time.Second // the time between two lists before a deletion
+	listFresh      = time.Minute      // the age of the second one
+	callTimeout    = 20 * time.Second // the timeout of one call
+	storedAfter    = 2 * time.Minute  // the time after which Entra has stored a save
+	storedFor      = 15 * time.Minute // the longest time until a save counts as stored
+	storedFresh    = 30 * time.Minute // the age of the save before a deletion
+	orphanGrace    = time.Hour        // the age at which an orphan may be deleted
 )
 
-// storedValue reads the token value in an entry of the token store; false: there is none.
+// storedValue reads the token value of a token store entry; false: there is none.
 func storedValue(content string) (tokenID, value string, ok bool) {
 	var entry struct {
 		TokenID string `json:"token_id"`

@@ -18,84 +18,90 @@ import (
 	"entra-aws-exporter/rotate/token"
 )
 
-// Fault is what goes wrong with one call.
+// Fault is what goes wrong with one call of the engine.
 type Fault string
 
+// The faults.
 const (
 	NoFault         Fault = ""
-	Refused         Fault = "refused"       // the service says no; nothing happened
-	ResponseLost    Fault = "answer lost"   // it happened, nobody heard
-	KilledBefore    Fault = "killed before" // the process dies before the call
-	KilledAfter     Fault = "killed after"  // … after it took effect
-	EffectDelayed   Fault = "effect later"  // no answer, and it happens a minute and a half later
-	Unparsable      Fault = "unparsable"    // it happened, the 2xx cannot be read
-	Throttled       Fault = "throttled"     // 429 until the deadline; nothing happened
-	Unavailable     Fault = "unavailable"   // 503; nothing happened
-	StaleRead       Fault = "stale read"    // the answer is the one before the last
-	SuspendedBefore Fault = "suspended"     // the process sleeps past its lease, then makes the call
-	SuspendedAfter  Fault = "slept after"   // the process sleeps past its lease after the call
-	TornWrite       Fault = "torn write"    // half of the bytes are there, and the process dies
-	DiskFull        Fault = "full disk"     // from now on, for two hours, the store takes nothing for which no room was reserved
-	UnsafeStore     Fault = "unsafe place"  // the store is not where it can keep its promises
-	Terminated      Fault = "stopped"       // SIGTERM while the call is on its way; another process follows
+	Refused         Fault = "refused"          // the service refuses, without any effect
+	ResponseLost    Fault = "response lost"    // the call takes effect, its response is lost
+	KilledBefore    Fault = "killed before"    // the process dies before the call
+	KilledAfter     Fault = "killed after"     // the process dies after the call took effect
+	EffectDelayed   Fault = "effect delayed"   // no response; the call takes effect 90 seconds later
+	Unparsable      Fault = "unparsable"       // the call takes effect, its 2xx response cannot be parsed
+	Throttled       Fault = "throttled"        // 429 until the deadline, without any effect
+	Unavailable     Fault = "unavailable"      // 503, without any effect
+	StaleRead       Fault = "stale read"       // the response is the one before the last
+	SuspendedBefore Fault = "suspended before" // the process is suspended past its lease, then makes the call
+	SuspendedAfter  Fault = "suspended after"  // the process is suspended past its lease after the call
+	TornWrite       Fault = "torn write"       // half of the bytes are written, then the process dies
+	DiskFull        Fault = "disk full"        // for two hours, the store only takes what was reserved before
+	UnsafeStore     Fault = "unsafe store"     // the store is not on a safe file system
+	Terminated      Fault = "terminated"       // SIGTERM during the call; another process follows
 )
 
-// ErrKilled is what the ports of a dead process answer.
-var ErrKilled = errors.New("killed")
+// errKilled is what every call of a killed process returns.
+var errKilled = errors.New("killed")
 
-// Harness is one play: both clouds, one store, and the processes that come and go.
+// Harness is what one scenario runs on: simulated AWS and Entra, one store, and the
+// processes that use them.
 type Harness struct {
 	mu           sync.Mutex
 	Clouds       *clouds.Model
 	Connection   clouds.Connection
 	Store        *MemoryStore
 	Policy       policy.Token
-	Faults       map[int]Fault             // by the number of the call
-	FaultsByName map[string]Fault          // by its name: "aws.create#1" is the first, "aws.create" every one
-	Actions      map[string]func(*Harness) // who interferes before a call, by the same names and "#17", the 17th of all calls
-	BeforeCall   func(*Harness, string)    // looks at each call
-	Calls        []string
-	CallCounts   map[string]int
-	processes    int
-	Ended        chan *Process
+	Ctx          context.Context // ends with the scenario
 	Log          *slog.Logger
+	Faults       map[int]Fault             // by the call's number
+	FaultsByName map[string]Fault          // by the call's name: "aws.create#1" is the first, "aws.create" every one
+	Actions      map[string]func(*Harness) // what operators do before a call, by the same names, or "#17" for the 17th of all calls
+	BeforeCall   func(*Harness, string)    // called with the name of each call
+	Calls        []string                  // the names of all calls
+	CallCounts   map[string]int            // by the call's name
 
-	// for the oracle
-	initialTokens    int      // tokens
-	deletionIntents  []string // tokens for whose deletion there was a durable intent
-	inFlight         int      // acts
-	maxInFlight      int      // the most acts at once
-	rateExceeded     string   // the call by which there were too many within a minute
-	SaveMayBeDropped bool     // a save may be dropped silently: then a deletion may be the rescue's case
-	ValueLost        bool     // somebody else destroyed the vault
-	FaultLasts       bool     // some call goes wrong every time, for ever: then it need not end
-	Adopted          bool     // a person took the clouds as they are for right
+	Current        atomic.Pointer[Process] // the process that was started last
+	ExtraProcesses []*Process              // processes that run beside it
+	Ended          chan *Process           // processes that were killed or stopped
 
-	InitialDates     map[string]model.Token  // of the tokens that were there, by id
-	Trusted          bool                    // this binding's rotation was proven before
-	ExtraProcesses   []*Process              // processes beside the one
-	diskFullUntil    time.Time               // when the disk has room again; zero: it has
-	tokensUnreadable bool                    // the vault cannot be read
-	minute           time.Time               // since when calls are counted
-	callsThisMinute  int                     // calls since then
-	Ctx              context.Context         // ends with the play
-	Current          atomic.Pointer[Process] // the process that was started last
-	beforeOperation  func(*Process, string)  // sees every act before it is made
-	afterStop        func(*Process)          // sees what a process leaves that stopped in good order
-
-	Declared             []model.Token                       // the tokens as the config has them; nil: AWS is asked
+	// What a scenario sets up, beside the model.
+	InitialDates         map[string]model.Token              // the dates of the first tokens, by ID
+	Declared             []model.Token                       // the tokens that the config declares; nil: AWS is asked
 	OwnCredentialExpires time.Time                           // when the exporter's own Entra credential expires
-	Configure            func(token.Options) []token.Options // what is configured; nil: the one
+	Configure            func(token.Options) []token.Options // changes what is configured; nil: the one connection
+
+	// What a scenario admits to the invariants.
+	SaveMayBeDropped bool // Entra may drop a save silently, so a deletion may need a recovery
+	ValueLost        bool // token values were removed from the token store
+	FaultLasts       bool // a fault never ends, so the rotation need not end either
+	Adopted          bool // an operator accepted the current state of AWS and Entra
+	Trusted          bool // an earlier rotation of this binding was proven
+
+	// What the invariants need.
+	initialTokens   int      // the number of tokens at first
+	deletionIntents []string // tokens whose deletion had a durable intent
+	inFlight        int      // operations in flight
+	maxInFlight     int      // the most operations in flight at once
+	rateExceeded    string   // the call that exceeded callsPerMinute
+	minuteBegan     time.Time
+	callsThisMinute int
+	beforeOperation func(*Process, string) // called before each operation
+	afterStop       func(*Process)         // called after a process stopped in good order
+
+	processes        int       // started so far
+	diskFullUntil    time.Time // when the disk has space again; zero: it has
+	tokensUnreadable bool      // the token store cannot be read
 }
 
 // Process is one process with its engine.
 type Process struct {
-	Harness *Harness
-	Engine  Engine
-	Stop    context.CancelFunc
-	done    chan struct{}
-	dead    bool
-	answers map[string]any // answers, for stale reads
+	Harness   *Harness
+	Engine    Engine
+	Stop      context.CancelFunc
+	done      chan struct{}
+	dead      bool
+	responses map[string]any // the last response by the call's name, for stale reads
 }
 
 // DefaultPolicy is a policy with short waits.
@@ -114,145 +120,146 @@ func DueConnection() clouds.ConnectionSpec {
 	return spec
 }
 
-// New builds a play. It must be called in a bubble.
+// New builds the harness of one connection. A caller is in a synctest bubble, or needs
+// no virtual time.
 func New(quirks clouds.Quirks, spec clouds.ConnectionSpec, policy policy.Token) *Harness {
-	l := &Harness{
-		Clouds: clouds.New(clouds.Options{Seed: 7, Quirks: &quirks}), Store: newMemory(), Policy: policy,
+	h := &Harness{
+		Clouds: clouds.New(clouds.Options{Seed: 7, Quirks: &quirks}), Store: newMemoryStore(), Policy: policy,
 		CallCounts: map[string]int{}, Ended: make(chan *Process, 8),
 		Log: slog.New(slog.DiscardHandler),
 	}
-	l.Connection = l.Clouds.Add(spec)
-	l.initialTokens = len(l.Connection.TokenIDs)
-	l.InitialDates = map[string]model.Token{}
+	h.Connection = h.Clouds.Add(spec)
+	h.initialTokens = len(h.Connection.TokenIDs)
+	h.InitialDates = map[string]model.Token{}
 	for i, token := range spec.Tokens {
-		now := l.Clouds.Now()
-		l.InitialDates[l.Connection.TokenIDs[i]] = model.Token{ID: l.Connection.TokenIDs[i], Created: now.Add(-token.Age), Expires: now.Add(token.Left)}
+		now := h.Clouds.Now()
+		h.InitialDates[h.Connection.TokenIDs[i]] = model.Token{ID: h.Connection.TokenIDs[i], Created: now.Add(-token.Age), Expires: now.Add(token.Left)}
 	}
-	return l
+	return h
 }
 
 // Lock excludes every process of the harness.
-func (l *Harness) Lock() { l.mu.Lock() }
+func (h *Harness) Lock() { h.mu.Lock() }
 
 // Unlock ends Lock.
-func (l *Harness) Unlock() { l.mu.Unlock() }
+func (h *Harness) Unlock() { h.mu.Unlock() }
 
-// WithClouds does something to the world.
-func (l *Harness) WithClouds(do func(*clouds.Model)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	do(l.Clouds)
+// WithClouds runs a function on the model, while no process makes a call.
+func (h *Harness) WithClouds(do func(*clouds.Model)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	do(h.Clouds)
 }
 
-// Open starts a process on the lab's store.
-func (l *Harness) Open() *Process {
-	l.mu.Lock()
-	l.processes++
-	holder := fmt.Sprintf("process-%d", l.processes)
-	l.mu.Unlock()
-	s := &Process{Harness: l, done: make(chan struct{}), answers: map[string]any{}}
-	s.Engine = NewEngine(rotate.Options{Store: s, Holder: holder, Logger: l.Log, Snapshot: l.Snapshot}, s, configured(l, s.ConnectionOptions()))
-	l.Current.Store(s) // whole: other processes' calls look at it
-	return s
+// Open makes a process on the harness's store that runs no rotation by itself.
+func (h *Harness) Open() *Process {
+	h.mu.Lock()
+	h.processes++
+	holder := fmt.Sprintf("process-%d", h.processes)
+	h.mu.Unlock()
+	p := &Process{Harness: h, done: make(chan struct{}), responses: map[string]any{}}
+	p.Engine = NewEngine(rotate.Options{Store: p, Holder: holder, Logger: h.Log, Snapshot: h.Snapshot}, p, configured(h, p.ConnectionOptions()))
+	h.Current.Store(p) // complete: calls of other processes read it
+	return p
 }
 
-func configured(l *Harness, c token.Options) []token.Options {
-	if l.Configure == nil {
-		return []token.Options{c}
+func configured(h *Harness, options token.Options) []token.Options {
+	if h.Configure == nil {
+		return []token.Options{options}
 	}
-	return l.Configure(c)
+	return h.Configure(options)
 }
 
-func (s *Process) ConnectionOptions() token.Options {
+// ConnectionOptions are the options of the connection, with the process as every client.
+func (p *Process) ConnectionOptions() token.Options {
 	return token.Options{
-		Connection: s.Harness.Connection.Name, Policy: s.Harness.Policy,
-		Tokens: s, SCIM: s, CloudTrail: s, Provisioning: s, Resolve: s.Resolve,
+		Connection: p.Harness.Connection.Name, Policy: p.Harness.Policy,
+		Tokens: p, SCIM: p, CloudTrail: p, Provisioning: p, Resolve: p.Resolve,
 	}
 }
 
-// Serve lets the process take up rotations until it is stopped or killed.
-func (l *Harness) Serve(ctx context.Context) *Process {
-	s := l.Open()
-	ctx, s.Stop = context.WithCancel(ctx)
+// Serve starts a process that runs rotations until it is stopped or killed.
+func (h *Harness) Serve(ctx context.Context) *Process {
+	p := h.Open()
+	ctx, p.Stop = context.WithCancel(ctx)
 	go func() {
-		defer close(s.done)
-		_ = s.Engine.Run(ctx)
+		defer close(p.done)
+		_ = p.Engine.Run(ctx)
 	}()
-	return s
+	return p
 }
 
-// kill ends a process: from now on nothing that it does has any effect.
-func (s *Process) kill() {
-	s.dead = true
-	s.Harness.Ended <- s
+// kill ends a process: nothing that it does from now on has any effect.
+func (p *Process) kill() {
+	p.dead = true
+	p.Harness.Ended <- p
 }
 
-// access is one call to the store, where a fault may lie in wait.
-func (s *Process) access(ctx context.Context, name string, do func(Fault) error) error {
+// writeStore is one write to the store, which may get a fault.
+func (p *Process) writeStore(ctx context.Context, name string, do func(Fault) error) error {
 	full := func() error { return fmt.Errorf("%s: no space left on device", name) }
-	return s.call(ctx, name, func(f Fault) error {
+	return p.call(ctx, name, func(f Fault) error {
 		if f == DiskFull {
-			s.Harness.diskFullUntil = time.Now().Add(2 * time.Hour)
+			p.Harness.diskFullUntil = time.Now().Add(2 * time.Hour)
 		}
-		if time.Now().Before(s.Harness.diskFullUntil) && name != "vault.write" && name != "vault.destroy" {
+		if time.Now().Before(p.Harness.diskFullUntil) && name != "tokens.write" && name != "tokens.destroy" {
 			return full()
 		}
 		return do(f)
 	}, full)
 }
 
-// quietly is an access that is no occurrence of its own.
-func (s *Process) quietly(do func() error) error {
-	s.Harness.mu.Lock()
-	dead := s.dead
-	s.Harness.mu.Unlock()
+// readStore is one read of the store. It is no call of its own and gets no fault.
+func (p *Process) readStore(do func() error) error {
+	p.Harness.mu.Lock()
+	dead := p.dead
+	p.Harness.mu.Unlock()
 	if dead {
-		return ErrKilled
+		return errKilled
 	}
 	return do()
 }
 
-// suspension is how long a suspended process sleeps.
+// suspension is how long a process is suspended.
 const suspension = 20 * time.Minute
 
-// call is the one way through which an engine touches anything. Every call is an
-// occurrence, counted over all processes; faults and other people's hands are bound to
-// its number.
-func (s *Process) call(ctx context.Context, name string, do func(Fault) error, refuse func() error) error {
-	l := s.Harness
-	l.mu.Lock()
-	if s.dead {
-		l.mu.Unlock()
-		return ErrKilled
+// call is the one way in which an engine reaches anything. Calls are counted over all
+// processes; faults and actions are bound to a call's number or name.
+func (p *Process) call(ctx context.Context, name string, do func(Fault) error, refuse func() error) error {
+	h := p.Harness
+	h.mu.Lock()
+	if p.dead {
+		h.mu.Unlock()
+		return errKilled
 	}
-	hammered := l.countCall(name)
-	number := len(l.Calls)
-	l.Calls = append(l.Calls, name)
-	l.CallCounts[name]++
-	nth := fmt.Sprintf("%s#%d", name, l.CallCounts[name])
-	f := cmp.Or(l.Faults[number], l.FaultsByName[nth], l.FaultsByName[name])
-	every, hands := l.BeforeCall, []func(*Harness){l.Actions[nth], l.Actions[fmt.Sprintf("#%d", number)]}
-	l.mu.Unlock()
-	if hammered {
-		time.Sleep(24 * time.Hour) // else this would never end
+	exceeded := h.countCall(name)
+	number := len(h.Calls)
+	h.Calls = append(h.Calls, name)
+	h.CallCounts[name]++
+	nth := fmt.Sprintf("%s#%d", name, h.CallCounts[name])
+	f := cmp.Or(h.Faults[number], h.FaultsByName[nth], h.FaultsByName[name])
+	beforeCall, actions := h.BeforeCall, []func(*Harness){h.Actions[nth], h.Actions[fmt.Sprintf("#%d", number)]}
+	h.mu.Unlock()
+	if exceeded {
+		time.Sleep(24 * time.Hour) // otherwise the scenario would never end
 	}
-	if every != nil {
-		every(l, name)
+	if beforeCall != nil {
+		beforeCall(h, name)
 	}
-	for _, hand := range hands {
-		if hand != nil {
-			hand(l)
+	for _, action := range actions {
+		if action != nil {
+			action(h)
 		}
 	}
 	if f != NoFault {
-		l.Note("FAULT %s at %s (call %d)", f, name, number)
+		h.Note("FAULT %s at %s (call %d)", f, name, number)
 	}
 	perform := func() error {
-		l.mu.Lock()
-		defer l.mu.Unlock()
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		return do(f)
 	}
-	lost := &model.Error{Reason: model.ReasonTimeout, Op: name, Detail: "no answer"}
+	lost := &model.Error{Reason: model.ReasonTimeout, Op: name, Detail: "no response"}
 	switch f {
 	case Refused:
 		return refuse()
@@ -263,16 +270,16 @@ func (s *Process) call(ctx context.Context, name string, do func(Fault) error, r
 		time.Sleep(5 * time.Second)
 		return lost
 	case KilledBefore:
-		l.mu.Lock()
-		s.kill()
-		l.mu.Unlock()
-		return ErrKilled
+		h.mu.Lock()
+		p.kill()
+		h.mu.Unlock()
+		return errKilled
 	case KilledAfter, TornWrite:
 		_ = perform()
-		l.mu.Lock()
-		s.kill()
-		l.mu.Unlock()
-		return ErrKilled
+		h.mu.Lock()
+		p.kill()
+		h.mu.Unlock()
+		return errKilled
 	case EffectDelayed:
 		time.AfterFunc(90*time.Second, func() { _ = perform() })
 		time.Sleep(5 * time.Second)
@@ -281,7 +288,7 @@ func (s *Process) call(ctx context.Context, name string, do func(Fault) error, r
 		if err := perform(); err != nil {
 			return err
 		}
-		return &model.Error{Reason: model.ReasonInvalidResponse, Op: name, Status: 200, Detail: "an answer that cannot be read"}
+		return &model.Error{Reason: model.ReasonInvalidResponse, Op: name, Status: 200, Detail: "the response cannot be parsed"}
 	case UnsafeStore:
 		return fmt.Errorf("%s: nfs: %w", name, model.ErrUnsafe)
 	case Throttled:
@@ -299,14 +306,14 @@ func (s *Process) call(ctx context.Context, name string, do func(Fault) error, r
 		return err
 	case Terminated:
 		err := perform()
-		s.Stop()
-		l.Ended <- s
+		p.Stop()
+		h.Ended <- p
 		time.Sleep(5 * time.Second)
-		if cloud := !strings.HasPrefix(name, "journal.") && !strings.HasPrefix(name, "vault."); cloud && ctx.Err() != nil {
-			return lost // whoever hangs up does not hear the answer
+		if cloud := !strings.HasPrefix(name, "journal.") && !strings.HasPrefix(name, "tokens."); cloud && ctx.Err() != nil {
+			return lost // the caller hung up before the response
 		}
 		return err
-	case NoFault, StaleRead, DiskFull: // the port knows what is stale, and the store what is full
+	case NoFault, StaleRead, DiskFull: // read returns what is stale, writeStore refuses what is full
 	}
 	if ctx.Err() != nil {
 		return &model.Error{Reason: model.ReasonTimeout, Op: name, Detail: ctx.Err().Error(), Unsent: true}
@@ -314,33 +321,34 @@ func (s *Process) call(ctx context.Context, name string, do func(Fault) error, r
 	return perform()
 }
 
-// callsPerMinute is more than any phase needs.
+// callsPerMinute is the limit of calls, which is more than any phase needs.
 const callsPerMinute = 150
 
-// countCall tells whether there were too many calls within a minute. The lab is locked.
-func (l *Harness) countCall(name string) bool {
-	if time.Since(l.minute) >= time.Minute {
-		l.minute, l.callsThisMinute = time.Now(), 0
+// countCall reports whether there were too many calls within a minute. The harness is
+// locked.
+func (h *Harness) countCall(name string) bool {
+	if time.Since(h.minuteBegan) >= time.Minute {
+		h.minuteBegan, h.callsThisMinute = time.Now(), 0
 	}
-	if l.callsThisMinute++; l.callsThisMinute > callsPerMinute {
-		l.rateExceeded = name
+	if h.callsThisMinute++; h.callsThisMinute > callsPerMinute {
+		h.rateExceeded = name
 	}
-	return l.callsThisMinute > callsPerMinute
+	return h.callsThisMinute > callsPerMinute
 }
 
-// read is a call whose answer may be an older one.
-func read[T any](ctx context.Context, s *Process, name string, do func() (T, error)) (T, error) {
-	var answer T
-	err := s.call(ctx, name, func(f Fault) error {
+// read is a call that changes nothing. Its response may be stale.
+func read[T any](ctx context.Context, p *Process, name string, do func() (T, error)) (T, error) {
+	var response T
+	err := p.call(ctx, name, func(f Fault) error {
 		fresh, err := do()
 		if err != nil {
 			return err
 		}
-		answer = fresh
-		if older, ok := s.answers[name].(T); ok && f == StaleRead {
-			answer = older
+		response = fresh
+		if older, ok := p.responses[name].(T); ok && f == StaleRead {
+			response = older
 		}
-		s.answers[name] = fresh
+		p.responses[name] = fresh
 		return nil
 	}, func() error {
 		return &model.Error{Reason: model.ReasonOther, Op: name, Status: 400, Detail: "400 BadRequest"}
@@ -349,49 +357,50 @@ func read[T any](ctx context.Context, s *Process, name string, do func() (T, err
 		var zero T
 		return zero, err
 	}
-	return answer, nil
+	return response, nil
 }
 
-// operate is a call that changes something.
-func operate(ctx context.Context, s *Process, name string, do func() error) error {
-	s.Harness.countInFlight(1)
-	defer s.Harness.countInFlight(-1)
-	if s.Harness.beforeOperation != nil && !s.Harness.IsDead(s) {
-		s.Harness.beforeOperation(s, name)
+// mutate is a call that changes something at AWS or Entra.
+func mutate(ctx context.Context, p *Process, name string, do func() error) error {
+	p.Harness.countInFlight(1)
+	defer p.Harness.countInFlight(-1)
+	if p.Harness.beforeOperation != nil && !p.Harness.IsDead(p) {
+		p.Harness.beforeOperation(p, name)
 	}
-	return s.call(ctx, name, func(Fault) error { return do() }, func() error {
+	return p.call(ctx, name, func(Fault) error { return do() }, func() error {
 		return &model.Error{Reason: model.ReasonOther, Op: name, Status: 400, Detail: "400 BadRequest"}
 	})
 }
 
-func (l *Harness) Note(format string, args ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.Clouds.Annotate("play", format, args...)
+// Note adds a line to the timeline.
+func (h *Harness) Note(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Clouds.Annotate("scenario", format, args...)
 }
 
-// Step implements Progress; the log handler tells the same.
-func (l *Harness) Step(_ string, step model.RotationStep) {
-	l.Note("engine: %s: %s", step.Phase, step.Text)
+// Step implements rotate.StepObserver.
+func (h *Harness) Step(_ string, step model.RotationStep) {
+	h.Note("engine: %s: %s", step.Phase, step.Text)
 }
 
-// countInFlight counts the acts in flight.
-func (l *Harness) countInFlight(by int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.inFlight += by
-	l.maxInFlight = max(l.maxInFlight, l.inFlight)
+// countInFlight counts the operations in flight.
+func (h *Harness) countInFlight(by int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.inFlight += by
+	h.maxInFlight = max(h.maxInFlight, h.inFlight)
 }
 
-// Timeline is what happened, on one page.
-func (l *Harness) Timeline() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.timelineLocked()
+// Timeline is everything that happened, one event per line.
+func (h *Harness) Timeline() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.timelineLocked()
 }
 
-func (l *Harness) timelineLocked() string {
+func (h *Harness) timelineLocked() string {
 	var b strings.Builder
-	_ = l.Clouds.WriteTimeline(&b)
+	_ = h.Clouds.WriteTimeline(&b)
 	return b.String()
 }

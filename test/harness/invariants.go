@@ -10,118 +10,118 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// CheckInvariants reads the truth of the world, never what the tool says of itself, and returns
-// what was violated of the invariants (ROTATION §9).
-func CheckInvariants(o Result) []string {
-	l := o.Harness
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	j := &invariants{o: o, clouds: l.Clouds}
-	j.outages()
-	j.deletions()
-	j.saves()
-	j.starts()
-	j.rateLimit()
-	j.outcomes()
-	j.values()
-	if l.maxInFlight > 1 && len(l.ExtraProcesses) == 0 { // one that sleeps is not in flight; the witness looks at the leases
-		j.add("I5: %d acts were in flight at once", l.maxInFlight)
+// CheckInvariants returns what was violated of the invariants I1 to I7 (see
+// docs/rotation-proof.md). It reads what the model recorded, never what the engine reports.
+func CheckInvariants(r Result) []string {
+	h := r.Harness
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := &invariantCheck{result: r, clouds: h.Clouds}
+	c.outages()
+	c.deletions()
+	c.saves()
+	c.starts()
+	c.rateLimit()
+	c.outcomes()
+	c.values()
+	if h.maxInFlight > 1 && len(h.ExtraProcesses) == 0 { // with several processes, the observer checks the leases
+		c.add("I5: %d operations were in flight at once", h.maxInFlight)
 	}
-	if l.rateExceeded != "" {
-		j.add("more than %d calls within a minute, the last of them %s", callsPerMinute, l.rateExceeded)
+	if h.rateExceeded != "" {
+		c.add("more than %d calls within a minute, the last of them %s", callsPerMinute, h.rateExceeded)
 	}
-	return j.violations
+	return c.violations
 }
 
-type invariants struct {
-	o          Result
+type invariantCheck struct {
+	result     Result
 	clouds     *clouds.Model
 	violations []string
 }
 
-func (j *invariants) add(format string, args ...any) {
-	j.violations = append(j.violations, fmt.Sprintf(format, args...))
+func (c *invariantCheck) add(format string, args ...any) {
+	c.violations = append(c.violations, fmt.Sprintf(format, args...))
 }
 
-// outages is I1: nothing that we did made the token that Entra holds invalid. The one
-// admitted exception must have been ended by the rescue.
-func (j *invariants) outages() {
-	for _, gap := range j.clouds.Outages() {
-		if gap.CausedBy != clouds.ActorExporter {
+// outages is I1: the exporter never invalidated the token that Entra holds. Where a
+// scenario admits it, a recovery must have ended the outage.
+func (c *invariantCheck) outages() {
+	for _, outage := range c.clouds.Outages() {
+		if outage.CausedBy != clouds.ActorExporter {
 			continue
 		}
-		if j.o.Harness.SaveMayBeDropped && gap.Cause == clouds.CauseDeleted && (!gap.Ended.IsZero() || j.o.Outcome == "blocked entra_holds_dead_token") {
+		if c.result.Harness.SaveMayBeDropped && outage.Cause == clouds.CauseDeleted && (!outage.Ended.IsZero() || c.result.Outcome == "blocked entra_holds_dead_token") {
 			continue
 		}
-		if j.overwritten(gap.TokenID, gap.Began) && !gap.Ended.IsZero() && gap.Seconds(gap.Ended) <= 300 {
+		if c.overwrittenByOther(outage.TokenID, outage.Began) && !outage.Ended.IsZero() && outage.Seconds(outage.Ended) <= 300 {
 			continue
 		}
-		if gap.Cause == clouds.CauseSaved && j.recreated(gap.Began) {
+		if outage.Cause == clouds.CauseSaved && c.tenantRecreated(outage.Began) {
 			continue
 		}
-		if gap.Cause == clouds.CauseSaved && j.deletedByOther(gap.TokenID, gap.Began) && !gap.Ended.IsZero() {
-			continue // a person deleted it between our last look and the save, and it was put right
+		if outage.Cause == clouds.CauseSaved && c.deletedByOther(outage.TokenID, outage.Began) && !outage.Ended.IsZero() {
+			continue // an operator deleted it right before the save, and the engine recovered
 		}
-		j.add("I1: %s", gap)
+		c.add("I1: %s", outage)
 	}
 }
 
-// deletions is I2: each has an intent in the journal, and leaves a valid token.
-func (j *invariants) deletions() {
-	for d := range clouds.EntriesOf[clouds.Deletion](j.clouds) {
+// deletions is I2: each has an intent in the journal and leaves a valid token.
+func (c *invariantCheck) deletions() {
+	for d := range clouds.EntriesOf[clouds.Deletion](c.clouds) {
 		if d.Actor != clouds.ActorExporter {
 			continue
 		}
-		if !slices.Contains(j.o.Harness.deletionIntents, d.TokenID) {
-			j.add("I2: token %s was deleted without an intent", d.TokenID)
+		if !slices.Contains(c.result.Harness.deletionIntents, d.TokenID) {
+			c.add("I2: token %s was deleted without an intent", d.TokenID)
 		}
-		if d.Remaining == 0 && !d.Expired && !j.expired(time.Minute, d.At) && !j.anyDeletedByOther(d.At) {
-			j.add("I2: token %s was the last valid one", d.TokenID)
+		if d.Remaining == 0 && !d.Expired && !c.expiredEarly(time.Minute, d.At) && !c.anyDeletedByOther(d.At) {
+			c.add("I2: token %s was the last valid one", d.TokenID)
 		}
-		if len(d.WasSaved)+len(d.WasCached) > 0 && !d.Expired && !j.o.Harness.SaveMayBeDropped && !j.overwritten(d.TokenID, d.At) {
-			j.add("I1: %s", d)
+		if len(d.WasSaved)+len(d.WasCached) > 0 && !d.Expired && !c.result.Harness.SaveMayBeDropped && !c.overwrittenByOther(d.TokenID, d.At) {
+			c.add("I1: %s", d)
 		}
 	}
 }
 
-// saves: the Tenant URL stays, no key comes or goes, and no dead token is saved.
-func (j *invariants) saves() {
-	for s := range clouds.EntriesOf[clouds.Save](j.clouds) {
+// saves is I7: the Tenant URL stays, and no key is added, lost or masked.
+func (c *invariantCheck) saves() {
+	for s := range clouds.EntriesOf[clouds.Save](c.clouds) {
 		if s.Actor != clouds.ActorExporter {
 			continue
 		}
-		if address, _, _ := strings.Cut(s.AddressAfter, "?"); s.AddressAfter != s.AddressBefore && j.clouds.Quirks().BaseAddress != clouds.AddressMasked || address != j.o.Harness.Connection.SCIMEndpoint {
-			j.add("I7: the Tenant URL was changed from %q to %q", s.AddressBefore, s.AddressAfter)
+		if address, _, _ := strings.Cut(s.AddressAfter, "?"); s.AddressAfter != s.AddressBefore && c.clouds.Quirks().BaseAddress != clouds.AddressMasked || address != c.result.Harness.Connection.SCIMEndpoint {
+			c.add("I7: the Tenant URL was changed from %q to %q", s.AddressBefore, s.AddressAfter)
 		}
 		if len(s.Added)+len(s.Overwritten) > 0 || (len(s.Lost) > 0) {
-			j.add("I7: saving added %v, lost %v, masked %v", s.Added, s.Lost, s.Overwritten)
+			c.add("I7: saving added %v, lost %v, masked %v", s.Added, s.Lost, s.Overwritten)
 		}
 	}
 }
 
-// starts is I7: a job is started only out of a quarantine for its credentials.
-func (j *invariants) starts() {
+// starts is I7: the exporter starts a job only out of a quarantine for its credentials.
+func (c *invariantCheck) starts() {
 	count := 0
-	for s := range clouds.EntriesOf[clouds.Start](j.clouds) {
+	for s := range clouds.EntriesOf[clouds.Start](c.clouds) {
 		if s.Actor != clouds.ActorExporter {
 			continue
 		}
 		count++
 		if s.StoppedBy != "" || s.Schedule != model.ScheduleActive || s.Quarantine == nil || s.Quarantine.Reason != model.QuarantineReasonException || s.ResetScope != "" {
-			j.add("I7: %s", s)
+			c.add("I7: %s", s)
 		}
 	}
 	if count > 2 {
-		j.add("I7: the job was started %d times", count)
+		c.add("I7: the job was started %d times", count)
 	}
 }
 
-// rateLimit is I6.
-func (j *invariants) rateLimit() {
+// rateLimit is I6: only so many tokens are created in a day and in a week.
+func (c *invariantCheck) rateLimit() {
 	var at []time.Time
-	for c := range clouds.EntriesOf[clouds.Creation](j.clouds) {
-		if c.Actor == clouds.ActorExporter {
-			at = append(at, c.At)
+	for creation := range clouds.EntriesOf[clouds.Creation](c.clouds) {
+		if creation.Actor == clouds.ActorExporter {
+			at = append(at, creation.At)
 		}
 	}
 	for i, first := range at {
@@ -135,113 +135,114 @@ func (j *invariants) rateLimit() {
 			}
 		}
 		if day > createsPerDay || week > createsPerWeek {
-			j.add("I6: %d tokens were created within a day, %d within a week", day, week)
+			c.add("I6: %d tokens were created within a day, %d within a week", day, week)
 		}
 	}
 }
 
-// outcomes is I3.
-func (j *invariants) outcomes() {
-	l := j.o.Harness
-	listed := l.ListedTokens()
-	saved := j.clouds.SavedToken(l.Connection.ServicePrincipalID)
+// outcomes is I3: done leaves one token that Entra holds, aborted no new one, and a
+// rotation that waits for an operator keeps the new value.
+func (c *invariantCheck) outcomes() {
+	h := c.result.Harness
+	listed := h.ListedTokens()
+	saved := c.clouds.SavedToken(h.Connection.ServicePrincipalID)
 	switch {
-	case j.o.Outcome == "done" && j.tooLate():
-	case j.o.Outcome == "done":
-		if len(listed) != 1 || listed[0] != saved || j.clouds.TokenAccepted(saved) != clouds.AcceptedByAll {
-			j.add("I3: done, but tokens %v are listed and Entra holds %q (accepted by %s)", listed, saved, j.clouds.TokenAccepted(saved))
+	case c.result.Outcome == "done" && c.changedTooLate():
+	case c.result.Outcome == "done":
+		if len(listed) != 1 || listed[0] != saved || c.clouds.TokenAccepted(saved) != clouds.AcceptedByAll {
+			c.add("I3: done, but tokens %v are listed and Entra holds %q (accepted by %s)", listed, saved, c.clouds.TokenAccepted(saved))
 		}
-		j.exclusive()
-	case j.o.Outcome == "aborted":
-		own := slices.DeleteFunc(listed, func(id string) bool { return !slices.Contains(l.Connection.TokenIDs, id) && !j.ours(id) })
-		if len(own) > l.initialTokens && !l.Adopted {
-			j.add("I3: aborted with %d tokens, there were %d", len(own), l.initialTokens)
+		c.exclusive()
+	case c.result.Outcome == "aborted":
+		own := slices.DeleteFunc(listed, func(id string) bool { return !slices.Contains(h.Connection.TokenIDs, id) && !c.createdByExporter(id) })
+		if len(own) > h.initialTokens && !h.Adopted {
+			c.add("I3: aborted with %d tokens, there were %d", len(own), h.initialTokens)
 		}
-	case strings.HasPrefix(j.o.Outcome, "blocked"), strings.HasPrefix(j.o.Outcome, "waiting"):
-		if id := j.o.newToken(); j.ours(id) && !j.o.Harness.ValueLost && slices.Contains(listed, id) && !slices.Contains(l.Store.Values(), j.clouds.TokenValue(id)) {
-			j.add("I3: %s, and the value of token %s is lost", j.o.Outcome, id)
+	case strings.HasPrefix(c.result.Outcome, "blocked"), strings.HasPrefix(c.result.Outcome, "waiting"):
+		if id := c.result.newTokenID(); c.createdByExporter(id) && !c.result.Harness.ValueLost && slices.Contains(listed, id) && !slices.Contains(h.Store.Values(), c.clouds.TokenValue(id)) {
+			c.add("I3: %s, and the value of token %s is lost", c.result.Outcome, id)
 		}
-	case l.FaultLasts && strings.HasPrefix(j.o.Outcome, "running"):
+	case h.FaultLasts && strings.HasPrefix(c.result.Outcome, "running"):
 	default:
-		j.add("I3: it never ended: %s", j.o.Outcome)
+		c.add("I3: no outcome in time: %s", c.result.Outcome)
 	}
 }
 
-// ours tells whether the exporter created a token.
-func (j *invariants) ours(id string) bool {
-	for c := range clouds.EntriesOf[clouds.Creation](j.clouds) {
-		if c.TokenID == id && c.Actor == clouds.ActorExporter {
+// createdByExporter reports whether the exporter created a token.
+func (c *invariantCheck) createdByExporter(id string) bool {
+	for creation := range clouds.EntriesOf[clouds.Creation](c.clouds) {
+		if creation.TokenID == id && creation.Actor == clouds.ActorExporter {
 			return true
 		}
 	}
 	return false
 }
 
-func (o Result) newToken() string {
-	if o.Rotation == nil {
+func (r Result) newTokenID() string {
+	if r.Rotation == nil {
 		return ""
 	}
-	return o.Rotation.NewTokenID
+	return r.Rotation.NewTokenID
 }
 
-// ListedTokens are the tokens that AWS would list to somebody without any lag.
-func (l *Harness) ListedTokens() []string {
+// ListedTokens are the tokens that AWS lists, without any lag.
+func (h *Harness) ListedTokens() []string {
 	deleted := map[string]bool{}
-	for d := range clouds.EntriesOf[clouds.Deletion](l.Clouds) {
+	for d := range clouds.EntriesOf[clouds.Deletion](h.Clouds) {
 		deleted[d.TokenID] = true
 	}
-	ids := slices.Clone(l.Connection.TokenIDs)
-	for c := range clouds.EntriesOf[clouds.Creation](l.Clouds) {
-		if c.Tenant == l.Connection.ProvisioningTenantID {
+	ids := slices.Clone(h.Connection.TokenIDs)
+	for c := range clouds.EntriesOf[clouds.Creation](h.Clouds) {
+		if c.Tenant == h.Connection.ProvisioningTenantID {
 			ids = append(ids, c.TokenID)
 		}
 	}
 	return slices.DeleteFunc(ids, func(id string) bool { return deleted[id] })
 }
 
-// values is I4: no value outside of the vault.
-func (j *invariants) values() {
-	l := j.o.Harness
-	places := map[string]string{"the log or story": l.timelineLocked()}
-	for key, r := range l.Store.Records {
-		places["the journal "+key] = string(r.Content)
+// values is I4: no token value is anywhere but in the token store.
+func (c *invariantCheck) values() {
+	h := c.result.Harness
+	texts := map[string]string{"the log or the timeline": h.timelineLocked()}
+	for key, r := range h.Store.Records {
+		texts["the journal "+key] = string(r.Content)
 	}
-	for _, id := range append(l.ListedTokens(), l.Connection.TokenIDs...) {
-		value := j.clouds.TokenValue(id)
-		for place, text := range places {
+	for _, id := range append(h.ListedTokens(), h.Connection.TokenIDs...) {
+		value := c.clouds.TokenValue(id)
+		for where, text := range texts {
 			if value != "" && strings.Contains(text, value) {
-				j.add("I4: the value of token %s is in %s", id, place)
+				c.add("I4: the value of token %s is in %s", id, where)
 			}
 		}
 	}
 }
 
-// exclusive is P4: after the last deletion a good cycle has begun and ended.
-func (j *invariants) exclusive() {
+// exclusive is P4: a good cycle began and ended after the last deletion.
+func (c *invariantCheck) exclusive() {
 	var last time.Time
-	for d := range clouds.EntriesOf[clouds.Deletion](j.clouds) {
+	for d := range clouds.EntriesOf[clouds.Deletion](c.clouds) {
 		if !d.Expired {
 			last = d.At
 		}
 	}
 	var ended time.Time // the rotation
-	if j.o.Rotation != nil {
-		ended = j.o.Rotation.Ended
+	if c.result.Rotation != nil {
+		ended = c.result.Rotation.Ended
 	}
-	for c := range clouds.EntriesOf[clouds.CycleEnded](j.clouds) {
-		if c.Cycle.Began.After(last) && !c.At.After(ended) && c.Cycle.State != model.CycleFailed {
+	for cycle := range clouds.EntriesOf[clouds.CycleEnded](c.clouds) {
+		if cycle.Cycle.Began.After(last) && !cycle.At.After(ended) && cycle.Cycle.State != model.CycleFailed {
 			return
 		}
 	}
-	j.add("P4: done at %s, and no good cycle began after the last deletion at %s", ended.Format(time.TimeOnly), last.Format(time.TimeOnly))
+	c.add("P4: done at %s, and no good cycle began after the last deletion at %s", ended.Format(time.TimeOnly), last.Format(time.TimeOnly))
 }
 
-// overwritten tells whether somebody else saved a token after we had saved another one for
-// the last time before this moment. Nothing fences a person: then all that can be asked
-// is that the rescue ends it at once.
-func (j *invariants) overwritten(tokenID string, at time.Time) bool {
+// overwrittenByOther reports whether an operator or another tool saved the token after the
+// exporter's last save before this time. Entra has no lock against that. Then all that
+// can be demanded is that the recovery ends the outage at once.
+func (c *invariantCheck) overwrittenByOther(tokenID string, at time.Time) bool {
 	by := clouds.Actor("")
-	for s := range clouds.EntriesOf[clouds.Save](j.clouds) {
+	for s := range clouds.EntriesOf[clouds.Save](c.clouds) {
 		if !s.At.After(at) && s.After == tokenID {
 			by = s.Actor
 		} else if !s.At.After(at) {
@@ -251,43 +252,43 @@ func (j *invariants) overwritten(tokenID string, at time.Time) bool {
 	return by != "" && by != clouds.ActorExporter && by != clouds.ActorSetup
 }
 
-// expired tells whether some token's life was cut short in so much time before this
-// moment: then no list that was read before shows it.
-func (j *invariants) expired(within time.Duration, at time.Time) bool {
-	for note := range clouds.EntriesOf[clouds.Annotation](j.clouds) {
-		if strings.HasPrefix(note.Text, "let token ") && !note.At.After(at) && at.Sub(note.At) <= within {
+// expiredEarly reports whether the model let a token expire early, so shortly before this
+// time. Then no list that was read before shows it.
+func (c *invariantCheck) expiredEarly(within time.Duration, at time.Time) bool {
+	for note := range clouds.EntriesOf[clouds.Annotation](c.clouds) {
+		if strings.HasPrefix(note.Text, expiryNote) && !note.At.After(at) && at.Sub(note.At) <= within {
 			return true
 		}
 	}
 	return false
 }
 
-// tooLate tells whether somebody else changed something after the last look that a
-// rotation takes before it ends as done, or afterwards.
-func (j *invariants) tooLate() bool {
-	if j.o.Rotation == nil {
+// changedTooLate reports whether a third party changed something after the rotation's last
+// reads, which it makes before it ends as done.
+func (c *invariantCheck) changedTooLate() bool {
+	if c.result.Rotation == nil {
 		return false
 	}
-	lastLook := j.o.Rotation.Ended.Add(-2 * time.Minute)
-	return slices.ContainsFunc(j.clouds.Timeline(), func(record clouds.Entry) bool {
-		if record.Stamped().Actor == clouds.ActorExporter || record.Stamped().At.Before(lastLook) {
+	lastRead := c.result.Rotation.Ended.Add(-2 * time.Minute)
+	return slices.ContainsFunc(c.clouds.Timeline(), func(record clouds.Entry) bool {
+		if record.Stamped().Actor == clouds.ActorExporter || record.Stamped().At.Before(lastRead) {
 			return false
 		}
 		switch r := record.(type) {
 		case clouds.Creation, clouds.Deletion, clouds.Save, clouds.TenantRecreated, clouds.JobReplaced:
 			return true
 		case clouds.Annotation:
-			return strings.HasPrefix(r.Text, "let token ")
+			return strings.HasPrefix(r.Text, expiryNote)
 		default:
 			return false
 		}
 	})
 }
 
-// recreated tells whether the provisioning tenant, and all its tokens with it, was replaced
-// in the minute before this moment.
-func (j *invariants) recreated(at time.Time) bool {
-	for r := range clouds.EntriesOf[clouds.TenantRecreated](j.clouds) {
+// tenantRecreated reports whether the provisioning tenant was replaced, with all its
+// tokens, in the minute before this time.
+func (c *invariantCheck) tenantRecreated(at time.Time) bool {
+	for r := range clouds.EntriesOf[clouds.TenantRecreated](c.clouds) {
 		if !r.At.After(at) && at.Sub(r.At) <= time.Minute {
 			return true
 		}
@@ -295,10 +296,10 @@ func (j *invariants) recreated(at time.Time) bool {
 	return false
 }
 
-// anyDeletedByOther tells whether somebody else took any token away in the minute before this moment:
-// the lists on which a deletion rests may still show it.
-func (j *invariants) anyDeletedByOther(at time.Time) bool {
-	for d := range clouds.EntriesOf[clouds.Deletion](j.clouds) {
+// anyDeletedByOther reports whether a third party deleted any token in the minute before
+// this time. The lists on which a deletion is based may still show it.
+func (c *invariantCheck) anyDeletedByOther(at time.Time) bool {
+	for d := range clouds.EntriesOf[clouds.Deletion](c.clouds) {
 		if d.Actor != clouds.ActorExporter && !d.At.After(at) && at.Sub(d.At) <= listFresh {
 			return true
 		}
@@ -306,9 +307,10 @@ func (j *invariants) anyDeletedByOther(at time.Time) bool {
 	return false
 }
 
-// deletedByOther tells whether somebody else took a token away in the minute before this moment.
-func (j *invariants) deletedByOther(tokenID string, at time.Time) bool {
-	for d := range clouds.EntriesOf[clouds.Deletion](j.clouds) {
+// deletedByOther reports whether a third party deleted the token in the minute before
+// this time.
+func (c *invariantCheck) deletedByOther(tokenID string, at time.Time) bool {
+	for d := range clouds.EntriesOf[clouds.Deletion](c.clouds) {
 		if d.TokenID == tokenID && d.Actor != clouds.ActorExporter && at.Sub(d.At) <= time.Minute {
 			return true
 		}

@@ -14,12 +14,13 @@ import (
 	"entra-aws-exporter/rotate/token"
 )
 
-// The session implements the engine's ports on the world: what the real clients do over
-// the wire, without the wire.
+// A process implements the interfaces of package token on the model. It does what the
+// real clients do, without HTTP.
 
+// Exporter is the caller of everything that a process does.
 var Exporter = clouds.CallerFor(clouds.ActorExporter)
 
-// classify is a world's refusal as the clients would classify it.
+// classify is an error of the model as the real clients classify it.
 func classify(op string, err error) error {
 	var failed *clouds.Error
 	if !errors.As(err, &failed) {
@@ -37,18 +38,19 @@ func classify(op string, err error) error {
 	return e
 }
 
-func (s *Process) Resolve(ctx context.Context) (model.Binding, error) {
-	l := s.Harness
-	return read(ctx, s, "resolve", func() (model.Binding, error) {
-		tenants, err := l.Clouds.ListProvisioningTenants(Exporter, l.Connection.IdentityStoreID)
+// Resolve looks the connection's binding up.
+func (p *Process) Resolve(ctx context.Context) (model.Binding, error) {
+	h := p.Harness
+	return read(ctx, p, "resolve", func() (model.Binding, error) {
+		tenants, err := h.Clouds.ListProvisioningTenants(Exporter, h.Connection.IdentityStoreID)
 		if err != nil {
 			return model.Binding{}, classify("resolving", err)
 		}
-		jobs, err := l.Clouds.Jobs(Exporter, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID)
+		jobs, err := h.Clouds.Jobs(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID)
 		if err != nil {
 			return model.Binding{}, classify("resolving", err)
 		}
-		binding := l.Connection.Binding
+		binding := h.Connection.Binding
 		binding.JobID = jobs[0].ID
 		binding.ProvisioningTenantID, binding.SCIMEndpoint = tenants[0].TenantID, strings.TrimSuffix(tenants[0].SCIMEndpoint, "/")
 		return binding, nil
@@ -56,44 +58,44 @@ func (s *Process) Resolve(ctx context.Context) (model.Binding, error) {
 }
 
 // ListTokens implements token.Tokens.
-func (s *Process) ListTokens(ctx context.Context) (model.TokenList, error) {
-	l := s.Harness
-	if list, declared := l.declaration(); declared {
+func (p *Process) ListTokens(ctx context.Context) (model.TokenList, error) {
+	h := p.Harness
+	if list, declared := h.declaration(); declared {
 		return list, nil
 	}
-	list, err := read(ctx, s, "aws.list", func() (model.TokenList, error) {
-		tokens, err := l.Clouds.ListBearerTokens(Exporter, l.Connection.IdentityStoreID, l.Connection.ProvisioningTenantID)
+	list, err := read(ctx, p, "aws.list", func() (model.TokenList, error) {
+		tokens, err := h.Clouds.ListBearerTokens(Exporter, h.Connection.IdentityStoreID, h.Connection.ProvisioningTenantID)
 		if err != nil {
 			return model.TokenList{}, classify("listing SCIM tokens", err)
 		}
-		list := model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots, Date: l.Clouds.AWSNow()}
+		list := model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots, Date: h.Clouds.AWSNow()}
 		for _, token := range tokens {
 			list.Tokens = append(list.Tokens, token.Token)
 		}
 		return list, nil
 	})
 	if err == nil {
-		l.WithClouds(func(w *clouds.Model) { list.Date = w.AWSNow() })
+		h.WithClouds(func(w *clouds.Model) { list.Date = w.AWSNow() })
 	}
 	return list, err
 }
 
-// declaration is the list of tokens that the config has, if it has one.
-func (l *Harness) declaration() (list model.TokenList, declared bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return model.TokenList{Origin: model.OriginDeclared, Tokens: slices.Clone(l.Declared)}, l.Declared != nil
+// declaration is the list of tokens that the config declares, if it declares any.
+func (h *Harness) declaration() (list model.TokenList, declared bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return model.TokenList{Origin: model.OriginDeclared, Tokens: slices.Clone(h.Declared)}, h.Declared != nil
 }
 
 // CreateToken implements token.Tokens.
-func (s *Process) CreateToken(ctx context.Context) (issued model.IssuedToken, err error) {
-	l := s.Harness
-	err = operate(ctx, s, "aws.create", func() error {
-		token, err := l.Clouds.CreateBearerToken(Exporter, l.Connection.IdentityStoreID, l.Connection.ProvisioningTenantID)
+func (p *Process) CreateToken(ctx context.Context) (issued model.IssuedToken, err error) {
+	h := p.Harness
+	err = mutate(ctx, p, "aws.create", func() error {
+		token, err := h.Clouds.CreateBearerToken(Exporter, h.Connection.IdentityStoreID, h.Connection.ProvisioningTenantID)
 		if err != nil {
 			return classify("creating a SCIM token", err)
 		}
-		issued = model.IssuedToken{Token: token.Token, Value: model.NewSecret(token.Value), Date: l.Clouds.AWSNow()}
+		issued = model.IssuedToken{Token: token.Token, Value: model.NewSecret(token.Value), Date: h.Clouds.AWSNow()}
 		return nil
 	})
 	if err != nil {
@@ -103,45 +105,45 @@ func (s *Process) CreateToken(ctx context.Context) (issued model.IssuedToken, er
 }
 
 // DeleteToken implements token.Tokens.
-func (s *Process) DeleteToken(ctx context.Context, tokenID string) error {
-	l := s.Harness
-	return operate(ctx, s, "aws.delete", func() error {
-		return classify("deleting a SCIM token", l.Clouds.DeleteBearerToken(Exporter, l.Connection.IdentityStoreID, l.Connection.ProvisioningTenantID, tokenID))
+func (p *Process) DeleteToken(ctx context.Context, tokenID string) error {
+	h := p.Harness
+	return mutate(ctx, p, "aws.delete", func() error {
+		return classify("deleting a SCIM token", h.Clouds.DeleteBearerToken(Exporter, h.Connection.IdentityStoreID, h.Connection.ProvisioningTenantID, tokenID))
 	})
 }
 
-func (s *Process) scimCall(value model.Secret) clouds.SCIMCall {
-	return clouds.SCIMCall{Tenant: s.Harness.Connection.ProvisioningTenantID, Token: value.Reveal(), SourceIP: clouds.ExporterAddress, UserAgent: "entra-aws-exporter/test"}
+func (p *Process) scimCall(value model.Secret) clouds.SCIMCall {
+	return clouds.SCIMCall{Tenant: p.Harness.Connection.ProvisioningTenantID, Token: value.Reveal(), SourceIP: clouds.ExporterAddress, UserAgent: "entra-aws-exporter/test"}
 }
 
-// ProbeToken implements SCIM.
-func (s *Process) ProbeToken(ctx context.Context, value model.Secret) (model.Probe, error) {
-	return read(ctx, s, "scim.probe", func() (model.Probe, error) {
-		err := s.Harness.Clouds.ServiceProviderConfig(s.scimCall(value))
+// ProbeToken implements token.SCIM.
+func (p *Process) ProbeToken(ctx context.Context, value model.Secret) (model.Probe, error) {
+	return read(ctx, p, "scim.probe", func() (model.Probe, error) {
+		err := p.Harness.Clouds.ServiceProviderConfig(p.scimCall(value))
 		var failed *clouds.Error
 		switch {
 		case err == nil:
-			return model.Probe{StatusCode: http.StatusOK, Date: s.Harness.Clouds.AWSNow()}, nil
+			return model.Probe{StatusCode: http.StatusOK, Date: p.Harness.Clouds.AWSNow()}, nil
 		case errors.As(err, &failed) && failed.Status != 0:
-			return model.Probe{StatusCode: failed.Status, Date: s.Harness.Clouds.AWSNow()}, nil
+			return model.Probe{StatusCode: failed.Status, Date: p.Harness.Clouds.AWSNow()}, nil
 		default:
 			return model.Probe{}, classify("probing", err)
 		}
 	})
 }
 
-// HasUser implements SCIM.
-func (s *Process) HasUser(ctx context.Context, value model.Secret, userName string) (bool, error) {
-	return read(ctx, s, "scim.user", func() (bool, error) {
-		_, total, err := s.Harness.Clouds.ListUsers(s.scimCall(value), clouds.Match{Attribute: "userName", Value: userName})
+// HasUser implements token.SCIM.
+func (p *Process) HasUser(ctx context.Context, value model.Secret, userName string) (bool, error) {
+	return read(ctx, p, "scim.user", func() (bool, error) {
+		_, total, err := p.Harness.Clouds.ListUsers(p.scimCall(value), clouds.Match{Attribute: "userName", Value: userName})
 		return total > 0, classify("looking a user up", err)
 	})
 }
 
-// CallsSince implements SCIMCalls.
-func (s *Process) CallsSince(ctx context.Context, since time.Time) ([]model.SCIMCall, error) {
-	return read(ctx, s, "trail.calls", func() ([]model.SCIMCall, error) {
-		events, err := s.Harness.Clouds.LookupEvents(Exporter, clouds.TrailFilter{After: since, EventSource: clouds.SCIMEventSource, TenantID: s.Harness.Connection.ProvisioningTenantID})
+// CallsSince implements token.CloudTrail.
+func (p *Process) CallsSince(ctx context.Context, since time.Time) ([]model.SCIMCall, error) {
+	return read(ctx, p, "trail.calls", func() ([]model.SCIMCall, error) {
+		events, err := p.Harness.Clouds.LookupEvents(Exporter, clouds.TrailFilter{After: since, EventSource: clouds.SCIMEventSource, TenantID: p.Harness.Connection.ProvisioningTenantID})
 		if err != nil {
 			return nil, classify("looking events up", err)
 		}
@@ -153,24 +155,24 @@ func (s *Process) CallsSince(ctx context.Context, since time.Time) ([]model.SCIM
 	})
 }
 
-// Job implements Provisioning.
-func (s *Process) Job(ctx context.Context) (model.Job, error) {
-	l := s.Harness
-	job, err := read(ctx, s, "graph.job", func() (model.Job, error) {
-		job, err := l.Clouds.Job(Exporter, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID)
+// Job implements token.Provisioning.
+func (p *Process) Job(ctx context.Context) (model.Job, error) {
+	h := p.Harness
+	job, err := read(ctx, p, "graph.job", func() (model.Job, error) {
+		job, err := h.Clouds.Job(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
 		return job.Job, classify("reading the job", err)
 	})
-	if err == nil { // what is stale is the job, never the answer's Date
-		l.WithClouds(func(w *clouds.Model) { job.Date = w.EntraNow() })
+	if err == nil { // the job may be stale, the response's Date never is
+		h.WithClouds(func(w *clouds.Model) { job.Date = w.EntraNow() })
 	}
 	return job, err
 }
 
-// Credentials implements Provisioning.
-func (s *Process) Credentials(ctx context.Context) ([]model.Credential, error) {
-	l := s.Harness
-	return read(ctx, s, "graph.secrets", func() ([]model.Credential, error) {
-		secrets, err := l.Clouds.Secrets(Exporter, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID)
+// Credentials implements token.Provisioning.
+func (p *Process) Credentials(ctx context.Context) ([]model.Credential, error) {
+	h := p.Harness
+	return read(ctx, p, "graph.secrets", func() ([]model.Credential, error) {
+		secrets, err := h.Clouds.Secrets(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID)
 		if err != nil {
 			return nil, classify("reading the provisioning credentials", err)
 		}
@@ -190,22 +192,22 @@ func secretsOf(credentials []model.Credential) []clouds.Secret {
 	return list
 }
 
-// SaveCredentials implements Provisioning.
-func (s *Process) SaveCredentials(ctx context.Context, credentials []model.Credential) error {
-	l := s.Harness
-	return operate(ctx, s, "graph.put", func() error {
-		return classify("saving the provisioning credentials", l.Clouds.PutSecrets(Exporter, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, secretsOf(credentials)))
+// SaveCredentials implements token.Provisioning.
+func (p *Process) SaveCredentials(ctx context.Context, credentials []model.Credential) error {
+	h := p.Harness
+	return mutate(ctx, p, "graph.put", func() error {
+		return classify("saving the provisioning credentials", h.Clouds.PutSecrets(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, secretsOf(credentials)))
 	})
 }
 
-// TestConnection implements Provisioning.
-func (s *Process) TestConnection(ctx context.Context, inline []model.Credential) (model.TestResult, error) {
-	l, name := s.Harness, "graph.test"
+// TestConnection implements token.Provisioning.
+func (p *Process) TestConnection(ctx context.Context, inline []model.Credential) (model.TestResult, error) {
+	h, name := p.Harness, "graph.test"
 	if inline != nil {
 		name = "graph.inline"
 	}
-	verdict, err := read(ctx, s, name, func() (model.TestResult, error) {
-		err := l.Clouds.TestConnection(Exporter, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID, secretsOf(inline))
+	result, err := read(ctx, p, name, func() (model.TestResult, error) {
+		err := h.Clouds.TestConnection(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, secretsOf(inline))
 		var failed *clouds.Error
 		switch {
 		case err == nil:
@@ -219,55 +221,55 @@ func (s *Process) TestConnection(ctx context.Context, inline []model.Credential)
 	switch {
 	case err != nil:
 		return model.TestUnavailable, err
-	case verdict == model.TestFailed:
-		return verdict, &model.Error{Reason: model.ReasonOther, Op: "testing the connection", Status: http.StatusBadRequest, Detail: "CredentialValidation"}
+	case result == model.TestFailed:
+		return result, &model.Error{Reason: model.ReasonOther, Op: "testing the connection", Status: http.StatusBadRequest, Detail: "CredentialValidation"}
 	default:
-		return verdict, nil
+		return result, nil
 	}
 }
 
-// StartJob implements Provisioning.
-func (s *Process) StartJob(ctx context.Context) error {
-	l := s.Harness
-	return operate(ctx, s, "graph.start", func() error {
-		return classify("starting the job", l.Clouds.StartJob(Exporter, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID))
+// StartJob implements token.Provisioning.
+func (p *Process) StartJob(ctx context.Context) error {
+	h := p.Harness
+	return mutate(ctx, p, "graph.start", func() error {
+		return classify("starting the job", h.Clouds.StartJob(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID))
 	})
 }
 
-// Exports implements Provisioning.
-func (s *Process) Exports(ctx context.Context, since time.Time) (int, error) {
-	l := s.Harness
-	return read(ctx, s, "graph.log", func() (int, error) {
-		entries, err := l.Clouds.ProvisioningLog(Exporter, l.Connection.EntraTenantID, clouds.LogFilter{After: since, JobID: l.Connection.JobID, Status: "success"})
+// Exports implements token.Provisioning.
+func (p *Process) Exports(ctx context.Context, since time.Time) (int, error) {
+	h := p.Harness
+	return read(ctx, p, "graph.log", func() (int, error) {
+		entries, err := h.Clouds.ProvisioningLog(Exporter, h.Connection.EntraTenantID, clouds.LogFilter{After: since, JobID: h.Connection.JobID, Status: "success"})
 		return len(entries), classify("reading the provisioning log", err)
 	})
 }
 
-// ProvisionUser implements Provisioning.
-func (s *Process) ProvisionUser(ctx context.Context, userObjectID string) (userName string, err error) {
-	l := s.Harness
-	err = operate(ctx, s, "graph.canary", func() error {
-		job, err := l.Clouds.Job(Exporter, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID)
+// ProvisionUser implements token.Provisioning.
+func (p *Process) ProvisionUser(ctx context.Context, userObjectID string) (userName string, err error) {
+	h := p.Harness
+	err = mutate(ctx, p, "graph.canary", func() error {
+		job, err := h.Clouds.Job(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
 		if err != nil {
 			return classify("provisioning on demand", err)
 		}
-		outcome, err := l.Clouds.ProvisionOnDemand(Exporter, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID, job.RuleID, userObjectID)
+		outcome, err := h.Clouds.ProvisionOnDemand(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, job.RuleID, userObjectID)
 		userName = outcome.UserName
 		return classify("provisioning on demand", err)
 	})
 	return userName, err
 }
 
-// Application implements Provisioning.
-func (s *Process) Application(ctx context.Context) (model.Application, error) {
-	l := s.Harness
-	return read(ctx, s, "graph.app", func() (model.Application, error) {
-		sp, err := l.Clouds.ServicePrincipal(Exporter, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID)
+// Application implements token.Provisioning.
+func (p *Process) Application(ctx context.Context) (model.Application, error) {
+	h := p.Harness
+	return read(ctx, p, "graph.app", func() (model.Application, error) {
+		sp, err := h.Clouds.ServicePrincipal(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID)
 		if err != nil {
 			return model.Application{}, classify("reading the application", err)
 		}
-		app := model.Application{EntityIDs: sp.EntityIDs, CredentialExpires: l.OwnCredentialExpires}
-		audits, err := l.Clouds.DirectoryAudits(Exporter, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, time.Time{})
+		app := model.Application{EntityIDs: sp.EntityIDs, CredentialExpires: h.OwnCredentialExpires}
+		audits, err := h.Clouds.DirectoryAudits(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, time.Time{})
 		if err == nil {
 			app.CredentialsReadable = true
 			for _, audit := range audits {
@@ -280,24 +282,25 @@ func (s *Process) Application(ctx context.Context) (model.Application, error) {
 	})
 }
 
-// Snapshot is what watch would have read: without faults, and in no way a rotation's call.
-func (l *Harness) Snapshot(connection string) (model.Snapshot, bool) {
-	if connection != l.Connection.Name {
+// Snapshot is the connection's snapshot as the poller would have it. It makes no call of
+// the rotation and gets no fault.
+func (h *Harness) Snapshot(connection string) (model.Snapshot, bool) {
+	if connection != h.Connection.Name {
 		return model.Snapshot{}, false
 	}
-	declaration, declared := l.declaration()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	by := clouds.CallerFor("watch")
-	tokens, err := l.Clouds.ListBearerTokens(by, l.Connection.IdentityStoreID, l.Connection.ProvisioningTenantID)
+	declaration, declared := h.declaration()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	by := clouds.CallerFor("poller")
+	tokens, err := h.Clouds.ListBearerTokens(by, h.Connection.IdentityStoreID, h.Connection.ProvisioningTenantID)
 	if err != nil {
 		return model.Snapshot{}, false
 	}
-	job, err := l.Clouds.Job(by, l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID)
+	job, err := h.Clouds.Job(by, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
 	if err != nil {
 		return model.Snapshot{}, false
 	}
-	list := model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots, Date: l.Clouds.AWSNow()}
+	list := model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots, Date: h.Clouds.AWSNow()}
 	for _, token := range tokens {
 		list.Tokens = append(list.Tokens, token.Token)
 	}
@@ -306,7 +309,7 @@ func (l *Harness) Snapshot(connection string) (model.Snapshot, bool) {
 	}
 	now := time.Now()
 	return model.Snapshot{
-		Connection: l.Connection.Name, Binding: l.Connection.Binding, Tokens: &list, Job: &job.Job,
+		Connection: h.Connection.Name, Binding: h.Connection.Binding, Tokens: &list, Job: &job.Job,
 		Sources: []model.SourceStatus{{Source: model.SourceTokens, Interval: 15 * time.Minute, LastAttempt: now, LastSuccess: now}},
 	}, true
 }

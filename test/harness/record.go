@@ -8,7 +8,7 @@ import (
 	"entra-aws-exporter/rotate/token"
 )
 
-// Codec knows the records of these tests.
+// Codec encodes and decodes records of token rotations.
 var Codec = journal.Codec{model.ProcedureToken: token.Types()}
 
 // Record is a journal record together with the token's part of it.
@@ -24,6 +24,7 @@ type Rotation struct {
 	*token.Progress
 }
 
+// ViewOf adds the token's part to a record; nil: there is none.
 func ViewOf(r *journal.Record) *Record {
 	if r == nil {
 		return nil
@@ -44,11 +45,12 @@ func DecodeRecord(content []byte, key string) (*Record, error) {
 	return ViewOf(r), nil
 }
 
-// OldTokens lists the planned tokens that must be gone at the end.
+// OldTokens are the tokens of the plan that the rotation deletes.
 func (r *Rotation) OldTokens() []token.PlannedToken {
 	return slices.DeleteFunc(slices.Clone(r.Plan.Tokens), func(p token.PlannedToken) bool { return p.ID == r.NewID() })
 }
 
+// NewID is the ID of the new token; "": there is none yet.
 func (r *Rotation) NewID() string {
 	if r.NewToken == nil {
 		return ""

@@ -14,17 +14,18 @@ import (
 	"entra-aws-exporter/rotate/policy"
 )
 
-// timelineLog writes what the engine logs into the truth, so that a failure reads as one story.
+// timelineLog writes what the engine logs into the model's timeline, so that a failure
+// reads as one log.
 type timelineLog struct {
 	slog.Handler
 	harness *Harness
 }
 
-func (s timelineLog) Enabled(context.Context, slog.Level) bool { return true }
-func (s timelineLog) WithAttrs([]slog.Attr) slog.Handler       { return s }
-func (s timelineLog) WithGroup(string) slog.Handler            { return s }
+func (l timelineLog) Enabled(context.Context, slog.Level) bool { return true }
+func (l timelineLog) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l timelineLog) WithGroup(string) slog.Handler            { return l }
 
-func (s timelineLog) Handle(_ context.Context, record slog.Record) error {
+func (l timelineLog) Handle(_ context.Context, record slog.Record) error {
 	text := record.Message
 	record.Attrs(func(a slog.Attr) bool {
 		if a.Key != "connection" {
@@ -32,72 +33,73 @@ func (s timelineLog) Handle(_ context.Context, record slog.Record) error {
 		}
 		return true
 	})
-	s.harness.Note("engine: %s", text)
+	l.harness.Note("engine: %s", text)
 	return nil
 }
 
-// Scenario is one play.
+// Scenario is one test case: what is there, what goes wrong, and when it is over.
 type Scenario struct {
 	Quirks        clouds.Quirks
 	Spec          clouds.ConnectionSpec
 	Policy        policy.Token
-	Approves      bool          // a person approves when asked
-	Limit         time.Duration // how long at most
+	Approves      bool          // an operator approves a deletion when asked
+	Limit         time.Duration // the longest virtual time
 	Prepare       func(*Harness)
 	Begin         func(*Harness, *Process) // default: an alert
 	Faults        map[int]Fault
 	FaultsByName  map[string]Fault
 	Actions       map[string]func(*Harness)
 	BeforeCall    func(*Harness, string)
-	AlertInterval time.Duration                 // how often Alertmanager comes again; 0: only when it must
-	Until         func(*Harness, *Process) bool // default: the rotation has ended or is blocked
-	WatchAfter    time.Duration                 // how long the world is watched afterwards; default 3 h
-	Quiet         bool                          // no story
+	AlertInterval time.Duration                 // how often Alertmanager repeats the alert; 0: only after a 503 or a restart
+	Until         func(*Harness, *Process) bool // default: IsOver
+	WatchAfter    time.Duration                 // how long the model runs on afterwards; default 3 h
+	Quiet         bool                          // the engine's log stays out of the timeline
 }
 
-// BaseScenario is the scenario that the others vary.
+// BaseScenario is the scenario that the others vary: a rotation that an alert starts and
+// an operator approves.
 func BaseScenario() Scenario {
 	return Scenario{Quirks: clouds.DefaultQuirks(), Spec: DueConnection(), Policy: DefaultPolicy(), Approves: true, Limit: 12 * 24 * time.Hour}
 }
 
-// Result is how a play ended.
+// Result is what a scenario ended with.
 type Result struct {
 	Harness  *Harness
 	Status   model.RotationStatus
-	Rotation *model.RotationRecord // the first rotation; nil: none was begun
+	Rotation *model.RotationRecord // the first rotation; nil: none was started
 	Outcome  string                // done | aborted | blocked <reason> | waiting <reason> | none
 }
 
-// Run carries a scenario to its end: the rotation has ended, is blocked, or the time
-// is up; a killed process is followed by another.
+// Run runs a scenario in a synctest bubble until it is over or its time is up. A killed
+// process is followed by another.
 func Run(t *testing.T, s Scenario, check func(*testing.T, Result)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := New(s.Quirks, s.Spec, s.Policy)
-		l.Faults, l.FaultsByName, l.Actions, l.BeforeCall = s.Faults, s.FaultsByName, s.Actions, s.BeforeCall
+		h := New(s.Quirks, s.Spec, s.Policy)
+		h.Faults, h.FaultsByName, h.Actions, h.BeforeCall = s.Faults, s.FaultsByName, s.Actions, s.BeforeCall
 		if !s.Quiet {
-			l.Log = slog.New(timelineLog{harness: l})
+			h.Log = slog.New(timelineLog{harness: h})
 		}
 		if s.Prepare != nil {
-			s.Prepare(l)
+			s.Prepare(h)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		o := l.run(ctx, s)
+		result := h.run(ctx, s)
 		cancel()
 		synctest.Wait() // for other processes on the same store
-		check(t, o)
+		check(t, result)
 	})
 }
 
-// run plays until there is an ending.
-func (l *Harness) run(ctx context.Context, s Scenario) Result {
-	l.Ctx = ctx
-	current := l.Serve(ctx)
+// run starts the first process and follows it until the scenario is over.
+func (h *Harness) run(ctx context.Context, s Scenario) Result {
+	h.Ctx = ctx
+	current := h.Serve(ctx)
 	if s.Begin != nil {
-		s.Begin(l, current)
+		s.Begin(h, current)
 	} else {
-		for l.Alert(ctx, current) == "" && !l.IsDead(current) {
-			time.Sleep(5 * time.Minute) // 503: Alertmanager comes again
+		for h.Alert(ctx, current) == "" && !h.IsDead(current) {
+			time.Sleep(5 * time.Minute) // 503: Alertmanager repeats the alert
 		}
 	}
 	if s.Until == nil {
@@ -106,92 +108,96 @@ func (l *Harness) run(ctx context.Context, s Scenario) Result {
 	alerted, deadline := time.Now(), time.Now().Add(s.Limit)
 	for time.Now().Before(deadline) {
 		select {
-		case dead := <-l.Ended:
-			dead.Stop()
-			<-dead.done
-			if l.afterStop != nil && !l.IsDead(dead) {
-				l.afterStop(dead)
+		case ended := <-h.Ended:
+			ended.Stop()
+			<-ended.done
+			if h.afterStop != nil && !h.IsDead(ended) {
+				h.afterStop(ended)
 			}
 			time.Sleep(20 * time.Second)
-			if dead == current {
-				current = l.Serve(ctx)
+			if ended == current {
+				current = h.Serve(ctx)
 			}
 			if s.Begin == nil {
-				l.Alert(ctx, current) // Alertmanager comes again
+				h.Alert(ctx, current) // Alertmanager repeats the alert
 			}
 			continue
 		case <-time.After(10 * time.Minute):
 		}
-		status := current.Engine.Status(l.Connection.Name)
+		status := current.Engine.Status(h.Connection.Name)
 		if s.Approves && status.Waiting == model.WaitingApproval {
-			l.Approve(ctx, current)
+			h.Approve(ctx, current)
 		}
-		if s.Until(l, current) {
+		if s.Until(h, current) {
 			break
 		}
 		if s.AlertInterval > 0 && time.Since(alerted) >= s.AlertInterval {
-			l.Alert(ctx, current)
+			h.Alert(ctx, current)
 			alerted = time.Now()
 		}
 	}
 	time.Sleep(cmp.Or(s.WatchAfter, 3*time.Hour))
-	o := l.outcomeOf(current)
+	result := h.resultOf(current)
 	current.Stop()
 	<-current.done
-	return o
+	return result
 }
 
-// Alert does what Alertmanager does: it hangs up as soon as it is answered. A dead process
-// is tried again later.
-func (l *Harness) Alert(ctx context.Context, s *Process) model.Decision {
+// Alert does what Alertmanager does: it sends the alert and closes the connection after
+// the response. The decision is empty if there was none.
+func (h *Harness) Alert(ctx context.Context, p *Process) model.Decision {
 	ctx, hangUp := context.WithCancel(ctx)
 	defer hangUp()
-	decision, why, err := s.Engine.Alert(ctx, l.Connection.Name)
-	l.Note("alert: %s: %s %v", decision, why, err)
+	decision, reason, err := p.Engine.Alert(ctx, h.Connection.Name)
+	h.Note("alert: %s: %s %v", decision, reason, err)
 	return decision
 }
 
-// Approve does what the waiting sentence asks for.
-func (l *Harness) Approve(ctx context.Context, s *Process) {
-	rec := s.Engine.Record(l.Connection.Name)
+// approvalNote is followed by the token's ID and the result of the approval.
+const approvalNote = "operator approves the deletion of "
+
+// Approve approves the deletion of each old token.
+func (h *Harness) Approve(ctx context.Context, p *Process) {
+	rec := p.Engine.Record(h.Connection.Name)
 	if rec == nil || rec.Rotation == nil {
 		return
 	}
 	for _, old := range rec.Rotation.OldTokens() {
-		err := s.Engine.Approve(ctx, l.Connection.Name, old.ID)
-		l.Note("a person approves the deletion of %s: %v", old.ID, err)
+		err := p.Engine.Approve(ctx, h.Connection.Name, old.ID)
+		h.Note(approvalNote+"%s: %v", old.ID, err)
 	}
 }
 
-// IsOver tells whether the rotation has ended or is blocked.
-func (l *Harness) IsOver(s *Process) bool {
-	rec := s.Engine.Record(l.Connection.Name)
-	if rec == nil || l.IsDead(s) {
+// IsOver reports whether the rotation has ended or is blocked.
+func (h *Harness) IsOver(p *Process) bool {
+	rec := p.Engine.Record(h.Connection.Name)
+	if rec == nil || h.IsDead(p) {
 		return false
 	}
 	return (rec.Rotation == nil && len(rec.History) > 0) || (rec.Rotation != nil && rec.Rotation.Blocked != nil)
 }
 
-func (l *Harness) IsDead(s *Process) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return s.dead
+// IsDead reports whether a process was killed.
+func (h *Harness) IsDead(p *Process) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return p.dead
 }
 
-func (l *Harness) outcomeOf(s *Process) Result {
-	o := Result{Harness: l, Status: s.Engine.Status(l.Connection.Name), Outcome: "none"}
-	records := s.Engine.Records()
+func (h *Harness) resultOf(p *Process) Result {
+	r := Result{Harness: h, Status: p.Engine.Status(h.Connection.Name), Outcome: "none"}
+	records := p.Engine.Records()
 	if len(records) > 0 {
-		o.Rotation = &records[len(records)-1]
-		o.Outcome = string(o.Rotation.Outcome)
+		r.Rotation = &records[len(records)-1]
+		r.Outcome = string(r.Rotation.Outcome)
 	}
 	switch {
-	case o.Status.Blocked != "":
-		o.Outcome = "blocked " + string(o.Status.Blocked)
-	case o.Status.Waiting != "":
-		o.Outcome = "waiting " + string(o.Status.Waiting)
-	case o.Outcome == "":
-		o.Outcome = "running " + string(o.Status.Phase)
+	case r.Status.Blocked != "":
+		r.Outcome = "blocked " + string(r.Status.Blocked)
+	case r.Status.Waiting != "":
+		r.Outcome = "waiting " + string(r.Status.Waiting)
+	case r.Outcome == "":
+		r.Outcome = "running " + string(r.Status.Phase)
 	}
-	return o
+	return r
 }

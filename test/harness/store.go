@@ -15,34 +15,35 @@ import (
 	"entra-aws-exporter/rotate/token"
 )
 
-// MemoryStore is a journal and a vault that survive the death of the engines that use them.
+// MemoryStore is a journal and a token store that survive the processes that use them.
 type MemoryStore struct {
 	mu          sync.Mutex
-	Records     map[string]StoredRecord
-	Entries     map[string]StoreEntry
+	Records     map[string]StoredRecord // by the binding's key
+	entries     map[string]storeEntry   // by the entry's key
 	revision    int
-	History     []MemoryStore // after every write, for whoever puts an old backup back
+	History     []MemoryStore // the state after each write, if KeepHistory
 	KeepHistory bool
 }
 
+// StoredRecord is a journal record as it is stored.
 type StoredRecord struct {
 	Content  []byte
 	Revision string
 }
 
-type StoreEntry struct {
+type storeEntry struct {
 	content string
-	filled  bool
-	torn    bool
+	filled  bool // false: space is reserved, nothing was written
+	torn    bool // only a part was written
 }
 
-func newMemory() *MemoryStore {
-	return &MemoryStore{Records: map[string]StoredRecord{}, Entries: map[string]StoreEntry{}}
+func newMemoryStore() *MemoryStore {
+	return &MemoryStore{Records: map[string]StoredRecord{}, entries: map[string]storeEntry{}}
 }
 
-func (m *MemoryStore) remember() {
+func (m *MemoryStore) recordHistory() {
 	if m.KeepHistory {
-		m.History = append(m.History, MemoryStore{Records: maps.Clone(m.Records), Entries: maps.Clone(m.Entries)})
+		m.History = append(m.History, MemoryStore{Records: maps.Clone(m.Records), entries: maps.Clone(m.entries)})
 	}
 }
 
@@ -54,14 +55,15 @@ func (m *MemoryStore) Restore(n int) {
 		return
 	}
 	m.revision++
-	m.Records, m.Entries = maps.Clone(m.History[n].Records), maps.Clone(m.History[n].Entries)
-	for key, r := range m.Records { // a file that was copied back is another file
+	m.Records, m.entries = maps.Clone(m.History[n].Records), maps.Clone(m.History[n].entries)
+	for key, r := range m.Records { // a restored file is another file
 		r.Revision = "restored-" + strconv.Itoa(m.revision)
 		m.Records[key] = r
 	}
 }
 
-// RestoreToPhase restores the state as it was when this record last stood in the phase.
+// RestoreToPhase restores the state as it was when the record's rotation was last in the
+// phase.
 func (m *MemoryStore) RestoreToPhase(key string, phase model.Phase) {
 	m.mu.Lock()
 	last := -1
@@ -72,11 +74,12 @@ func (m *MemoryStore) RestoreToPhase(key string, phase model.Phase) {
 	}
 	m.mu.Unlock()
 	if last < 0 {
-		panic("it never stood in phase " + phase)
+		panic("the rotation was never in phase " + phase)
 	}
 	m.Restore(last)
 }
 
+// Load returns a record and its revision.
 func (m *MemoryStore) Load(key string) ([]byte, string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -84,6 +87,7 @@ func (m *MemoryStore) Load(key string) ([]byte, string, error) {
 	return bytes.Clone(r.Content), r.Revision, nil
 }
 
+// Save writes a record over the given revision.
 func (m *MemoryStore) Save(key string, content []byte, revision string) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -93,43 +97,47 @@ func (m *MemoryStore) Save(key string, content []byte, revision string) (string,
 	m.revision++
 	r := StoredRecord{bytes.Clone(content), strconv.Itoa(m.revision)}
 	m.Records[key] = r
-	m.remember()
+	m.recordHistory()
 	return r.Revision, nil
 }
 
+// Keys lists the keys of the records.
 func (m *MemoryStore) Keys() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Sorted(maps.Keys(m.Records))
 }
 
+// Reserve reserves the space of an entry.
 func (m *MemoryStore) Reserve(key string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.Entries[key]; !ok {
-		m.Entries[key] = StoreEntry{}
+	if _, ok := m.entries[key]; !ok {
+		m.entries[key] = storeEntry{}
 	}
 }
 
+// Write writes an entry; torn: only half of it.
 func (m *MemoryStore) Write(key string, entry model.Secret, torn bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.Entries[key].filled {
+	if m.entries[key].filled {
 		return fmt.Errorf("writing %s: %w", key, model.ErrExists)
 	}
 	content := entry.Reveal()
 	if torn {
 		content = content[:len(content)/2]
 	}
-	m.Entries[key] = StoreEntry{content: content, filled: true, torn: torn}
-	m.remember()
+	m.entries[key] = storeEntry{content: content, filled: true, torn: torn}
+	m.recordHistory()
 	return nil
 }
 
+// Read returns an entry; the zero Secret: nothing was written.
 func (m *MemoryStore) Read(key string) (model.Secret, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.Entries[key]
+	e := m.entries[key]
 	if e.torn {
 		return model.Secret{}, fmt.Errorf("reading %s: %w", key, model.ErrUnreadable)
 	}
@@ -139,11 +147,12 @@ func (m *MemoryStore) Read(key string) (model.Secret, error) {
 	return model.NewSecret(e.content), nil
 }
 
+// List lists the keys of a binding's entries.
 func (m *MemoryStore) List(binding string) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var keys []string
-	for key := range m.Entries {
+	for key := range m.entries {
 		if strings.HasPrefix(key, binding+"/") {
 			keys = append(keys, key)
 		}
@@ -152,18 +161,19 @@ func (m *MemoryStore) List(binding string) []string {
 	return keys
 }
 
+// Destroy removes an entry.
 func (m *MemoryStore) Destroy(key string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.Entries, key)
-	m.remember()
+	delete(m.entries, key)
+	m.recordHistory()
 }
 
-// Has tells whether the store has the value of a token under a binding.
+// Has reports whether the store has the value of a token under a binding.
 func (m *MemoryStore) Has(binding, tokenID string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for key, e := range m.Entries {
+	for key, e := range m.entries {
 		if id, _, ok := storedValue(e.content); ok && id == tokenID && strings.HasPrefix(key, binding+"/") {
 			return true
 		}
@@ -171,12 +181,12 @@ func (m *MemoryStore) Has(binding, tokenID string) bool {
 	return false
 }
 
-// Values returns every token value that the vault holds.
+// Values returns every token value that the token store holds.
 func (m *MemoryStore) Values() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var list []string
-	for _, e := range m.Entries {
+	for _, e := range m.entries {
 		if _, value, ok := storedValue(e.content); ok && e.filled && !e.torn {
 			list = append(list, value)
 		}
@@ -184,28 +194,28 @@ func (m *MemoryStore) Values() []string {
 	return list
 }
 
-// The session's view of the memory is the store that an engine gets: each access goes
-// through the session, which may be dead, and where faults lie in wait.
+// A process implements the engine's stores on the memory store. Its writes are calls,
+// which may get a fault.
 
-// Load implements Journal.
-func (s *Process) Load(ctx context.Context, key string) (content []byte, revision string, err error) {
-	err = s.quietly(func() error {
-		content, revision, err = s.Harness.Store.Load(key)
+// Load implements journal.Store.
+func (p *Process) Load(ctx context.Context, key string) (content []byte, revision string, err error) {
+	err = p.readStore(func() error {
+		content, revision, err = p.Harness.Store.Load(key)
 		return err
 	})
 	return content, revision, err
 }
 
-// Save implements Journal.
-func (s *Process) Save(ctx context.Context, key string, content []byte, revision string) (written string, err error) {
-	err = s.access(ctx, "journal.save", func(Fault) error {
-		written, err = s.Harness.Store.Save(key, content, revision)
+// Save implements journal.Store.
+func (p *Process) Save(ctx context.Context, key string, content []byte, revision string) (written string, err error) {
+	err = p.writeStore(ctx, "journal.save", func(Fault) error {
+		written, err = p.Harness.Store.Save(key, content, revision)
 		if err != nil || !bytes.Contains(content, []byte(`"delete":[`)) {
 			return err
 		}
 		if rec, unreadable := DecodeRecord(content, key); unreadable == nil && rec.Rotation != nil {
 			for _, deletion := range rec.Rotation.Operations[token.OperationDelete] {
-				s.Harness.deletionIntents = append(s.Harness.deletionIntents, deletion.Target)
+				p.Harness.deletionIntents = append(p.Harness.deletionIntents, deletion.Target)
 			}
 		}
 		return err
@@ -216,68 +226,68 @@ func (s *Process) Save(ctx context.Context, key string, content []byte, revision
 	return written, err
 }
 
-// Keys implements Journal.
-func (s *Process) Keys(context.Context) (keys []string, err error) {
-	err = s.quietly(func() error {
-		keys = s.Harness.Store.Keys()
+// Keys implements journal.Store.
+func (p *Process) Keys(context.Context) (keys []string, err error) {
+	err = p.readStore(func() error {
+		keys = p.Harness.Store.Keys()
 		return nil
 	})
 	return keys, err
 }
 
-// Reserve implements Vault.
-func (s *Process) Reserve(ctx context.Context, key string) error {
-	return s.access(ctx, "vault.reserve", func(Fault) error {
-		s.Harness.Store.Reserve(key)
+// Reserve implements token.Store.
+func (p *Process) Reserve(ctx context.Context, key string) error {
+	return p.writeStore(ctx, "tokens.reserve", func(Fault) error {
+		p.Harness.Store.Reserve(key)
 		return nil
 	})
 }
 
-// Write implements Vault.
-func (s *Process) Write(ctx context.Context, key string, entry model.Secret) error {
-	return s.access(ctx, "vault.write", func(f Fault) error {
-		return s.Harness.Store.Write(key, entry, f == TornWrite)
+// Write implements token.Store.
+func (p *Process) Write(ctx context.Context, key string, entry model.Secret) error {
+	return p.writeStore(ctx, "tokens.write", func(f Fault) error {
+		return p.Harness.Store.Write(key, entry, f == TornWrite)
 	})
 }
 
-// SetTokensUnreadable makes the vault unreadable for a while.
-func (l *Harness) SetTokensUnreadable(sealed bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.tokensUnreadable = sealed
+// SetTokensUnreadable makes the token store unreadable, or readable again.
+func (h *Harness) SetTokensUnreadable(unreadable bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tokensUnreadable = unreadable
 }
 
-func (l *Harness) isSealed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.tokensUnreadable
+func (h *Harness) areTokensUnreadable() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tokensUnreadable
 }
 
-// Read implements Vault.
-func (s *Process) Read(ctx context.Context, key string) (entry model.Secret, err error) {
-	err = s.quietly(func() error {
-		if s.Harness.isSealed() {
+// Read implements token.Store.
+func (p *Process) Read(ctx context.Context, key string) (entry model.Secret, err error) {
+	err = p.readStore(func() error {
+		if p.Harness.areTokensUnreadable() {
 			return errors.New("permission denied")
 		}
-		entry, err = s.Harness.Store.Read(key)
+		entry, err = p.Harness.Store.Read(key)
 		return err
 	})
 	return entry, err
 }
 
-// List implements Vault.
-func (s *Process) List(ctx context.Context, binding string) (keys []string, err error) {
-	err = s.quietly(func() error {
-		keys = s.Harness.Store.List(binding)
+// List implements token.Store.
+func (p *Process) List(ctx context.Context, binding string) (keys []string, err error) {
+	err = p.readStore(func() error {
+		keys = p.Harness.Store.List(binding)
 		return nil
 	})
 	return keys, err
 }
 
-// Destroy implements Vault.
-func (s *Process) Destroy(ctx context.Context, key string) error {
-	return s.access(ctx, "vault.destroy", func(Fault) error {
-		s.Harness.Store.Destroy(key)
+// Destroy implements token.Store.
+func (p *Process) Destroy(ctx context.Context, key string) error {
+	return p.writeStore(ctx, "tokens.destroy", func(Fault) error {
+		p.Harness.Store.Destroy(key)
 		return nil
 	})
 }

@@ -1,5 +1,5 @@
-// Package inmemory carries HTTP requests to a handler without a network, for tests
-// inside a testing/synctest bubble, where a real socket would keep time from passing.
+// Package inmemory carries HTTP requests to a handler without a network. It is for tests
+// in a testing/synctest bubble, where virtual time stands still while a socket is read.
 package inmemory
 
 import (
@@ -28,7 +28,7 @@ type Transport struct {
 // NewTransport returns a Transport to a handler.
 func NewTransport(handler http.Handler) *Transport { return &Transport{handler: handler} }
 
-// Wait returns when every handler that was called has returned: a test ends with it.
+// Wait waits until every handler that was called has returned. A test ends with it.
 func (t *Transport) Wait() { t.running.Wait() }
 
 // RoundTrip implements http.RoundTripper.
@@ -49,8 +49,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		stop()
 		if err == nil {
 			w.WriteHeader(http.StatusOK) // no effect when the handler wrote
-			// A handler that left because the client's time was over has not finished its
-			// answer: that must not look like the end of one.
+			// A handler that returned because the context ended has not finished its response,
+			// so the body must not end like a complete one.
 			_ = writer.CloseWithError(ctx.Err())
 			return
 		}
@@ -58,18 +58,18 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		failed <- err
 	})
 	select {
-	case answer := <-w.started:
-		answer.Body = reader
-		return answer, nil
+	case response := <-w.started:
+		response.Body = reader
+		return response, nil
 	case <-r.Context().Done():
 		cancel()
 		return nil, r.Context().Err()
 	case err := <-failed:
 		// The header may have been sent just before.
 		select {
-		case answer := <-w.started:
-			answer.Body = reader
-			return answer, nil
+		case response := <-w.started:
+			response.Body = reader
+			return response, nil
 		default:
 			return nil, err
 		}

@@ -24,7 +24,7 @@ func get(ctx context.Context, t *testing.T, transport http.RoundTripper) (*http.
 	return (&http.Client{Transport: transport}).Do(request)
 }
 
-func TestTransportAnswers(t *testing.T) {
+func TestTransportResponse(t *testing.T) {
 	transport := inmemory.NewTransport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("Date", "now")
@@ -46,7 +46,7 @@ func TestTransportAnswers(t *testing.T) {
 	transport.Wait()
 }
 
-func TestTransportEmptyAnswer(t *testing.T) {
+func TestTransportEmptyResponse(t *testing.T) {
 	response, err := get(t.Context(), t, inmemory.NewTransport(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func TestTransportDeadlines(t *testing.T) {
 		if waited := time.Since(begin); waited != time.Minute {
 			t.Errorf("waited %v", waited)
 		}
-		transport.Wait() // the handler saw the end, too
+		transport.Wait() // the context of the handler has ended too
 	})
 }
 
@@ -124,7 +124,7 @@ func TestTransportClosedBody(t *testing.T) {
 }
 
 func TestTransportReset(t *testing.T) {
-	for _, written := range []string{"", "half an ans"} {
+	for _, written := range []string{"", "half a resp"} {
 		transport := inmemory.NewTransport(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if written != "" {
 				_, _ = io.WriteString(w, written)

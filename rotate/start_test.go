@@ -19,37 +19,37 @@ import (
 	"entra-aws-exporter/test/harness"
 )
 
-// manyDueConnections is an engine with many due connections, each with a binding of its own.
-func manyDueConnections(l *harness.Harness, size int) (*harness.Process, []string) {
-	s := l.Open()
+// manyDueConnections is a process with many due connections, each with its own binding.
+func manyDueConnections(h *harness.Harness, size int) (*harness.Process, []string) {
+	p := h.Open()
 	var connections []token.Options
 	var names []string
 	for i := range size {
-		c := s.ConnectionOptions()
+		c := p.ConnectionOptions()
 		c.Connection = fmt.Sprintf("connection-%03d", i)
 		connections, names = append(connections, c), append(names, c.Connection)
 	}
-	s.Engine = harness.NewEngine(rotate.Options{Store: s, Holder: "process", Logger: l.Log,
+	p.Engine = harness.NewEngine(rotate.Options{Store: p, Holder: "process", Logger: h.Log,
 		Snapshot: func(connection string) (model.Snapshot, bool) {
-			snapshot, ok := l.Snapshot(l.Connection.Name)
+			snapshot, ok := h.Snapshot(h.Connection.Name)
 			snapshot.Connection, snapshot.Binding.JobID = connection, connection
 			return snapshot, ok
 		},
-	}, s, connections)
-	return s, names
+	}, p, connections)
+	return p, names
 }
 
-// TestEveryDueConnectionStarts: however many connections are due in one payload, none
-// hinders another.
+// TestEveryDueConnectionStarts: however many connections are due in one payload, each
+// starts its rotation.
 func TestEveryDueConnectionStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, names := manyDueConnections(harness.New(clouds.Quirks{}, harness.DueConnection(), harness.DefaultPolicy()), 20)
+		p, names := manyDueConnections(harness.New(clouds.Quirks{}, harness.DueConnection(), harness.DefaultPolicy()), 20)
 		var alerts sync.WaitGroup
 		var mu sync.Mutex
 		decisions := map[model.Decision]int{}
 		for _, name := range append(names, names...) {
 			alerts.Go(func() {
-				decision, _, err := s.Engine.Alert(t.Context(), name)
+				decision, _, err := p.Engine.Alert(t.Context(), name)
 				if err != nil {
 					t.Error(err)
 				}
@@ -68,7 +68,7 @@ func TestEveryDueConnectionStarts(t *testing.T) {
 // stubProcedure rotates nothing: it passes through the phases of a rotation with one
 // operation in each.
 type stubProcedure struct {
-	rotate.Procedure // what the test does not reach
+	rotate.Procedure // nil: the test reaches no other method
 	concurrency      *concurrency
 	repair           bool
 	neverApproved    bool
@@ -149,8 +149,8 @@ func (c *concurrency) count(counter, most *int, by int) {
 }
 
 // TestRotationsOfOneProcess: one operation is in flight at a time, and two rotations are
-// between creation and proof. A rotation that waits for approval holds nobody up, and a
-// repair does not queue.
+// between creation and proof. A rotation that waits for approval delays no other one, and
+// a repair does not wait for its turn.
 func TestRotationsOfOneProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &concurrency{done: map[string]time.Time{}}
@@ -166,7 +166,7 @@ func TestRotationsOfOneProcess(t *testing.T) {
 		for i := range 6 {
 			add(fmt.Sprintf("due-%d", i), stubProcedure{})
 		}
-		add("dead", stubProcedure{repair: true})
+		add("repair", stubProcedure{repair: true})
 		engine := rotate.New(rotate.Options{
 			Store: &state.Memory{}, Holder: "process", Logger: slog.New(slog.DiscardHandler),
 			Codec: journal.Codec{model.ProcedureToken: {
@@ -189,7 +189,7 @@ func TestRotationsOfOneProcess(t *testing.T) {
 		if c.mostOperations != 1 || c.mostChanging != 3 { // two, and the repair
 			t.Errorf("at most %d operations in flight and %d rotations changing, want 1 and 3", c.mostOperations, c.mostChanging)
 		}
-		if len(c.done) != 7 || c.done["dead"].Sub(began) > 15*time.Minute {
+		if len(c.done) != 7 || c.done["repair"].Sub(began) > 15*time.Minute {
 			t.Errorf("done: %v, want all but the one that waits, and the repair in minutes", c.done)
 		}
 	})
@@ -202,8 +202,8 @@ func stubBinding(name string) model.Binding {
 	}
 }
 
-// TestCircuitBreakerStopsNoRepair: two blocked connections halt what is only due, not the
-// end of an outage.
+// TestCircuitBreakerStopsNoRepair: two blocked connections stop the start of a due
+// rotation, but not of a repair, which ends an outage.
 func TestCircuitBreakerStopsNoRepair(t *testing.T) {
 	for _, test := range []struct {
 		spec clouds.ConnectionSpec
@@ -211,8 +211,8 @@ func TestCircuitBreakerStopsNoRepair(t *testing.T) {
 	}{{harness.DueConnection(), model.DecisionBlocked}, {clouds.Quarantined("corp"), model.DecisionStarted}} {
 		synctest.Test(t, func(t *testing.T) {
 			h := harness.New(clouds.DefaultQuirks(), test.spec, harness.DefaultPolicy())
-			blockedOther(h, "first")
-			blockedOther(h, "second")
+			saveBlockedRecord(h, "first")
+			saveBlockedRecord(h, "second")
 			process := h.Open()
 			_ = process.Engine.Refresh(t.Context())
 			if decision, why, err := process.Engine.Alert(t.Context(), "corp"); decision != test.want || err != nil {
