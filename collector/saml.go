@@ -17,7 +17,7 @@ func newSAMLMetrics(d *descriptions) samlMetrics {
 		active:    d.gauge("saml_certificate_active", "Whether this is Entra's active signing certificate."+cached, "thumbprint"),
 		trusted:   d.gauge("saml_certificate_trusted", "Whether AWS trusts this Entra signing certificate."+cached, "thumbprint"),
 		activeExpiry: d.gauge("saml_active_certificate_expiry_timestamp_seconds",
-			"Timestamp at which the active SAML signing certificate expires. With federation metadata, which does not name the active one, of the certificate that expires first."+cached),
+			"Timestamp at which the active SAML signing certificate expires. While that is unknown, as with federation metadata, of the unexpired certificate that expires first."+cached),
 		unexpectedSigner: d.gauge("saml_unexpected_signer",
 			"Whether the active certificate has expired and Entra signs with a valid inactive one."+cached),
 		notifications: d.gauge("saml_notification_addresses", "Number of addresses that Entra notifies before a certificate expires."+cached),

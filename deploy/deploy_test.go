@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write kubernetes/prometheusrule.yaml")
 // alerts lists every alert. The names are a contract.
 const alerts = `ScimTokenRotationDue ScimTokenExpiringSoon ScimTokenExpiringCritical ScimTokenSlotsFull ScimTokenRefused
 	ProvisioningQuarantined ProvisioningDisableImminent ProvisioningStopped ProvisioningStale ProvisioningFailing
-	SamlCertificateExpiringSoon SamlCertificateExpiringCritical SamlUnexpectedSigner SamlCertificateNotTrusted SamlNobodyNotified
+	SamlCertificateExpiringSoon SamlCertificateExpiringCritical SamlUnexpectedSigner SamlActiveCertificateUnknown SamlCertificateNotTrusted SamlNobodyNotified
 	AppCredentialExpiringSoon AppCredentialExpiringCritical SourceFailing SourceStale ExporterAbsent ConfigReloadFailed
 	RotationBlocked RotationNeedsApproval RotationOverdue RotationSucceeded`
 

@@ -51,8 +51,8 @@ func (s SigningCertificates) Active() (Certificate, bool) {
 // Effective returns the certificate whose expiry ends sign-in: the active one or, if that
 // is not known, the unexpired one that expires first; if all have expired, the last one.
 func (s SigningCertificates) Effective(at time.Time) (Certificate, bool) {
-	if s.ActiveKnown {
-		return s.Active()
+	if active, found := s.Active(); found {
+		return active, true
 	}
 	var earliest, latest Certificate
 	for _, certificate := range s.Certificates {

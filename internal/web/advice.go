@@ -261,6 +261,9 @@ func (l *adviceList) addCertificates() {
 			l.addUnexpectedSigner(certificate)
 		}
 	}
+	if c.ActiveKnown != nil && !*c.ActiveKnown {
+		l.add(Warning, "EntraAwsSamlActiveCertificateUnknown", "", "Entra names no active SAML certificate, or one that it does not list. Make the certificate that AWS trusts the active one in Entra.")
+	}
 	for _, certificate := range c.Entra {
 		if certificate.Active && certificate.Trusted != nil && !*certificate.Trusted {
 			l.add(Critical, "EntraAwsSamlCertificateNotTrusted", "", "AWS does not trust the certificate that Entra signs with (%s), so nobody can sign in. Import it into IAM Identity Center.", certificate.Thumbprint)

@@ -116,6 +116,7 @@ type EventError struct {
 // Certificates are the SAML signing certificates of both sides.
 type Certificates struct {
 	ActiveThumbprint      string        `json:"active_thumbprint,omitempty"`
+	ActiveKnown           *bool         `json:"active_known,omitempty"` // whether the active one is listed; nil: the source does not name it
 	ActiveExpires         time.Time     `json:"active_expires,omitzero"`
 	UnexpectedSigner      string        `json:"unexpected_signer,omitempty"` // thumbprint
 	NotificationAddresses *int          `json:"notification_addresses,omitempty"`

@@ -135,6 +135,8 @@ func toCertificates(snapshot model.Snapshot, now time.Time) *Certificates {
 	}
 	if signing.ActiveKnown {
 		converted.ActiveThumbprint = signing.ActiveThumbprint
+		_, known := signing.Active()
+		converted.ActiveKnown = &known
 	}
 	if signer, unexpected := signing.UnexpectedSigner(now); unexpected {
 		converted.UnexpectedSigner = signer.Thumbprint
