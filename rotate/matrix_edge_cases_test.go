@@ -43,7 +43,7 @@ func edgeCases() []matrixCase {
 			s.Approves = false
 			s.Limit = 3 * 24 * time.Hour
 		}),
-		with("no approval, CloudTrail has no access key IDs", []string{"waiting approval"}, func(s *harness.Scenario) {
+		with("no approval, CloudTrail does not log the old token", []string{"waiting approval"}, func(s *harness.Scenario) {
 			s.Quirks.CloudTrail = clouds.TrailBlind
 			s.Prepare = withHistory
 			s.Approves = false
