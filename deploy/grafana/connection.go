@@ -102,7 +102,7 @@ func certificatePanels() []panel {
 			tableQuery(`max by (thumbprint, holder) (label_replace(entra_aws_saml_certificate_trusted`+selector()+`, "holder", "entra", "", ""))`)).
 			joined(map[string]string{"Value #A": "Valid from", "Value #B": "Expires", "Value #C": "Active", "Value #D": "Trusted by AWS"}).
 			withField("Valid from", isTime).withField("Expires", isTime).withField("Active", yesNo).withField("Trusted by AWS", yesNo).
-			forAlerts("EntraAwsSamlCertificateNotTrusted"),
+			forAlerts("EntraAwsSamlCertificateNotTrusted", "EntraAwsSamlActiveCertificateUnknown"),
 	}
 }
 
