@@ -58,7 +58,7 @@ type Session struct {
 	changing   bool          // this session holds a place in changes
 
 	pendingSteps []model.RotationStep
-	retry     retryState
+	retry        retryState
 }
 
 // run runs phases until the rotation has ended or is blocked. An error means that it has
