@@ -180,25 +180,6 @@ func TestRemediation(t *testing.T) {
 	}
 }
 
-func TestProvisioningWorks(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		job  *model.Job
-		want bool
-	}{
-		{"no job", nil, false},
-		{"no cycle", &model.Job{}, false},
-		{"succeeded", &model.Job{LastCycle: &model.Cycle{State: model.CycleSucceeded}}, true},
-		{"entry-level errors", &model.Job{LastCycle: &model.Cycle{State: model.CycleEntryLevelErrors}}, true},
-		{"failed", &model.Job{LastCycle: &model.Cycle{State: model.CycleFailed}}, false},
-		{"quarantine", &model.Job{Quarantine: &model.Quarantine{}, LastCycle: &model.Cycle{State: model.CycleSucceeded}}, false},
-	} {
-		if got := policy.ProvisioningWorks(test.job); got != test.want {
-			t.Errorf("%s: works: %t", test.name, got)
-		}
-	}
-}
-
 func idsOf(tokens []model.Token) []string {
 	var ids []string
 	for _, token := range tokens {
