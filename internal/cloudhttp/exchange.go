@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// MaxRetryAfter is the longest wait that RetryAfter returns.
-const MaxRetryAfter = 365 * 24 * time.Hour
+// MaxRetryAfter is the longest wait that RetryAfter returns: a service that asks for more
+// is asked again after it, since an absurd value must not stop the polls for long.
+const MaxRetryAfter = 10 * time.Minute
 
 // Exchange records the requests of one call, of which an SDK may make several. It
 // belongs to the goroutine that makes the call.
@@ -48,6 +49,13 @@ func (x *Exchange) String() string {
 		return fmt.Sprintf("HTTP status %d without a content type", x.Status)
 	}
 	return fmt.Sprintf("HTTP status %d with %s", x.Status, kind)
+}
+
+// IsWebPage reports whether a response with this content type is a page for a browser.
+// The clouds' APIs send none, so it comes from a proxy or gateway.
+func IsWebPage(contentType string) bool {
+	kind, _, _ := mime.ParseMediaType(contentType)
+	return kind == "text/html"
 }
 
 // Date returns the service's clock when it responded; zero: unknown.

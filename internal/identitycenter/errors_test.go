@@ -245,7 +245,7 @@ func TestRetryAfter(t *testing.T) {
 		"none, a short deadline":   {func() string { return "" }, 4 * time.Second, false, [2]time.Duration{0, time.Second}, ""},
 		"nonsense":                 {func() string { return "soon" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
 		"a date of long ago":       {func() string { return "Mon, 02 Jan 1995 15:04:05 GMT" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
-		"more seconds than fit":    {func() string { return "99999999999999" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
+		"more seconds than fit":    {func() string { return "99999999999999" }, time.Hour, false, [2]time.Duration{0, time.Second}, ""},
 		"negative seconds":         {func() string { return "-5" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,11 +20,15 @@ import (
 
 func TestProbeToken(t *testing.T) {
 	for _, status := range []int{200, 401, 403, 429, 500, 302} {
+		body := `{"detail":"` + tokenSecret + `"}`
+		if status == http.StatusOK {
+			body = providerConfig
+		}
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			cloud := newCloud(t)
 			cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
 				time.Sleep(250 * time.Millisecond)
-				return answer{status: status, header: map[string]string{"Location": "https://evil.example/"}, body: `{"detail":"` + tokenSecret + `"}`}
+				return answer{status: status, header: map[string]string{"Location": "https://evil.example/"}, body: body}
 			}
 			synctest.Test(t, func(t *testing.T) {
 				probe, err := cloud.instance(nil).ProbeToken(t.Context(), secret())
@@ -135,6 +139,49 @@ func TestProbeErrors(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			_, err := cloud.instance(nil).ProbeToken(t.Context(), secret())
 			wantError(t, err, want)
+		})
+	}
+}
+
+// A 2xx of anything but a ServiceProviderConfig is neither acceptance nor refusal.
+func TestProbeOfAnotherResponse(t *testing.T) {
+	const doing = "probing the SCIM endpoint of corp: invalid_response: HTTP status 200 with "
+	const advice = " (check for a proxy, and the endpoints under aws.endpoints)"
+	const other = doing + "something else than a SCIM ServiceProviderConfig" + advice
+	for name, test := range map[string]struct {
+		contentType, body, want string
+	}{
+		"the config":                  {"application/scim+json", providerConfig, ""},
+		"with another schema as well": {"application/json", `{"schemas":["urn:x",` + providerConfig[len(`{"schemas":[`):], ""},
+		"without a content type":      {"", providerConfig, ""},
+		"a proxy's login page": {
+			"text/html; charset=utf-8", "<html>Sign in",
+			doing + "a web page, probably of a proxy or gateway, instead of a SCIM ServiceProviderConfig" + advice,
+		},
+		"a page without a content type": {"", "<html>Sign in", other},
+		"an empty body":                 {"application/scim+json", "", other},
+		"{}":                            {"application/scim+json", `{}`, other},
+		"null":                          {"application/scim+json", `null`, other},
+		"a list":                        {"application/scim+json", `[` + providerConfig + `]`, other},
+		"cut off":                       {"application/scim+json", providerConfig[:len(providerConfig)-1], other},
+		"another schema":                {"application/scim+json", `{"schemas":["urn:ietf:params:scim:api:messages:2.0:Error"],"detail":"` + tokenSecret + `"}`, other},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud(t)
+			cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
+				return answer{header: map[string]string{"Content-Type": test.contentType}, body: test.body}
+			}
+			probe, err := cloud.instance(nil).ProbeToken(t.Context(), secret())
+			if test.want == "" {
+				if err != nil || !probe.Accepted() {
+					t.Errorf("got %+v, %v", probe, err)
+				}
+				return
+			}
+			wantError(t, err, test.want)
+			if probe.Accepted() || probe.StatusCode != 0 {
+				t.Errorf("got %+v", probe)
+			}
 		})
 	}
 }

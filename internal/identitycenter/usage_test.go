@@ -163,7 +163,7 @@ func TestUsage(t *testing.T) {
 				cloud.json("ListBearerTokens", `{"BearerTokens":[`+strings.Join(listed, ",")+`]}`)
 				cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
 					record(time.Now(), test.probed, "entra-aws-exporter/1.2.3")
-					return answer{}
+					return answer{body: providerConfig}
 				}
 				log.serve(cloud)
 				instance := cloud.instance(func(o *identitycenter.Options) {
@@ -216,7 +216,7 @@ func TestUsageReadsOnlyWhatIsNew(t *testing.T) {
 		})
 		cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
 			log.add(time.Now(), "KEYA", "entra-aws-exporter/1.2.3", tenant)
-			return answer{}
+			return answer{body: providerConfig}
 		}
 		if _, err := instance.Probe(t.Context()); err != nil {
 			t.Fatal(err)
@@ -279,7 +279,7 @@ func TestUsageContradictions(t *testing.T) {
 					time.Now().Add(test.created).Unix()))
 				cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
 					log.add(time.Now(), key(probed), "entra-aws-exporter/1.2.3", tenant)
-					return answer{}
+					return answer{body: providerConfig}
 				}
 				instance := cloud.instance(func(o *identitycenter.Options) {
 					o.TokenValue = func(context.Context) (string, model.Secret, error) { return probed, secret(), nil }
