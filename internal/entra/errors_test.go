@@ -72,11 +72,11 @@ func TestFailures(t *testing.T) {
 		"503 with HTML": {answer: html(503), want: op + "other: HTTP status 503 with text/html"},
 		"200 with HTML": {answer: html(200), want: op + "invalid_response: unreadable response, HTTP status 200 with text/html: invalid character '<' looking for beginning of value"},
 		"200 empty":     {answer: always(200, ``), want: op + "invalid_response: unreadable response, HTTP status 200 with application/json: the response is empty"},
-		"200 null":      {answer: always(200, `null`), want: op + "invalid_response: a job without its status"},
-		"200 {}":        {answer: always(200, `{}`), want: op + "invalid_response: a job without its status"},
+		"200 null":      {answer: always(200, `null`), want: op + "invalid_response: neither an id nor a status of the job"},
+		"200 {}":        {answer: always(200, `{}`), want: op + "invalid_response: neither an id nor a status of the job"},
 		"200 torn":      {answer: always(200, healthyJob[:200]), want: op + "invalid_response: unreadable response, HTTP status 200 with application/json: unexpected end of JSON input"},
 		"a list for a job": {
-			answer: always(200, `[]`), want: op + "invalid_response: a job without its status",
+			answer: always(200, `[]`), want: op + "invalid_response: neither an id nor a status of the job",
 		},
 		"a word for a time": {
 			answer: always(200, `{"status":{"lastExecution":{"timeBegan":"yesterday"}}}`),
