@@ -28,9 +28,10 @@ import (
 
 func TestSignInRefused(t *testing.T) {
 	const op = "reading the provisioning job: "
-	described := func(code string) http.HandlerFunc {
-		return always(401, `{"error":"invalid_client","error_description":"`+code+`: Some text for ann@example.com. Trace ID: 1 Correlation ID: 2 Timestamp: 3","error_codes":[1]}`)
+	answering := func(status int, code string) http.HandlerFunc {
+		return always(status, `{"error":"invalid_client","error_description":"`+code+`: Some text for ann@example.com. Trace ID: 1 Correlation ID: 2 Timestamp: 3","error_codes":[1]}`)
 	}
+	described := func(code string) http.HandlerFunc { return answering(401, code) }
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
 		want   string
@@ -49,6 +50,10 @@ func TestSignInRefused(t *testing.T) {
 		"a page instead":      {html(200), op + "invalid_response: sign-in to Entra: unreadable response, HTTP status 200 with text/html"},
 		"throttled":           {always(429, `{}`), op + "throttled: sign-in to Entra: HTTP status 429"},
 		"out of order":        {always(500, `{}`), op + "other: sign-in to Entra: HTTP status 500 with application/json"},
+		"transient":           {answering(503, "AADSTS90033"), op + "other: sign-in to Entra: HTTP status 503 with application/json: AADSTS90033: Some text for (address)"},
+		"a listed code":       {answering(500, "AADSTS7000215"), op + "other: sign-in to Entra: HTTP status 500 with application/json: AADSTS7000215: Some text for (address)"},
+		"unavailable":         {html(503), op + "other: sign-in to Entra: HTTP status 503 with text/html"},
+		"gateway timeout":     {html(504), op + "timeout: sign-in to Entra: HTTP status 504 with text/html"},
 		"no connection":       {failing(errDial), op + "network: sign-in to Entra: dial tcp: connection refused"},
 		"hanging":             {hanging, op + "timeout: the sign-in to Entra did not finish in time"},
 		"a flood":             {streaming(io.LimitReader(endless{}, 100<<20)), op + "invalid_response: sign-in to Entra: the response is larger than 1 MiB"},
