@@ -245,6 +245,7 @@ func classifySignIn(ctx context.Context, x *cloudhttp.Exchange, cause error) *mo
 	code := aadstsPattern.FindString(string(x.ErrorBody))
 	failed := &model.Error{Reason: model.ReasonAuth, Status: x.Status, Code: code}
 	meaning, advice := explainAADSTS(code)
+	refusedByProxy := cloudhttp.ProxyRefusal(x.Status, x.ContentType, x.ErrorBody)
 	switch {
 	case errors.As(x.Err, &failed):
 		return failed
@@ -269,6 +270,9 @@ func classifySignIn(ctx context.Context, x *cloudhttp.Exchange, cause error) *mo
 		failed.Detail, failed.Advice = code+": "+meaning, advice
 	case code != "":
 		failed.Detail, failed.Advice = errorDescription(x.ErrorBody), "look the code up at https://login.microsoftonline.com/error"
+	case refusedByProxy != nil:
+		failed = refusedByProxy
+		failed.Detail = "sign-in to Entra: " + failed.Detail
 	case x.Status >= http.StatusBadRequest:
 		failed.Detail, failed.Advice = "sign-in to Entra: "+x.String(), "check endpoints.login, and proxies"
 	case x.Status != 0:

@@ -28,6 +28,7 @@ import (
 
 func TestSignInRefused(t *testing.T) {
 	const op = "reading the provisioning job: "
+	const page = "a web page, probably of a proxy or gateway (check http_client.proxy_url, and the proxies and firewalls on the way to the cloud)"
 	answering := func(status int, code string) http.HandlerFunc {
 		return always(status, `{"error":"invalid_client","error_description":"`+code+`: Some text for ann@example.com. Trace ID: 1 Correlation ID: 2 Timestamp: 3","error_codes":[1]}`)
 	}
@@ -46,7 +47,9 @@ func TestSignInRefused(t *testing.T) {
 		"wrong subject":       {described("AADSTS700213"), op + "auth: AADSTS700213: no federated credential matches the token's subject (check the subject of the federated credential)"},
 		"wrong audience":      {described("AADSTS700212"), op + "auth: AADSTS700212: no federated credential matches the token's audience (both must have the one of the tenant's cloud, see deploy/permissions/entra.md)"},
 		"an unlisted code":    {described("AADSTS70008999"), op + "auth: AADSTS70008999: Some text for (address) (look the code up at https://login.microsoftonline.com/error)"},
-		"a page of a proxy":   {html(407), op + "auth: sign-in to Entra: HTTP status 407 with text/html (check endpoints.login, and proxies)"},
+		"a page of a proxy":   {html(407), op + "invalid_response: sign-in to Entra: HTTP status 407 with " + page},
+		"a refusal's page":    {html(403), op + "invalid_response: sign-in to Entra: HTTP status 403 with " + page},
+		"refused without one": {always(403, `{}`), op + "auth: sign-in to Entra: HTTP status 403 with application/json (check endpoints.login, and proxies)"},
 		"a page instead":      {html(200), op + "invalid_response: sign-in to Entra: unreadable response, HTTP status 200 with text/html"},
 		"throttled":           {always(429, `{}`), op + "throttled: sign-in to Entra: HTTP status 429"},
 		"out of order":        {always(500, `{}`), op + "other: sign-in to Entra: HTTP status 500 with application/json"},
