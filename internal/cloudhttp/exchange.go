@@ -51,13 +51,6 @@ func (x *Exchange) String() string {
 	return fmt.Sprintf("HTTP status %d with %s", x.Status, kind)
 }
 
-// IsWebPage reports whether a response with this content type is a page for a browser.
-// The clouds' APIs send none, so it comes from a proxy or gateway.
-func IsWebPage(contentType string) bool {
-	kind, _, _ := mime.ParseMediaType(contentType)
-	return kind == "text/html"
-}
-
 // Date returns the service's clock when it responded; zero: unknown.
 func Date(response *http.Response) time.Time {
 	date, err := http.ParseTime(response.Header.Get("Date"))

@@ -113,8 +113,8 @@ func checkConfig(response *http.Response) string {
 		err = json.Unmarshal(body, &config)
 	}
 	switch {
-	case cloudhttp.IsWebPage(response.Header.Get("Content-Type")):
-		return "a web page, probably of a proxy or gateway, instead of a SCIM ServiceProviderConfig"
+	case cloudhttp.IsWebPage(response.Header.Get("Content-Type"), body):
+		return cloudhttp.WebPage + ", instead of a SCIM ServiceProviderConfig"
 	case err != nil || !slices.Contains(config.Schemas, configSchema):
 		return "something else than a SCIM ServiceProviderConfig"
 	}
@@ -173,6 +173,10 @@ func (i *Instance) scimGet(ctx context.Context, call apiCall, value model.Secret
 	response, err := i.scim.http.Do(request)
 	if err != nil {
 		return nil, call.classify(cloudhttp.Classify(err))
+	}
+	if refused := cloudhttp.ProxyRefusal(response.StatusCode, response.Header.Get("Content-Type"), nil); refused != nil {
+		_ = response.Body.Close()
+		return nil, call.classify(refused)
 	}
 	return response, nil
 }

@@ -3,6 +3,7 @@ package identitycenter_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -158,13 +159,15 @@ func TestProbeOfAnotherResponse(t *testing.T) {
 			"text/html; charset=utf-8", "<html>Sign in",
 			doing + "a web page, probably of a proxy or gateway, instead of a SCIM ServiceProviderConfig" + advice,
 		},
-		"a page without a content type": {"", "<html>Sign in", other},
-		"an empty body":                 {"application/scim+json", "", other},
-		"{}":                            {"application/scim+json", `{}`, other},
-		"null":                          {"application/scim+json", `null`, other},
-		"a list":                        {"application/scim+json", `[` + providerConfig + `]`, other},
-		"cut off":                       {"application/scim+json", providerConfig[:len(providerConfig)-1], other},
-		"another schema":                {"application/scim+json", `{"schemas":["urn:ietf:params:scim:api:messages:2.0:Error"],"detail":"` + tokenSecret + `"}`, other},
+		"a page without a content type": {
+			"", "<html>Sign in", doing + "a web page, probably of a proxy or gateway, instead of a SCIM ServiceProviderConfig" + advice,
+		},
+		"an empty body":  {"application/scim+json", "", other},
+		"{}":             {"application/scim+json", `{}`, other},
+		"null":           {"application/scim+json", `null`, other},
+		"a list":         {"application/scim+json", `[` + providerConfig + `]`, other},
+		"cut off":        {"application/scim+json", providerConfig[:len(providerConfig)-1], other},
+		"another schema": {"application/scim+json", `{"schemas":["urn:ietf:params:scim:api:messages:2.0:Error"],"detail":"` + tokenSecret + `"}`, other},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cloud := newCloud(t)
@@ -183,6 +186,26 @@ func TestProbeOfAnotherResponse(t *testing.T) {
 				t.Errorf("got %+v", probe)
 			}
 		})
+	}
+}
+
+// A page of a proxy that refuses says nothing about the token, whatever its status.
+func TestSCIMRefusedByProxy(t *testing.T) {
+	for _, status := range []int{401, 403, 407} {
+		cloud := newCloud(t)
+		page := func(call) answer {
+			return answer{status: status, header: map[string]string{"Content-Type": "text/html"}, body: "<html>Access denied"}
+		}
+		cloud.answers["GET /ServiceProviderConfig"], cloud.answers["GET /Users"] = page, page
+		want := fmt.Sprintf("at the SCIM endpoint of corp: invalid_response: HTTP status %d with a web page, probably of a proxy or gateway "+
+			"(check http_client.proxy_url, and the proxies and firewalls on the way to the cloud)", status)
+		probe, err := cloud.instance(nil).ProbeToken(t.Context(), secret())
+		wantError(t, err, strings.Replace(want, "at the", "probing the", 1))
+		if probe.StatusCode != 0 {
+			t.Errorf("got %+v", probe)
+		}
+		_, err = cloud.instance(nil).HasUser(t.Context(), secret(), "ada@corp.example")
+		wantError(t, err, "looking for a user "+want)
 	}
 }
 

@@ -94,6 +94,20 @@ func TestCallsSinceErrors(t *testing.T) {
 	wantError(t, err, "reading CloudTrail's SCIM calls of corp: permission: AccessDeniedException: User: u is not authorized to perform: cloudtrail:LookupEvents "+
 		"(allow cloudtrail:LookupEvents, see deploy/permissions/aws.md)")
 
+	// A response without a list is no empty list either.
+	for body, wantEmpty := range map[string]bool{``: false, `{}`: false, `null`: false, `{"Events":null}`: false, `{"Other":[]}`: false, `{"Events":[]}`: true} {
+		cloud.json("LookupEvents", body)
+		calls, err := cloud.instance(nil).CallsSince(t.Context(), time.Now())
+		if wantEmpty {
+			if err != nil || len(calls) != 0 {
+				t.Errorf("%s: got %v, %v", body, calls, err)
+			}
+			continue
+		}
+		wantError(t, err, "reading CloudTrail's SCIM calls of corp: invalid_response: the response has no list of events "+
+			"(check for a proxy, and the endpoints under aws.endpoints)")
+	}
+
 	// A list that is cut short is no list: it would prove what is not so.
 	cloud.answers["LookupEvents"] = func(call call) answer {
 		return answer{body: fmt.Sprintf(`{"Events":[],"NextToken":"%d"}`, call.number)}
