@@ -29,7 +29,7 @@ func remediations() map[model.BlockedReason]string {
 		model.BlockedSwitchReverted:         "find out who writes the application's credentials, then rotation reset CONNECTION",
 		model.BlockedStorageLimit:           "make room (move sign-in to an application of its own), then rotation reset CONNECTION",
 		model.BlockedUnknownSecretKeys:      "remove the key in Entra or finish by hand (docs/rotation.md), then rotation adopt CONNECTION",
-		model.BlockedWrongTarget:            "correct service_principal_id or identity_store_id in the config, then rotation reset CONNECTION",
+		model.BlockedWrongTarget:            "correct service_principal_id, identity_store_id or tenant_url in the config, then rotation reset CONNECTION",
 		model.BlockedBindingChanged:         "doctor CONNECTION, then rotation adopt CONNECTION",
 		model.BlockedJobStopped:             "start the provisioning job in Entra, then rotation reset CONNECTION",
 		model.BlockedQuarantineOther:        "resolve the quarantine in Entra, then rotation reset CONNECTION",
