@@ -79,14 +79,10 @@ func (m jobMetrics) collectCycle(w *sampleWriter, cycle *model.Cycle) {
 	}
 }
 
-// endOf returns the end of a cycle, or its start if Entra does not report the end.
-// Without a cycle it returns the zero time.
+// endOf returns the end of a cycle; zero if Entra does not report one.
 func endOf(cycle *model.Cycle) time.Time {
 	if cycle == nil {
 		return time.Time{}
-	}
-	if cycle.Ended.IsZero() {
-		return cycle.Began
 	}
 	return cycle.Ended
 }

@@ -57,8 +57,8 @@ type Session struct {
 	changes    chan struct{} // of the process: held while the rotation is Changing
 	changing   bool          // this session holds a place in changes
 
-	unwritten []model.RotationStep
-	retry     retryState
+	pendingSteps []model.RotationStep
+	retry        retryState
 }
 
 // run runs phases until the rotation has ended or is blocked. An error means that it has
@@ -126,7 +126,7 @@ func (s *Session) LogStep(format string, args ...any) {
 	if rotation := s.Rotation(); rotation != nil {
 		step.Phase = rotation.Phase
 	}
-	s.unwritten = append(s.unwritten, step)
+	s.pendingSteps = append(s.pendingSteps, step)
 	s.log.Info("rotation step", "connection", s.Connection.Name, "phase", step.Phase, "step", step.Text)
 	if s.observer != nil {
 		s.observer.Step(s.Connection.Name, step)
@@ -191,7 +191,7 @@ func (s *Session) writeIf(ctx context.Context, edit func(*journal.Record) error)
 			return refused
 		})
 		if err == nil {
-			s.unwritten = nil
+			s.pendingSteps = nil
 			return nil
 		}
 		if refused != nil || isPermanent(err) || ctx.Err() != nil {
@@ -216,7 +216,7 @@ func (s *Session) writeOutcome(ctx context.Context, edit func(*journal.Record)) 
 }
 
 func (s *Session) appendSteps(rotation *journal.Rotation) {
-	steps := append(rotation.Steps, s.unwritten...)
+	steps := append(rotation.Steps, s.pendingSteps...)
 	rotation.Steps = steps[max(0, len(steps)-maxSteps):]
 	rotation.Failures = s.retry.failures
 }

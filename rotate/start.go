@@ -187,7 +187,7 @@ func (e *Engine) checkStart(c Connection, procedure Procedure, record *journal.R
 		text := message(c.Name, model.PhaseIdle, model.BlockedStateRestored, record.Restored, procedure.Inventory(snapshot, record))
 		return NotStarted(model.DecisionBlocked, "%s", text)
 	case !record.OnHold.IsZero():
-		return NotStarted(model.DecisionBlocked, "rotations on hold since %s", FormatTime(record.OnHold))
+		return onHold(record)
 	case snapshot.Ambiguous != "":
 		return NotStarted(model.DecisionBlocked, "ambiguous: %s", snapshot.Ambiguous)
 	}
@@ -203,6 +203,10 @@ func (e *Engine) checkStart(c Connection, procedure Procedure, record *journal.R
 
 func alreadyRunning(rotation *journal.Rotation) error {
 	return NotStarted(model.DecisionAlreadyRunning, "rotation %s is in phase %s", rotation.ID, rotation.Phase)
+}
+
+func onHold(record *journal.Record) error {
+	return NotStarted(model.DecisionBlocked, "rotations on hold since %s", FormatTime(record.OnHold))
 }
 
 // asNotStarted turns a journal that cannot be used into a decision. A journal that cannot
@@ -250,8 +254,11 @@ func (e *Engine) startRotation(ctx context.Context, c Connection, entry *journal
 	rotation.Phase = model.PhasePlan
 	rotation.Phases = []journal.PhaseEntry{{Phase: model.PhasePlan, At: rotation.Started}}
 	_, err := entry.Change(ctx, func(r *journal.Record) error {
-		if r.Rotation != nil {
+		switch { // by another process, since the record was read
+		case r.Rotation != nil:
 			return alreadyRunning(r.Rotation)
+		case !r.OnHold.IsZero():
+			return onHold(r)
 		}
 		r.Rotation, r.Connection, r.Binding = rotation, c.Name, binding
 		return nil

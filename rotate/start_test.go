@@ -195,6 +195,56 @@ func TestRotationsOfOneProcess(t *testing.T) {
 	})
 }
 
+// TestAlertRightAfterHold: an alert starts no rotation that an operator has put on hold,
+// even if another process wrote that since this one last read the journal.
+func TestAlertRightAfterHold(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		read          bool // this process has read the journal before
+		byThisProcess bool
+		released      bool
+		want          string
+	}{
+		{"by this process", true, true, false, "blocked: rotations on hold since 2000-01-01 00:00 UTC <nil>"},
+		{"by another process", true, false, false, "blocked: rotations on hold since 2000-01-01 00:00 UTC <nil>"},
+		{"by another process before the first read", false, false, false, "blocked: rotations on hold since 2000-01-01 00:00 UTC <nil>"},
+		{"released by another process", true, false, true, "started: rotation started <nil>"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := harness.New(clouds.DefaultQuirks(), harness.DueConnection(), harness.DefaultPolicy())
+				operator, p := h.Open().Engine, h.Open()
+				hold := func(engine harness.Engine, release bool) {
+					t.Helper()
+					if err := engine.Hold(t.Context(), "corp", release); err != nil {
+						t.Fatal(err)
+					}
+				}
+				hold(operator, true) // there is a record
+				if test.read {
+					if err := p.Engine.Refresh(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if test.byThisProcess {
+					operator = p.Engine
+				}
+				hold(operator, false)
+				if test.released {
+					hold(operator, true)
+				}
+				decision, why, err := p.Engine.Alert(t.Context(), "corp")
+				if got := fmt.Sprintf("%s: %s %v", decision, why, err); got != test.want {
+					t.Errorf("got  %s\nwant %s", got, test.want)
+				}
+				if started := p.Engine.Lookup("corp").IsOpen(); started != test.released {
+					t.Errorf("a rotation is open: %v", started)
+				}
+			})
+		})
+	}
+}
+
 func stubBinding(name string) model.Binding {
 	return model.Binding{
 		IdentityStoreID: name, ProvisioningTenantID: name, SCIMEndpoint: "https://scim.example/" + name,

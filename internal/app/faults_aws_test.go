@@ -186,6 +186,17 @@ func TestSCIMRejects(t *testing.T) {
 	runFaultCases(t, rows)
 }
 
+// A proxy's login page in place of the SCIM endpoint neither accepts nor refuses the token.
+func TestSCIMProbeReadsAPage(t *testing.T) {
+	runFaultCases(t, map[string]faultCase{
+		"HTML page": {
+			faults:   []simulator.Fault{{Operation: "SCIM GET ServiceProviderConfig", Effect: simulator.EffectHTML}},
+			wantDown: failing(model.ReasonInvalidResponse, model.SourceSCIM),
+			wantLog:  []string{"HTTP status 200 with a web page, probably of a proxy or gateway"},
+		},
+	})
+}
+
 // A wrong clock breaks no signature and makes no value negative; the log reports it.
 func TestClockSkew(t *testing.T) {
 	rows := map[string]faultCase{}

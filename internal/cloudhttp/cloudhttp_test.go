@@ -164,6 +164,10 @@ func TestRetryAfter(t *testing.T) {
 		"-5":                            0,
 		"soon":                          0,
 		"NaN":                           0,
+		"600":                           10 * time.Minute,
+		"3600":                          cloudhttp.MaxRetryAfter,
+		"31536000":                      cloudhttp.MaxRetryAfter,
+		"Sun, 01 Mar 2026 11:00:00 GMT": 10 * time.Minute,
 		"1e300":                         cloudhttp.MaxRetryAfter,
 		"99999999999999":                cloudhttp.MaxRetryAfter,
 		"Sun, 01 Mar 2026 10:00:20 GMT": 20 * time.Second,
@@ -213,6 +217,36 @@ func TestClassify(t *testing.T) {
 	}
 	if err := cloudhttp.Classify(&url.Error{Err: context.Canceled}); !errors.Is(err, context.Canceled) {
 		t.Error("the cause is lost")
+	}
+}
+
+func TestProxyRefusal(t *testing.T) {
+	for name, test := range map[string]struct {
+		status      int
+		contentType string
+		body        string
+		want        string // "": it is none
+	}{
+		"401":                    {401, "text/html", "<html>", "HTTP status 401 with a web page, probably of a proxy or gateway"},
+		"403":                    {403, "Text/HTML; charset=utf-8", "", "HTTP status 403 with a web page, probably of a proxy or gateway"},
+		"407":                    {407, "text/html", "<html>", "HTTP status 407 with a web page, probably of a proxy or gateway"},
+		"without a content type": {403, "", "\n <!doctype html>", "HTTP status 403 with a web page, probably of a proxy or gateway"},
+		"wrong content type":     {403, "application/json", "<HTML>", "HTTP status 403 with a web page, probably of a proxy or gateway"},
+		"JSON":                   {403, "application/json", "{}", ""},
+		"XML":                    {403, "text/xml", "<ErrorResponse>", ""},
+		"nothing":                {403, "", "", ""},
+		"another status":         {404, "text/html", "<html>", ""},
+		"a page of a 503":        {503, "text/html", "<html>", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := cloudhttp.ProxyRefusal(test.status, test.contentType, []byte(test.body))
+			switch {
+			case test.want == "" && got != nil:
+				t.Errorf("got %v", got)
+			case test.want != "" && (got == nil || got.Detail != test.want || got.Reason != model.ReasonInvalidResponse || got.Status != test.status):
+				t.Errorf("got %+v", got)
+			}
+		})
 	}
 }
 

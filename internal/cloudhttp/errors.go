@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
+	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -75,6 +77,31 @@ func Classify(cause error) *model.Error {
 		failed.Reason = model.ReasonTimeout
 	}
 	return failed
+}
+
+// WebPage describes a response for a browser. The clouds' APIs send none.
+const WebPage = "a web page, probably of a proxy or gateway"
+
+// IsWebPage reports whether a response is one for a browser, by its content type or the
+// beginning of its body, which may be nil.
+func IsWebPage(contentType string, body []byte) bool {
+	const html = "text/html"
+	kind, _, _ := mime.ParseMediaType(contentType)
+	return kind == html || strings.HasPrefix(http.DetectContentType(body), html)
+}
+
+// ProxyRefusal returns the error for a refusal that is a page for a browser; nil for any
+// other response. A proxy or gateway refused the request, so no permission in the cloud
+// helps.
+func ProxyRefusal(status int, contentType string, body []byte) *model.Error {
+	isRefusal := status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusProxyAuthRequired
+	if !isRefusal || !IsWebPage(contentType, body) {
+		return nil
+	}
+	return &model.Error{
+		Reason: model.ReasonInvalidResponse, Status: status, Detail: fmt.Sprintf("HTTP status %d with %s", status, WebPage),
+		Advice: "check http_client.proxy_url, and the proxies and firewalls on the way to the cloud",
+	}
 }
 
 func isTLS(err error) bool {

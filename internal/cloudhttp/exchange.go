@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// MaxRetryAfter is the longest wait that RetryAfter returns.
-const MaxRetryAfter = 365 * 24 * time.Hour
+// MaxRetryAfter is the longest wait that RetryAfter returns: a service that asks for more
+// is asked again after it, since an absurd value must not stop the polls for long.
+const MaxRetryAfter = 10 * time.Minute
 
 // Exchange records the requests of one call, of which an SDK may make several. It
 // belongs to the goroutine that makes the call.

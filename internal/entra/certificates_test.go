@@ -207,10 +207,12 @@ func TestFederationMetadataErrors(t *testing.T) {
 		op + "invalid_response: unreadable response, HTTP status 200 with application/samlmetadata+xml: the federation metadata lists no signing certificate":                           xmlAnswer(200, metadata([]byte("garbage"))),
 		op + "other: 400 AADSTS90002": xmlAnswer(400, "<html>AADSTS90002: Tenant not found.</html>"),
 		op + "not_found: HTTP status 404 with application/samlmetadata+xml (check tenant_id and saml.service_principal_id)": xmlAnswer(404, ""),
-		op + "permission: HTTP status 403 with text/html":                                                                   html(403),
-		op + "timeout: no complete response within 30s":                                                                     hanging,
-		op + "network: dial tcp: connection refused":                                                                        failing(errDial),
-		op + "invalid_response: the response is larger than 4 MiB":                                                          xmlAnswer(200, strings.Repeat(" ", maxMetadata+1)),
+		op + "permission: 403 AADSTS53003": xmlAnswer(403, "<html>AADSTS53003: Blocked by Conditional Access.</html>"),
+		op + "invalid_response: HTTP status 403 with a web page, probably of a proxy or gateway " +
+			"(check http_client.proxy_url, and the proxies and firewalls on the way to the cloud)": html(403),
+		op + "timeout: no complete response within 30s":            hanging,
+		op + "network: dial tcp: connection refused":               failing(errDial),
+		op + "invalid_response: the response is larger than 4 MiB": xmlAnswer(200, strings.Repeat(" ", maxMetadata+1)),
 	} {
 		inBubble(t, func(t *testing.T) {
 			m := newMicrosoft(t)

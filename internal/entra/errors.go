@@ -98,6 +98,9 @@ func classifyBody(call apiCall, x *cloudhttp.Exchange, cause error) *model.Error
 // classifyStatus classifies a status of 400 and above.
 func classifyStatus(call apiCall, x *cloudhttp.Exchange) *model.Error {
 	code, message := graphError(x.ErrorBody)
+	if refused := cloudhttp.ProxyRefusal(x.Status, x.ContentType, x.ErrorBody); refused != nil && code == "" {
+		return refused // Entra's own page, of the federation metadata, has an AADSTS code
+	}
 	gone := call.undocumented && isGone(x.Status, code, message)
 	if call.sensitive {
 		message = ""

@@ -29,6 +29,7 @@ func inBubble(t *testing.T, test func(*testing.T)) { t.Helper(); synctest.Test(t
 func TestFailures(t *testing.T) {
 	const op = "reading the provisioning job: "
 	const permission = " (grant the application permission Synchronization.Read.All with admin consent, see deploy/permissions/entra.md)"
+	const page = "a web page, probably of a proxy or gateway (check http_client.proxy_url, and the proxies and firewalls on the way to the cloud)"
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
 		want   string
@@ -69,14 +70,17 @@ func TestFailures(t *testing.T) {
 			answer: always(400, `{"error":{"code":"BadRequest","message":"User ann.lee@example.com\nhas `+strings.Repeat("A1", 40)+`."}}`),
 			want:   op + "other: 400 BadRequest: User (address) has (value)",
 		},
+		"401 with HTML": {answer: html(401), want: op + "invalid_response: HTTP status 401 with " + page},
+		"403 with HTML": {answer: html(403), want: op + "invalid_response: HTTP status 403 with " + page},
+		"407 with HTML": {answer: html(407), want: op + "invalid_response: HTTP status 407 with " + page},
 		"503 with HTML": {answer: html(503), want: op + "other: HTTP status 503 with text/html"},
 		"200 with HTML": {answer: html(200), want: op + "invalid_response: unreadable response, HTTP status 200 with text/html: invalid character '<' looking for beginning of value"},
 		"200 empty":     {answer: always(200, ``), want: op + "invalid_response: unreadable response, HTTP status 200 with application/json: the response is empty"},
-		"200 null":      {answer: always(200, `null`), want: op + "invalid_response: a job without its status"},
-		"200 {}":        {answer: always(200, `{}`), want: op + "invalid_response: a job without its status"},
+		"200 null":      {answer: always(200, `null`), want: op + "invalid_response: neither an id nor a status of the job"},
+		"200 {}":        {answer: always(200, `{}`), want: op + "invalid_response: neither an id nor a status of the job"},
 		"200 torn":      {answer: always(200, healthyJob[:200]), want: op + "invalid_response: unreadable response, HTTP status 200 with application/json: unexpected end of JSON input"},
 		"a list for a job": {
-			answer: always(200, `[]`), want: op + "invalid_response: a job without its status",
+			answer: always(200, `[]`), want: op + "invalid_response: neither an id nor a status of the job",
 		},
 		"a word for a time": {
 			answer: always(200, `{"status":{"lastExecution":{"timeBegan":"yesterday"}}}`),
@@ -143,7 +147,8 @@ func TestEveryStatusAndBodyIsClassified(t *testing.T) {
 			}
 			_, err := application.Job(t.Context())
 			reason := model.ReasonOf(err)
-			if reason == "" || (reason == model.ReasonPermission) != (status == 403) || (reason == model.ReasonAuth) != (status == 401) {
+			isPage := body == `<html>`
+			if reason == "" || (reason == model.ReasonPermission) != (status == 403 && !isPage) || (reason == model.ReasonAuth) != (status == 401 && !isPage) {
 				t.Fatalf("%d %s: %v", status, body, err)
 			}
 		}

@@ -46,8 +46,8 @@ func (a *Application) Job(ctx context.Context) (model.Job, error) {
 	if err != nil {
 		return model.Job{}, a.forgetIfGone(err)
 	}
-	if response.SynchronizationJobable == nil || response.GetStatus() == nil {
-		return model.Job{}, call.invalid(x, "a job without its status")
+	if response.SynchronizationJobable == nil || response.GetId() == nil && response.GetStatus() == nil {
+		return model.Job{}, call.invalid(x, "neither an id nor a status of the job")
 	}
 	job := response.job()
 	job.ID, job.Date = values["job"], x.Date
@@ -58,6 +58,9 @@ func (a *Application) Job(ctx context.Context) (model.Job, error) {
 
 func (r *jobResponse) job() model.Job {
 	status := r.GetStatus()
+	if status == nil {
+		status = models.NewSynchronizationStatus()
+	}
 	job := model.Job{
 		TemplateID:  stringOf(r.GetTemplateId()),
 		Status:      sdkEnum(status.GetCode(), model.JobStatuses(), model.JobUnknown),

@@ -82,6 +82,8 @@ func TestJob(t *testing.T) {
 				Status: model.JobNotRun, Schedule: model.ScheduleUnknown,
 				LastSuccess: &model.Cycle{Began: at("2026-02-02T00:00:00Z"), State: model.CycleSucceeded},
 			}},
+		"no status": {`{"id":"any","schedule":{"interval":"PT40M","state":"Active"},"status":null}`,
+			model.Job{Status: model.JobUnknown, Schedule: model.ScheduleActive, Interval: 40 * time.Minute}},
 		"nothing but a status": {`{"status":{}}`, model.Job{Status: model.JobUnknown, Schedule: model.ScheduleUnknown}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -244,6 +244,7 @@ func classifySignIn(ctx context.Context, x *cloudhttp.Exchange, cause error) *mo
 	code := aadstsPattern.FindString(string(x.ErrorBody))
 	failed := &model.Error{Reason: model.ReasonAuth, Status: x.Status, Code: code}
 	meaning, advice := explainAADSTS(code)
+	refusedByProxy := cloudhttp.ProxyRefusal(x.Status, x.ContentType, x.ErrorBody)
 	switch {
 	case errors.As(x.Err, &failed):
 		return failed
@@ -254,12 +255,23 @@ func classifySignIn(ctx context.Context, x *cloudhttp.Exchange, cause error) *mo
 		failed.Detail = "sign-in to Entra: " + failed.Detail
 	case x.Status == http.StatusTooManyRequests:
 		failed.Reason, failed.Detail = model.ReasonThrottled, "sign-in to Entra: HTTP status 429"
+	case x.Status >= http.StatusInternalServerError:
+		// The service fails, with or without a code, such as AADSTS90033 (MsodsServiceUnavailable).
+		// https://learn.microsoft.com/entra/identity-platform/reference-error-codes
+		failed.Reason, failed.Detail = model.ReasonOther, "sign-in to Entra: "+x.String()
+		if x.Status == http.StatusGatewayTimeout {
+			failed.Reason = model.ReasonTimeout
+		}
+		if code != "" {
+			failed.Detail += ": " + errorDescription(x.ErrorBody)
+		}
 	case meaning != "":
 		failed.Detail, failed.Advice = code+": "+meaning, advice
 	case code != "":
 		failed.Detail, failed.Advice = errorDescription(x.ErrorBody), "look the code up at https://login.microsoftonline.com/error"
-	case x.Status >= http.StatusInternalServerError:
-		failed.Reason, failed.Detail = model.ReasonOther, "sign-in to Entra: "+x.String()
+	case refusedByProxy != nil:
+		failed = refusedByProxy
+		failed.Detail = "sign-in to Entra: " + failed.Detail
 	case x.Status >= http.StatusBadRequest:
 		failed.Detail, failed.Advice = "sign-in to Entra: "+x.String(), "check endpoints.login, and proxies"
 	case x.Status != 0:

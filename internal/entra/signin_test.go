@@ -28,9 +28,11 @@ import (
 
 func TestSignInRefused(t *testing.T) {
 	const op = "reading the provisioning job: "
-	described := func(code string) http.HandlerFunc {
-		return always(401, `{"error":"invalid_client","error_description":"`+code+`: Some text for ann@example.com. Trace ID: 1 Correlation ID: 2 Timestamp: 3","error_codes":[1]}`)
+	const page = "a web page, probably of a proxy or gateway (check http_client.proxy_url, and the proxies and firewalls on the way to the cloud)"
+	answering := func(status int, code string) http.HandlerFunc {
+		return always(status, `{"error":"invalid_client","error_description":"`+code+`: Some text for ann@example.com. Trace ID: 1 Correlation ID: 2 Timestamp: 3","error_codes":[1]}`)
 	}
+	described := func(code string) http.HandlerFunc { return answering(401, code) }
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
 		want   string
@@ -45,10 +47,16 @@ func TestSignInRefused(t *testing.T) {
 		"wrong subject":       {described("AADSTS700213"), op + "auth: AADSTS700213: no federated credential matches the token's subject (check the subject of the federated credential)"},
 		"wrong audience":      {described("AADSTS700212"), op + "auth: AADSTS700212: no federated credential matches the token's audience (both must have the one of the tenant's cloud, see deploy/permissions/entra.md)"},
 		"an unlisted code":    {described("AADSTS70008999"), op + "auth: AADSTS70008999: Some text for (address) (look the code up at https://login.microsoftonline.com/error)"},
-		"a page of a proxy":   {html(407), op + "auth: sign-in to Entra: HTTP status 407 with text/html (check endpoints.login, and proxies)"},
+		"a page of a proxy":   {html(407), op + "invalid_response: sign-in to Entra: HTTP status 407 with " + page},
+		"a refusal's page":    {html(403), op + "invalid_response: sign-in to Entra: HTTP status 403 with " + page},
+		"refused without one": {always(403, `{}`), op + "auth: sign-in to Entra: HTTP status 403 with application/json (check endpoints.login, and proxies)"},
 		"a page instead":      {html(200), op + "invalid_response: sign-in to Entra: unreadable response, HTTP status 200 with text/html"},
 		"throttled":           {always(429, `{}`), op + "throttled: sign-in to Entra: HTTP status 429"},
 		"out of order":        {always(500, `{}`), op + "other: sign-in to Entra: HTTP status 500 with application/json"},
+		"transient":           {answering(503, "AADSTS90033"), op + "other: sign-in to Entra: HTTP status 503 with application/json: AADSTS90033: Some text for (address)"},
+		"a listed code":       {answering(500, "AADSTS7000215"), op + "other: sign-in to Entra: HTTP status 500 with application/json: AADSTS7000215: Some text for (address)"},
+		"unavailable":         {html(503), op + "other: sign-in to Entra: HTTP status 503 with text/html"},
+		"gateway timeout":     {html(504), op + "timeout: sign-in to Entra: HTTP status 504 with text/html"},
 		"no connection":       {failing(errDial), op + "network: sign-in to Entra: dial tcp: connection refused"},
 		"hanging":             {hanging, op + "timeout: the sign-in to Entra did not finish in time"},
 		"a flood":             {streaming(io.LimitReader(endless{}, 100<<20)), op + "invalid_response: sign-in to Entra: the response is larger than 1 MiB"},

@@ -71,21 +71,36 @@ func (t *sdkTransport) RoundTrip(request *http.Request) (*http.Response, error) 
 const reportInterval = 2100 * time.Millisecond
 
 // throttle delays a tenant's requests, for all of its connections together: the audit
-// logs to their documented rate, and each of the two services until the time that it
-// asked for in a 429.
+// logs to their documented rate, and each service until the time that it asked for in a
+// 429. Graph's limits are per service.
+// https://learn.microsoft.com/graph/throttling-limits
 type throttle struct {
 	reports *rate.Limiter
 
 	mu    sync.Mutex
-	until map[bool]time.Time // by whether the request is to the audit logs
+	until map[string]time.Time // by serviceOf the request
 }
 
 func newThrottle() *throttle {
-	return &throttle{reports: rate.NewLimiter(rate.Every(reportInterval), 1), until: map[bool]time.Time{}}
+	return &throttle{reports: rate.NewLimiter(rate.Every(reportInterval), 1), until: map[string]time.Time{}}
 }
 
-func isAuditLog(request *http.Request) bool {
-	return strings.Contains(request.URL.Path, "/auditLogs/")
+// The services behind Graph with limits of their own.
+const (
+	auditLogs       = "auditLogs"
+	synchronization = "synchronization" // the provisioning jobs
+	directory       = "directory"       // applications and all other objects
+)
+
+func serviceOf(request *http.Request) string {
+	switch path := request.URL.Path; {
+	case strings.Contains(path, "/auditLogs/"):
+		return auditLogs
+	case strings.Contains(path, "/synchronization/"):
+		return synchronization
+	default:
+		return directory
+	}
 }
 
 // wait returns when the request may be sent, or fails at once when its deadline comes
@@ -94,11 +109,11 @@ func (t *throttle) wait(request *http.Request) error {
 	if t == nil {
 		return nil
 	}
-	ctx := request.Context()
+	ctx, service := request.Context(), serviceOf(request)
 	t.mu.Lock()
-	until := t.until[isAuditLog(request)]
+	until := t.until[service]
 	t.mu.Unlock()
-	if err := sleepUntil(ctx, until); err != nil || !isAuditLog(request) {
+	if err := sleepUntil(ctx, until); err != nil || service != auditLogs {
 		return err
 	}
 	if err := t.reports.Wait(ctx); err != nil {
@@ -123,8 +138,8 @@ func (t *throttle) pause(request *http.Request, wait time.Duration) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if until := time.Now().Add(wait); until.After(t.until[isAuditLog(request)]) {
-		t.until[isAuditLog(request)] = until
+	if until, service := time.Now().Add(wait), serviceOf(request); until.After(t.until[service]) {
+		t.until[service] = until
 	}
 }
 

@@ -40,13 +40,13 @@ func TestRetryAfter(t *testing.T) {
 		"nonsense":          {retryAfter(1, fixedValue("soon")), time.Second, 2, ""},
 		"NaN":               {retryAfter(1, fixedValue("NaN")), time.Second, 2, ""},
 		"3600 seconds": {
-			retryAfter(9, fixedValue("3600")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 1h0m0s",
+			retryAfter(9, fixedValue("3600")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 10m0s",
 		},
 		"for ever": {
 			retryAfter(99, fixedValue("1")), 3 * time.Second, 4, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 1s",
 		},
 		"an eternity": {
-			retryAfter(9, fixedValue("1e300")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 8760h0m0s",
+			retryAfter(9, fixedValue("1e300")), 0, 1, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 10m0s",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,6 +125,35 @@ func Test429PausesTheTenant(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Test429OfOneJob: a job's 429 asks for a wait that is absurd. It delays the tenant's jobs
+// for ten minutes, and neither the directory nor the log.
+func Test429OfOneJob(t *testing.T) {
+	for _, asked := range []string{"3600", "31536000"} {
+		inBubble(t, func(t *testing.T) {
+			m := newMicrosoft(t)
+			m.serve["GET "+jobURL] = retryAfter(1, fixedValue(asked))
+			m.serve["GET /v1.0/auditLogs/provisioning"] = always(200, `{"value":[]}`)
+			m.serve["GET /v1.0/applications"] = always(200, `{"value":[]}`)
+			a := m.application()
+			_, err := a.Job(t.Context())
+			wantError(t, err, "reading the provisioning job: throttled: 429 TooManyRequests: Too many requests, retry after 10m0s")
+			if err := a.tenant.Events(within(t, time.Minute), time.Time{}, time.Time{}, nil); err != nil {
+				t.Errorf("the log's reading fails with the job's: %v", err)
+			}
+			if _, err := a.tenant.AppCredentials(within(t, time.Minute)); model.ReasonOf(err) == model.ReasonThrottled {
+				t.Errorf("the directory's reading fails with the job's: %v", err)
+			}
+			time.Sleep(5 * time.Minute)
+			_, err = a.Job(within(t, time.Minute))
+			wantError(t, err, "reading the provisioning job: throttled: Graph asked this tenant to wait another 5m0s")
+			time.Sleep(5 * time.Minute)
+			if _, err := a.Job(within(t, time.Minute)); err != nil {
+				t.Errorf("after ten minutes: %v", err)
+			}
+		})
+	}
 }
 
 // TestAuditLogRateLimit sends many requests at once and checks every window of ten seconds.

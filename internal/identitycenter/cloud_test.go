@@ -31,6 +31,8 @@ const (
 	secretKey   = "planted-aws-secret-key"
 	assumedKey  = "ASIAASSUMED"
 	tokenSecret = "planted-token-value"
+
+	providerConfig = `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],"patch":{"supported":true}}`
 )
 
 // cloud is AWS as this package needs it, without a network: it verifies signatures,
@@ -81,7 +83,7 @@ func newCloud(t *testing.T) *cloud {
 	c.json("CreateBearerToken", `{"BearerToken":{"TokenId":"made","Token":"`+tokenSecret+`","CreationTime":1772323200,"ExpirationTime":1803859200}}`)
 	c.json("DeleteBearerToken", `{}`)
 	c.json("LookupEvents", `{"Events":[]}`)
-	c.json("GET /ServiceProviderConfig", `{}`)
+	c.json("GET /ServiceProviderConfig", providerConfig)
 	c.json("AssumeRole", `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
 		<AccessKeyId>`+assumedKey+`</AccessKeyId><SecretAccessKey>`+secretKey+`</SecretAccessKey><SessionToken>session</SessionToken>
 		<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`)

@@ -76,6 +76,11 @@ func (i *Instance) forEachCall(ctx context.Context, since time.Time, pages int, 
 		if err != nil {
 			return false, i.failed(i.lookupCall(), err)
 		}
+		if page.Events == nil && page.NextToken == nil { // "{}" or "null", which the SDK accepts; an empty list is []
+			return false, i.failed(i.lookupCall(), &model.Error{
+				Reason: model.ReasonInvalidResponse, Detail: "the response has no list of events", Advice: checkEndpoints,
+			})
+		}
 		for _, event := range page.Events {
 			call, err := parseTrailEvent(event)
 			if err != nil {

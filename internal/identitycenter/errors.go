@@ -48,11 +48,14 @@ func (c apiCall) classify(err error) error {
 	}
 	var known *model.Error
 	var signIn *signInError
+	refusedByProxy := proxyRefusal(err)
 	switch {
 	case errors.As(err, &known):
 		c.copyFrom(failure, known)
 	case errors.As(err, &signIn):
 		classifySignIn(failure, signIn)
+	case refusedByProxy != nil:
+		c.copyFrom(failure, refusedByProxy)
 	case errorCode(err) != "" && errorCode(err) != "UnknownError":
 		c.classifyCode(failure)
 	case failure.Status != 0 && (failure.Status < 200 || failure.Status > 299):
@@ -61,6 +64,16 @@ func (c apiCall) classify(err error) error {
 		classifyTransport(failure)
 	}
 	return failure
+}
+
+// proxyRefusal returns the error if the SDK's response is a proxy's page; nil: it is not.
+// The SDK has read the body already.
+func proxyRefusal(err error) *model.Error {
+	var response *smithyhttp.ResponseError
+	if !errors.As(err, &response) || response.Response == nil || response.Response.Response == nil {
+		return nil
+	}
+	return cloudhttp.ProxyRefusal(response.Response.StatusCode, response.Response.Header.Get("Content-Type"), nil)
 }
 
 // errorCode returns a service's error code; "": the error has none.
@@ -177,7 +190,11 @@ func classifySignIn(failure *model.Error, signIn *signInError) {
 	failure.Detail = "no AWS credentials: " + cloudhttp.Describe(signIn.err)
 	failure.Advice = "set aws.profile, the AWS_* environment, a web identity or an instance role, " + permissionsPage
 	var step *smithy.OperationError
+	refusedByProxy := proxyRefusal(signIn.err)
 	switch {
+	case refusedByProxy != nil:
+		failure.Reason, failure.Advice = refusedByProxy.Reason, refusedByProxy.Advice
+		failure.Detail = "no AWS credentials: " + refusedByProxy.Detail
 	case errors.As(signIn.err, &step) && step.ServiceID == "ec2imds":
 		failure.Detail = "no AWS credentials in the environment, a profile, a web identity, a container or an instance role"
 	case strings.Contains(signIn.err.Error(), "RootCAs"): // the environment's AWS_CA_BUNDLE was looked for before

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,6 +22,8 @@ import (
 
 const undocumented = "AWS does not document this API and may have changed it: " +
 	"set tokens.read_from: declared with the tokens' dates, and update the exporter"
+
+const page = "a web page, probably of a proxy or gateway (check http_client.proxy_url, and the proxies and firewalls on the way to the cloud)"
 
 // The whole error text when a list fails.
 func TestListErrors(t *testing.T) {
@@ -43,7 +46,15 @@ func TestListErrors(t *testing.T) {
 		},
 		"web page of 403": {
 			answer{status: 403, body: "  <html>denied"},
-			doing + "api_changed: the endpoint returns a web page (status 403) (" + undocumented + ")",
+			doing + "invalid_response: HTTP status 403 with " + page,
+		},
+		"web page of 407": {
+			answer{status: 407, header: map[string]string{"Content-Type": "text/html"}, body: "<html>Sign in"},
+			doing + "invalid_response: HTTP status 407 with " + page,
+		},
+		"web page of 404": {
+			answer{status: 404, body: "  <html>denied"},
+			doing + "api_changed: the endpoint returns a web page (status 404) (" + undocumented + ")",
 		},
 		"404": {
 			answer{status: 404, body: "not found"},
@@ -245,7 +256,7 @@ func TestRetryAfter(t *testing.T) {
 		"none, a short deadline":   {func() string { return "" }, 4 * time.Second, false, [2]time.Duration{0, time.Second}, ""},
 		"nonsense":                 {func() string { return "soon" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
 		"a date of long ago":       {func() string { return "Mon, 02 Jan 1995 15:04:05 GMT" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
-		"more seconds than fit":    {func() string { return "99999999999999" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
+		"more seconds than fit":    {func() string { return "99999999999999" }, time.Hour, false, [2]time.Duration{0, time.Second}, ""},
 		"negative seconds":         {func() string { return "-5" }, time.Minute, true, [2]time.Duration{0, 5 * time.Second}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -276,6 +287,22 @@ func TestRetryAfter(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// The SDK's own operations.
+func TestRefusedByProxy(t *testing.T) {
+	for _, status := range []int{401, 403, 407} {
+		for operation, doing := range map[string]string{
+			"ListInstances": "finding the IAM Identity Center instance of corp: ", "LookupEvents": "reading CloudTrail's SCIM calls of corp: ",
+		} {
+			cloud := newCloud(t)
+			cloud.answers[operation] = func(call) answer {
+				return answer{status: status, header: map[string]string{"Content-Type": "text/html"}, body: "<html>Access denied"}
+			}
+			_, err := cloud.instance(nil).CallsSince(t.Context(), time.Now())
+			wantError(t, err, fmt.Sprintf("%sinvalid_response: HTTP status %d with %s", doing, status, page))
+		}
 	}
 }
 
@@ -320,6 +347,15 @@ func TestSignInErrors(t *testing.T) {
 			},
 			doing + "auth: cannot assume arn:aws:iam::111122223333:role/reader: AccessDenied: User: u is not authorized to perform: sts:AssumeRole " +
 				"(check aws.role_arn, aws.external_id and the role's trust policy, see deploy/permissions/aws.md)",
+		},
+		"a proxy's page for STS": {
+			func(_ *testing.T, c *cloud, o *identitycenter.Options) {
+				o.RoleARN = "arn:aws:iam::111122223333:role/reader"
+				c.answers["AssumeRole"] = func(call) answer {
+					return answer{status: 403, header: map[string]string{"Content-Type": "text/html"}, body: "<html>Access denied"}
+				}
+			},
+			doing + "invalid_response: no AWS credentials: HTTP status 403 with " + page,
 		},
 		"STS unreachable": {
 			func(_ *testing.T, c *cloud, o *identitycenter.Options) {

@@ -126,7 +126,10 @@ func decodeResponse(response *http.Response, output any) error {
 		return err
 	}
 	isHTML := strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") || bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))
+	refusedByProxy := cloudhttp.ProxyRefusal(response.StatusCode, response.Header.Get("Content-Type"), body)
 	switch {
+	case refusedByProxy != nil:
+		return refusedByProxy
 	case response.StatusCode >= 300 && response.StatusCode <= 399:
 		target := ""
 		if location, err := response.Location(); err == nil {

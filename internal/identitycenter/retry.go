@@ -46,14 +46,11 @@ func (r retryAfterRetryer) RetryDelay(attempt int, cause error) (time.Duration, 
 	return max(delay, retryAfter(cause)), err
 }
 
-// retryAfter reads an error response's Retry-After. An absurd one is ignored.
+// retryAfter reads an error response's Retry-After; 0: it has none.
 func retryAfter(cause error) time.Duration {
 	var failed *smithyhttp.ResponseError
 	if !errors.As(cause, &failed) || failed.Response == nil || failed.Response.Response == nil {
 		return 0
 	}
-	if wait := cloudhttp.RetryAfter(failed.Response.Response); wait < cloudhttp.MaxRetryAfter {
-		return wait
-	}
-	return 0
+	return cloudhttp.RetryAfter(failed.Response.Response)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,8 +80,14 @@ func (i *Instance) probeCall() apiCall {
 	return apiCall{op: "probing the SCIM endpoint of " + i.options.Connection}
 }
 
+// configSchema identifies a ServiceProviderConfig.
+// https://www.rfc-editor.org/rfc/rfc7643#section-5
+const configSchema = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"
+
 // ProbeToken makes one cheap authenticated call. A status other than 2xx is a result, not
-// an error; an error means that there was no response. Every call is a CloudTrail event.
+// an error; an error means that the SCIM endpoint itself did not respond: there was no
+// response, or a proxy's. Every call is a CloudTrail event.
+// https://docs.aws.amazon.com/singlesignon/latest/developerguide/serviceproviderconfig.html
 func (i *Instance) ProbeToken(ctx context.Context, value model.Secret) (model.Probe, error) {
 	started := time.Now()
 	response, err := i.scimGet(ctx, i.probeCall(), value, "/ServiceProviderConfig")
@@ -88,7 +95,30 @@ func (i *Instance) ProbeToken(ctx context.Context, value model.Secret) (model.Pr
 		return model.Probe{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	return model.Probe{StatusCode: response.StatusCode, Duration: time.Since(started), Date: cloudhttp.Date(response)}, nil
+	probe := model.Probe{StatusCode: response.StatusCode, Duration: time.Since(started), Date: cloudhttp.Date(response)}
+	if unreadable := checkConfig(response); unreadable != "" && probe.Accepted() {
+		return model.Probe{}, &model.Error{
+			Reason: model.ReasonInvalidResponse, Op: i.probeCall().op, Status: response.StatusCode,
+			Detail: fmt.Sprintf("HTTP status %d with %s", response.StatusCode, unreadable), Advice: checkEndpoints,
+		}
+	}
+	return probe, nil
+}
+
+// checkConfig says what a response has instead of a ServiceProviderConfig; "": it has one.
+func checkConfig(response *http.Response) string {
+	var config struct{ Schemas []string }
+	body, err := io.ReadAll(response.Body)
+	if err == nil {
+		err = json.Unmarshal(body, &config)
+	}
+	switch {
+	case cloudhttp.IsWebPage(response.Header.Get("Content-Type"), body):
+		return cloudhttp.WebPage + ", instead of a SCIM ServiceProviderConfig"
+	case err != nil || !slices.Contains(config.Schemas, configSchema):
+		return "something else than a SCIM ServiceProviderConfig"
+	}
+	return ""
 }
 
 // HasUser reports whether a user with this userName exists.
@@ -143,6 +173,10 @@ func (i *Instance) scimGet(ctx context.Context, call apiCall, value model.Secret
 	response, err := i.scim.http.Do(request)
 	if err != nil {
 		return nil, call.classify(cloudhttp.Classify(err))
+	}
+	if refused := cloudhttp.ProxyRefusal(response.StatusCode, response.Header.Get("Content-Type"), nil); refused != nil {
+		_ = response.Body.Close()
+		return nil, call.classify(refused)
 	}
 	return response, nil
 }

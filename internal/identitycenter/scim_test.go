@@ -3,6 +3,7 @@ package identitycenter_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -20,11 +21,15 @@ import (
 
 func TestProbeToken(t *testing.T) {
 	for _, status := range []int{200, 401, 403, 429, 500, 302} {
+		body := `{"detail":"` + tokenSecret + `"}`
+		if status == http.StatusOK {
+			body = providerConfig
+		}
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			cloud := newCloud(t)
 			cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
 				time.Sleep(250 * time.Millisecond)
-				return answer{status: status, header: map[string]string{"Location": "https://evil.example/"}, body: `{"detail":"` + tokenSecret + `"}`}
+				return answer{status: status, header: map[string]string{"Location": "https://evil.example/"}, body: body}
 			}
 			synctest.Test(t, func(t *testing.T) {
 				probe, err := cloud.instance(nil).ProbeToken(t.Context(), secret())
@@ -136,6 +141,71 @@ func TestProbeErrors(t *testing.T) {
 			_, err := cloud.instance(nil).ProbeToken(t.Context(), secret())
 			wantError(t, err, want)
 		})
+	}
+}
+
+// A 2xx of anything but a ServiceProviderConfig is neither acceptance nor refusal.
+func TestProbeOfAnotherResponse(t *testing.T) {
+	const doing = "probing the SCIM endpoint of corp: invalid_response: HTTP status 200 with "
+	const advice = " (check for a proxy, and the endpoints under aws.endpoints)"
+	const other = doing + "something else than a SCIM ServiceProviderConfig" + advice
+	for name, test := range map[string]struct {
+		contentType, body, want string
+	}{
+		"the config":                  {"application/scim+json", providerConfig, ""},
+		"with another schema as well": {"application/json", `{"schemas":["urn:x",` + providerConfig[len(`{"schemas":[`):], ""},
+		"without a content type":      {"", providerConfig, ""},
+		"a proxy's login page": {
+			"text/html; charset=utf-8", "<html>Sign in",
+			doing + "a web page, probably of a proxy or gateway, instead of a SCIM ServiceProviderConfig" + advice,
+		},
+		"a page without a content type": {
+			"", "<html>Sign in", doing + "a web page, probably of a proxy or gateway, instead of a SCIM ServiceProviderConfig" + advice,
+		},
+		"an empty body":  {"application/scim+json", "", other},
+		"{}":             {"application/scim+json", `{}`, other},
+		"null":           {"application/scim+json", `null`, other},
+		"a list":         {"application/scim+json", `[` + providerConfig + `]`, other},
+		"cut off":        {"application/scim+json", providerConfig[:len(providerConfig)-1], other},
+		"another schema": {"application/scim+json", `{"schemas":["urn:ietf:params:scim:api:messages:2.0:Error"],"detail":"` + tokenSecret + `"}`, other},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud(t)
+			cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
+				return answer{header: map[string]string{"Content-Type": test.contentType}, body: test.body}
+			}
+			probe, err := cloud.instance(nil).ProbeToken(t.Context(), secret())
+			if test.want == "" {
+				if err != nil || !probe.Accepted() {
+					t.Errorf("got %+v, %v", probe, err)
+				}
+				return
+			}
+			wantError(t, err, test.want)
+			if probe.Accepted() || probe.StatusCode != 0 {
+				t.Errorf("got %+v", probe)
+			}
+		})
+	}
+}
+
+// A page of a proxy that refuses says nothing about the token, whatever its status.
+func TestSCIMRefusedByProxy(t *testing.T) {
+	for _, status := range []int{401, 403, 407} {
+		cloud := newCloud(t)
+		page := func(call) answer {
+			return answer{status: status, header: map[string]string{"Content-Type": "text/html"}, body: "<html>Access denied"}
+		}
+		cloud.answers["GET /ServiceProviderConfig"], cloud.answers["GET /Users"] = page, page
+		want := fmt.Sprintf("at the SCIM endpoint of corp: invalid_response: HTTP status %d with a web page, probably of a proxy or gateway "+
+			"(check http_client.proxy_url, and the proxies and firewalls on the way to the cloud)", status)
+		probe, err := cloud.instance(nil).ProbeToken(t.Context(), secret())
+		wantError(t, err, strings.Replace(want, "at the", "probing the", 1))
+		if probe.StatusCode != 0 {
+			t.Errorf("got %+v", probe)
+		}
+		_, err = cloud.instance(nil).HasUser(t.Context(), secret(), "ada@corp.example")
+		wantError(t, err, "looking for a user "+want)
 	}
 }
 

@@ -94,6 +94,20 @@ func TestCallsSinceErrors(t *testing.T) {
 	wantError(t, err, "reading CloudTrail's SCIM calls of corp: permission: AccessDeniedException: User: u is not authorized to perform: cloudtrail:LookupEvents "+
 		"(allow cloudtrail:LookupEvents, see deploy/permissions/aws.md)")
 
+	// A response without a list is no empty list either.
+	for body, wantEmpty := range map[string]bool{``: false, `{}`: false, `null`: false, `{"Events":null}`: false, `{"Other":[]}`: false, `{"Events":[]}`: true} {
+		cloud.json("LookupEvents", body)
+		calls, err := cloud.instance(nil).CallsSince(t.Context(), time.Now())
+		if wantEmpty {
+			if err != nil || len(calls) != 0 {
+				t.Errorf("%s: got %v, %v", body, calls, err)
+			}
+			continue
+		}
+		wantError(t, err, "reading CloudTrail's SCIM calls of corp: invalid_response: the response has no list of events "+
+			"(check for a proxy, and the endpoints under aws.endpoints)")
+	}
+
 	// A list that is cut short is no list: it would prove what is not so.
 	cloud.answers["LookupEvents"] = func(call call) answer {
 		return answer{body: fmt.Sprintf(`{"Events":[],"NextToken":"%d"}`, call.number)}
@@ -163,7 +177,7 @@ func TestUsage(t *testing.T) {
 				cloud.json("ListBearerTokens", `{"BearerTokens":[`+strings.Join(listed, ",")+`]}`)
 				cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
 					record(time.Now(), test.probed, "entra-aws-exporter/1.2.3")
-					return answer{}
+					return answer{body: providerConfig}
 				}
 				log.serve(cloud)
 				instance := cloud.instance(func(o *identitycenter.Options) {
@@ -216,7 +230,7 @@ func TestUsageReadsOnlyWhatIsNew(t *testing.T) {
 		})
 		cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
 			log.add(time.Now(), "KEYA", "entra-aws-exporter/1.2.3", tenant)
-			return answer{}
+			return answer{body: providerConfig}
 		}
 		if _, err := instance.Probe(t.Context()); err != nil {
 			t.Fatal(err)
@@ -279,7 +293,7 @@ func TestUsageContradictions(t *testing.T) {
 					time.Now().Add(test.created).Unix()))
 				cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
 					log.add(time.Now(), key(probed), "entra-aws-exporter/1.2.3", tenant)
-					return answer{}
+					return answer{body: providerConfig}
 				}
 				instance := cloud.instance(func(o *identitycenter.Options) {
 					o.TokenValue = func(context.Context) (string, model.Secret, error) { return probed, secret(), nil }

@@ -111,23 +111,26 @@ level=INFO msg="source recovered" connection=corp source_name=job`
 	})
 }
 
-func TestFailureStreakLogsEachReasonOnce(t *testing.T) {
+func TestFailureStreakLogsEachFailureOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, log := &stubClient{}, &logBuffer{}
 		options := oneConnection(poller.Job(time.Minute, client.read))
 		options.Logger = log.logger(slog.LevelInfo)
 		_, stop := start(t, options, nil)
 		defer stop()
+		failures := []model.Error{
+			{Reason: model.ReasonThrottled, Op: "reading"},
+			{Reason: model.ReasonAuth, Op: "reading", Detail: "the client secret is wrong"},
+			{Reason: model.ReasonAuth, Op: "reading", Detail: "the client secret has expired"},
+		}
 		for i := range 60 {
-			reason := model.ReasonAuth
-			if i%2 == 0 {
-				reason = model.ReasonThrottled
-			}
-			client.set(func(j *stubClient) { j.err = &model.Error{Reason: reason, Op: "reading"} })
+			failure := failures[i%len(failures)]
+			failure.Detail += fmt.Sprintf(" (request id %d)", i)
+			client.set(func(j *stubClient) { j.err = &failure })
 			advance(time.Minute)
 		}
-		if lines := strings.Count(log.String(), "\n"); lines != 2 {
-			t.Errorf("%d lines for two reasons:\n%s", lines, log)
+		if lines := strings.Count(log.String(), "\n"); lines != len(failures) {
+			t.Errorf("%d lines for %d failures:\n%s", lines, len(failures), log)
 		}
 	})
 }

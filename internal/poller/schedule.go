@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -176,8 +178,8 @@ func (s *schedule) read(ctx context.Context) (_ Result, err error) {
 	return s.source.Read(ctx, s.store.list(s.targets))
 }
 
-// failureStreak logs the failures of a source when they begin, when a new reason appears,
-// and when they are over; not at every attempt.
+// failureStreak logs the failures of a source when they begin, when another failure
+// appears, and when they are over; not at every attempt.
 type failureStreak struct {
 	model.FailureStreak
 	log    *slog.Logger
@@ -193,9 +195,16 @@ func (f *failureStreak) record(err error, at time.Time) {
 		return
 	}
 	f.reason = model.ReasonOf(err)
-	if f.Add(at, string(f.reason), err.Error()) {
+	if f.Add(at, string(f.reason)+": "+withoutNumbers(err.Error()), err.Error()) {
 		f.log.Warn("source read failed", "reason", f.reason, "err", err)
 	}
+}
+
+// withoutNumbers leaves out the words that contain a digit. Request ids, ports and times
+// differ at every attempt of the same failure.
+func withoutNumbers(text string) string {
+	hasDigit := func(word string) bool { return strings.ContainsAny(word, "0123456789") }
+	return strings.Join(slices.DeleteFunc(strings.Fields(text), hasDigit), " ")
 }
 
 // end forgets the streak without logging.

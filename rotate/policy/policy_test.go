@@ -135,10 +135,10 @@ func TestHalted(t *testing.T) {
 		detail                string
 	}{
 		{3, 2, "", nil, "", ""},
-		{3, 3, "", nil, model.BlockedAttemptsExhausted, "3 rotations in a row did not succeed"},
-		{3, 4, "aborted", nil, model.BlockedAttemptsExhausted, "4 rotations in a row did not succeed; the last one ended: aborted"},
+		{3, 3, "", nil, model.BlockedAttemptsExhausted, "unsuccessful rotations in a row: 3"},
+		{3, 4, "aborted", nil, model.BlockedAttemptsExhausted, "unsuccessful rotations in a row: 4; the last one ended: aborted"},
 		{0, 0, "", nil, "", ""},
-		{0, 1, "", nil, model.BlockedAttemptsExhausted, "1 rotations in a row did not succeed"},
+		{0, 1, "", nil, model.BlockedAttemptsExhausted, "unsuccessful rotations in a row: 1"},
 		{3, 0, "", []string{"a"}, "", ""},
 		{3, 0, "", []string{"a", "b"}, model.BlockedFleetHalt, "the rotations of a and b are blocked, so no other rotation starts"},
 	} {
@@ -177,25 +177,6 @@ func TestRemediation(t *testing.T) {
 	}
 	if got, want := policy.Remediation(model.BlockedOrphanToken, "corp"), "delete the orphan at AWS, then rotation reset corp"; got != want {
 		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-func TestProvisioningWorks(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		job  *model.Job
-		want bool
-	}{
-		{"no job", nil, false},
-		{"no cycle", &model.Job{}, false},
-		{"succeeded", &model.Job{LastCycle: &model.Cycle{State: model.CycleSucceeded}}, true},
-		{"entry-level errors", &model.Job{LastCycle: &model.Cycle{State: model.CycleEntryLevelErrors}}, true},
-		{"failed", &model.Job{LastCycle: &model.Cycle{State: model.CycleFailed}}, false},
-		{"quarantine", &model.Job{Quarantine: &model.Quarantine{}, LastCycle: &model.Cycle{State: model.CycleSucceeded}}, false},
-	} {
-		if got := policy.ProvisioningWorks(test.job); got != test.want {
-			t.Errorf("%s: works: %t", test.name, got)
-		}
 	}
 }
 

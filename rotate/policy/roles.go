@@ -47,10 +47,11 @@ func (e Evidence) TokenInUse(tokens []model.Token, expired func(model.Token) boo
 	return "", "several tokens are valid"
 }
 
-// Roles says what each listed token is for, as far as that is known without a call.
-func (e Evidence) Roles(tokens []model.Token, expired func(model.Token) bool, testPasses bool) map[string]model.TokenRole {
+// Roles says what each listed token is for, as far as that is known without a call. The
+// job's last cycle stands for Entra's test of the saved credentials, which costs a call.
+func (e Evidence) Roles(tokens []model.Token, expired func(model.Token) bool, job *model.Job) map[string]model.TokenRole {
 	roles := map[string]model.TokenRole{}
-	current := e.current(tokens, expired, testPasses)
+	current := e.current(tokens, expired, job)
 	for _, token := range tokens {
 		switch {
 		case token.ID == current:
@@ -68,7 +69,7 @@ func (e Evidence) Roles(tokens []model.Token, expired func(model.Token) bool, te
 
 // current is the token in use while a rotation may be open: until the new one is proven
 // to be used, nobody can tell.
-func (e Evidence) current(tokens []model.Token, expired func(model.Token) bool, testPasses bool) string {
+func (e Evidence) current(tokens []model.Token, expired func(model.Token) bool, job *model.Job) string {
 	if e.PutAttempted {
 		if e.Proof.AtLeast(model.ProofAttributed) {
 			return e.NewToken
@@ -76,7 +77,11 @@ func (e Evidence) current(tokens []model.Token, expired func(model.Token) bool, 
 		return ""
 	}
 	before := slices.DeleteFunc(slices.Clone(tokens), func(t model.Token) bool { return e.NewToken != "" && t.ID == e.NewToken })
-	current, _ := e.TokenInUse(before, expired, testPasses)
+	// A cycle tells nothing about a token that was created after it began: perhaps nobody
+	// has saved it in Entra.
+	createdLater := func(t model.Token) bool { return !expired(t) && t.Created.After(job.LastCycle.Began) }
+	works := provisioningWorks(job) && !slices.ContainsFunc(before, createdLater)
+	current, _ := e.TokenInUse(before, expired, works)
 	return current
 }
 
@@ -97,9 +102,8 @@ func ThirdPartyChange(app model.Application, ownSaves []time.Time) time.Time {
 	return app.CredentialsChanged
 }
 
-// ProvisioningWorks tells whether the last cycle reached AWS. For the metrics it stands
-// for Entra's test of the saved credentials, which costs a call.
-func ProvisioningWorks(job *model.Job) bool {
+// provisioningWorks tells whether the last cycle reached AWS.
+func provisioningWorks(job *model.Job) bool {
 	return job != nil && job.Quarantine == nil && job.LastCycle != nil &&
 		(job.LastCycle.State == model.CycleSucceeded || job.LastCycle.State == model.CycleEntryLevelErrors)
 }

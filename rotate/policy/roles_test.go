@@ -61,6 +61,7 @@ func TestTokenInUse(t *testing.T) {
 }
 
 func TestRoles(t *testing.T) {
+	job := &model.Job{LastCycle: &model.Cycle{Began: now, State: model.CycleSucceeded}}
 	both := []model.Token{oldToken, newToken}
 	for _, test := range []struct {
 		name     string
@@ -81,8 +82,36 @@ func TestRoles(t *testing.T) {
 		{"an unknown expired token", policy.Evidence{}, []model.Token{oldToken, expiredToken},
 			map[string]model.TokenRole{"old": model.RoleInUse, "expired": model.RoleUnknown}},
 	} {
-		if diff := cmp.Diff(test.want, test.evidence.Roles(test.tokens, expired, true)); diff != "" {
+		if diff := cmp.Diff(test.want, test.evidence.Roles(test.tokens, expired, job)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+	}
+}
+
+// TestRoleOfTheOnlyToken checks that a token is not in use merely because it is the only one.
+func TestRoleOfTheOnlyToken(t *testing.T) {
+	cycle := func(state model.CycleState) *model.Job {
+		return &model.Job{LastCycle: &model.Cycle{Began: now.Add(-2 * time.Hour), State: state}}
+	}
+	quarantined := cycle(model.CycleSucceeded)
+	quarantined.Quarantine = &model.Quarantine{}
+	for _, test := range []struct {
+		name  string
+		token model.Token
+		job   *model.Job
+		want  model.TokenRole
+	}{
+		{"no job", oldToken, nil, model.RoleUnknown},
+		{"no cycle", oldToken, &model.Job{}, model.RoleUnknown},
+		{"succeeded", oldToken, cycle(model.CycleSucceeded), model.RoleInUse},
+		{"entry-level errors", oldToken, cycle(model.CycleEntryLevelErrors), model.RoleInUse},
+		{"failed", oldToken, cycle(model.CycleFailed), model.RoleUnknown},
+		{"quarantine", oldToken, quarantined, model.RoleUnknown},
+		{"succeeded before the token was created", newToken, cycle(model.CycleSucceeded), model.RoleUnknown},
+	} {
+		roles := policy.Evidence{}.Roles([]model.Token{test.token}, expired, test.job)
+		if got := roles[test.token.ID]; got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 	}
 }

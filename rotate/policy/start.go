@@ -20,7 +20,7 @@ func (p Policy) Halted(attempts int, lastReason string, blocked []string) (reaso
 		if lastReason != "" {
 			last = "; the last one ended: " + lastReason
 		}
-		return model.BlockedAttemptsExhausted, fmt.Sprintf("%d rotations in a row did not succeed%s", attempts, last)
+		return model.BlockedAttemptsExhausted, fmt.Sprintf("unsuccessful rotations in a row: %d%s", attempts, last)
 	}
 	if len(blocked) >= circuitBreakerLimit {
 		return model.BlockedFleetHalt, fmt.Sprintf("the rotations of %s are blocked, so no other rotation starts", strings.Join(blocked, " and "))

@@ -103,7 +103,7 @@ func (p planPhase) confirmDue(ctx context.Context, found *findings) (bool, error
 	if since.IsZero() || !p.rotation().Plan.TestFailedSince.IsZero() {
 		now := time.Now().UTC()
 		if !forced {
-			p.LogStep("due: %s; reading again in %s", found.dueReason(p.AWS.Now()), dueConfirmGap)
+			p.LogStep("due: %s; checking again in %d minutes", found.dueReason(p.AWS.Now()), int(dueConfirmGap.Minutes()))
 		}
 		return forced, p.write(ctx, func(r *record) { r.Rotation.Plan.DueSince, r.Rotation.Plan.TestFailedSince = now, time.Time{} })
 	}

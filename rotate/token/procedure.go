@@ -210,7 +210,7 @@ func roles(snapshot model.Snapshot, r *journal.Record, now time.Time) map[string
 		evidence = recordOf(r).evidence()
 	}
 	expired := func(t model.Token) bool { return t.Expired(now.Add(-policy.ExpiryGrace)) }
-	return evidence.Roles(snapshot.Tokens.Tokens, expired, policy.ProvisioningWorks(snapshot.Job))
+	return evidence.Roles(snapshot.Tokens.Tokens, expired, snapshot.Job)
 }
 
 // CheckAbort implements rotate.Procedure.

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"entra-aws-exporter/internal/model"
 )
@@ -27,6 +28,11 @@ const payloadLimit = 1 << 20
 // payloadVersion is the version of Alertmanager's webhook payload.
 // https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 const payloadVersion = "4"
+
+// sizeAdvice keeps payloads small and complete: one group per connection needs no
+// max_alerts, whose default 0 leaves out no alert.
+// https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+const sizeAdvice = "set group_by: [connection] on its route and max_alerts: 0 on its receiver"
 
 // payload is what matters of Alertmanager's message.
 type payload struct {
@@ -128,7 +134,7 @@ func (h *Handler) serve(response http.ResponseWriter, request *http.Request) (ma
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, &rejection{http.StatusRequestEntityTooLarge, "the payload is larger than 1 MiB; use max_alerts or a narrower route"}
+		return nil, &rejection{http.StatusRequestEntityTooLarge, "the payload is larger than 1 MiB; " + sizeAdvice}
 	case err != nil:
 		return nil, &rejection{http.StatusBadRequest, "the request could not be read"}
 	}
@@ -137,7 +143,7 @@ func (h *Handler) serve(response http.ResponseWriter, request *http.Request) (ma
 		return nil, err
 	}
 	if p.Truncated > 0 {
-		h.options.Logger.Warn("Alertmanager truncated its payload, set max_alerts: 0 for this receiver", "truncated", p.Truncated, "receiver", p.Receiver)
+		h.options.Logger.Warn("Alertmanager truncated its payload; "+sizeAdvice, "truncated", p.Truncated, "receiver", shorten(p.Receiver))
 	}
 	return h.decideAll(request.Context(), p.Alerts)
 }
@@ -171,7 +177,7 @@ func decodePayload(content []byte) (payload, error) {
 		return p, &rejection{http.StatusBadRequest, "not Alertmanager's JSON: " + describeJSONError(err)}
 	}
 	if p.Version != payloadVersion {
-		return p, &rejection{http.StatusBadRequest, fmt.Sprintf("payload version %q, want %q (a custom payload is not understood)", truncate(p.Version), payloadVersion)}
+		return p, &rejection{http.StatusBadRequest, fmt.Sprintf("payload version %q, want %q (a custom payload is not understood)", shorten(p.Version), payloadVersion)}
 	}
 	return p, nil
 }
@@ -190,7 +196,21 @@ func describeJSONError(err error) string {
 	}
 }
 
-func truncate(s string) string { return s[:min(len(s), 20)] }
+// textLimit is how many bytes of a foreign text are repeated.
+const textLimit = 128
+
+// shorten cuts a text of the caller before it is logged or sent back: a payload may
+// consist of one label's value.
+func shorten(s string) string {
+	if len(s) <= textLimit {
+		return s
+	}
+	end := textLimit
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
+}
 
 // decideTimeout bounds the journal entry that a decision may need.
 const decideTimeout = 10 * time.Second
@@ -218,7 +238,7 @@ func (h *Handler) decideAll(ctx context.Context, alerts []alert) (map[model.Deci
 	for _, connection := range slices.Sorted(maps.Keys(pending)) {
 		decision, why, err := h.starter.Alert(ctx, connection)
 		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("connection %s: %w", connection, err))
+			failed = errors.Join(failed, fmt.Errorf("connection %s: %w", shorten(connection), err))
 			continue
 		}
 		count := pending[connection]
@@ -249,14 +269,15 @@ type match struct {
 	why        string
 }
 
-// match tells what an alert asks for.
+// match tells what an alert asks for. Alertmanager knows two statuses, firing and resolved:
+// https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 func (h *Handler) match(a alert) match {
 	connection := a.Labels["connection"]
 	wanted := h.options.MatchLabels()
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		if a.Labels[name] != wanted[name] {
 			return match{connection, model.DecisionUnmatched,
-				fmt.Sprintf("its label %s is %q, not %q as webhook.match_labels demands", name, truncate(a.Labels[name]), wanted[name])}
+				fmt.Sprintf("its label %s is %q, not %q as webhook.match_labels demands", name, shorten(a.Labels[name]), wanted[name])}
 		}
 	}
 	switch {
@@ -264,6 +285,8 @@ func (h *Handler) match(a alert) match {
 		return match{"", model.DecisionUnmatched, "it has no label connection"}
 	case a.Status == "resolved":
 		return match{connection, model.DecisionResolved, "alert is resolved"}
+	case a.Status != "firing":
+		return match{connection, model.DecisionUnmatched, fmt.Sprintf("its status is %q, not \"firing\"", shorten(a.Status))}
 	default:
 		return match{connection: connection}
 	}
@@ -271,5 +294,5 @@ func (h *Handler) match(a alert) match {
 
 func (h *Handler) record(decision model.Decision, connection, why string, count int) {
 	h.counters.Alerts(string(decision), count)
-	h.options.Logger.Info("alert decided", "decision", string(decision), "connection", connection, "reason", why, "alerts", count)
+	h.options.Logger.Info("alert decided", "decision", string(decision), "connection", shorten(connection), "reason", why, "alerts", count)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -141,6 +142,10 @@ func TestWebhookResponses(t *testing.T) {
 		{"blocked", firing(alertFor("halted", "firing")), nil, 200, `{"decisions":{"blocked":1}}`},
 		{"dry run", firing(alertFor("dry", "firing")), nil, 200, `{"decisions":{"dry_run":1}}`},
 		{"resolved", firing(alertFor("corp", "resolved")), nil, 200, `{"decisions":{"resolved":1}}`},
+		{"unknown status", firing(alertFor("corp", "suppressed")), nil, 200, `{"decisions":{"unmatched":1}}`},
+		{"no status", firing(`{"labels":{"connection":"corp","rotate":"scim-token"}}`), nil, 200, `{"decisions":{"unmatched":1}}`},
+		{"status in upper case", firing(alertFor("corp", "FIRING")), nil, 200, `{"decisions":{"unmatched":1}}`},
+		{"one of two has a status", firing(alertFor("corp", "firing"), alertFor("corp", "")), nil, 202, `{"decisions":{"started":1,"unmatched":1}}`},
 		{"unknown connection", firing(alertFor("unknown", "firing")), nil, 200, `{"decisions":{"unknown_connection":1}}`},
 		{"without the label", firing(`{"status":"firing","labels":{"connection":"corp"}}`), nil, 200, `{"decisions":{"unmatched":1}}`},
 		{"without a connection", firing(`{"status":"firing","labels":{"rotate":"scim-token"}}`), nil, 200, `{"decisions":{"unmatched":1}}`},
@@ -156,7 +161,7 @@ func TestWebhookResponses(t *testing.T) {
 		{"form", "a=b", header("Content-Type", "application/x-www-form-urlencoded"), 415, "Content-Type must be application/json"},
 		{"no content type", firing(), func(r *http.Request) { r.Header.Del("Content-Type") }, 415, "Content-Type must be application/json"},
 		{"charset", firing(), header("Content-Type", "application/json; charset=utf-8"), 200, `{"decisions":{}}`},
-		{"too large", firing(strings.Repeat(" ", 1<<20)), nil, 413, "the payload is larger than 1 MiB; use max_alerts or a narrower route"},
+		{"too large", firing(strings.Repeat(" ", 1<<20)), nil, 413, "the payload is larger than 1 MiB; set group_by: [connection] on its route and max_alerts: 0 on its receiver"},
 		{"no JSON", "alert!", nil, 400, "not Alertmanager's JSON: syntax error at byte 1"},
 		{"two documents", firing() + firing(), nil, 400, "not Alertmanager's JSON: syntax error at byte 366"},
 		{"another shape", `{"version":"4","alerts":"none"}`, nil, 400, "not Alertmanager's JSON: wrong type at byte 30"},
@@ -204,16 +209,21 @@ func TestWebhookSecretIsUnreadable(t *testing.T) {
 	}
 }
 
-// The log has the connection and the reason of each decision.
-func TestWebhookLogsDecisions(t *testing.T) {
-	var log strings.Builder
-	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+// logTo makes the webhook write a log without times.
+func logTo(log io.Writer) func(*webhook.Options) {
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
 	}}))
-	w := newWebhook(decisions{"idle": model.DecisionNotDue, "broken": ""}, func(o *webhook.Options) { o.Logger = logger })
+	return func(o *webhook.Options) { o.Logger = logger }
+}
+
+// The log has the connection and the reason of each decision.
+func TestWebhookLogsDecisions(t *testing.T) {
+	var log strings.Builder
+	w := newWebhook(decisions{"idle": model.DecisionNotDue, "broken": ""}, logTo(&log))
 	const labels = `{"status":"firing","labels":{%s}}`
 	for _, test := range []struct{ alerts, want string }{
 		{fmt.Sprintf(labels, `"connection":"corp","rotate":"saml"`),
@@ -223,6 +233,8 @@ func TestWebhookLogsDecisions(t *testing.T) {
 		{fmt.Sprintf(labels, `"rotate":"scim-token"`) + "," + fmt.Sprintf(labels, `"rotate":"scim-token"`),
 			`level=INFO msg="alert decided" decision=unmatched connection="" reason="it has no label connection" alerts=2`},
 		{alertFor("idle", "resolved"), `level=INFO msg="alert decided" decision=resolved connection=idle reason="alert is resolved" alerts=1`},
+		{alertFor("idle", "suppressed"), `level=INFO msg="alert decided" decision=unmatched connection=idle reason="its status is \"suppressed\", not \"firing\"" alerts=1`},
+		{alertFor("idle", ""), `level=INFO msg="alert decided" decision=unmatched connection=idle reason="its status is \"\", not \"firing\"" alerts=1`},
 		{alertFor("idle", "firing"), `level=INFO msg="alert decided" decision=not_due connection=idle reason="" alerts=1`},
 		{alertFor("broken", "firing"), `level=ERROR msg="webhook request failed, Alertmanager should retry" code=503 reason="the journal cannot be read or written; retry later" err="connection broken: no space left on device"`},
 	} {
@@ -231,6 +243,44 @@ func TestWebhookLogsDecisions(t *testing.T) {
 		if got := strings.TrimSpace(log.String()); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
+	}
+}
+
+// No text of the payload makes the log or the response long.
+func TestWebhookShortensForeignTexts(t *testing.T) {
+	long := "a" + strings.Repeat("é", 400<<10) // byte 128 is within a rune
+	cut := "a" + strings.Repeat("é", 63) + "…"
+	const labels = `{"status":"firing","labels":{%s}}`
+	const decided = `level=INFO msg="alert decided" decision=`
+	const rejected = `level=WARN msg="webhook request rejected" code=400 reason="payload version `
+	for _, test := range []struct{ name, body, response, log string }{
+		{"label", firing(fmt.Sprintf(labels, `"connection":"corp","rotate":"`+long+`"`)), `{"decisions":{"unmatched":1}}`,
+			decided + `unmatched connection=corp reason="its label rotate is \"` + cut + `\", not \"scim-token\" as webhook.match_labels demands" alerts=1`},
+		{"status", firing(alertFor("corp", long)), `{"decisions":{"unmatched":1}}`,
+			decided + `unmatched connection=corp reason="its status is \"` + cut + `\", not \"firing\"" alerts=1`},
+		{"unknown connection", firing(alertFor(long, "firing")), `{"decisions":{"unknown_connection":1}}`,
+			decided + `unknown_connection connection=` + cut + ` reason="" alerts=1`},
+		{"resolved connection", firing(alertFor(long, "resolved")), `{"decisions":{"resolved":1}}`,
+			decided + `resolved connection=` + cut + ` reason="alert is resolved" alerts=1`},
+		{"failing connection", firing(alertFor(long+"é", "firing")), "the journal cannot be read or written; retry later",
+			`level=ERROR msg="webhook request failed, Alertmanager should retry" code=503 reason="the journal cannot be read or written; retry later" err="connection ` + cut + `: no space left on device"`},
+		{"receiver", `{"version":"4","truncatedAlerts":7,"receiver":"` + long + `"}`, `{"decisions":{}}`,
+			`level=WARN msg="Alertmanager truncated its payload; set group_by: [connection] on its route and max_alerts: 0 on its receiver" truncated=7 receiver=` + cut},
+		{"version", `{"version":"` + long + `"}`, `payload version "` + cut + `", want "4" (a custom payload is not understood)`,
+			rejected + `\"` + cut + `\", want \"4\" (a custom payload is not understood)" remote=192.0.2.1:1234`},
+		{"128 bytes", `{"version":"` + strings.Repeat("v", 128) + `"}`, `payload version "` + strings.Repeat("v", 128) + `", want "4" (a custom payload is not understood)`,
+			rejected + `\"` + strings.Repeat("v", 128) + `\", want \"4\" (a custom payload is not understood)" remote=192.0.2.1:1234`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var log strings.Builder
+			response := post(newWebhook(decisions{long + "é": ""}, logTo(&log)), test.body)
+			if got := strings.TrimSpace(response.Body.String()); got != test.response {
+				t.Errorf("response of %d bytes: %.400s\nwant %s", len(got), got, test.response)
+			}
+			if got := strings.TrimSpace(log.String()); got != test.log {
+				t.Errorf("log of %d bytes: %.400s\nwant %s", len(got), got, test.log)
+			}
+		})
 	}
 }
 
