@@ -88,7 +88,7 @@ http_client: {tls_config: {ca_file: ca.pem}}
 		}
 	}
 	for _, command := range []string{"check-config", "serve"} {
-		check(command, file+": http_client: unable to read CA cert: unable to read file "+ca)
+		check(command, file+": http_client: unable to read CA cert: open "+ca)
 	}
 	if err := os.WriteFile(ca, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)

@@ -102,8 +102,13 @@ func readLine(in io.Reader) (model.Secret, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return model.Secret{}, fmt.Errorf("reading the token from standard input: %w", err)
 	}
-	if line = strings.TrimSpace(line); line == "" {
+	content, err := model.WithoutBOM("standard input", []byte(line))
+	if err != nil {
+		return model.Secret{}, fmt.Errorf("reading the token: %w", err)
+	}
+	value := strings.TrimSpace(string(content))
+	if value == "" {
 		return model.Secret{}, errors.New("reading the token from standard input: it is empty")
 	}
-	return model.NewSecret(line), nil
+	return model.NewSecret(value), nil
 }

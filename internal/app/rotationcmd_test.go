@@ -157,3 +157,21 @@ func TestMistypedTokenCanBeCorrected(t *testing.T) {
 		expectLines(t, give("another"), "which AWS does not refuse (it answers 200): is what you gave the value of that token?")
 	})
 }
+
+func TestTokenFromStandardInput(t *testing.T) {
+	for _, test := range []struct{ name, input, value, problem string }{
+		{"a line", " value\r\n", "value", ""},
+		{"UTF-8 with a byte order mark", "\xEF\xBB\xBFvalue\n", "value", ""},
+		{"UTF-16", "\xFF\xFEv\x00", "", "reading the token: standard input is encoded in UTF-16; save it as UTF-8"},
+		{"nothing", "", "", "reading the token from standard input: it is empty"},
+	} {
+		value, err := readTokenValue(Options{Stdin: strings.NewReader(test.input)})
+		problem := ""
+		if err != nil {
+			problem = err.Error()
+		}
+		if value.Reveal() != test.value || problem != test.problem {
+			t.Errorf("%s: got %q, %q; want %q, %q", test.name, value.Reveal(), problem, test.value, test.problem)
+		}
+	}
+}

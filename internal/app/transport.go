@@ -1,7 +1,9 @@
 package app
 
 import (
+	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,6 +13,7 @@ import (
 	prometheus "github.com/prometheus/common/config"
 
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/model"
 )
 
 // newTransport returns the transport of every outgoing call. It has the configured CA
@@ -38,12 +41,30 @@ func newTransport(client config.HTTPClient) (http.RoundTripper, error) {
 		}, nil
 	}
 	file := string(client.TLSConfig.CAFile)
-	verify, err := prometheus.NewTLSConfig(&prometheus.TLSConfig{CAFile: file, MinVersion: tls.VersionTLS12})
-	if err != nil {
-		return nil, err
-	}
+	verify := &tls.Config{MinVersion: tls.VersionTLS12}
 	if file == "" {
 		return build(verify)
 	}
-	return prometheus.NewTLSRoundTripper(verify, prometheus.TLSRoundTripperSettings{CA: prometheus.NewFileSecret(file)}, build)
+	authorities := caFile{prometheus.NewFileSecret(file), file}
+	content, err := authorities.Fetch(context.Background())
+	if err != nil {
+		return nil, fmt.Errorf("unable to read CA cert: %w", err)
+	}
+	verify.RootCAs = x509.NewCertPool()
+	if !verify.RootCAs.AppendCertsFromPEM([]byte(content)) {
+		return nil, fmt.Errorf("unable to use specified CA cert %s", authorities.Description())
+	}
+	return prometheus.NewTLSRoundTripper(verify, prometheus.TLSRoundTripperSettings{CA: authorities}, build)
+}
+
+// caFile is a CA file that may begin with a byte order mark.
+type caFile struct {
+	prometheus.SecretReader
+	path string
+}
+
+// Fetch implements prometheus.SecretReader.
+func (f caFile) Fetch(context.Context) (string, error) {
+	content, err := model.ReadFile(f.path)
+	return string(content), err
 }

@@ -48,7 +48,7 @@ func TestCAFileReplaced(t *testing.T) {
 	if err := ask(); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("under another authority: %v", err)
 	}
-	write(right)
+	write(append([]byte("\xEF\xBB\xBF"), right...))
 	if err := ask(); err != nil {
 		t.Errorf("under the right one: %v", err)
 	}
@@ -58,6 +58,11 @@ func TestCAFileReplaced(t *testing.T) {
 	}
 	if _, err := newTransport(config.HTTPClient{TLSConfig: config.TLSConfig{CAFile: config.Path(file)}}); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("at the start: %v", err)
+	}
+	write([]byte("\xFF\xFE-\x00"))
+	want := "unable to read CA cert: " + file + " is encoded in UTF-16; save it as UTF-8"
+	if _, err := newTransport(config.HTTPClient{TLSConfig: config.TLSConfig{CAFile: config.Path(file)}}); err == nil || err.Error() != want {
+		t.Errorf("in UTF-16: %v, want %s", err, want)
 	}
 	if transport, ok := transport.(interface{ CloseIdleConnections() }); ok {
 		transport.CloseIdleConnections()

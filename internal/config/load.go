@@ -9,17 +9,19 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"entra-aws-exporter/internal/model"
 )
 
 // Load reads a configuration file. Its error has all problems of the file (Problems).
 // Load makes no network call and opens no other file; see Warnings.
 func Load(path string) (*Config, error) {
-	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	content, err := model.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("reading the configuration: %w; set its path with --config.file", err)
 	}
@@ -63,13 +65,13 @@ func rootNode(file string, content []byte) (*yaml.Node, Problems) {
 	case errors.Is(err, io.EOF):
 		return nil, empty
 	case err != nil:
-		return nil, syntaxProblems(file, content, err)
+		return nil, syntaxProblems(file, content)
 	}
 	switch err := documents.Decode(&second); {
 	case err == nil:
 		return nil, Problems{{File: file, Line: second.Line, Text: "a second YAML document begins here (---); the configuration is one document"}}
 	case !errors.Is(err, io.EOF):
-		return nil, syntaxProblems(file, content, err)
+		return nil, syntaxProblems(file, content)
 	}
 	root := first.Content[0]
 	if isNull(root) {
@@ -80,31 +82,53 @@ func rootNode(file string, content []byte) (*yaml.Node, Problems) {
 
 var (
 	syntaxError   = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?(?s:(.*))$`)
-	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+	unknownAnchor = regexp.MustCompile(`^unknown anchor '.*' referenced$`)
 )
 
 // syntaxProblems explains why a file is not YAML. It does not repeat what the parser
 // quotes from the file.
-func syntaxProblems(file string, content []byte, err error) Problems {
-	lines := strings.Split(string(content), "\n")
+func syntaxProblems(file string, content []byte) Problems {
+	lines := strings.SplitAfter(strings.TrimRight(string(content), " \r\n"), "\n")
 	if tabs := tabProblems(file, lines); tabs != nil {
 		return tabs
 	}
-	problem := Problem{File: file, Line: 1, Text: "is not YAML"}
-	found := syntaxError.FindStringSubmatch(err.Error())
-	if found == nil {
-		return Problems{problem}
-	}
-	if n, err := strconv.Atoi(found[1]); err == nil {
-		problem.Line = min(n, len(lines))
-	}
-	if anchor := unknownAnchor.FindStringSubmatch(found[2]); anchor != nil {
-		problem.Line = 1 + max(0, slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, "*"+anchor[1]) }))
+	begin, text := firstSyntaxError(lines)
+	// The parser names where the list or mapping around the error begins. The error is on
+	// the first line from there that makes the file fail like that when it ends there.
+	begin = min(max(1, begin), len(lines))
+	line := begin + sort.Search(len(lines)-begin, func(i int) bool {
+		_, other := firstSyntaxError(lines[:begin+i])
+		return other == text
+	})
+	problem := Problem{File: file, Line: line, Text: "is not YAML"}
+	if unknownAnchor.MatchString(text) {
 		problem.Text += ": a value begins with * and refers to an unknown anchor; quote it if it is plain text"
-	} else if !strings.Contains(found[2], "`") {
-		problem.Text += ": " + found[2]
+	} else if text != "" && !strings.Contains(text, "`") {
+		problem.Text += ": " + text
 	}
 	return Problems{problem}
+}
+
+// firstSyntaxError returns the parser's text and the line that it names, which may be
+// one too low; 0: none.
+func firstSyntaxError(lines []string) (line int, text string) {
+	// The parser counts from 0 and takes 0 for unknown, hence the empty line before.
+	documents := yaml.NewDecoder(strings.NewReader("\n" + strings.Join(lines, "")))
+	for {
+		var document yaml.Node
+		err := documents.Decode(&document)
+		if errors.Is(err, io.EOF) {
+			return 0, ""
+		}
+		if err == nil {
+			continue
+		}
+		if found := syntaxError.FindStringSubmatch(err.Error()); found != nil {
+			line, _ = strconv.Atoi(found[1]) // without a line: 0
+			text = found[2]
+		}
+		return line - 1, text
+	}
 }
 
 func tabProblems(file string, lines []string) Problems {

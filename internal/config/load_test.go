@@ -86,6 +86,27 @@ connections:
 	}
 }
 
+func TestByteOrderMark(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yml")
+	for _, test := range []struct{ name, content, want string }{
+		{"UTF-8", "\xEF\xBB\xBF" + smallestYAML, ""},
+		{"UTF-8, wrong indentation", "\xEF\xBB\xBFtenants:\n  - name: a\n   cloud: public\n", file + ":3: is not YAML: did not find expected '-' indicator"},
+		{"UTF-8, nothing else", "\xEF\xBB\xBF", file + ":1: the file is empty; at least tenants and connections are needed"},
+		{"UTF-16", "\xFF\xFEt\x00", "reading the configuration: " + file + " is encoded in UTF-16; save it as UTF-8"},
+	} {
+		if err := os.WriteFile(file, []byte(test.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if _, err := Load(file); err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("%s: got  %s\nwant %s", test.name, got, test.want)
+		}
+	}
+}
+
 func TestLoadResolvesPathsAgainstTheFile(t *testing.T) {
 	directory := t.TempDir()
 	file := filepath.Join(directory, "config.yml")
@@ -256,7 +277,7 @@ func TestWebhook(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "")
 	directory := t.TempDir()
-	for name, content := range map[string]string{"secret": "s3cr3t", "empty": ""} {
+	for name, content := range map[string]string{"secret": "s3cr3t", "empty": "\xEF\xBB\xBF", "utf16": "\xFF\xFEx\x00"} {
 		if err := os.WriteFile(filepath.Join(directory, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +290,7 @@ connections:
     tenant: a
     aws: {region: eu-central-1}
     tokens: {scim_token_file: empty}
-webhook: {bearer_token_file: secret}
+webhook: {bearer_token_file: utf16}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -277,6 +298,7 @@ webhook: {bearer_token_file: secret}
 	want := "config.yml:3: tenants[1].client_secret_file: cannot be read now: open " + directory + "/missing: no such file or directory\n" +
 		"config.yml:3: tenants[1]: no connection uses tenant b\n" +
 		"config.yml:8: connections[0].tokens.scim_token_file: " + directory + "/empty is empty\n" +
+		"config.yml:9: webhook.bearer_token_file: cannot be read now: " + directory + "/utf16 is encoded in UTF-16; save it as UTF-8\n" +
 		"config.yml:9: webhook: rotation.mode is disabled for every connection: the webhook cannot start a rotation"
 	if diff := cmp.Diff(want, Problems(config.Warnings()).Error()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

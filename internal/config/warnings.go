@@ -20,7 +20,7 @@ func (c *Config) Warnings() []Problem {
 		if file.key == "state.directory" { // checked by the state itself, which writes to it
 			continue
 		}
-		content, err := os.ReadFile(file.path)
+		content, err := model.ReadFile(file.path)
 		switch {
 		case err != nil:
 			warn(file.key, "cannot be read now: %v", err)

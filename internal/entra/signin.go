@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -186,7 +185,7 @@ func (s *signIn) tokenCredential() (azcore.TokenCredential, error) {
 }
 
 func (s *signIn) certificateCredential() (azcore.TokenCredential, error) {
-	content, err := os.ReadFile(s.credential.CertificateFile)
+	content, err := model.ReadFile(s.credential.CertificateFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading the client certificate: %w", err)
 	}

@@ -290,7 +290,7 @@ func TestCertificateCredential(t *testing.T) {
 	m := newMicrosoft(t)
 	form := m.signInForm()
 	for name, credential := range map[string]Credential{
-		"PEM":      {CertificateFile: m.file("client.pem", bundle)},
+		"PEM":      {CertificateFile: m.file("client.pem", "\xEF\xBB\xBF"+bundle)},
 		"PKCS #12": {CertificateFile: "testdata/client.pfx", CertificatePasswordFile: model.SecretFile(m.file("password", "simulated\n"))},
 	} {
 		if _, err := m.application(func(o *TenantOptions) { o.Credential = credential }).Job(t.Context()); err != nil {
@@ -305,6 +305,10 @@ func TestCertificateCredential(t *testing.T) {
 	_, err = m.application(func(o *TenantOptions) { o.Credential = wrong }).Job(t.Context())
 	wantError(t, err, "reading the provisioning job: auth: the exporter's credential is unusable: testdata/client.pfx holds no certificate with its private key "+
 		"in PEM or PKCS #12 (a PKCS #12 file must use the older algorithms, openssl's -legacy): pkcs12: decryption password incorrect")
+	wide := m.file("client.pem", "\xFF\xFE-\x00")
+	_, err = m.application(func(o *TenantOptions) { o.Credential = Credential{CertificateFile: wide} }).Job(t.Context())
+	wantError(t, err, "reading the provisioning job: auth: the exporter's credential is unusable: reading the client certificate: "+wide+
+		" is encoded in UTF-16; save it as UTF-8")
 }
 
 func TestWorkloadIdentity(t *testing.T) {

@@ -194,10 +194,13 @@ func readLimited(path string) ([]byte, error) {
 	}
 	defer func() { _ = file.Close() }()
 	content, err := io.ReadAll(io.LimitReader(file, maxCertificateFile+1))
-	if err == nil && len(content) > maxCertificateFile {
-		err = fmt.Errorf("%s is larger than %d MiB", path, maxCertificateFile>>20)
+	if err != nil {
+		return nil, err
 	}
-	return content, err
+	if len(content) > maxCertificateFile {
+		return nil, fmt.Errorf("%s is larger than %d MiB", path, maxCertificateFile>>20)
+	}
+	return model.WithoutBOM(path, content)
 }
 
 // parseCertificates reads any number of certificates: PEM blocks, bare base64 or DER.

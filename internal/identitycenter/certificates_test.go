@@ -164,7 +164,7 @@ func TestCertificateFiles(t *testing.T) {
 		t.Errorf("the garbage is not named: %s", lines())
 	}
 
-	write("one.der", asPEM(third)) // the files are read at every use
+	write("one.der", "\xEF\xBB\xBF"+asPEM(third)) // the files are read at every use
 	got, err = instance.TrustedCertificates(t.Context())
 	if err != nil || len(got) != 2 {
 		t.Errorf("got %v, %v", thumbprints(got), err)
@@ -176,6 +176,7 @@ func TestCertificateFiles(t *testing.T) {
 		write("empty", ""):               doing + "invalid_response: " + filepath.Join(dir, "empty") + " holds no certificate in PEM or DER (check saml.aws_certificate_files)",
 		write("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"): doing + "invalid_response: " + filepath.Join(dir, "key.pem") +
 			" holds no certificate in PEM or DER (check saml.aws_certificate_files)",
+		write("utf-16.pem", "\xFF\xFE-\x00"):      doing + "other: " + filepath.Join(dir, "utf-16.pem") + " is encoded in UTF-16; save it as UTF-8 (check saml.aws_certificate_files)",
 		write("huge", strings.Repeat("A", 2<<20)): doing + "other: " + filepath.Join(dir, "huge") + " is larger than 1 MiB (check saml.aws_certificate_files)",
 	} {
 		instance := newCloud(t).instance(func(o *identitycenter.Options) {

@@ -57,18 +57,25 @@ func TestSecretNeverShows(t *testing.T) {
 
 func TestSecretFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(path, []byte(" value\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	secret, err := model.SecretFile(path).Read()
-	if err != nil || secret.Reveal() != "value" {
-		t.Fatalf("Read() = %q, %v", secret.Reveal(), err)
-	}
-	if err := os.WriteFile(path, []byte("\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := model.SecretFile(path).Read(); err == nil || !strings.Contains(err.Error(), "is empty") {
-		t.Errorf("an empty file gives %v", err)
+	for _, test := range []struct{ name, content, value, problem string }{
+		{"a line", " value\n", "value", ""},
+		{"UTF-8 with a byte order mark", "\xEF\xBB\xBFvalue\r\n", "value", ""},
+		{"UTF-16, little endian", "\xFF\xFEv\x00", "", "reading secret file: " + path + " is encoded in UTF-16; save it as UTF-8"},
+		{"UTF-16, big endian", "\xFE\xFF\x00v", "", "reading secret file: " + path + " is encoded in UTF-16; save it as UTF-8"},
+		{"an empty line", "\n", "", "secret file " + path + " is empty"},
+		{"only a byte order mark", "\xEF\xBB\xBF\r\n", "", "secret file " + path + " is empty"},
+	} {
+		if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		secret, err := model.SecretFile(path).Read()
+		problem := ""
+		if err != nil {
+			problem = err.Error()
+		}
+		if secret.Reveal() != test.value || problem != test.problem {
+			t.Errorf("%s: Read() = %q, %q; want %q, %q", test.name, secret.Reveal(), problem, test.value, test.problem)
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 )
 
@@ -63,7 +62,7 @@ type SecretFile string
 
 // Read returns the content without surrounding white space; an empty file is an error.
 func (f SecretFile) Read() (Secret, error) {
-	content, err := os.ReadFile(string(f))
+	content, err := ReadFile(string(f))
 	if err != nil {
 		return Secret{}, fmt.Errorf("reading secret file: %w", err)
 	}

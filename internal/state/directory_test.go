@@ -145,7 +145,12 @@ func TestOpen(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	wide := filepath.Join(root, "wide")
+	if err := os.WriteFile(wide, []byte("\xFF\xFEA\x00"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct{ directory, key, want string }{
+		{filepath.Join(root, "state"), wide, "reading the age identity: " + wide + " is encoded in UTF-16; save it as UTF-8"},
 		{file, "", "creating the state directory: " + file + " is not a directory"},
 		{filepath.Join(file, "state"), "", "creating the state directory: stat " + file + "/state: not a directory"},
 		{filepath.Join(root, "state"), filepath.Join(root, "none"), "reading the age identity: open " + root + "/none: no such file or directory"},

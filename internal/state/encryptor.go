@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"filippo.io/age"
 
@@ -38,7 +37,7 @@ func (e encryptor) check() error {
 // identities reads the identity file. The first identity encrypts, any of them
 // decrypts: to change the key, put the new one before the old one.
 func (e encryptor) identities() ([]age.Identity, error) {
-	content, err := os.ReadFile(e.identityFile)
+	content, err := model.ReadFile(e.identityFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading the age identity: %w", err)
 	}

@@ -167,7 +167,7 @@ func TestEncryptedTokens(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			rewrite("# a comment\n" + identity + "\n")
+			rewrite("\xEF\xBB\xBF# a comment\n" + identity + "\n")
 			directory, err := Open(root, Options{AgeIdentityFile: keys})
 			if err != nil {
 				t.Fatal(err)
