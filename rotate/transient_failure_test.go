@@ -1,6 +1,7 @@
 package rotate_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -35,4 +36,15 @@ func TestTransientFailuresNeverBlock(t *testing.T) {
 			})
 		})
 	}
+}
+
+// For a minute after a save, the simulated Entra cannot test it. No operator wants to read
+// about that.
+func TestSettlingIsNoFailure(t *testing.T) {
+	s := harness.BaseScenario()
+	expectOutcome(t, s, "done", expectNoOutage, func(t *testing.T, r harness.Result) {
+		if timeline := r.Harness.Timeline(); strings.Contains(timeline, "; retrying") {
+			t.Errorf("a failure is reported:\n%s", timeline)
+		}
+	})
 }

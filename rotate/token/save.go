@@ -125,7 +125,7 @@ func (s saver) payload(current []model.Credential, value model.Secret) []model.C
 // waitStored waits for the proof level stored: a save that was answered 2xx, then Entra's
 // test of the saved credentials passed twice. False: the test still fails when its time is
 // over, or the save was not answered. A test that does not take place says nothing about
-// the save, which is not repeated for it.
+// the save, which is not repeated for it. Shortly after a save, that is to be expected.
 func (s saver) waitStored(ctx context.Context) (bool, error) {
 	put, _ := s.rotation().lastPut()
 	if !put.Done() {
@@ -134,10 +134,9 @@ func (s saver) waitStored(ctx context.Context) (bool, error) {
 	var firstPassed time.Time
 	for {
 		result, err := s.testSaved(ctx)
-		if err != nil {
-			return false, s.explainUntested(put, err)
-		}
 		switch late := s.Elapsed(put.Answered.Local) >= maxStoredDelay; {
+		case err != nil && late: // if that lasts, an operator must test it
+			return false, rotate.BlockedIfLasting(s.notStoredReason(), "token %s was saved to Entra and could not be tested: %s", put.Target, err)
 		case result != model.TestPassed && late:
 			return false, s.write(ctx, func(r *record) { r.Rotation.FailedPut = put.Number })
 		case result != model.TestPassed:
@@ -151,15 +150,6 @@ func (s saver) waitStored(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-}
-
-// explainUntested is what it means that Entra's test of a save does not take place: if
-// that lasts, an operator must test it.
-func (s saver) explainUntested(put journal.Operation, err error) error {
-	if asBlocked(err) != nil {
-		return err
-	}
-	return rotate.BlockedIfLasting(s.notStoredReason(), "token %s was saved to Entra and could not be tested: %s", put.Target, err)
 }
 
 func (s saver) journalStored(ctx context.Context, put journal.Operation) error {
