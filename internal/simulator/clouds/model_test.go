@@ -310,7 +310,7 @@ func TestSpeed(t *testing.T) {
 	}
 }
 
-func BenchmarkNewWorld(b *testing.B) {
+func BenchmarkNewModel(b *testing.B) {
 	quirks := DefaultQuirks()
 	for range b.N {
 		w := New(Options{Now: func() time.Time { return noon }, Quirks: &quirks})
