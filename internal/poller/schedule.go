@@ -195,7 +195,11 @@ func (f *failureStreak) record(err error, at time.Time) {
 		return
 	}
 	f.reason = model.ReasonOf(err)
-	if f.Add(at, string(f.reason)+": "+withoutNumbers(err.Error()), err.Error()) {
+	kind := string(f.reason)
+	if f.reason != model.ReasonThrottled && f.reason != model.ReasonTimeout { // other words for the same
+		kind += ": " + withoutNumbers(err.Error())
+	}
+	if f.Add(at, kind, err.Error()) {
 		f.log.Warn("source read failed", "reason", f.reason, "err", err)
 	}
 }
