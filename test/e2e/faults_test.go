@@ -28,7 +28,7 @@ func TestFaultsFillEveryPanel(t *testing.T) {
 	began := time.Now()
 	prometheus := startPrometheus(t, c.directory, e.url)
 
-	c.breakHealthyConnection()
+	c.breakConnections()
 
 	// One rotation after the other, since two blocked ones keep others from starting.
 	shows := func(metric, labels string) {
@@ -86,15 +86,17 @@ func editConnection(t *testing.T, config, connection, from, to string) string {
 	return before + "- name: " + connection + "\n" + strings.Replace(after, from, to, 1)
 }
 
-// breakHealthyConnection gives the healthy connection a stopped job whose last cycle is long ago,
-// an active certificate that AWS does not trust, and no notification addresses.
-func (c *simulatorProcess) breakHealthyConnection() {
+// breakConnections gives the healthy connection a stopped job whose last cycle is long ago,
+// an active certificate that AWS does not trust, and no notification addresses. The
+// expiring connection gets no active certificate.
+func (c *simulatorProcess) breakConnections() {
 	c.t.Helper()
 	application := c.connection("healthy").Binding.ServicePrincipalID
 	var added struct{ Thumbprint string }
 	c.performAction(simulator.Action{Do: "add_certificate", Connection: "healthy"}, &added)
 	c.performAction(simulator.Action{Do: "activate_certificate", Connection: "healthy", Thumbprint: added.Thumbprint}, nil)
 	c.editResponse("GET servicePrincipal", application, "/notificationEmailAddresses", []string{})
+	c.editResponse("GET servicePrincipal", c.connection("expiring").Binding.ServicePrincipalID, "/preferredTokenSigningKeyThumbprint", nil)
 	c.performAction(simulator.Action{Do: "pause", Connection: "healthy"}, nil)
 	c.editResponse("GET job", application, "/status/lastExecution/timeEnded", time.Now().Add(-5*time.Hour).UTC())
 }
