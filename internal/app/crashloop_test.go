@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,6 +83,14 @@ func crashLoop(t *testing.T, startAfter, lifetime time.Duration) {
 		}
 	}
 	h.With(func(now *clouds.Model) {
+		c := h.Connection
+		tokens, err := now.ListBearerTokens(clouds.CallerFor(clouds.ActorOperator), c.IdentityStoreID, c.ProvisioningTenantID)
+		if err != nil {
+			t.Error(err)
+		}
+		if len(tokens) != 1 || nothingCreated != slices.Contains(c.TokenIDs, tokens[0].ID) {
+			t.Errorf("the rotation ended %s and left %+v", record.Outcome, tokens)
+		}
 		for _, outage := range now.Outages() {
 			t.Errorf("an outage: %s", outage)
 		}
