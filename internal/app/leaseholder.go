@@ -27,7 +27,8 @@ func holderIsDead(holderID string) bool {
 	if err != nil {
 		return false
 	}
-	return pid == os.Getpid() || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	process, err := os.FindProcess(pid)
+	return pid == os.Getpid() || err == nil && errors.Is(process.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
 // hostNamespace is the host's name and the process namespace. Two containers may share

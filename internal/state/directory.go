@@ -20,6 +20,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,7 +77,8 @@ func openOn(fsys fileSystem, path string, options Options) (*Directory, error) {
 		return nil, d.annotate("inspecting the state directory", err)
 	}
 	if found.unsafe {
-		d.unsafe = fmt.Errorf("%s: %w: it is on %s; set state.directory to a local disk", root, model.ErrUnsafe, found.name)
+		remedy := cmp.Or(found.remedy, "set state.directory to a local disk")
+		d.unsafe = fmt.Errorf("%s: %w: it is on %s; %s", root, model.ErrUnsafe, found.name, remedy)
 	}
 	var warnings []string
 	if found.volatile != "" {

@@ -45,6 +45,8 @@ func TestUnusableLocations(t *testing.T) {
 			"/state/lock: another process holds the lock: context deadline exceeded"},
 		{"network file system", func(d *faultyFS) { d.location.fsType = fsType{name: "a network file system (NFS)", unsafe: true} },
 			"/state: unsafe place for state: it is on a network file system (NFS); set state.directory to a local disk"},
+		{"Windows", func(d *faultyFS) { d.location.fsType = fsType{name: "Windows", unsafe: true, remedy: "use Linux"} },
+			"/state: unsafe place for state: it is on Windows; use Linux"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			fsys := newFaultyFS()

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -52,6 +51,7 @@ type location struct {
 type fsType struct {
 	name     string
 	unsafe   bool   // locks or renames are not reliable
+	remedy   string // what makes an unsafe one safe; "": a local disk
 	volatile string // why its content does not last; "": it does
 }
 
@@ -79,13 +79,7 @@ func (osFileSystem) MakeDirectory(path string) error {
 	return chownToParent(path)
 }
 
-func (osFileSystem) SyncDirectory(path string) error {
-	f, err := os.Open(path) //nolint:gosec // a directory below the root
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
+func (osFileSystem) SyncDirectory(path string) error { return syncDirectory(path) }
 
 func (osFileSystem) Inspect(path string) (location, error) {
 	info, err := os.Stat(path)
@@ -97,7 +91,7 @@ func (osFileSystem) Inspect(path string) (location, error) {
 }
 
 func (osFileSystem) Lock(ctx context.Context, path string) (func(), error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|syscall.O_NOFOLLOW, 0o600) //nolint:gosec // the path is from Directory.lock
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|noFollow, 0o600) //nolint:gosec // the path is from Directory.lock
 	if err != nil {
 		return nil, err
 	}
@@ -105,12 +99,12 @@ func (osFileSystem) Lock(ctx context.Context, path string) (func(), error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil // closing releases the lock
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+		locked, err := tryLock(f)
+		if err != nil {
 			return nil, errors.Join(&fs.PathError{Op: "flock", Path: path, Err: err}, f.Close())
+		}
+		if locked {
+			return func() { _ = f.Close() }, nil // closing releases the lock
 		}
 		select {
 		case <-ctx.Done():
@@ -121,8 +115,7 @@ func (osFileSystem) Lock(ctx context.Context, path string) (func(), error) {
 }
 
 func (osFileSystem) Read(path string) ([]byte, string, error) {
-	// Without O_NONBLOCK it would wait for a pipe, without O_NOFOLLOW follow a link out of the directory.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0) //nolint:gosec // the path is from Directory.path
+	f, err := os.OpenFile(path, os.O_RDONLY|noFollow|noWait, 0) //nolint:gosec // the path is from Directory.path
 	if errors.Is(err, syscall.ELOOP) {
 		return nil, "", nil // a link: not ours
 	}
@@ -169,7 +162,7 @@ func (osFileSystem) Create(path string) (file, error) {
 }
 
 func (osFileSystem) Overwrite(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0) //nolint:gosec // the path is from Directory.path
+	f, err := os.OpenFile(path, os.O_WRONLY|noFollow, 0) //nolint:gosec // the path is from Directory.path
 	if err != nil {
 		return nil, err
 	}
@@ -185,19 +178,3 @@ func (osFileSystem) Remove(path string) error { return os.Remove(path) }
 type osFile struct{ *os.File }
 
 func (f osFile) ID() (string, error) { return fileIDOf(f.File) }
-
-// chownToParent gives what root created to the owner of its directory: a command run as
-// root must not lock the exporter out of its own state.
-func chownToParent(path string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	info, err := os.Stat(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 {
-		return os.Lchown(path, int(owner.Uid), int(owner.Gid))
-	}
-	return nil
-}
