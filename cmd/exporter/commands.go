@@ -18,6 +18,8 @@ func addServe(cli *kingpin.Application, commands map[string]command) {
 	serve := cli.Command("serve", "Serve metrics, the status page and the webhook (the default).").Default()
 	options := app.ServeOptions{Web: kingpinflag.AddFlags(serve, ":10199")}
 	serve.Flag("web.enable-lifecycle", "Enable reload by POST /-/reload.").BoolVar(&options.Lifecycle)
+	serve.Flag("web.health-listen-address", "Address on which /-/healthy and /-/ready need neither credentials nor TLS, for probes.").
+		PlaceHolder("ADDRESS").StringVar(&options.HealthAddress)
 	paceFlag(serve, &options.Pace)
 	commands[serve.FullCommand()] = func(ctx context.Context, common app.Options) error {
 		return app.Serve(ctx, common, options)
@@ -44,13 +46,24 @@ func addChecks(cli *kingpin.Application, commands map[string]command) {
 
 	status := cli.Command("status", "Show the status of a running exporter.")
 	var options app.StatusOptions
-	status.Flag("url", "URL of the running exporter.").Default("http://localhost:10199").StringVar(&options.URL)
-	status.Flag("url.ca-file", "PEM file with the CA of its certificate.").StringVar(&options.CAFile)
-	status.Flag("url.basic-auth-file", "File with user:password, if the exporter requires basic authentication.").StringVar(&options.BasicAuthFile)
+	urlFlags(status, &options)
 	status.Flag("json", "Print the response of /api/v1/connections.").BoolVar(&options.JSON)
 	commands[status.FullCommand()] = func(ctx context.Context, common app.Options) error {
 		return app.Status(ctx, common, options)
 	}
+
+	healthcheck := cli.Command("healthcheck", "Ask a running exporter whether it is healthy; for the health check of a container.")
+	var checked app.StatusOptions
+	urlFlags(healthcheck, &checked)
+	commands[healthcheck.FullCommand()] = func(ctx context.Context, common app.Options) error {
+		return app.Healthcheck(ctx, common, checked)
+	}
+}
+
+func urlFlags(clause *kingpin.CmdClause, options *app.StatusOptions) {
+	clause.Flag("url", "URL of the running exporter.").Default("http://localhost:10199").StringVar(&options.URL)
+	clause.Flag("url.ca-file", "PEM file with the CA of its certificate.").StringVar(&options.CAFile)
+	clause.Flag("url.basic-auth-file", "File with user:password, if the exporter requires basic authentication.").StringVar(&options.BasicAuthFile)
 }
 
 func paceFlag(clause *kingpin.CmdClause, pace *int) {

@@ -23,6 +23,8 @@ type ServeOptions struct {
 	Lifecycle bool // POST /-/reload
 	Pace      int  // divides every wait of a rotation
 
+	HealthAddress string // where health and readiness need no credentials; "": nowhere
+
 	Listeners []net.Listener // instead of the addresses in Web
 }
 

@@ -42,6 +42,8 @@ type harness struct {
 	stop   func()
 
 	exporter      *Exporter                                 // the running one
+	webConfig     string                                    // --web.config.file
+	healthAddress string                                    // --web.health-listen-address
 	holderIsDead  func(holder string) bool                  // of leases; nil: the default
 	wrapTransport func(http.RoundTripper) http.RoundTripper // wraps the transport to the simulator; optional
 }
@@ -130,7 +132,7 @@ func (h *harness) start() {
 	listener := newPipeListener()
 	exporter := newExporter(
 		Options{ConfigFile: h.path("exporter.yml"), Logger: slog.New(slog.NewTextHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))},
-		ServeOptions{Web: &web.FlagConfig{WebConfigFile: new(string)}, Lifecycle: true, Pace: 1, Listeners: []net.Listener{listener}})
+		ServeOptions{Web: &web.FlagConfig{WebConfigFile: &h.webConfig}, Lifecycle: true, Pace: 1, Listeners: []net.Listener{listener}, HealthAddress: h.healthAddress})
 	h.exporter = exporter
 	transport := h.Transport()
 	exporter.options.Transport, exporter.options.HolderIsDead = transport, h.holderIsDead

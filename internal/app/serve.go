@@ -135,9 +135,17 @@ func (e *Exporter) listen(ctx context.Context, handler http.Handler) error {
 		}
 		failed <- exporterweb.ListenAndServe(server, e.serveOptions.Web, e.log)
 	}()
+	health := e.healthServer()
+	defer health.Close() //nolint:errcheck // nothing depends on it
+	healthFailed := make(chan error, 1)
+	if health.Addr != "" {
+		go func() { healthFailed <- health.ListenAndServe() }()
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving HTTP: %w", err)
+	case err := <-healthFailed:
+		return errors.Join(fmt.Errorf("serving health checks: %w", err), server.Close())
 	case <-ctx.Done():
 	}
 	e.log.Info("stopping")
@@ -148,6 +156,16 @@ func (e *Exporter) listen(ctx context.Context, handler http.Handler) error {
 		err = errors.Join(err, served)
 	}
 	return err
+}
+
+// healthServer answers health and readiness without credentials: the web config does not
+// apply to it.
+func (e *Exporter) healthServer() *http.Server {
+	return &http.Server{
+		Addr: e.serveOptions.HealthAddress, Handler: web.NewHealth(e.ready, e.log),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelWarn),
+	}
 }
 
 // errStarting is the answer of the readiness check during the first poll.

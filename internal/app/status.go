@@ -18,7 +18,7 @@ import (
 	"entra-aws-exporter/internal/web"
 )
 
-// StatusOptions are the flags of status.
+// StatusOptions are the flags of status and healthcheck.
 type StatusOptions struct {
 	URL           string // of the running exporter
 	CAFile        string
@@ -44,6 +44,16 @@ func Status(ctx context.Context, common Options, options StatusOptions) error {
 		return fmt.Errorf("decoding the response of %s: %w", options.URL, err)
 	}
 	return printStatus(common.Stdout, response.Connections, time.Now())
+}
+
+// Healthcheck prints the answer of a running exporter's health check, and fails unless it is 200.
+func Healthcheck(ctx context.Context, common Options, options StatusOptions) error {
+	body, err := options.get(ctx, "/-/healthy")
+	if err != nil {
+		return err
+	}
+	_, err = common.Stdout.Write(body)
+	return err
 }
 
 // get returns the body of a page.

@@ -60,8 +60,7 @@ func New(options Options) (http.Handler, error) {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.status)
-	mux.HandleFunc("GET /-/healthy", s.healthy)
-	mux.HandleFunc("GET /-/ready", s.ready)
+	s.serveHealth(mux)
 	mux.HandleFunc("POST /-/reload", s.reload)
 	mux.HandleFunc("GET /config", s.config)
 	mux.HandleFunc("GET /api/v1/connections", s.connections)
@@ -80,6 +79,19 @@ func New(options Options) (http.Handler, error) {
 	}
 	// A browser on another site must not be able to reload or to call the webhook.
 	return withSecurityHeaders(http.NewCrossOriginProtection().Handler(mux)), nil
+}
+
+// NewHealth returns the handler of the health and readiness checks alone.
+func NewHealth(ready func() error, logger *slog.Logger) http.Handler {
+	s := &site{Options{Ready: ready}, responder{logger: logger}}
+	mux := http.NewServeMux()
+	s.serveHealth(mux)
+	return withSecurityHeaders(mux)
+}
+
+func (s *site) serveHealth(mux *http.ServeMux) {
+	mux.HandleFunc("GET /-/healthy", s.healthy)
+	mux.HandleFunc("GET /-/ready", s.ready)
 }
 
 func withSecurityHeaders(next http.Handler) http.Handler {
