@@ -23,9 +23,6 @@ func TestKubernetesPaths(t *testing.T) {
 	for _, match := range regexp.MustCompile(`(?m)^#\s+(?:- )?([a-z_]+): (/\S+)$`).FindAllStringSubmatch(text, -1) {
 		given[match[1]] = match[2]
 	}
-	if given["directory"] != mounts["state"] {
-		t.Errorf("the header says state.directory is %q, mounted is %q", given["directory"], mounts["state"])
-	}
 	for _, key := range []string{"client_secret_file", "age_identity_file", "bearer_token_file"} {
 		if path.Dir(given[key]) != mounts["secrets"] {
 			t.Errorf("the header says %s is %q, the secret is mounted at %q", key, given[key], mounts["secrets"])
