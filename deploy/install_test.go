@@ -33,6 +33,21 @@ func TestKubernetesPaths(t *testing.T) {
 	}
 }
 
+// TestKubernetesProbes checks that the probes ask where no credentials are needed.
+func TestKubernetesProbes(t *testing.T) {
+	text := read(t, "kubernetes/entra-aws-exporter.yaml")
+	address := regexp.MustCompile(`--web\.health-listen-address=:(\d+)`).FindStringSubmatch(text)
+	if address == nil || !strings.Contains(text, "{name: health, containerPort: "+address[1]+"}") {
+		t.Errorf("%v is not the port \"health\"", address)
+	}
+	for probe, page := range map[string]string{"liveness": "healthy", "readiness": "ready"} {
+		want := probe + "Probe:\n            httpGet:\n              path: /-/" + page + "\n              port: health\n"
+		if !strings.Contains(text, want) {
+			t.Errorf("no probe is\n%s", want)
+		}
+	}
+}
+
 // mounted returns the mount paths of the Deployment by volume.
 func mounted(t *testing.T, text string) map[string]string {
 	t.Helper()
