@@ -48,9 +48,9 @@ func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stder
 	cli.UsageWriter(stdout) // --help and --version are output that was asked for
 	cli.ErrorWriter(stderr)
 
-	options := app.Options{Stdin: stdin, Stdout: stdout}
+	options := app.NewOptions(stdin, stdout, stderr)
 	cli.Flag("config.file", "Path of the configuration file.").Default("config.yaml").StringVar(&options.ConfigFile)
-	logging := promslog.Config{Writer: stderr}
+	logging := promslog.Config{Writer: options.Stderr}
 	promslogflag.AddFlags(cli, &logging)
 
 	commands := map[string]command{}
@@ -73,7 +73,7 @@ func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stder
 		_ = logging.Level.Set("warn") // these commands print what they do
 	}
 	options.Logger = promslog.New(&logging)
-	return report(stderr, commands[name](ctx, options))
+	return report(options.Stderr, commands[name](ctx, options))
 }
 
 // report prints why a command failed and returns its exit code.

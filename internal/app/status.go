@@ -31,7 +31,7 @@ const responseLimit = 64 << 20
 
 // Status prints what a running exporter knows.
 func Status(ctx context.Context, common Options, options StatusOptions) error {
-	body, err := options.get(ctx, "/api/v1/connections")
+	body, err := options.get(ctx, common, "/api/v1/connections")
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func Status(ctx context.Context, common Options, options StatusOptions) error {
 
 // Healthcheck prints the answer of a running exporter's health check, and fails unless it is 200.
 func Healthcheck(ctx context.Context, common Options, options StatusOptions) error {
-	body, err := options.get(ctx, "/-/healthy")
+	body, err := options.get(ctx, common, "/-/healthy")
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func Healthcheck(ctx context.Context, common Options, options StatusOptions) err
 }
 
 // get returns the body of a page.
-func (s StatusOptions) get(ctx context.Context, path string) ([]byte, error) {
+func (s StatusOptions) get(ctx context.Context, common Options, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	base, err := url.Parse(s.URL)
@@ -74,6 +74,7 @@ func (s StatusOptions) get(ctx context.Context, path string) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--url.basic-auth-file: %w", err)
 		}
+		common.redactor.Add(credentials)
 		user, password, _ := strings.Cut(credentials.Reveal(), ":")
 		request.SetBasicAuth(user, password)
 	}
