@@ -22,8 +22,8 @@
 //	                               v         v          v        │                                  └─────────┤
 //	                            aborted   aborted    aborted     └──────────── recovery ──────────────────────┘
 //
-// From each phase a rotation can become blocked: an operator then resets, adopts or
-// aborts it. After the first attempt to save the new token there is no undo.
+// From each phase a rotation can become blocked, after a recovery if it would leave behind
+// what does not work: an operator then resets, adopts or aborts it. After the first attempt to save the new token there is no undo.
 //
 // # The guard
 //

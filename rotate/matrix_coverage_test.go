@@ -64,7 +64,7 @@ func (c *coverage) report(t *testing.T) {
 var phaseTransitions = []string{
 	"plan -> create", "plan -> test", "create -> test", "create -> plan", "create -> undo", "test -> switch", "test -> undo", "switch -> resume",
 	"resume -> verify", "verify -> resume", "verify -> retire", "verify -> switch", "retire -> confirm", "retire -> switch",
-	"confirm -> switch", "confirm -> create", "confirm -> retire", "retire -> create", "switch -> create",
+	"confirm -> switch", "confirm -> create", "confirm -> retire", "retire -> create", "switch -> create", "resume -> create",
 	"switch -> test", "resume -> test", "verify -> test", "retire -> test", "confirm -> test", "undo -> test", // after an operator's reset
 }
 

@@ -147,6 +147,7 @@ func edgeCases() []matrixCase {
 			s.FaultsByName = map[string]harness.Fault{"aws.create#1": harness.ResponseLost}
 			_ = s.Quirks.Set("list_lag", "1m30s")
 		}),
+		with("the job is paused, and the new token is deleted", []string{"blocked job_stopped"}, func(s *harness.Scenario) { *s = stoppedWithoutToken() }),
 		with("the job is paused", []string{"blocked job_stopped"}, func(s *harness.Scenario) {
 			s.Actions = map[string]func(*harness.Harness){"graph.put#1": harness.ActionOn(harness.PauseJob)}
 		}),

@@ -69,6 +69,10 @@ type Runner interface {
 	// called any number of times. PhaseIdle: the rotation has ended. An error that is no
 	// BlockedError is waited out, and the phase run again.
 	RunPhase(ctx context.Context, phase model.Phase) (model.Phase, error)
+	// BeforeBlock is called when the rotation is about to be blocked. It names the phase
+	// that must come first, because what is left behind would not work; "": none. A
+	// BlockedError replaces the one that was found.
+	BeforeBlock(ctx context.Context, found *BlockedError) (model.Phase, error)
 	// Inventory lists what AWS listed last, for messages.
 	Inventory() string
 }

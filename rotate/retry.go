@@ -113,7 +113,7 @@ func (s *Session) handleError(ctx context.Context, err error) error {
 	s.countFailure(err, blocked)
 	switch {
 	case blocked != nil && s.mustBlock(blocked):
-		return s.block(ctx, blocked)
+		return s.repairOrBlock(ctx, blocked)
 	case blocked == nil && s.Rotation().Phase == model.PhasePlan && s.Elapsed(s.retry.since) >= maxPlanFailure:
 		return s.abort(ctx, fmt.Sprintf("no answer for %s: %s", maxPlanFailure, err))
 	}
@@ -183,6 +183,21 @@ func (s *Session) abort(ctx context.Context, reason string) error {
 	default:
 		_, err := s.Finish(ctx, model.OutcomeAborted, reason, func(r *journal.Record) { r.Procedures[r.Rotation.Kind].Attempts++ })
 		return err
+	}
+}
+
+// repairOrBlock blocks the rotation, unless the procedure has to repair something first.
+func (s *Session) repairOrBlock(ctx context.Context, found *BlockedError) error {
+	next, err := s.runner.BeforeBlock(ctx, found)
+	var graver *BlockedError
+	switch {
+	case err == nil && next != "":
+		s.retry = retryState{}
+		return s.enterPhase(ctx, next)
+	case errors.As(err, &graver):
+		return s.block(ctx, graver)
+	default: // what cannot be read now changes nothing
+		return s.block(ctx, found)
 	}
 }
 

@@ -110,6 +110,9 @@ type stubRunner struct {
 	procedure stubProcedure
 }
 
+func (stubRunner) BeforeBlock(context.Context, *rotate.BlockedError) (model.Phase, error) {
+	return "", nil
+}
 func (stubRunner) Inventory() string { return "tokens: none" }
 
 func (r stubRunner) RunPhase(ctx context.Context, phase model.Phase) (model.Phase, error) {

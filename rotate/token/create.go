@@ -110,7 +110,7 @@ func (p createPhase) create(ctx context.Context, name string) (model.Phase, erro
 // notCreated ends a rotation that has no new token. The next one is soon enough, unless
 // Entra is without a valid token.
 func (p createPhase) notCreated(ctx context.Context, reason string) (model.Phase, error) {
-	if p.rotation().putAttempted() {
+	if rot := p.rotation(); rot.putAttempted() || rot.Recoveries > 0 {
 		return "", blockedWithoutToken("Entra's saved token is refused, and no other could be created: %s", reason)
 	}
 	return p.finishAborted(ctx, reason, nil)

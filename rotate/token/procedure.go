@@ -310,6 +310,19 @@ func (r runner) runPhase(ctx context.Context, phase model.Phase) (model.Phase, e
 	}
 }
 
+// BeforeBlock implements rotate.Runner: whatever a rotation stops for, Entra must not be
+// left with a token that AWS refuses. It gets another one, or the reason says so.
+func (r runner) BeforeBlock(ctx context.Context, found *rotate.BlockedError) (model.Phase, error) {
+	switch found.Reason {
+	case model.BlockedEntraHoldsDeadToken: // there was no other
+		return "", nil
+	case model.BlockedStateRestored, model.BlockedJournalUnreadable, model.BlockedBindingChanged, model.BlockedWrongTarget:
+		return "", nil // what is known may be about another state, or another connection
+	default:
+		return recovery(r).beforeBlock(ctx, found)
+	}
+}
+
 // Inventory implements rotate.Runner: the tokens that AWS listed last, or that the
 // journal knows, and the new one.
 func (r runner) Inventory() string {

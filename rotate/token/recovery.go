@@ -154,6 +154,101 @@ func (r recovery) run(ctx context.Context) (model.Phase, error) {
 	}
 }
 
+// beforeBlock recovers Entra if it holds a token that AWS refuses. If that is impossible,
+// the block is about nothing less.
+func (r recovery) beforeBlock(ctx context.Context, found *rotate.BlockedError) (model.Phase, error) {
+	dead, err := r.holdsDeadToken(ctx)
+	if !dead || err != nil {
+		return "", err
+	}
+	if r.rotation().NewToken != nil {
+		r.LogStep("%s, and AWS refuses the token that Entra holds: recovery", found.Reason)
+		next, err := r.run(ctx)
+		if err == nil {
+			return next, nil
+		}
+		if err := runner(r).stopAfterRollback(); err != nil {
+			return "", err
+		}
+	}
+	return "", blockedWithoutToken("AWS refuses the token that Entra holds, and no recovery is possible (%s): %s", found.Reason, found.Detail)
+}
+
+// holdsDeadToken tells whether AWS refuses what Entra holds. Entra's own test is not enough
+// for that: either AWS refuses every token that Entra may hold, or the same test passes
+// with another one.
+func (r recovery) holdsDeadToken(ctx context.Context) (bool, error) {
+	if result, err := r.testSaved(ctx); result != model.TestFailed || err != nil {
+		return false, err
+	}
+	list, err := r.stableTokens(ctx)
+	if err != nil {
+		return false, err
+	}
+	refused := true
+	for _, id := range r.mayBeHeld(list) {
+		if refused, err = r.refuses(ctx, list, id); err != nil {
+			return false, err
+		}
+		if !refused {
+			break
+		}
+	}
+	if refused {
+		return true, nil
+	}
+	if err := r.Wait(ctx, testFailureGap, r.rotation().Waiting); err != nil {
+		return false, err
+	}
+	if result, err := r.testSaved(ctx); result != model.TestFailed || err != nil {
+		return false, err
+	}
+	usable, err := r.findUsable(ctx, list)
+	if usable == nil || err != nil {
+		return false, err
+	}
+	value, err := r.tokens.find(ctx, usable.ID)
+	if err != nil {
+		return false, err
+	}
+	result, err := r.testValue(ctx, value)
+	return result == accepted, err
+}
+
+// mayBeHeld lists the tokens one of which Entra holds, if nobody else saved another: the
+// one that was saved last, else any.
+func (r recovery) mayBeHeld(list model.TokenList) []string {
+	last, tried := r.rotation().lastPut()
+	inUse := r.record().InUse
+	switch {
+	case tried && last.Done():
+		return []string{last.Target}
+	case tried && inUse != "":
+		return []string{last.Target, inUse}
+	case !tried && inUse != "":
+		return []string{inUse}
+	}
+	ids := make([]string, len(list.Tokens))
+	for i, token := range list.Tokens {
+		ids[i] = token.ID
+	}
+	return ids
+}
+
+// refuses tells whether AWS certainly refuses a token: it is gone, or expired, or its value
+// is answered with 401.
+func (r recovery) refuses(ctx context.Context, list model.TokenList, id string) (bool, error) {
+	token, listed := policy.FindToken(list.Tokens, id)
+	if (!listed && list.Origin != model.OriginDeclared) || (listed && r.expired(token)) {
+		return true, nil
+	}
+	value, err := r.tokens.find(ctx, id)
+	if value.IsZero() || err != nil {
+		return false, err
+	}
+	return r.probeTwice(ctx, value) == unauthorized, nil
+}
+
 // begin journals a recovery, after which a token is saved to Entra.
 func (r recovery) begin(ctx context.Context, edit func(*record)) error {
 	at := r.AWS.Now()

@@ -23,8 +23,11 @@ func (p switchPhase) run(ctx context.Context) (model.Phase, error) {
 		return model.PhaseResume, nil
 	}
 	if !tried || rot.PendingPut != "" || last.Why == PutBeforeDelete || !last.Done() || rot.FailedPut == last.Number {
-		if next, err := p.save(ctx, tried); next != "" || err != nil {
-			return next, err
+		if err := p.checkAttempts(ctx); err != nil {
+			return "", err
+		}
+		if err := saver(p).put(ctx, rot.newID(), cmp.Or(rot.PendingPut, PutInitial)); err != nil {
+			return "", err
 		}
 	}
 	stored, err := saver(p).waitStored(ctx)
@@ -33,25 +36,6 @@ func (p switchPhase) run(ctx context.Context) (model.Phase, error) {
 	}
 	p.LogStep("Entra's test of the saved credentials passes: stored")
 	return model.PhaseResume, nil
-}
-
-// save saves the new token. If it turns out to be dead after an attempt to save it, Entra
-// may hold it, so Entra gets another one: then the phase to continue in is returned.
-func (p switchPhase) save(ctx context.Context, tried bool) (model.Phase, error) {
-	if err := p.checkAttempts(ctx); err != nil {
-		return "", err
-	}
-	rot := p.rotation()
-	err := saver(p).put(ctx, rot.newID(), cmp.Or(rot.PendingPut, PutInitial))
-	if err == nil {
-		return "", nil
-	}
-	blocked := asBlocked(err)
-	if blocked == nil || blocked.Reason != model.BlockedNewTokenRejected || !tried {
-		return "", err
-	}
-	p.LogStep("%s: recovery", blocked.Detail)
-	return recovery(p).run(ctx)
 }
 
 // checkAttempts stops saving when it does not help: the old token is then saved again, if
