@@ -59,8 +59,11 @@ func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, c
 func TestEmptyPageFirst(t *testing.T) {
 	newCloud(t) // for the environment
 	quirks := clouds.DefaultQuirks()
-	quirks.ListPages, quirks.IdPVersion = clouds.EmptyPageFirst, clouds.JSON11
+	quirks.IdPVersion = clouds.JSON11
 	s := simulate(t, clouds.Healthy("corp"), &quirks, nil)
+	if err := s.SetQuirk("list_pages", simulator.ListPagesEmptyFirst); err != nil {
+		t.Fatal(err)
+	}
 	list, err := s.ListTokens(t.Context())
 	if err != nil || len(list.Tokens) != 1 {
 		t.Errorf("got %d tokens, %v", len(list.Tokens), err)

@@ -86,7 +86,7 @@ func jsonCall[R, T any](c *call, run func(*call, func(*clouds.Model) (T, error))
 // says. The console's certificate service writes its names in lower case.
 func (c *call) page(all object) object {
 	var request struct{ NextToken string } // decoding ignores case
-	if c.quirks().ListPages == clouds.OnePage || !strings.HasPrefix(c.name, "List") || c.decode(&request) != nil || request.NextToken != "" {
+	if c.sim.protocolQuirk("list_pages") != ListPagesEmptyFirst || !strings.HasPrefix(c.name, "List") || c.decode(&request) != nil || request.NextToken != "" {
 		return all
 	}
 	empty := object{"NextToken": "the-rest"}

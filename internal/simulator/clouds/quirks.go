@@ -34,7 +34,6 @@ type Quirks struct {
 	TokenTimes  string // how timestamps are written
 	JSONVersion string // the token service's awsjson version
 	IdPVersion  string // the certificate service's awsjson version //nolint:revive // IdP is the usual spelling
-	ListPages   string // on which pages AWS's lists come
 	ListLag     time.Duration
 	NewLag      time.Duration // how long until AWS accepts a new token
 	DeletedLag  time.Duration // how long AWS accepts a deleted one
@@ -89,8 +88,6 @@ const (
 	TimesStrings          = "strings" // RFC 3339
 	JSON11                = "1.1"
 	JSON10                = "1.0"
-	OnePage               = "one"
-	EmptyPageFirst        = "empty_first" // an empty page with a NextToken, then all
 	NodesTogether         = "together"
 	NodesApart            = "apart" // every second call meets a node that learns at once, the others one that lags
 	SourceOpen            = "open"
@@ -161,7 +158,6 @@ func AllQuirks() []Quirk {
 		{"token_times", []string{TimesNumbers, TimesStrings}, "how the token service writes timestamps", false, func(q *Quirks) any { return &q.TokenTimes }},
 		{"json_version", []string{JSON11, JSON10}, "the token service's awsjson version", false, func(q *Quirks) any { return &q.JSONVersion }},
 		{"idp_json_version", []string{JSON10, JSON11}, "the certificate service's awsjson version", false, func(q *Quirks) any { return &q.IdPVersion }},
-		{"list_pages", []string{OnePage, EmptyPageFirst}, "on which pages AWS's lists come", false, func(q *Quirks) any { return &q.ListPages }},
 		{"list_lag", []string{"0s", "10s", "1m30s"}, "how far behind a token list is", false, func(q *Quirks) any { return &q.ListLag }},
 		{"new_lag", []string{"0s", "20s", "1m0s"}, "how long until AWS accepts a new token", false, func(q *Quirks) any { return &q.NewLag }},
 		{"deleted_lag", []string{"0s", "5m0s", "1h0m0s"}, "how long AWS accepts a deleted token", true, func(q *Quirks) any { return &q.DeletedLag }},
