@@ -97,7 +97,7 @@ func (p planPhase) checkStorage(ctx context.Context) error {
 // confirmDue returns true once the same need was read twice, some minutes apart.
 func (p planPhase) confirmDue(ctx context.Context, found *findings) (bool, error) {
 	if found.saved == model.TestFailed {
-		return p.confirmTestFailure(ctx)
+		return p.confirmTestFailure(ctx, found)
 	}
 	since, forced := p.rotation().Plan.DueSince, p.rotation().Forced
 	if since.IsZero() || !p.rotation().Plan.TestFailedSince.IsZero() {
@@ -114,8 +114,8 @@ func (p planPhase) confirmDue(ctx context.Context, found *findings) (bool, error
 }
 
 // confirmTestFailure returns true once Entra's own test has failed twice, and AWS's
-// endpoint answers: then, and only then, a new token can help.
-func (p planPhase) confirmTestFailure(ctx context.Context) (bool, error) {
+// endpoint answers, and not only to us: then, and only then, a new token can help.
+func (p planPhase) confirmTestFailure(ctx context.Context, found *findings) (bool, error) {
 	since := p.rotation().Plan.TestFailedSince
 	if since.IsZero() {
 		p.LogStep("Entra's test of the saved credentials fails; testing again in %s", testFailureGap)
@@ -132,7 +132,19 @@ func (p planPhase) confirmTestFailure(ctx context.Context) (bool, error) {
 	if probe.StatusCode >= 500 {
 		return false, &model.Error{Reason: model.ReasonOther, Op: "probing the SCIM endpoint", Status: probe.StatusCode, Detail: fmt.Sprintf("it answers %d", probe.StatusCode)}
 	}
-	return true, nil
+	if !p.savedIsKnown(found) {
+		return true, nil
+	}
+	return true, p.checkEndpoint(ctx, p.record().InUse, found.controlFailed)
+}
+
+// savedIsKnown tells whether the journal knows which value Entra has saved: we saved it, and
+// the audit log shows that nobody else has saved one since.
+func (p planPhase) savedIsKnown(found *findings) bool {
+	known := p.record()
+	_, listed := policy.FindToken(found.list.Tokens, known.InUse)
+	return listed && found.application.CredentialsReadable && len(known.OwnSaves) > 0 &&
+		policy.ThirdPartyChange(found.application, known.OwnSaves).IsZero()
 }
 
 // reusableToken returns a token that need not be created: one that an operator created,

@@ -138,6 +138,9 @@ func (s saver) waitStored(ctx context.Context) (bool, error) {
 		case err != nil && late: // if that lasts, an operator must test it
 			return false, rotate.BlockedIfLasting(s.notStoredReason(), "token %s was saved to Entra and could not be tested: %s", put.Target, err)
 		case result != model.TestPassed && late:
+			if err := s.checkEndpoint(ctx, put.Target, s.rotation().Plan.ControlFailed); err != nil {
+				return false, err
+			}
 			return false, s.write(ctx, func(r *record) { r.Rotation.FailedPut = put.Number })
 		case result != model.TestPassed:
 			firstPassed = time.Time{}
