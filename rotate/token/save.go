@@ -47,6 +47,9 @@ func (s saver) put(ctx context.Context, tokenID, why string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := s.job(ctx); err != nil { // for Graph's clock now: the audit log tells our save by its time
+		return err
+	}
 	payload := s.payload(current, value)
 	written, err := s.execute(ctx, operation{
 		kind: OperationPut, target: tokenID, why: why,
