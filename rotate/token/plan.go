@@ -15,6 +15,10 @@ import (
 // dueConfirmGap is how far apart two readings must be that both say: due.
 const dueConfirmGap = 10 * time.Minute
 
+// ReasonRetired is why a rotation ends that deleted the token an operator named, and found
+// nothing else to do.
+const ReasonRetired = "the named token is deleted and no other is due"
+
 // planPhase reads everything twice, changes nothing but an occupied slot, and decides
 // whether there is a rotation at all.
 type planPhase struct{ observer }
@@ -41,6 +45,10 @@ func (p planPhase) run(ctx context.Context) (model.Phase, error) {
 	if p.rotation().Forced && due == "" {
 		due = "an operator forced it"
 	}
+	if named := p.rotation().RetireToken; due == "" && p.deletionDone(named, found.list) {
+		p.LogStep("token %s is deleted, as the operator asked, and nothing else is due", named)
+		return p.Finish(ctx, model.OutcomeAborted, ReasonRetired, nil)
+	}
 	if due == "" {
 		p.LogStep("not due; use --force to rotate anyway")
 		return p.Finish(ctx, model.OutcomeAborted, rotate.ReasonNotDue, nil)
@@ -49,6 +57,13 @@ func (p planPhase) run(ctx context.Context) (model.Phase, error) {
 		return model.PhasePlan, err
 	}
 	return p.decide(ctx, found, due)
+}
+
+// deletionDone tells whether this rotation deleted a token.
+func (p planPhase) deletionDone(id string, list model.TokenList) bool {
+	_, requested := p.rotation().deletionRequested(id)
+	_, listed := policy.FindToken(list.Tokens, id)
+	return requested && !listed
 }
 
 // decide names the phase that comes next: the test of a token that exists already, or the
