@@ -276,6 +276,9 @@ func (o *InvariantObserver) checkDelete(rec *Record, intent journal.Operation) {
 	case "named":
 		o.add("G7: token %s is deleted because an operator named it, which no case of the matrix does", intent.Target)
 	case "retire":
+		if kept := time.Since(rec.Rotation.Proof.Used.Local); kept < max(o.harness.Policy.RetireAfter, policy.MinRetireAfter) {
+			o.add("G7: token %s is retired %s after the new one was used", intent.Target, kept)
+		}
 		o.checkRetire(truth, intent.Target, rec.Rotation.NewID())
 	}
 }
