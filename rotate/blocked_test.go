@@ -175,7 +175,7 @@ var blockedScenarios = map[model.BlockedReason]func(*harness.Scenario){
 	},
 	model.BlockedAPIChanged: func(s *harness.Scenario) { s.Quirks = quirk("secrets_get", clouds.Gone) },
 	model.BlockedLifetimeTooShort: func(s *harness.Scenario) {
-		s.Spec.Tokens = []clouds.TokenSpec{{Age: 4 * day, Left: 2 * day, Saved: true}}
+		s.Spec.Tokens = []clouds.TokenSpec{{Age: 6 * day, Left: 2 * day, Saved: true}}
 	},
 	model.BlockedAttemptsExhausted: func(s *harness.Scenario) {
 		s.FaultsByName, s.AlertInterval = map[string]harness.Fault{"aws.create": harness.Refused}, time.Hour

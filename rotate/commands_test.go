@@ -100,7 +100,7 @@ func TestNoUndoAfterOlderJournalIsRestored(t *testing.T) {
 			return h.IsOver(p)
 		}
 		adopted = true
-		const want = "connection corp: the journal is an older copy that was restored: compare the tokens at AWS with rotation show corp, then rotation adopt corp"
+		const want = "connection corp: the journal is an older copy that was restored: compare the tokens at AWS with rotation show corp, then rotation adopt corp --in-use ID, with the token that Entra holds"
 		for _, command := range []func(*rotate.Engine, context.Context, string) error{(*rotate.Engine).Reset, (*rotate.Engine).Abort} {
 			if err := command(p.Engine.Engine, h.Ctx, h.Connection.Name); err == nil || err.Error() != want {
 				t.Errorf("got  %v\nwant %s", err, want)
@@ -260,12 +260,44 @@ func TestAdoptContinuesRotation(t *testing.T) {
 			return h.IsOver(p)
 		}
 		adopted = true
-		if err := p.Engine.Adopt(context.Background(), h.Connection.Name, ""); err != nil {
+		if err := p.Engine.Adopt(h.Ctx, h.Connection.Name, ""); err == nil || !strings.Contains(err.Error(), "which token Entra holds is unknown: name it with --in-use ID; tokens: ") {
+			t.Errorf("adopted without a question: %v", err)
+		}
+		if err := p.Engine.Adopt(h.Ctx, h.Connection.Name, harness.NewestToken(h)); err != nil {
 			t.Error(err)
 		}
 		return false
 	}
 	expectOutcome(t, s, "done", expectNoOutage, expectSteps("credentials_overwritten", "saved in", "outcome: done"))
+}
+
+// Entra may hold a token that an operator entered during the rotation: adopt does not
+// replace it, and does not guess.
+func TestAdoptAsksWhichTokenEntraHolds(t *testing.T) {
+	s := harness.BaseScenario()
+	s.Prepare = func(h *harness.Harness) { h.Adopted = true }
+	foreignInConfirm(true)(&s)
+	asked := false
+	s.Until = func(h *harness.Harness, p *harness.Process) bool {
+		if !h.IsOver(p) || asked {
+			return h.IsOver(p)
+		}
+		asked = true
+		if err := p.Engine.Adopt(h.Ctx, h.Connection.Name, ""); err == nil || !strings.Contains(err.Error(), "name it with --in-use ID") {
+			t.Errorf("adopted without a question: %v", err)
+		}
+		if err := p.Engine.Adopt(h.Ctx, h.Connection.Name, lastToken(h)); err != nil {
+			t.Error(err)
+		}
+		return false
+	}
+	expectOutcome(t, s, "aborted", expectNoOutage, expectSteps("foreign_token", "adopted: an operator decided otherwise"), func(t *testing.T, r harness.Result) {
+		r.Harness.WithClouds(func(m *clouds.Model) {
+			if held := m.SavedToken(r.Harness.Connection.ServicePrincipalID); held == r.Rotation.NewTokenID {
+				t.Error("the operator's token was replaced")
+			}
+		})
+	})
 }
 
 // contextStore refuses calls whose context has ended, as the journal on disk does.
