@@ -3,7 +3,7 @@
 # make help     list all targets
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo demo-alert demo-stack test race check format vet lint vulnerabilities rules dashboards pages fuzz e2e bench matrix mutants soak clean
+.PHONY: help build demo demo-alert demo-stack test race check format vet lint windows workflows chart release-check vulnerabilities rules dashboards pages fuzz e2e bench matrix mutants soak clean
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -12,7 +12,9 @@ PROMETHEUS_VERSION_PACKAGE := github.com/prometheus/common/version
 LDFLAGS := -s -w \
 	-X $(PROMETHEUS_VERSION_PACKAGE).Version=$(VERSION) \
 	-X $(PROMETHEUS_VERSION_PACKAGE).Revision=$(shell git rev-parse HEAD 2>/dev/null) \
-	-X $(PROMETHEUS_VERSION_PACKAGE).Branch=$(shell git rev-parse --abbrev-ref HEAD 2>/dev/null)
+	-X $(PROMETHEUS_VERSION_PACKAGE).Branch=$(shell git rev-parse --abbrev-ref HEAD 2>/dev/null) \
+	-X $(PROMETHEUS_VERSION_PACKAGE).BuildUser=$(shell id -un)@$(shell uname -n) \
+	-X $(PROMETHEUS_VERSION_PACKAGE).BuildDate=$(shell git log -1 --format=%cI 2>/dev/null)
 
 # The program and its tests use the same flags, so that the Graph SDK is compiled once.
 export GOFLAGS ?= -buildvcs=false -trimpath
@@ -46,7 +48,7 @@ race: ## run the tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m -skip 'Matrix|Mutants' ./...
 	CGO_ENABLED=1 MATRIX=25 $(GO) test -race -timeout 30m -run 'CrashMatrix' ./rotate
 
-check: format vet lint rules dashboards fuzz race vulnerabilities ## run everything that a change must pass
+check: format vet lint windows workflows rules dashboards chart release-check fuzz race vulnerabilities ## run everything that a change must pass
 
 format:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -59,12 +61,27 @@ lint:
 	@.ci/tools golangci-lint
 	$(TOOLS)/golangci-lint run ./...
 
+windows:
+	GOOS=windows $(GO) build -o /dev/null ./cmd/exporter
+
+workflows:
+	@.ci/tools actionlint
+	$(TOOLS)/actionlint -shellcheck= -pyflakes=
+
 rules: build ## check metrics, rules and Alertmanager configuration with promtool and amtool
 	@.ci/tools promtool amtool
 	./deploy/check.sh
 
 dashboards: ## check the dashboards against Grafana's published types (skipped without npm)
 	./deploy/grafana/check/check.sh
+
+chart: build ## lint and render the Helm chart, and check it against the schemas of Kubernetes
+	@.ci/tools helm kubeconform promtool schemas
+	./deploy/kubernetes/check.sh
+
+release-check: ## build one target of a release and compare what its archive and packages contain
+	@.ci/tools goreleaser
+	./deploy/package/check.sh
 
 pages: ## check the status page in Chromium with axe-core; screenshots in dist/pages (skipped without npm or Chromium)
 	./test/e2e/page/check.sh dist/pages

@@ -291,7 +291,7 @@ func TestAdoptAsksWhichTokenEntraHolds(t *testing.T) {
 		}
 		return false
 	}
-	expectOutcome(t, s, "aborted", expectNoOutage, expectSteps("foreign_token", "adopted: an operator decided otherwise"), func(t *testing.T, r harness.Result) {
+	expectOutcome(t, s, "aborted", expectNoOutage, expectSteps("foreign_token"), func(t *testing.T, r harness.Result) {
 		r.Harness.WithClouds(func(m *clouds.Model) {
 			if held := m.SavedToken(r.Harness.Connection.ServicePrincipalID); held == r.Rotation.NewTokenID {
 				t.Error("the operator's token was replaced")

@@ -307,7 +307,7 @@ func TestWaysOut(t *testing.T) {
 			if leads != w.leads {
 				t.Errorf("leads to %s, want %s", leads, w.leads)
 			}
-			shown := strings.ReplaceAll(strings.ReplaceAll(w.command, "corp", "CONNECTION"), ", ", "`, `")
+			shown := strings.NewReplacer("corp", "CONNECTION", "each of them", "CONNECTION", ", ", "`, `").Replace(w.command)
 			row := fmt.Sprintf("| [%s](#%s) | %s | `%s` | %s |\n", w.reason, w.reason, w.operator, shown, leads)
 			t.Log(row)
 			table.WriteString(row)

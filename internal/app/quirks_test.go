@@ -21,7 +21,8 @@ func quirkGroups() [][]string {
 		{"settings_keys", "secrets_get", "extra_keys", "base_address", "graph_errors", "failing_user"}, // the job
 		{"list_values", "list_order", "token_times", "json_version", "list_lag"},                       // the tokens
 		{"source_address", "cloudtrail", "cloudtrail_delay", "empty_cycles", "log_delay"},              // probe, usage, events
-		{"retry_after", "error_bodies"}, // how AWS and Entra reject
+		{"retry_after", "error_bodies"},   // how AWS and Entra reject
+		{"list_pages", "template_filter"}, // how Graph lists
 	}
 }
 

@@ -173,6 +173,14 @@ const (
 	ErrorBodiesFull        = "full"
 	ErrorBodiesEmpty       = "empty"        // "{}"
 	ErrorBodiesNullMessage = "null_message" // {"error":{"code":"…","message":null}}
+
+	ListPagesAsAsked       = "as_asked"
+	ListPagesEmptyFirst    = "empty_first"
+	ListPagesSmall         = "small"          // two entries each
+	ListPagesSecondRefused = "second_refused" // every page but the first
+
+	TemplateFilterPlain    = "plain"
+	TemplateFilterAdvanced = "advanced" // with ConsistencyLevel and $count only
 )
 
 // protocolQuirks lists the quirks of the protocols alone, the default value first. The
@@ -181,6 +189,8 @@ func protocolQuirks() []clouds.Quirk {
 	return []clouds.Quirk{
 		{Name: "retry_after", Doc: "how a throttled response says when to retry", Values: []string{RetryAfterSeconds, RetryAfterDate}},
 		{Name: "error_bodies", Doc: "what Graph's errors carry", Values: []string{ErrorBodiesFull, ErrorBodiesEmpty, ErrorBodiesNullMessage}},
+		{Name: "list_pages", Doc: "which pages Graph's lists have", Values: []string{ListPagesAsAsked, ListPagesEmptyFirst, ListPagesSmall, ListPagesSecondRefused}},
+		{Name: "template_filter", Doc: "how Graph takes a filter by applicationTemplateId", Values: []string{TemplateFilterPlain, TemplateFilterAdvanced}},
 	}
 }
 
