@@ -424,3 +424,34 @@ func TestDryRunModeLogsReport(t *testing.T) {
 		}
 	})
 }
+
+// A token that an earlier rotation left behind takes no slot for good: the next rotation
+// uses it, unless an operator names it as unused.
+func TestTokenLeftBehindIsUsed(t *testing.T) {
+	for retired, creations := range map[bool]int{false: 0, true: 1} {
+		s := harness.BaseScenario()
+		s.Spec.Tokens = append(s.Spec.Tokens, clouds.TokenSpec{Age: day, Left: 364 * day})
+		s.Begin = func(h *harness.Harness, p *harness.Process) {
+			ids := h.Connection.TokenIDs
+			h.Store.Reserve(h.Connection.Key() + "/left")
+			if err := h.Store.Write(h.Connection.Key()+"/left", harness.StoredEntry(h.Connection.Key(), ids[1], h.Clouds.TokenValue(ids[1])), false); err != nil {
+				t.Error(err)
+			}
+			if err := p.Engine.Adopt(h.Ctx, h.Connection.Name, ids[0]); err != nil {
+				t.Error(err)
+			}
+			options := harness.StartOptions{}
+			if retired {
+				options.RetireToken = ids[1]
+			}
+			if err := p.Engine.Start(h.Ctx, h.Connection.Name, options); err != nil {
+				t.Error(err)
+			}
+		}
+		expectOutcome(t, s, "done", expectNoOutage, func(t *testing.T, r harness.Result) {
+			if n := r.Harness.CallCounts["aws.create"]; n != creations {
+				t.Errorf("%d tokens were created, want %d", n, creations)
+			}
+		})
+	}
+}

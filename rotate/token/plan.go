@@ -154,7 +154,9 @@ func (p planPhase) reusableToken(ctx context.Context, found *findings) (*model.T
 		if found.inUse == "" || len(list.Tokens) < slotsOf(list) {
 			return nil, nil
 		}
-		list.Tokens = slices.DeleteFunc(slices.Clone(list.Tokens), func(t model.Token) bool { return t.ID == found.inUse || p.due(t) })
+		list.Tokens = slices.DeleteFunc(slices.Clone(list.Tokens), func(t model.Token) bool {
+			return t.ID == found.inUse || t.ID == rot.RetireToken || p.due(t)
+		})
 		return p.findUsable(ctx, list) // left behind by an earlier rotation
 	}
 	if len(list.Tokens) < slotsOf(list) && p.checkCreate(found) == nil { // a token that is due itself is no replacement
