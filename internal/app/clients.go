@@ -161,9 +161,10 @@ func (c *clientSet) newConnectionClients(connection config.Connection, tenant, r
 			CloudTrail:      aws.Endpoints.CloudTrail,
 			SCIM:            scimEndpoint(connection.TenantURL),
 		},
-		TokenServiceJSONVersion: aws.Endpoints.TokenServiceJSONVersion,
-		TokensFrom:              connection.Tokens.ReadFrom,
-		Declared:                declaredTokens(connection.Tokens.Declared),
+		TokenServiceJSONVersion:    aws.Endpoints.TokenServiceJSONVersion,
+		IdPCertificatesJSONVersion: aws.Endpoints.IDPCertificatesJSONVersion,
+		TokensFrom:                 connection.Tokens.ReadFrom,
+		Declared:                   declaredTokens(connection.Tokens.Declared),
 		TokenValue: func(ctx context.Context) (string, model.Secret, error) {
 			return c.tokenValue(ctx, connection.Name)
 		},

@@ -189,7 +189,7 @@ func protocolQuirks() []clouds.Quirk {
 	return []clouds.Quirk{
 		{Name: "retry_after", Doc: "how a throttled response says when to retry", Values: []string{RetryAfterSeconds, RetryAfterDate}},
 		{Name: "error_bodies", Doc: "what Graph's errors carry", Values: []string{ErrorBodiesFull, ErrorBodiesEmpty, ErrorBodiesNullMessage}},
-		{Name: "list_pages", Doc: "which pages Graph's lists have", Values: []string{ListPagesAsAsked, ListPagesEmptyFirst, ListPagesSmall, ListPagesSecondRefused}},
+		{Name: "list_pages", Doc: "which pages the lists have; AWS's have one, or an empty one first", Values: []string{ListPagesAsAsked, ListPagesEmptyFirst, ListPagesSmall, ListPagesSecondRefused}},
 		{Name: "template_filter", Doc: "how Graph takes a filter by applicationTemplateId", Values: []string{TemplateFilterPlain, TemplateFilterAdvanced}},
 	}
 }

@@ -144,6 +144,59 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
+// TestAdviceOrder: what harms most comes first, then what is more severe, and what is only
+// for information last. Advice of one cause is one group.
+func TestAdviceOrder(t *testing.T) {
+	no, none := false, 0
+	connection := Connection{
+		Name:           "corp",
+		Tokens:         tokens(token("a", in(-3))),
+		Probe:          &Probe{StatusCode: 401},
+		Job:            &Job{Status: model.JobActive, LastCycle: &Cycle{State: model.CycleFailed}},
+		Certificates:   &Certificates{ActiveExpires: in(-1), NotificationAddresses: &none, Entra: []Certificate{{Thumbprint: "OLD", Active: true, Trusted: &no}}},
+		AppCredentials: []AppCredential{{EntraTenant: "contoso", Expires: in(-400)}, {EntraTenant: "contoso", Expires: in(5)}},
+		Sources:        []Source{{Source: model.SourceEvents, Up: &no, Reason: model.ReasonAuth, Error: "e"}, {Source: model.SourceUsage, Up: &no, Reason: model.ReasonAuth, Error: "u"}},
+	}
+	var got []string
+	for _, group := range GroupAdvice(adviceFor(connection, now)) {
+		for i, advice := range group {
+			got = append(got, fmt.Sprintf("%d %s %s %s", i, advice.Harm, advice.Severity, advice.Alert))
+		}
+	}
+	want := []string{
+		"0 sign_in critical EntraAwsSamlCertificateExpiringCritical",
+		"1 sign_in critical EntraAwsSamlCertificateNotTrusted",
+		"0 provisioning critical EntraAwsScimTokenExpiringCritical",
+		"1 provisioning critical EntraAwsScimTokenRefused",
+		"2 provisioning warning EntraAwsProvisioningFailing",
+		"0 expiry critical EntraAwsAppCredentialExpiringCritical",
+		"0 monitoring warning EntraAwsSourceFailing",
+		"1 monitoring warning EntraAwsSourceFailing",
+		"0 monitoring info EntraAwsSamlNobodyNotified",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestExpiresNext: what is not in use does not expire next, and a credential that two
+// connections share is listed once.
+func TestExpiresNext(t *testing.T) {
+	credentials := []AppCredential{{EntraTenant: "contoso", KeyID: "left over", Expires: in(-400)}, {EntraTenant: "contoso", KeyID: "used", Expires: in(9)}}
+	got := expiresNext([]Connection{
+		{Name: "corp", Tokens: tokens(token("expired", in(-30)), token("active", in(20))), AppCredentials: credentials},
+		{Name: "emea", Certificates: &Certificates{ActiveExpires: in(-2), Entra: []Certificate{{Thumbprint: "OLD", NotAfter: in(-2)}, {Thumbprint: "NEXT", NotAfter: in(900)}}}, AppCredentials: credentials},
+	}, now)
+	want := []Expiry{
+		{Kind: ExpiryCertificate, Connection: "emea", ID: "OLD", Expires: in(-2)},
+		{Kind: ExpiryCredential, EntraTenant: "contoso", ID: "used", Expires: in(9)},
+		{Kind: ExpiryToken, Connection: "corp", ID: "active", Expires: in(20)},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestAdviceHasItsRunbook: no link from the status page is dead.
 func TestAdviceHasItsRunbook(t *testing.T) {
 	source, err := os.ReadFile("advice.go")

@@ -33,6 +33,7 @@ type Quirks struct {
 	ListOrder   string // in which order
 	TokenTimes  string // how timestamps are written
 	JSONVersion string // the token service's awsjson version
+	IdPVersion  string // the certificate service's awsjson version //nolint:revive // IdP is the usual spelling
 	ListLag     time.Duration
 	NewLag      time.Duration // how long until AWS accepts a new token
 	DeletedLag  time.Duration // how long AWS accepts a deleted one
@@ -156,6 +157,7 @@ func AllQuirks() []Quirk {
 		{"list_order", []string{OrderByID, OrderOldest, OrderNewest}, "in which order a list comes", false, func(q *Quirks) any { return &q.ListOrder }},
 		{"token_times", []string{TimesNumbers, TimesStrings}, "how the token service writes timestamps", false, func(q *Quirks) any { return &q.TokenTimes }},
 		{"json_version", []string{JSON11, JSON10}, "the token service's awsjson version", false, func(q *Quirks) any { return &q.JSONVersion }},
+		{"idp_json_version", []string{JSON10, JSON11}, "the certificate service's awsjson version", false, func(q *Quirks) any { return &q.IdPVersion }},
 		{"list_lag", []string{"0s", "10s", "1m30s"}, "how far behind a token list is", false, func(q *Quirks) any { return &q.ListLag }},
 		{"new_lag", []string{"0s", "20s", "1m0s"}, "how long until AWS accepts a new token", false, func(q *Quirks) any { return &q.NewLag }},
 		{"deleted_lag", []string{"0s", "5m0s", "1h0m0s"}, "how long AWS accepts a deleted token", true, func(q *Quirks) any { return &q.DeletedLag }},
