@@ -57,7 +57,8 @@ func (o Options) newClients(c *config.Config, observe func(service, code string)
 			return nil, fmt.Errorf("%s: http_client: %w", o.ConfigFile, err)
 		}
 	}
-	clients, err := newClientSet(c, transport, observe, tokenValue, o.Logger)
+	o.addConfigured(c)
+	clients, err := newClientSet(c, sentValues{o.redactor, transport}, observe, tokenValue, o.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.ConfigFile, err)
 	}
