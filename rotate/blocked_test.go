@@ -159,8 +159,7 @@ var blockedScenarios = map[model.BlockedReason]func(*harness.Scenario){
 	},
 	model.BlockedJournalUnreadable: func(s *harness.Scenario) {
 		s.Actions = map[string]func(*harness.Harness){"graph.log#1": func(h *harness.Harness) {
-			key := h.Connection.Key()
-			h.Store.Records[key] = harness.StoredRecord{Content: []byte(`{"kind":"entra-aws-exporter/rotation","sch`), Revision: "edited"}
+			h.Store.Replace(h.Connection.Key(), []byte(`{"kind":"entra-aws-exporter/rotation","sch`))
 		}}
 	},
 	model.BlockedStateRestored: func(s *harness.Scenario) {
