@@ -184,6 +184,10 @@ func (l *adviceList) addTokens() {
 		l.add(Advice{Severity: severity, Harm: harm, Cause: causeToken, Alert: alert, Command: l.startCommand()}, "The SCIM access token %s %s (%s). %s",
 			l.Tokens.ActiveTokenID, expiresIn(expires.Sub(l.now)), formatDate(expires), l.replacement())
 	}
+	if l.inUseUnknown() {
+		l.add(Advice{Severity: Warning, Harm: HarmProvisioning, Cause: causeToken, Alert: "EntraAwsScimTokenInUseUnknown", Command: "entra-aws-exporter doctor " + l.Name},
+			"Nothing shows that Entra uses one of the listed SCIM access tokens. It may hold a deleted one. Test the connection in Entra.")
+	}
 	if l.Tokens.Slots > 0 && len(l.Tokens.Tokens) >= l.Tokens.Slots && !l.isRotating() {
 		action := "Delete the token that Entra does not use, so that the next rotation has a slot."
 		if expired := l.expiredToken(); expired != "" && expired != l.Tokens.ActiveTokenID {
@@ -211,6 +215,20 @@ func (l *adviceList) replacement() string {
 	}
 }
 
+// inUseUnknown reports whether a cycle of a working job could have shown which token is in
+// use, and none has.
+func (l *adviceList) inUseUnknown() bool {
+	if l.Job == nil || l.Job.Quarantine != nil || stoppedReason(*l.Job) != "" || l.Rotation.Phase != model.PhaseIdle {
+		return false
+	}
+	for _, token := range l.Tokens.Tokens {
+		if token.Role == model.RoleInUse || token.Created.IsZero() || l.now.Sub(token.Created) < cycleStale {
+			return false
+		}
+	}
+	return len(l.Tokens.Tokens) > 0
+}
+
 func (l *adviceList) expiredToken() string {
 	for _, token := range l.Tokens.Tokens {
 		if token.Expired(l.now) {
@@ -221,9 +239,16 @@ func (l *adviceList) expiredToken() string {
 }
 
 func (l *adviceList) addProbe() {
-	if p := l.Probe; p != nil && (p.StatusCode == http.StatusUnauthorized || p.StatusCode == http.StatusForbidden) {
-		l.add(Advice{Severity: Critical, Harm: HarmProvisioning, Cause: causeToken, Alert: "EntraAwsScimTokenRefused", Command: "entra-aws-exporter doctor " + l.Name},
-			"AWS rejects the SCIM access token (HTTP %d). If Entra's provisioning fails too, replace the token.", p.StatusCode)
+	if l.Probe == nil {
+		return
+	}
+	advice := Advice{Severity: Critical, Harm: HarmProvisioning, Cause: causeToken, Alert: "EntraAwsScimTokenRefused", Command: "entra-aws-exporter doctor " + l.Name}
+	switch l.Probe.StatusCode {
+	case http.StatusUnauthorized:
+		l.add(advice, "AWS rejects the SCIM access token (HTTP 401). If Entra's provisioning fails too, replace the token.")
+	case http.StatusForbidden:
+		advice.Severity, advice.Harm, advice.Cause = Warning, HarmMonitoring, ""
+		l.add(advice, "AWS refuses the exporter's SCIM probe (HTTP 403). The identity store may not allow the exporter's address. Entra's calls may be allowed.")
 	}
 }
 
