@@ -297,7 +297,9 @@ func (g guard) delete(ctx context.Context, p deletePermit) error {
 const (
 	commandWithoutToken = "generate a token at AWS by hand now (if both slots are taken, first delete one by its id, an expired one if there is), " + //nolint:gosec // words, not a secret
 		"enter it in Entra, then rotation adopt CONNECTION --in-use ID"
-	commandByHand = "replace the token that Entra uses by hand (docs/rotation.md), then rotation adopt CONNECTION --in-use ID"
+	commandOtherValue = "rotation abort CONNECTION, then rotation start CONNECTION --force --token-stdin --token-id ID with the right value"
+	commandOtherToken = "rotation reset CONNECTION, then rotation start CONNECTION --force --token-stdin --token-id ID with a token that is listed"
+	commandByHand     = "replace the token that Entra uses by hand (docs/rotation.md), then rotation adopt CONNECTION --in-use ID"
 )
 
 // blockedWithoutToken blocks when Entra holds a dead token and there is none whose value

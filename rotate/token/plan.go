@@ -176,10 +176,16 @@ func (p planPhase) reusableToken(ctx context.Context, found *findings) (*model.T
 		}
 		return &token, nil
 	}
-	if found.saved != model.TestFailed {
-		return nil, nil
-	}
 	list := found.list
+	if found.saved != model.TestFailed {
+		if found.inUse == "" || len(list.Tokens) < slotsOf(list) {
+			return nil, nil
+		}
+		list.Tokens = slices.DeleteFunc(slices.Clone(list.Tokens), func(t model.Token) bool {
+			return t.ID == found.inUse || t.ID == rot.RetireToken || p.due(t)
+		})
+		return p.findUsable(ctx, list) // left behind by an earlier rotation
+	}
 	if len(list.Tokens) < slotsOf(list) && p.checkCreate(found) == nil { // a token that is due itself is no replacement
 		list.Tokens = slices.DeleteFunc(slices.Clone(list.Tokens), p.due)
 	}
@@ -201,7 +207,9 @@ func findOperatorToken(list model.TokenList, id string) (model.Token, error) {
 	case list.Origin == model.OriginDeclared:
 		return token, rotate.Blocked(model.BlockedNewTokenRejected, "token %s, which an operator gave, is not declared yet: add it to tokens.declared with its dates, then give it again", id)
 	default:
-		return token, rotate.Blocked(model.BlockedNewTokenRejected, "token %s, which an operator gave, is not listed at AWS", id)
+		return token, &rotate.BlockedError{
+			Reason: model.BlockedNewTokenRejected, Detail: "token " + id + ", which an operator gave, is not listed at AWS", Command: commandOtherToken,
+		}
 	}
 }
 
