@@ -11,8 +11,14 @@ import (
 
 // AppCredentials reads when the secrets and certificates expire by which the exporter
 // signs in: as this identity, and as others of the same Entra tenant, whose own
-// permissions may not allow it.
+// permissions may not allow it. One that Entra refuses is an error, also while an access
+// token is left.
 func (t *Tenant) AppCredentials(ctx context.Context, others ...*Tenant) ([]model.AppCredential, error) {
+	if !t.credential.ManagedIdentity {
+		if err := t.graph.testSignIn(ctx, "testing the sign-in of tenant "+t.name); err != nil {
+			return nil, err
+		}
+	}
 	var credentials []model.AppCredential
 	for _, identity := range append([]*Tenant{t}, others...) {
 		found, _, err := t.credentialsOf(ctx, identity)
