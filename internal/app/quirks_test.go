@@ -55,8 +55,7 @@ func combinations(all []clouds.Quirk, names []string) []map[string]string {
 }
 
 func TestPollUnderEveryQuirk(t *testing.T) {
-	probe := simulator.New(clouds.New(clouds.Options{}), simulator.Options{})
-	all, _ := probe.Quirks()
+	all := clouds.AllQuirks()
 	known := mutationQuirks()
 	runs := 0
 	var groups [][]map[string]string
@@ -112,7 +111,7 @@ func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 	at := h.Connection
 	for _, operation := range []string{"GET job", "ListBearerTokens"} { // rejected once, with a Retry-After
 		refusal := simulator.Fault{Operation: operation, Status: 429, Code: "TooManyRequestsException", RetryAfter: "9", Times: 1}
-		if quirks["retry_after"] == simulator.RetryAfterDate {
+		if quirks["retry_after"] == clouds.RetryAfterDate {
 			refusal.RetryAfter, refusal.RetryAfterDate = "", simulator.Duration(9*time.Second)
 		}
 		h.InjectFault(refusal)

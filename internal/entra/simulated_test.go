@@ -10,6 +10,7 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/test/covering"
 	"entra-aws-exporter/test/harness/wire"
 )
 
@@ -72,9 +73,9 @@ func (s *simulated) events(t *testing.T, after time.Time) map[model.EventKey]int
 // TestReadsUnderEveryQuirk reads everything under every combination of the
 // unconfirmed behaviours of Entra. What is read is correct, or absent.
 func TestReadsUnderEveryQuirk(t *testing.T) {
-	quirks := clouds.QuirksNamed("settings_keys", "extra_keys", "base_address", "secrets_get", "graph_errors", "failing_user", "log_delay")
+	quirks := covering.Named("settings_keys", "extra_keys", "base_address", "secrets_get", "graph_errors", "failing_user", "log_delay")
 	combinations := 0
-	for combination := range clouds.Product(clouds.DefaultQuirks(), quirks) {
+	for combination := range covering.Product(clouds.DefaultQuirks(), quirks) {
 		combinations++
 		inBubble(t, func(t *testing.T) { checkReads(t, simulate(t, clouds.Healthy("corp"), &combination), combination) })
 		if t.Failed() {
@@ -190,7 +191,7 @@ func TestFederationMetadataOfTheSimulator(t *testing.T) {
 // and checks in the simulated clouds what they did.
 func TestWrites(t *testing.T) {
 	combinations := 0
-	for combination := range clouds.Product(clouds.DefaultQuirks(), clouds.QuirksNamed("put_secrets", "settings_keys", "extra_keys", "graph_errors", "inline_test")) {
+	for combination := range covering.Product(clouds.DefaultQuirks(), covering.Named("put_secrets", "settings_keys", "extra_keys", "graph_errors", "inline_test")) {
 		combinations++
 		inBubble(t, func(t *testing.T) { checkWrites(t, combination) })
 		if t.Failed() {

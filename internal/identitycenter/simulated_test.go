@@ -14,6 +14,7 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/test/covering"
 	"entra-aws-exporter/test/harness/wire"
 )
 
@@ -68,8 +69,8 @@ func TestReadsUnderEveryQuirk(t *testing.T) {
 	newCloud(t) // for the environment
 	twoValid := clouds.Expiring("corp")
 	twoValid.Tokens[1] = clouds.TokenSpec{Age: 350 * 24 * time.Hour, Left: 15 * 24 * time.Hour}
-	inTrail := clouds.QuirksNamed("source_address", "cloudtrail", "cloudtrail_delay")
-	everywhere := append(clouds.QuirksNamed("list_values", "list_order", "token_times", "json_version"), inTrail...)
+	inTrail := covering.Named("source_address", "cloudtrail", "cloudtrail_delay")
+	everywhere := append(covering.Named("list_values", "list_order", "token_times", "json_version"), inTrail...)
 	for name, test := range map[string]struct {
 		spec   clouds.ConnectionSpec
 		quirks []clouds.Quirk
@@ -79,7 +80,7 @@ func TestReadsUnderEveryQuirk(t *testing.T) {
 		"two valid tokens": {twoValid, inTrail, false}, // one access key id does not tell them apart
 	} {
 		combinations, learnt := 0, 0
-		for combination := range clouds.Product(clouds.DefaultQuirks(), test.quirks) {
+		for combination := range covering.Product(clouds.DefaultQuirks(), test.quirks) {
 			combinations++
 			synctest.Test(t, func(t *testing.T) {
 				s := simulate(t, test.spec, &combination, nil)

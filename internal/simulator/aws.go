@@ -93,17 +93,13 @@ func (c *call) authenticateAWS() *clouds.Error {
 	return nil
 }
 
-// signatureError names a refusal as the JSON protocols do.
+// signatureError turns a refused signature into the answer.
 func signatureError(err error) *clouds.Error {
 	var refused *sigv4.Error
 	if !errors.As(err, &refused) {
 		return clouds.NewError("", http.StatusInternalServerError, "InternalFailure", err.Error())
 	}
-	code := map[sigv4.Kind]string{
-		sigv4.Missing: "MissingAuthenticationTokenException", sigv4.Incomplete: "IncompleteSignatureException",
-		sigv4.UnknownKey: "UnrecognizedClientException", sigv4.Mismatch: "InvalidSignatureException",
-	}[refused.Kind]
-	return clouds.NewError("", http.StatusBadRequest, code, refused.Message)
+	return clouds.NewError("", http.StatusBadRequest, refused.Code, refused.Message)
 }
 
 // hostRegion finds the region in a host name of AWS's; "" in any other.

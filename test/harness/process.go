@@ -135,8 +135,8 @@ func (p *Process) ProbeToken(ctx context.Context, value model.Secret) (model.Pro
 // HasUser implements token.SCIM.
 func (p *Process) HasUser(ctx context.Context, value model.Secret, userName string) (bool, error) {
 	return read(ctx, p, "scim.user", func() (bool, error) {
-		_, total, err := p.Harness.Clouds.ListUsers(p.scimCall(value), clouds.Match{Attribute: "userName", Value: userName})
-		return total > 0, classify("looking a user up", err)
+		found, err := p.Harness.Clouds.UserNamed(p.scimCall(value), userName)
+		return len(found) > 0, classify("looking a user up", err)
 	})
 }
 

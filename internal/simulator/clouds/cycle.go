@@ -120,7 +120,7 @@ func (engine *Engine) failCycle(j *job, err error) {
 	j.last = &cycle
 	j.failures++
 	engine.entra.logEvent(j, LogEntry{CycleID: j.running.id, Action: "other", Status: "failure", ErrorCategory: "failure", ErrorCode: code, Reason: err.Error()})
-	engine.record(SCIMFailure{engine.stamp(ActorEngine), j.application.ObjectID, code})
+	engine.annotate(ActorEngine, "SCIM refused %s: %s", j.application.ObjectID, code)
 	engine.record(CycleEnded{engine.stamp(ActorEngine), j.application.ObjectID, cycle})
 	j.stopRunning()
 	switch {
@@ -279,7 +279,7 @@ func (engine *Engine) export(j *job, c *credential, m *assignedUser, cycleID str
 			m.targetID = ""
 			j.scope = slices.DeleteFunc(j.scope, func(other *assignedUser) bool { return other == m })
 		}
-		engine.record(Exported{engine.stamp(ActorEngine), j.application.ObjectID, entry.Action})
+		engine.annotate(ActorEngine, "%s exported by %s", entry.Action, j.application.ObjectID)
 	}
 	engine.entra.logEvent(j, entry)
 	return err
@@ -355,7 +355,7 @@ func (engine *Engine) ProvisionOnDemand(c Caller, tenantID, objectID, jobID, rul
 		outcome.Status, outcome.Reason, outcome.ErrorCode = "failure", err.Error(), "SystemForCrossDomainIdentityManagementUnrecognizedResponse"
 		if isConnectionFailure(err) {
 			outcome.ErrorCode = credentialCode(err)
-			engine.record(SCIMFailure{engine.stamp(c.Actor), objectID, outcome.ErrorCode})
+			engine.annotate(c.Actor, "SCIM refused %s: %s", objectID, outcome.ErrorCode)
 		}
 	}
 	engine.afterChange()

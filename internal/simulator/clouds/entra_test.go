@@ -36,24 +36,17 @@ func TestGraphPermissions(t *testing.T) {
 	reading := []string{"application", "job", "log", "secrets"}
 	for name, test := range map[string]struct {
 		roles   []string
-		owner   bool
 		allowed []string
 	}{
-		"nothing":          {nil, false, nil},
-		"the exporter":     {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleProvisioningLog}, false, reading},
-		"an older tenant":  {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleAuditLog}, false, append([]string{"audits"}, reading...)},
-		"the rotator":      {[]string{RoleSynchronization}, false, []string{"job", "put", "secrets", "start"}},
-		"an owner":         {[]string{RoleApplicationOwned}, true, []string{"application", "job", "put", "secrets", "start"}},
-		"not the owner":    {[]string{RoleApplicationOwned}, false, nil},
-		"owner, no rights": {nil, true, nil},
+		"nothing":         {nil, nil},
+		"the exporter":    {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleProvisioningLog}, reading},
+		"an older tenant": {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleAuditLog}, append([]string{"audits"}, reading...)},
+		"the rotator":     {[]string{RoleSynchronization}, []string{"job", "put", "secrets", "start"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newHarness(t, Healthy("corp"))
 			app, err := s.AddRegistration(s.EntraTenantID, ActorExporter, noon.Add(day), test.roles...)
 			s.must(err)
-			if test.owner {
-				s.must(s.ChangeApplication(s.EntraTenantID, s.ServicePrincipalID, func(sp *ServicePrincipal) { sp.Owners = []string{app.ClientID} }))
-			}
 			allowed := map[string]bool{}
 			for _, act := range test.allowed {
 				allowed[act] = true
