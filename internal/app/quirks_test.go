@@ -28,7 +28,7 @@ func quirkGroups() [][]string {
 // mutationQuirks affect only rotations; package rotate tests them.
 func mutationQuirks() []string {
 	return []string{
-		"put_secrets", "test_lag", "inline_test", "engine_reads", "quarantine_after", "recovery", "third_create", "new_lag", "deleted_lag", "nodes",
+		"put_secrets", "test_lag", "inline_test", "refused_code", "unreachable_code", "engine_reads", "quarantine_after", "recovery", "third_create", "new_lag", "deleted_lag", "nodes",
 	}
 }
 

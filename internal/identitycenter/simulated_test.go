@@ -218,9 +218,10 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 func TestDenialsNameTheAction(t *testing.T) {
 	newCloud(t) // for the environment
 	for how, want := range map[clouds.Denial]string{
-		clouds.DenyMissing: "allow %s, see deploy/permissions/aws.md",
-		clouds.DenySCP:     "an explicit deny, such as a service control policy, forbids %s: exempt this identity there, see deploy/permissions/aws.md",
-		clouds.DenyKMS:     "allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md",
+		clouds.DenyMissing:   "allow %s, see deploy/permissions/aws.md",
+		clouds.DenySCP:       "an explicit deny, such as a service control policy, forbids %s: exempt this identity there, see deploy/permissions/aws.md",
+		clouds.DenyKMS:       "allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md",
+		clouds.DenyKMSReason: "allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md",
 	} {
 		for action, call := range map[clouds.Action]func(context.Context, *simulated) error{
 			clouds.ListInstancesAction:           func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },

@@ -122,6 +122,9 @@ func jsonError(c *call, err *clouds.Error) response {
 	if c.service.namespace != "" { // the console's services
 		body = map[string]string{"__type": c.service.namespace + "#" + err.Code, "Message": err.Message}
 	}
+	if err.Reason != "" {
+		body["Reason"] = err.Reason
+	}
 	result := jsonResponse(err.Status, "application/x-amz-json-1.1", body)
 	result.header.Set("X-Amzn-Errortype", err.Code+":http://internal.amazon.com/coral/com.amazon.coral.service/")
 	return result

@@ -129,7 +129,7 @@ func TestActions(t *testing.T) {
 		t.Error("not paused")
 	}
 	l.must("POST", "actions", `{"do":"start"}`)
-	l.must("POST", "actions", `{"do":"quarantine_deletes"}`)
+	l.must("POST", "actions", `{"do":"quarantine","value":"TooManyDeletes"}`)
 	if job().at("status", "quarantine", "reason") != "TooManyDeletes" {
 		t.Error("no quarantine")
 	}

@@ -314,7 +314,7 @@ func TestEngineReads(t *testing.T) {
 
 func TestDeletionQuarantine(t *testing.T) {
 	s := newHarness(t, Healthy("corp"))
-	s.must(s.QuarantineForDeletes(s.EntraTenantID, s.ServicePrincipalID, s.JobID))
+	s.must(s.Quarantine(s.EntraTenantID, s.ServicePrincipalID, s.JobID, "TooManyDeletes"))
 	job := s.job()
 	if job.Quarantine.Reason != "TooManyDeletes" || job.Quarantine.Credentials() {
 		t.Fatalf("quarantine %+v", job.Quarantine)
@@ -377,7 +377,7 @@ func TestProvisionOnDemand(t *testing.T) {
 		t.Errorf("the engine's own token is dead, yet the job is %s", got)
 	}
 	s.delete(ActorOperator, token.ID)
-	if got := provision(); got.Status != "failure" || got.ErrorCode != codeRefused {
+	if got := provision(); got.Status != "failure" || got.ErrorCode != CodeFailure {
 		t.Errorf("with a deleted token: %+v", got)
 	}
 	_, err := s.ProvisionOnDemand(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID, s.JobID, s.job().RuleID, "nobody")

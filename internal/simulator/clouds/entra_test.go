@@ -235,8 +235,8 @@ func TestScenarios(t *testing.T) {
 	}{
 		"healthy":        {Healthy("corp"), "active", 265 * day, 1, ""},
 		"expiring":       {Expiring("corp"), "active", 20 * day, 2, ""},
-		"quarantined":    {Quarantined("corp"), "quarantine", -3 * day, 1, codeRefused},
-		"not configured": {ConnectionSpec{Name: "corp", NotConfigured: true}, "not_configured", 0, 0, codeUnavailable},
+		"quarantined":    {Quarantined("corp"), "quarantine", -3 * day, 1, CodeFailure},
+		"not configured": {ConnectionSpec{Name: "corp", NotConfigured: true}, "not_configured", 0, 0, CodeUnavailable},
 	} {
 		s := newHarness(t, test.spec)
 		job := s.job()
@@ -275,7 +275,7 @@ func TestRecreatedTenant(t *testing.T) {
 	s := newHarness(t, Healthy("corp"), "test_lag=0s")
 	fresh, err := s.RecreateProvisioningTenant(ActorOperator, s.IdentityStoreID)
 	s.must(err)
-	if fresh.TenantID == s.ProvisioningTenantID || s.probe(s.TokenValue(s.TokenIDs[0])) != 401 || code(s.testSaved()) != codeRefused {
+	if fresh.TenantID == s.ProvisioningTenantID || s.probe(s.TokenValue(s.TokenIDs[0])) != 401 || code(s.testSaved()) != CodeFailure {
 		t.Error("the old tenant still serves")
 	}
 	if _, err := s.ListBearerTokens(CallerFor(ActorExporter), s.IdentityStoreID, s.ProvisioningTenantID); code(err) != "ResourceNotFoundException" {

@@ -20,6 +20,9 @@ type Quirks struct {
 	TestLag    time.Duration // how long "Test connection" answers 400 after a PUT
 	InlineTest string        // does it test the values it is given
 
+	RefusedCode     string // how Entra words that AWS refuses its token
+	UnreachableCode string // how Entra words that it gets no answer from AWS
+
 	EngineReads     string        // when the engine reads the secrets
 	EmptyCycles     string        // does a cycle without changes call SCIM
 	FailingUser     string        // does one user fail in every cycle
@@ -66,6 +69,13 @@ const (
 	ErrorsNested          = "nested"
 	InlineHonest          = "honest"
 	InlineIgnored         = "ignored" // the saved values are tested, whatever is sent
+	CodeFailure           = "SystemForCrossDomainIdentityManagementCredentialValidationFailure"
+	CodeUnavailable       = "SystemForCrossDomainIdentityManagementCredentialValidationUnavailable"
+	CodeInvalid           = "SystemForCrossDomainIdentityManagementInvalidCredentials"
+	CodeBare              = "InvalidCredentials"
+	CodeIncompatible      = "SystemForCrossDomainIdentityManagementServiceIncompatible"
+	CodeGateway           = "BadGateway"
+	CodeTimeout           = "GatewayTimeout"
 	ReadsPerCall          = "per_call"
 	ReadsPerCycle         = "per_cycle"
 	ReadsHourly           = "hourly" // once read, used for an hour, even when it is refused
@@ -161,6 +171,8 @@ func AllQuirks() []Quirk {
 		{"graph_errors", []string{ErrorsNested, ErrorsPlain}, "how the synchronization API words its errors", Single, func(q *Quirks) any { return &q.GraphErrors }},
 		{"test_lag", []string{"1m0s", "0s", "10m0s"}, "how long Test connection answers 400 after a PUT", Single, func(q *Quirks) any { return &q.TestLag }},
 		{"inline_test", []string{InlineHonest, InlineIgnored}, "does Test connection use the values that it is given", Single, func(q *Quirks) any { return &q.InlineTest }},
+		{"refused_code", []string{CodeFailure, CodeUnavailable, CodeInvalid, CodeBare}, "how Entra words that AWS refuses its token", Single, func(q *Quirks) any { return &q.RefusedCode }},
+		{"unreachable_code", []string{CodeUnavailable, CodeIncompatible, CodeGateway, CodeTimeout}, "how Entra words that it gets no answer from AWS", Single, func(q *Quirks) any { return &q.UnreachableCode }},
 		{"engine_reads", []string{ReadsPerCycle, ReadsPerCall, ReadsHourly}, "when the engine reads the secrets", Coupled, func(q *Quirks) any { return &q.EngineReads }},
 		{"empty_cycles", []string{EmptyCalls, EmptySilent}, "does a cycle without changes call SCIM", Single, func(q *Quirks) any { return &q.EmptyCycles }},
 		{"failing_user", []string{NobodyFails, OneUserFails}, "does one user fail in every cycle", Single, func(q *Quirks) any { return &q.FailingUser }},

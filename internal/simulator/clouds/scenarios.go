@@ -236,13 +236,13 @@ func (m *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
 	j.status, j.seriesBegan = model.JobQuarantine, m.at.Add(-m.lag(spec.QuarantinedFor))
 	j.disables = j.seriesBegan.Add(m.lag(model.QuarantineDisableAfter))
 	j.quarantine = &quarantine{
-		reason: model.QuarantineReasonException, code: codeRefused, began: j.seriesBegan,
+		reason: model.QuarantineReasonException, code: m.quirks.RefusedCode, began: j.seriesBegan,
 		message: "We are not able to connect to the target application with the credentials provided: Invalid bearer token.",
 	}
 	for attempt := j.seriesBegan; !attempt.After(m.at); attempt = j.nextCycle {
 		j.failures++
 		j.last = cycle(attempt, model.CycleFailed, 0)
-		j.last.Ended, j.last.ErrorCode = attempt, codeRefused
+		j.last.Ended, j.last.ErrorCode = attempt, m.quirks.RefusedCode
 		wait := retryWaits[min(int(j.quarantine.count), len(retryWaits)-1)]
 		j.quarantine.count++
 		j.nextCycle = attempt.Add(m.lag(wait))

@@ -47,7 +47,7 @@ func TestSCIMSourceAddresses(t *testing.T) {
 	}
 	s.must(s.SetQuirk("source_address", SourceOpen))
 	s.must(s.AllowSources(ActorOperator, s.IdentityStoreID, netip.MustParsePrefix("198.51.100.0/24")))
-	if from("") != 200 || from(EntraAddress) != 403 || code(s.testSaved()) != codeRefused {
+	if from("") != 200 || from(EntraAddress) != 403 || code(s.testSaved()) != CodeFailure {
 		t.Error("a restriction to the exporter's network must keep Entra out")
 	}
 	if outages := s.Outages(); len(outages) != 1 || outages[0].Cause != CauseSources || outages[0].CausedBy != ActorOperator {
