@@ -3,7 +3,7 @@
 # make help     list all targets
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo demo-alert demo-stack test race check format vet lint windows workflows release-check vulnerabilities rules dashboards pages fuzz e2e bench matrix mutants soak clean
+.PHONY: help build demo demo-alert demo-stack test race check format vet lint windows workflows chart release-check vulnerabilities rules dashboards pages fuzz e2e bench matrix mutants soak clean
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -48,7 +48,7 @@ race: ## run the tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m -skip 'Matrix|Mutants' ./...
 	CGO_ENABLED=1 MATRIX=25 $(GO) test -race -timeout 30m -run 'CrashMatrix' ./rotate
 
-check: format vet lint windows workflows rules dashboards release-check fuzz race vulnerabilities ## run everything that a change must pass
+check: format vet lint windows workflows rules dashboards chart release-check fuzz race vulnerabilities ## run everything that a change must pass
 
 format:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -74,6 +74,10 @@ rules: build ## check metrics, rules and Alertmanager configuration with promtoo
 
 dashboards: ## check the dashboards against Grafana's published types (skipped without npm)
 	./deploy/grafana/check/check.sh
+
+chart: build ## lint and render the Helm chart, and check it against the schemas of Kubernetes
+	@.ci/tools helm kubeconform promtool schemas
+	./deploy/kubernetes/check.sh
 
 release-check: ## build one target of a release and compare what its archive and packages contain
 	@.ci/tools goreleaser

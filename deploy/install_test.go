@@ -23,15 +23,27 @@ func TestKubernetesPaths(t *testing.T) {
 	for _, match := range regexp.MustCompile(`(?m)^#\s+(?:- )?([a-z_]+): (/\S+)$`).FindAllStringSubmatch(text, -1) {
 		given[match[1]] = match[2]
 	}
-	if given["directory"] != mounts["state"] {
-		t.Errorf("the header says state.directory is %q, mounted is %q", given["directory"], mounts["state"])
-	}
 	for _, key := range []string{"client_secret_file", "age_identity_file", "bearer_token_file"} {
 		if path.Dir(given[key]) != mounts["secrets"] {
 			t.Errorf("the header says %s is %q, the secret is mounted at %q", key, given[key], mounts["secrets"])
 		}
 		if name := path.Base(given[key]); !strings.Contains(text, "--from-file="+name) {
 			t.Errorf("no command of the header puts %s into the secret", name)
+		}
+	}
+}
+
+// TestKubernetesProbes checks that the probes ask where no credentials are needed.
+func TestKubernetesProbes(t *testing.T) {
+	text := read(t, "kubernetes/entra-aws-exporter.yaml")
+	address := regexp.MustCompile(`--web\.health-listen-address=:(\d+)`).FindStringSubmatch(text)
+	if address == nil || !strings.Contains(text, "{name: health, containerPort: "+address[1]+"}") {
+		t.Errorf("%v is not the port \"health\"", address)
+	}
+	for probe, page := range map[string]string{"liveness": "healthy", "readiness": "ready"} {
+		want := probe + "Probe:\n            httpGet:\n              path: /-/" + page + "\n              port: health\n"
+		if !strings.Contains(text, want) {
+			t.Errorf("no probe is\n%s", want)
 		}
 	}
 }

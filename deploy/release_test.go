@@ -48,6 +48,15 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
+// TestVersions checks that the chart has the version of the changelog's latest section.
+func TestVersions(t *testing.T) {
+	latest := regexp.MustCompile(`(?m)^## (\S+) / `).FindStringSubmatch(read(t, "../CHANGELOG.md"))
+	chart := read(t, "kubernetes/chart/Chart.yaml")
+	if latest == nil || !strings.Contains(chart, "\nversion: "+latest[1]+"\nappVersion: "+latest[1]+"\n") {
+		t.Errorf("the latest version of the changelog is %v, the chart is\n%s", latest, chart)
+	}
+}
+
 // TestReleaseNotes checks that a version is released with its section of the changelog, and not
 // before the section has a date.
 func TestReleaseNotes(t *testing.T) {

@@ -280,6 +280,99 @@ func edgeCases() []matrixCase {
 				h.WithClouds(func(m *clouds.Model) { _ = m.SetQuirk("list_lag", "10m") })
 			})
 		}),
+		with("two unknown tokens after a lost response", []string{"blocked orphan_token"}, func(s *harness.Scenario) {
+			s.FaultsByName = map[string]harness.Fault{"aws.create#1": harness.KilledAfter}
+			s.Actions = map[string]func(*harness.Harness){"aws.create#1": func(h *harness.Harness) { // an operator rotates by hand in the same seconds
+				harness.DeleteToken(h, h.Connection.TokenIDs[0])
+				h.SaveToken(clouds.ActorOperator, h.CreateToken())
+			}}
+		}),
+		with("a cycle is missed, and CloudTrail shows no call with the old token for an hour", []string{"done"}, func(s *harness.Scenario) {
+			s.Approves = false
+			s.Prepare = withHistory
+			s.BeforeCall = inSequence(
+				func(_ string, rot *harness.Rotation) bool { return rot.Phase == model.PhaseTest }, harness.ActionOn(harness.PauseJob),
+				func(name string, rot *harness.Rotation) bool {
+					return rot.Phase == model.PhaseResume && name == "graph.job"
+				}, harness.After(31*time.Minute, harness.StartJob),
+			)
+		}),
+		with("some nodes accept the deleted token for an hour", []string{"done"}, func(s *harness.Scenario) {
+			s.Quirks.Nodes = clouds.NodesApart
+			_ = s.Quirks.Set("deleted_lag", "1h0m0s")
+			s.BeforeCall = fastNodesFirst()
+		}),
+		with("the endpoint answers nothing to the exporter before the deletion", []string{"blocked new_token_rejected"}, func(s *harness.Scenario) {
+			s.Quirks.InlineTest = clouds.InlineIgnored
+			s.BeforeCall = firstTime(beforeDeletion, func(h *harness.Harness) {
+				h.WithClouds(func(*clouds.Model) { h.FaultsByName = map[string]harness.Fault{"scim.probe": harness.Unavailable} })
+			})
+		}),
+		with("the endpoint refuses the exporter's address before the deletion", []string{"blocked new_token_rejected"}, func(s *harness.Scenario) {
+			s.Quirks.InlineTest = clouds.InlineIgnored
+			s.BeforeCall = firstTime(beforeDeletion, func(h *harness.Harness) { h.AllowOnlyFrom(clouds.EntraAddress) })
+		}),
+		with("attributed, and the new token is deleted", []string{"waiting approval"}, func(s *harness.Scenario) {
+			attributedOnce(s)
+			s.BeforeCall = firstTime(testedAfterAttribution, func(h *harness.Harness) {
+				h.WithClouds(func(m *clouds.Model) { _ = m.SetQuirk("cloudtrail", clouds.TrailAbsent) })
+				harness.DeleteToken(h, harness.NewestToken(h))
+			})
+		}),
+		with("attributed, and Entra's engine is refused", []string{"waiting approval"}, func(s *harness.Scenario) {
+			attributedOnce(s)
+			s.BeforeCall = firstTime(testedAfterAttribution, func(h *harness.Harness) {
+				h.WithClouds(func(m *clouds.Model) { _ = m.SetQuirk("cloudtrail", clouds.TrailAbsent) })
+				harness.After(time.Minute, func(h *harness.Harness, m *clouds.Model) error { // right after the test
+					if err := m.SaveValue(clouds.ActorOperator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, "mistyped"); err != nil {
+						return err
+					}
+					return m.RestartJob(harness.Operator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, "Full")
+				})(h)
+			})
+		}),
+	}
+}
+
+// attributedOnce is a rotation whose old value is unknown, and whose proof comes from
+// CloudTrail. Nobody approves, and the audit log tells nothing.
+func attributedOnce(s *harness.Scenario) {
+	s.Approves, s.Limit = false, 3*24*time.Hour
+	s.Policy.RetireAfter = 4 * time.Hour
+	s.Prepare = func(h *harness.Harness) {
+		h.Deny(clouds.ReadDirectoryAudits)
+		time.Sleep(2 * time.Hour) // CloudTrail has calls
+	}
+}
+
+// testedAfterAttribution: Entra tests what it has saved, and the proof is complete.
+func testedAfterAttribution(_ *harness.Harness, name string, rot *harness.Rotation) bool {
+	return rot.Phase == model.PhaseRetire && rot.Proof.Level == model.ProofAttributed && name == "graph.test"
+}
+
+// beforeDeletion: all that is left to do is to authorize the deletion of the old token.
+func beforeDeletion(_ *harness.Harness, name string, rot *harness.Rotation) bool {
+	last, _ := rot.LastOperation(token.OperationPut)
+	return rot.Phase == model.PhaseRetire && last.Why == token.PutBeforeDelete && rot.Proof.Put == last.Number && name == "aws.list"
+}
+
+// fastNodesFirst lets others call AWS, so that the first of two probes of the deleted token
+// meets a node that knows of the deletion. The first three times, the second one does too.
+func fastNodesFirst() func(*harness.Harness, string) {
+	probes := 0
+	return func(h *harness.Harness, name string) {
+		if h.CallCounts["aws.delete"] == 0 || name != "scim.probe" {
+			return
+		}
+		if probes++; probes > 6 && probes%2 == 0 {
+			return
+		}
+		h.WithClouds(func(m *clouds.Model) {
+			call := clouds.SCIMCall{Tenant: h.Connection.ProvisioningTenantID, Token: m.TokenValue(h.Connection.TokenIDs[0]), SourceIP: clouds.EntraAddress}
+			for m.ServiceProviderConfig(call) != nil && m.TokenAccepted(h.Connection.TokenIDs[0]) == clouds.AcceptedBySome {
+				continue // until a slow node answers: the next call meets a fast one
+			}
+		})
 	}
 }
 
@@ -292,6 +385,23 @@ func firstTime(condition func(h *harness.Harness, name string, rot *harness.Rota
 			return
 		}
 		action(h)
+	}
+}
+
+// inSequence runs each action before the first call at which its condition holds, one
+// after the other.
+func inSequence(condition func(string, *harness.Rotation) bool, action func(*harness.Harness), next func(string, *harness.Rotation) bool, second func(*harness.Harness)) func(*harness.Harness, string) {
+	var first atomic.Bool
+	begin := firstTime(func(_ *harness.Harness, name string, rot *harness.Rotation) bool { return condition(name, rot) }, func(h *harness.Harness) {
+		action(h)
+		first.Store(true)
+	})
+	then := firstTime(func(_ *harness.Harness, name string, rot *harness.Rotation) bool {
+		return first.Load() && next(name, rot)
+	}, second)
+	return func(h *harness.Harness, name string) {
+		begin(h, name)
+		then(h, name)
 	}
 }
 

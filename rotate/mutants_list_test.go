@@ -224,4 +224,26 @@ var rotationMutants = []rotationMutant{
 	{"reset back to plan after a PUT", "edge:operator resets", []edit{
 		{"token/rotation.resumeAfterReset", "if r.putAttempted()", "r.Phase, r.NewToken = model.PhasePlan, nil"},
 	}},
+
+	{"an orphan although several tokens are unknown", "edge:two unknown tokens", []edit{
+		{"token/observer.orphan", "len(unknown) != 1", "len(unknown) == 0"},
+	}},
+	{"attribution by calls from before stored", "edge:a cycle is missed", []edit{
+		{"token/prover.readCloudTrail", "from.Before(rot.Proof.Stored.AWS)", "false"},
+	}},
+	{"the second probe is the first one", "edge:some nodes accept", []edit{
+		{"token/observer.probeTwice", "second, _ := o.probe(ctx, value)", "second := first"},
+	}},
+	{"no answer before the deletion is acceptance", "edge:the endpoint answers nothing", []edit{
+		{"token/guard.requireNewAccepted", "result != accepted", "result == unauthorized"},
+	}},
+	{"the proof outlives a recovery", "edge:attributed, and the new token", []edit{
+		{"token/recovery.begin", "rot.Proof, rot.PendingPut = Proof{}, PutRecovery", "rot.PendingPut = PutRecovery"},
+	}},
+	{"the proof outlives another save", "edge:attributed, and Entra", []edit{
+		{"token/health.restartProof", "r.Rotation.PendingPut, r.Rotation.Proof = PutInitial, Proof{}", "r.Rotation.PendingPut = PutInitial"},
+	}},
+	{"one refusal settles the deletion", "edge:some nodes accept", []edit{
+		{"token/confirmPhase.waitForPropagation", "refusals >= confirmRefusals || (result != accepted && since >= propagationTime)", "refusals >= 1 || (result != accepted && since >= propagationTime)"},
+	}},
 }

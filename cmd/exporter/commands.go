@@ -48,6 +48,8 @@ func addChecks(cli *kingpin.Application, commands map[string]command) {
 	var options app.StatusOptions
 	urlFlags(status, &options)
 	status.Flag("json", "Print the response of /api/v1/connections.").BoolVar(&options.JSON)
+	status.Flag("name", "Show only connections whose name contains this.").StringVar(&options.Name)
+	status.Flag("all", "Show every healthy connection, however many there are.").BoolVar(&options.All)
 	commands[status.FullCommand()] = func(ctx context.Context, common app.Options) error {
 		return app.Status(ctx, common, options)
 	}

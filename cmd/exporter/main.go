@@ -48,9 +48,9 @@ func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stder
 	cli.UsageWriter(stdout) // --help and --version are output that was asked for
 	cli.ErrorWriter(stderr)
 
-	options := app.Options{Stdin: stdin, Stdout: stdout}
+	options := app.NewOptions(stdin, stdout, stderr)
 	cli.Flag("config.file", "Path of the configuration file.").Default("config.yaml").StringVar(&options.ConfigFile)
-	logging := promslog.Config{Writer: stderr}
+	logging := promslog.Config{Writer: options.Stderr}
 	promslogflag.AddFlags(cli, &logging)
 
 	commands := map[string]command{}
@@ -73,7 +73,11 @@ func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stder
 		_ = logging.Level.Set("warn") // these commands print what they do
 	}
 	options.Logger = promslog.New(&logging)
-	return report(stderr, commands[name](ctx, options))
+	err = commands[name](ctx, options)
+	if err != nil && logging.Format.String() == "json" {
+		return logFailure(options.Logger, name, err)
+	}
+	return report(options.Stderr, err)
 }
 
 // report prints why a command failed and returns its exit code.
@@ -90,6 +94,23 @@ func report(stderr io.Writer, err error) int {
 		return exitUsage
 	default:
 		fmt.Fprintf(stderr, "entra-aws-exporter: %v\n", err)
+	}
+	return exitFailed
+}
+
+// logFailure is report for a log collector: all lines of standard error are JSON.
+func logFailure(log *slog.Logger, name string, err error) int {
+	var problems config.Problems
+	var usage *app.UsageError
+	if errors.As(err, &problems) {
+		for _, problem := range problems {
+			log.Error("configuration invalid", "command", name, "problem", problem.String())
+		}
+		return exitFailed
+	}
+	log.Error("command failed", "command", name, "err", err)
+	if errors.As(err, &usage) {
+		return exitUsage
 	}
 	return exitFailed
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -130,6 +132,40 @@ webhook: {}
 		code := run(t.Context(), append([]string{"--config.file", config}, strings.Fields(test.line)...), strings.NewReader(""), &stdout, &stderr)
 		if said := stdout.String() + stderr.String(); code != test.code || !strings.Contains(said, test.says) {
 			t.Errorf("%s: exit code %d: %s", test.line, code, said)
+		}
+	}
+}
+
+// With --log.format=json every line on standard error is JSON, the last one too.
+func TestFailuresAreJSONLogLines(t *testing.T) {
+	invalid := filepath.Join(t.TempDir(), "config.yml")
+	if err := os.WriteFile(invalid, []byte("tenants: []\nconnections: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		line     string
+		code     int
+		messages []string
+		last     string
+	}{
+		{"--config.file=absent.yml serve", exitFailed, []string{"starting", "command failed"}, "absent.yml"},
+		{"--config.file=" + invalid + " check-config", exitFailed, []string{"configuration invalid", "configuration invalid"}, ":2: connections: is empty"},
+		{"--config.file=absent.yml rotation start corp --token-stdin", exitUsage, []string{"command failed"}, "--token-stdin and --token-id"},
+		{"--log.level=error status --url http://127.0.0.1:1", exitFailed, []string{"command failed"}, "cannot reach the exporter"},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), append([]string{"--log.format=json"}, strings.Fields(test.line)...), strings.NewReader(""), &stdout, &stderr)
+		var messages []string
+		last := ""
+		for line := range strings.Lines(stderr.String()) {
+			var record struct{ Msg, Err, Problem string }
+			if err := json.Unmarshal([]byte(line), &record); err != nil {
+				t.Errorf("%s: %v: %s", test.line, err, line)
+			}
+			messages, last = append(messages, record.Msg), record.Err+record.Problem
+		}
+		if code != test.code || !slices.Equal(messages, test.messages) || !strings.Contains(last, test.last) {
+			t.Errorf("%s: exit code %d, messages %q, last %q", test.line, code, messages, last)
 		}
 	}
 }

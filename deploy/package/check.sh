@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 
 # A copy of the work tree with a tag and the remote that a release has, limited to one target.
 git clone -q . "$work/source"
-git ls-files -z | xargs -0 cp --parents -t "$work/source"
+git ls-files -z | xargs -0 cp -P --remove-destination --parents -t "$work/source"
 sed -i -e 's/^    goos: .*/    goos: [linux]/' -e 's/^    goarch: .*/    goarch: [amd64]/' "$work/source/.goreleaser.yaml"
 git -C "$work/source" remote set-url origin https://github.com/example/entra-aws-exporter
 git -C "$work/source" -c tag.gpgSign=false tag --force v0.1.0

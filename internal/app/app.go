@@ -4,7 +4,8 @@
 // Read serve.go first: Serve runs an Exporter (exporter.go), which holds what one version
 // of the configuration built; reload.go replaces that. Below are the parts that it is
 // built from: clients.go over transport.go, sources.go for the poller, rotation.go with
-// leaseholder.go for the engine, and state.go.
+// leaseholder.go for the engine, and state.go. livevalues.go tells the redactor which
+// values to hide in all that leaves the process.
 //
 // The other commands have one file each: checkconfig.go, doctor.go, metrics.go,
 // status.go, and rotationcmd.go with its context in clicontext.go. Options (app.go) and
@@ -18,17 +19,30 @@ import (
 	"net/http"
 
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/redact"
 )
 
 // Options are common to all commands.
 type Options struct {
 	ConfigFile string
-	Logger     *slog.Logger
+	Logger     *slog.Logger // writes to Stderr
 	Stdin      io.Reader
-	Stdout     io.Writer
+	Stdout     io.Writer // hides live values
+	Stderr     io.Writer // hides live values
+	Terminal   io.Writer // where an operator may ask for a live value
 
 	Transport    http.RoundTripper        // of every outgoing call; nil: built from the configuration
 	HolderIsDead func(holder string) bool // whether the holder of a lease has ended; nil: the kernel is asked
+
+	redactor *redact.Redactor // knows the live values
+}
+
+// NewOptions returns options whose outputs hide the live values.
+func NewOptions(stdin io.Reader, stdout, stderr io.Writer) Options {
+	redactor := &redact.Redactor{}
+	return Options{
+		Stdin: stdin, Stdout: redactor.Writer(stdout), Stderr: redactor.Writer(stderr), Terminal: stdout, redactor: redactor,
+	}
 }
 
 // UsageError reports a command line that makes no sense; its exit code is 2.

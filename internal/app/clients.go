@@ -57,7 +57,8 @@ func (o Options) newClients(c *config.Config, observe func(service, code string)
 			return nil, fmt.Errorf("%s: http_client: %w", o.ConfigFile, err)
 		}
 	}
-	clients, err := newClientSet(c, transport, observe, tokenValue, o.Logger)
+	o.addConfigured(c)
+	clients, err := newClientSet(c, sentValues{o.redactor, transport}, observe, tokenValue, o.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.ConfigFile, err)
 	}
@@ -161,9 +162,10 @@ func (c *clientSet) newConnectionClients(connection config.Connection, tenant, r
 			CloudTrail:      aws.Endpoints.CloudTrail,
 			SCIM:            scimEndpoint(connection.TenantURL),
 		},
-		TokenServiceJSONVersion: aws.Endpoints.TokenServiceJSONVersion,
-		TokensFrom:              connection.Tokens.ReadFrom,
-		Declared:                declaredTokens(connection.Tokens.Declared),
+		TokenServiceJSONVersion:    aws.Endpoints.TokenServiceJSONVersion,
+		IdPCertificatesJSONVersion: aws.Endpoints.IDPCertificatesJSONVersion,
+		TokensFrom:                 connection.Tokens.ReadFrom,
+		Declared:                   declaredTokens(connection.Tokens.Declared),
 		TokenValue: func(ctx context.Context) (string, model.Secret, error) {
 			return c.tokenValue(ctx, connection.Name)
 		},

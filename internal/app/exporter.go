@@ -92,7 +92,7 @@ func (e *Exporter) swapRuntime(ctx context.Context, next *configRuntime) {
 		running.shutdown()
 		previous = running.poller
 	}
-	next.poller = poller.New(pollerOptions(next.config, next.clients, e.state.eventStore(), e.log), previous)
+	next.poller = poller.New(pollerOptions(next.config, next.clients, e.state.eventStore(e.options.redactor), e.log), previous)
 	ctx, next.stop = context.WithCancel(ctx)
 	go func() {
 		defer close(next.done)

@@ -131,7 +131,7 @@ func (h *harness) start() {
 	h.t.Helper()
 	listener := newPipeListener()
 	exporter := newExporter(
-		Options{ConfigFile: h.path("exporter.yml"), Logger: slog.New(slog.NewTextHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))},
+		h.options(h.logs),
 		ServeOptions{Web: &web.FlagConfig{WebConfigFile: &h.webConfig}, Lifecycle: true, Pace: 1, Listeners: []net.Listener{listener}, HealthAddress: h.healthAddress})
 	h.exporter = exporter
 	transport := h.Transport()
@@ -205,15 +205,22 @@ func (h *harness) command(run func(context.Context, Options) error) string {
 	h.t.Helper()
 	out := &logBuffer{}
 	transport := h.Transport()
-	err := run(context.Background(), Options{
-		ConfigFile: h.path("exporter.yml"), Stdout: out, Transport: transport, HolderIsDead: h.holderIsDead,
-		Logger: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	options := h.options(out)
+	options.Transport, options.HolderIsDead = transport, h.holderIsDead
+	err := run(context.Background(), options)
 	transport.Wait()
 	if err != nil {
-		return out.String() + err.Error()
+		_, _ = io.WriteString(options.Stderr, err.Error())
 	}
 	return out.String()
+}
+
+// options are those of the command line, with one place for output and log.
+func (h *harness) options(out io.Writer) Options {
+	options := NewOptions(nil, out, out)
+	options.ConfigFile = h.path("exporter.yml")
+	options.Logger = slog.New(slog.NewTextHandler(options.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return options
 }
 
 type seriesList []string

@@ -41,7 +41,7 @@ func Metrics(ctx context.Context, options Options) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector.New(collector.Options{Snapshots: p.Snapshots, Rotation: rotation.status}), requests)
-	families, err := registry.Gather()
+	families, err := options.redactor.Gatherer(registry).Gather()
 	if err != nil {
 		return fmt.Errorf("gathering the metrics: %w", err)
 	}

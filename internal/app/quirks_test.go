@@ -21,7 +21,8 @@ func quirkGroups() [][]string {
 		{"settings_keys", "secrets_get", "extra_keys", "base_address", "graph_errors", "failing_user"}, // the job
 		{"list_values", "list_order", "token_times", "json_version", "list_lag"},                       // the tokens
 		{"source_address", "cloudtrail", "cloudtrail_delay", "empty_cycles", "log_delay"},              // probe, usage, events
-		{"retry_after", "error_bodies"}, // how AWS and Entra reject
+		{"retry_after", "error_bodies"},                       // how AWS and Entra reject
+		{"list_pages", "template_filter", "idp_json_version"}, // how Graph and AWS list
 	}
 }
 
@@ -107,6 +108,9 @@ func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 	h.edit(fastIntervals, "intervals: {tokens: 30m, scim: 30m, usage: 30m, job: 30m, events: 15m, certificates: 1h, app_credentials: 1h}")
 	if quirks["json_version"] == clouds.JSON10 {
 		h.edit("      endpoints:\n", "      endpoints:\n        token_service_json_version: \"1.0\"\n")
+	}
+	if quirks["idp_json_version"] == clouds.JSON11 {
+		h.edit("      endpoints:\n", "      endpoints:\n        idp_certificates_json_version: \"1.1\"\n")
 	}
 	at := h.Connection
 	for _, operation := range []string{"GET job", "ListBearerTokens"} { // rejected once, with a Retry-After

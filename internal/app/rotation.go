@@ -48,7 +48,9 @@ func (o Options) newRotationService(directory *state.Directory, pace int,
 		options.HolderIsDead = o.HolderIsDead
 	}
 	if directory != nil {
-		options.Store, r.tokens = directory.Journal(), directory.Tokens()
+		options.Store = redactedRecords{directory.Journal(), o.redactor}
+		r.tokens = token.Observed(directory.Tokens(), o.redactor.Add)
+		addStored(directory, r.tokens)
 	}
 	r.engine = rotate.New(options, nil)
 	r.webhook = webhook.New(alertStarter{r.engine}, r.webhookMetrics,

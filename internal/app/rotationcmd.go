@@ -50,6 +50,7 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 		if tokenOptions.Value, err = readTokenValue(options); err != nil {
 			return err
 		}
+		options.redactor.Add(tokenOptions.Value)
 	}
 	engine, request := cli.rotation.engine, rotate.StartOptions{Force: start.Force, Procedure: tokenOptions}
 	if err := pollOnce(ctx, cli.poller); err != nil {
@@ -193,7 +194,7 @@ func RotationHold(ctx context.Context, options Options, connection string, relea
 // RotationShowToken prints the value of the token in use. It prints only to a terminal,
 // so that the value ends up in no log and no pipe.
 func RotationShowToken(ctx context.Context, options Options, connection string) error {
-	terminal, ok := options.Stdout.(*os.File)
+	terminal, ok := options.Terminal.(*os.File)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
 		return errors.New("show-token prints only to a terminal")
 	}

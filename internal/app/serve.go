@@ -103,7 +103,7 @@ func (e *Exporter) handler() (http.Handler, error) {
 		Config:    func() ([]byte, error) { return []byte(e.current.Load().config.String()), nil },
 		Build:     web.Build{Version: version.Version, Revision: version.GetRevision()},
 		Logger:    e.log,
-		Metrics: promhttp.HandlerFor(e.registry, promhttp.HandlerOpts{
+		Metrics: promhttp.HandlerFor(e.options.redactor.Gatherer(e.registry), promhttp.HandlerOpts{
 			ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelError), Registry: e.registry, EnableOpenMetrics: true,
 		}),
 		Webhook: e.rotation.webhookHandler(),
@@ -111,7 +111,8 @@ func (e *Exporter) handler() (http.Handler, error) {
 	if e.serveOptions.Lifecycle {
 		options.Reload = e.reload
 	}
-	return web.New(options)
+	pages, err := web.New(options)
+	return e.options.redactor.Handler(pages), err
 }
 
 // runRotations resumes open rotations and runs those that alerts start.

@@ -11,6 +11,7 @@ import (
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/poller"
+	"entra-aws-exporter/internal/redact"
 	"entra-aws-exporter/internal/state"
 )
 
@@ -71,11 +72,11 @@ func (s exporterState) checkReload(next *config.Config) error {
 	return nil
 }
 
-func (s exporterState) eventStore() poller.EventStore {
+func (s exporterState) eventStore(redactor *redact.Redactor) poller.EventStore {
 	if s.events == nil {
 		return nil
 	}
-	return s.events.Events()
+	return redactedRecords{s.events.Events(), redactor}
 }
 
 // rotationEnabled reports whether any connection may be rotated; a dry run writes nothing.

@@ -24,6 +24,8 @@ type StatusOptions struct {
 	CAFile        string
 	BasicAuthFile string // user:password
 	JSON          bool
+	Name          string // part of the connections' names; "": all
+	All           bool   // print every healthy connection, however many there are
 }
 
 // responseLimit bounds a response body, in bytes.
@@ -31,7 +33,7 @@ const responseLimit = 64 << 20
 
 // Status prints what a running exporter knows.
 func Status(ctx context.Context, common Options, options StatusOptions) error {
-	body, err := options.get(ctx, "/api/v1/connections")
+	body, err := options.get(ctx, "/api/v1/connections", url.Values{"name": {options.Name}})
 	if err != nil {
 		return err
 	}
@@ -43,12 +45,12 @@ func Status(ctx context.Context, common Options, options StatusOptions) error {
 	if err := json.Unmarshal(body, &response); err != nil {
 		return fmt.Errorf("decoding the response of %s: %w", options.URL, err)
 	}
-	return printStatus(common.Stdout, response.Connections, time.Now())
+	return printStatus(common.Stdout, response, options.All, time.Now())
 }
 
 // Healthcheck prints the answer of a running exporter's health check, and fails unless it is 200.
 func Healthcheck(ctx context.Context, common Options, options StatusOptions) error {
-	body, err := options.get(ctx, "/-/healthy")
+	body, err := options.get(ctx, "/-/healthy", nil)
 	if err != nil {
 		return err
 	}
@@ -57,14 +59,16 @@ func Healthcheck(ctx context.Context, common Options, options StatusOptions) err
 }
 
 // get returns the body of a page.
-func (s StatusOptions) get(ctx context.Context, path string) ([]byte, error) {
+func (s StatusOptions) get(ctx context.Context, path string, query url.Values) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	base, err := url.Parse(s.URL)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
 		return nil, &UsageError{fmt.Sprintf("--url: %q is not a URL such as http://localhost:10199", s.URL)}
 	}
-	address := base.JoinPath(path).String()
+	page := base.JoinPath(path)
+	page.RawQuery = query.Encode()
+	address := page.String()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, fmt.Errorf("--url: %w", err)
@@ -102,40 +106,67 @@ func (s StatusOptions) get(ctx context.Context, path string) ([]byte, error) {
 	return body, nil
 }
 
-// printStatus prints one line per connection and the advice below.
-func printStatus(out io.Writer, connections []web.Connection, now time.Time) error {
+// healthyLines is how many healthy connections are printed in full. More are a number.
+const healthyLines = 30
+
+// printStatus prints what needs attention, what expires next, and one line per connection.
+func printStatus(out io.Writer, status web.Connections, all bool, now time.Time) error {
+	for _, c := range status.Connections {
+		for _, group := range web.GroupAdvice(c.Advice) {
+			for i, advice := range group {
+				also := ""
+				if i > 0 {
+					also = "also: "
+				}
+				fmt.Fprintf(out, "%s: %s%s\n", c.Name, also, advice.Message)
+				if advice.Command != "" {
+					fmt.Fprintf(out, "    %s\n", advice.Command)
+				}
+			}
+			fmt.Fprintln(out)
+		}
+	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if len(status.ExpiresNext) > 0 {
+		fmt.Fprintln(table, "EXPIRES NEXT\tWHAT\tOF")
+		for _, expiry := range status.ExpiresNext[:min(len(status.ExpiresNext), 5)] {
+			fmt.Fprintf(table, "%s\t%s\t%s\n", relativeTime(expiry.Expires, now), expiry.Kind.Label(), expiry.Owner())
+		}
+		fmt.Fprintln(table)
+	}
 	fmt.Fprintln(table, "CONNECTION\tTOKEN EXPIRES\tJOB\tSAML CERTIFICATE EXPIRES\tROTATION\tSOURCES")
-	for _, c := range connections {
-		token, certificate, job := time.Time{}, time.Time{}, "-"
-		if c.Tokens != nil {
-			token = c.Tokens.ActiveExpires
-		}
-		if c.Certificates != nil {
-			certificate = c.Certificates.ActiveExpires
-		}
-		if c.Job != nil {
-			job = string(c.Job.Status)
-		}
-		rotation := string(c.Rotation.Mode)
-		if c.Rotation.Phase != "" && c.Rotation.Phase != model.PhaseIdle {
-			rotation += ", " + string(c.Rotation.Phase)
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			c.Name, relativeTime(token, now), job, relativeTime(certificate, now), rotation, failingSources(c.Sources))
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	for _, c := range connections {
-		for _, advice := range c.Advice {
-			fmt.Fprintf(out, "\n%s: %s\n", c.Name, advice.Message)
-			if advice.Command != "" {
-				fmt.Fprintf(out, "    %s\n", advice.Command)
+	healthy := 0
+	for _, c := range status.Connections {
+		if len(c.Advice) == 0 {
+			if healthy++; healthy > healthyLines && !all {
+				continue
 			}
 		}
+		printConnection(table, c, now)
 	}
-	return nil
+	if unshown := healthy - healthyLines; unshown > 0 && !all {
+		fmt.Fprintf(table, "%d more need nothing; --all shows them\n", unshown)
+	}
+	return table.Flush()
+}
+
+func printConnection(table io.Writer, c web.Connection, now time.Time) {
+	token, certificate, job := time.Time{}, time.Time{}, "-"
+	if c.Tokens != nil {
+		token = c.Tokens.ActiveExpires
+	}
+	if c.Certificates != nil {
+		certificate = c.Certificates.ActiveExpires
+	}
+	if c.Job != nil {
+		job = string(c.Job.Status)
+	}
+	rotation := string(c.Rotation.Mode)
+	if c.Rotation.Phase != "" && c.Rotation.Phase != model.PhaseIdle {
+		rotation += ", " + string(c.Rotation.Phase)
+	}
+	fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
+		c.Name, relativeTime(token, now), job, relativeTime(certificate, now), rotation, failingSources(c.Sources))
 }
 
 // relativeTime shows a date of expiry, and how many days away it is.

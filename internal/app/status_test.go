@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,13 +21,17 @@ func TestStatusTable(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	up, down := true, false
 	var out bytes.Buffer
-	err := printStatus(&out, []web.Connection{
+	connections := []web.Connection{
 		{
 			Name: "corp", Tokens: &web.Tokens{ActiveExpires: now.AddDate(0, 0, 20)}, Job: &web.Job{Status: model.JobActive},
 			Certificates: &web.Certificates{ActiveExpires: now.AddDate(0, 0, -3)},
 			Rotation:     web.Rotation{Mode: model.RotationEnabled, Phase: model.PhaseVerify},
 			Sources:      []web.Source{{Source: model.SourceTokens, Up: &up, Fresh: true}, {Source: model.SourceSCIM, Off: true}},
-			Advice:       []web.Advice{{Message: "Do this.", Command: "entra-aws-exporter rotation show corp"}, {Message: "And that."}},
+			Advice: []web.Advice{
+				{Cause: "token", Message: "Do this.", Command: "entra-aws-exporter rotation show corp"},
+				{Cause: "certificate", Message: "And that."},
+				{Cause: "token", Message: "The same is harmed here."},
+			},
 		},
 		{
 			Name: "new", Rotation: web.Rotation{Mode: model.RotationDisabled, Phase: model.PhaseIdle},
@@ -40,20 +45,47 @@ func TestStatusTable(t *testing.T) {
 			Name: "stuck", Rotation: web.Rotation{Mode: model.RotationDisabled, Phase: model.PhaseIdle},
 			Sources: []web.Source{{Source: model.SourceJob, Up: &up}, {Source: model.SourceTokens, Up: &up, Fresh: true}},
 		},
-	}, now)
-	want := `CONNECTION  TOKEN EXPIRES                JOB     SAML CERTIFICATE EXPIRES                ROTATION         SOURCES
+	}
+	expiries := []web.Expiry{
+		{Kind: web.ExpiryCertificate, Connection: "corp", Expires: now.AddDate(0, 0, -3)},
+		{Kind: web.ExpiryCredential, EntraTenant: "contoso", Expires: now.AddDate(0, 0, 90)},
+	}
+	err := printStatus(&out, web.Connections{Connections: connections, ExpiresNext: expiries}, false, now)
+	want := `corp: Do this.
+    entra-aws-exporter rotation show corp
+corp: also: The same is harmed here.
+
+corp: And that.
+
+EXPIRES NEXT                            WHAT                           OF
+expired 2026-02-26 12:00 UTC (3 d ago)  SAML signing certificate       corp
+2026-05-30 12:00 UTC (90 d)             the exporter's own credential  contoso
+
+CONNECTION  TOKEN EXPIRES                JOB     SAML CERTIFICATE EXPIRES                ROTATION         SOURCES
 corp        2026-03-21 12:00 UTC (20 d)  active  expired 2026-02-26 12:00 UTC (3 d ago)  enabled, verify  ok
 new         -                            -       -                                       disabled         job: auth, tokens: timeout
 starting    -                            -       -                                       disabled         2 not polled yet
 stuck       -                            -       -                                       disabled         job: stale
-
-corp: Do this.
-    entra-aws-exporter rotation show corp
-
-corp: And that.
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+// TestStatusOfMany: more than thirty healthy connections are a number, unless all are asked for.
+func TestStatusOfMany(t *testing.T) {
+	var connections []web.Connection
+	for i := range 40 {
+		connections = append(connections, web.Connection{Name: fmt.Sprintf("c-%02d", i)})
+	}
+	for all, want := range map[bool]string{false: "10 more need nothing; --all shows them\n", true: "c-39 "} {
+		var out bytes.Buffer
+		if err := printStatus(&out, web.Connections{Connections: connections}, all, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.String(); !strings.Contains(got, want) || strings.Contains(got, "c-30 ") != all {
+			t.Errorf("all=%v:\n%s", all, got)
+		}
 	}
 }
 

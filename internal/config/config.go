@@ -109,13 +109,14 @@ type AWS struct {
 
 // AWSEndpoints replace the endpoints of the region.
 type AWSEndpoints struct {
-	TokenService            string `yaml:"token_service,omitempty" check:"endpoint"`
-	TokenServiceJSONVersion string `yaml:"token_service_json_version" check:"1.1|1.0" default:"'1.1'"`
-	IdentityStore           string `yaml:"identity_store,omitempty" check:"endpoint"`
-	IDPCertificates         string `yaml:"idp_certificates,omitempty" check:"endpoint"`
-	SSOAdmin                string `yaml:"sso_admin,omitempty" check:"endpoint"`
-	STS                     string `yaml:"sts,omitempty" check:"endpoint"`
-	CloudTrail              string `yaml:"cloudtrail,omitempty" check:"endpoint"`
+	TokenService               string `yaml:"token_service,omitempty" check:"endpoint"`
+	TokenServiceJSONVersion    string `yaml:"token_service_json_version" check:"1.1|1.0" default:"'1.1'"`
+	IdentityStore              string `yaml:"identity_store,omitempty" check:"endpoint"`
+	IDPCertificates            string `yaml:"idp_certificates,omitempty" check:"endpoint"`
+	IDPCertificatesJSONVersion string `yaml:"idp_certificates_json_version" check:"1.1|1.0" default:"'1.0'"`
+	SSOAdmin                   string `yaml:"sso_admin,omitempty" check:"endpoint"`
+	STS                        string `yaml:"sts,omitempty" check:"endpoint"`
+	CloudTrail                 string `yaml:"cloudtrail,omitempty" check:"endpoint"`
 }
 
 // Tokens is how the SCIM access tokens are read.

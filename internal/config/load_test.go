@@ -46,6 +46,7 @@ connections:
       region: eu-central-1
       endpoints:
         token_service_json_version: "1.1"
+        idp_certificates_json_version: "1.0"
     tokens:
       read_from: console_api
       usage: none

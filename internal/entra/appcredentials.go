@@ -39,7 +39,7 @@ func (t *Tenant) credentialsOf(ctx context.Context, identity *Tenant) ([]model.A
 		return nil, time.Time{}, nil
 	}
 	call := apiCall{op: "reading the exporter's own credentials", permission: readApplications}
-	found, x, err := getList[registration](ctx, t.graph, call, "/applications{?%24filter,%24select}", parameters{
+	found, x, err := getList[registration](ctx, t.graph, call, "/applications{?%24filter,%24select,%24count}", parameters{
 		"%24filter": "appId eq '" + identity.clientID + "'",
 		"%24select": "passwordCredentials,keyCredentials",
 	})

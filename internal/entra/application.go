@@ -182,7 +182,7 @@ func (a *Application) readAppID(ctx context.Context, op, id, properties string) 
 // discoverApplication finds the only application made from AWS's gallery template.
 func (t *Tenant) discoverApplication(ctx context.Context) (string, error) {
 	call := apiCall{op: "looking for the AWS application", permission: readApplications}
-	applications, _, err := getList[servicePrincipal](ctx, t.graph, call, "/servicePrincipals{?%24filter,%24select}",
+	applications, _, err := getList[servicePrincipal](ctx, t.graph, call, "/servicePrincipals{?%24filter,%24select,%24count}",
 		parameters{"%24filter": "applicationTemplateId eq '" + galleryTemplate + "'", "%24select": "id,displayName"})
 	if err != nil {
 		return "", err

@@ -119,3 +119,43 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 		t.Errorf("%v, asked %v", err, m.calls())
 	}
 }
+
+// TestDiscoveryReadsEveryPage finds both candidates although the first page is empty, and
+// although Graph takes the filter as an advanced query only.
+func TestDiscoveryReadsEveryPage(t *testing.T) {
+	const ambiguous = `looking for the AWS application: ambiguous: 2 applications made from the gallery's AWS IAM Identity Center: "AWS prod" (a), "AWS lab" (b) ` +
+		"(set service_principal_id to the object id of the enterprise application)"
+	for name, needsAdvanced := range map[string]bool{"plain": false, "advanced": true} {
+		t.Run(name, func(t *testing.T) {
+			m := newMicrosoft(t)
+			m.serve["GET "+principalsURL] = func(w http.ResponseWriter, r *http.Request) {
+				advanced := r.Header.Get("ConsistencyLevel") == "eventual" && r.URL.Query().Get("$count") == "true"
+				page := r.URL.Query().Get("$skiptoken")
+				next := `"@odata.nextLink":"https://graph.test` + principalsURL + "?$filter=applicationTemplateId%20eq%20'" + galleryTemplate + "'&$count=" + r.URL.Query().Get("$count") + "&$skiptoken="
+				switch {
+				case needsAdvanced && !advanced:
+					answerJSON(w, 400, `{"error":{"code":"Request_UnsupportedQuery","message":"Unsupported or invalid query filter clause specified for property 'applicationTemplateId' of resource 'ServicePrincipal'."}}`)
+				case page == "":
+					answerJSON(w, 200, `{`+next+`2","value":[]}`)
+				case page == "2":
+					answerJSON(w, 200, `{`+next+`3","value":[{"id":"a","displayName":"AWS prod"}]}`)
+				default:
+					answerJSON(w, 200, `{"value":[{"id":"b","displayName":"AWS lab"}]}`)
+				}
+			}
+			_, err := m.tenant().Application(ApplicationOptions{}).Binding(t.Context())
+			wantError(t, err, ambiguous)
+		})
+	}
+}
+
+func TestNextLinkLeadsAstray(t *testing.T) {
+	for name, link := range map[string]string{"elsewhere": "https://elsewhere.test/v1.0/x", "the same": "https://graph.test" + principalsURL + "?again"} {
+		t.Run(name, func(t *testing.T) {
+			m := newMicrosoft(t)
+			m.serve["GET "+principalsURL] = always(200, `{"value":[{"id":"a"}],"@odata.nextLink":"`+link+`"}`)
+			_, err := m.tenant().Application(ApplicationOptions{}).Binding(t.Context())
+			wantError(t, err, "looking for the AWS application: invalid_response: the next page is the same one, or lies outside of Graph")
+		})
+	}
+}

@@ -51,12 +51,7 @@ func odataTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.
 // logPageSize is the most that Graph puts on a page of a log.
 const logPageSize = 1000
 
-// logPage is what is read of a page. Everything else of an entry may be personal.
-type logPage struct {
-	Value    []*logEntry
-	NextLink string `json:"@odata.nextLink"`
-}
-
+// logEntry is what is read of an entry. Everything else of it may be personal.
 type logEntry struct {
 	ID, JobID, CycleID string
 	ActivityDateTime   *time.Time
@@ -84,16 +79,8 @@ func (t *Tenant) readLog(ctx context.Context, filter string, visit func(model.Ev
 	if filter != "" {
 		values["%24filter"] = filter
 	}
-	for link := ""; ; {
-		var page logPage
-		x, err := t.graph.get(ctx, call, "/auditLogs/provisioning{?%24filter,%24orderby,%24top}", values, &page)
-		if err == nil && page.Value == nil {
-			err = call.invalid(x, "a page without its value")
-		}
-		if err != nil {
-			return err
-		}
-		for _, entry := range page.Value {
+	_, err := eachPage(ctx, t.graph, call, "/auditLogs/provisioning{?%24filter,%24orderby,%24top}", values, func(page []*logEntry) error {
+		for _, entry := range page {
 			event, ok := entry.event()
 			if !ok {
 				continue
@@ -102,14 +89,9 @@ func (t *Tenant) readLog(ctx context.Context, filter string, visit func(model.Ev
 				return err
 			}
 		}
-		if page.NextLink == "" {
-			return nil
-		}
-		if page.NextLink == link || !t.graph.isOwn(page.NextLink) {
-			return call.invalid(x, "the next page is the same one, or lies outside of Graph")
-		}
-		link, values = page.NextLink, nextPage(page.NextLink)
-	}
+		return nil
+	})
+	return err
 }
 
 // event takes from an entry what is not personal. An entry without id or time cannot

@@ -94,7 +94,7 @@ func TestEventsErrors(t *testing.T) {
 			"reading the provisioning log: invalid_response: the next page is the same one, or lies outside of Graph"},
 		"a page without end": {page("https://graph.test/v1.0/auditLogs/provisioning?again"), "",
 			"reading the provisioning log: invalid_response: the next page is the same one, or lies outside of Graph"},
-		"an odd page": {always(200, `{"value":null}`), "", "reading the provisioning log: invalid_response: a page without its value"},
+		"an odd page": {always(200, `{"value":null}`), "", "reading the provisioning log: invalid_response: a list without its value"},
 		"a bad page":  {always(200, `{"value":[{"activityDateTime":"Ann"}]}`), "", "reading the provisioning log: invalid_response: unreadable response, HTTP status 200 with application/json"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -62,9 +64,6 @@ func newGraphClient(root *url.URL, login *signIn, options cloudhttp.Options) (*g
 // with %24, an encoded "$".
 type parameters map[string]string
 
-// nextPage are the parameters of a request to a link that Graph returned.
-func nextPage(link string) parameters { return parameters{"request-raw-url": link} }
-
 // isOwn reports whether a link leads back to this Graph.
 func (g *graphClient) isOwn(link string) bool {
 	target, err := url.Parse(link)
@@ -77,14 +76,54 @@ func (g *graphClient) get(ctx context.Context, call apiCall, template string, va
 	return g.send(ctx, call, kiota.GET, template, values, nil, into)
 }
 
-// getList reads the first page of a collection. A response without a list is an error.
+// getList reads a collection. Graph takes some filters on directory objects as an advanced
+// query only: a template with $count allows to ask that way when the plain one is refused.
+// https://learn.microsoft.com/graph/aad-advanced-queries
 func getList[T any](ctx context.Context, g *graphClient, call apiCall, template string, values parameters) ([]*T, *cloudhttp.Exchange, error) {
-	var list struct{ Value []*T }
-	x, err := g.get(ctx, call, template, values, &list)
-	if err == nil && list.Value == nil {
-		err = call.invalid(x, "a list without its value")
+	read := func() (all []*T, x *cloudhttp.Exchange, err error) {
+		x, err = eachPage(ctx, g, call, template, values, func(page []*T) error {
+			all = append(all, page...)
+			return nil
+		})
+		return all, x, err
 	}
-	return list.Value, x, err
+	all, x, err := read()
+	if err != nil && x.Status == http.StatusBadRequest && strings.Contains(template, countOption) {
+		values = maps.Clone(values)
+		values[countOption] = "true"
+		all, x, err = read()
+	}
+	return all, x, err
+}
+
+// countOption is part of an advanced query, with a header.
+const countOption = "%24count"
+
+// eachPage visits the pages of a collection; any of them may be empty. An error of visit
+// ends the reading and is returned unchanged. A page without a list is an error.
+func eachPage[T any](
+	ctx context.Context, g *graphClient, call apiCall, template string, values parameters, visit func([]*T) error,
+) (*cloudhttp.Exchange, error) {
+	for link := ""; ; {
+		var page struct {
+			Value    []*T
+			NextLink string `json:"@odata.nextLink"`
+		}
+		x, err := g.get(ctx, call, template, values, &page)
+		if err == nil && page.Value == nil {
+			err = call.invalid(x, "a list without its value")
+		}
+		if err == nil {
+			err = visit(page.Value)
+		}
+		if err != nil || page.NextLink == "" {
+			return x, err
+		}
+		if page.NextLink == link || !g.isOwn(page.NextLink) {
+			return x, call.invalid(x, "the next page is the same one, or lies outside of Graph")
+		}
+		link, values = page.NextLink, parameters{"request-raw-url": page.NextLink, countOption: values[countOption]}
+	}
 }
 
 // put writes JSON, exactly once, without any retry.
@@ -107,6 +146,9 @@ func (g *graphClient) send(
 		request.PathParameters[name] = value
 	}
 	request.Headers.TryAdd("Accept", "application/json")
+	if values[countOption] != "" {
+		request.Headers.TryAdd("ConsistencyLevel", "eventual")
+	}
 	return g.do(ctx, call, func(ctx context.Context) error {
 		if body != nil {
 			content, err := json.Marshal(body)

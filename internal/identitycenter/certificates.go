@@ -46,6 +46,7 @@ func (i *Instance) TrustedCertificates(ctx context.Context) ([]model.Certificate
 func (i *Instance) certificateCall(action string) apiCall {
 	return apiCall{
 		op: "reading the SAML certificates that AWS trusts for " + i.options.Connection, action: action,
+		jsonVersion: otherJSONVersion("idp_certificates", i.options.IdPCertificatesJSONVersion),
 		alternative: "AWS does not document this API and may have changed it: " +
 			"set saml.aws_certificates: files with the certificates, and update the exporter",
 	}
@@ -58,33 +59,38 @@ func (i *Instance) apiCertificates(ctx context.Context) ([]model.Certificate, er
 	if err != nil {
 		return nil, err
 	}
-	call := i.certificateCall("sso-directory:ListExternalIdPConfigurationsForDirectory")
 	type request struct {
 		Directory string `json:"directoryId"`
 		Provider  string `json:"idpId,omitempty"`
+		NextToken string `json:"nextToken,omitempty"`
 	}
-	var providers providerList
-	_, err = i.idp.read(ctx, "ListExternalIdPConfigurationsForDirectory", request{Directory: store}, &providers)
+	var ids []string
+	err = forEachPage("identity providers", func(next string) (string, error) {
+		var page providerList
+		if _, err := i.idp.read(ctx, "ListExternalIdPConfigurationsForDirectory", request{Directory: store, NextToken: next}, &page); err != nil {
+			return "", err
+		}
+		found, err := page.saml()
+		ids = append(ids, found...)
+		return page.NextToken, err
+	})
 	if err != nil {
-		return nil, i.failed(call, err)
+		return nil, i.failed(i.certificateCall("sso-directory:ListExternalIdPConfigurationsForDirectory"), err)
 	}
-	ids, err := providers.saml()
-	if err != nil {
-		return nil, i.failed(call, err)
-	}
-	call = i.certificateCall("sso-directory:ListExternalIdPCertificates")
 	var certificates []model.Certificate
 	for _, id := range ids {
-		var list certificateList
-		_, err := i.idp.read(ctx, "ListExternalIdPCertificates", request{Directory: store, Provider: id}, &list)
+		err := forEachPage("certificates", func(next string) (string, error) {
+			var page certificateList
+			if _, err := i.idp.read(ctx, "ListExternalIdPCertificates", request{Directory: store, Provider: id, NextToken: next}, &page); err != nil {
+				return "", err
+			}
+			found, err := page.certificates(func(id string, err error) { i.logOnce("identity provider", id, err) })
+			certificates = append(certificates, found...)
+			return page.NextToken, err
+		})
 		if err != nil {
-			return nil, i.failed(call, err)
+			return nil, i.failed(i.certificateCall("sso-directory:ListExternalIdPCertificates"), err)
 		}
-		found, err := list.certificates(func(id string, err error) { i.logOnce("identity provider", id, err) })
-		if err != nil {
-			return nil, i.failed(call, err)
-		}
-		certificates = append(certificates, found...)
 	}
 	return certificates, nil
 }
@@ -110,6 +116,7 @@ type providerList struct {
 		Enabled bool      `json:"isEnabled"`
 		OIDC    *struct{} `json:"idpOIDCAssociationValue"`
 	} `json:"associations"`
+	NextToken string `json:"nextToken"` // the model has none; should one come, it is followed
 }
 
 // saml returns the ids of the providers that are enabled and use SAML.
@@ -138,6 +145,7 @@ type certificateList struct {
 		ID  string `json:"certificateId"`
 		PEM string `json:"x509CertificateInPEM"`
 	} `json:"idPCertificates"`
+	NextToken string `json:"nextToken"`
 }
 
 func (l certificateList) certificates(skip func(id string, err error)) ([]model.Certificate, error) {

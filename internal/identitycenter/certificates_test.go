@@ -109,7 +109,7 @@ func TestTrustedCertificateErrors(t *testing.T) {
 		files = "AWS does not document this API and may have changed it: set saml.aws_certificates: files with the certificates, and update the exporter"
 	)
 	for want, answers := range map[string]map[string]answer{
-		doing + "api_changed: UnknownOperationException (" + files + ")": {
+		doing + `api_changed: UnknownOperationException (set aws.endpoints.idp_certificates_json_version: "1.1"; if that does not help: ` + files + ")": {
 			"ListExternalIdPConfigurationsForDirectory": {status: 400, body: `{"__type":"UnknownOperationException"}`}},
 		doing + "api_changed: the response has no associations (" + files + ")": {
 			"ListExternalIdPConfigurationsForDirectory": {body: `{}`}},

@@ -181,10 +181,20 @@ func describeInstances(instances []types.InstanceMetadata) string {
 	return strings.Join(names, ", ")
 }
 
+// otherJSONVersion is the setting to try when a service does not know an operation.
+func otherJSONVersion(service, version string) string {
+	other := "1.0"
+	if version == other {
+		other = "1.1"
+	}
+	return fmt.Sprintf("aws.endpoints.%s_json_version: %q", service, other)
+}
+
 // tokenCall describes a call to the undocumented token service.
 func (i *Instance) tokenCall(op, action string) apiCall {
 	return apiCall{
 		op: op + i.options.Connection, action: action,
+		jsonVersion: otherJSONVersion("token_service", i.options.TokenServiceJSONVersion),
 		alternative: "AWS does not document this API and may have changed it: " +
 			"set tokens.read_from: declared with the tokens' dates, and update the exporter",
 	}

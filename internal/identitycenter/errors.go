@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -23,6 +24,7 @@ type apiCall struct {
 	op          string // "listing the SCIM tokens of corp"
 	action      string // the IAM action that allows it
 	alternative string // for an undocumented API: the documented way, should the API have changed
+	jsonVersion string // for an undocumented API: the config key of its JSON version, with the other version
 }
 
 const (
@@ -85,6 +87,32 @@ func errorCode(err error) string {
 	return refusal.ErrorCode()
 }
 
+// kmsReason returns the Reason of an error that AWS's key management caused; "": it is none.
+// Code and message can be those of any refusal.
+func kmsReason(err error) string {
+	var (
+		console *serviceError
+		denied  *types.AccessDeniedException
+		invalid *types.ValidationException
+		missing *types.ResourceNotFoundException
+		reason  string
+	)
+	switch {
+	case errors.As(err, &console):
+		reason = console.reason
+	case errors.As(err, &denied):
+		reason = string(denied.Reason)
+	case errors.As(err, &invalid):
+		reason = string(invalid.Reason)
+	case errors.As(err, &missing):
+		reason = string(missing.Reason)
+	}
+	if !strings.HasPrefix(strings.ToUpper(reason), "KMS") {
+		return ""
+	}
+	return truncate(reason)
+}
+
 // describeCode sets the service's error code and returns "code: message" and the message.
 func describeCode(failure *model.Error) (detail, message string) {
 	var refusal smithy.APIError
@@ -92,10 +120,14 @@ func describeCode(failure *model.Error) (detail, message string) {
 		return "", ""
 	}
 	failure.Code = truncate(cloudhttp.RedactValues(refusal.ErrorCode()))
-	if message = truncate(cloudhttp.RedactValues(refusal.ErrorMessage())); message == "" {
-		return failure.Code, ""
+	detail = failure.Code
+	if reason := kmsReason(failure.Err); reason != "" {
+		detail += " (" + reason + ")"
 	}
-	return failure.Code + ": " + message, message
+	if message = truncate(cloudhttp.RedactValues(refusal.ErrorMessage())); message == "" {
+		return detail, ""
+	}
+	return detail + ": " + message, message
 }
 
 func isThrottlingCode(code string) bool {
@@ -132,7 +164,9 @@ func (c apiCall) classifyCode(failure *model.Error) {
 		failure.Reason = model.ReasonAuth
 		failure.Advice = "enable outbound web identity federation for the account, " + permissionsPage
 	case isUnknownOperationCode(failure.Code) && c.alternative != "":
-		failure.Reason, failure.Advice = model.ReasonAPIChanged, c.alternative
+		failure.Reason, failure.Advice = model.ReasonAPIChanged, "set "+c.jsonVersion+"; if that does not help: "+c.alternative
+	case kmsReason(failure.Err) != "":
+		failure.Advice = "check the identity store's KMS key: its state, its policy and its region"
 	case failure.Code == "ResourceNotFoundException":
 		failure.Reason = model.ReasonNotFound
 		failure.Advice = "the next poll looks it up again; if ids are set in the config, check them"
@@ -150,7 +184,7 @@ func (c apiCall) classifyDenied(failure *model.Error, message string) {
 		action = named[1]
 	}
 	explicit := strings.Contains(message, "explicit deny")
-	isKMS := kmsPattern.MatchString(message) || strings.HasPrefix(failure.Code, "KMS")
+	isKMS := kmsReason(failure.Err) != "" || kmsPattern.MatchString(message) || strings.HasPrefix(failure.Code, "KMS")
 	if isKMS && named == nil {
 		action = "kms:Decrypt"
 	}
@@ -183,8 +217,10 @@ func (c apiCall) classifyStatus(failure *model.Error) {
 	}
 }
 
-// classifySignIn classifies a failure of the credential chain: nothing was sent.
+// classifySignIn classifies a failure of the credential chain: nothing was sent. A failure
+// of STS itself passes, so it is no refusal.
 func classifySignIn(failure *model.Error, signIn *signInError) {
+	status := failure.Status
 	failure.Unsent, failure.Status = true, 0
 	failure.Reason = model.ReasonAuth
 	failure.Detail = "no AWS credentials: " + cloudhttp.Describe(signIn.err)
@@ -200,16 +236,22 @@ func classifySignIn(failure *model.Error, signIn *signInError) {
 	case strings.Contains(signIn.err.Error(), "RootCAs"): // the environment's AWS_CA_BUNDLE was looked for before
 		failure.Detail = "the AWS config file sets ca_bundle, which the exporter does not read"
 		failure.Advice = "remove it there and set http_client.tls_config.ca_file"
-	case errorCode(signIn.err) != "" && signIn.role != "":
+	case errorCode(signIn.err) != "" || status >= http.StatusInternalServerError:
 		detail, _ := describeCode(failure)
-		failure.Detail = fmt.Sprintf("cannot assume %s: %s", signIn.role, detail)
-		failure.Advice = "check aws.role_arn, aws.external_id and the role's trust policy, " + permissionsPage
-		if isThrottlingCode(failure.Code) {
-			failure.Reason, failure.Advice = model.ReasonThrottled, ""
+		if detail == "" || failure.Code == "UnknownError" {
+			detail = fmt.Sprintf("HTTP status %d", status)
 		}
-	case errorCode(signIn.err) != "":
-		detail, _ := describeCode(failure)
 		failure.Detail = "no AWS credentials: " + detail
+		if signIn.role != "" {
+			failure.Detail = fmt.Sprintf("cannot assume %s: %s", signIn.role, detail)
+			failure.Advice = "check aws.role_arn, aws.external_id and the role's trust policy, " + permissionsPage
+		}
+		switch {
+		case isThrottlingCode(failure.Code) || status == http.StatusTooManyRequests:
+			failure.Reason, failure.Advice = model.ReasonThrottled, ""
+		case status >= http.StatusInternalServerError:
+			failure.Reason, failure.Advice = model.ReasonOther, ""
+		}
 	case isTransport(signIn.err):
 		classifyTransport(failure)
 		failure.Unsent = true

@@ -34,11 +34,11 @@ func TestListErrors(t *testing.T) {
 	}{
 		"unknown operation": {
 			answer{status: 404, body: `{"__type":"com.amazon.coral.service#UnknownOperationException"}`},
-			doing + "api_changed: UnknownOperationException (" + undocumented + ")",
+			doing + `api_changed: UnknownOperationException (set aws.endpoints.token_service_json_version: "1.0"; if that does not help: ` + undocumented + ")",
 		},
 		"unknown operation in the header": {
 			answer{status: 400, header: map[string]string{"X-Amzn-Errortype": "UnknownOperationException:http://internal.amazon.com/"}},
-			doing + "api_changed: UnknownOperationException (" + undocumented + ")",
+			doing + `api_changed: UnknownOperationException (set aws.endpoints.token_service_json_version: "1.0"; if that does not help: ` + undocumented + ")",
 		},
 		"web page": {
 			answer{header: map[string]string{"Content-Type": "text/html"}, body: "<!DOCTYPE html>"},
@@ -118,6 +118,20 @@ func TestListErrors(t *testing.T) {
 			answer{status: 400, body: `{"__type":"AccessDeniedException","message":"User: u is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:eu-central-1:111122223333:key/1"}`},
 			doing + "permission: AccessDeniedException: User: u is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:eu-central-1:111122223333:key/1 " +
 				"(allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md)",
+		},
+		"KMS by its reason": {
+			answer{status: 400, body: `{"__type":"AccessDeniedException","Message":"You do not have sufficient access to perform this action.","Reason":"KMS_ACCESS_DENIED","RequestId":"r-1"}`},
+			doing + "permission: AccessDeniedException (KMS_ACCESS_DENIED): You do not have sufficient access to perform this action. " +
+				"(allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md)",
+		},
+		"KMS by the other reason": {
+			answer{status: 400, body: `{"__type":"AccessDeniedException","Message":"You do not have sufficient access to perform this action.","Reason":"KMS_AccessDeniedException"}`},
+			doing + "permission: AccessDeniedException (KMS_AccessDeniedException): You do not have sufficient access to perform this action. " +
+				"(allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md)",
+		},
+		"no such KMS key": {
+			answer{status: 400, body: `{"__type":"ResourceNotFoundException","Message":"not found","Reason":"KMS_NotFoundException"}`},
+			doing + "other: ResourceNotFoundException (KMS_NotFoundException): not found (check the identity store's KMS key: its state, its policy and its region)",
 		},
 		"KMS without the action": {
 			answer{status: 400, body: `{"__type":"AccessDeniedException","message":"KMS key access is denied"}`},
@@ -285,6 +299,44 @@ func TestRetryAfter(t *testing.T) {
 				if !test.heals && model.ReasonOf(err) != model.ReasonThrottled {
 					t.Errorf("got %v", err)
 				}
+			})
+		})
+	}
+}
+
+// The SDK reads the reason of sso-admin's errors.
+func TestKMSReasonOfListInstances(t *testing.T) {
+	cloud := newCloud(t)
+	cloud.answers["ListInstances"] = func(call) answer {
+		return answer{status: 400, body: `{"__type":"AccessDeniedException","message":"no","Reason":"KMS_AccessDeniedException"}`}
+	}
+	_, err := cloud.instance(nil).ListTokens(t.Context())
+	wantError(t, err, "finding the IAM Identity Center instance of corp: permission: AccessDeniedException (KMS_AccessDeniedException): no "+
+		"(allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md)")
+}
+
+// A failure of STS itself passes: it is no refused sign-in.
+func TestSTSFails(t *testing.T) {
+	const doing = "finding the IAM Identity Center instance of corp: "
+	fault := func(code string) string {
+		return "<ErrorResponse><Error><Code>" + code + "</Code><Message>sorry</Message></Error></ErrorResponse>"
+	}
+	for name, test := range map[string]struct {
+		answer answer
+		want   string
+	}{
+		"500": {answer{status: 500, body: fault("InternalFailure")}, "other: cannot assume r: InternalFailure: sorry"},
+		"503": {answer{status: 503, body: fault("ServiceUnavailable")}, "other: cannot assume r: ServiceUnavailable: sorry"},
+		"a page of 502": {answer{status: 502, header: map[string]string{"Content-Type": "text/html"}, body: "<html>Bad gateway"},
+			"other: cannot assume r: HTTP status 502"},
+		"throttled": {answer{status: 400, body: fault("Throttling")}, "throttled: cannot assume r: Throttling: sorry"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud(t)
+			cloud.answers["AssumeRole"] = func(call) answer { return test.answer }
+			synctest.Test(t, func(t *testing.T) {
+				_, err := cloud.instance(func(o *identitycenter.Options) { o.RoleARN = "r" }).ListTokens(t.Context())
+				wantError(t, err, doing+test.want)
 			})
 		})
 	}

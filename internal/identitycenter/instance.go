@@ -63,7 +63,7 @@ func New(options Options) (*Instance, error) {
 		tokens: &tokenService{service("token_service", options.Endpoints.TokenService, options.TokenServiceJSONVersion,
 			tokenServiceTarget, "identitystore")},
 		store:   service("identity_store", options.Endpoints.IdentityStore, "1.1", identityStoreTarget, "identitystore"),
-		idp:     service("idp_certificates", options.Endpoints.IdPCertificates, "1.0", idpTarget, "appsauth"),
+		idp:     service("idp_certificates", options.Endpoints.IdPCertificates, options.IdPCertificatesJSONVersion, idpTarget, "appsauth"),
 		scim:    &scimClient{clients.client("scim"), allowedHosts(options.SCIMAllowedHosts)},
 		lookups: rate.NewLimiter(rate.Every(600*time.Millisecond), 1),
 		ignored: make(map[string]bool),

@@ -147,7 +147,13 @@ func decodeResponse(response *http.Response, output any) error {
 	return nil
 }
 
-// decodeError reads code and message of an error response; the code may be empty.
+// serviceError is an error response. Its Reason may tell what the code does not.
+type serviceError struct {
+	smithy.GenericAPIError
+	reason string
+}
+
+// decodeError reads code, message and reason of an error response; each may be empty.
 func decodeError(response *http.Response, body []byte) error {
 	code, message, err := restjson.GetErrorInfo(json.NewDecoder(bytes.NewReader(body)))
 	if err != nil {
@@ -156,7 +162,9 @@ func decodeError(response *http.Response, body []byte) error {
 	if header := response.Header.Get("X-Amzn-Errortype"); header != "" {
 		code = restjson.SanitizeErrorCode(header)
 	}
-	return &smithy.GenericAPIError{Code: code, Message: message}
+	var cause struct{ Reason string }
+	_ = json.Unmarshal(body, &cause) // most errors have none
+	return &serviceError{smithy.GenericAPIError{Code: code, Message: message}, cause.Reason}
 }
 
 // decodeFailure distinguishes a truncated response from one whose shape has changed. It

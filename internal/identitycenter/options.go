@@ -40,6 +40,9 @@ type Options struct {
 	// TokenServiceJSONVersion is the version in the Content-Type of the undocumented
 	// token service: "1.1" (default) or "1.0".
 	TokenServiceJSONVersion string
+	// IdPCertificatesJSONVersion is the same of the undocumented service for the identity
+	// provider's certificates: "1.0" (default) or "1.1".
+	IdPCertificatesJSONVersion string //nolint:revive // IdP is the usual spelling
 
 	TokensFrom model.TokenOrigin // default: OriginConsoleAPI
 	Declared   []model.Token     // with OriginDeclared: dates from the config
@@ -66,6 +69,7 @@ var (
 func (o Options) complete() (Options, error) {
 	suffix := "." + o.Region + "." + dnsSuffix(o.Region)
 	o.TokenServiceJSONVersion = cmp.Or(o.TokenServiceJSONVersion, "1.1")
+	o.IdPCertificatesJSONVersion = cmp.Or(o.IdPCertificatesJSONVersion, "1.0")
 	o.TokensFrom = cmp.Or(o.TokensFrom, model.OriginConsoleAPI)
 	o.Endpoints.TokenService = cmp.Or(o.Endpoints.TokenService, "https://up.sso"+suffix+"/identitystore/")
 	o.Endpoints.IdentityStore = cmp.Or(o.Endpoints.IdentityStore, "https://identitystore"+suffix)
@@ -75,8 +79,13 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("aws.region: %q is not an AWS region, write for example eu-central-1", o.Region)
 	case o.ProvisioningTenantID != "" && !tenantPattern.MatchString(o.ProvisioningTenantID):
 		return o, fmt.Errorf("aws.provisioning_tenant_id: %q may have letters, digits and dashes only", o.ProvisioningTenantID)
-	case o.TokenServiceJSONVersion != "1.0" && o.TokenServiceJSONVersion != "1.1":
-		return o, fmt.Errorf("aws.endpoints.token_service_json_version: %q is neither 1.1 nor 1.0", o.TokenServiceJSONVersion)
+	}
+	for key, version := range map[string]string{
+		"token_service": o.TokenServiceJSONVersion, "idp_certificates": o.IdPCertificatesJSONVersion,
+	} {
+		if version != "1.0" && version != "1.1" {
+			return o, fmt.Errorf("aws.endpoints.%s_json_version: %q is neither 1.1 nor 1.0", key, version)
+		}
 	}
 	for key, endpoint := range map[string]string{
 		"token_service": o.Endpoints.TokenService, "identity_store": o.Endpoints.IdentityStore, "idp_certificates": o.Endpoints.IdPCertificates,

@@ -34,8 +34,9 @@ func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, c
 	t.Setenv("AWS_SECRET_ACCESS_KEY", keys.SecretAccessKey)
 	options := identitycenter.Options{
 		Connection: "corp", Region: clouds.DefaultRegion, Options: cloudhttp.Options{Version: "1.2.3", Transport: s.Transport()},
-		TokenServiceJSONVersion: w.Quirks().JSONVersion,
-		Certificates:            model.AWSCertificatesConsoleAPI,
+		TokenServiceJSONVersion:    w.Quirks().JSONVersion,
+		IdPCertificatesJSONVersion: w.Quirks().IdPVersion,
+		Certificates:               model.AWSCertificatesConsoleAPI,
 		TokenValue: func(context.Context) (string, model.Secret, error) {
 			var id, value string
 			s.With(func(w *clouds.Model) {
@@ -53,6 +54,25 @@ func simulate(t *testing.T, spec clouds.ConnectionSpec, quirks *clouds.Quirks, c
 		t.Fatal(err)
 	}
 	return s
+}
+
+// A list may begin with an empty page, and the certificate service may speak the other version.
+func TestEmptyPageFirst(t *testing.T) {
+	newCloud(t) // for the environment
+	quirks := clouds.DefaultQuirks()
+	quirks.IdPVersion = clouds.JSON11
+	s := simulate(t, clouds.Healthy("corp"), &quirks, nil)
+	if err := s.SetQuirk("list_pages", clouds.PagesEmptyFirst); err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.ListTokens(t.Context())
+	if err != nil || len(list.Tokens) != 1 {
+		t.Errorf("got %d tokens, %v", len(list.Tokens), err)
+	}
+	trusted, err := s.TrustedCertificates(t.Context())
+	if err != nil || len(trusted) != 1 {
+		t.Errorf("got %d certificates, %v", len(trusted), err)
+	}
 }
 
 func ids(tokens []model.Token) []string {

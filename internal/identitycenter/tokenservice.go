@@ -143,6 +143,9 @@ type tokenPage struct {
 }
 
 func (p tokenPage) tokens() ([]model.Token, error) {
+	if p.Tokens == nil && p.NextToken != "" {
+		return nil, nil // an empty page
+	}
 	if p.Tokens == nil {
 		return nil, apiChanged("no BearerTokens")
 	}

@@ -85,7 +85,7 @@ type CallOutcome string
 // The outcomes of a call.
 const (
 	CallDone    CallOutcome = "done"    // a 2xx that could be read
-	CallRefused CallOutcome = "refused" // a 4xx, or nothing was sent: it has no effect
+	CallRefused CallOutcome = "refused" // a 4xx of the service, or nothing was sent: it has no effect
 	CallUnknown CallOutcome = "unknown" // everything else: it may have taken effect
 )
 
@@ -98,10 +98,16 @@ func CallOutcomeOf(err error) CallOutcome {
 	if !errors.As(err, &classified) {
 		return CallUnknown
 	}
-	if classified.Unsent || (classified.Status >= http.StatusBadRequest && classified.Status < http.StatusInternalServerError) {
+	switch {
+	case classified.Unsent:
 		return CallRefused
+	case classified.Reason == ReasonInvalidResponse, classified.Reason == ReasonAPIChanged && classified.Code == "":
+		return CallUnknown // a page, of a proxy perhaps: the service itself has refused nothing
+	case classified.Status >= http.StatusBadRequest && classified.Status < http.StatusInternalServerError:
+		return CallRefused
+	default:
+		return CallUnknown
 	}
-	return CallUnknown
 }
 
 // The errors of a store of state. They are wrapped with the operation and the file's name.

@@ -24,6 +24,7 @@ func layers() map[string][]string {
 		"internal/model":            {},
 		"internal/config":           {"internal/model"},
 		"internal/poller":           {"internal/model"},
+		"internal/redact":           {"internal/model"},
 		"internal/state":            {"internal/model"},
 		"internal/web":              {"internal/model", "docs"},
 		"internal/cloudhttp":        {"internal/model"},

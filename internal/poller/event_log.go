@@ -95,10 +95,11 @@ func (l *eventLog) poll(ctx context.Context, targets []model.Snapshot) (Result, 
 	}}, err
 }
 
-// readBacklog reads window after window until now. One window is enough unless there is
-// more to read than the timeout allows. Then the windows become shorter until one fits.
-// What was read of each is kept, and the next poll continues there: a burst of entries may
-// be longer than what can be read of the overlap at once.
+// readBacklog reads window after window until now. One window is enough unless a page of it
+// is refused, or there is more to read than the timeout allows. Entries that came oldest
+// first are kept, and the next window begins behind them. Otherwise the windows become
+// shorter until one fits. The next poll continues where this one ends: a burst of entries
+// may be longer than what can be read of the overlap at once.
 func (l *eventLog) readBacklog(ctx context.Context, targets []model.Snapshot) error {
 	l.state.updateBindings(targets)
 	position := l.state.newest.Add(-eventOverlap)
@@ -112,14 +113,16 @@ func (l *eventLog) readBacklog(ctx context.Context, targets []model.Snapshot) er
 			end, last = position.Add(l.windowSize), false
 		}
 		window := newEventWindow(l.state, position, end)
-		if err := l.read(ctx, position, end, window.visit); err != nil {
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				l.windowSize = max(min(end.Sub(position), now.Sub(position))/2, minWindow)
+		failed := l.read(ctx, position, end, window.visit)
+		if failed != nil {
+			upTo, ordered := window.readInOrder()
+			if !ordered || !nextPosition(upTo).After(position) {
+				if !window.last.IsZero() || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+					l.windowSize = max(min(end.Sub(position), now.Sub(position))/2, minWindow)
+				}
+				return incomplete(failed, position, windows)
 			}
-			if windows > 0 {
-				err = fmt.Errorf("read up to %s, the rest follows: %w", position.UTC().Format(time.RFC3339), err)
-			}
-			return err
+			end, last = upTo, false
 		}
 		window.commit(now)
 		if err := l.save(ctx); err != nil {
@@ -136,11 +139,27 @@ func (l *eventLog) readBacklog(ctx context.Context, targets []model.Snapshot) er
 			return nil
 		}
 		l.windowSize *= 2
-		position = end.Add(-time.Second)             // the bounds are exclusive, and the log's may be whole seconds
-		if position.Before(now.Add(-eventOverlap)) { // no entry appears there any more
-			l.position = position
+		position = nextPosition(end)
+		l.position = position
+		if settled := now.Add(-eventOverlap); settled.Before(position) { // later entries may still appear
+			l.position = settled
+		}
+		if failed != nil && ctx.Err() != nil {
+			return incomplete(failed, position, windows+1)
 		}
 	}
+}
+
+// nextPosition is where the window after one that ends there begins. The bounds are
+// exclusive, and the log's may be whole seconds.
+func nextPosition(end time.Time) time.Time { return end.Add(-time.Second) }
+
+// incomplete says up to where the log was read before an error.
+func incomplete(err error, position time.Time, windows int) error {
+	if windows == 0 {
+		return err
+	}
+	return fmt.Errorf("read up to %s, the rest follows: %w", position.UTC().Format(time.RFC3339), err)
 }
 
 // load begins with what was committed last, by this process or the one before it. After a

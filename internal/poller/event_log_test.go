@@ -351,3 +351,58 @@ func TestTenantsAreCountedSeparately(t *testing.T) {
 		}
 	})
 }
+
+// TestLogInSmallPages reads 2,000 entries of two hours, of which a poll can read 140. After
+// a crash, the next process continues.
+func TestLogInSmallPages(t *testing.T) {
+	for name, refusesSecondPage := range map[string]bool{"slow": false, "second page refused": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, disk := &provisioningLog{}, &store{}
+				pollOnce(t, eventSource(log, disk), boundSnapshot("corp", "sp-1"))
+				const entries = 2000
+				for n := range entries {
+					time.Sleep(2 * time.Hour / entries)
+					log.add(strconv.Itoa(n), "sp-1", 0)
+				}
+				refused := &model.Error{Reason: model.ReasonOther, Op: "reading the provisioning log", Detail: "400 BadRequest"}
+				read := func(ctx context.Context, after, before time.Time, visit func(model.Event) error) error {
+					left := 140
+					stop := errors.New("page")
+					err := log.read(ctx, after, before, func(event model.Event) error {
+						if left--; left < 0 {
+							return stop
+						}
+						return visit(event)
+					})
+					switch {
+					case !errors.Is(err, stop):
+						return err
+					case refusesSecondPage:
+						return refused
+					}
+					<-ctx.Done()
+					return &model.Error{Reason: model.ReasonThrottled, Op: "reading the provisioning log", Err: ctx.Err()}
+				}
+				var source poller.Source
+				for polls, counted := 1, uint64(0); counted < entries; polls++ {
+					if polls == 1 || polls == 6 {
+						source = poller.Events(5*time.Minute, read, disk, "corp", slog.New(slog.DiscardHandler))
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), source.Timeout)
+					result, err := source.Read(ctx, []model.Snapshot{boundSnapshot("corp", "sp-1")})
+					cancel()
+					snapshot := model.Snapshot{Connection: "corp"}
+					result.Apply(&snapshot)
+					now := total(snapshot.Events)
+					if now < counted || polls > 60 {
+						t.Fatalf("poll %d: %d entries counted after %d: %v", polls, now, counted, err)
+					}
+					if counted = now; counted > entries {
+						t.Fatalf("counted %d of %d", counted, entries)
+					}
+				}
+			})
+		})
+	}
+}

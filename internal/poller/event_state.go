@@ -65,6 +65,8 @@ type eventWindow struct {
 	state         *eventState
 	after, before time.Time
 	newest        time.Time
+	first, last   time.Time // of the entries in the order of the visits
+	unordered     bool      // an entry was older than the one before it
 	seen          idSet
 	counters      map[string]eventCounters // those that changed
 	connections   map[string][]string      // by service principal, in lower case
@@ -89,6 +91,11 @@ func (w *eventWindow) visit(event model.Event) error {
 	if event.ID == "" || !event.At.After(w.after) || !event.At.Before(w.before) {
 		return nil
 	}
+	if w.first.IsZero() {
+		w.first = event.At
+	}
+	w.unordered = w.unordered || event.At.Before(w.last)
+	w.last = event.At
 	if event.At.After(w.newest) {
 		w.newest = event.At
 	}
@@ -116,6 +123,12 @@ func (w *eventWindow) visit(event model.Event) error {
 		}
 	}
 	return nil
+}
+
+// readInOrder returns the time up to which a window that could not be read to its end is
+// complete. Two entries of different times show that the log comes oldest first.
+func (w *eventWindow) readInOrder() (time.Time, bool) {
+	return w.last, !w.unordered && w.first.Before(w.last)
 }
 
 // commit makes the window part of the state. Our clock bounds the newest time, so that one

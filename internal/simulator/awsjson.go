@@ -79,7 +79,24 @@ func jsonCall[R, T any](c *call, run func(*call, func(*clouds.Model) (T, error))
 	if err != nil {
 		return response{}, err
 	}
-	return c.awsResponse(entity(result)), nil
+	return c.awsResponse(c.page(entity(result))), nil
+}
+
+// page is the page of a list that the request's NextToken names, as the quirk list_pages
+// says. The console's certificate service writes its names in lower case.
+func (c *call) page(all object) object {
+	var request struct{ NextToken string } // decoding ignores case
+	if c.quirks().ListPages != clouds.PagesEmptyFirst || !strings.HasPrefix(c.name, "List") || c.decode(&request) != nil || request.NextToken != "" {
+		return all
+	}
+	empty := object{"NextToken": "the-rest"}
+	if c.service.name == "appsauth" {
+		empty = object{"nextToken": "the-rest"}
+	}
+	for name := range all {
+		empty[name] = []object{}
+	}
+	return empty
 }
 
 // storeCall serves an operation of the token service, whose JSON version is a quirk.
@@ -173,7 +190,7 @@ func idpOperations() map[string]operation {
 }
 
 func idpCall[T any](c *call, ask func(*clouds.Model, idpRequest) (T, error), entity func(T) object) (response, error) {
-	if err := c.requireJSON("1.0"); err != nil {
+	if err := c.requireJSON(c.quirks().IdPVersion); err != nil {
 		return response{}, err
 	}
 	return jsonCall(c, query, ask, entity)

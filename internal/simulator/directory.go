@@ -23,6 +23,11 @@ func listServicePrincipals(c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
+	byTemplate := slices.ContainsFunc(options.filter, func(f condition) bool { return f.field == "applicationTemplateId" })
+	advanced := c.r.Header.Get("ConsistencyLevel") == "eventual" && c.r.URL.Query().Get("$count") == "true"
+	if byTemplate && !advanced && c.quirks().TemplateFilter == clouds.FilterAdvanced {
+		return response{}, unsupportedFilter("applicationTemplateId", "eq")
+	}
 	all, err := query(c, func(m *clouds.Model) ([]clouds.ServicePrincipal, error) {
 		return m.ServicePrincipals(c.caller, c.tenant())
 	})
@@ -40,6 +45,9 @@ func listServicePrincipals(c *call) (response, error) {
 
 // offsetPage cuts a list into pages; the skip token is where the page begins.
 func (c *call) offsetPage(kind string, options queryOptions, all []object) (response, error) {
+	if options.emptyFirst {
+		return c.collection(kind, []object{}, c.nextLink("0"))
+	}
 	from := 0
 	if options.skipToken != "" {
 		var err error

@@ -182,7 +182,7 @@ func parseFilter(filter string, supported map[string][]string) ([]condition, err
 			return nil, badRequest("Invalid filter clause: syntax error at '%s'.", rest)
 		}
 		if !slices.Contains(supported[parsed.field], parsed.operator) {
-			return nil, clouds.NewError(clouds.ServiceGraph, http.StatusBadRequest, "Request_UnsupportedQuery", fmt.Sprintf("Unsupported or invalid query filter clause specified for property '%s': operator '%s'.", parsed.field, parsed.operator))
+			return nil, unsupportedFilter(parsed.field, parsed.operator)
 		}
 		conditions = append(conditions, parsed)
 		rest = strings.TrimSpace(rest[len(matched):])
@@ -192,6 +192,10 @@ func parseFilter(filter string, supported map[string][]string) ([]condition, err
 		rest = strings.TrimSpace(rest)
 	}
 	return conditions, nil
+}
+
+func unsupportedFilter(field, operator string) *clouds.Error {
+	return clouds.NewError(clouds.ServiceGraph, http.StatusBadRequest, "Request_UnsupportedQuery", fmt.Sprintf("Unsupported or invalid query filter clause specified for property '%s': operator '%s'.", field, operator))
 }
 
 // unquote reads a literal: a string in single quotes, or anything else as it is.
@@ -209,7 +213,12 @@ type queryOptions struct {
 	top       int
 	order     string // "activityDateTime desc"; "" none asked for
 	skipToken string
+
+	emptyFirst bool // the page has no entries, and a next link
 }
+
+// smallPage is how many entries a page has under the quirk list_pages: small.
+const smallPage = 2
 
 // options reads the OData options of a request, with what may be filtered by which operators.
 func (c *call) options(filters map[string][]string, topDefault, topMax int) (queryOptions, error) {
@@ -229,6 +238,14 @@ func (c *call) options(filters map[string][]string, topDefault, topMax int) (que
 		if err != nil || o.top < 1 || o.top > topMax {
 			return o, badRequest("Invalid page size specified: '%s'. Must be between 1 and %d inclusive.", text, topMax)
 		}
+	}
+	switch pages := c.quirks().ListPages; {
+	case pages == clouds.PagesEmptyFirst:
+		o.emptyFirst = o.skipToken == ""
+	case pages == clouds.PagesSmall:
+		o.top = min(o.top, smallPage)
+	case pages == clouds.PagesSecondRefused && o.skipToken != "":
+		return o, badRequest("The skip token is not valid.")
 	}
 	if text := parameters.Get("$select"); text != "" {
 		for name := range strings.SplitSeq(text, ",") {

@@ -75,6 +75,9 @@ func listProvisioning(c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
+	if options.emptyFirst {
+		return c.collection("auditLogs/provisioning", []object{}, c.nextLink(position{}.token()))
+	}
 	page, err := c.logEntries(filter, from, descending, options.top+1)
 	if err != nil {
 		return response{}, err

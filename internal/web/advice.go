@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -33,8 +34,34 @@ func adviceFor(connection Connection, now time.Time) []Advice {
 	l.addCertificates()
 	l.addAppCredentials()
 	l.addSources()
-	slices.SortStableFunc(l.advice, func(a, b Advice) int { return a.Severity.rank() - b.Severity.rank() })
+	slices.SortStableFunc(l.advice, compareAdvice)
 	return l.advice
+}
+
+// compareAdvice orders by harm, then by severity. What is only for information comes last.
+func compareAdvice(a, b Advice) int {
+	information := func(a Advice) int {
+		if a.Severity == Info {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(information(a)-information(b), a.Harm.rank()-b.Harm.rank(), a.Severity.rank()-b.Severity.rank())
+}
+
+// GroupAdvice puts advice of one cause together, in the order of the list. The first of a
+// group is the most harmful.
+func GroupAdvice(advice []Advice) [][]Advice {
+	var groups [][]Advice
+	for _, a := range advice {
+		i := slices.IndexFunc(groups, func(group []Advice) bool { return a.Cause != "" && group[0].Cause == a.Cause })
+		if i < 0 {
+			groups = append(groups, []Advice{a})
+			continue
+		}
+		groups[i] = append(groups[i], a)
+	}
+	return groups
 }
 
 // adviceList collects the advice for one connection.
@@ -44,8 +71,32 @@ type adviceList struct {
 	advice []Advice
 }
 
-func (l *adviceList) add(severity Severity, alert, command, format string, values ...any) {
-	l.advice = append(l.advice, Advice{Severity: severity, Alert: alert, Command: command, Message: fmt.Sprintf(format, values...)})
+// add appends advice with its message.
+func (l *adviceList) add(advice Advice, format string, values ...any) {
+	advice.Message = fmt.Sprintf(format, values...)
+	l.advice = append(l.advice, advice)
+}
+
+// The causes by which advice is grouped.
+const (
+	causeToken       = "token"
+	causeJob         = "job"
+	causeCertificate = "certificate"
+)
+
+// isTokenDead reports whether AWS does not accept the token that Entra uses: it has
+// expired, or the endpoint rejects it.
+func (l *adviceList) isTokenDead() bool {
+	expired := l.Tokens != nil && !l.Tokens.ActiveExpires.IsZero() && !l.Tokens.ActiveExpires.After(l.now)
+	return expired || l.Probe != nil && l.Probe.StatusCode == http.StatusUnauthorized
+}
+
+// jobCause is the cause of what is wrong with the job: the token, if that is dead.
+func (l *adviceList) jobCause() string {
+	if l.isTokenDead() {
+		return causeToken
+	}
+	return causeJob
 }
 
 // addRotation passes on messages of the rotation. They name the connection, the reason
@@ -54,24 +105,24 @@ func (l *adviceList) addRotation() {
 	r, show := l.Rotation, "entra-aws-exporter rotation show "+l.Name
 	switch {
 	case r.Blocked == model.BlockedEntraHoldsDeadToken:
-		l.add(Critical, "EntraAwsRotationBlocked", show, "%s", r.Message)
+		l.add(Advice{Severity: Critical, Harm: HarmProvisioning, Cause: causeToken, Alert: "EntraAwsRotationBlocked", Command: show}, "%s", r.Message)
 	case r.Blocked != "":
-		l.add(Warning, "EntraAwsRotationBlocked", show, "%s", r.Message)
+		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsRotationBlocked", Command: show}, "%s", r.Message)
 	case r.Waiting == model.WaitingApproval:
-		l.add(Warning, "EntraAwsRotationNeedsApproval", show, "%s", r.Message)
+		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsRotationNeedsApproval", Command: show}, "%s", r.Message)
 	case !r.Started.IsZero() && l.now.Sub(r.Started) > rotationOverdue:
-		l.add(Warning, "EntraAwsRotationOverdue", show, "The rotation has been running for %s and is still in phase %s. %s",
+		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsRotationOverdue", Command: show}, "The rotation has been running for %s and is still in phase %s. %s",
 			formatDuration(l.now.Sub(r.Started)), r.Phase, r.Message)
 	case r.Phase != model.PhaseIdle && r.Message != "" && r.Waiting == model.WaitingStoreUnavailable:
-		l.add(Info, "EntraAwsRotationBlocked", show, "%s", r.Message)
+		l.add(Advice{Severity: Info, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsRotationBlocked", Command: show}, "%s", r.Message)
 	case r.Phase != model.PhaseIdle && r.Message != "" && r.Waiting == "": // a call keeps failing
-		l.add(Info, "", show, "%s", r.Message)
+		l.add(Advice{Severity: Info, Harm: HarmExpiry, Cause: causeToken, Command: show}, "%s", r.Message)
 	case r.Phase == model.PhaseIdle && !r.Due.IsZero() && l.now.Sub(r.Due) > rotationOverdue:
-		l.add(Warning, "EntraAwsRotationOverdue", l.startCommand(), "A rotation has been due for %s and has not started. %s",
+		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsRotationOverdue", Command: l.startCommand()}, "A rotation has been due for %s and has not started. %s",
 			formatDuration(l.now.Sub(r.Due)), l.notStartedReason())
 	}
 	if l.Ambiguous != "" && r.Blocked != model.BlockedAmbiguous {
-		l.add(Warning, "", "", "This connection cannot be rotated: %s.", strings.TrimSuffix(l.Ambiguous, "."))
+		l.add(Advice{Severity: Warning, Harm: HarmExpiry}, "This connection cannot be rotated: %s.", strings.TrimSuffix(l.Ambiguous, "."))
 	}
 }
 
@@ -118,24 +169,31 @@ func (l *adviceList) addTokens() {
 		return
 	}
 	if len(l.Tokens.Tokens) == 0 {
-		l.add(Warning, "", "", "AWS lists no SCIM access token. Generate one in IAM Identity Center and enter it in Entra.")
+		l.add(Advice{Severity: Warning, Harm: HarmProvisioning, Cause: causeToken}, "AWS lists no SCIM access token. Generate one in IAM Identity Center and enter it in Entra.")
 	}
 	if expires := l.Tokens.ActiveExpires; !expires.IsZero() && expires.Sub(l.now) < expiringSoon {
-		severity, alert := Warning, "EntraAwsScimTokenExpiringSoon"
+		severity, harm, alert := Warning, HarmExpiry, "EntraAwsScimTokenExpiringSoon"
+		if expires.Sub(l.now) <= 0 {
+			harm = HarmProvisioning
+		}
 		if expires.Sub(l.now) < expiringCritical {
 			severity, alert = Critical, "EntraAwsScimTokenExpiringCritical"
 		} else if l.isRotating() {
 			severity = Info
 		}
-		l.add(severity, alert, l.startCommand(), "The SCIM access token %s %s (%s). %s",
+		l.add(Advice{Severity: severity, Harm: harm, Cause: causeToken, Alert: alert, Command: l.startCommand()}, "The SCIM access token %s %s (%s). %s",
 			l.Tokens.ActiveTokenID, expiresIn(expires.Sub(l.now)), formatDate(expires), l.replacement())
+	}
+	if l.inUseUnknown() {
+		l.add(Advice{Severity: Warning, Harm: HarmProvisioning, Cause: causeToken, Alert: "EntraAwsScimTokenInUseUnknown", Command: "entra-aws-exporter doctor " + l.Name},
+			"Nothing shows that Entra uses one of the listed SCIM access tokens. It may hold a deleted one. Test the connection in Entra.")
 	}
 	if l.Tokens.Slots > 0 && len(l.Tokens.Tokens) >= l.Tokens.Slots && !l.isRotating() {
 		action := "Delete the token that Entra does not use, so that the next rotation has a slot."
 		if expired := l.expiredToken(); expired != "" && expired != l.Tokens.ActiveTokenID {
 			action = "Token " + expired + " has expired. Delete it to free its slot."
 		}
-		l.add(Warning, "EntraAwsScimTokenSlotsFull", "", "All token slots are in use (%d of %d). %s", len(l.Tokens.Tokens), l.Tokens.Slots, action)
+		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsScimTokenSlotsFull"}, "All token slots are in use (%d of %d). %s", len(l.Tokens.Tokens), l.Tokens.Slots, action)
 	}
 }
 
@@ -157,6 +215,20 @@ func (l *adviceList) replacement() string {
 	}
 }
 
+// inUseUnknown reports whether a cycle of a working job could have shown which token is in
+// use, and none has.
+func (l *adviceList) inUseUnknown() bool {
+	if l.Job == nil || l.Job.Quarantine != nil || stoppedReason(*l.Job) != "" || l.Rotation.Phase != model.PhaseIdle {
+		return false
+	}
+	for _, token := range l.Tokens.Tokens {
+		if token.Role == model.RoleInUse || token.Created.IsZero() || l.now.Sub(token.Created) < cycleStale {
+			return false
+		}
+	}
+	return len(l.Tokens.Tokens) > 0
+}
+
 func (l *adviceList) expiredToken() string {
 	for _, token := range l.Tokens.Tokens {
 		if token.Expired(l.now) {
@@ -167,9 +239,16 @@ func (l *adviceList) expiredToken() string {
 }
 
 func (l *adviceList) addProbe() {
-	if p := l.Probe; p != nil && (p.StatusCode == http.StatusUnauthorized || p.StatusCode == http.StatusForbidden) {
-		l.add(Critical, "EntraAwsScimTokenRefused", "entra-aws-exporter doctor "+l.Name,
-			"AWS rejects the SCIM access token (HTTP %d). If Entra's provisioning fails too, replace the token.", p.StatusCode)
+	if l.Probe == nil {
+		return
+	}
+	advice := Advice{Severity: Critical, Harm: HarmProvisioning, Cause: causeToken, Alert: "EntraAwsScimTokenRefused", Command: "entra-aws-exporter doctor " + l.Name}
+	switch l.Probe.StatusCode {
+	case http.StatusUnauthorized:
+		l.add(advice, "AWS rejects the SCIM access token (HTTP 401). If Entra's provisioning fails too, replace the token.")
+	case http.StatusForbidden:
+		advice.Severity, advice.Harm, advice.Cause = Warning, HarmMonitoring, ""
+		l.add(advice, "AWS refuses the exporter's SCIM probe (HTTP 403). The identity store may not allow the exporter's address. Entra's calls may be allowed.")
 	}
 }
 
@@ -183,31 +262,31 @@ func (l *adviceList) addProvisioning() {
 		return
 	}
 	if reason := stoppedReason(*job); reason != "" {
-		l.add(Warning, "EntraAwsProvisioningStopped", "", "Provisioning does not run: %s. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra.", reason)
+		l.add(Advice{Severity: Warning, Harm: HarmProvisioning, Cause: causeJob, Alert: "EntraAwsProvisioningStopped"}, "Provisioning does not run: %s. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra.", reason)
 		return
 	}
 	last := job.LastCycle
 	if failures := job.ConsecutiveFailures; failures != nil && *failures >= consecutiveFailureMax {
-		l.add(Warning, "EntraAwsProvisioningFailing", "", "%d provisioning cycles in a row have failed. Read the newest entries of Entra's provisioning log.", *failures)
+		l.add(Advice{Severity: Warning, Harm: HarmProvisioning, Cause: l.jobCause(), Alert: "EntraAwsProvisioningFailing"}, "%d provisioning cycles in a row have failed. Read the newest entries of Entra's provisioning log.", *failures)
 	} else if last != nil && last.State == model.CycleFailed {
 		code := ""
 		if last.ErrorCode != "" {
 			code = " (" + last.ErrorCode + ")"
 		}
-		l.add(Warning, "EntraAwsProvisioningFailing", "", "The last provisioning cycle failed%s. Read the newest entries of Entra's provisioning log.", code)
+		l.add(Advice{Severity: Warning, Harm: HarmProvisioning, Cause: l.jobCause(), Alert: "EntraAwsProvisioningFailing"}, "The last provisioning cycle failed%s. Read the newest entries of Entra's provisioning log.", code)
 	} else if last != nil && last.State == model.CycleEntryLevelErrors {
-		l.add(Info, "EntraAwsProvisioningFailing", "", "Some users or groups failed in the last cycle; the others were provisioned. Entra's provisioning log names the failed ones.")
+		l.add(Advice{Severity: Info, Harm: HarmProvisioning, Alert: "EntraAwsProvisioningFailing"}, "Some users or groups failed in the last cycle; the others were provisioned. Entra's provisioning log names the failed ones.")
 	}
 	if last != nil && !last.Ended.IsZero() {
 		age := l.now.Sub(last.Ended)
 		if age > cycleStale && age.Seconds() > cycleStaleIntervals*job.IntervalSeconds {
-			l.add(Warning, "EntraAwsProvisioningStale", "", "No provisioning cycle has ended for %s. Check the job's progress in Entra.", formatDuration(age))
+			l.add(Advice{Severity: Warning, Harm: HarmProvisioning, Cause: l.jobCause(), Alert: "EntraAwsProvisioningStale"}, "No provisioning cycle has ended for %s. Check the job's progress in Entra.", formatDuration(age))
 		}
 	}
 }
 
 func (l *adviceList) addQuarantine(q Quarantine) {
-	message := "Entra has quarantined the provisioning job (" + q.Reason + ")."
+	message, cause := "Entra has quarantined the provisioning job ("+q.Reason+").", l.jobCause()
 	if q.ErrorCode != "" {
 		message = "Entra has quarantined the provisioning job (" + q.Reason + ", " + q.ErrorCode + ")."
 	}
@@ -215,14 +294,15 @@ func (l *adviceList) addQuarantine(q Quarantine) {
 	case q.Reason == model.QuarantineReasonDeletes:
 		message += " Entra holds back many deletions until an operator allows them. Review the deletions before you restart the job."
 	case model.Quarantine{Reason: q.Reason, ErrorCode: q.ErrorCode}.Credentials():
+		cause = causeToken
 		message += " AWS rejects the SCIM access token that Entra holds. Replace the token; the job recovers at its next attempt."
 	}
 	if !q.NextAttempt.IsZero() {
 		message += " Entra's next attempt: " + formatTime(q.NextAttempt) + "."
 	}
-	l.add(Critical, "EntraAwsProvisioningQuarantined", "", "%s", message)
+	l.add(Advice{Severity: Critical, Harm: HarmProvisioning, Cause: cause, Alert: "EntraAwsProvisioningQuarantined"}, "%s", message)
 	if left := q.DisablesAt.Sub(l.now); !q.DisablesAt.IsZero() && left < disableImminent {
-		l.add(Critical, "EntraAwsProvisioningDisableImminent", "", "Entra disables the quarantined job on %s (%s) unless a cycle succeeds first.",
+		l.add(Advice{Severity: Critical, Harm: HarmProvisioning, Cause: cause, Alert: "EntraAwsProvisioningDisableImminent"}, "Entra disables the quarantined job on %s (%s) unless a cycle succeeds first.",
 			formatDate(q.DisablesAt), relativeTime(q.DisablesAt, l.now))
 	}
 }
@@ -249,11 +329,14 @@ func (l *adviceList) addCertificates() {
 		return
 	}
 	if left := c.ActiveExpires.Sub(l.now); !c.ActiveExpires.IsZero() && left < expiringSoon {
-		severity, alert := Warning, "EntraAwsSamlCertificateExpiringSoon"
+		severity, harm, alert := Warning, HarmExpiry, "EntraAwsSamlCertificateExpiringSoon"
+		if left <= 0 {
+			harm = HarmSignIn
+		}
 		if left < expiringCritical {
 			severity, alert = Critical, "EntraAwsSamlCertificateExpiringCritical"
 		}
-		l.add(severity, alert, "", "The SAML signing certificate %s (%s). Import the next certificate into AWS, then activate it in Entra, then remove the old one.",
+		l.add(Advice{Severity: severity, Harm: harm, Cause: causeCertificate, Alert: alert}, "The SAML signing certificate %s (%s). Import the next certificate into AWS, then activate it in Entra, then remove the old one.",
 			expiresIn(left), formatDate(c.ActiveExpires))
 	}
 	for _, certificate := range c.Entra {
@@ -262,47 +345,39 @@ func (l *adviceList) addCertificates() {
 		}
 	}
 	if c.ActiveKnown != nil && !*c.ActiveKnown {
-		l.add(Warning, "EntraAwsSamlActiveCertificateUnknown", "", "Entra names no active SAML certificate, or one that it does not list. Make the certificate that AWS trusts the active one in Entra.")
+		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeCertificate, Alert: "EntraAwsSamlActiveCertificateUnknown"}, "Entra names no active SAML certificate, or one that it does not list. Make the certificate that AWS trusts the active one in Entra.")
 	}
 	for _, certificate := range c.Entra {
 		if certificate.Active && certificate.Trusted != nil && !*certificate.Trusted {
-			l.add(Critical, "EntraAwsSamlCertificateNotTrusted", "", "AWS does not trust the certificate that Entra signs with (%s), so nobody can sign in. Import it into IAM Identity Center.", certificate.Thumbprint)
+			l.add(Advice{Severity: Critical, Harm: HarmSignIn, Cause: causeCertificate, Alert: "EntraAwsSamlCertificateNotTrusted"}, "AWS does not trust the certificate that Entra signs with (%s), so nobody can sign in. Import it into IAM Identity Center.", certificate.Thumbprint)
 		}
 	}
 	if c.NotificationAddresses != nil && *c.NotificationAddresses == 0 {
-		l.add(Info, "EntraAwsSamlNobodyNotified", "", "Entra notifies nobody before the SAML certificate expires. Add a notification address.")
+		l.add(Advice{Severity: Info, Harm: HarmMonitoring, Alert: "EntraAwsSamlNobodyNotified"}, "Entra notifies nobody before the SAML certificate expires. Add a notification address.")
 	}
 }
 
 func (l *adviceList) addUnexpectedSigner(signer Certificate) {
-	severity, action := Critical, "Check that AWS trusts it, then activate it in Entra."
+	severity, harm, action := Critical, HarmSignIn, "Check that AWS trusts it, then activate it in Entra."
 	if signer.Trusted != nil && *signer.Trusted {
-		severity, action = Warning, "AWS trusts it, so sign-in works. Activate it in Entra."
+		severity, harm, action = Warning, HarmExpiry, "AWS trusts it, so sign-in works. Activate it in Entra."
 	} else if signer.Trusted != nil {
 		action = "AWS does not trust it, so nobody can sign in. Import it into IAM Identity Center, then activate it in Entra."
 	}
-	l.add(severity, "EntraAwsSamlUnexpectedSigner", "", "The active SAML certificate has expired, and Entra signs with %s instead. %s", signer.Thumbprint, action)
+	l.add(Advice{Severity: severity, Harm: harm, Cause: causeCertificate, Alert: "EntraAwsSamlUnexpectedSigner"}, "The active SAML certificate has expired, and Entra signs with %s instead. %s", signer.Thumbprint, action)
 }
 
-// addAppCredentials skips an expired credential beside a valid one of the same tenant: the
-// exporter cannot be using it.
 func (l *adviceList) addAppCredentials() {
-	latest := map[string]time.Time{} // by tenant
-	for _, credential := range l.AppCredentials {
-		if credential.Expires.After(latest[credential.EntraTenant]) {
-			latest[credential.EntraTenant] = credential.Expires
-		}
-	}
-	for _, credential := range l.AppCredentials {
+	for _, credential := range usedCredentials(l.AppCredentials, l.now) {
 		left := credential.Expires.Sub(l.now)
-		if credential.Expires.IsZero() || left >= credentialSoon || (left <= 0 && latest[credential.EntraTenant].After(l.now)) {
+		if credential.Expires.IsZero() || left >= credentialSoon {
 			continue
 		}
 		severity, alert := Warning, "EntraAwsAppCredentialExpiringSoon"
 		if left < credentialCritical {
 			severity, alert = Critical, "EntraAwsAppCredentialExpiringCritical"
 		}
-		l.add(severity, alert, "", "The exporter's own Entra %s %s of tenant %s %s (%s). Give the exporter a new one, then delete this one.",
+		l.add(Advice{Severity: severity, Harm: HarmExpiry, Cause: "credential " + credential.EntraTenant, Alert: alert}, "The exporter's own Entra %s %s of tenant %s %s (%s). Give the exporter a new one, then delete this one.",
 			credential.Kind, credential.KeyID, credential.EntraTenant, expiresIn(left), formatDate(credential.Expires))
 	}
 }
@@ -311,9 +386,9 @@ func (l *adviceList) addSources() {
 	for _, source := range l.Sources {
 		switch {
 		case source.Error != "":
-			l.add(Warning, "EntraAwsSourceFailing", "entra-aws-exporter doctor "+l.Name, "Source %s fails: %s.", source.Source, strings.TrimSuffix(source.Error, "."))
+			l.add(Advice{Severity: Warning, Harm: HarmMonitoring, Cause: "source " + string(source.Reason), Alert: "EntraAwsSourceFailing", Command: "entra-aws-exporter doctor " + l.Name}, "Source %s fails: %s.", source.Source, strings.TrimSuffix(source.Error, "."))
 		case source.Up != nil && !source.Fresh:
-			l.add(Warning, "EntraAwsSourceStale", "", "Source %s is stale: the values shown are from %s.", source.Source, formatTime(source.LastSuccess))
+			l.add(Advice{Severity: Warning, Harm: HarmMonitoring, Cause: "stale", Alert: "EntraAwsSourceStale"}, "Source %s is stale: the values shown are from %s.", source.Source, formatTime(source.LastSuccess))
 		}
 	}
 }

@@ -24,6 +24,11 @@ func tokens(all ...Token) *Tokens {
 	return &Tokens{Slots: 2, Tokens: all, ActiveTokenID: all[len(all)-1].ID, ActiveExpires: all[len(all)-1].Expires}
 }
 
+// made returns a token of no known role, made at that time.
+func made(id string, at time.Time) Token {
+	return Token{Token: model.Token{ID: id, Created: at, Expires: in(100)}, Role: model.RoleUnknown}
+}
+
 func token(id string, expires time.Time) Token {
 	return Token{Token: model.Token{ID: id, Expires: expires}}
 }
@@ -61,6 +66,16 @@ func TestAdvice(t *testing.T) {
 			"warning: AWS lists no SCIM access token. Generate one in IAM Identity Center and enter it in Entra. [] ()"}},
 		{"probe rejected", Connection{Probe: &Probe{StatusCode: 401}}, []string{
 			"critical: AWS rejects the SCIM access token (HTTP 401). If Entra's provisioning fails too, replace the token. [entra-aws-exporter doctor corp] (EntraAwsScimTokenRefused)"}},
+		{"only the exporter's address is refused", Connection{Probe: &Probe{StatusCode: 403}}, []string{
+			"warning: AWS refuses the exporter's SCIM probe (HTTP 403). The identity store may not allow the exporter's address. Entra's calls may be allowed. [entra-aws-exporter doctor corp] (EntraAwsScimTokenRefused)"}},
+		{"no token in use", Connection{Tokens: tokens(made("a", now.Add(-121*time.Minute))), Job: &Job{Status: model.JobActive}}, []string{
+			"warning: Nothing shows that Entra uses one of the listed SCIM access tokens. It may hold a deleted one. Test the connection in Entra. [entra-aws-exporter doctor corp] (EntraAwsScimTokenInUseUnknown)"}},
+		{"no token in use, the newest is young", Connection{Tokens: tokens(made("a", now.Add(-119*time.Minute))), Job: &Job{Status: model.JobActive}}, nil},
+		{"no token in use, a rotation runs", Connection{
+			Tokens: tokens(made("a", in(-9))), Job: &Job{Status: model.JobActive}, Rotation: Rotation{Phase: model.PhaseVerify},
+		}, nil},
+		{"no token in use, the job is stopped", Connection{Tokens: tokens(made("a", in(-9))), Job: &Job{Status: model.JobPaused}}, []string{
+			"warning: Provisioning does not run: the job is paused. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra. [] (EntraAwsProvisioningStopped)"}},
 		{"a throttled probe is not a rejection", Connection{Probe: &Probe{StatusCode: 429}}, nil},
 		{"quarantine by a bad token, soon disabled", Connection{Job: &Job{Status: model.JobQuarantine, Quarantine: &Quarantine{
 			Reason: model.QuarantineReasonException, NextAttempt: now.Add(time.Hour), DisablesAt: in(5),
@@ -141,6 +156,59 @@ func TestAdvice(t *testing.T) {
 				t.Errorf("advice (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestAdviceOrder: what harms most comes first, then what is more severe, and what is only
+// for information last. Advice of one cause is one group.
+func TestAdviceOrder(t *testing.T) {
+	no, none := false, 0
+	connection := Connection{
+		Name:           "corp",
+		Tokens:         tokens(token("a", in(-3))),
+		Probe:          &Probe{StatusCode: 401},
+		Job:            &Job{Status: model.JobActive, LastCycle: &Cycle{State: model.CycleFailed}},
+		Certificates:   &Certificates{ActiveExpires: in(-1), NotificationAddresses: &none, Entra: []Certificate{{Thumbprint: "OLD", Active: true, Trusted: &no}}},
+		AppCredentials: []AppCredential{{EntraTenant: "contoso", Expires: in(-400)}, {EntraTenant: "contoso", Expires: in(5)}},
+		Sources:        []Source{{Source: model.SourceEvents, Up: &no, Reason: model.ReasonAuth, Error: "e"}, {Source: model.SourceUsage, Up: &no, Reason: model.ReasonAuth, Error: "u"}},
+	}
+	var got []string
+	for _, group := range GroupAdvice(adviceFor(connection, now)) {
+		for i, advice := range group {
+			got = append(got, fmt.Sprintf("%d %s %s %s", i, advice.Harm, advice.Severity, advice.Alert))
+		}
+	}
+	want := []string{
+		"0 sign_in critical EntraAwsSamlCertificateExpiringCritical",
+		"1 sign_in critical EntraAwsSamlCertificateNotTrusted",
+		"0 provisioning critical EntraAwsScimTokenExpiringCritical",
+		"1 provisioning critical EntraAwsScimTokenRefused",
+		"2 provisioning warning EntraAwsProvisioningFailing",
+		"0 expiry critical EntraAwsAppCredentialExpiringCritical",
+		"0 monitoring warning EntraAwsSourceFailing",
+		"1 monitoring warning EntraAwsSourceFailing",
+		"0 monitoring info EntraAwsSamlNobodyNotified",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestExpiresNext: what is not in use does not expire next, and a credential that two
+// connections share is listed once.
+func TestExpiresNext(t *testing.T) {
+	credentials := []AppCredential{{EntraTenant: "contoso", KeyID: "left over", Expires: in(-400)}, {EntraTenant: "contoso", KeyID: "used", Expires: in(9)}}
+	got := expiresNext([]Connection{
+		{Name: "corp", Tokens: tokens(token("expired", in(-30)), token("active", in(20))), AppCredentials: credentials},
+		{Name: "emea", Certificates: &Certificates{ActiveExpires: in(-2), Entra: []Certificate{{Thumbprint: "OLD", NotAfter: in(-2)}, {Thumbprint: "NEXT", NotAfter: in(900)}}}, AppCredentials: credentials},
+	}, now)
+	want := []Expiry{
+		{Kind: ExpiryCertificate, Connection: "emea", ID: "OLD", Expires: in(-2)},
+		{Kind: ExpiryCredential, EntraTenant: "contoso", ID: "used", Expires: in(9)},
+		{Kind: ExpiryToken, Connection: "corp", ID: "active", Expires: in(20)},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 
 // Connections is the response of GET /api/v1/connections.
 type Connections struct {
+	Total       int          `json:"total"`        // of the connections that the filter selects, on all pages
+	ExpiresNext []Expiry     `json:"expires_next"` // of all connections, earliest first
 	Connections []Connection `json:"connections"`
 }
 
@@ -32,7 +34,7 @@ type Connection struct {
 	AppCredentials []AppCredential `json:"app_credentials,omitempty"`
 	Sources        []Source        `json:"sources"`
 	Rotation       Rotation        `json:"rotation"`
-	Advice         []Advice        `json:"advice"` // most urgent first; empty: no action is needed
+	Advice         []Advice        `json:"advice"` // most harmful first; empty: no action is needed
 }
 
 // Tokens are the SCIM access tokens.
@@ -189,9 +191,47 @@ func (s Severity) rank() int {
 	return 3
 }
 
+// severity is the highest severity of the connection's advice; "" without any.
+func (c Connection) severity() Severity {
+	var highest Severity
+	for _, advice := range c.Advice {
+		if advice.Severity.rank() < highest.rank() {
+			highest = advice.Severity
+		}
+	}
+	return highest
+}
+
+// severityOf is the highest severity of the advice about one harm.
+func (c Connection) severityOf(harm Harm) Severity {
+	c.Advice = slices.DeleteFunc(slices.Clone(c.Advice), func(advice Advice) bool { return advice.Harm != harm })
+	return c.severity()
+}
+
+// needsAttention reports whether some advice is urgent or a warning.
+func (c Connection) needsAttention() bool { return c.severity().rank() <= Warning.rank() }
+
+// Harm says what a problem harms.
+type Harm string
+
+// The harms.
+const (
+	HarmSignIn       Harm = "sign_in"      // users cannot sign in
+	HarmProvisioning Harm = "provisioning" // users are not provisioned
+	HarmExpiry       Harm = "expiry"       // something expires, or its renewal needs an operator
+	HarmMonitoring   Harm = "monitoring"   // the next problem can stay unseen
+)
+
+// rank orders harms, the worst first.
+func (h Harm) rank() int {
+	return slices.Index([]Harm{HarmSignIn, HarmProvisioning, HarmExpiry, HarmMonitoring}, h)
+}
+
 // Advice is one recommended action for a connection.
 type Advice struct {
 	Severity Severity `json:"severity"`
+	Harm     Harm     `json:"harm"`
+	Cause    string   `json:"cause,omitempty"`   // advice of a connection with the same cause belongs together
 	Message  string   `json:"message"`           // what is wrong and what to do
 	Command  string   `json:"command,omitempty"` // the next command, if there is one
 	Alert    string   `json:"alert,omitempty"`   // the alert for the same problem, and so its runbook

@@ -14,8 +14,9 @@ import (
 // documentPage is what document.html shows.
 type documentPage struct {
 	layout
-	Name string // its path in docs, without .md
-	Body template.HTML
+	Name    string // its path in docs, without .md
+	Summary string // of a runbook: its first paragraph
+	Body    template.HTML
 }
 
 // documentIndexPage is what runbooks.html shows.
@@ -62,9 +63,10 @@ func loadDocuments(pattern string) ([]documentPage, error) {
 		source, readErr := fs.ReadFile(docs.Pages, file)
 		body, renderErr := renderMarkdown(markdown, source)
 		err = errors.Join(err, readErr, renderErr)
-		heading, _, _ := strings.Cut(string(source), "\n")
+		heading, rest, _ := strings.Cut(string(source), "\n\n")
 		page := documentPage{Name: strings.TrimSuffix(file, ".md"), Body: body}
 		page.Title = strings.TrimPrefix(heading, "# ")
+		page.Summary, _, _ = strings.Cut(rest, "\n")
 		pages = append(pages, page)
 	}
 	return pages, err

@@ -14,6 +14,7 @@ func pageFunctions() template.FuncMap {
 	return template.FuncMap{
 		"date":     formatDate,
 		"duration": formatDuration,
+		"harm":     harmLabel,
 		"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"label":    severityLabel,
 		"relative": relativeTime,
@@ -29,28 +30,84 @@ type statusPage struct {
 	Now         time.Time
 	Severity    Severity
 	Headline    string
-	Connections []connectionView // most urgent first
+	Harms       []harmView
+	ExpiresNext []expiryView
+	Attention   []connectionView // the most harmed ones in full
+	Unshown     int              // how many more need attention
+	Only        *connectionView  // the only connection, in full
+	Selection   selectionView
 	History     []recordView
 }
+
+// The status page shows this many expiries, connections in full, and rotations.
+const (
+	shownExpiries  = 5
+	shownAttention = 10
+	shownRotations = 10
+)
+
+// harmView names the connections of which one thing is harmed.
+type harmView struct {
+	Harm        Harm
+	Severity    Severity
+	Connections []string
+	Unshown     int
+}
+
+// expiryView is an expiry as the page shows it.
+type expiryView struct {
+	Expiry
+	Bar bar
+}
+
+// selectionView is one page of the connections that a filter selects.
+type selectionView struct {
+	Filter             filter
+	Connections        []connectionView
+	First, Last, Total int
+}
+
+// Previous is the number of the page before.
+func (v selectionView) Previous() int { return v.Filter.Page - 1 }
+
+// Next is the number of the page after.
+func (v selectionView) Next() int { return v.Filter.Page + 1 }
 
 // connectionView is a connection with what only the page needs.
 type connectionView struct {
 	Connection
+	Root         string // relative path to /
 	Now          time.Time
 	Severity     Severity
+	Problems     [][]Advice // by cause
 	Bars         []bar
 	Provisioning string
 	Phases       []phaseView // of a running rotation
 }
 
+// connectionPage is what connection.html shows.
+type connectionPage struct {
+	layout
+	Now     time.Time
+	View    connectionView
+	History []recordView
+}
+
+// configPage is what config.html shows.
+type configPage struct {
+	layout
+	Config string
+}
+
 // bar shows how much of a lifetime is left.
 type bar struct {
-	kind     string // token, certificate or credential
+	kind     ExpiryKind
 	Label    string
 	ID       string // of the token, certificate or credential
 	Expires  time.Time
 	Left     string
 	Percent  int
+	Expired  bool
 	Severity Severity
 }
 
@@ -68,17 +125,94 @@ type recordView struct {
 	Severity Severity
 }
 
-func newStatusPage(l layout, connections []Connection, records []model.RotationRecord, now time.Time) statusPage {
-	page := statusPage{layout: l, Now: now}
+func newStatusPage(l layout, connections []Connection, records []model.RotationRecord, f filter, now time.Time) statusPage {
+	page := statusPage{layout: l, Now: now, Selection: newSelectionView(l.Root, connections, f, now), History: newHistory(records, now)}
+	var views []connectionView
 	for _, connection := range connections {
-		page.Connections = append(page.Connections, newConnectionView(connection, now))
+		views = append(views, newConnectionView(l.Root, connection, now))
 	}
-	slices.SortStableFunc(page.Connections, func(a, b connectionView) int { return a.Severity.rank() - b.Severity.rank() })
-	page.Severity, page.Headline = newHeadline(page.Connections)
-	for _, record := range records {
-		page.History = append(page.History, newRecordView(record, now))
+	page.Severity, page.Headline = newHeadline(views)
+	page.Harms = newHarms(connections)
+	for _, expiry := range expiresNext(connections, now) {
+		if len(page.ExpiresNext) < shownExpiries {
+			page.ExpiresNext = append(page.ExpiresNext, expiryView{expiry, newBar(expiry.Kind, expiry.Kind.Label(), expiry.ID, time.Time{}, expiry.Expires, now)})
+		}
+	}
+	if len(views) == 1 {
+		page.Only = &views[0]
+		return page
+	}
+	for _, view := range views {
+		switch {
+		case !view.needsAttention():
+		case len(page.Attention) < shownAttention:
+			page.Attention = append(page.Attention, view)
+		default:
+			page.Unshown++
+		}
 	}
 	return page
+}
+
+func newConnectionPage(l layout, connection Connection, records []model.RotationRecord, now time.Time) connectionPage {
+	own := slices.DeleteFunc(slices.Clone(records), func(record model.RotationRecord) bool { return record.Connection != connection.Name })
+	return connectionPage{layout: l, Now: now, View: newConnectionView(l.Root, connection, now), History: newHistory(own, now)}
+}
+
+func newSelectionView(root string, connections []Connection, f filter, now time.Time) selectionView {
+	selected, total := f.apply(connections)
+	view := selectionView{Filter: f, First: (f.Page-1)*f.Limit + 1, Total: total}
+	view.Last = view.First + len(selected) - 1
+	for _, connection := range selected {
+		view.Connections = append(view.Connections, newConnectionView(root, connection, now))
+	}
+	return view
+}
+
+// newHistory shows the newest rotations.
+func newHistory(records []model.RotationRecord, now time.Time) []recordView {
+	var history []recordView
+	for _, record := range records[:min(len(records), shownRotations)] {
+		history = append(history, newRecordView(record, now))
+	}
+	return history
+}
+
+// newHarms lists what is harmed, worst first, without what is only for information.
+func newHarms(connections []Connection) []harmView {
+	const shownNames = 3
+	var harms []harmView
+	for _, harm := range []Harm{HarmSignIn, HarmProvisioning, HarmExpiry, HarmMonitoring} {
+		view := harmView{Harm: harm}
+		for _, connection := range connections {
+			severity := connection.severityOf(harm)
+			switch {
+			case severity.rank() > Warning.rank():
+				continue
+			case len(view.Connections) < shownNames:
+				view.Connections = append(view.Connections, connection.Name)
+			default:
+				view.Unshown++
+			}
+			if severity.rank() < view.Severity.rank() {
+				view.Severity = severity
+			}
+		}
+		if len(view.Connections) > 0 {
+			harms = append(harms, view)
+		}
+	}
+	return harms
+}
+
+// compareConnections orders by the most harmful advice. Connections without any come last.
+func compareConnections(a, b Connection) int {
+	switch {
+	case len(a.Advice) > 0 && len(b.Advice) > 0:
+		return compareAdvice(a.Advice[0], b.Advice[0])
+	default:
+		return min(1, len(b.Advice)) - min(1, len(a.Advice))
+	}
 }
 
 // newHeadline sums up the state of all connections in one sentence.
@@ -104,11 +238,12 @@ func newHeadline(connections []connectionView) (Severity, string) {
 	}
 }
 
-func newConnectionView(connection Connection, now time.Time) connectionView {
-	view := connectionView{Connection: connection, Now: now, Bars: newBars(connection, now), Provisioning: provisioningSentence(connection, now)}
-	if len(connection.Advice) > 0 {
-		view.Severity = connection.Advice[0].Severity
-	} else if !view.isPolled() {
+func newConnectionView(root string, connection Connection, now time.Time) connectionView {
+	view := connectionView{
+		Connection: connection, Root: root, Now: now, Severity: connection.severity(), Problems: GroupAdvice(connection.Advice),
+		Bars: newBars(connection, now), Provisioning: provisioningSentence(connection, now),
+	}
+	if len(connection.Advice) == 0 && !view.isPolled() {
 		view.Severity = Info
 	}
 	if current := connection.Rotation.Phase; isStep(current) {
@@ -135,7 +270,7 @@ func (v connectionView) isPolled() bool {
 }
 
 // Bar returns the first bar of a kind, nil if there is none.
-func (v connectionView) Bar(kind string) *bar {
+func (v connectionView) Bar(kind ExpiryKind) *bar {
 	if i := slices.IndexFunc(v.Bars, func(b bar) bool { return b.kind == kind }); i >= 0 {
 		return &v.Bars[i]
 	}
@@ -175,26 +310,26 @@ func newBars(connection Connection, now time.Time) []bar {
 	if tokens := connection.Tokens; tokens != nil {
 		for _, token := range tokens.Tokens {
 			if token.ID == tokens.ActiveTokenID {
-				bars = append(bars, newBar("token", "SCIM access token", token.ID, token.Created, token.Expires, now))
+				bars = append(bars, newBar(ExpiryToken, "SCIM access token", token.ID, token.Created, token.Expires, now))
 			}
 		}
 	}
 	if certificates := connection.Certificates; certificates != nil {
 		for _, certificate := range certificates.Entra {
-			if certificate.NotAfter.Equal(certificates.ActiveExpires) && (certificate.Active || certificates.ActiveThumbprint == "") {
-				bars = append(bars, newBar("certificate", "SAML signing certificate", certificate.Thumbprint, certificate.NotBefore, certificate.NotAfter, now))
+			if certificate.Thumbprint == certificates.effectiveThumbprint() {
+				bars = append(bars, newBar(ExpiryCertificate, "SAML signing certificate", certificate.Thumbprint, certificate.NotBefore, certificate.NotAfter, now))
 				break
 			}
 		}
 	}
-	for _, credential := range connection.AppCredentials {
-		bars = append(bars, newBar("credential", "The exporter's Entra "+credential.Kind, credential.KeyID, time.Time{}, credential.Expires, now))
+	for _, credential := range usedCredentials(connection.AppCredentials, now) {
+		bars = append(bars, newBar(ExpiryCredential, "The exporter's Entra "+credential.Kind, credential.KeyID, time.Time{}, credential.Expires, now))
 	}
 	return bars
 }
 
 // newBar assumes a lifetime of one year if the start is unknown.
-func newBar(kind, label, id string, begins, expires, now time.Time) bar {
+func newBar(kind ExpiryKind, label, id string, begins, expires, now time.Time) bar {
 	b := bar{kind: kind, Label: label, ID: id, Expires: expires, Left: "expiry unknown", Severity: Info}
 	if expires.IsZero() {
 		return b
@@ -207,9 +342,11 @@ func newBar(kind, label, id string, begins, expires, now time.Time) bar {
 	b.Left = expiresIn(left)
 	if left > 0 {
 		b.Left = formatDuration(left) + " left"
+	} else {
+		b.Percent, b.Expired = 100, true // the strongest bar, not an empty one
 	}
 	soon, critical := expiringSoon, expiringCritical
-	if kind == "credential" {
+	if kind == ExpiryCredential {
 		soon, critical = credentialSoon, credentialCritical
 	}
 	switch {
@@ -269,6 +406,16 @@ func newRecordView(record model.RotationRecord, now time.Time) recordView {
 		view.Summary += fmt.Sprintf(" after %s, on %s", formatDuration(record.Ended.Sub(record.Started)), formatDate(record.Ended))
 	}
 	return view
+}
+
+// harmLabel names a harm.
+func harmLabel(harm Harm) string {
+	return map[Harm]string{
+		HarmSignIn:       "Users may be unable to sign in",
+		HarmProvisioning: "Provisioning fails or has stopped",
+		HarmExpiry:       "Expires soon, or its renewal needs you",
+		HarmMonitoring:   "The exporter cannot see everything",
+	}[harm]
 }
 
 // severityLabel names a severity, so that colour is never the only sign.

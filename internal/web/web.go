@@ -5,8 +5,8 @@
 // they work during an outage.
 //
 // Read web.go first: it has the routes. Then follow the data: convert.go turns a snapshot
-// into the types of api.go, advice.go adds what an operator should do, and page.go prepares
-// both for the templates. documents.go and markdown.go render the runbooks and manuals.
+// into the types of api.go, advice.go adds what an operator should do, expiry.go what expires
+// next, filter.go selects, and page.go prepares all of it for the templates. documents.go and markdown.go render the runbooks and manuals.
 // Every handler uses respond.go, every sentence format.go.
 package web
 
@@ -17,6 +17,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -27,7 +29,7 @@ var assets embed.FS
 
 // contentSecurityPolicy allows only this server's own stylesheet and icon.
 const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 // Options are the data sources of the pages, and the handlers of other packages.
 type Options struct {
@@ -60,6 +62,7 @@ func New(options Options) (http.Handler, error) {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.status)
+	mux.HandleFunc("GET /connections/{name}", s.connection)
 	s.serveHealth(mux)
 	mux.HandleFunc("POST /-/reload", s.reload)
 	mux.HandleFunc("GET /config", s.config)
@@ -130,34 +133,69 @@ func (s *site) reload(w http.ResponseWriter, _ *http.Request) {
 	s.text(w, http.StatusOK, "reloaded\n")
 }
 
-func (s *site) config(w http.ResponseWriter, _ *http.Request) {
+// config shows the configuration: a page to a browser, YAML to everything else.
+func (s *site) config(w http.ResponseWriter, r *http.Request) {
 	content, err := s.Config()
 	if err != nil {
 		s.text(w, http.StatusInternalServerError, "encoding the configuration: "+err.Error()+"\n")
 		return
 	}
+	w.Header().Set("Vary", "Accept")
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		s.page(w, r, "config.html", configPage{s.newLayout("Configuration", "/config"), string(content)})
+		return
+	}
 	s.text(w, http.StatusOK, string(content))
 }
 
-func (s *site) connections(w http.ResponseWriter, _ *http.Request) {
-	s.json(w, Connections{Connections: s.currentConnections(time.Now())})
+func (s *site) connections(w http.ResponseWriter, r *http.Request) {
+	f, err := parseFilter(r.URL.Query(), 0)
+	if err != nil {
+		s.text(w, http.StatusBadRequest, err.Error()+"\n")
+		return
+	}
+	now := time.Now()
+	all := s.currentConnections(now)
+	response := Connections{ExpiresNext: expiresNext(all, now)}
+	response.Connections, response.Total = f.apply(all)
+	s.json(w, response)
 }
 
 func (s *site) rotations(w http.ResponseWriter, _ *http.Request) {
 	s.json(w, Rotations{Rotations: toRecords(s.Records())})
 }
 
+// currentConnections returns the state of every connection, most harmed first.
 func (s *site) currentConnections(now time.Time) []Connection {
 	connections := []Connection{}
 	for _, snapshot := range s.Snapshots() {
 		connections = append(connections, toConnection(snapshot, s.Rotation(snapshot.Connection), now))
 	}
+	slices.SortStableFunc(connections, compareConnections)
 	return connections
 }
 
 func (s *site) status(w http.ResponseWriter, r *http.Request) {
+	f, err := parseFilter(r.URL.Query(), pageLimit)
+	if err != nil {
+		s.text(w, http.StatusBadRequest, err.Error()+"\n")
+		return
+	}
 	now := time.Now().UTC()
-	s.page(w, r, "status.html", newStatusPage(s.newLayout("Status", "/"), s.currentConnections(now), s.Records(), now))
+	s.page(w, r, "status.html", newStatusPage(s.newLayout("Status", "/"), s.currentConnections(now), s.Records(), f, now))
+}
+
+// connection shows one connection with all details.
+func (s *site) connection(w http.ResponseWriter, r *http.Request) {
+	name, now := r.PathValue("name"), time.Now().UTC()
+	for _, snapshot := range s.Snapshots() {
+		if snapshot.Connection == name {
+			connection := toConnection(snapshot, s.Rotation(name), now)
+			s.page(w, r, "connection.html", newConnectionPage(s.newLayout(name, "/connections/"), connection, s.Records(), now))
+			return
+		}
+	}
+	s.text(w, http.StatusNotFound, "no such connection; see / for the list\n")
 }
 
 func (s *site) asset(name string) http.HandlerFunc {

@@ -90,6 +90,15 @@ func TestRoutes(t *testing.T) {
 		{"config", "GET", "/config", nil, 200, "text/plain; charset=utf-8", "tenants: []\n"},
 		{"config fails", "GET", "/config", func(o *web.Options) { o.Config = func() ([]byte, error) { return nil, errors.New("no") } },
 			500, "text/plain; charset=utf-8", "encoding the configuration: no\n"},
+		{"connection", "GET", "/connections/corp", nil, 200, "text/html; charset=utf-8", `<a href="../">All connections</a>`},
+		{"no such connection", "GET", "/connections/nobody", nil, 404, "text/plain; charset=utf-8", "no such connection; see / for the list\n"},
+		{"status page, by name", "GET", "/?name=COR", nil, 200, "text/html; charset=utf-8", "1 to 1 of 1, most urgent first"},
+		{"status page, by state", "GET", "/?state=attention&limit=2&page=2", nil, 200, "text/html; charset=utf-8", "3 to 4 of 4, most urgent first"},
+		{"status page, nothing matches", "GET", "/?name=nobody", nil, 200, "text/html; charset=utf-8", "No connection matches."},
+		{"status page, unknown state", "GET", "/?state=bad", nil, 400, "text/plain; charset=utf-8", "state=\"bad\" is unknown: use attention or healthy, or leave it out\n"},
+		{"status page, bad page", "GET", "/?page=0", nil, 400, "text/plain; charset=utf-8", "page=\"0\" is not a number of at least 1\n"},
+		{"connections, one page", "GET", "/api/v1/connections?name=e&limit=1", nil, 200, "application/json", "\"total\": 4,"},
+		{"connections, bad limit", "GET", "/api/v1/connections?limit=all", nil, 400, "text/plain; charset=utf-8", "limit=\"all\" is not a number of at least 1\n"},
 		{"connections", "GET", "/api/v1/connections", nil, 200, "application/json", `"name": "corp"`},
 		{"connections, POST", "POST", "/api/v1/connections", nil, 405, "text/plain; charset=utf-8", "Method Not Allowed"},
 		{"rotations", "GET", "/api/v1/rotations", nil, 200, "application/json", `"id": "r-0004"`},
@@ -151,7 +160,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			return
 		}
 		seen[to.String()] = true
-		response := send(t, o, "GET", to.Path)
+		response := send(t, o, "GET", to.RequestURI())
 		page := body(t, response)
 		switch {
 		case response.StatusCode == http.StatusFound:
@@ -197,6 +206,36 @@ func TestStoreUnavailableLinksToItsReason(t *testing.T) {
 	}
 }
 
+// TestConfigPage: a browser gets a page with a way back, everything else YAML.
+func TestConfigPage(t *testing.T) {
+	handler, err := web.New(options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := httptest.NewRequest(http.MethodGet, "/config", nil)
+	request.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, request)
+	page := recorder.Body.String()
+	if !strings.Contains(page, `<a href="./">Status</a>`) || !strings.Contains(page, "tenants: []") {
+		t.Errorf("the page = %s", page)
+	}
+}
+
+// TestPageSize: a thousand connections need no large page.
+func TestPageSize(t *testing.T) {
+	for _, n := range []int{1, 300, 1000} {
+		o := options()
+		snapshots := examples.New(time.Now()).Fleet(n)
+		o.Snapshots = func() []model.Snapshot { return snapshots }
+		page := body(t, send(t, o, "GET", "/"))
+		t.Logf("%d connections: %d bytes", n, len(page))
+		if len(page) > 100_000 {
+			t.Errorf("the page of %d connections has %d bytes", n, len(page))
+		}
+	}
+}
+
 func TestAnotherSiteCannotPost(t *testing.T) {
 	o := options()
 	o.Reload = func() error { t.Error("reloaded"); return nil }
@@ -218,6 +257,7 @@ func TestAnotherSiteCannotPost(t *testing.T) {
 func TestGolden(t *testing.T) {
 	for path, file := range map[string]string{
 		"/":                   "status.html",
+		"/connections/labs":   "connection.html",
 		"/api/v1/connections": "connections.json",
 		"/api/v1/rotations":   "rotations.json",
 	} {
@@ -300,7 +340,7 @@ func TestSettlingSentence(t *testing.T) {
 		o.Rotation = func(string) model.RotationStatus {
 			return model.RotationStatus{Mode: model.RotationEnabled, Phase: phase, Started: time.Now(), Waiting: "settling"}
 		}
-		if page := body(t, send(t, o, "GET", "/")); !strings.Contains(page, "<strong>Waiting: settling.</strong> "+want) {
+		if page := body(t, send(t, o, "GET", "/connections/corp")); !strings.Contains(page, "<strong>Waiting: settling.</strong> "+want) {
 			t.Errorf("%s: the page does not say %q", phase, want)
 		}
 	}
@@ -335,7 +375,7 @@ func TestEmpty(t *testing.T) {
 	o := options()
 	o.Snapshots = func() []model.Snapshot { return nil }
 	o.Records = func() []model.RotationRecord { return nil }
-	if got, want := body(t, send(t, o, "GET", "/api/v1/connections")), "{\n  \"connections\": []\n}\n"; got != want {
+	if got, want := body(t, send(t, o, "GET", "/api/v1/connections")), "{\n  \"total\": 0,\n  \"expires_next\": [],\n  \"connections\": []\n}\n"; got != want {
 		t.Errorf("connections = %q, want %q", got, want)
 	}
 	if page := body(t, send(t, o, "GET", "/")); !strings.Contains(page, "No connection is configured.") {

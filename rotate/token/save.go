@@ -156,6 +156,11 @@ func (s saver) journalStored(ctx context.Context, put journal.Operation) error {
 	if _, err := s.job(ctx); err != nil { // for Graph's clock
 		return err
 	}
+	if !s.AWS.Known { // after a restart; CloudTrail is read from this moment on, by AWS's clock
+		if _, err := s.listTokens(ctx); err != nil {
+			return err
+		}
+	}
 	at := s.Timestamps()
 	return s.write(ctx, func(r *record) {
 		proof := &r.Rotation.Proof

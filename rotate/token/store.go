@@ -28,6 +28,37 @@ type Store interface {
 	Destroy(ctx context.Context, key string) error
 }
 
+// Observed returns a store that reports every value before it writes it, and after it has
+// read it.
+func Observed(store Store, report func(value model.Secret)) Store {
+	return observedStore{store, report}
+}
+
+type observedStore struct {
+	Store
+	report func(model.Secret)
+}
+
+// Write implements Store.
+func (s observedStore) Write(ctx context.Context, key string, entry model.Secret) error {
+	s.reportValue(entry)
+	return s.Store.Write(ctx, key, entry)
+}
+
+// Read implements Store.
+func (s observedStore) Read(ctx context.Context, key string) (model.Secret, error) {
+	entry, err := s.Store.Read(ctx, key)
+	s.reportValue(entry)
+	return entry, err
+}
+
+func (s observedStore) reportValue(entry model.Secret) {
+	var e storeEntry
+	if json.Unmarshal([]byte(entry.Reveal()), &e) == nil {
+		s.report(model.NewSecret(e.Value))
+	}
+}
+
 // The kind and schema of an entry.
 const (
 	entryKind   = "entra-aws-exporter/token"

@@ -36,7 +36,7 @@ func TestFaultsFillEveryPanel(t *testing.T) {
 		eventually(t, rotationTimeout, metric+" "+labels, prometheus.hasSeries(`entra_aws_rotation_`+metric+`{`+labels+`}`))
 	}
 	eventually(t, time.Minute, "the first rotation", e.startedByAlert(c.bearer(), "quarantined"))
-	shows("blocked_info", `connection="quarantined",reason="unknown_secret_keys"`)
+	shows("blocked_info", `connection="quarantined",reason="entra_holds_dead_token"`)
 	c.quirk("extra_keys", "none")
 	c.quirk("put_secrets", "keeps_token")
 	c.command("rotation", "reset", "quarantined")
@@ -88,7 +88,8 @@ func editConnection(t *testing.T, config, connection, from, to string) string {
 
 // breakConnections gives the healthy connection a stopped job whose last cycle is long ago,
 // an active certificate that AWS does not trust, and no notification addresses. The
-// expiring connection gets no active certificate.
+// expiring connection gets no active certificate, and AWS refuses the exporter's address for
+// the healthy one.
 func (c *simulatorProcess) breakConnections() {
 	c.t.Helper()
 	application := c.connection("healthy").Binding.ServicePrincipalID
@@ -98,6 +99,9 @@ func (c *simulatorProcess) breakConnections() {
 	c.editResponse("GET servicePrincipal", application, "/notificationEmailAddresses", []string{})
 	c.editResponse("GET servicePrincipal", c.connection("expiring").Binding.ServicePrincipalID, "/preferredTokenSigningKeyThumbprint", nil)
 	c.performAction(simulator.Action{Do: "pause", Connection: "healthy"}, nil)
+	c.fault(simulator.Fault{
+		Operation: "SCIM GET ServiceProviderConfig", Path: c.connection("healthy").Binding.ProvisioningTenantID, Status: 403, Code: "AccessDeniedException",
+	})
 	c.editResponse("GET job", application, "/status/lastExecution/timeEnded", time.Now().Add(-5*time.Hour).UTC())
 }
 

@@ -29,6 +29,7 @@ var emptyWithoutFaults = map[string]string{
 	"EntraAwsRotationBlocked":               "no rotation is blocked",
 	"EntraAwsRotationNeedsApproval":         "the rotation may delete by itself",
 	"EntraAwsScimTokenRotationDue":          "no connection is in dry_run; where an alert rotates, it has data",
+	"EntraAwsScimTokenRefused":              "no address is refused; a rejected token has data",
 	"EntraAwsSamlActiveCertificateUnknown":  "Entra names the active certificate",
 	"EntraAwsSamlCertificateNotTrusted":     "AWS holds the active certificate",
 	"EntraAwsSamlNobodyNotified":            "notification addresses are set",

@@ -30,6 +30,8 @@ type InvariantObserver struct {
 	storedWhenDeleted map[string]bool     // by token ID: its value was in the token store
 	listed            []time.Time         // when the tokens were read
 	proofUsed         bool                // the last proof level was at least used
+	attributed        bool                // the last proof level was at least attributed
+	propagated        bool                // the last proof said that AWS refuses the old tokens everywhere
 	checkedPlan       string              // the ID of the rotation whose plan was checked
 }
 
@@ -135,6 +137,27 @@ func (o *InvariantObserver) checkProof(rec *Record) {
 		}
 	}
 	o.proofUsed = rot.Proof.Level.AtLeast(model.ProofUsed)
+	attributed := rot.Proof.Level.AtLeast(model.ProofAttributed)
+	if attributed && !o.attributed && rot.Proof.AttributedBy == "cloudtrail" {
+		o.harness.mu.Lock()
+		truth := groundTruthOf(o.harness)
+		o.harness.mu.Unlock()
+		if n := len(truth.saves); n == 0 || truth.now.Sub(truth.saves[n-1].At) < storedAfter+observedFor {
+			o.add("P3: attributed by CloudTrail, and it was not observed for %s since the save was stored", observedFor)
+		}
+	}
+	o.attributed = attributed
+	propagated := !rot.Proof.Propagated.Local.IsZero()
+	if propagated && !o.propagated {
+		o.harness.mu.Lock()
+		for _, old := range rot.OldTokens() {
+			if by := o.harness.Clouds.TokenAccepted(old.ID); by != clouds.AcceptedByNone {
+				o.add("P4: the deletion of token %s counts as propagated, and it is accepted by %s of AWS's nodes", old.ID, by)
+			}
+		}
+		o.harness.mu.Unlock()
+	}
+	o.propagated = propagated
 	if rot.Phase == model.PhaseConfirm && rot.Proof.Propagated.Local.IsZero() {
 		o.harness.mu.Lock()
 		defer o.harness.mu.Unlock()

@@ -35,6 +35,7 @@ type Quirks struct {
 	ListOrder   string // in which order
 	TokenTimes  string // how timestamps are written
 	JSONVersion string // the token service's awsjson version
+	IdPVersion  string // the certificate service's awsjson version //nolint:revive // IdP is the usual spelling
 	ListLag     time.Duration
 	NewLag      time.Duration // how long until AWS accepts a new token
 	DeletedLag  time.Duration // how long AWS accepts a deleted one
@@ -44,8 +45,10 @@ type Quirks struct {
 	CloudTrail      string        // what the access key ids in CloudTrail tell
 	CloudTrailDelay time.Duration // how late its events are delivered
 
-	RetryAfter  string // how a throttled response says when to retry
-	ErrorBodies string // what Graph's errors carry
+	RetryAfter     string // how a throttled response says when to retry
+	ErrorBodies    string // what Graph's errors carry
+	ListPages      string // which pages the lists have
+	TemplateFilter string // how Graph takes a filter by applicationTemplateId
 }
 
 // The values of the quirks that are not durations.
@@ -110,6 +113,12 @@ const (
 	TrailAbsent           = "absent"    // nothing is logged
 	RetryAfterSeconds     = "seconds"
 	RetryAfterDate        = "date"
+	PagesAsAsked          = "as_asked"
+	PagesEmptyFirst       = "empty_first"
+	PagesSmall            = "small"          // two entries each
+	PagesSecondRefused    = "second_refused" // every page but the first
+	FilterPlain           = "plain"
+	FilterAdvanced        = "advanced" // with ConsistencyLevel and $count only
 	BodiesFull            = "full"
 	BodiesEmpty           = "empty"        // "{}"
 	BodiesNullMessage     = "null_message" // {"error":{"code":"…","message":null}}
@@ -184,6 +193,7 @@ func AllQuirks() []Quirk {
 		{"list_order", []string{OrderByID, OrderOldest, OrderNewest}, "in which order a list comes", Single, func(q *Quirks) any { return &q.ListOrder }},
 		{"token_times", []string{TimesNumbers, TimesStrings}, "how the token service writes timestamps", Single, func(q *Quirks) any { return &q.TokenTimes }},
 		{"json_version", []string{JSON11, JSON10}, "the token service's awsjson version", Single, func(q *Quirks) any { return &q.JSONVersion }},
+		{"idp_json_version", []string{JSON10, JSON11}, "the certificate service's awsjson version", Wire, func(q *Quirks) any { return &q.IdPVersion }},
 		{"list_lag", []string{"0s", "10s", "1m30s"}, "how far behind a token list is", Single, func(q *Quirks) any { return &q.ListLag }},
 		{"new_lag", []string{"0s", "20s", "1m0s"}, "how long until AWS accepts a new token", Single, func(q *Quirks) any { return &q.NewLag }},
 		{"deleted_lag", []string{"0s", "5m0s", "1h0m0s"}, "how long AWS accepts a deleted token", Coupled, func(q *Quirks) any { return &q.DeletedLag }},
@@ -193,6 +203,8 @@ func AllQuirks() []Quirk {
 		{"cloudtrail_delay", []string{"5m0s", "0s", "15m0s"}, "how late CloudTrail's events are delivered", Single, func(q *Quirks) any { return &q.CloudTrailDelay }},
 		{"retry_after", []string{RetryAfterSeconds, RetryAfterDate}, "how a throttled response says when to retry", Wire, func(q *Quirks) any { return &q.RetryAfter }},
 		{"error_bodies", []string{BodiesFull, BodiesEmpty, BodiesNullMessage}, "what Graph's errors carry", Wire, func(q *Quirks) any { return &q.ErrorBodies }},
+		{"list_pages", []string{PagesAsAsked, PagesEmptyFirst, PagesSmall, PagesSecondRefused}, "which pages the lists have; AWS's have one, or an empty one first", Wire, func(q *Quirks) any { return &q.ListPages }},
+		{"template_filter", []string{FilterPlain, FilterAdvanced}, "how Graph takes a filter by applicationTemplateId", Wire, func(q *Quirks) any { return &q.TemplateFilter }},
 	}
 }
 

@@ -14,14 +14,14 @@ const at = args.indexOf("--screenshots");
 const screenshots = at >= 0 ? args.splice(at, 2)[1] : "";
 if (screenshots) mkdirSync(screenshots, { recursive: true });
 
-const screens = { desktop: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
-const pages = { status: "", runbooks: "runbooks/", runbook: "runbooks/EntraAwsScimTokenExpiringSoon", manual: "rotation", reasons: "rotation-reasons" };
+const screens = { desktop: { width: 1400, height: 900 }, tablet: { width: 800, height: 1100 }, phone: { width: 390, height: 844 } };
+const pages = { status: "", config: "config", runbooks: "runbooks/", runbook: "runbooks/EntraAwsScimTokenExpiringSoon", manual: "rotation", reasons: "rotation-reasons" };
 // The example server also shows each state on a page of its own.
 const examples = {
   healthy: "healthy/", expiring: "expiring/", quarantined: "quarantined/", rotating: "rotating/", blocked: "blocked/", approval: "approval/",
-  unpolled: "unpolled/", none: "none/",
+  unpolled: "unpolled/", none: "none/", fleet: "fleet/", connection: "connections/labs",
 };
-const variants = [["desktop", "light"], ["desktop", "dark"], ["phone", "light"], ["phone", "dark"]];
+const variants = [["desktop", "light"], ["desktop", "dark"], ["tablet", "light"], ["phone", "light"], ["phone", "dark"]];
 const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
 // serveExample starts the example pages and resolves to their URL.
@@ -58,6 +58,10 @@ async function check(browser, base, name, path, screen, scheme) {
     for (const node of nodes) violations.push(`${id}: ${help}: ${node.html.slice(0, 200)}: ${node.failureSummary.replaceAll("\n", " ")}`);
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   if (overflow > 0) violations.push(`is ${overflow} px wider than the screen`);
+  // Only the details of a connection may scroll sideways. Every column of a list is in view.
+  const cut = await page.evaluate(() => [...document.querySelectorAll(".stacked :is(th, td)")]
+    .filter((cell) => cell.closest("tbody") && (cell.getBoundingClientRect().right > window.innerWidth || cell.getBoundingClientRect().left < 0)).length);
+  if (cut > 0) violations.push(`cuts ${cut} cells of the list`);
   await context.close();
   return violations;
 }

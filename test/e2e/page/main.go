@@ -44,17 +44,18 @@ func variants() map[string][]string {
 func serve(address string) error {
 	mux := http.NewServeMux()
 	data := examples.New(time.Now())
-	all, err := pages(data, func(string) bool { return true })
-	if err != nil {
+	all := data.Snapshots()
+	if err := handle(mux, "", data, all); err != nil {
 		return err
 	}
-	mux.Handle("/", all)
+	if err := handle(mux, "/fleet", data, data.Fleet(300)); err != nil {
+		return err
+	}
 	for name, connections := range variants() {
-		variant, err := pages(data, func(connection string) bool { return slices.Contains(connections, connection) })
-		if err != nil {
+		some := slices.DeleteFunc(slices.Clone(all), func(s model.Snapshot) bool { return !slices.Contains(connections, s.Connection) })
+		if err := handle(mux, "/"+name, data, some); err != nil {
 			return err
 		}
-		mux.Handle("/"+name+"/", http.StripPrefix("/"+name, variant))
 	}
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
@@ -65,19 +66,21 @@ func serve(address string) error {
 	return server.Serve(listener)
 }
 
-// pages serves the example connections that isIncluded accepts.
-func pages(data examples.Data, isIncluded func(connection string) bool) (http.Handler, error) {
-	return web.New(web.Options{
-		Snapshots: func() []model.Snapshot {
-			return slices.DeleteFunc(data.Snapshots(), func(s model.Snapshot) bool { return !isIncluded(s.Connection) })
-		},
-		Rotation: data.Rotation,
+// handle serves the pages of some connections below a path.
+func handle(mux *http.ServeMux, path string, data examples.Data, snapshots []model.Snapshot) error {
+	pages, err := web.New(web.Options{
+		Snapshots: func() []model.Snapshot { return snapshots },
+		Rotation:  data.Rotation,
 		Records: func() []model.RotationRecord {
-			return slices.DeleteFunc(data.Records(), func(r model.RotationRecord) bool { return !isIncluded(r.Connection) })
+			return slices.DeleteFunc(data.Records(), func(r model.RotationRecord) bool {
+				return !slices.ContainsFunc(snapshots, func(s model.Snapshot) bool { return s.Connection == r.Connection })
+			})
 		},
 		Ready:  func() error { return nil },
 		Config: func() ([]byte, error) { return []byte("connections: []\n"), nil },
 		Build:  web.Build{Version: "example"},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
+	mux.Handle(path+"/", http.StripPrefix(path, pages))
+	return err
 }

@@ -4,6 +4,7 @@
 package examples
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
@@ -23,6 +24,24 @@ func (d Data) in(offset time.Duration) time.Time { return d.now.Add(offset) }
 // Snapshots returns one connection for each state.
 func (d Data) Snapshots() []model.Snapshot {
 	return []model.Snapshot{d.healthy("corp"), d.expiring("emea"), d.quarantined("labs"), d.rotating("apac"), d.blocked("retail"), d.waiting("iberia"), d.unpolled("new")}
+}
+
+// Fleet returns n connections. Of fifty, one is in quarantine and one has a token that
+// expires soon; the others are healthy.
+func (d Data) Fleet(n int) []model.Snapshot {
+	var fleet []model.Snapshot
+	for i := range n {
+		name := fmt.Sprintf("customer-%04d", i+1)
+		switch i % 50 {
+		case 7:
+			fleet = append(fleet, d.quarantined(name))
+		case 23:
+			fleet = append(fleet, d.expiring(name))
+		default:
+			fleet = append(fleet, d.healthy(name))
+		}
+	}
+	return fleet
 }
 
 func (d Data) healthy(name string) model.Snapshot {
