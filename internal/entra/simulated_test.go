@@ -187,6 +187,35 @@ func TestFederationMetadataOfTheSimulator(t *testing.T) {
 	})
 }
 
+// TestWordings reads a quarantine and tests the connection under every wording of a token
+// that AWS refuses and of an endpoint that does not answer.
+func TestWordings(t *testing.T) {
+	for quirks := range covering.Product(clouds.DefaultQuirks(), covering.Named("refused_code", "unreachable_code", "graph_errors")) {
+		inBubble(t, func(t *testing.T) {
+			s, ctx := simulate(t, clouds.Quarantined("corp"), &quirks), t.Context()
+			cause := model.QuarantineCredentials
+			if quirks.RefusedCode == clouds.CodeUnavailable {
+				cause = model.QuarantineUnreachable
+			}
+			if job, err := s.Job(ctx); err != nil || job.Quarantine == nil || job.Quarantine.Cause() != cause {
+				t.Errorf("job %+v, %v, want the cause %s", job.Quarantine, err, cause)
+			}
+			if result, err := s.TestConnection(ctx, nil); result != model.TestFailed {
+				t.Errorf("a refused token: %s, %v", result, err)
+			}
+			s.do(t, func(w *clouds.Model) error {
+				return w.SaveToken(clouds.ActorOperator, s.connection.EntraTenantID, s.connection.ServicePrincipalID, s.connection.TokenIDs[0])
+			})
+			if result, err := s.TestConnection(ctx, nil); result != model.TestUnavailable || err == nil { // test_lag
+				t.Errorf("no answer: %s, %v", result, err)
+			}
+		})
+		if t.Failed() {
+			t.Fatalf("under %s", quirks)
+		}
+	}
+}
+
 // TestWrites makes a rotation's calls under every behaviour of the credentials' store,
 // and checks in the simulated clouds what they did.
 func TestWrites(t *testing.T) {
