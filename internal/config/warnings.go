@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"slices"
 
 	"entra-aws-exporter/internal/model"
@@ -27,9 +26,6 @@ func (c *Config) Warnings() []Problem {
 		case len(content) == 0:
 			warn(file.key, "%s is empty", file.path)
 		}
-	}
-	if os.Getenv("AWS_CA_BUNDLE") != "" {
-		warn("http_client.tls_config.ca_file", "the environment has AWS_CA_BUNDLE, which the exporter does not read; while it is set, every AWS call fails; set ca_file and unset it")
 	}
 	rotates := false
 	for i, connection := range c.Connections {
