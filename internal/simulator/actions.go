@@ -84,6 +84,9 @@ var actions = map[string]perform{
 	"second_application": func(m *clouds.Model, c clouds.Connection, _ Action) (any, error) {
 		return m.AddApplication(c.EntraTenantID, "AWS IAM Identity Center (another)")
 	},
+	"change_identifier": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
+		return m.ChangeApplication(c.EntraTenantID, c.ServicePrincipalID, func(sp *clouds.ServicePrincipal) { sp.EntityIDs = []string{a.Value} })
+	}),
 	"add_certificate": func(m *clouds.Model, c clouds.Connection, _ Action) (any, error) {
 		added := m.NewSigningCertificate(m.Now(), m.Now().AddDate(3, 0, 0))
 		return map[string]string{"thumbprint": added.Thumbprint()}, m.ChangeApplication(c.EntraTenantID, c.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {

@@ -201,7 +201,8 @@ func (aws *AWS) held(c *credential) HeldToken {
 	case !t.of.deleted.IsZero():
 		return lost(CauseTenant, t.of.deletion < c.order, t.of.deletedBy)
 	case !aws.allowsSource(t.of.of, EntraAddress):
-		return lost(CauseSources, t.of.of.restriction < c.order, t.of.of.allowedBy)
+		held.Cause, held.CausedBy = CauseSources, t.of.of.allowedBy // whatever is saved
+		return held
 	}
 	held.Accepted = aws.acceptance(t)
 	switch {
