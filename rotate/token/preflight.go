@@ -103,10 +103,10 @@ func (p planPhase) checkApplication(application model.Application) error {
 	if errors.As(model.CheckTarget(application.EntityIDs, p.record().Binding.IdentityStoreID), &wrong) {
 		return rotate.Blocked(model.BlockedWrongTarget, "%s", wrong.Detail)
 	}
-	needed := p.options.Policy.VerifyTimeout + p.options.Policy.RetentionTime() + 24*time.Hour
-	if !application.CredentialExpires.IsZero() && time.Until(application.CredentialExpires) < needed {
+	needed := p.Shortened(p.options.Policy.VerifyTimeout + p.options.Policy.RetentionTime() + 24*time.Hour)
+	if !application.CredentialExpires.IsZero() && application.CredentialExpires.Sub(p.graphNow()) < needed {
 		return rotate.Blocked(model.BlockedOwnCredentialExpiring, "the exporter's own Entra credential expires %s, the rotation may need until %s",
-			rotate.FormatTime(application.CredentialExpires), rotate.FormatTime(time.Now().Add(needed)))
+			rotate.FormatTime(application.CredentialExpires), rotate.FormatTime(p.graphNow().Add(needed)))
 	}
 	return nil
 }
