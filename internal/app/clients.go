@@ -174,10 +174,6 @@ func (c *clientSet) newConnectionClients(connection config.Connection, tenant, r
 		CertificateFiles: paths(connection.SAML.AWSCertificateFiles),
 		Options:          c.awsHTTP,
 	}
-	instance, err := identitycenter.New(options)
-	if err != nil {
-		return connectionClients{}, err
-	}
 	application := c.tenants[tenant].Application(entra.ApplicationOptions{
 		Connection:             connection.Name,
 		ServicePrincipalID:     connection.ServicePrincipalID,
@@ -186,7 +182,24 @@ func (c *clientSet) newConnectionClients(connection config.Connection, tenant, r
 		SAMLAppID:              connection.SAML.AppID,
 		Certificates:           connection.SAML.ReadFrom,
 	})
+	options.CheckStore = storeCheck(application)
+	instance, err := identitycenter.New(options)
+	if err != nil {
+		return connectionClients{}, err
+	}
 	return connectionClients{application: application, instance: instance}, nil
+}
+
+// storeCheck compares an identity store with what the application's SAML identifiers name.
+// An application that cannot be read now is asked again at the next discovery.
+func storeCheck(application *entra.Application) func(context.Context, string) (bool, error) {
+	return func(ctx context.Context, store string) (known bool, err error) {
+		ids, err := application.EntityIDs(ctx)
+		if err != nil {
+			return model.ReasonOf(err) == model.ReasonPermission, nil
+		}
+		return true, model.CheckTarget(ids, store)
+	}
 }
 
 // scimEndpoint is AWS's SCIM endpoint: Entra's Tenant URL without its query, which holds
