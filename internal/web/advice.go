@@ -38,6 +38,17 @@ func adviceFor(connection Connection, now time.Time) []Advice {
 	return l.advice
 }
 
+// adviceForExporter returns the advice about the exporter itself, if its last reload failed.
+func adviceForExporter(reload error) []Advice {
+	if reload == nil {
+		return []Advice{}
+	}
+	return []Advice{{
+		Severity: Warning, Harm: HarmMonitoring, Alert: "EntraAwsConfigReloadFailed", Command: "entra-aws-exporter check-config",
+		Message: "The last configuration reload failed, and the previous configuration stays active. With the current file the exporter cannot start: " + reload.Error(),
+	}}
+}
+
 // compareAdvice orders by harm, then by severity. What is only for information comes last.
 func compareAdvice(a, b Advice) int {
 	information := func(a Advice) int {

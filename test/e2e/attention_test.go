@@ -146,9 +146,12 @@ func (a attention) alerts(expression string) []string {
 	}
 	var names []string
 	for _, s := range result {
+		if s.Metric["reason"] == "store_unavailable" {
+			continue // the rule looks back for 15 minutes
+		}
 		names = append(names, s.Metric["alertname"]+" "+s.Metric["connection"]+s.Metric["entra_tenant"])
 	}
-	return withoutWarnings(names)
+	return withoutInhibited(names)
 }
 
 // advised returns the alerts that the advice of the API names.
@@ -158,6 +161,9 @@ func (a attention) advised() []string {
 		a.t.Fatal(err)
 	}
 	var names []string
+	for _, advice := range response.Advice {
+		names = append(names, advice.Alert+" ")
+	}
 	for _, connection := range response.Connections {
 		for _, advice := range connection.Advice {
 			owner := connection.Name
@@ -167,15 +173,23 @@ func (a attention) advised() []string {
 			names = append(names, advice.Alert+" "+owner)
 		}
 	}
-	return withoutWarnings(names)
+	return withoutInhibited(names)
 }
 
-// withoutWarnings sorts the names, and leaves out a warning beside the critical alert of
-// the same thing: Alertmanager inhibits it.
-func withoutWarnings(names []string) []string {
+// withoutInhibited sorts the names, and leaves out what Alertmanager inhibits.
+func withoutInhibited(names []string) []string {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		return strings.Contains(name, "ExpiringSoon") && slices.Contains(names, strings.Replace(name, "ExpiringSoon", "ExpiringCritical", 1))
+		alert, owner, _ := strings.Cut(name, " ")
+		inhibitors := map[string][]string{
+			"EntraAwsRotationOverdue":             {"EntraAwsRotationBlocked"},
+			"EntraAwsSourceStale":                 {"EntraAwsSourceFailing"},
+			"EntraAwsScimTokenInUseUnknown":       {"EntraAwsProvisioningQuarantined", "EntraAwsProvisioningStopped", "EntraAwsProvisioningFailing", "EntraAwsProvisioningStale"},
+			"EntraAwsScimTokenExpiringSoon":       {"EntraAwsScimTokenExpiringCritical"},
+			"EntraAwsSamlCertificateExpiringSoon": {"EntraAwsSamlCertificateExpiringCritical"},
+			"EntraAwsAppCredentialExpiringSoon":   {"EntraAwsAppCredentialExpiringCritical"},
+		}[alert]
+		return slices.ContainsFunc(inhibitors, func(inhibitor string) bool { return slices.Contains(names, inhibitor+" "+owner) })
 	})
 }
