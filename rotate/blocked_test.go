@@ -123,7 +123,7 @@ var blockedScenarios = map[model.BlockedReason]func(*harness.Scenario){
 	model.BlockedQuarantineOther: func(s *harness.Scenario) {
 		s.Actions = map[string]func(*harness.Harness){"graph.put#1": func(h *harness.Harness) {
 			h.ByOperator(func(m *clouds.Model) error {
-				return m.QuarantineForDeletes(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
+				return m.Quarantine(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, "TooManyDeletes")
 			})
 		}}
 	},

@@ -92,7 +92,14 @@ func externalActions() []externalAction {
 		{
 			name: "quarantine for too many deletions",
 			do: harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
-				return m.QuarantineForDeletes(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
+				return m.Quarantine(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, "TooManyDeletes")
+			}),
+			allowed: []string{"done", "blocked quarantine_other"},
+		},
+		{
+			name: "quarantine for escrows",
+			do: harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
+				return m.Quarantine(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, "EncounteredEscrowProportionThreshold")
 			}),
 			allowed: []string{"done", "blocked quarantine_other"},
 		},

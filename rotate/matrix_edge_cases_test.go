@@ -155,7 +155,7 @@ func edgeCases() []matrixCase {
 		}),
 		with("quarantine for too many deletions", []string{"blocked quarantine_other"}, func(s *harness.Scenario) {
 			s.Actions = map[string]func(*harness.Harness){"graph.put#1": harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
-				return m.QuarantineForDeletes(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
+				return m.Quarantine(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, "TooManyDeletes")
 			})}
 		}),
 		with("repeated alerts", []string{"aborted", "blocked budget_exhausted"}, func(s *harness.Scenario) {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -261,7 +262,7 @@ func TestWebhook(t *testing.T) {
 			if got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
-			if config.Webhook != nil && config.Webhook.MatchLabels["rotate"] != "scim-token" {
+			if config.Webhook != nil && !maps.Equal(config.Webhook.MatchLabels, map[string]string{"alertname": "EntraAwsScimTokenRotationDue", "rotate": "scim-token"}) {
 				t.Errorf("match_labels: %v", config.Webhook.MatchLabels)
 			}
 		})
@@ -306,5 +307,18 @@ webhook: {bearer_token_file: utf16}
 	config.Connections[0].Rotation.Mode, config.Webhook = model.RotationEnabled, nil
 	if got := Problems(config.Warnings()).Error(); !strings.Contains(got, "config.yml:5: connections[0].rotation.mode: enabled without a webhook section") {
 		t.Errorf("rotation without webhook: %s", got)
+	}
+}
+
+// Grafana's alerts about a failing query have the labels of the rule, but another name.
+func TestWebhookMatchesTheAlertsName(t *testing.T) {
+	for labels, want := range map[string]string{
+		"{rotate: due}":                        "EntraAwsScimTokenRotationDue",
+		"{rotate: due, alertname: TokenIsDue}": "TokenIsDue",
+	} {
+		config := mustParse(t, smallestYAML+"webhook: {match_labels: "+labels+"}\n")
+		if got := config.Webhook.MatchLabels["alertname"]; got != want {
+			t.Errorf("match_labels: %s requires alertname %q, want %q", labels, got, want)
+		}
 	}
 }

@@ -134,22 +134,37 @@ func (u *usageTracker) lastUsed(tokens []model.Token, now time.Time) map[string]
 	if !consistent || len(u.lastSeen) > maxKeyIDs {
 		return used
 	}
-	// Two valid tokens and one id: either the id is constant, or only one token is in use.
-	valid := 0
 	for _, token := range tokens {
-		if !token.Expired(now) {
-			valid++
+		at, since := u.lastSeen[keyIDs[token.ID]], token.Created
+		if len(u.lastSeen) < 2 { // the id may be constant: what another token could do is no use of this one
+			since = laterOf(since, lastValid(tokens, token.ID, now))
 		}
-	}
-	if valid > 1 && len(u.lastSeen) < 2 {
-		return used
-	}
-	for _, token := range tokens {
-		if at := u.lastSeen[keyIDs[token.ID]]; !at.IsZero() && !at.Before(token.Created) {
+		if !at.IsZero() && !at.Before(since) {
 			used[token.ID] = at
 		}
 	}
 	return used
+}
+
+// lastValid returns the last moment at which another token was valid; zero: there is none.
+func lastValid(tokens []model.Token, except string, now time.Time) (last time.Time) {
+	for _, token := range tokens {
+		switch {
+		case token.ID == except:
+		case token.Expired(now):
+			last = laterOf(last, token.Expires)
+		default:
+			return now
+		}
+	}
+	return last
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // keyIDs returns the access key id of each token that we probed. It is inconsistent if a

@@ -320,3 +320,39 @@ func TestUsageContradictions(t *testing.T) {
 		})
 	}
 }
+
+// A constant id stays no evidence when the token that Entra used has expired: the other
+// one, which only we have probed, was not used.
+func TestConstantIDAfterAnExpiry(t *testing.T) {
+	cloud := newCloud(t)
+	synctest.Test(t, func(t *testing.T) {
+		var log trailLog
+		begin := time.Now()
+		cloud.json("ListBearerTokens", fmt.Sprintf(`{"BearerTokens":[{"TokenId":"old","CreationTime":1,"ExpirationTime":%d},{"TokenId":"new","CreationTime":%d,"ExpirationTime":%d}]}`,
+			begin.Add(time.Hour).Unix(), begin.Add(-24*time.Hour).Unix(), begin.AddDate(1, 0, 0).Unix()))
+		cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
+			log.add(time.Now(), "SAME", "entra-aws-exporter/1.2.3", tenant)
+			return answer{body: providerConfig}
+		}
+		instance := cloud.instance(func(o *identitycenter.Options) {
+			o.TokenValue = func(context.Context) (string, model.Secret, error) { return "new", secret(), nil }
+		})
+		time.Sleep(30 * time.Minute)
+		log.add(time.Now(), "SAME", azure, tenant) // with the old token
+		time.Sleep(time.Hour)
+		if _, err := instance.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		log.serve(cloud)
+		usage, err := instance.Usage(t.Context())
+		if err != nil || len(usage.LastUsed) != 0 {
+			t.Errorf("got %v, %v", usage.LastUsed, err)
+		}
+		used := time.Now().Truncate(time.Second).UTC() // the old one has expired: this is the new one
+		log.add(used, "SAME", azure, tenant)
+		log.serve(cloud)
+		if usage, err = instance.Usage(t.Context()); err != nil || !usage.LastUsed["new"].Equal(used) {
+			t.Errorf("got %v, %v", usage.LastUsed, err)
+		}
+	})
+}

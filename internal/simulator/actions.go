@@ -61,8 +61,8 @@ var actions = map[string]perform{
 	"disable": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
 		return m.DisableJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID)
 	}),
-	"quarantine_deletes": silently(func(m *clouds.Model, c clouds.Connection, _ Action) error {
-		return m.QuarantineForDeletes(c.EntraTenantID, c.ServicePrincipalID, c.JobID)
+	"quarantine": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
+		return m.Quarantine(c.EntraTenantID, c.ServicePrincipalID, c.JobID, a.Value)
 	}),
 	"recreate_tenant": func(m *clouds.Model, c clouds.Connection, a Action) (any, error) {
 		return m.RecreateProvisioningTenant(a.Actor, c.IdentityStoreID)

@@ -45,7 +45,7 @@ type instance struct {
 	Instance
 	tenants   []*provisioningTenant // at most one is not deleted
 	directory directory
-	idps      []*idp
+	idp       idp
 	allowed   []netip.Prefix // source addresses of SCIM; empty: all
 	allowedBy Actor          // who restricted them last
 }

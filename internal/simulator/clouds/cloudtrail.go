@@ -15,9 +15,8 @@ const trailRetention = 90 * 24 * time.Hour
 // TrailFilter selects events; a zero field selects all.
 type TrailFilter struct {
 	After, Before time.Time // inclusive
-	AccessKeyID   string
-	EventSource   string // only SCIMEventSource has any
-	TenantID      string // not a filter of the real API, for convenience
+	EventSource   string    // only SCIMEventSource has any
+	TenantID      string    // not a filter of the real API, for convenience
 }
 
 // LookupEvents lists the calls to SCIM that were delivered to CloudTrail, the newest
@@ -43,8 +42,7 @@ func (aws *AWS) LookupEvents(c Caller, filter TrailFilter) ([]TrailEvent, error)
 		}
 		if delivered.After(aws.at) ||
 			c.Account != "" && c.Account != e.Account || c.Region != "" && c.Region != e.Region ||
-			filter.TenantID != "" && filter.TenantID != e.TenantID ||
-			filter.AccessKeyID != "" && filter.AccessKeyID != e.AccessKeyID {
+			filter.TenantID != "" && filter.TenantID != e.TenantID {
 			continue
 		}
 		e.At = addSkew(e.At, aws.skew.AWS)

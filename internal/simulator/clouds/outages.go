@@ -67,7 +67,6 @@ func (g Outage) String() string {
 	return fmt.Sprintf("%s: %s token %s not accepted (%s by %s), %s", g.ServicePrincipalID, which, orNone(g.TokenID), g.Cause, g.CausedBy, until)
 }
 
-// String implements fmt.Stringer.
 func (h EntraState) String() string {
 	text := fmt.Sprintf("%s holds %s (accepted by %s", h.ServicePrincipalID, orNone(h.Saved.TokenID), h.Saved.Accepted)
 	if h.Saved.Cause != "" {
