@@ -147,6 +147,13 @@ func connectionChecks(c *config.Config, connection config.Connection, clients co
 		bindingSources = append(bindingSources, model.SourceUsage)
 	}
 	checks := []check{
+		sourceCheck(every, "AWS credentials", func(ctx context.Context) (string, error) {
+			account, arn, err := clients.instance.Caller(ctx)
+			if err != nil && connection.Tokens.ReadFrom == model.OriginDeclared && connection.Rotation.Mode == model.RotationDisabled {
+				return "not needed: the tokens are declared", nil
+			}
+			return "account " + account + ", " + arn, err
+		}, bindingSources...).by(aws),
 		sourceCheck(every, "AWS instance and tenant", func(ctx context.Context) (string, error) {
 			binding, err := clients.instance.Binding(ctx)
 			if err != nil && connection.Tokens.ReadFrom == model.OriginDeclared && connection.Rotation.Mode == model.RotationDisabled {

@@ -57,6 +57,7 @@ func TestDoctorSkipsDisabledSources(t *testing.T) {
   off     sign-in, own credentials       intervals.app_credentials: 0
   off     provisioning log               intervals.events: 0
 connection corp
+  off     AWS credentials                intervals.tokens, scim, usage: 0
   off     AWS instance and tenant        intervals.tokens, scim, usage: 0
   off     SCIM tokens                    intervals.tokens: 0
   off     SCIM endpoint                  intervals.scim: 0
@@ -137,5 +138,19 @@ func TestDoctorNamesEachCauseOnce(t *testing.T) {
 		if failed := strings.Count(printed, "FAILED"); failed != 1 {
 			t.Errorf("%d failures of one cause:\n%s", failed, printed)
 		}
+	})
+}
+
+// TestDoctorNamesTheAccount gives a connection the credentials of another account.
+func TestDoctorNamesTheAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		corp, lab := clouds.Healthy("corp"), clouds.Healthy("lab")
+		corp.Account, lab.Account = "111111111111", "222222222222"
+		h := newHarness(t, []clouds.ConnectionSpec{corp, lab})
+		expectLines(t, h.doctor("corp"), "ok      AWS credentials                account 111111111111, arn:aws:")
+		h.write("exporter.yml", strings.NewReplacer("account-111111111111", "account-222222222222", "account-222222222222", "account-111111111111").Replace(h.read("exporter.yml")))
+		expectLines(t, h.doctor("corp"), "ok      AWS credentials                account 222222222222, arn:aws:",
+			"FAILED  AWS instance and tenant        wrong_target\n          comparing the application with the identity store: wrong_target: the application's SAML entity id ends in ",
+			"blocked SCIM tokens                    by AWS instance and tenant\n", "1 check failed")
 	})
 }
