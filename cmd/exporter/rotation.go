@@ -37,6 +37,7 @@ func addRotation(cli *kingpin.Application, commands map[string]command) {
 	list := rotation.Command("list", "List the rotations of every connection.")
 	commands[list.FullCommand()] = app.RotationList
 	add("show", "Show the rotation history of a connection.", app.RotationShow)
+	add("failures", "Print the newest failures of the provisioning log, with users and groups, to a terminal only.", app.RotationFailures)
 	add("reset", "Unblock a rotation and clear its attempt count. Rate limits and stored tokens are kept.", app.RotationReset)
 	add("abort", "Cancel a rotation that has not changed Entra yet.", app.RotationAbort)
 	add("show-token", "Print the value of the token in use, to a terminal only.", app.RotationShowToken)

@@ -24,6 +24,7 @@ import (
 // journal and token store. Leases keep the two from acting at the same time.
 type cliContext struct {
 	config    *config.Config
+	clients   *clientSet
 	rotation  *rotationService
 	poller    *poller.Poller
 	directory *state.Directory // nil: no state directory, so no rotation
@@ -48,7 +49,7 @@ func newCLIContext(options Options, pace int) (*cliContext, error) {
 	if err != nil {
 		return nil, err
 	}
-	cli.rotation = rotation
+	cli.clients, cli.rotation = clients, rotation
 	cli.poller = poller.New(startSources(pollerOptions(c, clients, &state.Memory{}, options.Logger)), nil)
 	return cli, nil
 }

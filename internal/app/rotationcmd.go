@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"golang.org/x/term"
 
+	"entra-aws-exporter/internal/entra"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/state"
 	"entra-aws-exporter/rotate"
@@ -191,11 +195,63 @@ func RotationHold(ctx context.Context, options Options, connection string, relea
 	return operatorCommand(options, connection, confirmation, func(e *rotate.Engine) error { return e.Hold(ctx, connection, release) })
 }
 
+// shownFailures is how many failed entries are printed.
+const shownFailures = 20
+
+// RotationFailures prints the newest failures of the provisioning log: which users and
+// groups, and why. It prints only to a terminal, since they are personal data.
+func RotationFailures(ctx context.Context, options Options, connection string) error {
+	if !isTerminal(options.Terminal) {
+		return errors.New("failures prints only to a terminal, because it shows personal data")
+	}
+	cli, err := newCLIContext(options, 1)
+	if err != nil {
+		return err
+	}
+	clients, known := cli.clients.readers[connection]
+	if !known {
+		return unknownConnection(cli.config, connection)
+	}
+	failures, err := clients.application.Failures(ctx, shownFailures)
+	if err != nil {
+		return fmt.Errorf("connection %s: %w", connection, err)
+	}
+	return printFailures(options.Terminal, connection, failures)
+}
+
+func printFailures(out io.Writer, connection string, failures []entra.Failure) error {
+	if len(failures) == 0 {
+		_, err := fmt.Fprintf(out, "the provisioning log of %s has no failure\n", connection)
+		return err
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "TIME\tACTION\tOBJECT\tCODE\tREASON")
+	for _, failure := range failures {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", formatTime(failure.At), dash(failure.Action),
+			dash(printable(failure.Object)), dash(failure.Code), dash(printable(failure.Reason)))
+	}
+	return table.Flush()
+}
+
+// printable replaces what could move the cursor or change the table.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text)
+}
+
+func isTerminal(out io.Writer) bool {
+	terminal, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(terminal.Fd()))
+}
+
 // RotationShowToken prints the value of the token in use. It prints only to a terminal,
 // so that the value ends up in no log and no pipe.
 func RotationShowToken(ctx context.Context, options Options, connection string) error {
-	terminal, ok := options.Terminal.(*os.File)
-	if !ok || !term.IsTerminal(int(terminal.Fd())) {
+	if !isTerminal(options.Terminal) {
 		return errors.New("show-token prints only to a terminal")
 	}
 	cli, err := newCLIContext(options, 1)
@@ -206,6 +262,6 @@ func RotationShowToken(ctx context.Context, options Options, connection string) 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(terminal, "token %s:\n%s\n", id, value.Reveal())
+	fmt.Fprintf(options.Terminal, "token %s:\n%s\n", id, value.Reveal())
 	return nil
 }
