@@ -7,7 +7,7 @@
 // leaseholder.go for the engine, and state.go. livevalues.go tells the redactor which
 // values to hide in all that leaves the process.
 //
-// The other commands have one file each: checkconfig.go, doctor.go, metrics.go,
+// The other commands have one file each: checkconfig.go, doctor.go (printed by doctorreport.go), metrics.go,
 // status.go, and rotationcmd.go with its context in clicontext.go. Options (app.go) and
 // format.go are what the commands share.
 package app

@@ -15,6 +15,10 @@ func (c *Config) Warnings() []Problem {
 	warn := func(path, format string, args ...any) {
 		warnings = append(warnings, c.source.problem(path, format, args...))
 	}
+	note := func(path, format string, args ...any) {
+		warn(path, format, args...)
+		warnings[len(warnings)-1].Harmless = true
+	}
 	for _, file := range c.source.files {
 		if file.key == "state.directory" { // checked by the state itself, which writes to it
 			continue
@@ -31,17 +35,17 @@ func (c *Config) Warnings() []Problem {
 	for i, connection := range c.Connections {
 		rotates = rotates || connection.Rotation.Mode != model.RotationDisabled
 		if connection.Rotation.Mode == model.RotationEnabled && connection.Rotation.Trigger == model.TriggerAlert && c.Webhook == nil {
-			warn(fmt.Sprintf("connections[%d].rotation.mode", i), "enabled without a webhook section: only the command rotation start starts a rotation; or set trigger: due")
+			note(fmt.Sprintf("connections[%d].rotation.mode", i), "enabled without a webhook section: only the command rotation start starts a rotation; or set trigger: due")
 		}
 	}
 	if c.Webhook != nil && !rotates {
-		warn("webhook", "rotation.mode is disabled for every connection: the webhook cannot start a rotation")
+		note("webhook", "rotation.mode is disabled for every connection: the webhook cannot start a rotation")
 	}
 	for i, tenant := range c.Tenants {
 		if !slices.ContainsFunc(c.Connections, func(c Connection) bool {
 			return c.Tenant == tenant.Name || c.Rotation.Tenant == tenant.Name
 		}) {
-			warn(fmt.Sprintf("tenants[%d]", i), "no connection uses tenant %s", tenant.Name)
+			note(fmt.Sprintf("tenants[%d]", i), "no connection uses tenant %s", tenant.Name)
 		}
 	}
 	warnings.sort()

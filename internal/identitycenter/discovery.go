@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"entra-aws-exporter/internal/model"
 )
@@ -117,6 +118,20 @@ func (i *Instance) findStore(ctx context.Context, binding *model.Binding) (check
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	return i.options.CheckStore(ctx, binding.IdentityStoreID)
+}
+
+// Caller returns account and ARN of the credentials. The call needs no permission.
+func (i *Instance) Caller(ctx context.Context) (account, arn string, err error) {
+	call := apiCall{op: "signing in to AWS for " + i.options.Connection, action: "sts:GetCallerIdentity"}
+	clients, err := i.session.open(ctx)
+	if err != nil {
+		return "", "", i.failed(call, err)
+	}
+	caller, err := clients.getCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return "", "", i.failed(call, err)
+	}
+	return aws.ToString(caller.Account), aws.ToString(caller.Arn), nil
 }
 
 // readStore fills in the identity store and the account that owns it. An identity store

@@ -39,6 +39,7 @@ type awsClients struct {
 	credentials         aws.CredentialsProvider
 	listInstances       listInstances
 	lookupEvents        func(context.Context, *cloudtrail.LookupEventsInput, ...func(*cloudtrail.Options)) (*cloudtrail.LookupEventsOutput, error)
+	getCallerIdentity   func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error)
 	getWebIdentityToken func(context.Context, *sts.GetWebIdentityTokenInput, ...func(*sts.Options)) (*sts.GetWebIdentityTokenOutput, error)
 }
 
@@ -118,6 +119,7 @@ func (s *session) open(ctx context.Context) (*awsClients, error) {
 			o.HTTPClient = s.http.client("cloudtrail")
 			o.BaseEndpoint = endpointOr(s.endpoints.CloudTrail, o.BaseEndpoint)
 		}).LookupEvents,
+		getCallerIdentity:   s.stsClient(loaded).GetCallerIdentity,
 		getWebIdentityToken: s.stsClient(loaded).GetWebIdentityToken,
 	}
 	return s.clients, nil

@@ -62,6 +62,21 @@ type TrailEvent struct {
 	IdentityStore, TenantID string
 }
 
+// AddCalls writes calls of Entra with a token to CloudTrail, as many as large directories
+// make. No cycle makes them.
+func (aws *AWS) AddCalls(tokenID string, from time.Time, every time.Duration, count int) error {
+	t := aws.tokenByID(tokenID)
+	if t == nil {
+		return notFound(ServiceTokens, "BEARER_TOKEN resource not found for %s.", tokenID)
+	}
+	for n := range count {
+		aws.logCall(t, SCIMCall{SourceIP: EntraAddress, UserAgent: EntraUserAgent}, "ListUsers")
+		aws.trail[len(aws.trail)-1].At = from.Add(time.Duration(n) * every).Truncate(time.Second)
+	}
+	slices.SortStableFunc(aws.trail, func(a, b TrailEvent) int { return a.At.Compare(b.At) })
+	return nil
+}
+
 // logCall writes a call to CloudTrail. Quirk: cloudtrail.
 func (aws *AWS) logCall(t *scimToken, call SCIMCall, operation string) {
 	key := t.accessKeyID

@@ -181,7 +181,7 @@ func AllQuirks() []Quirk {
 		{"test_lag", []string{"1m0s", "0s", "10m0s"}, "how long Test connection answers 400 after a PUT", Single, func(q *Quirks) any { return &q.TestLag }},
 		{"inline_test", []string{InlineHonest, InlineIgnored}, "does Test connection use the values that it is given", Single, func(q *Quirks) any { return &q.InlineTest }},
 		{"refused_code", []string{CodeFailure, CodeUnavailable, CodeInvalid, CodeBare}, "how Entra words that AWS refuses its token", Single, func(q *Quirks) any { return &q.RefusedCode }},
-		{"unreachable_code", []string{CodeUnavailable, CodeIncompatible, CodeGateway, CodeTimeout}, "how Entra words that it gets no answer from AWS", Single, func(q *Quirks) any { return &q.UnreachableCode }},
+		{"unreachable_code", []string{CodeUnavailable, CodeFailure, CodeIncompatible, CodeGateway, CodeTimeout}, "how Entra words that it gets no answer from AWS", Single, func(q *Quirks) any { return &q.UnreachableCode }},
 		{"engine_reads", []string{ReadsPerCycle, ReadsPerCall, ReadsHourly}, "when the engine reads the secrets", Coupled, func(q *Quirks) any { return &q.EngineReads }},
 		{"empty_cycles", []string{EmptyCalls, EmptySilent}, "does a cycle without changes call SCIM", Single, func(q *Quirks) any { return &q.EmptyCycles }},
 		{"failing_user", []string{NobodyFails, OneUserFails}, "does one user fail in every cycle", Single, func(q *Quirks) any { return &q.FailingUser }},
