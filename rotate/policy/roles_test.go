@@ -81,6 +81,8 @@ func TestRoles(t *testing.T) {
 			map[string]model.TokenRole{"old": model.RoleUnknown, "new": model.RoleUnknown}},
 		{"an unknown expired token", policy.Evidence{}, []model.Token{oldToken, expiredToken},
 			map[string]model.TokenRole{"old": model.RoleInUse, "expired": model.RoleUnknown}},
+		{"an unknown token that expired after the last cycle began", policy.Evidence{}, []model.Token{oldToken, tokenFor("expired", -time.Hour, -time.Minute)},
+			map[string]model.TokenRole{"old": model.RoleInUse, "expired": model.RoleUnknown}},
 	} {
 		if diff := cmp.Diff(test.want, test.evidence.Roles(test.tokens, expired, job)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
@@ -107,6 +109,7 @@ func TestRoleOfTheOnlyToken(t *testing.T) {
 		{"entry-level errors", oldToken, cycle(model.CycleEntryLevelErrors), model.RoleInUse},
 		{"failed", oldToken, cycle(model.CycleFailed), model.RoleUnknown},
 		{"quarantine", oldToken, quarantined, model.RoleUnknown},
+		{"succeeded, and began when the token was created", tokenFor("new", 2*time.Hour, 365*day), cycle(model.CycleSucceeded), model.RoleInUse},
 		{"succeeded before the token was created", newToken, cycle(model.CycleSucceeded), model.RoleUnknown},
 	} {
 		roles := policy.Evidence{}.Roles([]model.Token{test.token}, expired, test.job)
