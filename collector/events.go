@@ -30,7 +30,7 @@ func newEventMetrics(d *descriptions) eventMetrics {
 // and alerts use. The other combinations appear when they are first counted: at 0 they
 // would be a quarter of a connection's series.
 func initialEvents() []model.EventKey {
-	actions := []string{"create", "update", "delete", "disable", "staged_delete"}
+	actions := []string{"create", "update", "delete", "disable"}
 	initial := make([]model.EventKey, 0, 2*len(actions))
 	for _, action := range actions {
 		initial = append(initial, model.EventKey{Action: action, Status: "success"}, model.EventKey{Action: action, Status: "failure"})

@@ -1,6 +1,10 @@
 package collector
 
-import "entra-aws-exporter/internal/model"
+import (
+	"maps"
+
+	"entra-aws-exporter/internal/model"
+)
 
 // samlMetrics show the signing certificates of Entra and AWS. The last result stays when
 // a poll fails: an expiry date does not change meanwhile.
@@ -25,19 +29,22 @@ func newSAMLMetrics(d *descriptions) samlMetrics {
 }
 
 func (m samlMetrics) collect(w *sampleWriter, t *target) {
+	sent := make(map[string]bool)
+	if t.Signing != nil {
+		for _, thumbprint := range m.collectDates(w, model.HolderEntra, t.Signing.Certificates, sent) {
+			if t.Signing.ActiveKnown {
+				w.writeBool(m.active, thumbprint == t.Signing.ActiveThumbprint, thumbprint)
+			}
+			if trusted, known := t.TrustedByAWS(thumbprint); known {
+				w.writeBool(m.trusted, trusted, thumbprint)
+			}
+		}
+	}
 	if t.Trusted != nil {
-		m.collectDates(w, model.HolderAWS, *t.Trusted)
+		m.collectDates(w, model.HolderAWS, *t.Trusted, sent)
 	}
 	if t.Signing == nil {
 		return
-	}
-	for _, thumbprint := range m.collectDates(w, model.HolderEntra, t.Signing.Certificates) {
-		if t.Signing.ActiveKnown {
-			w.writeBool(m.active, thumbprint == t.Signing.ActiveThumbprint, thumbprint)
-		}
-		if trusted, known := t.TrustedByAWS(thumbprint); known {
-			w.writeBool(m.trusted, trusted, thumbprint)
-		}
 	}
 	if effective, found := t.Signing.Effective(w.now); found {
 		w.writeTime(m.activeExpiry, effective.NotAfter)
@@ -51,8 +58,9 @@ func (m samlMetrics) collect(w *sampleWriter, t *target) {
 	}
 }
 
-// collectDates sends the dates of each certificate once and returns the thumbprints.
-func (m samlMetrics) collectDates(w *sampleWriter, holder model.CertificateHolder, certificates []model.Certificate) []string {
+// collectDates sends the dates of each certificate once and returns the thumbprints. The
+// beginning is left out of a certificate that was sent for the other holder: it is the same.
+func (m samlMetrics) collectDates(w *sampleWriter, holder model.CertificateHolder, certificates []model.Certificate, other map[string]bool) []string {
 	sent := make(map[string]bool, len(certificates))
 	thumbprints := make([]string, 0, len(certificates))
 	for _, certificate := range certificates {
@@ -61,8 +69,11 @@ func (m samlMetrics) collectDates(w *sampleWriter, holder model.CertificateHolde
 		}
 		sent[certificate.Thumbprint] = true
 		thumbprints = append(thumbprints, certificate.Thumbprint)
-		w.writeTime(m.notBefore, certificate.NotBefore, string(holder), certificate.Thumbprint)
+		if !other[certificate.Thumbprint] {
+			w.writeTime(m.notBefore, certificate.NotBefore, string(holder), certificate.Thumbprint)
+		}
 		w.writeTime(m.expiry, certificate.NotAfter, string(holder), certificate.Thumbprint)
 	}
+	maps.Copy(other, sent)
 	return thumbprints
 }

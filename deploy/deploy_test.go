@@ -19,7 +19,7 @@ import (
 var update = flag.Bool("update", false, "write kubernetes/prometheusrule.yaml")
 
 // alerts lists every alert. The names are a contract.
-const alerts = `ScimTokenRotationDue ScimTokenExpiringSoon ScimTokenExpiringCritical ScimTokenSlotsFull ScimTokenRefused
+const alerts = `ScimTokenRotationDue ScimTokenExpiringSoon ScimTokenExpiringCritical ScimTokenSlotsFull ScimTokenRefused ScimTokenInUseUnknown
 	ProvisioningQuarantined ProvisioningDisableImminent ProvisioningStopped ProvisioningStale ProvisioningFailing
 	SamlCertificateExpiringSoon SamlCertificateExpiringCritical SamlUnexpectedSigner SamlActiveCertificateUnknown SamlCertificateNotTrusted SamlNobodyNotified
 	AppCredentialExpiringSoon AppCredentialExpiringCritical SourceFailing SourceStale ExporterAbsent ConfigReloadFailed

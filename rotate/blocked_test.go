@@ -123,7 +123,7 @@ var blockedScenarios = map[model.BlockedReason]func(*harness.Scenario){
 	model.BlockedQuarantineOther: func(s *harness.Scenario) {
 		s.Actions = map[string]func(*harness.Harness){"graph.put#1": func(h *harness.Harness) {
 			h.ByOperator(func(m *clouds.Model) error {
-				return m.QuarantineForDeletes(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
+				return m.Quarantine(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, "TooManyDeletes")
 			})
 		}}
 	},
@@ -159,8 +159,7 @@ var blockedScenarios = map[model.BlockedReason]func(*harness.Scenario){
 	},
 	model.BlockedJournalUnreadable: func(s *harness.Scenario) {
 		s.Actions = map[string]func(*harness.Harness){"graph.log#1": func(h *harness.Harness) {
-			key := h.Connection.Key()
-			h.Store.Records[key] = harness.StoredRecord{Content: []byte(`{"kind":"entra-aws-exporter/rotation","sch`), Revision: "edited"}
+			h.Store.Replace(h.Connection.Key(), []byte(`{"kind":"entra-aws-exporter/rotation","sch`))
 		}}
 	},
 	model.BlockedStateRestored: func(s *harness.Scenario) {
@@ -175,7 +174,7 @@ var blockedScenarios = map[model.BlockedReason]func(*harness.Scenario){
 	},
 	model.BlockedAPIChanged: func(s *harness.Scenario) { s.Quirks = quirk("secrets_get", clouds.Gone) },
 	model.BlockedLifetimeTooShort: func(s *harness.Scenario) {
-		s.Spec.Tokens = []clouds.TokenSpec{{Age: 4 * day, Left: 2 * day, Saved: true}}
+		s.Spec.Tokens = []clouds.TokenSpec{{Age: 6 * day, Left: 2 * day, Saved: true}}
 	},
 	model.BlockedAttemptsExhausted: func(s *harness.Scenario) {
 		s.FaultsByName, s.AlertInterval = map[string]harness.Fault{"aws.create": harness.Refused}, time.Hour

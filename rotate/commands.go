@@ -77,14 +77,14 @@ func (e *Engine) Reset(ctx context.Context, connection string) error {
 }
 
 // Adopt accepts the current state of AWS and Entra: everything that is listed is known,
-// and what others changed is accepted. inUse names what Entra uses, if the operator
-// knows; "": the only one, or the new one.
+// and what others changed is accepted. inUse names what Entra uses; "": the only one, or
+// the new one if nobody else created a token or changed what Entra holds.
 func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 	c, ok := e.connection(connection)
 	if !ok {
 		return e.adoptRemoved(ctx, connection)
 	}
-	edits := map[model.Procedure]func(*journal.Record){}
+	edits := map[model.Procedure]func(*journal.Record) error{}
 	for _, p := range c.Procedures {
 		edit, err := p.Adopt(ctx, inUse)
 		if err != nil {
@@ -100,7 +100,9 @@ func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 			return errNotBlocked(r.Rotation)
 		}
 		for _, edit := range edits {
-			edit(r)
+			if err := edit(r); err != nil {
+				return err
+			}
 		}
 		r.Restored = ""
 		for _, procedure := range r.Procedures {
@@ -217,5 +219,5 @@ func errNotBlocked(rotation *journal.Rotation) error {
 
 // errAdoptFirst: what an older copy does not know could be that Entra holds the new token.
 func errAdoptFirst(connection string) error {
-	return fmt.Errorf("the journal is an older copy that was restored: compare the tokens at AWS with rotation show %s, then rotation adopt %s", connection, connection)
+	return fmt.Errorf("the journal is an older copy that was restored: compare the tokens at AWS with rotation show %s, then rotation adopt %s --in-use ID, with the token that Entra holds", connection, connection)
 }

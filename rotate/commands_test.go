@@ -100,7 +100,7 @@ func TestNoUndoAfterOlderJournalIsRestored(t *testing.T) {
 			return h.IsOver(p)
 		}
 		adopted = true
-		const want = "connection corp: the journal is an older copy that was restored: compare the tokens at AWS with rotation show corp, then rotation adopt corp"
+		const want = "connection corp: the journal is an older copy that was restored: compare the tokens at AWS with rotation show corp, then rotation adopt corp --in-use ID, with the token that Entra holds"
 		for _, command := range []func(*rotate.Engine, context.Context, string) error{(*rotate.Engine).Reset, (*rotate.Engine).Abort} {
 			if err := command(p.Engine.Engine, h.Ctx, h.Connection.Name); err == nil || err.Error() != want {
 				t.Errorf("got  %v\nwant %s", err, want)
@@ -260,12 +260,44 @@ func TestAdoptContinuesRotation(t *testing.T) {
 			return h.IsOver(p)
 		}
 		adopted = true
-		if err := p.Engine.Adopt(context.Background(), h.Connection.Name, ""); err != nil {
+		if err := p.Engine.Adopt(h.Ctx, h.Connection.Name, ""); err == nil || !strings.Contains(err.Error(), "which token Entra holds is unknown: name it with --in-use ID; tokens: ") {
+			t.Errorf("adopted without a question: %v", err)
+		}
+		if err := p.Engine.Adopt(h.Ctx, h.Connection.Name, harness.NewestToken(h)); err != nil {
 			t.Error(err)
 		}
 		return false
 	}
 	expectOutcome(t, s, "done", expectNoOutage, expectSteps("credentials_overwritten", "saved in", "outcome: done"))
+}
+
+// Entra may hold a token that an operator entered during the rotation: adopt does not
+// replace it, and does not guess.
+func TestAdoptAsksWhichTokenEntraHolds(t *testing.T) {
+	s := harness.BaseScenario()
+	s.Prepare = func(h *harness.Harness) { h.Adopted = true }
+	foreignInConfirm(true)(&s)
+	asked := false
+	s.Until = func(h *harness.Harness, p *harness.Process) bool {
+		if !h.IsOver(p) || asked {
+			return h.IsOver(p)
+		}
+		asked = true
+		if err := p.Engine.Adopt(h.Ctx, h.Connection.Name, ""); err == nil || !strings.Contains(err.Error(), "name it with --in-use ID") {
+			t.Errorf("adopted without a question: %v", err)
+		}
+		if err := p.Engine.Adopt(h.Ctx, h.Connection.Name, lastToken(h)); err != nil {
+			t.Error(err)
+		}
+		return false
+	}
+	expectOutcome(t, s, "aborted", expectNoOutage, expectSteps("foreign_token"), func(t *testing.T, r harness.Result) {
+		r.Harness.WithClouds(func(m *clouds.Model) {
+			if held := m.SavedToken(r.Harness.Connection.ServicePrincipalID); held == r.Rotation.NewTokenID {
+				t.Error("the operator's token was replaced")
+			}
+		})
+	})
 }
 
 // contextStore refuses calls whose context has ended, as the journal on disk does.
@@ -391,4 +423,35 @@ func TestDryRunModeLogsReport(t *testing.T) {
 			t.Errorf("%d dry runs, %d journal writes", n, r.Harness.CallCounts["journal.save"])
 		}
 	})
+}
+
+// A token that an earlier rotation left behind takes no slot for good: the next rotation
+// uses it, unless an operator names it as unused.
+func TestTokenLeftBehindIsUsed(t *testing.T) {
+	for retired, creations := range map[bool]int{false: 0, true: 1} {
+		s := harness.BaseScenario()
+		s.Spec.Tokens = append(s.Spec.Tokens, clouds.TokenSpec{Age: day, Left: 364 * day})
+		s.Begin = func(h *harness.Harness, p *harness.Process) {
+			ids := h.Connection.TokenIDs
+			h.Store.Reserve(h.Connection.Key() + "/left")
+			if err := h.Store.Write(h.Connection.Key()+"/left", harness.StoredEntry(h.Connection.Key(), ids[1], h.Clouds.TokenValue(ids[1])), false); err != nil {
+				t.Error(err)
+			}
+			if err := p.Engine.Adopt(h.Ctx, h.Connection.Name, ids[0]); err != nil {
+				t.Error(err)
+			}
+			options := harness.StartOptions{}
+			if retired {
+				options.RetireToken = ids[1]
+			}
+			if err := p.Engine.Start(h.Ctx, h.Connection.Name, options); err != nil {
+				t.Error(err)
+			}
+		}
+		expectOutcome(t, s, "done", expectNoOutage, func(t *testing.T, r harness.Result) {
+			if n := r.Harness.CallCounts["aws.create"]; n != creations {
+				t.Errorf("%d tokens were created, want %d", n, creations)
+			}
+		})
+	}
 }

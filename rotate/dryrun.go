@@ -48,7 +48,7 @@ func (e *Engine) requestDryRun(connection string, kind model.Procedure) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	key := dryRunKey{connection, kind}
-	if last, known := e.dryRuns[key]; known && time.Since(last) < dryRunInterval {
+	if last, known := e.dryRuns[key]; known && time.Since(last) < e.shortened(dryRunInterval) {
 		return
 	}
 	e.dryRuns[key] = time.Time{}

@@ -88,12 +88,17 @@ func (e *Engine) Configure(connections []Connection) {
 	e.bindings = map[string]string{}
 }
 
+// shortened divides a wait by the speedup, down to a second.
+func (e *Engine) shortened(d time.Duration) time.Duration {
+	return max(d/time.Duration(e.options.Speedup), time.Second)
+}
+
 // Run resumes open rotations until ctx ends, then lets the operations in flight finish
 // and be recorded.
 func (e *Engine) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	ticker := time.NewTicker(pollInterval)
+	ticker := time.NewTicker(e.shortened(pollInterval))
 	defer ticker.Stop()
 	for {
 		for _, rotation := range e.findResumable(ctx) {

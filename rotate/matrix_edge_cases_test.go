@@ -109,6 +109,8 @@ func edgeCases() []matrixCase {
 			_ = s.Quirks.Set("list_lag", "1m30s")
 		}),
 		with("AWS accepts deleted tokens for an hour", []string{"done"}, func(s *harness.Scenario) { _ = s.Quirks.Set("deleted_lag", "1h0m0s") }),
+		with("a long retire_after", []string{"done"}, func(s *harness.Scenario) { s.Policy.RetireAfter = 6 * time.Hour }),
+		with("a cycle runs when the old token may go", []string{"done"}, func(s *harness.Scenario) { s.Policy.RetireAfter = 79 * time.Minute }),
 		with("one user fails in every cycle", []string{"done"}, func(s *harness.Scenario) { s.Quirks.FailingUser = clouds.OneUserFails }),
 		with("PUT replaces all keys", []string{"done"}, func(s *harness.Scenario) { s.Quirks.PutSecrets = clouds.PutReplaces }),
 		with("PUT replaces all keys, the Tenant URL is masked", []string{"done"}, func(s *harness.Scenario) {
@@ -153,7 +155,7 @@ func edgeCases() []matrixCase {
 		}),
 		with("quarantine for too many deletions", []string{"blocked quarantine_other"}, func(s *harness.Scenario) {
 			s.Actions = map[string]func(*harness.Harness){"graph.put#1": harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
-				return m.QuarantineForDeletes(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
+				return m.Quarantine(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, "TooManyDeletes")
 			})}
 		}),
 		with("repeated alerts", []string{"aborted", "blocked budget_exhausted"}, func(s *harness.Scenario) {
@@ -273,6 +275,40 @@ func edgeCases() []matrixCase {
 				h.Note("operator resets it: %v", current.Engine.Reset(h.Ctx, h.Connection.Name))
 			})
 		}),
+		with("the old token is saved back, Entra caches it, and the audit log cannot be read", []string{"done"}, func(s *harness.Scenario) {
+			withoutCloudTrail(s)
+			s.Quirks.EngineReads = clouds.ReadsHourly
+			prepare := s.Prepare
+			s.Prepare = func(h *harness.Harness) { prepare(h); h.Deny(clouds.ReadDirectoryAudits) }
+			s.BeforeCall = firstTime(func(_ *harness.Harness, _ string, rot *harness.Rotation) bool {
+				return rot.Phase == model.PhaseRetire && time.Since(rot.Proof.Used.Local) > 40*time.Minute
+			}, func(h *harness.Harness) { h.SaveToken(clouds.ActorTerraform, h.Connection.TokenIDs[0]) })
+		}),
+		with("repair that needs a start while Entra caches the expired token", []string{"done"}, func(s *harness.Scenario) {
+			*s = cachedRepair()
+		}),
+		with("repair that needs a start, and none is left", []string{"blocked job_stopped"}, func(s *harness.Scenario) {
+			*s = cachedRepair()
+			s.FaultsByName = map[string]harness.Fault{"graph.start": harness.Refused}
+		}),
+		with("the endpoint refuses Entra, not the exporter", []string{"blocked endpoint_refuses_entra"}, func(s *harness.Scenario) {
+			s.Prepare = func(h *harness.Harness) {
+				storeOldValue(h)
+				saveEarlierRotation(h, nil)
+				h.AllowOnlyFrom(clouds.ExporterAddress)
+			}
+		}),
+		with("the endpoint refuses Entra, and the saved value is unknown", []string{"blocked endpoint_refuses_entra"}, func(s *harness.Scenario) {
+			s.Prepare = func(h *harness.Harness) { h.AllowOnlyFrom(clouds.ExporterAddress) }
+		}),
+		with("this host's clock is set three minutes back before the save", []string{"done"}, func(s *harness.Scenario) {
+			withoutCloudTrail(s)
+			s.BeforeCall = firstTime(func(_ *harness.Harness, name string, rot *harness.Rotation) bool {
+				return rot.Phase == model.PhaseSwitch && name == "graph.secrets"
+			}, func(h *harness.Harness) {
+				h.WithClouds(func(m *clouds.Model) { m.SetSkew(clouds.Skew{Entra: 3 * time.Minute}) })
+			})
+		}),
 		with("AWS lists the deleted token again", []string{"done"}, func(s *harness.Scenario) {
 			s.BeforeCall = firstTime(func(h *harness.Harness, name string, rot *harness.Rotation) bool {
 				return rot.Phase == model.PhaseConfirm && !rot.Proof.Propagated.Local.IsZero()
@@ -374,6 +410,17 @@ func fastNodesFirst() func(*harness.Harness, string) {
 			}
 		})
 	}
+}
+
+// cachedRepair is a repair in which only a start ends the quarantine, and Entra still uses
+// the expired token for an hour.
+func cachedRepair() harness.Scenario {
+	s := repairScenario()
+	s.Quirks.Recovery, s.Quirks.EngineReads = clouds.NeedsStart, clouds.ReadsHourly
+	s.Actions = map[string]func(*harness.Harness){"graph.put#1": harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
+		return m.RetryNow(clouds.CallerFor(clouds.ActorEngine), h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
+	})}
+	return s
 }
 
 // firstTime runs an action before the first call at which the condition holds.

@@ -20,13 +20,14 @@ func TestQuirkMatrix(t *testing.T) {
 	const sample = 250
 	var coupled, others []clouds.Quirk
 	for _, q := range clouds.AllQuirks() {
-		if q.Coupled {
+		switch q.Kind {
+		case clouds.Coupled:
 			coupled = append(coupled, q)
-		} else {
+		case clouds.Single:
 			others = append(others, q)
 		}
 	}
-	product := slices.Collect(clouds.Product(clouds.DefaultQuirks(), coupled))
+	product := slices.Collect(covering.Product(clouds.DefaultQuirks(), coupled))
 	rows := covering.Triples(clouds.DefaultQuirks(), others)
 	enumerated := len(product)
 	if !fullMatrix() {

@@ -88,7 +88,7 @@ var rotationMutants = []rotationMutant{
 	{"G7: retired although the new value is not available", "edge:the new value is lost before the old", []edit{
 		{"token/guard.checkRetire", "if err := g.requireNewAccepted(ctx); err != nil", ""},
 	}},
-	{"G7: retired while a cycle runs", "^whole|edge:Entra caches", []edit{
+	{"G7: retired while a cycle runs", "edge:a cycle runs", []edit{
 		{"token/guard.checkRetire", "g.cycleRunning(job)", "$ && false"},
 		{"token/retirePhase.retire", "p.cycleRunning(job)", "$ && false"},
 	}},
@@ -96,15 +96,15 @@ var rotationMutants = []rotationMutant{
 		{"Session.Execute", "if o.JournalIntent != nil", "r.Rotation.Operations[o.Kind] = r.Rotation.Operations[o.Kind][:written.Number-1]\n$"},
 	}},
 
-	{"the old token is deleted at once (no retire_after, no minimum)", "edge:Entra caches", []edit{
+	{"the old token is deleted at once (no retire_after, no minimum)", "edge:a long retire_after", []edit{
 		{"policy/Token.RetentionTime", "", "return 0"},
 		{"token/retirePhase.waitOrRetire", "found == policy.Undecided", "false"},
 	}},
 	{"a cycle that began before stored is use", "^whole", []edit{
-		{"token/prover.used", "cycle.Began.After(since.Graph.Add(p.Shortened(minCycleDelay)))", "true"},
+		{"token/prover.goodCycleSince", "cycle.Began.After(since.Graph.Add(p.Shortened(minCycleDelay)))", "true"},
 	}},
 	{"only succeeded is use", "edge:one user", []edit{
-		{"token/prover.used", "cycle.State == model.CycleEntryLevelErrors", "false"},
+		{"token/prover.goodCycleSince", "cycle.State == model.CycleEntryLevelErrors", "false"},
 	}},
 	{"the journal's role as proof beside a foreign token", "edge:the journal's token beside", []edit{
 		{"policy/Evidence.TokenInUse", "listed && len(e.UnknownTokens(tokens)) == 0 && e.ThirdPartyChange.IsZero()", "listed"},
@@ -217,9 +217,23 @@ var rotationMutants = []rotationMutant{
 	{"a token is saved that AWS refuses", "edge:the new token is deleted", []edit{
 		{"token/saver.checkAccepted", "result == unauthorized", "false"},
 	}},
-	{"no second save before the old token is deleted", "^whole", []edit{
-		{"token/guard.checkRetire", "put.Why != PutBeforeDelete || !put.Done() || rot.Proof.Put != put.Number || g.Elapsed(put.Answered.Local) > maxPutAge", "!put.Done()"},
-		{"token/retirePhase.saveAgain", "put.Why != PutBeforeDelete || !put.Done() || p.Elapsed(put.Answered.Local) > maxPutAge", "false"},
+	{"no second save before the old token is deleted", "edge:a long retire_after", []edit{
+		{"token/guard.checkRetire", "put.Why != PutBeforeDelete || !put.Done() || rot.Proof.Put != put.Number || g.putOutdated(put, job)", "!put.Done()"},
+		{"token/retirePhase.saveAgain", "!p.savedAgain(job)", "false"},
+	}},
+	{"the last save need not be used", "^whole|edge:the old token is saved back", []edit{
+		{"token/guard.checkRetire", "!prover(g).lastSaveUsed(job)", "false"},
+		{"token/retirePhase.retire", "p.mayUseOlder()", "false"},
+		{"token/retirePhase.retire", "!proof.lastSaveUsed(job)", "false"},
+	}},
+	{"the second start comes at once", "edge:repair that needs a start while", []edit{
+		{"token/jobWatch.startsLeft", "!w.mayUseOlder()", "true"},
+	}},
+	{"a quarantine that nothing ends is waited for without end", "edge:repair that needs a start, and", []edit{
+		{"token/jobWatch.checkQuarantine", "w.mayUseOlder()", "true"},
+	}},
+	{"a restricted endpoint is repaired", "edge:the endpoint refuses", []edit{
+		{"token/observer.checkEndpoint", "inline != unauthorized || err != nil", "$ || true"},
 	}},
 	{"reset back to plan after a PUT", "edge:operator resets", []edit{
 		{"token/rotation.resumeAfterReset", "if r.putAttempted()", "r.Phase, r.NewToken = model.PhasePlan, nil"},

@@ -51,8 +51,8 @@ type Procedure interface {
 	// CheckApproval refuses an approval that the rotation cannot use.
 	CheckApproval(rotation *journal.Rotation, target string) error
 	// Adopt reads AWS and Entra and returns the edit that takes their state for right.
-	// inUse names what Entra uses, if the operator knows.
-	Adopt(ctx context.Context, inUse string) (func(*journal.Record), error)
+	// inUse names what Entra uses. The edit refuses to guess it.
+	Adopt(ctx context.Context, inUse string) (func(*journal.Record) error, error)
 	// Rebind takes along what a blocked rotation must not lose when its connection is
 	// bound to something else.
 	Rebind(ctx context.Context, rotation *journal.Rotation, fromKey, toKey string) error

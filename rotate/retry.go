@@ -80,6 +80,8 @@ func AsBlocked(err error) *BlockedError {
 		blocked.Reason, blocked.Command = model.BlockedOwnCredentialExpiring, renewSignIn
 	case model.ReasonAPIChanged, model.ReasonInvalidResponse:
 		blocked.Reason = model.BlockedAPIChanged
+	case model.ReasonWrongTarget:
+		blocked.Reason = model.BlockedWrongTarget
 	case model.ReasonNotFound, model.ReasonAmbiguous:
 		blocked.Reason = model.BlockedBindingChanged
 	default:

@@ -317,7 +317,7 @@ func (s *Session) pause(ctx context.Context, d time.Duration, reason model.Waiti
 	}
 	chunk := journal.Heartbeat
 	if waitsForOperator(reason) {
-		chunk = operatorPollInterval
+		chunk = max(s.Shortened(operatorPollInterval), time.Second)
 	}
 	end := time.Now().Add(d / s.speedup)
 	for left := time.Until(end); left > 0; left = time.Until(end) {

@@ -18,8 +18,9 @@ func (e *Engine) Status(connection string, kind model.Procedure) model.RotationS
 	e.cacheBinding(connection, snapshot.Binding)
 	entry := e.Lookup(connection)
 	var record *journal.Record
+	var unreadable error // read once: the rotation that runs may clear it
 	if entry != nil {
-		record = entry.Record()
+		record, unreadable = entry.Record(), entry.Err()
 	}
 	_, procedure, err := e.configured(connection, kind)
 	if err == nil {
@@ -39,7 +40,7 @@ func (e *Engine) Status(connection string, kind model.Procedure) model.RotationS
 		}
 		describeRotation(&status, connection, record)
 	}
-	if entry != nil && entry.Err() != nil {
+	if unreadable != nil {
 		inventory := "nothing is known of it"
 		switch {
 		case record != nil:
@@ -47,7 +48,7 @@ func (e *Engine) Status(connection string, kind model.Procedure) model.RotationS
 		case err == nil:
 			inventory = procedure.Inventory(snapshot, nil)
 		}
-		describeJournalError(&status, connection, entry.Err(), inventory)
+		describeJournalError(&status, connection, unreadable, inventory)
 	}
 	if snapshot.Ambiguous != "" && status.Mode != model.RotationDisabled && status.Blocked == "" && status.Started.IsZero() {
 		status.Phase, status.Blocked = model.PhaseBlocked, model.BlockedAmbiguous

@@ -35,7 +35,8 @@ func tokenPanels() []panel {
 			tableQuery(`max by (`+by+`, role, origin) (entra_aws_scim_token_info`+selector()+`)`)).
 			joined(map[string]string{"Value #A": "Created", "Value #B": "Expires", "Value #C": "Last used", "Value #D": "info"}).
 			withField("Created", isTime).withField("Expires", isTime).withField("Last used", isTime).
-			withField("info", hiddenProperty()).withField("connection", hiddenProperty()),
+			withField("info", hiddenProperty()).withField("connection", hiddenProperty()).
+			forAlerts("EntraAwsScimTokenInUseUnknown"),
 		linePanel("Age of the tokens", "Grows by one a day. Each token has a line from its creation to its deletion.", "s", 12,
 			rangeQuery(`max by (`+by+`) (entra_aws_scim_token_age_seconds`+selector()+`)`, "{{token_id}}")),
 		linePanel("Response time of the SCIM endpoint", "Response time of the probe. A gap means no response.", "s", 12,

@@ -7,7 +7,7 @@
 // leaseholder.go for the engine, and state.go. livevalues.go tells the redactor which
 // values to hide in all that leaves the process.
 //
-// The other commands have one file each: checkconfig.go, doctor.go, metrics.go,
+// The other commands have one file each: checkconfig.go, doctor.go (printed by doctorreport.go), metrics.go,
 // status.go, and rotationcmd.go with its context in clicontext.go. Options (app.go) and
 // format.go are what the commands share.
 package app
@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/redact"
@@ -30,6 +31,7 @@ type Options struct {
 	Stdout     io.Writer // hides live values
 	Stderr     io.Writer // hides live values
 	Terminal   io.Writer // where an operator may ask for a live value
+	AWSBundle  string    // file of AWS_CA_BUNDLE; "": none
 
 	Transport    http.RoundTripper        // of every outgoing call; nil: built from the configuration
 	HolderIsDead func(holder string) bool // whether the holder of a lease has ended; nil: the kernel is asked
@@ -37,11 +39,12 @@ type Options struct {
 	redactor *redact.Redactor // knows the live values
 }
 
-// NewOptions returns options whose outputs hide the live values.
+// NewOptions returns options whose outputs hide the live values. It reads the environment.
 func NewOptions(stdin io.Reader, stdout, stderr io.Writer) Options {
 	redactor := &redact.Redactor{}
 	return Options{
 		Stdin: stdin, Stdout: redactor.Writer(stdout), Stderr: redactor.Writer(stderr), Terminal: stdout, redactor: redactor,
+		AWSBundle: os.Getenv("AWS_CA_BUNDLE"),
 	}
 }
 

@@ -18,7 +18,11 @@ func CheckConfig(options Options, webConfig string) error {
 		return err
 	}
 	for _, warning := range c.Warnings() {
-		fmt.Fprintln(options.Stdout, "warning:", warning.String())
+		kind := "warning:"
+		if warning.Harmless {
+			kind = "note:"
+		}
+		fmt.Fprintln(options.Stdout, kind, warning.String())
 	}
 	fmt.Fprintf(options.Stdout, "%s is valid: %s, %s\n", options.ConfigFile,
 		count(len(c.Tenants), "tenant"), count(len(c.Connections), "connection"))
@@ -39,8 +43,13 @@ func loadChecked(configFile, webConfig string) (*config.Config, error) {
 	return c, c.CheckWebhook(authentication)
 }
 
+// logWarnings leaves out what is harmless: check-config prints it, and a start need not repeat it.
 func logWarnings(log *slog.Logger, c *config.Config) {
 	for _, problem := range c.Warnings() {
+		if problem.Harmless {
+			log.Debug("configuration key without effect", "problem", problem.String())
+			continue
+		}
 		log.Warn("configuration warning", "problem", problem.String())
 	}
 }

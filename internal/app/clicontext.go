@@ -17,6 +17,7 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/poller"
 	"entra-aws-exporter/internal/state"
+	"entra-aws-exporter/rotate/token"
 )
 
 // cliContext is what the rotation commands work with: an engine on the server's own
@@ -74,6 +75,10 @@ func (c *cliContext) Step(connection string, step model.RotationStep) {
 func (c *cliContext) printResult(record model.RotationRecord) error {
 	if record.Outcome == model.OutcomeDone {
 		fmt.Fprintf(c.out, "done: token %s is in use, proof %s\n", record.NewTokenID, record.Proof)
+		return nil
+	}
+	if record.Reason == token.ReasonRetired {
+		fmt.Fprintln(c.out, record.Reason)
 		return nil
 	}
 	if message := c.rotation.status(record.Connection).Message; message != "" {

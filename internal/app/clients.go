@@ -22,7 +22,8 @@ type clientSet struct {
 	tenants    map[string]*entra.Tenant     // by name in the configuration
 	readers    map[string]connectionClients // by connection: for the poller
 	rotators   map[string]connectionClients // by connection: for rotation, with its own, stronger identities
-	http       cloudhttp.Options
+	entraHTTP  cloudhttp.Options
+	awsHTTP    cloudhttp.Options
 	tokenValue tokenValueFunc
 }
 
@@ -50,15 +51,12 @@ type tokenValueFunc func(ctx context.Context, connection string) (tokenID string
 
 // newClients builds the clients that a configuration needs. It makes no call.
 func (o Options) newClients(c *config.Config, observe func(service, code string), tokenValue tokenValueFunc) (*clientSet, error) {
-	transport := o.Transport
-	if transport == nil {
-		var err error
-		if transport, err = newTransport(c.HTTPClient); err != nil {
-			return nil, fmt.Errorf("%s: http_client: %w", o.ConfigFile, err)
-		}
+	toEntra, toAWS, err := o.newTransports(c.HTTPClient)
+	if err != nil {
+		return nil, fmt.Errorf("%s: http_client: %w", o.ConfigFile, err)
 	}
 	o.addConfigured(c)
-	clients, err := newClientSet(c, sentValues{o.redactor, transport}, observe, tokenValue, o.Logger)
+	clients, err := newClientSet(c, sentValues{o.redactor, toEntra}, sentValues{o.redactor, toAWS}, observe, tokenValue, o.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.ConfigFile, err)
 	}
@@ -66,12 +64,13 @@ func (o Options) newClients(c *config.Config, observe func(service, code string)
 }
 
 // newClientSet builds every client that the configuration needs. It makes no call.
-func newClientSet(c *config.Config, transport http.RoundTripper, observe func(service, code string),
+func newClientSet(c *config.Config, toEntra, toAWS http.RoundTripper, observe func(service, code string),
 	values tokenValueFunc, log *slog.Logger,
 ) (*clientSet, error) {
 	set := &clientSet{
 		tenants: map[string]*entra.Tenant{}, readers: map[string]connectionClients{}, rotators: map[string]connectionClients{},
-		http:       cloudhttp.Options{Version: version.Version, Transport: transport, Observe: observe, Logger: log},
+		entraHTTP:  cloudhttp.Options{Version: version.Version, Transport: toEntra, Observe: observe, Logger: log},
+		awsHTTP:    cloudhttp.Options{Version: version.Version, Transport: toAWS, Observe: observe, Logger: log},
 		tokenValue: values,
 	}
 	var failures []error
@@ -117,7 +116,7 @@ func (c *clientSet) newTenant(tenant config.Tenant) (*entra.Tenant, error) {
 			CertificateFile:         string(tenant.ClientCertificateFile),
 			CertificatePasswordFile: tenant.ClientCertificatePasswordFile,
 		},
-		Options: c.http,
+		Options: c.entraHTTP,
 	}
 	if workload := tenant.WorkloadIdentity; workload != nil {
 		options.Credential.WorkloadIdentityTokenFile = model.SecretFile(workload.TokenFile)
@@ -129,7 +128,7 @@ func (c *clientSet) newTenant(tenant config.Tenant) (*entra.Tenant, error) {
 	if web := tenant.AWSWebIdentity; web != nil {
 		signer, err := identitycenter.NewWebIdentity(identitycenter.WebIdentityOptions{
 			Name: tenant.Name, Region: web.Region, Profile: web.Profile, RoleARN: web.RoleARN,
-			Options: c.http,
+			Options: c.awsHTTP,
 		})
 		if err != nil {
 			return nil, err
@@ -173,11 +172,7 @@ func (c *clientSet) newConnectionClients(connection config.Connection, tenant, r
 		SCIMAllowedHosts: connection.Tokens.SCIMAllowedHosts,
 		Certificates:     connection.SAML.AWSCertificates,
 		CertificateFiles: paths(connection.SAML.AWSCertificateFiles),
-		Options:          c.http,
-	}
-	instance, err := identitycenter.New(options)
-	if err != nil {
-		return connectionClients{}, err
+		Options:          c.awsHTTP,
 	}
 	application := c.tenants[tenant].Application(entra.ApplicationOptions{
 		Connection:             connection.Name,
@@ -187,7 +182,24 @@ func (c *clientSet) newConnectionClients(connection config.Connection, tenant, r
 		SAMLAppID:              connection.SAML.AppID,
 		Certificates:           connection.SAML.ReadFrom,
 	})
+	options.CheckStore = storeCheck(application)
+	instance, err := identitycenter.New(options)
+	if err != nil {
+		return connectionClients{}, err
+	}
 	return connectionClients{application: application, instance: instance}, nil
+}
+
+// storeCheck compares an identity store with what the application's SAML identifiers name.
+// An application that cannot be read now is asked again at the next discovery.
+func storeCheck(application *entra.Application) func(context.Context, string) (bool, error) {
+	return func(ctx context.Context, store string) (known bool, err error) {
+		ids, err := application.EntityIDs(ctx)
+		if err != nil {
+			return model.ReasonOf(err) == model.ReasonPermission, nil
+		}
+		return true, model.CheckTarget(ids, store)
+	}
 }
 
 // scimEndpoint is AWS's SCIM endpoint: Entra's Tenant URL without its query, which holds

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,8 +19,16 @@ const checkTimeout = 30 * time.Second
 
 // check is one call that the configuration needs.
 type check struct {
-	name string
-	run  checkFunc
+	name  string
+	run   checkFunc
+	as    identity
+	needs []string // the permissions of the call, as far as the identity can lack them
+}
+
+// by returns the check with the identity that makes its call.
+func (c check) by(as identity, needs ...string) check {
+	c.as, c.needs = as, needs
+	return c
 }
 
 // checkFunc makes the call of a check and describes the result. model.ErrSourceOff: the
@@ -50,15 +57,15 @@ func Doctor(ctx context.Context, options Options, only string) error {
 		return err
 	}
 
-	failures := 0
+	r := &report{out: options.Stdout, causes: map[string]string{}, held: map[string]bool{}}
 	section := func(title string, checks []check) {
 		if len(checks) > 0 {
 			fmt.Fprintln(options.Stdout, title)
-			failures += runChecks(ctx, options.Stdout, checks)
+			r.run(ctx, checks)
 		}
 	}
 	if root := string(c.State.Directory); root != "" {
-		section("host", []check{{"state directory", func(ctx context.Context) (string, error) {
+		section("host", []check{{name: "state directory", run: func(ctx context.Context) (string, error) {
 			if stateErr != nil {
 				return "", stateErr
 			}
@@ -69,37 +76,16 @@ func Doctor(ctx context.Context, options Options, only string) error {
 		section("tenant "+tenant.Name, tenantChecks(tenant, clients, selected))
 	}
 	for _, connection := range selected {
-		section("connection "+connection.Name, connectionChecks(connection, clients.readers[connection.Name]))
+		section("connection "+connection.Name, connectionChecks(c, connection, clients.readers[connection.Name]))
 		if connection.Rotation.Mode != model.RotationDisabled {
-			section("rotation of "+connection.Name, rotationChecks(clients.rotators[connection.Name]))
+			section("rotation of "+connection.Name, rotationChecks(c, connection, clients.rotators[connection.Name]))
 		}
 	}
-	if failures > 0 {
-		return errors.New(count(failures, "check") + " failed")
+	r.printPermissions()
+	if r.failures > 0 {
+		return errors.New(count(r.failures, "check") + " failed")
 	}
 	return nil
-}
-
-// runChecks runs the checks one after the other and returns how many failed.
-func runChecks(ctx context.Context, out io.Writer, checks []check) (failures int) {
-	for _, current := range checks {
-		result, err := func() (string, error) {
-			ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-			defer cancel()
-			return current.run(ctx)
-		}()
-		switch {
-		case err == nil:
-			fmt.Fprintf(out, "  ok      %-30s %s\n", current.name, result)
-		case errors.Is(err, model.ErrSourceOff):
-			fmt.Fprintf(out, "  off     %-30s %s\n", current.name, result)
-		default:
-			failures++
-			fmt.Fprintf(out, "  FAILED  %-30s %s\n", current.name, model.ReasonOf(err))
-			fmt.Fprintf(out, "          %v\n", err)
-		}
-	}
-	return failures
 }
 
 // sourceCheck is a check that these sources need. It makes no call if all are off.
@@ -107,11 +93,11 @@ func sourceCheck(every func(model.Source) time.Duration, name string, call check
 	names := make([]string, 0, len(sources))
 	for _, source := range sources {
 		if every(source) > 0 {
-			return check{name, call}
+			return check{name: name, run: call}
 		}
 		names = append(names, string(source))
 	}
-	return check{name, func(context.Context) (string, error) {
+	return check{name: name, run: func(context.Context) (string, error) {
 		return "intervals." + strings.Join(names, ", ") + ": 0", model.ErrSourceOff
 	}}
 }
@@ -126,7 +112,7 @@ func tenantChecks(tenant config.Tenant, clients *clientSet, selected []config.Co
 	checks := []check{sourceCheck(every, "sign-in, own credentials", func(ctx context.Context) (string, error) {
 		credentials, err := client.AppCredentials(ctx)
 		return count(len(credentials), "credential"), err
-	}, model.SourceAppCredentials)}
+	}, model.SourceAppCredentials).by(entraIdentity(tenant), "Application.Read.All")}
 	if tenant.Cloud == model.CloudChina { // has no provisioning log
 		return checks
 	}
@@ -137,52 +123,77 @@ func tenantChecks(tenant config.Tenant, clients *clientSet, selected []config.Co
 			return nil
 		})
 		return fmt.Sprintf("entries in the last hour: %d", entries), err
-	}, model.SourceEvents))
+	}, model.SourceEvents).by(entraIdentity(tenant), "ProvisioningLog.Read.All"))
 }
 
-func connectionChecks(connection config.Connection, clients connectionClients) []check {
+func connectionChecks(c *config.Config, connection config.Connection, clients connectionClients) []check {
 	every := connection.Intervals.Every
+	entra, aws := entraIdentity(*c.Tenant(connection.Tenant)), awsIdentity(connection.Name, connection.AWS.RoleARN)
+	var finds, lists, reads []string // what discovery, the tokens and Entra's certificates need
+	if connection.ServicePrincipalID == "" {
+		finds = append(finds, "Application.Read.All")
+	}
+	if connection.JobID == "" {
+		finds = append(finds, "Synchronization.Read.All")
+	}
+	if connection.Tokens.ReadFrom != model.OriginDeclared {
+		lists = []string{"sso:ListInstances", "sso-directory:ListProvisioningTenants"}
+	}
+	if connection.SAML.ReadFrom == model.EntraCertificatesGraph {
+		reads = []string{"Application.Read.All"}
+	}
 	bindingSources := []model.Source{model.SourceTokens, model.SourceSCIM} // need the AWS half of the binding
 	if connection.Tokens.Usage == model.UsageCloudTrail {
 		bindingSources = append(bindingSources, model.SourceUsage)
 	}
 	checks := []check{
+		sourceCheck(every, "AWS credentials", func(ctx context.Context) (string, error) {
+			account, arn, err := clients.instance.Caller(ctx)
+			if err != nil && connection.Tokens.ReadFrom == model.OriginDeclared && connection.Rotation.Mode == model.RotationDisabled {
+				return "not needed: the tokens are declared", nil
+			}
+			return "account " + account + ", " + arn, err
+		}, bindingSources...).by(aws),
 		sourceCheck(every, "AWS instance and tenant", func(ctx context.Context) (string, error) {
 			binding, err := clients.instance.Binding(ctx)
 			if err != nil && connection.Tokens.ReadFrom == model.OriginDeclared && connection.Rotation.Mode == model.RotationDisabled {
 				return "not needed: the tokens are declared", nil
 			}
 			return binding.IdentityStoreID + ", " + binding.ProvisioningTenantID, err
-		}, bindingSources...),
+		}, bindingSources...).by(aws, lists...),
 		sourceCheck(every, "SCIM tokens", func(ctx context.Context) (string, error) {
 			list, err := clients.instance.ListTokens(ctx)
 			return fmt.Sprintf("%d of %d slots taken, from %s", len(list.Tokens), model.TokenSlots, list.Origin), err
-		}, model.SourceTokens),
-		sourceCheck(every, "SCIM endpoint", clients.checkSCIM, model.SourceSCIM),
+		}, model.SourceTokens).by(aws, ifAny(lists, "sso-directory:ListBearerTokens")...),
+		sourceCheck(every, "SCIM endpoint", clients.checkSCIM, model.SourceSCIM).by(aws),
 		sourceCheck(every, "Entra application and job", func(ctx context.Context) (string, error) {
 			binding, err := clients.application.Binding(ctx)
 			return binding.ServicePrincipalID + ", " + binding.JobID, err
-		}, model.SourceJob),
+		}, model.SourceJob).by(entra, finds...),
 		sourceCheck(every, "provisioning job", func(ctx context.Context) (string, error) {
 			job, err := clients.application.Job(ctx)
 			return string(job.Status), err
-		}, model.SourceJob),
+		}, model.SourceJob).by(entra, "Synchronization.Read.All"),
 		sourceCheck(every, "SAML certificates at Entra", func(ctx context.Context) (string, error) {
 			signing, err := clients.application.SigningCertificates(ctx)
 			return count(len(signing.Certificates), "certificate"), err
-		}, model.SourceCertificates),
+		}, model.SourceCertificates).by(entra, reads...),
 	}
 	if connection.Tokens.Usage == model.UsageCloudTrail {
 		checks = append(checks, sourceCheck(every, "CloudTrail", func(ctx context.Context) (string, error) {
 			calls, err := clients.instance.CallsSince(ctx, time.Now().Add(-time.Hour))
 			return fmt.Sprintf("SCIM calls in the last hour: %d", len(calls)), err
-		}, model.SourceUsage))
+		}, model.SourceUsage).by(aws, "cloudtrail:LookupEvents"))
 	}
 	if connection.SAML.AWSCertificates != model.AWSCertificatesNone {
+		var trusts []string
+		if connection.SAML.AWSCertificates == model.AWSCertificatesConsoleAPI {
+			trusts = []string{"sso-directory:ListExternalIdPConfigurationsForDirectory", "sso-directory:ListExternalIdPCertificates"}
+		}
 		checks = append(checks, sourceCheck(every, "SAML certificates at AWS", func(ctx context.Context) (string, error) {
 			trusted, err := clients.instance.TrustedCertificates(ctx)
 			return count(len(trusted), "certificate"), err
-		}, model.SourceCertificates))
+		}, model.SourceCertificates).by(aws, trusts...))
 	}
 	return checks
 }
@@ -220,20 +231,29 @@ func (c connectionClients) checkSCIM(ctx context.Context) (string, error) {
 	return "", refused
 }
 
-func rotationChecks(clients connectionClients) []check {
+func rotationChecks(c *config.Config, connection config.Connection, clients connectionClients) []check {
+	entra, aws := entraIdentity(*c.Tenant(connection.Rotation.Tenant)), awsIdentity(connection.Name, connection.Rotation.RoleARN)
+	var lists []string
+	if connection.Tokens.ReadFrom != model.OriginDeclared {
+		lists = []string{"sso:ListInstances", "sso-directory:ListProvisioningTenants", "sso-directory:ListBearerTokens"}
+	}
+	lists = append(lists, "sso-directory:DeleteBearerToken")
+	if connection.Rotation.Issuer != model.IssuerOperator {
+		lists = append(lists, "sso-directory:CreateBearerToken")
+	}
 	return []check{
-		{"Entra application", func(ctx context.Context) (string, error) {
+		check{name: "Entra application", run: func(ctx context.Context) (string, error) {
 			application, err := clients.application.Application(ctx)
 			if err == nil && !application.CredentialsReadable {
 				return "cannot read the audit log: grant AuditLog.Read.All to see who else changes the credentials", nil
 			}
 			return "the audit log shows changes of the credentials", err
-		}},
-		{"credentials at Entra", func(ctx context.Context) (string, error) {
+		}}.by(entra, "Application.Read.All"),
+		check{name: "credentials at Entra", run: func(ctx context.Context) (string, error) {
 			credentials, err := clients.application.Credentials(ctx)
 			return count(len(credentials), "key"), err
-		}},
-		{"test connection", func(ctx context.Context) (string, error) {
+		}}.by(entra, "Synchronization.Read.All"),
+		check{name: "test connection", run: func(ctx context.Context) (string, error) {
 			result, err := clients.application.TestConnection(ctx, nil)
 			var failed *model.Error
 			if result == model.TestFailed && errors.As(err, &failed) {
@@ -243,10 +263,10 @@ func rotationChecks(clients connectionClients) []check {
 				}
 			}
 			return string(result), err
-		}},
-		{"SCIM tokens", func(ctx context.Context) (string, error) {
+		}}.by(entra, "Application.ReadWrite.OwnedBy"),
+		check{name: "SCIM tokens", run: func(ctx context.Context) (string, error) {
 			list, err := clients.instance.ListTokens(ctx)
 			return count(len(list.Tokens), "token") + "; create and delete permissions cannot be tested without using them", err
-		}},
+		}}.by(aws, lists...),
 	}
 }

@@ -57,6 +57,7 @@ func TestDoctorSkipsDisabledSources(t *testing.T) {
   off     sign-in, own credentials       intervals.app_credentials: 0
   off     provisioning log               intervals.events: 0
 connection corp
+  off     AWS credentials                intervals.tokens, scim, usage: 0
   off     AWS instance and tenant        intervals.tokens, scim, usage: 0
   off     SCIM tokens                    intervals.tokens: 0
   off     SCIM endpoint                  intervals.scim: 0
@@ -85,7 +86,7 @@ func TestDoctorNamesMissingPermissions(t *testing.T) {
 		})
 		expectLines(t, h.doctor("corp"),
 			"FAILED  provisioning log               permission\n",
-			"(grant the application permission ProvisioningLog.Read.All (AuditLog.Read.All in older tenants) with admin consent, see deploy/permissions/entra.md)",
+			"(grant the application permission ProvisioningLog.Read.All (AuditLog.Read.All in older tenants) with admin consent)",
 			"an explicit deny, such as a service control policy, forbids sso-directory:ListBearerTokens",
 			"FAILED  SCIM endpoint                  permission\n",
 			"AWS answered 403 (the identity store allows SCIM calls from 203.0.113.0/24: check that this host is one of them)")
@@ -93,5 +94,63 @@ func TestDoctorNamesMissingPermissions(t *testing.T) {
 			w.Deny(clouds.ActorExporter, clouds.DescribeIdentityStoreAction, clouds.DenyMissing)
 		})
 		expectLines(t, h.doctor("corp"), "cannot read which addresses may call the SCIM endpoint", "allow identitystore:DescribeIdentityStore")
+	})
+}
+
+// TestDoctorNamesEveryMissingPermission takes all permissions away: one run prints each, with
+// a command, although the first refusal hides the others.
+func TestDoctorNamesEveryMissingPermission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		h.With(func(w *clouds.Model) {
+			for _, action := range []clouds.Action{
+				clouds.ReadApplications, clouds.ReadSynchronization, clouds.WriteSynchronization, clouds.ReadProvisioningLog,
+				clouds.ListInstancesAction, clouds.ListProvisioningTenantsAction, clouds.ListBearerTokensAction, clouds.LookupEventsAction,
+				clouds.ListIdPConfigurationsAction, clouds.ListIdPCertificatesAction,
+			} {
+				w.Deny(clouds.ActorExporter, action, clouds.DenyMissing)
+			}
+		})
+		printed := h.doctor("corp")
+		expectLines(t, printed, "permissions that are missing, or that another missing one hides\n",
+			"  tenant tenant-1: Application.Read.All, Application.ReadWrite.OwnedBy, ProvisioningLog.Read.All, Synchronization.Read.All\n",
+			"/appRoleAssignments\"", "appRoles[?value=='Synchronization.Read.All'].id",
+			"  AWS of corp: cloudtrail:LookupEvents, sso-directory:CreateBearerToken, sso-directory:DeleteBearerToken, sso-directory:ListBearerTokens, sso-directory:ListExternalIdPCertificates, "+
+				"sso-directory:ListExternalIdPConfigurationsForDirectory, sso-directory:ListProvisioningTenants, sso:ListInstances\n",
+			`aws iam put-role-policy --role-name ROLE --policy-name entra-aws-exporter-corp --policy-document '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["cloudtrail:LookupEvents",`)
+		if strings.Contains(printed, "deploy/permissions") {
+			t.Errorf("a binary does not carry the pages that this names:\n%s", printed)
+		}
+	})
+}
+
+// TestDoctorNamesEachCauseOnce breaks the sign-in: what it stops is blocked, not another failure.
+func TestDoctorNamesEachCauseOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		h.write("client-secret-tenant-1", "wrong")
+		printed := h.doctor("corp")
+		expectLines(t, printed, "FAILED  sign-in, own credentials       auth\n", "AADSTS7000215: the client secret is wrong",
+			"blocked provisioning log               by sign-in, own credentials\n",
+			"blocked Entra application and job      by sign-in, own credentials\n",
+			"blocked test connection                by sign-in, own credentials\n",
+			"ok      SCIM tokens", "1 check failed")
+		if failed := strings.Count(printed, "FAILED"); failed != 1 {
+			t.Errorf("%d failures of one cause:\n%s", failed, printed)
+		}
+	})
+}
+
+// TestDoctorNamesTheAccount gives a connection the credentials of another account.
+func TestDoctorNamesTheAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		corp, lab := clouds.Healthy("corp"), clouds.Healthy("lab")
+		corp.Account, lab.Account = "111111111111", "222222222222"
+		h := newHarness(t, []clouds.ConnectionSpec{corp, lab})
+		expectLines(t, h.doctor("corp"), "ok      AWS credentials                account 111111111111, arn:aws:")
+		h.write("exporter.yml", strings.NewReplacer("account-111111111111", "account-222222222222", "account-222222222222", "account-111111111111").Replace(h.read("exporter.yml")))
+		expectLines(t, h.doctor("corp"), "ok      AWS credentials                account 222222222222, arn:aws:",
+			"FAILED  AWS instance and tenant        wrong_target\n          comparing the application with the identity store: wrong_target: the application's SAML entity id ends in ",
+			"blocked SCIM tokens                    by AWS instance and tenant\n", "1 check failed")
 	})
 }

@@ -15,7 +15,8 @@ import (
 )
 
 // Metrics polls AWS and Entra once and prints what /metrics would show. It writes no
-// state, so the event counters cover only the last minutes.
+// state, so the event counters cover only the last minutes. That no source could be read is
+// an error.
 func Metrics(ctx context.Context, options Options) error {
 	c, err := config.Load(options.ConfigFile)
 	if err != nil {
@@ -50,5 +51,25 @@ func Metrics(ctx context.Context, options Options) error {
 			return fmt.Errorf("printing the metrics: %w", err)
 		}
 	}
-	return nil
+	return noneRead(p.Snapshots())
+}
+
+// noneRead returns an error if every source that needs a call failed.
+func noneRead(snapshots []model.Snapshot) error {
+	var first error
+	for _, snapshot := range snapshots {
+		for _, source := range snapshot.Sources {
+			declared := source.Source == model.SourceTokens && snapshot.Tokens != nil && snapshot.Tokens.Origin == model.OriginDeclared
+			switch {
+			case source.Up() && !source.Off && !declared:
+				return nil
+			case first == nil && source.Err != nil:
+				first = source.Err
+			}
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return fmt.Errorf("no source could be read; the first error: %w", first)
 }

@@ -29,7 +29,7 @@ func quirkGroups() [][]string {
 // mutationQuirks affect only rotations; package rotate tests them.
 func mutationQuirks() []string {
 	return []string{
-		"put_secrets", "test_lag", "inline_test", "engine_reads", "quarantine_after", "recovery", "third_create", "new_lag", "deleted_lag", "nodes",
+		"put_secrets", "test_lag", "inline_test", "refused_code", "unreachable_code", "engine_reads", "quarantine_after", "recovery", "third_create", "new_lag", "deleted_lag", "nodes",
 	}
 }
 
@@ -56,8 +56,7 @@ func combinations(all []clouds.Quirk, names []string) []map[string]string {
 }
 
 func TestPollUnderEveryQuirk(t *testing.T) {
-	probe := simulator.New(clouds.New(clouds.Options{}), simulator.Options{})
-	all, _ := probe.Quirks()
+	all := clouds.AllQuirks()
 	known := mutationQuirks()
 	runs := 0
 	var groups [][]map[string]string
@@ -116,7 +115,7 @@ func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 	at := h.Connection
 	for _, operation := range []string{"GET job", "ListBearerTokens"} { // rejected once, with a Retry-After
 		refusal := simulator.Fault{Operation: operation, Status: 429, Code: "TooManyRequestsException", RetryAfter: "9", Times: 1}
-		if quirks["retry_after"] == simulator.RetryAfterDate {
+		if quirks["retry_after"] == clouds.RetryAfterDate {
 			refusal.RetryAfter, refusal.RetryAfterDate = "", simulator.Duration(9*time.Second)
 		}
 		h.InjectFault(refusal)

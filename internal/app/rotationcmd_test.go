@@ -117,6 +117,26 @@ func TestStartPreconditions(t *testing.T) {
 	})
 }
 
+// A token that an operator names is deleted, and nothing else is due: the command succeeds.
+func TestRetireTokenSucceedsWithoutRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spec := clouds.Expiring("expiring") // the due token is the unused one
+		spec.Tokens = []clouds.TokenSpec{{Age: 345 * 24 * time.Hour, Left: 20 * 24 * time.Hour}, {Age: 24 * time.Hour, Left: 364 * 24 * time.Hour, Saved: true}}
+		h := newHarness(t, []clouds.ConnectionSpec{spec})
+		output := h.command(func(ctx context.Context, options Options) error {
+			err := RotationStart(ctx, options, StartOptions{Connection: "expiring", RetireToken: h.Connection.TokenIDs[0], Pace: 1})
+			if err != nil {
+				t.Errorf("the command fails: %v", err)
+			}
+			return err
+		})
+		expectLines(t, output, "(named)", "the named token is deleted and no other is due")
+		if calls := h.Calls(); calls["DeleteBearerToken"] != 1 || calls["CreateBearerToken"] != 0 {
+			t.Errorf("called %v", calls)
+		}
+	})
+}
+
 // A mistyped value costs no token: once AWS has rejected it, the operator can enter the
 // right one.
 func TestMistypedTokenCanBeCorrected(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
@@ -32,4 +33,30 @@ func TestSeriesInARotation(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A healthy connection has at most 100 series with everything on: the usage of its token,
+// two signing certificates that AWS trusts, users that come and a rotation that waits.
+func TestSeriesOfAHealthyConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spec := clouds.Healthy("corp")
+		spec.Certificates = append(spec.Certificates, clouds.CertificateSpec{Left: 900 * 24 * time.Hour, Trusted: true})
+		h := newHarness(t, []clouds.ConnectionSpec{spec})
+		h.edit(fastIntervals, slowIntervals)
+		h.start()
+		time.Sleep(30 * time.Minute)
+		if _, err := h.Perform(simulator.Action{Do: "add_user", UserName: "ann@example.com"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(6 * time.Hour)
+		all := h.series().matching(`connection="corp"`)
+		for name, want := range map[string]int{"scim_token_last_used": 1, "saml_certificate_trusted": 2, "saml_certificate_expiry": 4, "source_up": 7, "rotation_phase": 11} {
+			if got := len(all.matching(name)); got != want {
+				t.Errorf("%d series of %s, want %d: it is not all on", got, name, want)
+			}
+		}
+		if t.Logf("%d series", len(all)); len(all) > 100 {
+			t.Errorf("%d series, want at most 100", len(all))
+		}
+	})
 }

@@ -24,7 +24,7 @@ func pollerOptions(c *config.Config, clients *clientSet, events poller.EventStor
 			Name:            connection.Name,
 			Tenant:          connection.Tenant,
 			Binding:         configuredBinding(c, connection),
-			Sources:         enabledSources(connectionSources(connection, clients.readers[connection.Name])),
+			Sources:         enabledSources(connectionSources(connection, clients.readers[connection.Name], events, log)),
 			ExcludedSources: excludedSources(connection.Intervals),
 			Identity:        fingerprint(withoutPolicy(connection), c.Tenant(connection.Tenant), c.HTTPClient),
 		})
@@ -50,7 +50,7 @@ func excludedSources(intervals config.Intervals) []model.Source {
 	return slices.DeleteFunc(ofTenants, func(source model.Source) bool { return intervals.Every(source) > 0 })
 }
 
-func connectionSources(connection config.Connection, clients connectionClients) []poller.Source {
+func connectionSources(connection config.Connection, clients connectionClients, store poller.EventStore, log *slog.Logger) []poller.Source {
 	every := connection.Intervals.Every
 	aws := func(source poller.Source) poller.Source {
 		return poller.WithBinding(source, clients.instance.Binding, true)
@@ -71,7 +71,7 @@ func connectionSources(connection config.Connection, clients connectionClients) 
 		microsoft(poller.Job(every(model.SourceJob), clients.application.Job)),
 	}
 	if connection.Tokens.Usage == model.UsageCloudTrail {
-		sources = append(sources, aws(poller.Usage(every(model.SourceUsage), clients.instance.Usage)))
+		sources = append(sources, aws(poller.Usage(every(model.SourceUsage), clients.instance, store, "usage."+connection.Name, log.With("connection", connection.Name))))
 	}
 	var trusted func(context.Context) ([]model.Certificate, error)
 	if connection.SAML.AWSCertificates != model.AWSCertificatesNone {

@@ -16,6 +16,23 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
+// newTransports returns the transports of the calls to Entra and to AWS. AWS_CA_BUNDLE
+// names the authorities of AWS if the configuration names none.
+func (o Options) newTransports(client config.HTTPClient) (toEntra, toAWS http.RoundTripper, err error) {
+	if o.Transport != nil {
+		return o.Transport, o.Transport, nil
+	}
+	toEntra, err = newTransport(client)
+	if err != nil || o.AWSBundle == "" || client.TLSConfig.CAFile != "" {
+		return toEntra, toEntra, err
+	}
+	client.TLSConfig.CAFile = config.Path(o.AWSBundle)
+	if toAWS, err = newTransport(client); err != nil {
+		return nil, nil, fmt.Errorf("AWS_CA_BUNDLE: %w", err)
+	}
+	return toEntra, toAWS, nil
+}
+
 // newTransport returns the transport of every outgoing call. It has the configured CA
 // and proxy, and a time limit for every step that a broken peer could delay. The caller
 // sets the deadline of the whole call. A CA file is read again at every call.

@@ -69,6 +69,47 @@ func TestCAFileReplaced(t *testing.T) {
 	}
 }
 
+// AWS_CA_BUNDLE is for AWS alone, and only if the configuration has no CA file.
+func TestAWSBundle(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	directory := t.TempDir()
+	right, other := filepath.Join(directory, "right.pem"), filepath.Join(directory, "other.pem")
+	for file, content := range map[string][]byte{right: certificatePEM(server), other: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfSigned(t)})} {
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trusts := func(transport http.RoundTripper) bool {
+		response, err := (&http.Client{Transport: transport}).Get(server.URL)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		transport.(interface{ CloseIdleConnections() }).CloseIdleConnections()
+		return err == nil
+	}
+	for _, test := range []struct {
+		bundle, caFile string
+		entra, aws     bool
+	}{
+		{"", "", false, false}, {right, "", false, true}, {other, right, true, true}, {right, other, false, false},
+	} {
+		t.Setenv("AWS_CA_BUNDLE", test.bundle)
+		toEntra, toAWS, err := NewOptions(nil, nil, nil).newTransports(config.HTTPClient{TLSConfig: config.TLSConfig{CAFile: config.Path(test.caFile)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if entra, aws := trusts(toEntra), trusts(toAWS); entra != test.entra || aws != test.aws {
+			t.Errorf("bundle %q, CA file %q: Entra %t, AWS %t", test.bundle, test.caFile, entra, aws)
+		}
+	}
+	t.Setenv("AWS_CA_BUNDLE", "absent.pem")
+	want := "AWS_CA_BUNDLE: unable to read CA cert: open absent.pem"
+	if _, _, err := NewOptions(nil, nil, nil).newTransports(config.HTTPClient{}); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("an absent bundle: %v", err)
+	}
+}
+
 // selfSigned is the certificate of another CA.
 func selfSigned(t *testing.T) []byte {
 	t.Helper()

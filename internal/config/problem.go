@@ -13,6 +13,8 @@ type Problem struct {
 	Line int
 	Path string // "connections[0].aws.region"; "": the file as a whole
 	Text string // what is wrong, what would be right; never a value that may be secret
+
+	Harmless bool // a key has no effect; everything else works
 }
 
 // String returns "file:line: key.path: text".
@@ -98,7 +100,7 @@ func (p position) fail(format string, args ...any) {
 
 // failLine reports a problem of a line inside this mapping. Several are reported.
 func (p position) failLine(line int, format string, args ...any) {
-	p.source.problems = append(p.source.problems, Problem{p.source.file, line, p.path, fmt.Sprintf(format, args...)})
+	p.source.problems = append(p.source.problems, Problem{File: p.source.file, Line: line, Path: p.path, Text: fmt.Sprintf(format, args...)})
 }
 
 func joinPath(path, key string) string {

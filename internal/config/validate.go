@@ -30,7 +30,16 @@ func (c *Config) setDefaults() {
 			connection.Rotation.RoleARN = connection.AWS.RoleARN
 		}
 	}
+	if c.Webhook != nil && len(c.Webhook.MatchLabels) > 0 {
+		if _, given := c.Webhook.MatchLabels["alertname"]; !given {
+			c.Webhook.MatchLabels["alertname"] = dueAlert
+		}
+	}
 }
+
+// dueAlert is the one alert that asks for a rotation. Grafana gives its own alerts about
+// a failing query the labels of the rule, but another name.
+const dueAlert = "EntraAwsScimTokenRotationDue"
 
 // validate reports what does not fit together.
 func (c *Config) validate(at position) {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"slices"
 
 	"entra-aws-exporter/internal/model"
@@ -16,6 +15,10 @@ func (c *Config) Warnings() []Problem {
 	warn := func(path, format string, args ...any) {
 		warnings = append(warnings, c.source.problem(path, format, args...))
 	}
+	note := func(path, format string, args ...any) {
+		warn(path, format, args...)
+		warnings[len(warnings)-1].Harmless = true
+	}
 	for _, file := range c.source.files {
 		if file.key == "state.directory" { // checked by the state itself, which writes to it
 			continue
@@ -28,24 +31,21 @@ func (c *Config) Warnings() []Problem {
 			warn(file.key, "%s is empty", file.path)
 		}
 	}
-	if os.Getenv("AWS_CA_BUNDLE") != "" {
-		warn("http_client.tls_config.ca_file", "the environment has AWS_CA_BUNDLE, which the exporter does not read; while it is set, every AWS call fails; set ca_file and unset it")
-	}
 	rotates := false
 	for i, connection := range c.Connections {
 		rotates = rotates || connection.Rotation.Mode != model.RotationDisabled
 		if connection.Rotation.Mode == model.RotationEnabled && c.Webhook == nil {
-			warn(fmt.Sprintf("connections[%d].rotation.mode", i), "enabled without a webhook section: only the command rotation start starts a rotation")
+			note(fmt.Sprintf("connections[%d].rotation.mode", i), "enabled without a webhook section: only the command rotation start starts a rotation")
 		}
 	}
 	if c.Webhook != nil && !rotates {
-		warn("webhook", "rotation.mode is disabled for every connection: the webhook cannot start a rotation")
+		note("webhook", "rotation.mode is disabled for every connection: the webhook cannot start a rotation")
 	}
 	for i, tenant := range c.Tenants {
 		if !slices.ContainsFunc(c.Connections, func(c Connection) bool {
 			return c.Tenant == tenant.Name || c.Rotation.Tenant == tenant.Name
 		}) {
-			warn(fmt.Sprintf("tenants[%d]", i), "no connection uses tenant %s", tenant.Name)
+			note(fmt.Sprintf("tenants[%d]", i), "no connection uses tenant %s", tenant.Name)
 		}
 	}
 	warnings.sort()

@@ -2,6 +2,7 @@ package entra
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,8 +11,14 @@ import (
 
 // AppCredentials reads when the secrets and certificates expire by which the exporter
 // signs in: as this identity, and as others of the same Entra tenant, whose own
-// permissions may not allow it.
+// permissions may not allow it. One that Entra refuses is an error, also while an access
+// token is left.
 func (t *Tenant) AppCredentials(ctx context.Context, others ...*Tenant) ([]model.AppCredential, error) {
+	if !t.credential.ManagedIdentity {
+		if err := t.graph.testSignIn(ctx, "testing the sign-in of tenant "+t.name); err != nil {
+			return nil, err
+		}
+	}
 	var credentials []model.AppCredential
 	for _, identity := range append([]*Tenant{t}, others...) {
 		found, _, err := t.credentialsOf(ctx, identity)
@@ -99,23 +106,27 @@ func (t *Tenant) credentialExpires(ctx context.Context) time.Time {
 // Application reads what a rotation's plan checks of the application. The exporter's own
 // credentials and the directory audit are optional: without permission they are left out.
 func (a *Application) Application(ctx context.Context) (model.Application, error) {
-	id, err := a.samlPrincipalID(ctx)
+	ids, err := a.EntityIDs(ctx)
 	if err != nil {
 		return model.Application{}, err
 	}
-	principal, err := a.readAppID(ctx, "reading the application", id, "appId,servicePrincipalNames")
-	if err != nil {
-		return model.Application{}, a.forgetIfGone(err)
-	}
-	var application model.Application
-	for _, name := range principal.ServicePrincipalNames {
-		if !strings.EqualFold(name, principal.AppID) {
-			application.EntityIDs = append(application.EntityIDs, name)
-		}
-	}
+	application := model.Application{EntityIDs: ids}
 	application.CredentialExpires = a.tenant.credentialExpires(ctx)
 	application.CredentialsChanged, application.CredentialsReadable = a.credentialsChanged(ctx)
 	return application, nil
+}
+
+// EntityIDs returns the application's SAML identifiers.
+func (a *Application) EntityIDs(ctx context.Context) ([]string, error) {
+	id, err := a.samlPrincipalID(ctx)
+	if err != nil {
+		return nil, err
+	}
+	principal, err := a.readAppID(ctx, "reading the application", id, "appId,servicePrincipalNames")
+	if err != nil {
+		return nil, a.forgetIfGone(err)
+	}
+	return slices.DeleteFunc(principal.ServicePrincipalNames, func(name string) bool { return strings.EqualFold(name, principal.AppID) }), nil
 }
 
 // credentialActivity is what the directory audit calls a change of the provisioning

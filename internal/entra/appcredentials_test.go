@@ -98,3 +98,29 @@ func testApplicationForARotation(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestExpiredSecretIsNamedWhileTokensRun: Graph lists another secret that is valid, and the
+// access token works for another hour.
+func TestExpiredSecretIsNamedWhileTokensRun(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMicrosoft(t)
+		m.serve["GET /v1.0/applications"] = always(200, `{"value":[{"passwordCredentials":[{"keyId":"other","endDateTime":"2027-01-01T00:00:00Z"}],"keyCredentials":[]}]}`)
+		m.serve["GET "+jobsURL] = always(200, `{"value":[{"id":"`+jobID+`","templateId":"aWSSingleSignon"}]}`)
+		tenant := m.tenant()
+		if _, err := tenant.AppCredentials(t.Context()); err != nil || m.tokens != 1 {
+			t.Fatalf("%d sign-ins, %v", m.tokens, err)
+		}
+		m.signIn = always(401, `{"error":"invalid_client","error_description":"AADSTS7000222: The provided client secret keys are expired. Trace ID: x","error_codes":[7000222]}`)
+		time.Sleep(10 * time.Minute)
+		_, err := tenant.AppCredentials(t.Context())
+		wantError(t, err, "testing the sign-in of tenant corp: auth: AADSTS7000222: the client secret has expired (create a new one for the app registration and write it to client_secret_file)")
+		application := tenant.Application(ApplicationOptions{ServicePrincipalID: principal})
+		if _, err := application.Binding(t.Context()); err != nil {
+			t.Errorf("the access token is left, but: %v", err)
+		}
+		m.signIn = always(503, `{}`)
+		if _, err := tenant.AppCredentials(t.Context()); err != nil {
+			t.Errorf("the sign-in cannot be tested: %v", err)
+		}
+	})
+}

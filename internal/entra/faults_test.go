@@ -84,9 +84,9 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 // TestErrorBodies reads every form of Graph's error bodies.
 func TestErrorBodies(t *testing.T) {
 	for body, want := range map[string]string{
-		simulator.ErrorBodiesFull:        "403 Authorization_RequestDenied: Insufficient privileges to complete the operation. ",
-		simulator.ErrorBodiesEmpty:       "HTTP status 403 with application/json ",
-		simulator.ErrorBodiesNullMessage: "403 Authorization_RequestDenied ",
+		clouds.BodiesFull:        "403 Authorization_RequestDenied: Insufficient privileges to complete the operation. ",
+		clouds.BodiesEmpty:       "HTTP status 403 with application/json ",
+		clouds.BodiesNullMessage: "403 Authorization_RequestDenied ",
 	} {
 		inBubble(t, func(t *testing.T) {
 			s := simulate(t, clouds.Healthy("corp"), nil)

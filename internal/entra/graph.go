@@ -17,6 +17,7 @@ import (
 	kiotajson "github.com/microsoft/kiota-serialization-json-go"
 
 	"entra-aws-exporter/internal/cloudhttp"
+	"entra-aws-exporter/internal/model"
 )
 
 const (
@@ -42,7 +43,7 @@ type graphClient struct {
 // random order, and a retry outside of its compression corrupts the body.
 func newGraphClient(root *url.URL, login *signIn, options cloudhttp.Options) (*graphClient, error) {
 	tokens, err := auth.NewAzureIdentityAuthenticationProviderWithScopesAndValidHostsAndObservabilityOptionsAndIsCaeEnabled(
-		login, []string{root.String() + "/.default"}, []string{root.Hostname()}, auth.ObservabilityOptions{}, false)
+		login, scopes(root), []string{root.Hostname()}, auth.ObservabilityOptions{}, false)
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +59,20 @@ func newGraphClient(root *url.URL, login *signIn, options cloudhttp.Options) (*g
 	}
 	adapter.SetBaseUrl(root.String() + "/v1.0")
 	return &graphClient{root: root, signIn: login, adapter: adapter}, nil
+}
+
+func scopes(root *url.URL) []string { return []string{root.String() + "/.default"} }
+
+// testSignIn returns an error if Entra does not accept the credential any more. That it
+// cannot be asked is none.
+func (g *graphClient) testSignIn(ctx context.Context, op string) error {
+	failed := g.signIn.test(ctx, scopes(g.root))
+	if failed == nil || failed.Reason != model.ReasonAuth {
+		return nil
+	}
+	copied := *failed
+	copied.Op = op
+	return &copied
 }
 
 // parameters fill in the URL template of a request. Names of query parameters start

@@ -140,6 +140,28 @@ func (s *signIn) GetToken(ctx context.Context, request policy.TokenRequestOption
 	return azcore.AccessToken{}, s.lastError
 }
 
+// test signs in although an access token is left, unless that is recent. A credential that
+// Entra no longer accepts is found while the access tokens still run.
+func (s *signIn) test(ctx context.Context, scopes []string) *model.Error {
+	select {
+	case s.lock <- struct{}{}:
+		defer func() { <-s.lock }()
+	case <-ctx.Done():
+		return signInTimedOut(ctx.Err())
+	}
+	switch now := time.Now(); {
+	case s.lastError != nil && now.Sub(s.failed) <= errorTTL:
+		return s.lastError
+	case now.Sub(s.acquired) <= minTokenAge:
+		return nil
+	}
+	token, failed := s.acquire(ctx, scopes)
+	if failed == nil {
+		s.token, s.acquired, s.replacement, s.lastError = token, time.Now(), false, nil
+	}
+	return failed
+}
+
 func (s *signIn) acquire(ctx context.Context, scopes []string) (azcore.AccessToken, *model.Error) {
 	ctx, cancel := context.WithTimeout(ctx, signInTimeout)
 	defer cancel()

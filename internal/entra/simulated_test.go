@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/test/covering"
 	"entra-aws-exporter/test/harness/wire"
 )
 
@@ -72,9 +74,9 @@ func (s *simulated) events(t *testing.T, after time.Time) map[model.EventKey]int
 // TestReadsUnderEveryQuirk reads everything under every combination of the
 // unconfirmed behaviours of Entra. What is read is correct, or absent.
 func TestReadsUnderEveryQuirk(t *testing.T) {
-	quirks := clouds.QuirksNamed("settings_keys", "extra_keys", "base_address", "secrets_get", "graph_errors", "failing_user", "log_delay")
+	quirks := covering.Named("settings_keys", "extra_keys", "base_address", "secrets_get", "graph_errors", "failing_user", "log_delay")
 	combinations := 0
-	for combination := range clouds.Product(clouds.DefaultQuirks(), quirks) {
+	for combination := range covering.Product(clouds.DefaultQuirks(), quirks) {
 		combinations++
 		inBubble(t, func(t *testing.T) { checkReads(t, simulate(t, clouds.Healthy("corp"), &combination), combination) })
 		if t.Failed() {
@@ -186,11 +188,48 @@ func TestFederationMetadataOfTheSimulator(t *testing.T) {
 	})
 }
 
+// TestWordings reads a quarantine and tests the connection under every wording of a token
+// that AWS refuses and of an endpoint that does not answer.
+func TestWordings(t *testing.T) {
+	for quirks := range covering.Product(clouds.DefaultQuirks(), covering.Named("refused_code", "unreachable_code", "graph_errors")) {
+		inBubble(t, func(t *testing.T) {
+			s, ctx := simulate(t, clouds.Quarantined("corp"), &quirks), t.Context()
+			cause := model.QuarantineCredentials
+			if quirks.RefusedCode == clouds.CodeUnavailable {
+				cause = model.QuarantineUnreachable
+			}
+			if job, err := s.Job(ctx); err != nil || job.Quarantine == nil || job.Quarantine.Cause() != cause {
+				t.Errorf("job %+v, %v, want the cause %s", job.Quarantine, err, cause)
+			}
+			if result, err := s.TestConnection(ctx, nil); result != model.TestFailed {
+				t.Errorf("a refused token: %s, %v", result, err)
+			}
+			s.do(t, func(w *clouds.Model) error {
+				return w.SaveToken(clouds.ActorOperator, s.connection.EntraTenantID, s.connection.ServicePrincipalID, s.connection.TokenIDs[0])
+			})
+			want, status := model.TestUnavailable, 400
+			switch {
+			case quirks.UnreachableCode == clouds.CodeFailure: // Entra words both alike: our own probe decides
+				want = model.TestFailed
+			case quirks.GraphErrors == clouds.ErrorsPlain:
+				status = map[string]int{clouds.CodeGateway: 502, clouds.CodeTimeout: 504}[quirks.UnreachableCode]
+			}
+			var failed *model.Error
+			if result, err := s.TestConnection(ctx, nil); result != want || !errors.As(err, &failed) || failed.Status != max(status, 400) { // test_lag
+				t.Errorf("no answer: %s, %v, want %s with status %d", result, err, want, status)
+			}
+		})
+		if t.Failed() {
+			t.Fatalf("under %s", quirks)
+		}
+	}
+}
+
 // TestWrites makes a rotation's calls under every behaviour of the credentials' store,
 // and checks in the simulated clouds what they did.
 func TestWrites(t *testing.T) {
 	combinations := 0
-	for combination := range clouds.Product(clouds.DefaultQuirks(), clouds.QuirksNamed("put_secrets", "settings_keys", "extra_keys", "graph_errors", "inline_test")) {
+	for combination := range covering.Product(clouds.DefaultQuirks(), covering.Named("put_secrets", "settings_keys", "extra_keys", "graph_errors", "inline_test")) {
 		combinations++
 		inBubble(t, func(t *testing.T) { checkWrites(t, combination) })
 		if t.Failed() {

@@ -29,7 +29,7 @@ const (
 // https://docs.aws.amazon.com/singlesignon/latest/userguide/scim-logging-using-cloudtrail.html
 func (i *Instance) CallsSince(ctx context.Context, since time.Time) ([]model.SCIMCall, error) {
 	var calls []model.SCIMCall
-	complete, err := i.forEachCall(ctx, since, maxTrailPages, func(call trailCall) { calls = append(calls, call.SCIMCall) })
+	complete, err := i.forEachCall(ctx, since, time.Time{}, maxTrailPages, func(call trailCall) { calls = append(calls, call.SCIMCall) })
 	if err != nil {
 		return nil, err
 	}
@@ -48,8 +48,8 @@ func (i *Instance) lookupCall() apiCall {
 }
 
 // forEachCall visits CloudTrail's calls, newest first, up to so many pages. It reports
-// whether those were all.
-func (i *Instance) forEachCall(ctx context.Context, since time.Time, pages int, visit func(trailCall)) (complete bool, err error) {
+// whether those were all. until is zero for now.
+func (i *Instance) forEachCall(ctx context.Context, since, until time.Time, pages int, visit func(trailCall)) (complete bool, err error) {
 	binding, err := i.Binding(ctx)
 	if err != nil {
 		return false, err
@@ -64,6 +64,9 @@ func (i *Instance) forEachCall(ctx context.Context, since time.Time, pages int, 
 		LookupAttributes: []types.LookupAttribute{{
 			AttributeKey: types.LookupAttributeKeyEventSource, AttributeValue: aws.String(scimEventSource),
 		}},
+	}
+	if !until.IsZero() {
+		input.EndTime = aws.Time(until)
 	}
 	for range pages {
 		if err := i.lookups.Wait(ctx); err != nil {

@@ -7,13 +7,17 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"entra-aws-exporter/internal/model"
 )
+
+const checkTimeout = 5 * time.Second // of CheckStore, which is asked beside every discovery
 
 const setTenantID = "set aws.provisioning_tenant_id, the part of the SCIM endpoint before /scim/v2"
 
@@ -24,13 +28,15 @@ func (i *Instance) Binding(ctx context.Context) (model.Binding, error) {
 	if known := i.cachedBinding(); known != nil {
 		return *known, nil
 	}
-	binding, err := i.discover(ctx)
+	binding, checked, err := i.discover(ctx)
 	if err != nil {
 		return model.Binding{}, err
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.binding = &binding
+	if checked {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.binding = &binding
+	}
 	return binding, nil
 }
 
@@ -61,18 +67,19 @@ func (i *Instance) cachedBinding() *model.Binding {
 	return i.binding
 }
 
-func (i *Instance) discover(ctx context.Context) (model.Binding, error) {
-	binding := model.Binding{Region: i.options.Region, IdentityStoreID: i.options.IdentityStoreID}
-	if err := i.findStore(ctx, &binding); err != nil {
-		return model.Binding{}, err
+// discover also reports whether the identity store could be checked.
+func (i *Instance) discover(ctx context.Context) (binding model.Binding, checked bool, err error) {
+	binding = model.Binding{Region: i.options.Region, IdentityStoreID: i.options.IdentityStoreID}
+	if checked, err = i.findStore(ctx, &binding); err != nil {
+		return model.Binding{}, false, err
 	}
 	if i.options.TokensFrom == model.OriginDeclared {
 		binding.ProvisioningTenantID = i.options.ProvisioningTenantID
 	} else if err := i.findTenant(ctx, &binding); err != nil {
-		return model.Binding{}, err
+		return model.Binding{}, false, err
 	}
 	binding.SCIMEndpoint = cmp.Or(i.configuredEndpoint(), binding.SCIMEndpoint)
-	return binding, nil
+	return binding, checked, nil
 }
 
 // configuredEndpoint is the SCIM endpoint as far as the options tell it; "": it is
@@ -95,13 +102,41 @@ func (i *Instance) identityStore(ctx context.Context) (string, error) {
 		return known.IdentityStoreID, nil
 	}
 	binding := model.Binding{Region: i.options.Region, IdentityStoreID: i.options.IdentityStoreID}
-	err := i.findStore(ctx, &binding)
+	_, err := i.findStore(ctx, &binding)
 	return binding.IdentityStoreID, err
 }
 
-// findStore fills in the identity store and the account that owns it. An identity store
+// findStore fills in the identity store and its account, and reports whether it could be
+// checked that they are the connection's.
+func (i *Instance) findStore(ctx context.Context, binding *model.Binding) (checked bool, err error) {
+	if err := i.readStore(ctx, binding); err != nil {
+		return false, err
+	}
+	if i.options.CheckStore == nil {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	return i.options.CheckStore(ctx, binding.IdentityStoreID)
+}
+
+// Caller returns account and ARN of the credentials. The call needs no permission.
+func (i *Instance) Caller(ctx context.Context) (account, arn string, err error) {
+	call := apiCall{op: "signing in to AWS for " + i.options.Connection, action: "sts:GetCallerIdentity"}
+	clients, err := i.session.open(ctx)
+	if err != nil {
+		return "", "", i.failed(call, err)
+	}
+	caller, err := clients.getCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return "", "", i.failed(call, err)
+	}
+	return aws.ToString(caller.Account), aws.ToString(caller.Arn), nil
+}
+
+// readStore fills in the identity store and the account that owns it. An identity store
 // from the config needs no permission to list instances: then the account stays unknown.
-func (i *Instance) findStore(ctx context.Context, binding *model.Binding) error {
+func (i *Instance) readStore(ctx context.Context, binding *model.Binding) error {
 	call := apiCall{op: "finding the IAM Identity Center instance of " + i.options.Connection, action: "sso:ListInstances"}
 	clients, err := i.session.open(ctx)
 	if err != nil {

@@ -233,9 +233,9 @@ func classifySignIn(failure *model.Error, signIn *signInError) {
 		failure.Detail = "no AWS credentials: " + refusedByProxy.Detail
 	case errors.As(signIn.err, &step) && step.ServiceID == "ec2imds":
 		failure.Detail = "no AWS credentials in the environment, a profile, a web identity, a container or an instance role"
-	case strings.Contains(signIn.err.Error(), "RootCAs"): // the environment's AWS_CA_BUNDLE was looked for before
+	case strings.Contains(signIn.err.Error(), "RootCAs"): // see loadConfig
 		failure.Detail = "the AWS config file sets ca_bundle, which the exporter does not read"
-		failure.Advice = "remove it there and set http_client.tls_config.ca_file"
+		failure.Advice = "remove it there and set AWS_CA_BUNDLE or http_client.tls_config.ca_file"
 	case errorCode(signIn.err) != "" || status >= http.StatusInternalServerError:
 		detail, _ := describeCode(failure)
 		if detail == "" || failure.Code == "UnknownError" {

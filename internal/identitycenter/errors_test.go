@@ -371,6 +371,18 @@ func TestHangEndsAtDeadline(t *testing.T) {
 	})
 }
 
+// The transport trusts the bundle already, so the SDK need not put it into its client.
+func TestCABundleInEnvironment(t *testing.T) {
+	cloud := newCloud(t)
+	t.Setenv("AWS_CA_BUNDLE", "errors_test.go")
+	if _, err := cloud.instance(nil).Binding(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if os.Getenv("AWS_CA_BUNDLE") != "errors_test.go" {
+		t.Error("the environment has lost AWS_CA_BUNDLE")
+	}
+}
+
 func TestSignInErrors(t *testing.T) {
 	const doing = "finding the IAM Identity Center instance of corp: "
 	for name, test := range map[string]struct {
@@ -418,18 +430,6 @@ func TestSignInErrors(t *testing.T) {
 			},
 			doing + "network: no AWS credentials: cannot resolve sts.eu-central-1.amazonaws.com (check the region and the endpoints in the config, and the DNS of this host)",
 		},
-		"AWS_CA_BUNDLE": {
-			func(t *testing.T, _ *cloud, _ *identitycenter.Options) {
-				t.Setenv("AWS_CA_BUNDLE", "errors_test.go")
-			},
-			doing + "auth: AWS_CA_BUNDLE is set, which the exporter does not read (unset it and set http_client.tls_config.ca_file)",
-		},
-		"AWS_CA_BUNDLE names no file": {
-			func(t *testing.T, _ *cloud, _ *identitycenter.Options) {
-				t.Setenv("AWS_CA_BUNDLE", "absent.pem")
-			},
-			doing + "auth: AWS_CA_BUNDLE is set, which the exporter does not read (unset it and set http_client.tls_config.ca_file)",
-		},
 		"ca_bundle of a profile": {
 			func(t *testing.T, _ *cloud, _ *identitycenter.Options) {
 				file := filepath.Join(t.TempDir(), "config")
@@ -438,7 +438,7 @@ func TestSignInErrors(t *testing.T) {
 				}
 				t.Setenv("AWS_CONFIG_FILE", file)
 			},
-			doing + "auth: the AWS config file sets ca_bundle, which the exporter does not read (remove it there and set http_client.tls_config.ca_file)",
+			doing + "auth: the AWS config file sets ca_bundle, which the exporter does not read (remove it there and set AWS_CA_BUNDLE or http_client.tls_config.ca_file)",
 		},
 		"wrong key": {
 			func(t *testing.T, _ *cloud, _ *identitycenter.Options) { t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong") },

@@ -44,6 +44,10 @@ type Options struct {
 	// provider's certificates: "1.0" (default) or "1.1".
 	IdPCertificatesJSONVersion string //nolint:revive // IdP is the usual spelling
 
+	// CheckStore refuses an identity store that is not the connection's; known is false if
+	// that cannot be told now. nil: any will do.
+	CheckStore func(ctx context.Context, identityStoreID string) (known bool, err error)
+
 	TokensFrom model.TokenOrigin // default: OriginConsoleAPI
 	Declared   []model.Token     // with OriginDeclared: dates from the config
 

@@ -17,7 +17,6 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"entra-aws-exporter/internal/cloudhttp"
-	"entra-aws-exporter/internal/model"
 )
 
 // session signs in to AWS: by the SDK's credential chain (environment, profile, web
@@ -40,6 +39,7 @@ type awsClients struct {
 	credentials         aws.CredentialsProvider
 	listInstances       listInstances
 	lookupEvents        func(context.Context, *cloudtrail.LookupEventsInput, ...func(*cloudtrail.Options)) (*cloudtrail.LookupEventsOutput, error)
+	getCallerIdentity   func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error)
 	getWebIdentityToken func(context.Context, *sts.GetWebIdentityTokenInput, ...func(*sts.Options)) (*sts.GetWebIdentityTokenOutput, error)
 }
 
@@ -57,11 +57,23 @@ func (f assumeRole) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, opt
 	return f(ctx, in, options...)
 }
 
-// errCABundle: the SDK fails when it has to put a bundle into an HTTP client that is not
-// its own.
-var errCABundle = &model.Error{
-	Reason: model.ReasonAuth, Unsent: true, Detail: "AWS_CA_BUNDLE is set, which the exporter does not read",
-	Advice: "unset it and set http_client.tls_config.ca_file",
+// environment is held while the environment lacks AWS_CA_BUNDLE.
+var environment sync.Mutex //nolint:gochecknoglobals // there is one environment
+
+// loadConfig loads the SDK's configuration without AWS_CA_BUNDLE: the transport trusts
+// that bundle already, and the SDK fails when it has to put one into an HTTP client that
+// is not its own.
+func loadConfig(ctx context.Context, options []func(*config.LoadOptions) error) (aws.Config, error) {
+	const name = "AWS_CA_BUNDLE"
+	environment.Lock()
+	defer environment.Unlock()
+	if bundle := os.Getenv(name); bundle != "" {
+		if err := os.Unsetenv(name); err != nil {
+			return aws.Config{}, err
+		}
+		defer os.Setenv(name, bundle) //nolint:errcheck // it was set before
+	}
+	return config.LoadDefaultConfig(ctx, options...)
 }
 
 // open returns the calls that the sign-in allows.
@@ -70,9 +82,6 @@ func (s *session) open(ctx context.Context) (*awsClients, error) {
 	defer s.mu.Unlock()
 	if s.clients != nil {
 		return s.clients, nil
-	}
-	if os.Getenv("AWS_CA_BUNDLE") != "" {
-		return nil, errCABundle
 	}
 	options := []func(*config.LoadOptions) error{
 		config.WithRegion(s.region),
@@ -86,7 +95,7 @@ func (s *session) open(ctx context.Context) (*awsClients, error) {
 	if s.profile != "" {
 		options = append(options, config.WithSharedConfigProfile(s.profile))
 	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := loadConfig(ctx, options)
 	if err != nil {
 		return nil, &signInError{err: err}
 	}
@@ -110,6 +119,7 @@ func (s *session) open(ctx context.Context) (*awsClients, error) {
 			o.HTTPClient = s.http.client("cloudtrail")
 			o.BaseEndpoint = endpointOr(s.endpoints.CloudTrail, o.BaseEndpoint)
 		}).LookupEvents,
+		getCallerIdentity:   s.stsClient(loaded).GetCallerIdentity,
 		getWebIdentityToken: s.stsClient(loaded).GetWebIdentityToken,
 	}
 	return s.clients, nil

@@ -14,6 +14,7 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/test/covering"
 	"entra-aws-exporter/test/harness/wire"
 )
 
@@ -61,7 +62,7 @@ func TestEmptyPageFirst(t *testing.T) {
 	quirks := clouds.DefaultQuirks()
 	quirks.IdPVersion = clouds.JSON11
 	s := simulate(t, clouds.Healthy("corp"), &quirks, nil)
-	if err := s.SetQuirk("list_pages", simulator.ListPagesEmptyFirst); err != nil {
+	if err := s.SetQuirk("list_pages", clouds.PagesEmptyFirst); err != nil {
 		t.Fatal(err)
 	}
 	list, err := s.ListTokens(t.Context())
@@ -88,8 +89,8 @@ func TestReadsUnderEveryQuirk(t *testing.T) {
 	newCloud(t) // for the environment
 	twoValid := clouds.Expiring("corp")
 	twoValid.Tokens[1] = clouds.TokenSpec{Age: 350 * 24 * time.Hour, Left: 15 * 24 * time.Hour}
-	inTrail := clouds.QuirksNamed("source_address", "cloudtrail", "cloudtrail_delay")
-	everywhere := append(clouds.QuirksNamed("list_values", "list_order", "token_times", "json_version"), inTrail...)
+	inTrail := covering.Named("source_address", "cloudtrail", "cloudtrail_delay")
+	everywhere := append(covering.Named("list_values", "list_order", "token_times", "json_version"), inTrail...)
 	for name, test := range map[string]struct {
 		spec   clouds.ConnectionSpec
 		quirks []clouds.Quirk
@@ -99,7 +100,7 @@ func TestReadsUnderEveryQuirk(t *testing.T) {
 		"two valid tokens": {twoValid, inTrail, false}, // one access key id does not tell them apart
 	} {
 		combinations, learnt := 0, 0
-		for combination := range clouds.Product(clouds.DefaultQuirks(), test.quirks) {
+		for combination := range covering.Product(clouds.DefaultQuirks(), test.quirks) {
 			combinations++
 			synctest.Test(t, func(t *testing.T) {
 				s := simulate(t, test.spec, &combination, nil)
@@ -237,9 +238,10 @@ func TestEveryFaultHasItsReason(t *testing.T) {
 func TestDenialsNameTheAction(t *testing.T) {
 	newCloud(t) // for the environment
 	for how, want := range map[clouds.Denial]string{
-		clouds.DenyMissing: "allow %s, see deploy/permissions/aws.md",
-		clouds.DenySCP:     "an explicit deny, such as a service control policy, forbids %s: exempt this identity there, see deploy/permissions/aws.md",
-		clouds.DenyKMS:     "allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md",
+		clouds.DenyMissing:   "allow %s, see deploy/permissions/aws.md",
+		clouds.DenySCP:       "an explicit deny, such as a service control policy, forbids %s: exempt this identity there, see deploy/permissions/aws.md",
+		clouds.DenyKMS:       "allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md",
+		clouds.DenyKMSReason: "allow kms:Decrypt on the identity store's KMS key, see deploy/permissions/aws.md",
 	} {
 		for action, call := range map[clouds.Action]func(context.Context, *simulated) error{
 			clouds.ListInstancesAction:           func(ctx context.Context, s *simulated) error { _, err := s.Binding(ctx); return err },
@@ -257,6 +259,9 @@ func TestDenialsNameTheAction(t *testing.T) {
 				return err
 			},
 		} {
+			if how == clouds.DenyKMSReason && action == clouds.LookupEventsAction {
+				continue // the event history has no key
+			}
 			synctest.Test(t, func(t *testing.T) {
 				s := simulate(t, clouds.Healthy("corp"), nil, nil)
 				s.With(func(w *clouds.Model) { w.Deny(clouds.ActorExporter, action, how) })

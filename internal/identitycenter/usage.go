@@ -26,6 +26,8 @@ const (
 type usageTracker struct {
 	mu       sync.Mutex
 	read     time.Time // up to where CloudTrail was read, by AWS's clock
+	backlog  span      // an older part that is still to be read
+	skipped  bool      // a part was left out, and the log says so
 	probes   []ownProbe
 	lastSeen map[string]time.Time // by access key id: the last call that was not our own
 }
@@ -67,28 +69,79 @@ func (i *Instance) Usage(ctx context.Context) (model.Usage, error) {
 		tokens = list.Tokens
 	}
 	now := i.http.now()
-	var calls []trailCall
-	if _, err := i.forEachCall(ctx, i.usage.readFrom(now), usagePages, func(call trailCall) { calls = append(calls, call) }); err != nil {
+	from, backlog := i.usage.position(now)
+	rest, err := i.readUsage(ctx, from, time.Time{})
+	switch {
+	case err != nil:
 		return model.Usage{}, err
+	case rest.isEmpty() && !backlog.isEmpty():
+		if older, err := i.readUsage(ctx, backlog.From, backlog.To); err == nil {
+			backlog = older
+		}
+	case !rest.isEmpty():
+		if !backlog.isEmpty() && i.usage.skip() {
+			i.http.Logger.Warn("skipping older SCIM calls", "connection", i.options.Connection, "from", backlog.From, "to", backlog.To,
+				"cause", "CloudTrail has more calls than two look-ups a second can read", "advice", "poll more often: intervals.usage")
+		}
+		backlog = rest
 	}
-	i.usage.update(calls, i.http.UserAgent(), now)
+	i.usage.advance(now, backlog)
 	return model.Usage{LastUsed: i.usage.lastUsed(tokens, now)}, nil
 }
 
-func (u *usageTracker) readFrom(now time.Time) time.Time {
+// span is a part of CloudTrail that is still to be read.
+type span struct {
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
+}
+
+func (s span) isEmpty() bool { return s.To.IsZero() }
+
+// readUsage takes in CloudTrail's calls, the newest first, as far as the time suffices. It
+// returns the older rest.
+func (i *Instance) readUsage(ctx context.Context, from, until time.Time) (rest span, err error) {
+	var calls []trailCall
+	complete, err := i.forEachCall(ctx, from, until, usagePages, func(call trailCall) { calls = append(calls, call) })
+	i.usage.update(calls, i.http.UserAgent())
+	reason := model.ReasonOf(err)
+	switch {
+	case complete:
+		return span{}, nil
+	case len(calls) > 0 && (err == nil || reason == model.ReasonTimeout || reason == model.ReasonThrottled):
+		return span{from, calls[len(calls)-1].At}, nil
+	default:
+		return span{}, err
+	}
+}
+
+// position is from where CloudTrail is to be read now, and what older part is left.
+func (u *usageTracker) position(now time.Time) (from time.Time, backlog span) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.read.IsZero() {
-		return now.Add(-usageLookback)
+		return now.Add(-usageLookback), span{}
 	}
-	return u.read.Add(-usageOverlap)
+	return u.read.Add(-usageOverlap), u.backlog
 }
 
-// update takes in CloudTrail's calls since the last poll.
-func (u *usageTracker) update(calls []trailCall, ownUserAgent string, now time.Time) {
+// skip reports whether it is the first time that a part is skipped.
+func (u *usageTracker) skip() (first bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.read = now
+	first, u.skipped = !u.skipped, true
+	return first
+}
+
+func (u *usageTracker) advance(now time.Time, backlog span) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.read, u.backlog = now, backlog
+}
+
+// update takes in calls.
+func (u *usageTracker) update(calls []trailCall, ownUserAgent string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	if u.lastSeen == nil {
 		u.lastSeen = make(map[string]time.Time)
 	}
@@ -134,22 +187,37 @@ func (u *usageTracker) lastUsed(tokens []model.Token, now time.Time) map[string]
 	if !consistent || len(u.lastSeen) > maxKeyIDs {
 		return used
 	}
-	// Two valid tokens and one id: either the id is constant, or only one token is in use.
-	valid := 0
 	for _, token := range tokens {
-		if !token.Expired(now) {
-			valid++
+		at, since := u.lastSeen[keyIDs[token.ID]], token.Created
+		if len(u.lastSeen) < 2 { // the id may be constant: what another token could do is no use of this one
+			since = laterOf(since, lastValid(tokens, token.ID, now))
 		}
-	}
-	if valid > 1 && len(u.lastSeen) < 2 {
-		return used
-	}
-	for _, token := range tokens {
-		if at := u.lastSeen[keyIDs[token.ID]]; !at.IsZero() && !at.Before(token.Created) {
+		if !at.IsZero() && !at.Before(since) {
 			used[token.ID] = at
 		}
 	}
 	return used
+}
+
+// lastValid returns the last moment at which another token was valid; zero: there is none.
+func lastValid(tokens []model.Token, except string, now time.Time) (last time.Time) {
+	for _, token := range tokens {
+		switch {
+		case token.ID == except:
+		case token.Expired(now):
+			last = laterOf(last, token.Expires)
+		default:
+			return now
+		}
+	}
+	return last
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // keyIDs returns the access key id of each token that we probed. It is inconsistent if a

@@ -320,3 +320,109 @@ func TestUsageContradictions(t *testing.T) {
 		})
 	}
 }
+
+// A constant id stays no evidence when the token that Entra used has expired: the other
+// one, which only we have probed, was not used.
+func TestConstantIDAfterAnExpiry(t *testing.T) {
+	cloud := newCloud(t)
+	synctest.Test(t, func(t *testing.T) {
+		var log trailLog
+		begin := time.Now()
+		cloud.json("ListBearerTokens", fmt.Sprintf(`{"BearerTokens":[{"TokenId":"old","CreationTime":1,"ExpirationTime":%d},{"TokenId":"new","CreationTime":%d,"ExpirationTime":%d}]}`,
+			begin.Add(time.Hour).Unix(), begin.Add(-24*time.Hour).Unix(), begin.AddDate(1, 0, 0).Unix()))
+		cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
+			log.add(time.Now(), "SAME", "entra-aws-exporter/1.2.3", tenant)
+			return answer{body: providerConfig}
+		}
+		instance := cloud.instance(func(o *identitycenter.Options) {
+			o.TokenValue = func(context.Context) (string, model.Secret, error) { return "new", secret(), nil }
+		})
+		time.Sleep(30 * time.Minute)
+		log.add(time.Now(), "SAME", azure, tenant) // with the old token
+		time.Sleep(time.Hour)
+		if _, err := instance.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		log.serve(cloud)
+		usage, err := instance.Usage(t.Context())
+		if err != nil || len(usage.LastUsed) != 0 {
+			t.Errorf("got %v, %v", usage.LastUsed, err)
+		}
+		used := time.Now().Truncate(time.Second).UTC() // the old one has expired: this is the new one
+		log.add(used, "SAME", azure, tenant)
+		log.serve(cloud)
+		if usage, err = instance.Usage(t.Context()); err != nil || !usage.LastUsed["new"].Equal(used) {
+			t.Errorf("got %v, %v", usage.LastUsed, err)
+		}
+	})
+}
+
+// What is too much for two look-ups a second is skipped, the oldest first, and said once.
+func TestUsageSkipsWhatIsTooMuchOnce(t *testing.T) {
+	cloud := newCloud(t)
+	cloud.json("ListBearerTokens", `{"BearerTokens":[{"TokenId":"a","CreationTime":1}]}`)
+	logger, lines := logged()
+	synctest.Test(t, func(t *testing.T) {
+		var log trailLog
+		instance := cloud.instance(func(o *identitycenter.Options) { o.Logger = logger })
+		for n, want := range []int{0, 1, 1, 1} {
+			for range 500 {
+				log.add(time.Now(), "KEYA", azure, tenant)
+				time.Sleep(time.Second)
+			}
+			log.serve(cloud)
+			before := cloud.called("LookupEvents")
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			if _, err := instance.Usage(ctx); err != nil {
+				t.Errorf("poll %d: %v", n, err)
+			}
+			cancel()
+			if calls := cloud.called("LookupEvents") - before; calls > 6 {
+				t.Errorf("poll %d: %d look-ups in three seconds", n, calls)
+			}
+			if got := strings.Count(lines(), "skipping older SCIM calls"); got != want {
+				t.Errorf("poll %d: said %d times, want %d", n, got, want)
+			}
+		}
+	})
+}
+
+// A state that was stored continues; one that is not ours is refused.
+func TestUsageState(t *testing.T) {
+	cloud := newCloud(t)
+	cloud.json("ListBearerTokens", `{"BearerTokens":[{"TokenId":"a","CreationTime":1}]}`)
+	synctest.Test(t, func(t *testing.T) {
+		var log trailLog
+		cloud.answers["GET /ServiceProviderConfig"] = func(call) answer {
+			log.add(time.Now(), "KEYA", "entra-aws-exporter/1.2.3", tenant)
+			return answer{body: providerConfig}
+		}
+		build := func() *identitycenter.Instance {
+			return cloud.instance(func(o *identitycenter.Options) {
+				o.TokenValue = func(context.Context) (string, model.Secret, error) { return "a", secret(), nil }
+			})
+		}
+		first, second := build(), build()
+		if _, err := first.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		used := time.Now().Truncate(time.Second).UTC()
+		log.add(used, "KEYA", azure, tenant)
+		log.serve(cloud)
+		if _, err := first.Usage(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.RestoreUsage([]byte(`{"schema":9}`)); err == nil {
+			t.Error("another schema was taken")
+		}
+		if err := second.RestoreUsage(first.UsageState()); err != nil {
+			t.Fatal(err)
+		}
+		log.events = nil
+		time.Sleep(time.Hour)
+		usage, err := second.Usage(t.Context())
+		if err != nil || !usage.LastUsed["a"].Equal(used) {
+			t.Errorf("got %v, %v", usage.LastUsed, err)
+		}
+	})
+}

@@ -19,6 +19,7 @@ const (
 	ReasonNetwork         Reason = "network"          // DNS, connection or TLS
 	ReasonNotFound        Reason = "not_found"        // there is no such application, job, store or tenant
 	ReasonAmbiguous       Reason = "ambiguous"        // several candidates, a config key must choose
+	ReasonWrongTarget     Reason = "wrong_target"     // the application belongs to another identity store
 	ReasonAPIChanged      Reason = "api_changed"      // an undocumented API responds in an unknown way
 	ReasonInvalidResponse Reason = "invalid_response" // a response that cannot be read
 	ReasonLicence         Reason = "licence"          // the tenant's licence does not include the API
@@ -29,7 +30,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonAuth, ReasonPermission, ReasonThrottled, ReasonTimeout, ReasonNetwork, ReasonNotFound,
-		ReasonAmbiguous, ReasonAPIChanged, ReasonInvalidResponse, ReasonLicence, ReasonOther,
+		ReasonAmbiguous, ReasonWrongTarget, ReasonAPIChanged, ReasonInvalidResponse, ReasonLicence, ReasonOther,
 	}
 }
 

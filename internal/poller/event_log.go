@@ -126,13 +126,16 @@ func (l *eventLog) readBacklog(ctx context.Context, targets []model.Snapshot) er
 		}
 		window.commit(now)
 		if err := l.save(ctx); err != nil {
-			if conflicts++; conflicts > maxSaveConflicts {
-				return err
+			if conflicts++; conflicts <= maxSaveConflicts {
+				l.load(ctx)
+				l.state.updateBindings(targets)
+				position, l.position = l.state.newest.Add(-eventOverlap), time.Time{}
+				continue
 			}
-			l.load(ctx)
-			l.state.updateBindings(targets)
-			position, l.position = l.state.newest.Add(-eventOverlap), time.Time{}
-			continue
+			if !l.saveFailed { // the other process persists; this one counts in memory
+				l.log.Warn("saving event counters failed", "record", l.key, "err", err)
+			}
+			l.saveFailed = true
 		}
 		if last {
 			l.windowSize, l.position = 0, time.Time{}

@@ -87,12 +87,6 @@ func SCIM(interval time.Duration, read func(context.Context) (model.Probe, error
 		func(probe model.Probe) time.Time { return probe.Date })
 }
 
-// Usage reads when each token was last used.
-func Usage(interval time.Duration, read func(context.Context) (model.Usage, error)) Source {
-	return newSource(model.SourceUsage, interval, read,
-		func(s *model.Snapshot, usage model.Usage) { s.Usage = &usage }, undated)
-}
-
 // Job reads the provisioning job.
 func Job(interval time.Duration, read func(context.Context) (model.Job, error)) Source {
 	return newSource(model.SourceJob, interval, read,

@@ -61,8 +61,8 @@ var actions = map[string]perform{
 	"disable": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
 		return m.DisableJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID)
 	}),
-	"quarantine_deletes": silently(func(m *clouds.Model, c clouds.Connection, _ Action) error {
-		return m.QuarantineForDeletes(c.EntraTenantID, c.ServicePrincipalID, c.JobID)
+	"quarantine": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
+		return m.Quarantine(c.EntraTenantID, c.ServicePrincipalID, c.JobID, a.Value)
 	}),
 	"recreate_tenant": func(m *clouds.Model, c clouds.Connection, a Action) (any, error) {
 		return m.RecreateProvisioningTenant(a.Actor, c.IdentityStoreID)
@@ -84,6 +84,9 @@ var actions = map[string]perform{
 	"second_application": func(m *clouds.Model, c clouds.Connection, _ Action) (any, error) {
 		return m.AddApplication(c.EntraTenantID, "AWS IAM Identity Center (another)")
 	},
+	"change_identifier": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
+		return m.ChangeApplication(c.EntraTenantID, c.ServicePrincipalID, func(sp *clouds.ServicePrincipal) { sp.EntityIDs = []string{a.Value} })
+	}),
 	"add_certificate": func(m *clouds.Model, c clouds.Connection, _ Action) (any, error) {
 		added := m.NewSigningCertificate(m.Now(), m.Now().AddDate(3, 0, 0))
 		return map[string]string{"thumbprint": added.Thumbprint()}, m.ChangeApplication(c.EntraTenantID, c.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {

@@ -93,17 +93,13 @@ func (c *call) authenticateAWS() *clouds.Error {
 	return nil
 }
 
-// signatureError names a refusal as the JSON protocols do.
+// signatureError turns a refused signature into the answer.
 func signatureError(err error) *clouds.Error {
 	var refused *sigv4.Error
 	if !errors.As(err, &refused) {
 		return clouds.NewError("", http.StatusInternalServerError, "InternalFailure", err.Error())
 	}
-	code := map[sigv4.Kind]string{
-		sigv4.Missing: "MissingAuthenticationTokenException", sigv4.Incomplete: "IncompleteSignatureException",
-		sigv4.UnknownKey: "UnrecognizedClientException", sigv4.Mismatch: "InvalidSignatureException",
-	}[refused.Kind]
-	return clouds.NewError("", http.StatusBadRequest, code, refused.Message)
+	return clouds.NewError("", http.StatusBadRequest, refused.Code, refused.Message)
 }
 
 // hostRegion finds the region in a host name of AWS's; "" in any other.
@@ -125,6 +121,9 @@ func jsonError(c *call, err *clouds.Error) response {
 	body := map[string]string{"__type": err.Code, "message": err.Message}
 	if c.service.namespace != "" { // the console's services
 		body = map[string]string{"__type": c.service.namespace + "#" + err.Code, "Message": err.Message}
+	}
+	if err.Reason != "" {
+		body["Reason"] = err.Reason
 	}
 	result := jsonResponse(err.Status, "application/x-amz-json-1.1", body)
 	result.header.Set("X-Amzn-Errortype", err.Code+":http://internal.amazon.com/coral/com.amazon.coral.service/")

@@ -110,7 +110,6 @@ func TestTokenServiceRefusals(t *testing.T) {
 		{name: "another signing name", service: "sso", message: "Credential should be scoped to correct service: 'identitystore'.", kind: "InvalidSignatureException"},
 		{name: "the public SDK's prefix", target: "AWSIdentityStore.ListProvisioningTenants", status: 404, kind: "UnknownOperationException"},
 		{name: "the other JSON version", version: "1.0", status: 404, kind: "UnknownOperationException", message: "application/x-amz-json-1.1, not"},
-		{name: "no identity store", body: "{}", kind: "ValidationException", message: "'identityStoreId' failed to satisfy constraint: Member must not be null"},
 		{name: "an unknown identity store", body: `{"IdentityStoreId":"d-0000000000"}`, kind: "ResourceNotFoundException"},
 		{name: "no JSON", body: "IdentityStoreId", kind: "SerializationException"},
 		{

@@ -53,17 +53,17 @@ func identityStoreOperations() map[string]operation {
 				return m.ListBearerTokens(c.caller, r.IdentityStoreID, r.TenantID)
 			}, func(tokens []clouds.BearerToken) object {
 				return object{"BearerTokens": objects(tokens, c.tokenEntity)}
-			}, "TenantId")
+			})
 		}},
 		consoleTarget + "CreateBearerToken": {name: "CreateBearerToken", serve: func(c *call) (response, error) {
 			return storeCall(c, mutate, func(m *clouds.Model, r storeRequest) (clouds.BearerToken, error) {
 				return m.CreateBearerToken(c.caller, r.IdentityStoreID, r.TenantID)
-			}, func(token clouds.BearerToken) object { return object{"BearerToken": c.tokenEntity(token)} }, "TenantId")
+			}, func(token clouds.BearerToken) object { return object{"BearerToken": c.tokenEntity(token)} })
 		}},
 		consoleTarget + "DeleteBearerToken": {name: "DeleteBearerToken", serve: func(c *call) (response, error) {
 			return storeCall(c, mutate, func(m *clouds.Model, r storeRequest) (struct{}, error) {
 				return struct{}{}, m.DeleteBearerToken(c.caller, r.IdentityStoreID, r.TenantID, r.TokenID)
-			}, func(struct{}) object { return object{} }, "TenantId", "TokenId")
+			}, func(struct{}) object { return object{} })
 		}},
 		publicTarget + "DescribeIdentityStore": {name: "DescribeIdentityStore", serve: describeIdentityStore},
 	}
@@ -86,7 +86,7 @@ func jsonCall[R, T any](c *call, run func(*call, func(*clouds.Model) (T, error))
 // says. The console's certificate service writes its names in lower case.
 func (c *call) page(all object) object {
 	var request struct{ NextToken string } // decoding ignores case
-	if c.sim.protocolQuirk("list_pages") != ListPagesEmptyFirst || !strings.HasPrefix(c.name, "List") || c.decode(&request) != nil || request.NextToken != "" {
+	if c.quirks().ListPages != clouds.PagesEmptyFirst || !strings.HasPrefix(c.name, "List") || c.decode(&request) != nil || request.NextToken != "" {
 		return all
 	}
 	empty := object{"NextToken": "the-rest"}
@@ -99,26 +99,15 @@ func (c *call) page(all object) object {
 	return empty
 }
 
-// storeCall serves an operation of the token service, whose JSON version is a quirk, and
-// refuses a request without the members it needs.
+// storeCall serves an operation of the token service, whose JSON version is a quirk.
 func storeCall[T any](
 	c *call, run func(*call, func(*clouds.Model) (T, error)) (T, error),
-	ask func(*clouds.Model, storeRequest) (T, error), entity func(T) object, needs ...string,
+	ask func(*clouds.Model, storeRequest) (T, error), entity func(T) object,
 ) (response, error) {
 	if err := c.requireJSON(c.quirks().JSONVersion); err != nil {
 		return response{}, err
 	}
-	return jsonCall(c, run, func(m *clouds.Model, r storeRequest) (T, error) {
-		have := map[string]string{"IdentityStoreId": r.IdentityStoreID, "TenantId": r.TenantID, "TokenId": r.TokenID}
-		for _, name := range append([]string{"IdentityStoreId"}, needs...) {
-			if have[name] == "" {
-				var none T
-				return none, clouds.NewError(clouds.ServiceTokens, http.StatusBadRequest, "ValidationException",
-					"1 validation error detected: Value at '"+strings.ToLower(name[:1])+name[1:]+"' failed to satisfy constraint: Member must not be null")
-			}
-		}
-		return ask(m, r)
-	}, entity)
+	return jsonCall(c, run, ask, entity)
 }
 
 func (c *call) requireJSON(version string) error {
@@ -242,11 +231,7 @@ func idpCertificateEntity(certificate clouds.IdPCertificate) object {
 const maxTrailEvents = 50
 
 func cloudTrailOperations() map[string]operation {
-	lookup := operation{name: "LookupEvents", serve: lookupEvents}
-	return map[string]operation{
-		"CloudTrail_20131101.LookupEvents":                                    lookup,
-		"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents": lookup,
-	}
+	return map[string]operation{"CloudTrail_20131101.LookupEvents": {name: "LookupEvents", serve: lookupEvents}}
 }
 
 // lookupEvents searches the event history, two calls a second per account and region.
@@ -270,14 +255,10 @@ func lookupEvents(c *call) (response, error) {
 		return response{}, trailError("InvalidLookupAttributesException", "You can have only one lookup attribute in a request.")
 	}
 	for _, attribute := range request.LookupAttributes {
-		switch attribute.AttributeKey {
-		case "AccessKeyId":
-			filter.AccessKeyID = attribute.AttributeValue
-		case "EventSource":
-			filter.EventSource = attribute.AttributeValue
-		default:
-			return response{}, trailError("InvalidLookupAttributesException", "This simulator looks up by AccessKeyId and EventSource.")
+		if attribute.AttributeKey != "EventSource" {
+			return response{}, trailError("InvalidLookupAttributesException", "This simulator looks up by EventSource.")
 		}
+		filter.EventSource = attribute.AttributeValue
 	}
 	if request.MaxResults < 0 || request.MaxResults > maxTrailEvents {
 		return response{}, trailError("InvalidMaxResultsException", "MaxResults must be between 1 and 50.")

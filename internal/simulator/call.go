@@ -47,7 +47,6 @@ type response struct {
 	status int
 	header http.Header
 	body   []byte
-	stream func(io.Writer) error // instead of body, for what is too long to hold
 }
 
 // errDelayed is the outcome of a call whose effect comes later: no response.
@@ -139,12 +138,7 @@ func (s *Simulator) handle(w http.ResponseWriter, c *call) {
 // send writes a response, with the clock of its side.
 func (c *call) send(w http.ResponseWriter, result response) {
 	c.sendHeader(w, result)
-	switch {
-	case result.stream != nil:
-		_ = result.stream(w) // the client went away
-	case len(result.body) > 0:
-		_, _ = w.Write(result.body)
-	}
+	_, _ = w.Write(result.body) // the client went away
 }
 
 func (c *call) sendHeader(w http.ResponseWriter, result response) {
@@ -209,14 +203,4 @@ func jsonResponse(status int, contentType string, body any) response {
 		panic(fmt.Sprintf("encoding a response: %v", err))
 	}
 	return response{status: status, header: http.Header{"Content-Type": {contentType}}, body: content}
-}
-
-// content is a response's body, streamed or not.
-func (r response) content() []byte {
-	if r.stream == nil {
-		return r.body
-	}
-	var content bytes.Buffer
-	_ = r.stream(&content) // a buffer never fails
-	return content.Bytes()
 }

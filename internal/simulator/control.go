@@ -73,9 +73,10 @@ func serveControl(w http.ResponseWriter, r *http.Request, handle func(*http.Requ
 }
 
 func (s *Simulator) quirkList() []object {
-	quirks, values := s.Quirks()
-	return objects(quirks, func(quirk clouds.Quirk) object {
-		return object{"name": quirk.Name, "value": values[quirk.Name], "values": quirk.Values, "doc": quirk.Doc}
+	var quirks clouds.Quirks
+	s.With(func(m *clouds.Model) { quirks = m.Quirks() })
+	return objects(clouds.AllQuirks(), func(quirk clouds.Quirk) object {
+		return object{"name": quirk.Name, "value": quirks.Get(quirk.Name), "values": quirk.Values, "doc": quirk.Doc}
 	})
 }
 

@@ -66,7 +66,7 @@ func TestControl(t *testing.T) {
 		for _, record := range timeline.at("entries").([]any) {
 			kinds[record.(map[string]any)["kind"]] = true
 		}
-		for _, kind := range []string{"Creation", "Save", "Start", "CycleEnded", "Exported", "EntraState", "SCIMFailure"} {
+		for _, kind := range []string{"Creation", "Save", "Start", "CycleEnded", "EntraState", "Annotation"} {
 			if !kinds[kind] {
 				t.Errorf("no %s among %v", kind, kinds)
 			}
@@ -129,7 +129,7 @@ func TestActions(t *testing.T) {
 		t.Error("not paused")
 	}
 	l.must("POST", "actions", `{"do":"start"}`)
-	l.must("POST", "actions", `{"do":"quarantine_deletes"}`)
+	l.must("POST", "actions", `{"do":"quarantine","value":"TooManyDeletes"}`)
 	if job().at("status", "quarantine", "reason") != "TooManyDeletes" {
 		t.Error("no quarantine")
 	}
@@ -183,7 +183,7 @@ func TestControlRefusals(t *testing.T) {
 		{"PUT quirks", `{"colour":"red"}`, `unknown quirk "colour": known are put_secrets`},
 		{"PUT quirks", `{"error_bodies":"none"}`, "quirk error_bodies=none: want one of full, empty, null_message"},
 		{"POST faults", `{"operation":"ListTokens","status":500}`, `fault: unknown operation "ListTokens": known are AssumeRole, `},
-		{"POST faults", `{"operation":"*","effect":"delay","delay":"soon"}`, `"soon" is not a duration such as 90s`},
+		{"POST faults", `{"operation":"*","effect":"delay","delay":"soon"}`, `not a valid duration string: "soon"`},
 		{"DELETE faults?id=x", "", `id "x" is no number`},
 		{"POST actions", `{"do":"pause"}`, `pause: no connection "": known are one, two`},
 		{"POST actions", `{"do":"delete_token","connection":"one","token_id":"x"}`, "delete_token: identitystore: 400 ResourceNotFoundException: "},

@@ -25,7 +25,7 @@ func listServicePrincipals(c *call) (response, error) {
 	}
 	byTemplate := slices.ContainsFunc(options.filter, func(f condition) bool { return f.field == "applicationTemplateId" })
 	advanced := c.r.Header.Get("ConsistencyLevel") == "eventual" && c.r.URL.Query().Get("$count") == "true"
-	if byTemplate && !advanced && c.sim.protocolQuirk("template_filter") == TemplateFilterAdvanced {
+	if byTemplate && !advanced && c.quirks().TemplateFilter == clouds.FilterAdvanced {
 		return response{}, unsupportedFilter("applicationTemplateId", "eq")
 	}
 	all, err := query(c, func(m *clouds.Model) ([]clouds.ServicePrincipal, error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -18,23 +17,20 @@ const signInPage = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><b
 
 // applyFault answers a call as its fault demands.
 func (s *Simulator) applyFault(w http.ResponseWriter, c *call, fault Fault) {
+	if answers := fault.Effect == EffectAnswer || fault.Effect == EffectDelay; answers && !wait(c.r.Context(), time.Duration(fault.Delay)) {
+		return
+	}
 	switch fault.Effect {
 	case EffectAnswer:
-		if fault.Delay > 0 && !wait(c.r.Context(), time.Duration(fault.Delay)) {
-			return
-		}
 		c.send(w, c.faultResponse(fault))
-	case EffectDelay:
-		// The effect comes with the answer, not before.
-		if wait(c.r.Context(), time.Duration(fault.Delay)) {
-			c.send(w, c.realResponse())
-		}
+	case EffectDelay: // the effect comes with the answer, not before
+		c.send(w, c.realResponse())
 	case EffectHang:
 		<-c.r.Context().Done()
 	case EffectTrickle:
 		c.trickle(w, c.realResponse(), time.Duration(fault.Delay))
 	case EffectHuge:
-		c.send(w, hugeResponse())
+		c.sendHuge(w)
 	case EffectLost:
 		c.realResponse()
 		panic(http.ErrAbortHandler)
@@ -92,13 +88,12 @@ func (c *call) trickle(w http.ResponseWriter, result response, every time.Durati
 	if every == 0 {
 		every = time.Second
 	}
-	body := result.content()
 	c.sendHeader(w, result)
-	for i := range body {
+	for i := range result.body {
 		if !wait(c.r.Context(), every) {
 			return
 		}
-		if _, err := w.Write(body[i : i+1]); err != nil {
+		if _, err := w.Write(result.body[i : i+1]); err != nil {
 			return
 		}
 		if flusher, can := w.(http.Flusher); can {
@@ -107,24 +102,16 @@ func (c *call) trickle(w http.ResponseWriter, result response, every time.Durati
 	}
 }
 
-// hugeResponse is valid JSON that is too long for memory.
-func hugeResponse() response {
-	return response{
-		status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}},
-		stream: func(w io.Writer) error {
-			if _, err := io.WriteString(w, `{"value":"`); err != nil {
-				return err
-			}
-			chunk := bytes.Repeat([]byte("x"), 64<<10)
-			for range (100 << 20) / len(chunk) {
-				if _, err := w.Write(chunk); err != nil {
-					return err
-				}
-			}
-			_, err := io.WriteString(w, `"}`)
-			return err
-		},
+// sendHuge sends valid JSON that is too long for memory.
+func (c *call) sendHuge(w http.ResponseWriter) {
+	c.send(w, response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: []byte(`{"value":"`)})
+	chunk := bytes.Repeat([]byte("x"), 64<<10)
+	for range (100 << 20) / len(chunk) {
+		if _, err := w.Write(chunk); err != nil {
+			return // the client went away
+		}
 	}
+	_, _ = w.Write([]byte(`"}`))
 }
 
 // readKey names reads that ask the same.
@@ -136,7 +123,7 @@ const maxRemembered = 64 << 10
 // keepForStale keeps a response for a later stale read.
 func (s *Simulator) keepForStale(c *call, result response) {
 	isRead := strings.HasPrefix(c.name, "GET ") || strings.HasPrefix(c.name, "List") || strings.HasPrefix(c.name, "Lookup") || strings.HasPrefix(c.name, "SCIM GET ")
-	if !isRead || result.status != http.StatusOK || result.stream != nil || len(result.body) > maxRemembered {
+	if !isRead || result.status != http.StatusOK || len(result.body) > maxRemembered {
 		return
 	}
 	s.mu.Lock()
@@ -162,7 +149,7 @@ func (c *call) staleResponse() response {
 func (c *call) patchedResponse(set map[string]json.RawMessage) response {
 	result := c.realResponse()
 	var document any
-	decoder := json.NewDecoder(bytes.NewReader(result.content()))
+	decoder := json.NewDecoder(bytes.NewReader(result.body))
 	decoder.UseNumber() // serial numbers are larger than a float64
 	if err := decoder.Decode(&document); err != nil {
 		return result
@@ -174,7 +161,7 @@ func (c *call) patchedResponse(set map[string]json.RawMessage) response {
 	if err != nil {
 		return response{status: http.StatusInternalServerError, body: fmt.Appendf(nil, "the edited answer is no JSON: %v", err)}
 	}
-	result.body, result.stream = content, nil
+	result.body = content
 	return result
 }
 

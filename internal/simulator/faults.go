@@ -7,7 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
+
+	prommodel "github.com/prometheus/common/model"
 )
 
 // Effect is what goes wrong with a call.
@@ -37,21 +38,8 @@ func Effects() []Effect {
 	}
 }
 
-// Duration is a time.Duration that reads as text in JSON, "90s".
-type Duration time.Duration
-
-// MarshalText implements encoding.TextMarshaler.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *Duration) UnmarshalText(text []byte) error {
-	parsed, err := time.ParseDuration(string(text))
-	if err != nil || parsed < 0 {
-		return fmt.Errorf("%q is not a duration such as 90s", text)
-	}
-	*d = Duration(parsed)
-	return nil
-}
+// Duration reads as text in JSON, "90s".
+type Duration = prommodel.Duration
 
 // Fault is applied to calls of an operation. Signatures and access tokens are checked
 // before it, permissions after.

@@ -36,7 +36,6 @@ func graphOperations() map[string]operation {
 		"PUT " + sync + "/secrets":             {name: "PUT secrets", serve: putSecrets},
 		"GET /auditLogs/provisioning":          {name: "GET provisioning", limit: "reports", serve: listProvisioning},
 		"GET /auditLogs/directoryAudits":       {name: "GET directoryAudits", limit: "reports", serve: listDirectoryAudits},
-		"GET /auditLogs/directoryaudits":       {name: "GET directoryAudits", limit: "reports", serve: listDirectoryAudits}, // as the SDK spells it
 	}
 }
 
@@ -77,10 +76,10 @@ func graphError(c *call, err *clouds.Error) response {
 	if code == "SerializationException" {
 		code = "BadRequest"
 	}
-	switch c.sim.protocolQuirk("error_bodies") {
-	case ErrorBodiesEmpty:
+	switch c.quirks().ErrorBodies {
+	case clouds.BodiesEmpty:
 		return jsonResponse(err.Status, graphContentType, struct{}{})
-	case ErrorBodiesNullMessage:
+	case clouds.BodiesNullMessage:
 		message = nil
 	}
 	if err.Nested {
@@ -113,7 +112,7 @@ func (c *call) throttled() (response, bool) {
 	result := graphError(c, clouds.NewError(clouds.ServiceGraph, http.StatusTooManyRequests, "TooManyRequests",
 		"This request is throttled. Please try again after the value specified in the Retry-After header. CorrelationId: "+c.id))
 	retryAfter := strconv.Itoa(int((left + time.Second - 1) / time.Second))
-	if c.sim.protocolQuirk("retry_after") == RetryAfterDate {
+	if c.quirks().RetryAfter == clouds.RetryAfterDate {
 		retryAfter = c.now().Add(left).UTC().Format(http.TimeFormat)
 	}
 	result.header.Set("Retry-After", retryAfter)
@@ -240,12 +239,12 @@ func (c *call) options(filters map[string][]string, topDefault, topMax int) (que
 			return o, badRequest("Invalid page size specified: '%s'. Must be between 1 and %d inclusive.", text, topMax)
 		}
 	}
-	switch pages := c.sim.protocolQuirk("list_pages"); {
-	case pages == ListPagesEmptyFirst:
+	switch pages := c.quirks().ListPages; {
+	case pages == clouds.PagesEmptyFirst:
 		o.emptyFirst = o.skipToken == ""
-	case pages == ListPagesSmall:
+	case pages == clouds.PagesSmall:
 		o.top = min(o.top, smallPage)
-	case pages == ListPagesSecondRefused && o.skipToken != "":
+	case pages == clouds.PagesSecondRefused && o.skipToken != "":
 		return o, badRequest("The skip token is not valid.")
 	}
 	if text := parameters.Get("$select"); text != "" {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/model"
-	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
@@ -197,9 +196,9 @@ func TestUnreadableBody(t *testing.T) {
 func TestErrorBodies(t *testing.T) {
 	l := newHarness(t)
 	for value, check := range map[string]func(reply) bool{
-		simulator.ErrorBodiesFull:        func(r reply) bool { return r.at("error", "message") != nil && r.at("error", "innerError") != nil },
-		simulator.ErrorBodiesEmpty:       func(r reply) bool { return r.body == "{}" },
-		simulator.ErrorBodiesNullMessage: func(r reply) bool { return r.at("error", "code") == "JobNotFound" && r.at("error", "message") == nil },
+		clouds.BodiesFull:        func(r reply) bool { return r.at("error", "message") != nil && r.at("error", "innerError") != nil },
+		clouds.BodiesEmpty:       func(r reply) bool { return r.body == "{}" },
+		clouds.BodiesNullMessage: func(r reply) bool { return r.at("error", "code") == "JobNotFound" && r.at("error", "message") == nil },
 	} {
 		if err := l.SetQuirk("error_bodies", value); err != nil {
 			t.Fatal(err)
@@ -253,7 +252,7 @@ func TestReportsAreThrottled(t *testing.T) {
 				t.Errorf("Retry-After %q", answer.header.Get("Retry-After"))
 			}
 		}
-		if err := l.SetQuirk("retry_after", simulator.RetryAfterDate); err != nil {
+		if err := l.SetQuirk("retry_after", clouds.RetryAfterDate); err != nil {
 			t.Fatal(err)
 		}
 		want := time.Now().Add(10 * time.Second).UTC().Format(http.TimeFormat)

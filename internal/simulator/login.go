@@ -21,6 +21,9 @@ import (
 // accessTokenLife is how long an access token of Entra's is valid.
 const accessTokenLife = time.Hour
 
+// graphAppID is Microsoft Graph as an application.
+const graphAppID = "00000003-0000-0000-c000-000000000000"
+
 const loginContentType = "application/json; charset=utf-8"
 
 // loginOperations are the sign-in endpoint's, all below /{tenant}.
@@ -124,12 +127,6 @@ func signIn(c *call) (response, error) {
 
 func stsIssuer(tenant string) string { return "https://sts.windows.net/" + tenant + "/" }
 
-// graphHosts are the roots of Microsoft Graph in the national clouds, and its id.
-var graphHosts = map[string]bool{
-	"graph.microsoft.com": true, "graph.microsoft.us": true, "dod-graph.microsoft.us": true,
-	"microsoftgraph.chinacloudapi.cn": true, "00000003-0000-0000-c000-000000000000": true,
-}
-
 // resource checks a scope and returns the resource it names: Graph, by one of its own
 // names or by where this simulator serves it.
 func (c *call) resource(scope string) (string, error) {
@@ -153,7 +150,7 @@ func (c *call) resource(scope string) (string, error) {
 // isGraph reports whether a resource is this simulator's Graph.
 func (c *call) isGraph(resource string) bool {
 	resource = strings.TrimSuffix(resource, "/")
-	if graphHosts[strings.TrimPrefix(resource, "https://")] {
+	if resource == graphAppID || routePath(strings.TrimPrefix(resource, "https://"), "") == graphPrefix {
 		return true
 	}
 	root := strings.TrimSuffix(resource, graphPrefix)

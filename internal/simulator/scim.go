@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -60,26 +59,26 @@ func serviceProviderConfig(c *call) (response, error) {
 		}},
 		"patch": yes, "changePassword": no, "sort": no, "etag": no,
 		"bulk":   object{"supported": false, "maxOperations": 1, "maxPayloadSize": 1048576},
-		"filter": object{"supported": true, "maxResults": clouds.MaxSCIMResults},
+		"filter": object{"supported": true, "maxResults": 50},
 	}), nil
 }
 
+// userNameFilter is the one filter that is asked for; its value is a JSON string.
+var userNameFilter = regexp.MustCompile(`^userName eq ("(?:[^"\\]|\\.)*")$`)
+
 func listUsers(c *call) (response, error) {
-	matches, err := scimFilter(c.r.URL.Query().Get("filter"))
-	if err != nil {
-		return response{}, err
+	var name string
+	filter := c.r.URL.Query().Get("filter")
+	if m := userNameFilter.FindStringSubmatch(filter); m == nil || json.Unmarshal([]byte(m[1]), &name) != nil {
+		return response{}, clouds.NewError(clouds.ServiceSCIM, http.StatusBadRequest, "ValidationException", "This simulator looks users up by userName, not by "+filter)
 	}
-	var total int
-	users, err := query(c, func(m *clouds.Model) (found []clouds.User, err error) {
-		found, total, err = m.ListUsers(scimCall(c), matches...)
-		return found, err
-	})
+	users, err := query(c, func(m *clouds.Model) ([]clouds.User, error) { return m.UserNamed(scimCall(c), name) })
 	if err != nil {
 		return response{}, err
 	}
 	return jsonResponse(http.StatusOK, scimContentType, object{
-		"schemas": []string{"urn:ietf:params:scim:api:messages:2.0:ListResponse"}, "totalResults": total,
-		"itemsPerPage": len(users), "startIndex": 1, "Resources": objects(users, userEntity),
+		"schemas":      []string{"urn:ietf:params:scim:api:messages:2.0:ListResponse"},
+		"totalResults": len(users), "itemsPerPage": len(users), "startIndex": 1, "Resources": objects(users, userEntity),
 	}), nil
 }
 
@@ -90,28 +89,4 @@ func userEntity(u clouds.User) object {
 		"emails": []object{{"value": u.Email, "type": "work", "primary": true}},
 		"meta":   object{"resourceType": "User", "created": u.Created.UTC().Format(time.RFC3339), "lastModified": u.Modified.UTC().Format(time.RFC3339)},
 	}
-}
-
-var scimComparison = regexp.MustCompile(`^\s*([A-Za-z.]+)\s+(?i:eq)\s+("(?:[^"\\]|\\.)*")(\s+(?i:and)\s+|\s*$)`)
-
-// scimFilter reads what AWS supports: "attribute eq value", joined by "and".
-func scimFilter(filter string) ([]clouds.Match, error) {
-	var matches []clouds.Match
-	for rest, joined := filter, filter != ""; joined; {
-		m := scimComparison.FindStringSubmatch(rest)
-		if m == nil {
-			return nil, badFilter("Filter %q is not supported: use eq, joined by and.", filter)
-		}
-		var value string
-		if err := json.Unmarshal([]byte(m[2]), &value); err != nil {
-			return nil, badFilter("Filter %q has a malformed value.", filter)
-		}
-		matches = append(matches, clouds.Match{Attribute: m[1], Value: value})
-		rest, joined = rest[len(m[0]):], strings.TrimSpace(m[3]) != ""
-	}
-	return matches, nil
-}
-
-func badFilter(format string, args ...any) *clouds.Error {
-	return clouds.NewError(clouds.ServiceSCIM, http.StatusBadRequest, "ValidationException", fmt.Sprintf(format, args...))
 }

@@ -14,7 +14,6 @@
 package simulator
 
 import (
-	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -50,32 +49,27 @@ type Simulator struct {
 	lock  chan struct{} // of the model: a channel, so that waiting for it is durable in a bubble
 	model *clouds.Model
 
-	mu             sync.Mutex // of what follows
-	random         *rand.Rand
-	protocolQuirks map[string]string
-	calls          map[string]int // by operation
-	windows        map[string][]time.Time
-	lastReads      map[string]response // the last response to each read, for stale reads
-	bulkEvents     []BulkEvents
+	mu         sync.Mutex // of what follows
+	random     *rand.Rand
+	calls      map[string]int // by operation
+	windows    map[string][]time.Time
+	lastReads  map[string]response // the last response to each read, for stale reads
+	bulkEvents []BulkEvents
 }
 
 // New returns a Simulator of m, which only With may use from now on.
 func New(m *clouds.Model, options Options) *Simulator {
 	s := &Simulator{
 		url: options.URL, logger: options.Logger, model: m,
-		lock:           make(chan struct{}, 1),
-		random:         rand.New(rand.NewPCG(options.Seed, 0x51c1)),
-		protocolQuirks: map[string]string{},
-		operations:     map[string]bool{},
-		calls:          map[string]int{},
-		windows:        map[string][]time.Time{},
-		lastReads:      map[string]response{},
+		lock:       make(chan struct{}, 1),
+		random:     rand.New(rand.NewPCG(options.Seed, 0x51c1)),
+		operations: map[string]bool{},
+		calls:      map[string]int{},
+		windows:    map[string][]time.Time{},
+		lastReads:  map[string]response{},
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
-	}
-	for _, quirk := range protocolQuirks() {
-		s.protocolQuirks[quirk.Name] = quirk.Values[0]
 	}
 	s.keys = newSigningKeys(options.Seed)
 	s.faults = &faults{chance: s.chance}
@@ -165,75 +159,8 @@ func (s *Simulator) modelAddress(address string) string {
 	return host + "/" + rest
 }
 
-// The values of the protocol quirks.
-const (
-	RetryAfterSeconds = "seconds"
-	RetryAfterDate    = "date"
-
-	ErrorBodiesFull        = "full"
-	ErrorBodiesEmpty       = "empty"        // "{}"
-	ErrorBodiesNullMessage = "null_message" // {"error":{"code":"…","message":null}}
-
-	ListPagesAsAsked       = "as_asked"
-	ListPagesEmptyFirst    = "empty_first"
-	ListPagesSmall         = "small"          // two entries each
-	ListPagesSecondRefused = "second_refused" // every page but the first
-
-	TemplateFilterPlain    = "plain"
-	TemplateFilterAdvanced = "advanced" // with ConsistencyLevel and $count only
-)
-
-// protocolQuirks lists the quirks of the protocols alone, the default value first. The
-// quirks of behaviour belong to the model.
-func protocolQuirks() []clouds.Quirk {
-	return []clouds.Quirk{
-		{Name: "retry_after", Doc: "how a throttled response says when to retry", Values: []string{RetryAfterSeconds, RetryAfterDate}},
-		{Name: "error_bodies", Doc: "what Graph's errors carry", Values: []string{ErrorBodiesFull, ErrorBodiesEmpty, ErrorBodiesNullMessage}},
-		{Name: "list_pages", Doc: "which pages the lists have; AWS's have one, or an empty one first", Values: []string{ListPagesAsAsked, ListPagesEmptyFirst, ListPagesSmall, ListPagesSecondRefused}},
-		{Name: "template_filter", Doc: "how Graph takes a filter by applicationTemplateId", Values: []string{TemplateFilterPlain, TemplateFilterAdvanced}},
-	}
-}
-
-func (s *Simulator) protocolQuirk(name string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.protocolQuirks[name]
-}
-
-// SetQuirk changes how AWS and Entra behave, or how their protocols speak, from now on.
-func (s *Simulator) SetQuirk(name, value string) error {
-	quirks, _ := s.Quirks()
-	at := slices.IndexFunc(quirks, func(q clouds.Quirk) bool { return q.Name == name })
-	if at < 0 {
-		names := make([]string, len(quirks))
-		for i, quirk := range quirks {
-			names[i] = quirk.Name
-		}
-		return fmt.Errorf("unknown quirk %q: known are %s", name, strings.Join(names, ", "))
-	}
-	if at < len(clouds.AllQuirks()) {
-		var err error
-		s.With(func(m *clouds.Model) { err = m.SetQuirk(name, value) })
-		return err
-	}
-	if !slices.Contains(quirks[at].Values, value) {
-		return fmt.Errorf("quirk %s=%s: want one of %s", name, value, strings.Join(quirks[at].Values, ", "))
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.protocolQuirks[name] = value
-	return nil
-}
-
-// Quirks lists every quirk, and its value now.
-func (s *Simulator) Quirks() (quirks []clouds.Quirk, values map[string]string) {
-	s.mu.Lock()
-	values = maps.Clone(s.protocolQuirks)
-	s.mu.Unlock()
-	s.With(func(m *clouds.Model) {
-		for _, quirk := range clouds.AllQuirks() {
-			values[quirk.Name] = m.Quirks().Get(quirk.Name)
-		}
-	})
-	return append(clouds.AllQuirks(), protocolQuirks()...), values
+// SetQuirk changes how AWS and Entra behave from now on.
+func (s *Simulator) SetQuirk(name, value string) (err error) {
+	s.With(func(m *clouds.Model) { err = m.SetQuirk(name, value) })
+	return err
 }

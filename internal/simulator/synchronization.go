@@ -277,8 +277,6 @@ func onDemandEntity(c *call, objectID string, outcome clouds.OnDemand) object {
 		"provisioningSteps": []object{
 			step("EntryImport", "Import", "Success", "Retrieved User '"+outcome.UserName+"' from Microsoft Entra ID",
 				object{"objectId": objectID, "accountEnabled": "True", "userPrincipalName": outcome.UserName, "IsSoftDeleted": "False"}),
-			step("EntrySynchronizationScoping", "Scoping", "Success", "Determine if User in scope by evaluating against each scoping filter",
-				object{"Active": "True", "Assigned": "True", "IsEffectivelyEntitledForProvisioning": "True"}),
 			step("EntryExport", "Export", result, "User '"+outcome.UserName+"' was processed in customappsso",
 				object{"userName": outcome.UserName, "id": outcome.TargetID, "ErrorCode": outcome.ErrorCode}),
 		},

@@ -24,6 +24,11 @@ func tokens(all ...Token) *Tokens {
 	return &Tokens{Slots: 2, Tokens: all, ActiveTokenID: all[len(all)-1].ID, ActiveExpires: all[len(all)-1].Expires}
 }
 
+// made returns a token of no known role, made at that time.
+func made(id string, at time.Time) Token {
+	return Token{Token: model.Token{ID: id, Created: at, Expires: in(100)}, Role: model.RoleUnknown}
+}
+
 func token(id string, expires time.Time) Token {
 	return Token{Token: model.Token{ID: id, Expires: expires}}
 }
@@ -58,9 +63,19 @@ func TestAdvice(t *testing.T) {
 		{"slots full, one expired", Connection{Tokens: tokens(token("b", in(-30)), token("a", in(200)))}, []string{
 			"warning: All token slots are in use (2 of 2). Token b has expired. Delete it to free its slot. [] (EntraAwsScimTokenSlotsFull)"}},
 		{"no token", Connection{Tokens: &Tokens{Slots: 2}}, []string{
-			"warning: AWS lists no SCIM access token. Generate one in IAM Identity Center and enter it in Entra. [] ()"}},
+			"info: AWS lists no SCIM access token. Generate one in IAM Identity Center and enter it in Entra. [] ()"}},
 		{"probe rejected", Connection{Probe: &Probe{StatusCode: 401}}, []string{
 			"critical: AWS rejects the SCIM access token (HTTP 401). If Entra's provisioning fails too, replace the token. [entra-aws-exporter doctor corp] (EntraAwsScimTokenRefused)"}},
+		{"only the exporter's address is refused", Connection{Probe: &Probe{StatusCode: 403}}, []string{
+			"warning: AWS refuses the exporter's SCIM probe (HTTP 403). The identity store may not allow the exporter's address. Entra's calls may be allowed. [entra-aws-exporter doctor corp] (EntraAwsScimTokenRefused)"}},
+		{"no token in use", Connection{Tokens: tokens(made("a", now.Add(-121*time.Minute))), Job: &Job{Status: model.JobActive}}, []string{
+			"warning: Nothing shows that Entra uses one of the listed SCIM access tokens. It may hold a deleted one. Test the connection in Entra. [entra-aws-exporter doctor corp] (EntraAwsScimTokenInUseUnknown)"}},
+		{"no token in use, the newest is young", Connection{Tokens: tokens(made("a", now.Add(-119*time.Minute))), Job: &Job{Status: model.JobActive}}, nil},
+		{"no token in use, a rotation runs", Connection{
+			Tokens: tokens(made("a", in(-9))), Job: &Job{Status: model.JobActive}, Rotation: Rotation{Phase: model.PhaseVerify},
+		}, nil},
+		{"no token in use, the job is stopped", Connection{Tokens: tokens(made("a", in(-9))), Job: &Job{Status: model.JobPaused}}, []string{
+			"warning: Provisioning does not run: the job is paused. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra. [] (EntraAwsProvisioningStopped)"}},
 		{"a throttled probe is not a rejection", Connection{Probe: &Probe{StatusCode: 429}}, nil},
 		{"quarantine by a bad token, soon disabled", Connection{Job: &Job{Status: model.JobQuarantine, Quarantine: &Quarantine{
 			Reason: model.QuarantineReasonException, NextAttempt: now.Add(time.Hour), DisablesAt: in(5),
@@ -70,7 +85,9 @@ func TestAdvice(t *testing.T) {
 		{"quarantine by deletions", Connection{Job: &Job{Status: model.JobQuarantine, Quarantine: &Quarantine{Reason: model.QuarantineReasonDeletes, DisablesAt: in(20)}}}, []string{
 			"critical: Entra has quarantined the provisioning job (TooManyDeletes). Entra holds back many deletions until an operator allows them. Review the deletions before you restart the job. [] (EntraAwsProvisioningQuarantined)"}},
 		{"paused", Connection{Job: &Job{Status: model.JobPaused, LastCycle: &Cycle{Ended: in(-9), State: model.CycleFailed}}}, []string{
-			"warning: Provisioning does not run: the job is paused. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra. [] (EntraAwsProvisioningStopped)"}},
+			"warning: Provisioning does not run: the job is paused. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra. [] (EntraAwsProvisioningStopped)",
+			"warning: The last provisioning cycle failed. Read the newest entries of Entra's provisioning log. [] (EntraAwsProvisioningFailing)",
+			"warning: No provisioning cycle has ended for 8 days. Check the job's progress in Entra. [] (EntraAwsProvisioningStale)"}},
 		{"disabled", Connection{Job: &Job{Status: model.JobActive, Schedule: model.ScheduleDisabled}}, []string{
 			"warning: Provisioning does not run: the job's schedule is disabled. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra. [] (EntraAwsProvisioningStopped)"}},
 		{"failing and stale", Connection{Job: &Job{Status: model.JobActive, IntervalSeconds: 2400, ConsecutiveFailures: &three, LastCycle: &Cycle{Ended: now.Add(-121 * time.Minute)}}}, []string{
@@ -122,7 +139,7 @@ func TestAdvice(t *testing.T) {
 		{"overdue, running", Connection{Rotation: Rotation{Phase: model.PhaseVerify, Started: in(-9), Message: "Wait."}}, []string{
 			"warning: The rotation has been running for 8 days and is still in phase verify. Wait. [entra-aws-exporter rotation show corp] (EntraAwsRotationOverdue)"}},
 		{"ambiguous", Connection{Ambiguous: "corp2 resolves to the same identity store d-1."}, []string{
-			"warning: This connection cannot be rotated: corp2 resolves to the same identity store d-1. [] ()"}},
+			"info: This connection cannot be rotated: corp2 resolves to the same identity store d-1. [] ()"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.connection.Name = "corp"

@@ -7,9 +7,15 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// ownChangeTolerance is how far the audit log's time of a change may be from our own save
-// to be that save.
-const ownChangeTolerance = 2 * time.Minute
+const (
+	// ownChangeTolerance is how far the audit log's time of a change may be from our own
+	// save to be that save.
+	ownChangeTolerance = 2 * time.Minute
+
+	// ClockSlack is how far the clocks of AWS, Graph and this host may be apart when a time
+	// of one is compared with a time of another.
+	ClockSlack = 5 * time.Minute
+)
 
 // Evidence is what the journal knows about the tokens of a binding.
 type Evidence struct {
@@ -79,7 +85,9 @@ func (e Evidence) current(tokens []model.Token, expired func(model.Token) bool, 
 	before := slices.DeleteFunc(slices.Clone(tokens), func(t model.Token) bool { return e.NewToken != "" && t.ID == e.NewToken })
 	// A cycle tells nothing about a token that was created after it began: perhaps nobody
 	// has saved it in Entra.
-	createdLater := func(t model.Token) bool { return !expired(t) && t.Created.After(job.LastCycle.Began) }
+	createdLater := func(t model.Token) bool {
+		return !expired(t) && t.Created.After(job.LastCycle.Began.Add(-ClockSlack))
+	}
 	works := provisioningWorks(job) && !slices.ContainsFunc(before, createdLater)
 	current, _ := e.TokenInUse(before, expired, works)
 	return current

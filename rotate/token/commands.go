@@ -97,7 +97,7 @@ func (p *Procedure) PrepareStart(ctx context.Context, bindingKey string, options
 }
 
 // Adopt implements rotate.Procedure.
-func (p *Procedure) Adopt(ctx context.Context, inUse string) (func(*journal.Record), error) {
+func (p *Procedure) Adopt(ctx context.Context, inUse string) (func(*journal.Record) error, error) {
 	list, err := rotate.Read(ctx, p.options.Tokens.ListTokens)
 	if err != nil {
 		return nil, err
@@ -113,8 +113,11 @@ func (p *Procedure) Adopt(ctx context.Context, inUse string) (func(*journal.Reco
 		}
 		return nil, fmt.Errorf("token %s is not %s: %s", inUse, origin, formatTokens(list.Tokens))
 	}
-	return func(journalled *journal.Record) {
+	return func(journalled *journal.Record) error {
 		r := recordOf(journalled)
+		if inUse == "" && !r.explains(list.Tokens, application) {
+			return fmt.Errorf("which token Entra holds is unknown: name it with --in-use ID; %s", inventoryOf(list.Tokens))
+		}
 		r.setKnownTokens(list.Tokens)
 		r.ThirdPartyChange = time.Time{}
 		if !application.CredentialsChanged.IsZero() {
@@ -131,7 +134,15 @@ func (p *Procedure) Adopt(ctx context.Context, inUse string) (func(*journal.Reco
 		case !listed:
 			r.InUse = ""
 		}
+		return nil
 	}, nil
+}
+
+// explains tells whether the journal knows where every token comes from, and nobody else has
+// changed what Entra holds. With a single token there is no question.
+func (r *record) explains(tokens []model.Token, application model.Application) bool {
+	return len(tokens) <= 1 ||
+		(len(r.unknownTokens(tokens)) == 0 && r.ThirdPartyChange.IsZero() && policy.ThirdPartyChange(application, r.OwnSaves).IsZero())
 }
 
 // adoptRotation lets the rotation continue with its new token, or ends it if an operator

@@ -51,6 +51,11 @@ func (p confirmPhase) run(ctx context.Context) (model.Phase, error) {
 	if detail := health(p).credentialFailure(job); detail != "" {
 		return health(p).restartProof(ctx, model.BlockedSwitchReverted, detail)
 	}
+	if job.Quarantine != nil {
+		if err := watch.checkQuarantine(job); err != nil {
+			return "", err
+		}
+	}
 	if !proof.used(job, p.rotation().Proof.Propagated) {
 		return model.PhaseConfirm, p.Wait(ctx, jobInterval, model.WaitingSettling)
 	}

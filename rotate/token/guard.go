@@ -25,8 +25,8 @@ const (
 const (
 	// maxListAge is how old the lists may be when a deletion is authorized.
 	maxListAge = time.Minute
-	// maxPutAge is how old the save before a deletion may be.
-	maxPutAge = 30 * time.Minute
+	// putMargin is how much older the save before a deletion may be than its use takes.
+	putMargin = 30 * time.Minute
 	// listLag is how long AWS may list a token whose deletion it has confirmed.
 	listLag = 15 * time.Minute
 	// listInterval is how often the lists are read until they show a deletion.
@@ -220,10 +220,6 @@ func (g guard) checkRetire(ctx context.Context, list model.TokenList, old model.
 	if _, listed := policy.FindToken(list.Tokens, rot.newID()); !listed {
 		return rotate.Blocked(model.BlockedForeignToken, "the new token %s is not listed any more", rot.newID())
 	}
-	put, _ := rot.lastPut()
-	if put.Why != PutBeforeDelete || !put.Done() || rot.Proof.Put != put.Number || g.Elapsed(put.Answered.Local) > maxPutAge {
-		return errConditionPending
-	}
 	if err := g.requireNewAccepted(ctx); err != nil {
 		return err
 	}
@@ -231,10 +227,14 @@ func (g guard) checkRetire(ctx context.Context, list model.TokenList, old model.
 	if err != nil {
 		return err
 	}
-	if g.cycleRunning(job) {
+	put, _ := rot.lastPut()
+	if put.Why != PutBeforeDelete || !put.Done() || rot.Proof.Put != put.Number || g.putOutdated(put, job) {
 		return errConditionPending
 	}
-	return nil
+	if !prover(g).lastSaveUsed(job) || g.cycleRunning(job) {
+		return errConditionPending
+	}
+	return health(g).checkThirdPartyChange(ctx)
 }
 
 // approved tells whether the old token may be deleted: by proof, by trust, by an
@@ -297,7 +297,9 @@ func (g guard) delete(ctx context.Context, p deletePermit) error {
 const (
 	commandWithoutToken = "generate a token at AWS by hand now (if both slots are taken, first delete one by its id, an expired one if there is), " + //nolint:gosec // words, not a secret
 		"enter it in Entra, then rotation adopt CONNECTION --in-use ID"
-	commandByHand = "replace the token that Entra uses by hand (docs/rotation.md), then rotation adopt CONNECTION --in-use ID"
+	commandOtherValue = "rotation abort CONNECTION, then rotation start CONNECTION --force --token-stdin --token-id ID with the right value"
+	commandOtherToken = "rotation reset CONNECTION, then rotation start CONNECTION --force --token-stdin --token-id ID with a token that is listed"
+	commandByHand     = "replace the token that Entra uses by hand (docs/rotation.md), then rotation adopt CONNECTION --in-use ID"
 )
 
 // blockedWithoutToken blocks when Entra holds a dead token and there is none whose value

@@ -280,6 +280,26 @@ func (o observer) testValue(ctx context.Context, value model.Secret) (probeResul
 	return o.testInline(ctx, current, value)
 }
 
+// checkEndpoint blocks if AWS accepts a stored value from here, and Entra's test with the
+// same value fails: then AWS refuses Entra's address, and no other token would help.
+func (o observer) checkEndpoint(ctx context.Context, tokenID string, controlFailed bool) error {
+	value, err := o.tokens.find(ctx, tokenID)
+	if err != nil || value.IsZero() || !controlFailed {
+		return err
+	}
+	if result, _ := o.probe(ctx, value); result != accepted {
+		return nil
+	}
+	current, err := o.credentials(ctx)
+	if err != nil {
+		return err
+	}
+	if inline, err := o.testInline(ctx, current, value); inline != unauthorized || err != nil {
+		return err
+	}
+	return rotate.Blocked(model.BlockedEndpointRefusesEntra, "AWS accepts token %s from here, but Entra's test of the endpoint with it fails", tokenID)
+}
+
 // testInline makes Entra test a value beside the credentials that were just read.
 func (o observer) testInline(ctx context.Context, current []model.Credential, value model.Secret) (probeResult, error) {
 	result, err := o.testConnection(ctx, o.inlineCredentials(current, value))

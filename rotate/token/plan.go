@@ -15,6 +15,10 @@ import (
 // dueConfirmGap is how far apart two readings must be that both say: due.
 const dueConfirmGap = 10 * time.Minute
 
+// ReasonRetired is why a rotation ends that deleted the token an operator named, and found
+// nothing else to do.
+const ReasonRetired = "the named token is deleted and no other is due"
+
 // planPhase reads everything twice, changes nothing but an occupied slot, and decides
 // whether there is a rotation at all.
 type planPhase struct{ observer }
@@ -41,6 +45,10 @@ func (p planPhase) run(ctx context.Context) (model.Phase, error) {
 	if p.rotation().Forced && due == "" {
 		due = "an operator forced it"
 	}
+	if named := p.rotation().RetireToken; due == "" && p.deletionDone(named, found.list) {
+		p.LogStep("token %s is deleted, as the operator asked, and nothing else is due", named)
+		return p.Finish(ctx, model.OutcomeAborted, ReasonRetired, nil)
+	}
 	if due == "" {
 		p.LogStep("not due; use --force to rotate anyway")
 		return p.Finish(ctx, model.OutcomeAborted, rotate.ReasonNotDue, nil)
@@ -49,6 +57,13 @@ func (p planPhase) run(ctx context.Context) (model.Phase, error) {
 		return model.PhasePlan, err
 	}
 	return p.decide(ctx, found, due)
+}
+
+// deletionDone tells whether this rotation deleted a token.
+func (p planPhase) deletionDone(id string, list model.TokenList) bool {
+	_, requested := p.rotation().deletionRequested(id)
+	_, listed := policy.FindToken(list.Tokens, id)
+	return requested && !listed
 }
 
 // decide names the phase that comes next: the test of a token that exists already, or the
@@ -97,7 +112,7 @@ func (p planPhase) checkStorage(ctx context.Context) error {
 // confirmDue returns true once the same need was read twice, some minutes apart.
 func (p planPhase) confirmDue(ctx context.Context, found *findings) (bool, error) {
 	if found.saved == model.TestFailed {
-		return p.confirmTestFailure(ctx)
+		return p.confirmTestFailure(ctx, found)
 	}
 	since, forced := p.rotation().Plan.DueSince, p.rotation().Forced
 	if since.IsZero() || !p.rotation().Plan.TestFailedSince.IsZero() {
@@ -114,8 +129,8 @@ func (p planPhase) confirmDue(ctx context.Context, found *findings) (bool, error
 }
 
 // confirmTestFailure returns true once Entra's own test has failed twice, and AWS's
-// endpoint answers: then, and only then, a new token can help.
-func (p planPhase) confirmTestFailure(ctx context.Context) (bool, error) {
+// endpoint answers, and not only to us: then, and only then, a new token can help.
+func (p planPhase) confirmTestFailure(ctx context.Context, found *findings) (bool, error) {
 	since := p.rotation().Plan.TestFailedSince
 	if since.IsZero() {
 		p.LogStep("Entra's test of the saved credentials fails; testing again in %s", testFailureGap)
@@ -132,7 +147,19 @@ func (p planPhase) confirmTestFailure(ctx context.Context) (bool, error) {
 	if probe.StatusCode >= 500 {
 		return false, &model.Error{Reason: model.ReasonOther, Op: "probing the SCIM endpoint", Status: probe.StatusCode, Detail: fmt.Sprintf("it answers %d", probe.StatusCode)}
 	}
-	return true, nil
+	if !p.savedIsKnown(found) {
+		return true, nil
+	}
+	return true, p.checkEndpoint(ctx, p.record().InUse, found.controlFailed)
+}
+
+// savedIsKnown tells whether the journal knows which value Entra has saved: we saved it, and
+// the audit log shows that nobody else has saved one since.
+func (p planPhase) savedIsKnown(found *findings) bool {
+	known := p.record()
+	_, listed := policy.FindToken(found.list.Tokens, known.InUse)
+	return listed && found.application.CredentialsReadable && len(known.OwnSaves) > 0 &&
+		policy.ThirdPartyChange(found.application, known.OwnSaves).IsZero()
 }
 
 // reusableToken returns a token that need not be created: one that an operator created,
@@ -149,10 +176,16 @@ func (p planPhase) reusableToken(ctx context.Context, found *findings) (*model.T
 		}
 		return &token, nil
 	}
-	if found.saved != model.TestFailed {
-		return nil, nil
-	}
 	list := found.list
+	if found.saved != model.TestFailed {
+		if found.inUse == "" || len(list.Tokens) < slotsOf(list) {
+			return nil, nil
+		}
+		list.Tokens = slices.DeleteFunc(slices.Clone(list.Tokens), func(t model.Token) bool {
+			return t.ID == found.inUse || t.ID == rot.RetireToken || p.due(t)
+		})
+		return p.findUsable(ctx, list) // left behind by an earlier rotation
+	}
 	if len(list.Tokens) < slotsOf(list) && p.checkCreate(found) == nil { // a token that is due itself is no replacement
 		list.Tokens = slices.DeleteFunc(slices.Clone(list.Tokens), p.due)
 	}
@@ -174,7 +207,9 @@ func findOperatorToken(list model.TokenList, id string) (model.Token, error) {
 	case list.Origin == model.OriginDeclared:
 		return token, rotate.Blocked(model.BlockedNewTokenRejected, "token %s, which an operator gave, is not declared yet: add it to tokens.declared with its dates, then give it again", id)
 	default:
-		return token, rotate.Blocked(model.BlockedNewTokenRejected, "token %s, which an operator gave, is not listed at AWS", id)
+		return token, &rotate.BlockedError{
+			Reason: model.BlockedNewTokenRejected, Detail: "token " + id + ", which an operator gave, is not listed at AWS", Command: commandOtherToken,
+		}
 	}
 }
 

@@ -3,9 +3,9 @@ package token
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -99,16 +99,14 @@ func hidesAddress(current []model.Credential) bool {
 // checkApplication refuses an application that provisions another identity store, and one
 // for which our own sign-in will not live long enough to finish.
 func (p planPhase) checkApplication(application model.Application) error {
-	store := p.record().Binding.IdentityStoreID
-	for _, id := range application.EntityIDs {
-		if end := id[strings.LastIndexByte(id, '/')+1:]; strings.HasPrefix(end, "d-") && end != store {
-			return rotate.Blocked(model.BlockedWrongTarget, "the application's SAML entity id ends in %s, the connection's identity store is %s", end, store)
-		}
+	var wrong *model.Error
+	if errors.As(model.CheckTarget(application.EntityIDs, p.record().Binding.IdentityStoreID), &wrong) {
+		return rotate.Blocked(model.BlockedWrongTarget, "%s", wrong.Detail)
 	}
-	needed := p.options.Policy.VerifyTimeout + p.options.Policy.RetentionTime() + 24*time.Hour
-	if !application.CredentialExpires.IsZero() && time.Until(application.CredentialExpires) < needed {
+	needed := p.Shortened(p.options.Policy.VerifyTimeout + p.options.Policy.RetentionTime() + 24*time.Hour)
+	if !application.CredentialExpires.IsZero() && application.CredentialExpires.Sub(p.graphNow()) < needed {
 		return rotate.Blocked(model.BlockedOwnCredentialExpiring, "the exporter's own Entra credential expires %s, the rotation may need until %s",
-			rotate.FormatTime(application.CredentialExpires), rotate.FormatTime(time.Now().Add(needed)))
+			rotate.FormatTime(application.CredentialExpires), rotate.FormatTime(p.graphNow().Add(needed)))
 	}
 	return nil
 }

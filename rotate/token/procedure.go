@@ -15,6 +15,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,7 +131,11 @@ func (p *Procedure) Due(snapshot model.Snapshot, r *journal.Record, now time.Tim
 		}
 	}
 	if p.Repairs(snapshot, r) {
-		if detected := snapshot.Job.Quarantine.CurrentBegan; due.IsZero() || detected.Before(due) {
+		detected := snapshot.Job.Quarantine.CurrentBegan
+		if detected.After(now) { // by Graph's clock
+			detected = now
+		}
+		if due.IsZero() || detected.Before(due) {
 			due = detected
 		}
 	}
@@ -148,7 +153,7 @@ func (p *Procedure) Repairs(snapshot model.Snapshot, r *journal.Record) bool {
 	if !q.Credentials() && (q.Cause() == model.QuarantineOther || !tokensRefused(snapshot)) {
 		return false
 	}
-	return r == nil || q.CurrentBegan.After(r.Procedures[model.ProcedureToken].LastSuccess)
+	return r == nil || q.CurrentBegan.After(r.Procedures[model.ProcedureToken].LastSuccess.Add(policy.ClockSlack))
 }
 
 // tokensRefused tells whether the last poll shows that AWS refuses what Entra holds, whatever
@@ -276,8 +281,13 @@ type runner struct{ observer }
 // RunPhase implements rotate.Runner.
 func (r runner) RunPhase(ctx context.Context, phase model.Phase) (model.Phase, error) {
 	next, err := r.runPhase(ctx, phase)
-	if errors.Is(err, errValueLost) {
+	switch {
+	case errors.Is(err, errValueLost):
 		return "", asBlocked(err)
+	case model.ReasonOf(err) == model.ReasonAuth: // a sign-in fails by a wrong clock, too
+		if _, failed := r.listTokens(ctx); failed == nil && r.AWS.Known {
+			err = cmp.Or(r.checkClock(), err)
+		}
 	}
 	return next, err
 }

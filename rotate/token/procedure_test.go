@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/rotate/journal"
 )
 
 // A quarantine is repaired if Entra says that AWS refuses its credentials, in any of the
@@ -41,5 +42,24 @@ func TestRepairs(t *testing.T) {
 		if got := New(Options{}).Repairs(snapshot, nil); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
+	}
+}
+
+// Graph's clock may be ahead of ours: a quarantine that the last rotation ended is still its
+// own, and one that seems to begin in a minute is due now.
+func TestQuarantineByAnotherClock(t *testing.T) {
+	now := time.Now()
+	quarantined := func(began time.Time) model.Snapshot {
+		return model.Snapshot{Job: &model.Job{Quarantine: &model.Quarantine{Reason: model.QuarantineReasonException, CurrentBegan: began}}}
+	}
+	r := &journal.Record{Procedures: map[model.Procedure]*journal.Procedure{model.ProcedureToken: {LastSuccess: now.Add(-time.Hour), Memory: &Memory{}}}}
+	if New(Options{}).Repairs(quarantined(now.Add(-57*time.Minute)), r) {
+		t.Error("a quarantine that began three minutes after the last success is repaired")
+	}
+	if !New(Options{}).Repairs(quarantined(now.Add(-30*time.Minute)), r) {
+		t.Error("a later quarantine is not repaired")
+	}
+	if due := New(Options{}).Due(quarantined(now.Add(time.Minute)), r, now); !due.Equal(now) {
+		t.Errorf("due %s, want now", due.Sub(now))
 	}
 }

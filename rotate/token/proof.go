@@ -31,13 +31,38 @@ type prover struct{ observer }
 // ended without a credential error. That one user fails in every cycle says nothing against
 // the token.
 func (p prover) used(job model.Job, since journal.Timestamps) bool {
+	return job.Quarantine == nil && job.Status != model.JobQuarantine && p.goodCycleSince(job, since)
+}
+
+// goodCycleSince tells whether the last cycle began well after the moment and was good.
+func (p prover) goodCycleSince(job model.Job, since journal.Timestamps) bool {
 	cycle := job.LastCycle
-	if cycle == nil || since.Graph.IsZero() || job.Quarantine != nil || job.Status == model.JobQuarantine {
-		return false
-	}
-	return cycle.Began.After(since.Graph.Add(p.Shortened(minCycleDelay))) && cycle.Ended.After(cycle.Began) &&
+	return cycle != nil && !since.Graph.IsZero() && cycle.Began.After(since.Graph.Add(p.Shortened(minCycleDelay))) && cycle.Ended.After(cycle.Began) &&
 		(cycle.State == model.CycleSucceeded || cycle.State == model.CycleEntryLevelErrors) &&
 		!model.IsCredentialCode(cycle.ErrorCode)
+}
+
+// lastSaveUsed tells whether Entra has used what was saved last, and can use nothing that it
+// read before: somebody may have saved the old token until then, and nothing shows it.
+func (p prover) lastSaveUsed(job model.Job) bool {
+	return p.used(job, p.rotation().Proof.Stored) && !p.mayUseOlder()
+}
+
+// waitForUse waits for the next look at the job, until its cycles had their time.
+func (p prover) waitForUse(ctx context.Context, job model.Job) error {
+	if job.Quarantine != nil {
+		if err := jobWatch(p).checkQuarantine(job); err != nil {
+			return err
+		}
+		return p.Wait(ctx, jobInterval, model.WaitingQuarantineRetry)
+	}
+	if waited := p.rotation().Proof.Waited; waited >= p.options.Policy.VerifyTimeout {
+		return rotate.Blocked(model.BlockedProofTimeout, "for %s no provisioning cycle has shown that token %s is used", waited, p.rotation().newID())
+	}
+	if err := p.Wait(ctx, jobInterval, model.WaitingProofPending); err != nil {
+		return err
+	}
+	return p.write(ctx, func(r *record) { r.Rotation.Proof.Waited += jobInterval })
 }
 
 // journalUsed journals level two, and whether the cycle provisioned something.
@@ -54,7 +79,7 @@ func (p prover) journalUsed(ctx context.Context, job model.Job) error {
 	at := p.Timestamps()
 	return p.write(ctx, func(r *record) {
 		proof := &r.Rotation.Proof
-		proof.Used, proof.Strong = at, strong
+		proof.Used, proof.Strong, proof.Waited = at, strong, 0
 		proof.raise(model.ProofUsed)
 		r.Rotation.Approval = nil // an earlier one was given for another save
 	})
@@ -227,7 +252,8 @@ func (p prover) callLog(ctx context.Context) (policy.CallLog, error) {
 }
 
 // probeForCloudTrail makes a call with the new value that CloudTrail must show. It stands
-// alone: no other call of ours, such as one with the old value, may be taken for it.
+// alone: no other call of ours, such as one with the old value, may be taken for it. The
+// speedup cannot shorten its distance: CloudTrail's times have whole seconds.
 func (p prover) probeForCloudTrail(ctx context.Context) error {
 	value, err := p.newValue(ctx)
 	if err != nil {

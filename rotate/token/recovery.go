@@ -52,6 +52,11 @@ func (h health) credentialFailure(job model.Job) string {
 	}
 }
 
+// mayUseOlder tells whether Entra's engine may still use what it read before the last save.
+func (o observer) mayUseOlder() bool {
+	return o.graphNow().Sub(o.rotation().Proof.Stored.Graph) < o.Shortened(engineCache)
+}
+
 // checkThirdPartyChange searches Entra's audit log for a change of the credentials that
 // was not ours. Overwriting it would be worse than asking.
 func (h health) checkThirdPartyChange(ctx context.Context) error {

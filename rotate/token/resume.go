@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -15,6 +16,10 @@ const (
 	maxJobStopped  = 24 * time.Hour   // how long a rotation waits for a stopped job
 	maxRetryWait   = 45 * time.Minute // an automatic attempt that is nearer than this is waited for
 	maxStartsOfJob = 2
+
+	// maxQuarantine is how long Entra may take to end a quarantine that no start is left
+	// for: its automatic attempts are a day apart.
+	maxQuarantine = 25 * time.Hour
 )
 
 // resumePhase ends a quarantine that the old token caused, if waiting would be long.
@@ -96,7 +101,8 @@ func (w jobWatch) waitIfStopped(ctx context.Context, job model.Job) (bool, error
 }
 
 // mayStart is the start rule: one start per quarantine, unless it was certainly refused,
-// and no more than two in all, whatever became of them.
+// and no more than two in all, whatever became of them. The second one waits until Entra
+// uses nothing that it read before the save: it would fail as the first one did.
 func (w jobWatch) mayStart(job model.Job) bool {
 	q := job.Quarantine
 	if q == nil || !w.isForCredentials(*q) || job.Schedule != model.ScheduleActive || q.NextAttempt.Sub(w.graphNow()) <= w.Shortened(maxRetryWait) {
@@ -122,8 +128,26 @@ func (w jobWatch) startsLeft(target string) bool {
 			return false
 		}
 	}
-	return sent < maxStartsOfJob
+	return sent == 0 || sent < maxStartsOfJob && !w.mayUseOlder()
 }
+
+// checkQuarantine asks an operator to end a quarantine that neither Entra nor a start ends:
+// a cycle since the save was good, or Entra's next attempt must be over.
+func (w jobWatch) checkQuarantine(job model.Job) error {
+	q, stored, starts := job.Quarantine, w.rotation().Proof.Stored, len(w.rotation().Operations[OperationStart])
+	if w.mayUseOlder() || w.mayStart(job) || !w.isForCredentials(*q) ||
+		(!prover(w).goodCycleSince(job, stored) && w.Elapsed(stored.Local) < maxQuarantine) {
+		return nil
+	}
+	return &rotate.BlockedError{
+		Reason: model.BlockedJobStopped, Command: commandStart,
+		Detail: fmt.Sprintf("the provisioning job stays in quarantine since %s, although token %s was saved and tested and the job was started %d times",
+			rotate.FormatTime(q.CurrentBegan), w.rotation().newID(), starts),
+	}
+}
+
+// commandStart is the next command when only a start ends a quarantine.
+const commandStart = "restart provisioning in Entra, then rotation reset CONNECTION"
 
 func alreadyStarted(start journal.Operation, target string) bool {
 	return start.Target == target && !start.Refused()

@@ -64,7 +64,7 @@ func (p retirePhase) waitOrRetire(ctx context.Context, job model.Job, old Planne
 	if left := p.options.Policy.RetentionTime() - p.Elapsed(p.rotation().Proof.Used.Local); left > 0 {
 		return model.PhaseRetire, p.Wait(ctx, min(left, healthInterval), model.WaitingRetireWait)
 	}
-	if found == policy.Undecided { // CloudTrail might still forbid a deletion
+	if found == policy.Undecided && !p.savedAgain(job) { // CloudTrail might still forbid a deletion
 		return model.PhaseRetire, p.Wait(ctx, healthInterval, model.WaitingRetireWait)
 	}
 	if !p.approved(old.ID) && (!p.expired(old.Token) || p.options.Policy.Approval == model.ApprovalAlways) {
@@ -87,15 +87,22 @@ func (p retirePhase) askApproval(ctx context.Context, old PlannedToken) error {
 // retire saves the new token once more, so that Entra certainly holds it, and deletes the
 // old one.
 func (p retirePhase) retire(ctx context.Context, job model.Job, old PlannedToken) (model.Phase, error) {
-	if next, err := p.saveAgain(ctx); next != "" || err != nil {
+	if next, err := p.saveAgain(ctx, job); next != "" || err != nil {
 		return next, err
-	}
-	if p.cycleRunning(job) {
-		return model.PhaseRetire, p.Wait(ctx, time.Minute, model.WaitingSettling)
 	}
 	why := deleteRetire
 	if p.expired(old.Token) {
 		why = deleteExpired
+	}
+	switch proof := prover(p); {
+	case why == deleteExpired:
+	case p.mayUseOlder():
+		return model.PhaseRetire, p.Wait(ctx, healthInterval, model.WaitingSettling)
+	case !proof.lastSaveUsed(job):
+		return model.PhaseRetire, proof.waitForUse(ctx, job)
+	}
+	if p.cycleRunning(job) {
+		return model.PhaseRetire, p.Wait(ctx, time.Minute, model.WaitingSettling)
 	}
 	g := guard(p)
 	permit, err := g.authorize(ctx, old.ID, why)
@@ -110,11 +117,27 @@ func (p retirePhase) retire(ctx context.Context, job model.Job, old PlannedToken
 	return model.PhaseRetire, g.delete(ctx, permit)
 }
 
-// saveAgain makes sure that the new token was saved just now, and found stored. It returns
-// the phase to continue in, or "" when all is ready for the deletion.
-func (p retirePhase) saveAgain(ctx context.Context) (model.Phase, error) {
+// savedAgain tells whether the last save is the one before the deletion, and recent.
+func (p retirePhase) savedAgain(job model.Job) bool {
 	put, _ := p.rotation().lastPut()
-	if put.Why != PutBeforeDelete || !put.Done() || p.Elapsed(put.Answered.Local) > maxPutAge {
+	return put.Why == PutBeforeDelete && put.Done() && !p.putOutdated(put, job)
+}
+
+// putOutdated tells whether a save is older than its use takes: two cycles, after the time
+// in which Entra may use what it read before.
+func (o observer) putOutdated(put journal.Operation, job model.Job) bool {
+	cycle := o.interval(job)
+	if job.LastCycle != nil {
+		cycle = max(cycle, job.LastCycle.Ended.Sub(job.LastCycle.Began))
+	}
+	return time.Since(put.Answered.Local) > o.Shortened(engineCache+putMargin)+2*cycle
+}
+
+// saveAgain makes sure that the new token was saved a short time ago, and found stored. It
+// returns the phase to continue in, or "" when all is ready for its use.
+func (p retirePhase) saveAgain(ctx context.Context, job model.Job) (model.Phase, error) {
+	put, _ := p.rotation().lastPut()
+	if !p.savedAgain(job) {
 		if put.Why == PutBeforeDelete && !put.Done() && p.putsFailing(p.rotation().failedPuts(PutBeforeDelete)) {
 			return "", rotate.Blocked(refusalReason(put), "token %s could not be saved once more before the old one is deleted: %s", p.rotation().newID(), put.Error)
 		}

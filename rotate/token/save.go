@@ -47,6 +47,9 @@ func (s saver) put(ctx context.Context, tokenID, why string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := s.job(ctx); err != nil { // for Graph's clock now: the audit log tells our save by its time
+		return err
+	}
 	payload := s.payload(current, value)
 	written, err := s.execute(ctx, operation{
 		kind: OperationPut, target: tokenID, why: why,
@@ -138,6 +141,9 @@ func (s saver) waitStored(ctx context.Context) (bool, error) {
 		case err != nil && late: // if that lasts, an operator must test it
 			return false, rotate.BlockedIfLasting(s.notStoredReason(), "token %s was saved to Entra and could not be tested: %s", put.Target, err)
 		case result != model.TestPassed && late:
+			if err := s.checkEndpoint(ctx, put.Target, s.rotation().Plan.ControlFailed); err != nil {
+				return false, err
+			}
 			return false, s.write(ctx, func(r *record) { r.Rotation.FailedPut = put.Number })
 		case result != model.TestPassed:
 			firstPassed = time.Time{}

@@ -65,11 +65,16 @@ func (p testPhase) run(ctx context.Context) (model.Phase, error) {
 // fail gives the token up if nobody else can hold it; else an operator must look.
 func (p testPhase) fail(reason model.BlockedReason, detail string) (model.Phase, error) {
 	rot := p.rotation()
-	if !rot.mayBeInUse() && rot.created(rot.newID()) {
+	unused := !rot.mayBeInUse()
+	if unused && rot.created(rot.newID()) {
 		p.LogStep("giving up: %s", detail)
 		return model.PhaseUndo, nil
 	}
-	return "", rotate.Blocked(reason, "token %s: %s", rot.newID(), detail)
+	blocked := &rotate.BlockedError{Reason: reason, Detail: "token " + rot.newID() + ": " + detail}
+	if reason == model.BlockedNewTokenRejected && rot.OperatorToken != "" && unused {
+		blocked.Command = commandOtherValue
+	}
+	return "", blocked
 }
 
 // finding is why a test was not passed.

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"entra-aws-exporter/internal/model"
-	"entra-aws-exporter/rotate"
 )
 
 // verifyPhase waits until Entra has used what is saved. Its clock stops while the job is
@@ -29,14 +28,5 @@ func (p verifyPhase) run(ctx context.Context) (model.Phase, error) {
 	if proof.used(job, p.rotation().Proof.Stored) {
 		return model.PhaseRetire, proof.journalUsed(ctx, job)
 	}
-	if job.Quarantine != nil {
-		return model.PhaseVerify, p.Wait(ctx, jobInterval, model.WaitingQuarantineRetry)
-	}
-	if waited := p.rotation().Proof.Waited; waited >= p.options.Policy.VerifyTimeout {
-		return "", rotate.Blocked(model.BlockedProofTimeout, "for %s no provisioning cycle has shown that token %s is used", waited, p.rotation().newID())
-	}
-	if err := p.Wait(ctx, jobInterval, model.WaitingProofPending); err != nil {
-		return "", err
-	}
-	return model.PhaseVerify, p.write(ctx, func(r *record) { r.Rotation.Proof.Waited += jobInterval })
+	return model.PhaseVerify, proof.waitForUse(ctx, job)
 }

@@ -11,7 +11,7 @@ import (
 func FuzzWebhookBody(f *testing.F) {
 	for _, seed := range []string{
 		firing(alertFor("corp", "firing")), firing(), firing(alertFor("unknown", "resolved"), `{"labels":null}`), `{"version":"4"}`,
-		`{"version":4}`, `[]`, `null`, ``, `{"version":"4","alerts":[null,{"status":"firing","labels":{"connection":"corp","rotate":"scim-token"}}]}`,
+		`{"version":4}`, `[]`, `null`, ``, `{"version":"4","alerts":[null,{"status":"firing","labels":{"alertname":"EntraAwsScimTokenRotationDue","connection":"corp","rotate":"scim-token"}}]}`,
 	} {
 		f.Add(seed)
 	}

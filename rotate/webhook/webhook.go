@@ -1,4 +1,5 @@
 // Package webhook turns the payload that Alertmanager posts into one decision per alert.
+// Mimir's Alertmanager and Grafana-managed alerting send the same fields.
 // It keeps no memory of alerts: whether a rotation is due is decided anew each time, so a
 // repeated, late or forged alert can only choose the moment at which a rotation starts
 // that is due anyway.
@@ -25,18 +26,14 @@ import (
 // payloadLimit is the largest payload that is read.
 const payloadLimit = 1 << 20
 
-// payloadVersion is the version of Alertmanager's webhook payload.
-// https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
-const payloadVersion = "4"
-
 // sizeAdvice keeps payloads small and complete: one group per connection needs no
 // max_alerts, whose default 0 leaves out no alert.
 // https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 const sizeAdvice = "set group_by: [connection] on its route and max_alerts: 0 on its receiver"
 
-// payload is what matters of Alertmanager's message.
+// payload is what matters of Alertmanager's message. Its version does not: Grafana counts
+// its own.
 type payload struct {
-	Version   string  `json:"version"`
 	Receiver  string  `json:"receiver"`
 	Truncated int     `json:"truncatedAlerts"`
 	Alerts    []alert `json:"alerts"`
@@ -120,9 +117,9 @@ func (h *Handler) ServeHTTP(response http.ResponseWriter, request *http.Request)
 
 // serve reads a request and decides about its alerts.
 func (h *Handler) serve(response http.ResponseWriter, request *http.Request) (map[model.Decision]int, error) {
-	if request.Method != http.MethodPost {
-		response.Header().Set("Allow", http.MethodPost)
-		return nil, &rejection{http.StatusMethodNotAllowed, "POST only"}
+	if request.Method != http.MethodPost && request.Method != http.MethodPut { // Grafana may be told to PUT
+		response.Header().Set("Allow", "POST, PUT")
+		return nil, &rejection{http.StatusMethodNotAllowed, "POST or PUT only"}
 	}
 	if err := h.authenticate(response, request); err != nil {
 		return nil, err
@@ -159,7 +156,7 @@ func (h *Handler) authenticate(response http.ResponseWriter, request *http.Reque
 	}
 	if err != nil {
 		h.options.Logger.Error("reading bearer token failed", "err", err)
-		return &rejection{http.StatusServiceUnavailable, "the bearer token cannot be read; retry later"}
+		return &rejection{http.StatusInternalServerError, "the bearer token cannot be read; retry later"}
 	}
 	scheme, sent, _ := strings.Cut(request.Header.Get("Authorization"), " ")
 	given := model.NewSecret(strings.TrimSpace(sent))
@@ -176,8 +173,8 @@ func decodePayload(content []byte) (payload, error) {
 	if err := json.Unmarshal(content, &p); err != nil {
 		return p, &rejection{http.StatusBadRequest, "not Alertmanager's JSON: " + describeJSONError(err)}
 	}
-	if p.Version != payloadVersion {
-		return p, &rejection{http.StatusBadRequest, fmt.Sprintf("payload version %q, want %q (a custom payload is not understood)", shorten(p.Version), payloadVersion)}
+	if p.Alerts == nil {
+		return p, &rejection{http.StatusBadRequest, "the payload has no list alerts; a custom payload is not understood"}
 	}
 	return p, nil
 }

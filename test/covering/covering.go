@@ -2,10 +2,33 @@
 package covering
 
 import (
+	"iter"
 	"slices"
 
 	"entra-aws-exporter/internal/simulator/clouds"
 )
+
+// Named returns these quirks, in the order of clouds.AllQuirks.
+func Named(names ...string) []clouds.Quirk {
+	return slices.DeleteFunc(clouds.AllQuirks(), func(q clouds.Quirk) bool { return !slices.Contains(names, q.Name) })
+}
+
+// Product yields every combination of the values of these quirks, the others as in base.
+func Product(base clouds.Quirks, quirks []clouds.Quirk) iter.Seq[clouds.Quirks] {
+	return func(yield func(clouds.Quirks) bool) { product(base, quirks, yield) }
+}
+
+func product(base clouds.Quirks, quirks []clouds.Quirk, yield func(clouds.Quirks) bool) bool {
+	if len(quirks) == 0 {
+		return yield(base)
+	}
+	for _, value := range quirks[0].Values {
+		if base.Set(quirks[0].Name, value) != nil || !product(base, quirks[1:], yield) {
+			return false // a listed value is valid
+		}
+	}
+	return true
+}
 
 // Triples returns combinations such that every choice of values of any three of these
 // quirks occurs in at least one of them; the others as in base. Greedy, so not the

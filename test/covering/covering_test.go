@@ -45,3 +45,20 @@ func TestCoveringHasEveryTriple(t *testing.T) {
 		t.Error("another covering the second time")
 	}
 }
+
+func TestProductIsFull(t *testing.T) {
+	chosen := covering.Named("put_secrets", "extra_keys", "deleted_lag", "unknown")
+	if len(chosen) != 3 {
+		t.Fatalf("%d quirks, want 3", len(chosen))
+	}
+	seen := map[clouds.Quirks]bool{}
+	for quirks := range covering.Product(clouds.DefaultQuirks(), chosen) {
+		seen[quirks] = true
+	}
+	if want := 5 * 3 * 3; len(seen) != want {
+		t.Errorf("%d different combinations, want %d", len(seen), want)
+	}
+	for range covering.Product(clouds.DefaultQuirks(), chosen) {
+		break // must not panic
+	}
+}

@@ -35,15 +35,15 @@ func TestFaultsFillEveryPanel(t *testing.T) {
 		t.Helper()
 		eventually(t, rotationTimeout, metric+" "+labels, prometheus.hasSeries(`entra_aws_rotation_`+metric+`{`+labels+`}`))
 	}
-	eventually(t, time.Minute, "the first rotation", e.startedByAlert(c.bearer(), "quarantined"))
-	shows("blocked_info", `connection="quarantined",reason="unknown_secret_keys"`)
+	eventually(t, time.Minute, "the first rotation", e.startedByAlert(c.bearer(), "expiring"))
+	shows("blocked_info", `connection="expiring",reason="unknown_secret_keys"`)
 	c.quirk("extra_keys", "none")
 	c.quirk("put_secrets", "keeps_token")
-	c.command("rotation", "reset", "quarantined")
-	eventually(t, time.Minute, "it starts again", e.startedByAlert(c.bearer(), "quarantined"))
+	c.command("rotation", "reset", "expiring")
+	eventually(t, time.Minute, "the second rotation", e.startedByAlert(c.bearer(), "quarantined"))
 	shows("blocked_info", `connection="quarantined",reason="entra_holds_dead_token"`)
 	c.quirk("put_secrets", "merges")
-	eventually(t, time.Minute, "the second rotation", e.startedByAlert(c.bearer(), "expiring"))
+	eventually(t, time.Minute, "the first one starts again", e.startedByAlert(c.bearer(), "expiring"))
 	shows("waiting_info", `connection="expiring",reason="approval"`)
 	repair := c.breakJournal()
 	shows("waiting_info", `connection="expiring",reason="store_unavailable"`)
@@ -58,6 +58,7 @@ func TestFaultsFillEveryPanel(t *testing.T) {
 	missing := func() []query { return withoutData(t, prometheus, began, wanted) }
 	eventually(t, time.Minute, "every panel and alert has had data", func() bool { return len(missing()) == 0 },
 		func() string { return fmt.Sprintf("without data: %+v", missing()) })
+	attention{t, c, e, prometheus}.assertAgreement("the faults", []string{"EntraAwsSamlCertificateNotTrusted", "EntraAwsSamlUnexpectedSigner", "EntraAwsRotationBlocked", "EntraAwsProvisioningDisableImminent"})
 	e.kill()
 	eventually(t, time.Minute, "EntraAwsExporterAbsent fires", prometheus.hasSeries(`ALERTS{alertname="EntraAwsExporterAbsent",alertstate="firing"}`))
 	if empty := withoutData(t, prometheus, began, faultQueries(t)); len(empty) > 0 {
@@ -88,7 +89,8 @@ func editConnection(t *testing.T, config, connection, from, to string) string {
 
 // breakConnections gives the healthy connection a stopped job whose last cycle is long ago,
 // an active certificate that AWS does not trust, and no notification addresses. The
-// expiring connection gets no active certificate.
+// expiring connection gets no active certificate, and AWS refuses the exporter's address for
+// the healthy one.
 func (c *simulatorProcess) breakConnections() {
 	c.t.Helper()
 	application := c.connection("healthy").Binding.ServicePrincipalID
@@ -98,6 +100,9 @@ func (c *simulatorProcess) breakConnections() {
 	c.editResponse("GET servicePrincipal", application, "/notificationEmailAddresses", []string{})
 	c.editResponse("GET servicePrincipal", c.connection("expiring").Binding.ServicePrincipalID, "/preferredTokenSigningKeyThumbprint", nil)
 	c.performAction(simulator.Action{Do: "pause", Connection: "healthy"}, nil)
+	c.fault(simulator.Fault{
+		Operation: "SCIM GET ServiceProviderConfig", Path: c.connection("healthy").Binding.ProvisioningTenantID, Status: 403, Code: "AccessDeniedException",
+	})
 	c.editResponse("GET job", application, "/status/lastExecution/timeEnded", time.Now().Add(-5*time.Hour).UTC())
 }
 

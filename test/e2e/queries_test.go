@@ -17,6 +17,7 @@ import (
 var emptyWithoutFaults = map[string]string{
 	"connection: Errors by code":          "no provisioning event has failed",
 	"connection: Failed polls by reason":  "no poll has failed",
+	"overview: Failed polls":              "no poll has failed",
 	"connection: Waiting, blocked, proof": "the rotation is not blocked; its other queries have data",
 
 	"EntraAwsAppCredentialExpiringSoon":     "the exporter's own secret is new",
@@ -29,6 +30,7 @@ var emptyWithoutFaults = map[string]string{
 	"EntraAwsRotationBlocked":               "no rotation is blocked",
 	"EntraAwsRotationNeedsApproval":         "the rotation may delete by itself",
 	"EntraAwsScimTokenRotationDue":          "no connection is in dry_run; where an alert rotates, it has data",
+	"EntraAwsScimTokenRefused":              "no address is refused; a rejected token has data",
 	"EntraAwsSamlActiveCertificateUnknown":  "Entra names the active certificate",
 	"EntraAwsSamlCertificateNotTrusted":     "AWS holds the active certificate",
 	"EntraAwsSamlNobodyNotified":            "notification addresses are set",

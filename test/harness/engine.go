@@ -112,8 +112,9 @@ const (
 	callTimeout    = 20 * time.Second // the timeout of one call
 	storedAfter    = 2 * time.Minute  // the time after which Entra has stored a save
 	storedFor      = 15 * time.Minute // the longest time until a save counts as stored
+	engineCache    = time.Hour        // the time for which Entra may use what it read before a save
+	storedFresh    = 3 * time.Hour    // the age of the save before a deletion
 	observedFor    = 70 * time.Minute // one cycle and 15 minutes, and 15 more until CloudTrail shows them
-	storedFresh    = 30 * time.Minute // the age of the save before a deletion
 	orphanGrace    = time.Hour        // the age at which an orphan may be deleted
 )
 

@@ -68,6 +68,7 @@ type Harness struct {
 	// What a scenario sets up, beside the model.
 	InitialDates         map[string]model.Token              // the dates of the first tokens, by ID
 	Declared             []model.Token                       // the tokens that the config declares; nil: AWS is asked
+	Speedup              int                                 // divides the engine's waits; 0: it does not
 	OwnCredentialExpires time.Time                           // when the exporter's own Entra credential expires
 	Configure            func(token.Options) []token.Options // changes what is configured; nil: the one connection
 
@@ -158,7 +159,7 @@ func (h *Harness) Open() *Process {
 	holder := fmt.Sprintf("process-%d", h.processes)
 	h.mu.Unlock()
 	p := &Process{Harness: h, done: make(chan struct{}), responses: map[string]any{}}
-	p.Engine = NewEngine(rotate.Options{Store: p, Holder: holder, Logger: h.Log, Snapshot: h.Snapshot}, p, configured(h, p.ConnectionOptions()))
+	p.Engine = NewEngine(rotate.Options{Store: p, Holder: holder, Logger: h.Log, Snapshot: h.Snapshot, Speedup: h.Speedup}, p, configured(h, p.ConnectionOptions()))
 	h.Current.Store(p) // complete: calls of other processes read it
 	return p
 }

@@ -299,6 +299,9 @@ func (o *InvariantObserver) checkDelete(rec *Record, intent journal.Operation) {
 	case "named":
 		o.add("G7: token %s is deleted because an operator named it, which no case of the matrix does", intent.Target)
 	case "retire":
+		if kept := time.Since(rec.Rotation.Proof.Used.Local); kept < max(o.harness.Policy.RetireAfter, policy.MinRetireAfter) {
+			o.add("G7: token %s is retired %s after the new one was used", intent.Target, kept)
+		}
 		o.checkRetire(truth, intent.Target, rec.Rotation.NewID())
 	}
 }
@@ -315,16 +318,17 @@ func (o *InvariantObserver) checkRetire(truth groundTruth, old, fresh string) {
 		o.add("G7: token %s is retired, and the value of token %s is not in the token store", old, fresh)
 	}
 	first := truth.saves[0].At
-	if last := truth.saves[len(truth.saves)-1].At; truth.now.Sub(last) > storedFresh+2*storedFor {
+	last := truth.saves[len(truth.saves)-1].At
+	if truth.now.Sub(last) > storedFresh+2*storedFor {
 		o.add("G7: token %s is retired, the last save was %s ago", old, truth.now.Sub(last))
-	} else if truth.now.Sub(last) < storedAfter {
+	} else if truth.now.Sub(last) < engineCache {
 		o.add("G7: token %s is retired %s after a save", old, truth.now.Sub(last))
 	}
 	if truth.now.Sub(first) < policy.MinRetireAfter {
 		o.add("G7: token %s is retired %s after the first save", old, truth.now.Sub(first))
 	}
-	if !truth.cycleAfter(first.Add(storedAfter)) {
-		o.add("G7: token %s is retired, and no good cycle began after the save", old)
+	if !truth.cycleAfter(last.Add(storedAfter)) {
+		o.add("G7: token %s is retired, and no good cycle began after the last save", old)
 	}
 	if truth.running && truth.now.Sub(truth.rebound) > listFresh { // the cycle of a new job may have begun since the last read
 		o.add("G7: token %s is retired while a cycle runs", old)

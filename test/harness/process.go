@@ -135,8 +135,8 @@ func (p *Process) ProbeToken(ctx context.Context, value model.Secret) (model.Pro
 // HasUser implements token.SCIM.
 func (p *Process) HasUser(ctx context.Context, value model.Secret, userName string) (bool, error) {
 	return read(ctx, p, "scim.user", func() (bool, error) {
-		_, total, err := p.Harness.Clouds.ListUsers(p.scimCall(value), clouds.Match{Attribute: "userName", Value: userName})
-		return total > 0, classify("looking a user up", err)
+		found, err := p.Harness.Clouds.UserNamed(p.scimCall(value), userName)
+		return len(found) > 0, classify("looking a user up", err)
 	})
 }
 
@@ -212,7 +212,7 @@ func (p *Process) TestConnection(ctx context.Context, inline []model.Credential)
 		switch {
 		case err == nil:
 			return model.TestPassed, nil
-		case errors.As(err, &failed) && model.IsCredentialCode(failed.Code):
+		case errors.As(err, &failed) && failed.Status == http.StatusBadRequest && model.SaysRefused(failed.Code, failed.Message):
 			return model.TestFailed, nil
 		default:
 			return model.TestUnavailable, classify("testing the connection", err)

@@ -101,6 +101,18 @@ func (m *MemoryStore) Save(key string, content []byte, revision string) (string,
 	return r.Revision, nil
 }
 
+// Replace puts another record in the place of one, as an operator does; nil: none.
+func (m *MemoryStore) Replace(key string, content []byte) (before []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before = m.Records[key].Content
+	m.revision++
+	if m.Records[key] = (StoredRecord{content, "replaced-" + strconv.Itoa(m.revision)}); content == nil {
+		delete(m.Records, key)
+	}
+	return before
+}
+
 // Keys lists the keys of the records.
 func (m *MemoryStore) Keys() []string {
 	m.mu.Lock()

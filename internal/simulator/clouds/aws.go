@@ -45,11 +45,9 @@ type instance struct {
 	Instance
 	tenants   []*provisioningTenant // at most one is not deleted
 	directory directory
-	idps      []*idp
+	idp       idp
 	allowed   []netip.Prefix // source addresses of SCIM; empty: all
-	allowedBy Actor          // who restricted them last, and its place in the timeline
-
-	restriction int
+	allowedBy Actor          // who restricted them last
 }
 
 type provisioningTenant struct {
@@ -229,7 +227,7 @@ func (aws *AWS) AllowSources(actor Actor, identityStoreID string, sources ...net
 		return notFound(ServiceTokens, "IDENTITYSTORE resource not found for %s.", identityStoreID)
 	}
 	aws.annotate(actor, "restricted SCIM of %s to %v", identityStoreID, sources)
-	i.allowed, i.allowedBy, i.restriction = sources, actor, len(aws.timeline)-1
+	i.allowed, i.allowedBy = sources, actor
 	aws.afterChange()
 	return nil
 }

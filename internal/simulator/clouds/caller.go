@@ -64,6 +64,8 @@ const (
 	DenyMissing Denial = "missing" // no policy allows it
 	DenySCP     Denial = "scp"     // an explicit deny in a service control policy
 	DenyKMS     Denial = "kms"     // the customer managed key does not let the caller decrypt
+	// DenyKMSReason is the same, and only the error's Reason tells.
+	DenyKMSReason Denial = "kms_reason"
 )
 
 type denialKey struct {
@@ -97,6 +99,10 @@ func (c *core) allowAWS(caller Caller, service Service, action Action) error {
 	switch how {
 	case DenySCP:
 		message += " with an explicit deny in a service control policy"
+	case DenyKMSReason:
+		refused := NewError(service, http.StatusBadRequest, "AccessDeniedException", "You do not have sufficient access to perform this action.")
+		refused.Reason = "KMS_ACCESS_DENIED"
+		return refused
 	case DenyKMS:
 		message = fmt.Sprintf("User: arn:aws:sts::%s:assumed-role/%s/session is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext because no identity-based policy allows the kms:Decrypt action", account, caller.Actor)
 	default:
@@ -129,6 +135,7 @@ type Error struct {
 	Status  int    // HTTP status
 	Code    string // "AccessDeniedException", "Request_ResourceNotFound", "AADSTS7000215"
 	Message string
+	Reason  string // of AWS's, "KMS_ACCESS_DENIED"; "" when it gives none
 	// Nested: Graph's synchronization API wraps this error as a JSON string into the
 	// message of an outer error whose code is "UnknownError".
 	Nested bool

@@ -92,41 +92,27 @@ type idp struct {
 	certificates []IdPCertificate
 }
 
-// IdPConfigurations lists the external identity providers of an identity store.
+// IdPConfigurations lists the external identity providers of an identity store: it has one.
 func (aws *AWS) IdPConfigurations(c Caller, directoryID string) ([]IdPConfiguration, error) {
 	i, err := aws.storeFor(c, ServiceAppsAuth, ListIdPConfigurationsAction, directoryID)
 	if err != nil {
 		return nil, err
 	}
-	var list []IdPConfiguration
-	for _, p := range i.idps {
-		view := p.IdPConfiguration
-		for _, certificate := range p.certificates {
-			view.CertificateIDs = append(view.CertificateIDs, certificate.CertificateID)
-		}
-		list = append(list, view)
+	view := i.idp.IdPConfiguration
+	for _, certificate := range i.idp.certificates {
+		view.CertificateIDs = append(view.CertificateIDs, certificate.CertificateID)
 	}
-	return list, nil
+	return []IdPConfiguration{view}, nil
 }
 
 // IdPCertificates lists the certificates that AWS trusts for an identity provider.
 func (aws *AWS) IdPCertificates(c Caller, idpID, directoryID string) ([]IdPCertificate, error) {
-	p, err := aws.idp(c, ListIdPCertificatesAction, idpID, directoryID)
+	i, err := aws.storeFor(c, ServiceAppsAuth, ListIdPCertificatesAction, directoryID)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Clone(p.certificates), nil
-}
-
-func (aws *AWS) idp(c Caller, action Action, idpID, directoryID string) (*idp, error) {
-	i, err := aws.storeFor(c, ServiceAppsAuth, action, directoryID)
-	if err != nil {
-		return nil, err
+	if i.idp.IdPID != idpID {
+		return nil, notFound(ServiceAppsAuth, "Identity provider %s not found.", idpID)
 	}
-	for _, p := range i.idps {
-		if p.IdPID == idpID {
-			return p, nil
-		}
-	}
-	return nil, notFound(ServiceAppsAuth, "Identity provider %s not found.", idpID)
+	return slices.Clone(i.idp.certificates), nil
 }

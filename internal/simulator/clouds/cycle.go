@@ -16,13 +16,6 @@ const cycleLength = 90 * time.Second
 // engineCache is how long quirk engine_reads=hourly uses what was once read.
 const engineCache = time.Hour
 
-// The codes by which Entra says that it cannot use the SCIM endpoint: refused, or not
-// to be reached.
-const (
-	codeRefused     = model.QuarantineCodeBadCredentials
-	codeUnavailable = "SystemForCrossDomainIdentityManagementCredentialValidationUnavailable"
-)
-
 // retryWaits is when a quarantined job is tried again, each after the one before; the
 // last one repeats.
 // https://learn.microsoft.com/entra/identity/app-provisioning/application-provisioning-quarantine-status
@@ -44,8 +37,8 @@ func (engine *Engine) runJob(j *job) {
 		engine.annotate(ActorTime, "stopped job of %s: schedule %s", j.application.ObjectID, model.ScheduleDisabled)
 		j.schedule, j.stoppedBy = model.ScheduleDisabled, ActorTime
 		j.nextCycle, j.disables, j.quarantine.nextAttempt = time.Time{}, time.Time{}, time.Time{}
-	case j.quarantine != nil && j.quarantine.reason == model.QuarantineReasonDeletes:
-		engine.retryLater(j) // waits for an administrator's decision
+	case j.quarantine != nil && j.quarantine.reason != model.QuarantineReasonException:
+		engine.retryLater(j) // only an operator's start lifts it
 	default:
 		engine.beginCycle(j)
 	}
@@ -115,12 +108,12 @@ func cycleCounts(exported, entitled int) map[model.EntryKind]int64 {
 
 // failCycle ends a cycle whose credential was refused, and leads to quarantine.
 func (engine *Engine) failCycle(j *job, err error) {
-	code := credentialCode(err)
+	code, _ := engine.credentialCode(err)
 	cycle := model.Cycle{Began: j.running.began, Ended: engine.at, State: model.CycleFailed, ErrorCode: code, Entries: cycleCounts(0, len(j.scope))}
 	j.last = &cycle
 	j.failures++
 	engine.entra.logEvent(j, LogEntry{CycleID: j.running.id, Action: "other", Status: "failure", ErrorCategory: "failure", ErrorCode: code, Reason: err.Error()})
-	engine.record(SCIMFailure{engine.stamp(ActorEngine), j.application.ObjectID, code})
+	engine.annotate(ActorEngine, "SCIM refused %s: %s", j.application.ObjectID, code)
 	engine.record(CycleEnded{engine.stamp(ActorEngine), j.application.ObjectID, cycle})
 	j.stopRunning()
 	switch {
@@ -194,12 +187,14 @@ func isConnectionFailure(err error) bool {
 	return errors.As(err, &answer) && slices.Contains([]int{0, http.StatusUnauthorized, http.StatusForbidden}, answer.Status)
 }
 
-func credentialCode(err error) string {
+// credentialCode is the code by which Entra says that it cannot use the SCIM endpoint, and
+// how its message quotes the reason. Quirks: refused_code, unreachable_code.
+func (engine *Engine) credentialCode(err error) (code, reason string) {
 	var answer *Error
 	if errors.As(err, &answer) && (answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden) {
-		return codeRefused
+		return engine.quirks.RefusedCode, http.StatusText(answer.Status)
 	}
-	return codeUnavailable
+	return engine.quirks.UnreachableCode, "the endpoint gave no answer"
 }
 
 // EntraUser is a user of an Entra tenant.
@@ -279,7 +274,7 @@ func (engine *Engine) export(j *job, c *credential, m *assignedUser, cycleID str
 			m.targetID = ""
 			j.scope = slices.DeleteFunc(j.scope, func(other *assignedUser) bool { return other == m })
 		}
-		engine.record(Exported{engine.stamp(ActorEngine), j.application.ObjectID, entry.Action})
+		engine.annotate(ActorEngine, "%s exported by %s", entry.Action, j.application.ObjectID)
 	}
 	engine.entra.logEvent(j, entry)
 	return err
@@ -354,8 +349,8 @@ func (engine *Engine) ProvisionOnDemand(c Caller, tenantID, objectID, jobID, rul
 	if err != nil {
 		outcome.Status, outcome.Reason, outcome.ErrorCode = "failure", err.Error(), "SystemForCrossDomainIdentityManagementUnrecognizedResponse"
 		if isConnectionFailure(err) {
-			outcome.ErrorCode = credentialCode(err)
-			engine.record(SCIMFailure{engine.stamp(c.Actor), objectID, outcome.ErrorCode})
+			outcome.ErrorCode, _ = engine.credentialCode(err)
+			engine.annotate(c.Actor, "SCIM refused %s: %s", objectID, outcome.ErrorCode)
 		}
 	}
 	engine.afterChange()

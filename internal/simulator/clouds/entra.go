@@ -67,7 +67,6 @@ type ServicePrincipal struct {
 	TemplateID  string
 	Tags        []string
 	EntityIDs   []string // its SAML identifiers
-	Owners      []string // client ids
 	// Preferred is the certificate it is set to sign with; nil: never set.
 	Preferred    *Certificate
 	Certificates []SigningCertificate
@@ -151,7 +150,7 @@ func (entra *Entra) ServicePrincipal(c Caller, tenantID, objectID string) (Servi
 	return entra.applicationView(sp), nil
 }
 
-// ChangeApplication lets an operator edit an application: its identifiers, tags, owners,
+// ChangeApplication lets an operator edit an application: its identifiers, tags,
 // notification addresses, certificates.
 func (entra *Entra) ChangeApplication(tenantID, objectID string, change func(*ServicePrincipal)) error {
 	sp, err := entra.application(Caller{}, WriteApplications, tenantID, objectID)
@@ -182,7 +181,7 @@ func (entra *Entra) tenantFor(c Caller, action Action, tenantID string) (*entraT
 	if t == nil || (c.Tenant != "" && c.Tenant != tenantID) {
 		return nil, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
 	}
-	return t, entra.allowGraph(c, action, nil)
+	return t, entra.allowGraph(c, action)
 }
 
 // application finds an application for a caller who may do this to it.
@@ -193,7 +192,7 @@ func (entra *Entra) application(c Caller, action Action, tenantID, objectID stri
 	}
 	for _, sp := range t.applications {
 		if sp.ObjectID == objectID {
-			return sp, entra.allowGraph(c, action, sp)
+			return sp, entra.allowGraph(c, action)
 		}
 	}
 	return nil, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", objectID)
@@ -201,7 +200,7 @@ func (entra *Entra) application(c Caller, action Action, tenantID, objectID stri
 
 func (entra *Entra) applicationView(sp *servicePrincipal) ServicePrincipal {
 	view := sp.ServicePrincipal
-	view.Tags, view.EntityIDs, view.Owners = slices.Clone(view.Tags), slices.Clone(view.EntityIDs), slices.Clone(view.Owners)
+	view.Tags, view.EntityIDs = slices.Clone(view.Tags), slices.Clone(view.EntityIDs)
 	view.Notified, view.Certificates = slices.Clone(view.Notified), slices.Clone(view.Certificates)
 	return view
 }
@@ -211,34 +210,32 @@ func (entra *Entra) applicationView(sp *servicePrincipal) ServicePrincipal {
 const (
 	RoleApplicationRead     = "Application.Read.All"
 	RoleApplicationWrite    = "Application.ReadWrite.All"
-	RoleApplicationOwned    = "Application.ReadWrite.OwnedBy"
 	RoleSynchronizationRead = "Synchronization.Read.All"
 	RoleSynchronization     = "Synchronization.ReadWrite.All"
 	RoleProvisioningLog     = "ProvisioningLog.Read.All"
 	RoleAuditLog            = "AuditLog.Read.All"
 )
 
-// sufficientRoles lists the roles of which any one allows an action; owned says whether an
-// owner of the application may do it with Application.ReadWrite.OwnedBy.
-func sufficientRoles(action Action) (roles []string, owned bool) {
+// sufficientRoles lists the roles of which any one allows an action.
+func sufficientRoles(action Action) []string {
 	switch action {
 	case ReadApplications:
-		return []string{RoleApplicationRead, RoleApplicationWrite}, true
+		return []string{RoleApplicationRead, RoleApplicationWrite}
 	case WriteApplications:
-		return []string{RoleApplicationWrite}, true
+		return []string{RoleApplicationWrite}
 	case ReadSynchronization:
-		return []string{RoleSynchronizationRead, RoleSynchronization}, true
+		return []string{RoleSynchronizationRead, RoleSynchronization}
 	case WriteSynchronization:
-		return []string{RoleSynchronization}, true
+		return []string{RoleSynchronization}
 	case ReadProvisioningLog:
-		return []string{RoleProvisioningLog, RoleAuditLog}, false
+		return []string{RoleProvisioningLog, RoleAuditLog}
 	default:
-		return []string{RoleAuditLog}, false
+		return []string{RoleAuditLog}
 	}
 }
 
-// allowGraph checks the permission for a call on an application (nil: on the tenant).
-func (entra *Entra) allowGraph(c Caller, action Action, on *servicePrincipal) error {
+// allowGraph checks the permission for a call.
+func (entra *Entra) allowGraph(c Caller, action Action) error {
 	_, refused := entra.denials[denialKey{c.Actor, action}]
 	if !refused && c.ClientID != "" {
 		tenant := entra.tenant(c.Tenant)
@@ -246,13 +243,9 @@ func (entra *Entra) allowGraph(c Caller, action Action, on *servicePrincipal) er
 			return NewError(ServiceGraph, http.StatusUnauthorized, "InvalidAuthenticationToken", "Access token validation failure.")
 		}
 		registration := tenant.registration(c.ClientID)
-		roles, owned := sufficientRoles(action)
-		refused = registration == nil || !slices.ContainsFunc(roles, func(role string) bool {
+		refused = registration == nil || !slices.ContainsFunc(sufficientRoles(action), func(role string) bool {
 			return slices.Contains(registration.Roles, role)
 		})
-		if refused && registration != nil && owned && slices.Contains(registration.Roles, RoleApplicationOwned) {
-			refused = on != nil && !slices.Contains(on.Owners, c.ClientID)
-		}
 	}
 	if !refused {
 		return nil

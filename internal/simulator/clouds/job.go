@@ -303,12 +303,23 @@ func (engine *Engine) TestConnection(c Caller, tenantID, objectID, jobID string,
 		}
 	}
 	if !sp.savedAt.IsZero() && engine.at.Before(sp.savedAt.Add(engine.lag(engine.quirks.TestLag))) {
-		return engine.entra.synchronizationError(http.StatusBadRequest, codeUnavailable, "The supplied credentials could not be validated. Please try again later.")
+		return engine.testError(engine.quirks.UnreachableCode, "The supplied credentials could not be validated. Please try again later.")
 	}
 	if _, err := engine.entraCall(&held, "ListUsers"); err != nil {
-		return engine.entra.synchronizationError(http.StatusBadRequest, credentialCode(err), "The supplied credential is invalid, or the endpoint does not answer: "+err.Error())
+		code, reason := engine.credentialCode(err)
+		return engine.testError(code, "We received this unexpected response from your application: "+reason)
 	}
 	return nil
+}
+
+// testError is how Test connection fails. A gateway's own answer keeps its status, unless
+// the API nests it in its own.
+func (engine *Engine) testError(code, message string) *Error {
+	status := http.StatusBadRequest
+	if own := map[string]int{CodeGateway: http.StatusBadGateway, CodeTimeout: http.StatusGatewayTimeout}[code]; own != 0 && engine.quirks.GraphErrors == ErrorsPlain {
+		status = own
+	}
+	return engine.entra.synchronizationError(status, code, message)
 }
 
 // AddLogEntry writes an entry for a job into the log, as if the engine had; its id,
@@ -322,15 +333,15 @@ func (engine *Engine) AddLogEntry(tenantID, objectID, jobID string, entry LogEnt
 	return nil
 }
 
-// QuarantineForDeletes puts a job into the quarantine that waits for an operator's
-// decision, with every user about to be deleted.
-func (engine *Engine) QuarantineForDeletes(tenantID, objectID, jobID string) error {
+// Quarantine puts a job into quarantine for a reason that is none of its credentials. Too
+// many deletes wait for an operator's decision, with every user about to be deleted.
+func (engine *Engine) Quarantine(tenantID, objectID, jobID, reason string) error {
 	j, err := engine.job(Caller{}, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return err
 	}
 	j.stopRunning()
-	engine.enterQuarantine(j, model.QuarantineReasonDeletes, "", "The number of deletes exceeds the threshold.")
+	engine.enterQuarantine(j, reason, "", "The job needs an operator's decision.")
 	engine.afterChange()
 	return nil
 }

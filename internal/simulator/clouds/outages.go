@@ -67,7 +67,6 @@ func (g Outage) String() string {
 	return fmt.Sprintf("%s: %s token %s not accepted (%s by %s), %s", g.ServicePrincipalID, which, orNone(g.TokenID), g.Cause, g.CausedBy, until)
 }
 
-// String implements fmt.Stringer.
 func (h EntraState) String() string {
 	text := fmt.Sprintf("%s holds %s (accepted by %s", h.ServicePrincipalID, orNone(h.Saved.TokenID), h.Saved.Accepted)
 	if h.Saved.Cause != "" {
@@ -201,7 +200,8 @@ func (aws *AWS) held(c *credential) HeldToken {
 	case !t.of.deleted.IsZero():
 		return lost(CauseTenant, t.of.deletion < c.order, t.of.deletedBy)
 	case !aws.allowsSource(t.of.of, EntraAddress):
-		return lost(CauseSources, t.of.of.restriction < c.order, t.of.of.allowedBy)
+		held.Cause, held.CausedBy = CauseSources, t.of.of.allowedBy // whatever is saved
+		return held
 	}
 	held.Accepted = aws.acceptance(t)
 	switch {

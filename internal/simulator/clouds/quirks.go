@@ -2,7 +2,6 @@ package clouds
 
 import (
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +19,9 @@ type Quirks struct {
 
 	TestLag    time.Duration // how long "Test connection" answers 400 after a PUT
 	InlineTest string        // does it test the values it is given
+
+	RefusedCode     string // how Entra words that AWS refuses its token
+	UnreachableCode string // how Entra words that it gets no answer from AWS
 
 	EngineReads     string        // when the engine reads the secrets
 	EmptyCycles     string        // does a cycle without changes call SCIM
@@ -42,6 +44,11 @@ type Quirks struct {
 	SourceAddress   string        // does SCIM refuse the exporter's address
 	CloudTrail      string        // what the access key ids in CloudTrail tell
 	CloudTrailDelay time.Duration // how late its events are delivered
+
+	RetryAfter     string // how a throttled response says when to retry
+	ErrorBodies    string // what Graph's errors carry
+	ListPages      string // which pages the lists have
+	TemplateFilter string // how Graph takes a filter by applicationTemplateId
 }
 
 // The values of the quirks that are not durations.
@@ -65,6 +72,13 @@ const (
 	ErrorsNested          = "nested"
 	InlineHonest          = "honest"
 	InlineIgnored         = "ignored" // the saved values are tested, whatever is sent
+	CodeFailure           = "SystemForCrossDomainIdentityManagementCredentialValidationFailure"
+	CodeUnavailable       = "SystemForCrossDomainIdentityManagementCredentialValidationUnavailable"
+	CodeInvalid           = "SystemForCrossDomainIdentityManagementInvalidCredentials"
+	CodeBare              = "InvalidCredentials"
+	CodeIncompatible      = "SystemForCrossDomainIdentityManagementServiceIncompatible"
+	CodeGateway           = "BadGateway"
+	CodeTimeout           = "GatewayTimeout"
 	ReadsPerCall          = "per_call"
 	ReadsPerCycle         = "per_cycle"
 	ReadsHourly           = "hourly" // once read, used for an hour, even when it is refused
@@ -97,6 +111,27 @@ const (
 	TrailEphemeral        = "ephemeral" // another one with every call
 	TrailBlind            = "blind"     // calls with tokens from before the start are not logged
 	TrailAbsent           = "absent"    // nothing is logged
+	RetryAfterSeconds     = "seconds"
+	RetryAfterDate        = "date"
+	PagesAsAsked          = "as_asked"
+	PagesEmptyFirst       = "empty_first"
+	PagesSmall            = "small"          // two entries each
+	PagesSecondRefused    = "second_refused" // every page but the first
+	FilterPlain           = "plain"
+	FilterAdvanced        = "advanced" // with ConsistencyLevel and $count only
+	BodiesFull            = "full"
+	BodiesEmpty           = "empty"        // "{}"
+	BodiesNullMessage     = "null_message" // {"error":{"code":"…","message":null}}
+)
+
+// QuirkKind says where a quirk matters, for the matrices.
+type QuirkKind int
+
+// The kinds.
+const (
+	Single  QuirkKind = iota // on its own
+	Coupled                  // coupled quirks touch the switch of the token together: their full product is tested
+	Wire                     // only the protocols show it, not the model's methods
 )
 
 // Quirk describes one field of Quirks: its name for the control API (quirk
@@ -105,8 +140,7 @@ type Quirk struct {
 	Name   string
 	Values []string
 	Doc    string
-	// Coupled quirks touch the switch of the token together: their full product is tested.
-	Coupled bool
+	Kind   QuirkKind
 
 	field func(*Quirks) any // *string or *time.Duration
 }
@@ -138,33 +172,39 @@ func (quirk Quirk) set(in *Quirks, value string) error {
 // AllQuirks lists every quirk in the order of the struct.
 func AllQuirks() []Quirk {
 	return []Quirk{
-		{"put_secrets", []string{PutMerges, PutReplaces, PutNeedsAll, PutKeepsToken, PutLimited}, "what PUT secrets does with the collection", true, func(q *Quirks) any { return &q.PutSecrets }},
-		{"settings_keys", []string{KeysPresent, KeysAbsent}, "does the collection hold SyncNotificationSettings and SyncAll", true, func(q *Quirks) any { return &q.SettingsKeys }},
-		{"extra_keys", []string{ExtraNone, ExtraClear, ExtraMasked}, "does the collection hold an unexpected key", true, func(q *Quirks) any { return &q.ExtraKeys }},
-		{"base_address", []string{AddressClear, AddressMasked, AddressQuery}, "how GET secrets shows BaseAddress", true, func(q *Quirks) any { return &q.BaseAddress }},
-		{"secrets_get", []string{Served, Gone}, "does GET secrets exist", false, func(q *Quirks) any { return &q.SecretsGet }},
-		{"graph_errors", []string{ErrorsNested, ErrorsPlain}, "how the synchronization API words its errors", false, func(q *Quirks) any { return &q.GraphErrors }},
-		{"test_lag", []string{"1m0s", "0s", "10m0s"}, "how long Test connection answers 400 after a PUT", false, func(q *Quirks) any { return &q.TestLag }},
-		{"inline_test", []string{InlineHonest, InlineIgnored}, "does Test connection use the values that it is given", false, func(q *Quirks) any { return &q.InlineTest }},
-		{"engine_reads", []string{ReadsPerCycle, ReadsPerCall, ReadsHourly}, "when the engine reads the secrets", true, func(q *Quirks) any { return &q.EngineReads }},
-		{"empty_cycles", []string{EmptyCalls, EmptySilent}, "does a cycle without changes call SCIM", false, func(q *Quirks) any { return &q.EmptyCycles }},
-		{"failing_user", []string{NobodyFails, OneUserFails}, "does one user fail in every cycle", false, func(q *Quirks) any { return &q.FailingUser }},
-		{"quarantine_after", []string{AfterOne, AfterThree}, "how many cycles fail before the quarantine", false, func(q *Quirks) any { return &q.QuarantineAfter }},
-		{"recovery", []string{RecoversAlone, NeedsStart}, "how a quarantine ends once the credential works", false, func(q *Quirks) any { return &q.Recovery }},
-		{"log_delay", []string{"5m0s", "0s", "10m0s"}, "how late entries of the provisioning and audit logs appear at most", false, func(q *Quirks) any { return &q.LogDelay }},
-		{"third_create", []string{ThirdQuota, ThirdConflict, ThirdValidation}, "how AWS refuses a third token", false, func(q *Quirks) any { return &q.ThirdCreate }},
-		{"list_values", []string{ValuesOmitted, ValuesCarried}, "does a token list carry values", false, func(q *Quirks) any { return &q.ListValues }},
-		{"list_order", []string{OrderByID, OrderOldest, OrderNewest}, "in which order a list comes", false, func(q *Quirks) any { return &q.ListOrder }},
-		{"token_times", []string{TimesNumbers, TimesStrings}, "how the token service writes timestamps", false, func(q *Quirks) any { return &q.TokenTimes }},
-		{"json_version", []string{JSON11, JSON10}, "the token service's awsjson version", false, func(q *Quirks) any { return &q.JSONVersion }},
-		{"idp_json_version", []string{JSON10, JSON11}, "the certificate service's awsjson version", false, func(q *Quirks) any { return &q.IdPVersion }},
-		{"list_lag", []string{"0s", "10s", "1m30s"}, "how far behind a token list is", false, func(q *Quirks) any { return &q.ListLag }},
-		{"new_lag", []string{"0s", "20s", "1m0s"}, "how long until AWS accepts a new token", false, func(q *Quirks) any { return &q.NewLag }},
-		{"deleted_lag", []string{"0s", "5m0s", "1h0m0s"}, "how long AWS accepts a deleted token", true, func(q *Quirks) any { return &q.DeletedLag }},
-		{"nodes", []string{NodesTogether, NodesApart}, "do AWS's nodes learn of a token together", false, func(q *Quirks) any { return &q.Nodes }},
-		{"source_address", []string{SourceOpen, SourceRefusesExporter}, "does SCIM refuse the exporter's address", false, func(q *Quirks) any { return &q.SourceAddress }},
-		{"cloudtrail", []string{TrailPerToken, TrailAbsent, TrailConstant, TrailBlind, TrailEphemeral}, "what the access key ids in CloudTrail tell", true, func(q *Quirks) any { return &q.CloudTrail }},
-		{"cloudtrail_delay", []string{"5m0s", "0s", "15m0s"}, "how late CloudTrail's events are delivered", false, func(q *Quirks) any { return &q.CloudTrailDelay }},
+		{"put_secrets", []string{PutMerges, PutReplaces, PutNeedsAll, PutKeepsToken, PutLimited}, "what PUT secrets does with the collection", Coupled, func(q *Quirks) any { return &q.PutSecrets }},
+		{"settings_keys", []string{KeysPresent, KeysAbsent}, "does the collection hold SyncNotificationSettings and SyncAll", Coupled, func(q *Quirks) any { return &q.SettingsKeys }},
+		{"extra_keys", []string{ExtraNone, ExtraClear, ExtraMasked}, "does the collection hold an unexpected key", Coupled, func(q *Quirks) any { return &q.ExtraKeys }},
+		{"base_address", []string{AddressClear, AddressMasked, AddressQuery}, "how GET secrets shows BaseAddress", Coupled, func(q *Quirks) any { return &q.BaseAddress }},
+		{"secrets_get", []string{Served, Gone}, "does GET secrets exist", Single, func(q *Quirks) any { return &q.SecretsGet }},
+		{"graph_errors", []string{ErrorsNested, ErrorsPlain}, "how the synchronization API words its errors", Single, func(q *Quirks) any { return &q.GraphErrors }},
+		{"test_lag", []string{"1m0s", "0s", "10m0s"}, "how long Test connection answers 400 after a PUT", Single, func(q *Quirks) any { return &q.TestLag }},
+		{"inline_test", []string{InlineHonest, InlineIgnored}, "does Test connection use the values that it is given", Single, func(q *Quirks) any { return &q.InlineTest }},
+		{"refused_code", []string{CodeFailure, CodeUnavailable, CodeInvalid, CodeBare}, "how Entra words that AWS refuses its token", Single, func(q *Quirks) any { return &q.RefusedCode }},
+		{"unreachable_code", []string{CodeUnavailable, CodeFailure, CodeIncompatible, CodeGateway, CodeTimeout}, "how Entra words that it gets no answer from AWS", Single, func(q *Quirks) any { return &q.UnreachableCode }},
+		{"engine_reads", []string{ReadsPerCycle, ReadsPerCall, ReadsHourly}, "when the engine reads the secrets", Coupled, func(q *Quirks) any { return &q.EngineReads }},
+		{"empty_cycles", []string{EmptyCalls, EmptySilent}, "does a cycle without changes call SCIM", Single, func(q *Quirks) any { return &q.EmptyCycles }},
+		{"failing_user", []string{NobodyFails, OneUserFails}, "does one user fail in every cycle", Single, func(q *Quirks) any { return &q.FailingUser }},
+		{"quarantine_after", []string{AfterOne, AfterThree}, "how many cycles fail before the quarantine", Single, func(q *Quirks) any { return &q.QuarantineAfter }},
+		{"recovery", []string{RecoversAlone, NeedsStart}, "how a quarantine ends once the credential works", Single, func(q *Quirks) any { return &q.Recovery }},
+		{"log_delay", []string{"5m0s", "0s", "10m0s"}, "how late entries of the provisioning and audit logs appear at most", Single, func(q *Quirks) any { return &q.LogDelay }},
+		{"third_create", []string{ThirdQuota, ThirdConflict, ThirdValidation}, "how AWS refuses a third token", Single, func(q *Quirks) any { return &q.ThirdCreate }},
+		{"list_values", []string{ValuesOmitted, ValuesCarried}, "does a token list carry values", Single, func(q *Quirks) any { return &q.ListValues }},
+		{"list_order", []string{OrderByID, OrderOldest, OrderNewest}, "in which order a list comes", Single, func(q *Quirks) any { return &q.ListOrder }},
+		{"token_times", []string{TimesNumbers, TimesStrings}, "how the token service writes timestamps", Single, func(q *Quirks) any { return &q.TokenTimes }},
+		{"json_version", []string{JSON11, JSON10}, "the token service's awsjson version", Single, func(q *Quirks) any { return &q.JSONVersion }},
+		{"idp_json_version", []string{JSON10, JSON11}, "the certificate service's awsjson version", Wire, func(q *Quirks) any { return &q.IdPVersion }},
+		{"list_lag", []string{"0s", "10s", "1m30s"}, "how far behind a token list is", Single, func(q *Quirks) any { return &q.ListLag }},
+		{"new_lag", []string{"0s", "20s", "1m0s"}, "how long until AWS accepts a new token", Single, func(q *Quirks) any { return &q.NewLag }},
+		{"deleted_lag", []string{"0s", "5m0s", "1h0m0s"}, "how long AWS accepts a deleted token", Coupled, func(q *Quirks) any { return &q.DeletedLag }},
+		{"nodes", []string{NodesTogether, NodesApart}, "do AWS's nodes learn of a token together", Single, func(q *Quirks) any { return &q.Nodes }},
+		{"source_address", []string{SourceOpen, SourceRefusesExporter}, "does SCIM refuse the exporter's address", Single, func(q *Quirks) any { return &q.SourceAddress }},
+		{"cloudtrail", []string{TrailPerToken, TrailAbsent, TrailConstant, TrailBlind, TrailEphemeral}, "what the access key ids in CloudTrail tell", Coupled, func(q *Quirks) any { return &q.CloudTrail }},
+		{"cloudtrail_delay", []string{"5m0s", "0s", "15m0s"}, "how late CloudTrail's events are delivered", Single, func(q *Quirks) any { return &q.CloudTrailDelay }},
+		{"retry_after", []string{RetryAfterSeconds, RetryAfterDate}, "how a throttled response says when to retry", Wire, func(q *Quirks) any { return &q.RetryAfter }},
+		{"error_bodies", []string{BodiesFull, BodiesEmpty, BodiesNullMessage}, "what Graph's errors carry", Wire, func(q *Quirks) any { return &q.ErrorBodies }},
+		{"list_pages", []string{PagesAsAsked, PagesEmptyFirst, PagesSmall, PagesSecondRefused}, "which pages the lists have; AWS's have one, or an empty one first", Wire, func(q *Quirks) any { return &q.ListPages }},
+		{"template_filter", []string{FilterPlain, FilterAdvanced}, "how Graph takes a filter by applicationTemplateId", Wire, func(q *Quirks) any { return &q.TemplateFilter }},
 	}
 }
 
@@ -212,26 +252,4 @@ func (q Quirks) String() string {
 		return "default"
 	}
 	return strings.Join(parts, " ")
-}
-
-// QuirksNamed returns these quirks, in the order of AllQuirks; unknown names are left out.
-func QuirksNamed(names ...string) []Quirk {
-	return slices.DeleteFunc(AllQuirks(), func(q Quirk) bool { return !slices.Contains(names, q.Name) })
-}
-
-// Product yields every combination of the values of these quirks, the others as in base.
-func Product(base Quirks, quirks []Quirk) iter.Seq[Quirks] {
-	return func(yield func(Quirks) bool) { product(base, quirks, yield) }
-}
-
-func product(base Quirks, quirks []Quirk, yield func(Quirks) bool) bool {
-	if len(quirks) == 0 {
-		return yield(base)
-	}
-	for _, value := range quirks[0].Values {
-		if quirks[0].set(&base, value) != nil || !product(base, quirks[1:], yield) {
-			return false // a listed value is valid
-		}
-	}
-	return true
 }

@@ -51,20 +51,3 @@ func TestQuirksRefuse(t *testing.T) {
 		t.Errorf("a duration that is not listed: %v", err)
 	}
 }
-
-func TestProductIsFull(t *testing.T) {
-	chosen := QuirksNamed("put_secrets", "extra_keys", "deleted_lag", "unknown")
-	if len(chosen) != 3 {
-		t.Fatalf("%d quirks, want 3", len(chosen))
-	}
-	seen := map[Quirks]bool{}
-	for quirks := range Product(DefaultQuirks(), chosen) {
-		seen[quirks] = true
-	}
-	if want := 5 * 3 * 3; len(seen) != want {
-		t.Errorf("%d different combinations, want %d", len(seen), want)
-	}
-	for range Product(DefaultQuirks(), chosen) {
-		break // must not panic
-	}
-}

@@ -118,7 +118,7 @@ func (m *Model) Add(spec ConnectionSpec) Connection {
 	sp := m.addApplication(spec, i)
 	spec.NotConfigured = spec.NotConfigured || spec.NoJob
 	connection := Connection{
-		Name: spec.Name, Account: spec.Account, AppID: sp.AppID, DisplayName: sp.DisplayName, IdPID: i.idps[0].IdPID,
+		Name: spec.Name, Account: spec.Account, AppID: sp.AppID, DisplayName: sp.DisplayName, IdPID: i.idp.IdPID,
 		Binding: model.Binding{
 			AWSAccount: spec.Account, Region: spec.Region, IdentityStoreID: i.IdentityStoreID,
 			ProvisioningTenantID: t.TenantID, SCIMEndpoint: t.address(),
@@ -157,11 +157,11 @@ func (m *Model) addInstance(spec ConnectionSpec) *instance {
 		OwnerAccountID: spec.Account, PrimaryRegion: spec.Region,
 		IdentityStoreID: "d-" + hex.EncodeToString(m.bytes(5)), Name: spec.Name, Status: "ACTIVE", Created: m.at,
 	}}
-	i.idps = []*idp{{IdPConfiguration: IdPConfiguration{
+	i.idp.IdPConfiguration = IdPConfiguration{
 		IdPID: m.newID(), Enabled: true,
 		EntityID: "https://sts.windows.net/" + spec.TenantID + "/",
 		LoginURL: "https://login.microsoftonline.com/" + spec.TenantID + "/saml2",
-	}}}
+	}
 	m.instances = append(m.instances, i)
 	return i
 }
@@ -182,7 +182,7 @@ func (m *Model) addApplication(spec ConnectionSpec, i *instance) *servicePrincip
 			sp.Preferred = certificate.Certificate
 		}
 		if one.Trusted {
-			i.idps[0].certificates = append(i.idps[0].certificates, IdPCertificate{m.newID(), certificate.Certificate})
+			i.idp.certificates = append(i.idp.certificates, IdPCertificate{m.newID(), certificate.Certificate})
 		}
 	}
 	sp.of.applications = append(sp.of.applications, sp)
@@ -236,13 +236,13 @@ func (m *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
 	j.status, j.seriesBegan = model.JobQuarantine, m.at.Add(-m.lag(spec.QuarantinedFor))
 	j.disables = j.seriesBegan.Add(m.lag(model.QuarantineDisableAfter))
 	j.quarantine = &quarantine{
-		reason: model.QuarantineReasonException, code: codeRefused, began: j.seriesBegan,
+		reason: model.QuarantineReasonException, code: m.quirks.RefusedCode, began: j.seriesBegan,
 		message: "We are not able to connect to the target application with the credentials provided: Invalid bearer token.",
 	}
 	for attempt := j.seriesBegan; !attempt.After(m.at); attempt = j.nextCycle {
 		j.failures++
 		j.last = cycle(attempt, model.CycleFailed, 0)
-		j.last.Ended, j.last.ErrorCode = attempt, codeRefused
+		j.last.Ended, j.last.ErrorCode = attempt, m.quirks.RefusedCode
 		wait := retryWaits[min(int(j.quarantine.count), len(retryWaits)-1)]
 		j.quarantine.count++
 		j.nextCycle = attempt.Add(m.lag(wait))

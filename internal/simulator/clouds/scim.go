@@ -17,9 +17,6 @@ const (
 // EntraUserAgent is the user agent of Entra's provisioning service.
 const EntraUserAgent = "Microsoft-AAD-Provisioning"
 
-// MaxSCIMResults is how many resources a SCIM list returns at most.
-const MaxSCIMResults = 50
-
 // SCIMCall is the frame of a call to a SCIM endpoint.
 type SCIMCall struct {
 	Tenant    string // the provisioning tenant in the path
@@ -42,9 +39,6 @@ type User struct {
 	Modified    time.Time
 }
 
-// Match is one "attribute eq value" of a filter; several are joined by "and".
-type Match struct{ Attribute, Value string }
-
 // directory is the users of an identity store, in the order of their creation.
 type directory struct {
 	users  []*User
@@ -58,27 +52,14 @@ func (aws *AWS) ServiceProviderConfig(call SCIMCall) error {
 	return err
 }
 
-// ListUsers lists the first 50 users that match, and how many there are.
-func (aws *AWS) ListUsers(call SCIMCall, filter ...Match) (found []User, total int, err error) {
+// UserNamed finds the users with this userName: one, or none.
+func (aws *AWS) UserNamed(call SCIMCall, userName string) ([]User, error) {
 	aws.Advance()
 	d, err := aws.authorizeSCIM(call, "ListUsers")
-	if err != nil {
-		return nil, 0, err
+	if err != nil || d.byName[strings.ToLower(userName)] == nil {
+		return nil, err
 	}
-	for _, user := range d.users {
-		matches := true
-		for _, match := range filter {
-			value, known := map[string]string{"userName": user.UserName, "externalId": user.ExternalID, "id": user.ID}[match.Attribute]
-			if !known {
-				return nil, 0, invalidRequest(ServiceSCIM, "Filter attribute %s is not supported.", match.Attribute)
-			}
-			matches = matches && strings.EqualFold(value, match.Value)
-		}
-		if matches {
-			found = append(found, *user)
-		}
-	}
-	return found[:min(len(found), MaxSCIMResults)], len(found), nil
+	return []User{*d.byName[strings.ToLower(userName)]}, nil
 }
 
 // authorizeSCIM checks every call to a SCIM endpoint, of operators, the exporter and

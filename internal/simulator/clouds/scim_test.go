@@ -1,7 +1,6 @@
 package clouds
 
 import (
-	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -48,7 +47,7 @@ func TestSCIMSourceAddresses(t *testing.T) {
 	}
 	s.must(s.SetQuirk("source_address", SourceOpen))
 	s.must(s.AllowSources(ActorOperator, s.IdentityStoreID, netip.MustParsePrefix("198.51.100.0/24")))
-	if from("") != 200 || from(EntraAddress) != 403 || code(s.testSaved()) != codeRefused {
+	if from("") != 200 || from(EntraAddress) != 403 || code(s.testSaved()) != CodeFailure {
 		t.Error("a restriction to the exporter's network must keep Entra out")
 	}
 	if outages := s.Outages(); len(outages) != 1 || outages[0].Cause != CauseSources || outages[0].CausedBy != ActorOperator {
@@ -72,34 +71,21 @@ func TestSCIMUsers(t *testing.T) {
 	_, err = s.createUser(d, User{UserName: "x", DisplayName: "x", GivenName: "x"})
 	wantText(t, err, "scim: 400 ValidationException: Request is unparsable, syntactically incorrect, or violates schema: name.familyName is required.")
 
-	find := func(filter ...Match) ([]User, int) {
+	find := func(name string) []User {
 		t.Helper()
-		users, total, err := s.ListUsers(s.scimCall(), filter...)
+		users, err := s.UserNamed(s.scimCall(), name)
 		s.must(err)
-		return users, total
+		return users
 	}
-	if users, _ := find(Match{"userName", "Ada@Example.com"}); len(users) != 1 || users[0].ID != created.ID {
+	if users := find("Ada@Example.com"); len(users) != 1 || users[0].ID != created.ID {
 		t.Errorf("found %+v", users)
 	}
-	if users, _ := find(Match{"userName", "ada@example.com"}, Match{"externalId", "other"}); len(users) != 0 {
-		t.Errorf("and: found %+v", users)
-	}
-	_, _, err = s.ListUsers(s.scimCall(), Match{"title", "x"})
-	wantText(t, err, "scim: 400 ValidationException: Filter attribute title is not supported.")
 	d.deleteUser(d.users[0])
-	if users, _ := find(Match{"userName", "ada@example.com"}); len(users) != 0 {
+	if users := find("ada@example.com"); len(users) != 0 {
 		t.Error("a deleted user is still found")
 	}
 	_, err = s.createUser(d, ada)
 	s.must(err)
-
-	for n := range 60 {
-		_, err := s.createUser(d, User{UserName: fmt.Sprint("u", n), DisplayName: "x", GivenName: "x", FamilyName: "x"})
-		s.must(err)
-	}
-	if users, total := find(); len(users) != 50 || total != 61 {
-		t.Errorf("%d of %d users, want 50 of 61", len(users), total)
-	}
 }
 
 func TestCloudTrail(t *testing.T) {
@@ -161,8 +147,6 @@ func TestCloudTrailFilters(t *testing.T) {
 		"all":            {len(all), 3},
 		"after":          {count(anybody, TrailFilter{After: noon.Add(time.Hour)}), 2},
 		"before":         {count(anybody, TrailFilter{Before: noon}), 1},
-		"key":            {count(anybody, TrailFilter{AccessKeyID: all[0].AccessKeyID}), 3},
-		"another key":    {count(anybody, TrailFilter{AccessKeyID: "ASIAOTHER"}), 0},
 		"another source": {count(anybody, TrailFilter{EventSource: "s3.amazonaws.com"}), 0},
 		"another region": {count(Caller{Region: "us-east-1"}, TrailFilter{}), 0},
 		"our account":    {count(Caller{Account: s.Account}, TrailFilter{}), 3},

@@ -159,10 +159,10 @@ func TestTestConnection(t *testing.T) {
 	token := s.create(ActorExporter)
 	s.must(inline(s.SCIMEndpoint, token.Value))
 	s.must(inline(s.SCIMEndpoint+"/?aadOptscim062020", token.Value))
-	if err := inline(s.SCIMEndpoint, "garbage"); status(err) != 400 || code(err) != codeRefused {
+	if err := inline(s.SCIMEndpoint, "garbage"); status(err) != 400 || code(err) != CodeFailure {
 		t.Errorf("garbage: %v", err)
 	}
-	if err := inline("https://elsewhere.example.com/scim/v2", token.Value); code(err) != codeUnavailable {
+	if err := inline("https://elsewhere.example.com/scim/v2", token.Value); code(err) != CodeUnavailable {
 		t.Errorf("another address: %v", err)
 	}
 	wantText(t, inline("", token.Value), "graph: 400 RequestMissingRequiredParameter: A required credential parameter is missing.")
@@ -172,17 +172,17 @@ func TestTestConnection(t *testing.T) {
 
 	s.must(s.put(ActorExporter, token.Value))
 	s.advance(59 * time.Second)
-	if err := s.testSaved(); code(err) != codeUnavailable {
+	if err := s.testSaved(); code(err) != CodeUnavailable {
 		t.Errorf("within the lag: %v", err)
 	}
 	s.advance(time.Second)
 	s.must(s.testSaved())
 	s.delete(ActorOperator, token.ID)
-	if err := s.testSaved(); code(err) != codeRefused {
+	if err := s.testSaved(); code(err) != CodeFailure {
 		t.Errorf("after the deletion: %v", err)
 	}
 	s.must(s.SetQuirk("inline_test", InlineIgnored))
-	if err := inline(s.SCIMEndpoint, s.TokenValue(s.TokenIDs[0])); code(err) != codeRefused {
+	if err := inline(s.SCIMEndpoint, s.TokenValue(s.TokenIDs[0])); code(err) != CodeFailure {
 		t.Errorf("inline_test=ignored must test the saved token: %v", err)
 	}
 }

@@ -65,25 +65,11 @@ type Start struct {
 	Quarantine                *model.Quarantine
 }
 
-// SCIMFailure is a refusal of Entra's call.
-type SCIMFailure struct {
-	Stamp
-	ServicePrincipalID string
-	Code               string
-}
-
 // CycleEnded is the end of a cycle of the engine.
 type CycleEnded struct {
 	Stamp
 	ServicePrincipalID string
 	Cycle              model.Cycle
-}
-
-// Exported is a change that reached AWS.
-type Exported struct {
-	Stamp
-	ServicePrincipalID string
-	Action             string
 }
 
 // TenantRecreated is a provisioning tenant that was replaced by another.
@@ -104,10 +90,8 @@ type Annotation struct {
 	Text string
 }
 
-// String implements fmt.Stringer.
 func (r Creation) String() string { return fmt.Sprintf("created token %s", r.TokenID) }
 
-// String implements fmt.Stringer.
 func (r Deletion) String() string {
 	text := "deleted token " + r.TokenID
 	if r.Expired {
@@ -122,7 +106,6 @@ func (r Deletion) String() string {
 	return text
 }
 
-// String implements fmt.Stringer.
 func (r Save) String() string {
 	text := fmt.Sprintf("saved in %s: token %s -> %s", r.ServicePrincipalID, orNone(r.Before), orNone(r.After))
 	if r.AddressAfter != r.AddressBefore {
@@ -134,7 +117,6 @@ func (r Save) String() string {
 	return text
 }
 
-// String implements fmt.Stringer.
 func (r Start) String() string {
 	text := fmt.Sprintf("started job of %s (was %s, schedule %s", r.ServicePrincipalID, r.Status, r.Schedule)
 	if r.StoppedBy != "" {
@@ -146,32 +128,18 @@ func (r Start) String() string {
 	return text + ")"
 }
 
-// String implements fmt.Stringer.
-func (r SCIMFailure) String() string {
-	return fmt.Sprintf("SCIM refused %s: %s", r.ServicePrincipalID, r.Code)
-}
-
-// String implements fmt.Stringer.
 func (r CycleEnded) String() string {
 	return fmt.Sprintf("cycle of %s that began %s ended %s, %d exported", r.ServicePrincipalID, r.Cycle.Began.Format(time.TimeOnly), r.Cycle.State, r.Cycle.Entries[model.EntriesExported])
 }
 
-// String implements fmt.Stringer.
-func (r Exported) String() string {
-	return fmt.Sprintf("%s exported by %s", r.Action, r.ServicePrincipalID)
-}
-
-// String implements fmt.Stringer.
 func (r JobReplaced) String() string {
 	return fmt.Sprintf("replaced job %s of %s by %s", r.Before, r.ServicePrincipalID, r.After)
 }
 
-// String implements fmt.Stringer.
 func (r TenantRecreated) String() string {
 	return fmt.Sprintf("provisioning tenant of %s: %s -> %s", r.IdentityStoreID, r.Before, r.After)
 }
 
-// String implements fmt.Stringer.
 func (r Annotation) String() string { return r.Text }
 
 func orNone(tokenID string) string {

@@ -39,28 +39,22 @@ type Scope struct {
 	Service     string
 }
 
-// Kind is why a request was refused; each protocol has its own name for it.
-type Kind int
-
-// The kinds of refusal.
+// The codes of refusals, as the JSON protocols name them.
 const (
-	Missing    Kind = iota + 1 // no Authorization header
-	Incomplete                 // a part of it is missing or malformed
-	UnknownKey                 // the session token is not the key's
-	Mismatch                   // the signature, scope or date does not fit
+	Missing    = "MissingAuthenticationTokenException" // no Authorization header
+	Incomplete = "IncompleteSignatureException"        // a part of it is missing or malformed
+	UnknownKey = "UnrecognizedClientException"         // the session token is not the key's
+	Mismatch   = "InvalidSignatureException"           // the signature, scope or date does not fit
 )
 
-// Error is a refused request, with the sentence AWS would send.
-type Error struct {
-	Kind    Kind
-	Message string
-}
+// Error is a refused request, with the code and the sentence that AWS would send.
+type Error struct{ Code, Message string }
 
 // Error implements error.
 func (e *Error) Error() string { return e.Message }
 
-func refuse(kind Kind, format string, args ...any) error {
-	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...)}
+func refuse(code, format string, args ...any) error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
 // Parse reads the scope of a signed request without verifying it.
