@@ -209,11 +209,8 @@ func inOrder(scenarios, first []int) []int {
 // hangs is how long a test or case of a mutant may take.
 const hangs = 2 * time.Minute
 
-// sampleShare is how many generated mutants there are for each one of a test run.
-const sampleShare = 8
-
-// TestGeneratedMutants compiles the packages once, with all generated mutants inside, and
-// plays against each the tests and cases that reach its place. A mutant that none catches
+// TestGeneratedMutants compiles each package once, with all generated mutants inside, and
+// plays against each the tests that reach its place, then the cases. A mutant that none catches
 // is a gap, unless the table of equivalents has it.
 func TestGeneratedMutants(t *testing.T) {
 	if testing.Short() {
@@ -226,20 +223,18 @@ func TestGeneratedMutants(t *testing.T) {
 			r.open = append(r.open, m)
 		}
 	}
-	binaries, err := set.Compile(t.Context(), t.TempDir(), ".", "policy", "token", "../internal/poller")
-	if err != nil {
-		t.Fatal(err)
+	for _, unit := range []struct{ tests, mutants string }{{"policy", "rotate/policy/"}, {"token", "rotate/"}, {"../internal/poller", "internal/poller/"}} {
+		if r.left(unit.mutants) {
+			r.runTests(r.compile(set, unit.tests), unit.mutants)
+		}
 	}
-	t.Logf("compiled after %s", time.Since(began).Round(time.Second))
-	r.runTests(binaries[1], "rotate/policy/")
-	r.runTests(binaries[2], "rotate/")
-	r.runTests(binaries[3], "internal/poller/")
 	t.Logf("unit tests after %s", time.Since(began).Round(time.Second))
 	if r.left("rotate/") {
-		r.runCases(binaries[0])
+		b := r.compile(set, ".")
+		r.runCases(b)
 		t.Logf("cases after %s", time.Since(began).Round(time.Second))
-		if os.Getenv("MUTANTS") == "full" {
-			r.runTests(binaries[0], "rotate/")
+		if os.Getenv("MUTANTS") == "full" && r.left("rotate/") {
+			r.runTests(b, "rotate/")
 		}
 	}
 	r.report(set, reasons, time.Since(began))
@@ -250,10 +245,7 @@ func selected(m mutant.Generated) bool {
 	if name := os.Getenv("MUTANT"); name != "" {
 		return strings.Contains(m.Key(), name)
 	}
-	if slices.Contains(openFiles, m.File) {
-		return false
-	}
-	return os.Getenv("MUTANTS") == "full" || hashOf(m.Key())%sampleShare == 0
+	return !slices.Contains(openFiles, m.File)
 }
 
 // generatedRun is one run of generated mutants.
@@ -295,11 +287,17 @@ func (r *generatedRun) left(directory string) bool {
 	return slices.ContainsFunc(r.open, func(m mutant.Generated) bool { return strings.HasPrefix(m.File, directory) })
 }
 
-// runTests runs the tests of a package that reach a mutant, if any is left in a directory.
-func (r *generatedRun) runTests(b mutant.Binary, directory string) {
-	if !r.left(directory) {
-		return
+// compile compiles the tests of a package with all mutants inside.
+func (r *generatedRun) compile(set mutant.Set, name string) mutant.Binary {
+	binaries, err := set.Compile(r.Context(), r.TempDir(), name)
+	if err != nil {
+		r.Fatal(err)
 	}
+	return binaries[0]
+}
+
+// runTests runs the tests of a package on the mutants of a directory that they reach.
+func (r *generatedRun) runTests(b mutant.Binary, directory string) {
 	names, err := b.Tests(r.Context(), ".")
 	if err != nil {
 		r.Fatal(err)
@@ -327,7 +325,9 @@ func (r *generatedRun) runTests(b mutant.Binary, directory string) {
 	})
 	for i, reaching := range []map[int][]string{fast, slow} {
 		atOnce, limit := []int{8, 1}[i], []time.Duration{hangs / 4, hangs}[i]
-		open := slices.DeleteFunc(slices.Clone(r.open), func(m mutant.Generated) bool { return len(reaching[m.Number]) == 0 })
+		open := slices.DeleteFunc(slices.Clone(r.open), func(m mutant.Generated) bool {
+			return len(reaching[m.Number]) == 0 || !strings.HasPrefix(m.File, directory)
+		})
 		concurrently(len(open), func(i int) {
 			n := open[i].Number
 			for tests := range slices.Chunk(reaching[n], atOnce) {

@@ -110,7 +110,7 @@ func TestRoleOfTheOnlyToken(t *testing.T) {
 		{"failed", oldToken, cycle(model.CycleFailed), model.RoleUnknown},
 		{"created just before the cycle, by another clock", model.Token{ID: "old", Created: now.Add(-2*time.Hour - 3*time.Minute), Expires: now.Add(time.Hour)}, cycle(model.CycleSucceeded), model.RoleUnknown},
 		{"quarantine", oldToken, quarantined, model.RoleUnknown},
-		{"succeeded, and began when the token was created", tokenFor("new", 2*time.Hour, 365*day), cycle(model.CycleSucceeded), model.RoleInUse},
+		{"succeeded, and began well after the token was created", tokenFor("new", 2*time.Hour+policy.ClockSlack, 365*day), cycle(model.CycleSucceeded), model.RoleInUse},
 		{"succeeded before the token was created", newToken, cycle(model.CycleSucceeded), model.RoleUnknown},
 	} {
 		roles := policy.Evidence{}.Roles([]model.Token{test.token}, expired, test.job)
