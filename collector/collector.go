@@ -21,7 +21,7 @@ type Options struct {
 
 // Reload is the result of the last attempt to load the config.
 type Reload struct {
-	Successful  bool
+	Err         error // nil: successful
 	LastSuccess time.Time
 }
 

@@ -29,7 +29,7 @@ func newCollector(snapshot model.Snapshot, status model.RotationStatus) *collect
 	return collector.New(collector.Options{
 		Snapshots: func() []model.Snapshot { return []model.Snapshot{snapshot} },
 		Rotation:  func(string) model.RotationStatus { return status },
-		Reload:    func() collector.Reload { return collector.Reload{Successful: true, LastSuccess: time.Now()} },
+		Reload:    func() collector.Reload { return collector.Reload{LastSuccess: time.Now()} },
 	})
 }
 

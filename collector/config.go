@@ -11,6 +11,6 @@ func newConfigMetrics(d *descriptions) configMetrics {
 }
 
 func (m configMetrics) collect(w *sampleWriter, reload Reload) {
-	w.writeBool(m.successful, reload.Successful)
+	w.writeBool(m.successful, reload.Err == nil)
 	w.writeTime(m.lastSuccess, reload.LastSuccess)
 }

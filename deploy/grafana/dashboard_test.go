@@ -76,7 +76,7 @@ var (
 	selected   = regexp.MustCompile(`\bentra_aws_[a-z_]+\{job=~"\$job", instance=~"\$instance"[,}]`)
 	counter    = regexp.MustCompile(`(rate|increase)\(entra_aws_[a-z_]+_total\{[^}]*\}\[\$__rate_interval\]\)`)
 	rangeOf    = regexp.MustCompile(`\[[^\]]*\]`)
-	knownUnits = []string{"none", "short", "d", "s", "bool_yes_no", "dateTimeAsIso"}
+	knownUnits = []string{"none", "short", "d", "s", "bytes", "bool_yes_no", "dateTimeAsIso"}
 )
 
 // lintFaults are the breaches of the rules of grafana/dashboard-linter, named as there.

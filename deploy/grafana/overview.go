@@ -1,6 +1,9 @@
 package grafana
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
@@ -8,12 +11,8 @@ import (
 // Overview is the dashboard of all connections.
 func Overview() Dashboard {
 	daysLeft := "((" + expiryDates() + ") - time()) / 86400"
-	toConnection := dashboard.DynamicConfigValue{Id: "links", Value: []dataLink{{
-		"Open the connection", "/d/" + ConnectionUID + "?var-connection=${__value.raw}&${datasource:queryparam}&${job:queryparam}&${instance:queryparam}",
-	}}}
-	colouredCells := dashboard.DynamicConfigValue{Id: "custom.cellOptions", Value: common.TableColoredBackgroundCellOptions{
-		Type: common.TableCellDisplayModeColorBackground, Mode: new(common.TableCellBackgroundDisplayModeBasic),
-	}}
+	toConnection := linkProperty("Open the connection",
+		"/d/"+ConnectionUID+"?var-connection=${__value.raw}&${datasource:queryparam}&${job:queryparam}&${instance:queryparam}")
 	return newDashboard(OverviewUID, "Entra to AWS / Overview",
 		"All connections: what expires next, provisioning, and what needs an operator.",
 		dashboardVariables(false), headerLinks(ConnectionUID, "Connection"),
@@ -31,22 +30,23 @@ func Overview() Dashboard {
 				coloured("green", threshold{1, "orange"}).forAlerts("EntraAwsSourceFailing"),
 			statPanel("Running rotations", "Connections with a running rotation, without the blocked ones.", "short", 4,
 				lastQuery(`count(max by (connection) (entra_aws_rotation_phase`+selector(`phase!~"idle|blocked"`)+`) == 1) or vector(0)`, "rotations")),
-			statPanel("Exporters", "Scraped exporters, and those whose last config reload failed.", "short", 4,
-				lastQuery(`count(entra_aws_config_last_reload_successful`+processSelector()+`)`, "scraped"),
-				lastQuery(`count(entra_aws_config_last_reload_successful`+processSelector()+` == 0) or vector(0)`, "reload failed")).
-				forAlerts("EntraAwsExporterAbsent", "EntraAwsConfigReloadFailed"),
+			statPanel("Firing alerts", "Firing alerts that are critical or warnings.", "short", 4,
+				lastQuery(`count(`+firingAlerts(`severity=~"critical|warning"`)+`) or vector(0)`, "alerts")).
+				coloured("green", threshold{1, "red"}),
 
-			tablePanel("What expires next", "Days until expiry, soonest first. Negative: expired. The exporter's own Entra credentials appear under the name of their tenant.",
-				"d", "Days left", 10, []string{"connection", "what"}, tableQuery(daysLeft)).
+			firingAlertsPanel(toConnection),
+			tablePanel("What expires next", "Expiry dates, earliest first. Negative days: expired. What is not in use is left out.",
+				"none", "", 12, []string{"Value #A", "Value #B", "what", "connection", "entra_tenant"},
+				tableQuery(daysLeft), tableQuery("("+expiryDates()+") * 1000")).
+				joined(map[string]string{"Value #A": "Days left", "Value #B": "Expires"}).
 				sortedBy("Days left").colouredByDaysLeft().
-				withField("Days left", colouredCells).
+				withField("Days left", unitProperty("d"), colouredCells()).withField("Expires", unitProperty("dateTimeAsIso")).
 				withField("connection", toConnection).
 				forAlerts("EntraAwsScimTokenExpiringSoon", "EntraAwsScimTokenExpiringCritical", "EntraAwsSamlCertificateExpiringSoon", "EntraAwsSamlCertificateExpiringCritical",
 					"EntraAwsAppCredentialExpiringSoon", "EntraAwsAppCredentialExpiringCritical"),
-			needsOperatorPanel(toConnection),
 
 			linePanel("Days left over time", "Falls by one a day and rises with a renewal. The alerts fire below 60 and 14 days.", "d", 24,
-				rangeQuery(daysLeft, "{{connection}}: {{what}}")).colouredByDaysLeft().withThresholdLines(),
+				rangeQuery(daysLeft, "{{connection}}{{entra_tenant}}: {{what}}")).colouredByDaysLeft().withThresholdLines(),
 
 			timelinePanel("Provisioning jobs", "State of each connection's provisioning job. A gap means that polls failed.", 12, 8, mapStates(jobStates()...),
 				rangeQuery(stateNumber("entra_aws_provisioning_job_status", "status", jobStates()), "{{connection}}")).
@@ -58,22 +58,99 @@ func Overview() Dashboard {
 			timelinePanel("Rotations", "Phase of each connection's rotation. Absent while rotation is off.", 12, 8, mapStates(phaseStates()...),
 				rangeQuery(stateNumber("entra_aws_rotation_phase", "phase", phaseStates()), "{{connection}}")).
 				forAlerts("EntraAwsRotationBlocked", "EntraAwsRotationNeedsApproval", "EntraAwsRotationOverdue"),
-			barPanel("Alerts at the webhook", "Alerts from Alertmanager by decision, of all connections.",
-				rangeQuery(`sum by (decision) (increase(entra_aws_webhook_alerts_total`+processSelector()+`[$__rate_interval]))`, "{{decision}}")),
-		}})
+		}},
+		section{"Exporter", exporterPanels()})
 }
 
-// expiryDates is the query for all expiry dates, by connection and kind.
+// exporterPanels are about the exporter itself.
+func exporterPanels() []panel {
+	return []panel{
+		statPanel("Exporters", "Scraped exporters, and those whose last config reload failed.", "short", 6,
+			lastQuery(`count(entra_aws_config_last_reload_successful`+processSelector()+`)`, "scraped"),
+			lastQuery(`count(entra_aws_config_last_reload_successful`+processSelector()+` == 0) or vector(0)`, "reload failed")).
+			forAlerts("EntraAwsExporterAbsent", "EntraAwsConfigReloadFailed"),
+		statPanel("Age of the configuration", "Time since the last successful reload.", "s", 6,
+			lastQuery(`time() - max by (instance) (entra_aws_config_last_reload_success_timestamp_seconds`+processSelector()+`)`, "{{instance}}")).
+			forAlerts("EntraAwsConfigReloadFailed"),
+		statPanel("Memory", "Resident memory of each exporter.", "bytes", 6,
+			lastQuery(`max by (instance) (process_resident_memory_bytes`+processSelector()+`)`, "{{instance}}")),
+		statPanel("Uptime", "Time since the start of each exporter.", "s", 6,
+			lastQuery(`time() - max by (instance) (process_start_time_seconds`+processSelector()+`)`, "{{instance}}")),
+		barPanel("Failed polls", "Failed polls of all connections by source and reason. Empty without failures.",
+			rangeQuery(`sum by (source, reason) (increase(entra_aws_source_errors_total`+selector()+`[$__rate_interval]))`, "{{source}} {{reason}}")).
+			forAlerts("EntraAwsSourceFailing", "EntraAwsSourceStale"),
+		barPanel("Requests to AWS and Entra", "Requests of all connections by service and HTTP status.",
+			rangeQuery(`sum by (service, code) (increase(entra_aws_api_requests_total`+processSelector()+`[$__rate_interval]))`, "{{service}} {{code}}")),
+		barPanel("Alerts at the webhook", "Alerts from Alertmanager by decision, of all connections.",
+			rangeQuery(`sum by (decision) (increase(entra_aws_webhook_alerts_total`+processSelector()+`[$__rate_interval]))`, "{{decision}}")),
+		barPanel("Webhook requests", "Requests to the webhook by HTTP status of the response.",
+			rangeQuery(`sum by (code) (increase(entra_aws_webhook_requests_total`+processSelector()+`[$__rate_interval]))`, "{{code}}")),
+	}
+}
+
+// expiryDates is the query for the expiry dates of what is in use, by connection or tenant,
+// and kind.
 func expiryDates() string {
 	named := func(metric, what string) string {
 		return `max by (connection, what) (label_replace(` + metric + selector() + `, "what", "` + what + `", "", ""))`
 	}
 	token := named("entra_aws_scim_active_token_expiry_timestamp_seconds", "SCIM access token")
 	certificate := named("entra_aws_saml_active_certificate_expiry_timestamp_seconds", "SAML signing certificate")
-	credential := `max by (connection, what) (label_join(label_join(` +
-		`entra_aws_app_credential_expiry_timestamp_seconds` + processSelector() +
-		`, "what", " ", "kind", "key_id"), "connection", "", "entra_tenant"))`
+	// As in the rules: an expired credential beside a valid one of the tenant is not in use.
+	credentials := `entra_aws_app_credential_expiry_timestamp_seconds` + processSelector()
+	credential := `max by (entra_tenant, what) (label_join(` + credentials + ` unless (` + credentials + ` <= time() and on (entra_tenant) max by (entra_tenant) (` +
+		credentials + `) > time()), "what", " ", "kind", "key_id"))`
 	return token + " or " + certificate + " or " + credential
+}
+
+// firingAlerts is the query for this project's firing alerts of the chosen connections.
+// Two alerts report no problem.
+func firingAlerts(matchers ...string) string {
+	return `max by (alertname, severity, connection, entra_tenant, source, reason) (ALERTS{` + strings.Join(append([]string{
+		`alertstate="firing"`, `alertname=~"EntraAws.+"`, `alertname!~"EntraAwsScimTokenRotationDue|EntraAwsRotationSucceeded"`, `connection=~"$connection|"`,
+	}, matchers...), ", ") + `})`
+}
+
+// The harms in the order of the status page, as the numbers of firingAlertsPanel.
+func harms() []state {
+	return []state{
+		{"sign_in", "Sign-in", "dark-red"},
+		{"provisioning", "Provisioning", "red"},
+		{"expiry", "Expiry", "orange"},
+		{"monitoring", "Monitoring", "purple"},
+		{"information", "Information", "blue"},
+	}
+}
+
+// firingAlertsPanel lists the firing alerts, the most harmful first.
+func firingAlertsPanel(toConnection dashboard.DynamicConfigValue) panel {
+	number := func(harm int, alerts string) string { return strconv.Itoa(harm) + " + 0 * " + alerts }
+	expired := func(metric string) string {
+		return ` and on (connection) max by (connection) (` + metric + selector() + `) <= time()`
+	}
+	query := strings.Join([]string{
+		number(5, firingAlerts(`severity="info"`)),
+		number(1, firingAlerts(`alertname=~"EntraAwsSamlCertificateNotTrusted|EntraAwsSamlUnexpectedSigner"`)),
+		number(1, "("+firingAlerts(`alertname="EntraAwsSamlCertificateExpiringCritical"`)+expired("entra_aws_saml_active_certificate_expiry_timestamp_seconds")+")"),
+		number(2, firingAlerts(`alertname=~"EntraAwsScimTokenRefused|EntraAwsProvisioning.+"`)),
+		number(2, firingAlerts(`alertname="EntraAwsRotationBlocked"`, `severity="critical"`)),
+		number(2, "("+firingAlerts(`alertname="EntraAwsScimTokenExpiringCritical"`)+expired("entra_aws_scim_active_token_expiry_timestamp_seconds")+")"),
+		number(4, firingAlerts(`alertname=~"EntraAwsSource.+|EntraAwsExporterAbsent|EntraAwsConfigReloadFailed"`)),
+		number(3, firingAlerts()),
+	}, " or ")
+	return tablePanel("Needs attention", "The firing alerts, the most harmful first, as on the exporter's status page. The alert's name leads to its runbook. Empty if none fires.",
+		"none", "Harm", 12, []string{"Value", "severity", "connection", "entra_tenant", "alertname", "source", "reason"}, tableQuery(query)).
+		sortedBy("Harm").
+		withField("Harm", dashboard.DynamicConfigValue{Id: "mappings", Value: mapStates(harms()...)}, colouredCells()).
+		withField("connection", toConnection).
+		withField("alertname", linkProperty("Open the runbook", Base+"/docs/runbooks/${__value.raw}.md"))
+}
+
+// colouredCells colours the cells of a column by their values.
+func colouredCells() dashboard.DynamicConfigValue {
+	return dashboard.DynamicConfigValue{Id: "custom.cellOptions", Value: common.TableColoredBackgroundCellOptions{
+		Type: common.TableCellDisplayModeColorBackground, Mode: new(common.TableCellBackgroundDisplayModeBasic),
+	}}
 }
 
 // dataLink is a link from a cell of a table.
@@ -82,20 +159,6 @@ type dataLink struct {
 	URL   string `json:"url"`
 }
 
-// needsOperatorPanel lists what only an operator can resolve.
-func needsOperatorPanel(toConnection dashboard.DynamicConfigValue) panel {
-	what := func(expr, text string) string {
-		return `label_replace(` + expr + `, "what", "` + text + `", "", "")`
-	}
-	blocked := what(`max by (connection, reason) (entra_aws_rotation_blocked_info`+selector()+`)`, "rotation blocked")
-	approval := what(`max by (connection, reason) (entra_aws_rotation_waiting_info`+selector(`reason="approval"`)+`)`, "rotation needs approval")
-	quarantine := what(`max by (connection, reason) (entra_aws_provisioning_quarantine_info`+selector()+`)`, "provisioning in quarantine")
-	stopped := what(`max by (connection, reason) (label_join(entra_aws_provisioning_job_status`+selector(`status=~"paused|not_configured|not_run"`)+` == 1, "reason", "", "status"))`, "provisioning stopped")
-	failing := what(`max by (connection, reason) (label_join(entra_aws_source_up`+selector()+` == 0, "reason", "", "source"))`, "source failing")
-	return tablePanel("What needs an operator", "Blocked rotations, approvals, quarantined or stopped jobs, failing sources. Empty if there are none.",
-		"none", "", 10, []string{"connection", "what", "reason"},
-		tableQuery(blocked+" or "+approval+" or "+quarantine+" or "+stopped+" or "+failing)).
-		withField("Value", hiddenProperty()).
-		withField("connection", toConnection).
-		forAlerts("EntraAwsRotationBlocked", "EntraAwsRotationNeedsApproval", "EntraAwsProvisioningQuarantined", "EntraAwsProvisioningStopped", "EntraAwsSourceFailing")
+func linkProperty(title, url string) dashboard.DynamicConfigValue {
+	return dashboard.DynamicConfigValue{Id: "links", Value: []dataLink{{title, url}}}
 }

@@ -35,12 +35,12 @@ func (e *Exporter) reload() error {
 		err = errors.Join(e.state.checkReload(next.config), checkPace(e.serveOptions.Pace, next.config))
 	}
 	if err != nil {
-		e.lastReload.Store(&collector.Reload{Successful: false, LastSuccess: e.lastReload.Load().LastSuccess})
+		e.lastReload.Store(&collector.Reload{Err: err, LastSuccess: e.lastReload.Load().LastSuccess})
 		e.log.Error("configuration reload failed", "err", err)
 		return err
 	}
 	e.swapRuntime(context.Background(), next) // it runs until the next swap, or until run stops it
-	e.lastReload.Store(&collector.Reload{Successful: true, LastSuccess: time.Now()})
+	e.lastReload.Store(&collector.Reload{LastSuccess: time.Now()})
 	logWarnings(e.log, next.config)
 	e.log.Info("configuration reloaded", "connections", len(next.config.Connections))
 	return nil

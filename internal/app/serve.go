@@ -62,7 +62,7 @@ func (e *Exporter) run(ctx context.Context) error {
 	}
 	e.started = time.Now()
 	e.swapRuntime(context.WithoutCancel(ctx), first)
-	e.lastReload.Store(&collector.Reload{Successful: true, LastSuccess: e.started})
+	e.lastReload.Store(&collector.Reload{LastSuccess: e.started})
 	defer func() { e.current.Load().shutdown() }()
 
 	var background sync.WaitGroup
@@ -100,6 +100,7 @@ func (e *Exporter) handler() (http.Handler, error) {
 		Rotation:  e.rotation.status,
 		Records:   e.rotation.engine.Records,
 		Ready:     e.ready,
+		Reloaded:  func() error { return e.lastReload.Load().Err },
 		Config:    func() ([]byte, error) { return []byte(e.current.Load().config.String()), nil },
 		Build:     web.Build{Version: version.Version, Revision: version.GetRevision()},
 		Logger:    e.log,

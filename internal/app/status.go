@@ -110,8 +110,9 @@ func (s StatusOptions) get(ctx context.Context, path string, query url.Values) (
 const healthyLines = 30
 
 // printStatus prints what needs attention, what expires next, and one line per connection.
-func printStatus(out io.Writer, status web.Connections, all bool, now time.Time) error {
-	for _, c := range status.Connections {
+func printStatus(out io.Writer, status web.Connections, showAll bool, now time.Time) error {
+	all := append([]web.Connection{{Name: "exporter", Advice: status.Advice}}, status.Connections...)
+	for _, c := range all {
 		for _, group := range web.GroupAdvice(c.Advice) {
 			for i, advice := range group {
 				also := ""
@@ -138,13 +139,13 @@ func printStatus(out io.Writer, status web.Connections, all bool, now time.Time)
 	healthy := 0
 	for _, c := range status.Connections {
 		if len(c.Advice) == 0 {
-			if healthy++; healthy > healthyLines && !all {
+			if healthy++; healthy > healthyLines && !showAll {
 				continue
 			}
 		}
 		printConnection(table, c, now)
 	}
-	if unshown := healthy - healthyLines; unshown > 0 && !all {
+	if unshown := healthy - healthyLines; unshown > 0 && !showAll {
 		fmt.Fprintf(table, "%d more need nothing; --all shows them\n", unshown)
 	}
 	return table.Flush()

@@ -38,6 +38,17 @@ func adviceFor(connection Connection, now time.Time) []Advice {
 	return l.advice
 }
 
+// adviceForExporter returns the advice about the exporter itself, if its last reload failed.
+func adviceForExporter(reload error) []Advice {
+	if reload == nil {
+		return []Advice{}
+	}
+	return []Advice{{
+		Severity: Warning, Harm: HarmMonitoring, Alert: "EntraAwsConfigReloadFailed", Command: "entra-aws-exporter check-config",
+		Message: "The last configuration reload failed, and the previous configuration stays active. With the current file the exporter cannot start: " + reload.Error(),
+	}}
+}
+
 // compareAdvice orders by harm, then by severity. What is only for information comes last.
 func compareAdvice(a, b Advice) int {
 	information := func(a Advice) int {
@@ -122,7 +133,7 @@ func (l *adviceList) addRotation() {
 			formatDuration(l.now.Sub(r.Due)), l.notStartedReason())
 	}
 	if l.Ambiguous != "" && r.Blocked != model.BlockedAmbiguous {
-		l.add(Advice{Severity: Warning, Harm: HarmExpiry}, "This connection cannot be rotated: %s.", strings.TrimSuffix(l.Ambiguous, "."))
+		l.add(Advice{Severity: Info, Harm: HarmExpiry}, "This connection cannot be rotated: %s.", strings.TrimSuffix(l.Ambiguous, "."))
 	}
 }
 
@@ -169,7 +180,7 @@ func (l *adviceList) addTokens() {
 		return
 	}
 	if len(l.Tokens.Tokens) == 0 {
-		l.add(Advice{Severity: Warning, Harm: HarmProvisioning, Cause: causeToken}, "AWS lists no SCIM access token. Generate one in IAM Identity Center and enter it in Entra.")
+		l.add(Advice{Severity: Info, Harm: HarmProvisioning, Cause: causeToken}, "AWS lists no SCIM access token. Generate one in IAM Identity Center and enter it in Entra.")
 	}
 	if expires := l.Tokens.ActiveExpires; !expires.IsZero() && expires.Sub(l.now) < expiringSoon {
 		severity, harm, alert := Warning, HarmExpiry, "EntraAwsScimTokenExpiringSoon"
@@ -259,11 +270,9 @@ func (l *adviceList) addProvisioning() {
 	}
 	if q := job.Quarantine; q != nil && job.Status == model.JobQuarantine {
 		l.addQuarantine(*q)
-		return
 	}
 	if reason := stoppedReason(*job); reason != "" {
 		l.add(Advice{Severity: Warning, Harm: HarmProvisioning, Cause: causeJob, Alert: "EntraAwsProvisioningStopped"}, "Provisioning does not run: %s. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra.", reason)
-		return
 	}
 	last := job.LastCycle
 	if failures := job.ConsecutiveFailures; failures != nil && *failures >= consecutiveFailureMax {
@@ -276,6 +285,9 @@ func (l *adviceList) addProvisioning() {
 		l.add(Advice{Severity: Warning, Harm: HarmProvisioning, Cause: l.jobCause(), Alert: "EntraAwsProvisioningFailing"}, "The last provisioning cycle failed%s. Read the newest entries of Entra's provisioning log.", code)
 	} else if last != nil && last.State == model.CycleEntryLevelErrors {
 		l.add(Advice{Severity: Info, Harm: HarmProvisioning, Alert: "EntraAwsProvisioningFailing"}, "Some users or groups failed in the last cycle; the others were provisioned. Entra's provisioning log names the failed ones.")
+	}
+	if last == nil || last.Ended.IsZero() {
+		last = job.LastSuccess // as in the alerting rule
 	}
 	if last != nil && !last.Ended.IsZero() {
 		age := l.now.Sub(last.Ended)

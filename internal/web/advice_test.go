@@ -63,7 +63,7 @@ func TestAdvice(t *testing.T) {
 		{"slots full, one expired", Connection{Tokens: tokens(token("b", in(-30)), token("a", in(200)))}, []string{
 			"warning: All token slots are in use (2 of 2). Token b has expired. Delete it to free its slot. [] (EntraAwsScimTokenSlotsFull)"}},
 		{"no token", Connection{Tokens: &Tokens{Slots: 2}}, []string{
-			"warning: AWS lists no SCIM access token. Generate one in IAM Identity Center and enter it in Entra. [] ()"}},
+			"info: AWS lists no SCIM access token. Generate one in IAM Identity Center and enter it in Entra. [] ()"}},
 		{"probe rejected", Connection{Probe: &Probe{StatusCode: 401}}, []string{
 			"critical: AWS rejects the SCIM access token (HTTP 401). If Entra's provisioning fails too, replace the token. [entra-aws-exporter doctor corp] (EntraAwsScimTokenRefused)"}},
 		{"only the exporter's address is refused", Connection{Probe: &Probe{StatusCode: 403}}, []string{
@@ -85,7 +85,9 @@ func TestAdvice(t *testing.T) {
 		{"quarantine by deletions", Connection{Job: &Job{Status: model.JobQuarantine, Quarantine: &Quarantine{Reason: model.QuarantineReasonDeletes, DisablesAt: in(20)}}}, []string{
 			"critical: Entra has quarantined the provisioning job (TooManyDeletes). Entra holds back many deletions until an operator allows them. Review the deletions before you restart the job. [] (EntraAwsProvisioningQuarantined)"}},
 		{"paused", Connection{Job: &Job{Status: model.JobPaused, LastCycle: &Cycle{Ended: in(-9), State: model.CycleFailed}}}, []string{
-			"warning: Provisioning does not run: the job is paused. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra. [] (EntraAwsProvisioningStopped)"}},
+			"warning: Provisioning does not run: the job is paused. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra. [] (EntraAwsProvisioningStopped)",
+			"warning: The last provisioning cycle failed. Read the newest entries of Entra's provisioning log. [] (EntraAwsProvisioningFailing)",
+			"warning: No provisioning cycle has ended for 8 days. Check the job's progress in Entra. [] (EntraAwsProvisioningStale)"}},
 		{"disabled", Connection{Job: &Job{Status: model.JobActive, Schedule: model.ScheduleDisabled}}, []string{
 			"warning: Provisioning does not run: the job's schedule is disabled. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra. [] (EntraAwsProvisioningStopped)"}},
 		{"failing and stale", Connection{Job: &Job{Status: model.JobActive, IntervalSeconds: 2400, ConsecutiveFailures: &three, LastCycle: &Cycle{Ended: now.Add(-121 * time.Minute)}}}, []string{
@@ -137,7 +139,7 @@ func TestAdvice(t *testing.T) {
 		{"overdue, running", Connection{Rotation: Rotation{Phase: model.PhaseVerify, Started: in(-9), Message: "Wait."}}, []string{
 			"warning: The rotation has been running for 8 days and is still in phase verify. Wait. [entra-aws-exporter rotation show corp] (EntraAwsRotationOverdue)"}},
 		{"ambiguous", Connection{Ambiguous: "corp2 resolves to the same identity store d-1."}, []string{
-			"warning: This connection cannot be rotated: corp2 resolves to the same identity store d-1. [] ()"}},
+			"info: This connection cannot be rotated: corp2 resolves to the same identity store d-1. [] ()"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.connection.Name = "corp"

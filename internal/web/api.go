@@ -9,6 +9,7 @@ import (
 
 // Connections is the response of GET /api/v1/connections.
 type Connections struct {
+	Advice      []Advice     `json:"advice"`       // about the exporter itself
 	Total       int          `json:"total"`        // of the connections that the filter selects, on all pages
 	ExpiresNext []Expiry     `json:"expires_next"` // of all connections, earliest first
 	Connections []Connection `json:"connections"`

@@ -30,6 +30,7 @@ type statusPage struct {
 	Now         time.Time
 	Severity    Severity
 	Headline    string
+	Problems    [][]Advice // of the exporter itself
 	Harms       []harmView
 	ExpiresNext []expiryView
 	Attention   []connectionView // the most harmed ones in full
@@ -125,7 +126,7 @@ type recordView struct {
 	Severity Severity
 }
 
-func newStatusPage(l layout, connections []Connection, records []model.RotationRecord, f filter, now time.Time) statusPage {
+func newStatusPage(l layout, connections []Connection, records []model.RotationRecord, exporter []Advice, f filter, now time.Time) statusPage {
 	page := statusPage{layout: l, Now: now, Selection: newSelectionView(l.Root, connections, f, now), History: newHistory(records, now)}
 	var views []connectionView
 	for _, connection := range connections {
@@ -133,6 +134,9 @@ func newStatusPage(l layout, connections []Connection, records []model.RotationR
 	}
 	page.Severity, page.Headline = newHeadline(views)
 	page.Harms = newHarms(connections)
+	if page.Problems = GroupAdvice(exporter); len(exporter) > 0 && page.Severity.rank() > Warning.rank() {
+		page.Severity, page.Headline = Warning, "The exporter itself needs attention."
+	}
 	for _, expiry := range expiresNext(connections, now) {
 		if len(page.ExpiresNext) < shownExpiries {
 			page.ExpiresNext = append(page.ExpiresNext, expiryView{expiry, newBar(expiry.Kind, expiry.Kind.Label(), expiry.ID, time.Time{}, expiry.Expires, now)})

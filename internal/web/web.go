@@ -37,6 +37,7 @@ type Options struct {
 	Rotation  func(connection string) model.RotationStatus // status of one connection
 	Records   func() []model.RotationRecord                // newest first
 	Ready     func() error                                 // nil: ready; otherwise what is missing
+	Reloaded  func() error                                 // why the last reload failed; nil: it did not
 	Config    func() ([]byte, error)                       // the running configuration as YAML, without secrets
 	Build     Build
 	Logger    *slog.Logger
@@ -156,7 +157,7 @@ func (s *site) connections(w http.ResponseWriter, r *http.Request) {
 	}
 	now := time.Now()
 	all := s.currentConnections(now)
-	response := Connections{ExpiresNext: expiresNext(all, now)}
+	response := Connections{Advice: adviceForExporter(s.Reloaded()), ExpiresNext: expiresNext(all, now)}
 	response.Connections, response.Total = f.apply(all)
 	s.json(w, response)
 }
@@ -182,7 +183,7 @@ func (s *site) status(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := time.Now().UTC()
-	s.page(w, r, "status.html", newStatusPage(s.newLayout("Status", "/"), s.currentConnections(now), s.Records(), f, now))
+	s.page(w, r, "status.html", newStatusPage(s.newLayout("Status", "/"), s.currentConnections(now), s.Records(), adviceForExporter(s.Reloaded()), f, now))
 }
 
 // connection shows one connection with all details.

@@ -35,6 +35,7 @@ func options() web.Options {
 		Rotation:  data.Rotation,
 		Records:   data.Records,
 		Ready:     func() error { return nil },
+		Reloaded:  func() error { return nil },
 		Config:    func() ([]byte, error) { return []byte("tenants: []\n"), nil },
 		Build:     web.Build{Version: "1.2.3", Revision: "abcdef"},
 		Logger:    slog.New(slog.DiscardHandler),
@@ -222,6 +223,21 @@ func TestConfigPage(t *testing.T) {
 	}
 }
 
+// TestFailedReloadIsShown: the page and the API say that the configuration is not active.
+func TestFailedReloadIsShown(t *testing.T) {
+	o := options()
+	o.Reloaded = func() error { return errors.New("config.yaml:3: unknown key") }
+	for _, path := range []string{"/", "/api/v1/connections"} {
+		if page := body(t, send(t, o, "GET", path)); !strings.Contains(page, "config.yaml:3: unknown key") || !strings.Contains(page, "EntraAwsConfigReloadFailed") {
+			t.Errorf("%s does not show the error", path)
+		}
+	}
+	o.Snapshots = func() []model.Snapshot { return examples.New(time.Now()).Fleet(2) }
+	if page := body(t, send(t, o, "GET", "/")); !strings.Contains(page, "The exporter itself needs attention.") {
+		t.Error("the headline says that all is well")
+	}
+}
+
 // TestPageSize: a thousand connections need no large page.
 func TestPageSize(t *testing.T) {
 	for _, n := range []int{1, 300, 1000} {
@@ -375,7 +391,7 @@ func TestEmpty(t *testing.T) {
 	o := options()
 	o.Snapshots = func() []model.Snapshot { return nil }
 	o.Records = func() []model.RotationRecord { return nil }
-	if got, want := body(t, send(t, o, "GET", "/api/v1/connections")), "{\n  \"total\": 0,\n  \"expires_next\": [],\n  \"connections\": []\n}\n"; got != want {
+	if got, want := body(t, send(t, o, "GET", "/api/v1/connections")), "{\n  \"advice\": [],\n  \"total\": 0,\n  \"expires_next\": [],\n  \"connections\": []\n}\n"; got != want {
 		t.Errorf("connections = %q, want %q", got, want)
 	}
 	if page := body(t, send(t, o, "GET", "/")); !strings.Contains(page, "No connection is configured.") {

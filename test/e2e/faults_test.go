@@ -58,6 +58,7 @@ func TestFaultsFillEveryPanel(t *testing.T) {
 	missing := func() []query { return withoutData(t, prometheus, began, wanted) }
 	eventually(t, time.Minute, "every panel and alert has had data", func() bool { return len(missing()) == 0 },
 		func() string { return fmt.Sprintf("without data: %+v", missing()) })
+	attention{t, c, e, prometheus}.assertAgreement("the faults", []string{"EntraAwsSamlCertificateNotTrusted", "EntraAwsSamlUnexpectedSigner", "EntraAwsRotationBlocked", "EntraAwsProvisioningDisableImminent"})
 	e.kill()
 	eventually(t, time.Minute, "EntraAwsExporterAbsent fires", prometheus.hasSeries(`ALERTS{alertname="EntraAwsExporterAbsent",alertstate="firing"}`))
 	if empty := withoutData(t, prometheus, began, faultQueries(t)); len(empty) > 0 {

@@ -40,6 +40,14 @@ func binary(t *testing.T, name string) string {
 	return path
 }
 
+// exporterBinary is the exporter to test. STORIES_EXPORTER names another one to compare with.
+func exporterBinary(t *testing.T) string {
+	if other := os.Getenv("STORIES_EXPORTER"); other != "" {
+		return other
+	}
+	return binary(t, "entra-aws-exporter")
+}
+
 // process is a running program, its output in a log file.
 type process struct {
 	t       *testing.T

@@ -17,6 +17,7 @@ import (
 var emptyWithoutFaults = map[string]string{
 	"connection: Errors by code":          "no provisioning event has failed",
 	"connection: Failed polls by reason":  "no poll has failed",
+	"overview: Failed polls":              "no poll has failed",
 	"connection: Waiting, blocked, proof": "the rotation is not blocked; its other queries have data",
 
 	"EntraAwsAppCredentialExpiringSoon":     "the exporter's own secret is new",

@@ -151,7 +151,7 @@ func (c *simulatorProcess) launchExporter(address string) *exporter {
 	c.t.Helper()
 	e := &exporter{url: "http://" + address}
 	e.process = start(c.t, filepath.Join(c.directory, "exporter-"+strings.ReplaceAll(address, ":", "-")+".log"), c.environment,
-		binary(c.t, "entra-aws-exporter"), "--config.file="+filepath.Join(c.directory, "config.yaml"),
+		exporterBinary(c.t), "--config.file="+filepath.Join(c.directory, "config.yaml"),
 		"--web.listen-address="+address, "--rotation.pace="+strconv.Itoa(pace))
 	return e
 }

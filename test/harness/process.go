@@ -212,7 +212,7 @@ func (p *Process) TestConnection(ctx context.Context, inline []model.Credential)
 		switch {
 		case err == nil:
 			return model.TestPassed, nil
-		case errors.As(err, &failed) && (model.IsCredentialCode(failed.Code) || strings.HasSuffix(failed.Message, http.StatusText(http.StatusUnauthorized)) || strings.HasSuffix(failed.Message, http.StatusText(http.StatusForbidden))):
+		case errors.As(err, &failed) && failed.Status == http.StatusBadRequest && model.SaysRefused(failed.Code, failed.Message):
 			return model.TestFailed, nil
 		default:
 			return model.TestUnavailable, classify("testing the connection", err)

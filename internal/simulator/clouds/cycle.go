@@ -37,8 +37,8 @@ func (engine *Engine) runJob(j *job) {
 		engine.annotate(ActorTime, "stopped job of %s: schedule %s", j.application.ObjectID, model.ScheduleDisabled)
 		j.schedule, j.stoppedBy = model.ScheduleDisabled, ActorTime
 		j.nextCycle, j.disables, j.quarantine.nextAttempt = time.Time{}, time.Time{}, time.Time{}
-	case j.quarantine != nil && j.quarantine.reason == model.QuarantineReasonDeletes:
-		engine.retryLater(j) // waits for an administrator's decision
+	case j.quarantine != nil && j.quarantine.reason != model.QuarantineReasonException:
+		engine.retryLater(j) // only an operator's start lifts it
 	default:
 		engine.beginCycle(j)
 	}

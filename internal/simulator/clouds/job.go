@@ -303,13 +303,23 @@ func (engine *Engine) TestConnection(c Caller, tenantID, objectID, jobID string,
 		}
 	}
 	if !sp.savedAt.IsZero() && engine.at.Before(sp.savedAt.Add(engine.lag(engine.quirks.TestLag))) {
-		return engine.entra.synchronizationError(http.StatusBadRequest, engine.quirks.UnreachableCode, "The supplied credentials could not be validated. Please try again later.")
+		return engine.testError(engine.quirks.UnreachableCode, "The supplied credentials could not be validated. Please try again later.")
 	}
 	if _, err := engine.entraCall(&held, "ListUsers"); err != nil {
 		code, reason := engine.credentialCode(err)
-		return engine.entra.synchronizationError(http.StatusBadRequest, code, "We received this unexpected response from your application: "+reason)
+		return engine.testError(code, "We received this unexpected response from your application: "+reason)
 	}
 	return nil
+}
+
+// testError is how Test connection fails. A gateway's own answer keeps its status, unless
+// the API nests it in its own.
+func (engine *Engine) testError(code, message string) *Error {
+	status := http.StatusBadRequest
+	if own := map[string]int{CodeGateway: http.StatusBadGateway, CodeTimeout: http.StatusGatewayTimeout}[code]; own != 0 && engine.quirks.GraphErrors == ErrorsPlain {
+		status = own
+	}
+	return engine.entra.synchronizationError(status, code, message)
 }
 
 // AddLogEntry writes an entry for a job into the log, as if the engine had; its id,

@@ -93,6 +93,11 @@ func (m *Model) SetQuirk(name, value string) error {
 			j.application.reshape(m.quirks)
 		}
 	}
+	if name == "signing_certificates" {
+		for _, certificate := range m.certificates {
+			certificate.negative, certificate.der = value == CertificatesNegative, nil
+		}
+	}
 	m.afterChange()
 	return nil
 }

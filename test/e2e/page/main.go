@@ -76,10 +76,11 @@ func handle(mux *http.ServeMux, path string, data examples.Data, snapshots []mod
 				return !slices.ContainsFunc(snapshots, func(s model.Snapshot) bool { return s.Connection == r.Connection })
 			})
 		},
-		Ready:  func() error { return nil },
-		Config: func() ([]byte, error) { return []byte("connections: []\n"), nil },
-		Build:  web.Build{Version: "example"},
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Ready:    func() error { return nil },
+		Reloaded: func() error { return nil },
+		Config:   func() ([]byte, error) { return []byte("connections: []\n"), nil },
+		Build:    web.Build{Version: "example"},
+		Logger:   slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	mux.Handle(path+"/", http.StripPrefix(path, pages))
 	return err

@@ -217,7 +217,9 @@ func (d Data) Rotation(connection string) model.RotationStatus {
 			},
 		}
 	default:
-		return model.RotationStatus{Mode: model.RotationDisabled, Phase: model.PhaseIdle}
+		return model.RotationStatus{Mode: model.RotationDisabled, Phase: model.PhaseIdle, Roles: map[string]model.TokenRole{
+			"9067a1c0-0001-4000-8000-00000000000a": model.RoleInUse, "9067a1c0-0002-4000-8000-00000000000b": model.RoleInUse,
+		}}
 	}
 }
 
