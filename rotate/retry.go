@@ -108,7 +108,7 @@ func (s *Session) handleError(ctx context.Context, err error) error {
 		return nil
 	case errors.Is(err, errAborted):
 		return s.abort(ctx, err.Error())
-	case isPermanent(err):
+	case isPermanent(err), errors.Is(err, ErrLongWait):
 		return err
 	}
 	blocked := AsBlocked(err)

@@ -28,6 +28,9 @@ func TestCommandLine(t *testing.T) {
 		{"rotation start corp --token-stdin", exitUsage, "--token-stdin and --token-id must be used together"},
 		{"rotation start corp --token-id=x", exitUsage, "--token-stdin and --token-id must be used together"},
 		{"rotation start corp --rotation.pace=0", exitUsage, "--rotation.pace"},
+		{"rotation start", exitUsage, "required argument 'connection' not provided"},
+		{"rotation start --if-due --force", exitUsage, "--if-due cannot be used with"},
+		{"--config.file=absent.yml rotation start --if-due", exitFailed, "absent.yml"},
 		{"status --url localhost:10199", exitUsage, `--url: "localhost:10199" is not a URL such as http://localhost:10199`},
 		{"doctor corp extra", exitUsage, "unexpected extra"},
 	} {

@@ -158,6 +158,7 @@ type Intervals struct {
 // Rotation is the policy of the SCIM token rotation.
 type Rotation struct {
 	Mode               model.RotationMode `yaml:"mode" check:"disabled|dry_run|enabled" default:"disabled"`
+	Trigger            model.Trigger      `yaml:"trigger" check:"alert|due" default:"alert"`
 	Issuer             model.Issuer       `yaml:"issuer" check:"console_api|operator" default:"console_api"`
 	Tenant             string             `yaml:"tenant" check:"name"`                 // never empty after Load; default: the connection's
 	RoleARN            string             `yaml:"role_arn,omitempty" check:"role_arn"` // default: aws.role_arn
