@@ -89,6 +89,12 @@ func getServicePrincipal(c *call) (response, error) {
 	}
 	// The DER of a certificate comes only if nothing else is asked for.
 	withKeys := slices.Equal(options.selected, []string{"keyCredentials"})
+	if c.quirks().SigningCertificates == clouds.CertificatesHexOnly {
+		withKeys = false
+		for n := range sp.Certificates { // base64 of these bytes is the hex text
+			sp.Certificates[n].CustomKeyIdentifier, _ = base64.StdEncoding.DecodeString(sp.Certificates[n].Thumbprint())
+		}
+	}
 	return c.entity("servicePrincipals/$entity", options.selectFrom(servicePrincipalEntity(c.tenant(), sp, withKeys)))
 }
 

@@ -25,7 +25,7 @@ func listJobs(c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return c.collection(jobKind(id), objects(jobs, jobEntity), "")
+	return c.collection(jobKind(id), objects(jobs, c.jobEntity), "")
 }
 
 func getJob(c *call) (response, error) {
@@ -34,7 +34,7 @@ func getJob(c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return c.entity(jobKind(id)+"/$entity", jobEntity(job))
+	return c.entity(jobKind(id)+"/$entity", c.jobEntity(job))
 }
 
 func jobKind(servicePrincipal string) string {
@@ -46,7 +46,7 @@ func startJob(c *call) (response, error) {
 	return mutateOnly(c, func(m *clouds.Model) error { return m.StartJob(c.caller, tenant, id, job) })
 }
 
-func jobEntity(job clouds.Job) object {
+func (c *call) jobEntity(job clouds.Job) object {
 	entries := []object{}
 	for _, kind := range []string{"User", "Group"} {
 		if count, known := job.Synchronized[kind]; known {
@@ -57,7 +57,7 @@ func jobEntity(job clouds.Job) object {
 	if job.ConsecutiveFailures != nil {
 		failures = *job.ConsecutiveFailures
 	}
-	return object{
+	entity := object{
 		"id": job.ID, "templateId": job.TemplateID,
 		"schedule": object{"expiration": nil, "interval": interval(job), "state": graphName(string(job.Schedule))},
 		"status": object{
@@ -77,6 +77,10 @@ func jobEntity(job clouds.Job) object {
 			{"name": "AzureIngestionAttributeOptimization", "value": "False"},
 		},
 	}
+	if c.quirks().JobStatus == clouds.StatusNull {
+		entity["status"] = nil
+	}
+	return entity
 }
 
 // graphName turns the model's word for a state into Graph's: "not_configured" is

@@ -2,6 +2,7 @@
 package clouds
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -21,12 +22,13 @@ type Certificate struct {
 	notBefore, notAfter time.Time
 	subject             string
 	seed                uint64
+	negative            bool // its serial number
 	der                 []byte
 }
 
 // NewCertificate makes a self-signed certificate for a subject's common name.
 func (c *core) NewCertificate(subject string, notBefore, notAfter time.Time) *Certificate {
-	certificate := &Certificate{notBefore: notBefore, notAfter: notAfter, subject: subject, seed: c.random()}
+	certificate := &Certificate{notBefore: notBefore, notAfter: notAfter, subject: subject, seed: c.random(), negative: c.quirks.SigningCertificates == CertificatesNegative}
 	c.certificates = append(c.certificates, certificate)
 	return certificate
 }
@@ -50,14 +52,21 @@ func (c *Certificate) DER() []byte {
 	}
 	seed := sha256.Sum256(fmt.Appendf(nil, "%s/%d", c.subject, c.seed))
 	key := ed25519.NewKeyFromSeed(seed[:]) // signs deterministically, and in microseconds
+	serial := seed[:16]
+	if c.negative {
+		serial[0] = 0x7e // what makes it negative is set below, as Go refuses to
+	}
 	template := &x509.Certificate{
-		SerialNumber: new(big.Int).SetBytes(seed[:16]), // larger than an int64, as the real ones are
+		SerialNumber: new(big.Int).SetBytes(serial), // larger than an int64, as the real ones are
 		Subject:      pkix.Name{CommonName: c.subject},
 		NotBefore:    c.notBefore, NotAfter: c.notAfter,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil { // only a template that cannot be encoded
 		panic(fmt.Sprintf("making a certificate for %s: %v", c.subject, err))
+	}
+	if c.negative {
+		der = bytes.Replace(der, serial, append([]byte{0xfe}, serial[1:]...), 1)
 	}
 	c.der = der
 	return der

@@ -50,7 +50,7 @@ func New(options Options) *Model {
 		quirks = *options.Quirks
 	}
 	c := &core{
-		clock: options.Now, seed: options.Seed, speed: max(options.Speed, 1), quirks: quirks, denials: map[denialKey]Denial{},
+		clock: options.Now, seed: options.Seed, speed: max(options.Speed, 1), quirks: quirks, denials: map[denialKey]Denial{}, allowed: map[Actor][]Action{}, needed: map[Actor]map[string]bool{},
 	}
 	if c.clock == nil {
 		c.clock = time.Now
@@ -91,6 +91,11 @@ func (m *Model) SetQuirk(name, value string) error {
 	if slices.Contains([]string{"settings_keys", "extra_keys", "base_address"}, name) {
 		for _, j := range m.jobs {
 			j.application.reshape(m.quirks)
+		}
+	}
+	if name == "signing_certificates" {
+		for _, certificate := range m.certificates {
+			certificate.negative, certificate.der = value == CertificatesNegative, nil
 		}
 	}
 	m.afterChange()

@@ -49,6 +49,9 @@ type Quirks struct {
 	ErrorBodies    string // what Graph's errors carry
 	ListPages      string // which pages the lists have
 	TemplateFilter string // how Graph takes a filter by applicationTemplateId
+
+	SigningCertificates string // what is odd about the SAML certificates
+	JobStatus           string // does Graph show the status of a job
 }
 
 // The values of the quirks that are not durations.
@@ -122,6 +125,11 @@ const (
 	BodiesFull            = "full"
 	BodiesEmpty           = "empty"        // "{}"
 	BodiesNullMessage     = "null_message" // {"error":{"code":"…","message":null}}
+	CertificatesPlain     = "plain"
+	CertificatesNegative  = "negative_serial" // Go refuses to parse them by default
+	CertificatesHexOnly   = "hex_identifier"  // Graph shows no key, and the thumbprint as hex text
+	StatusShown           = "shown"
+	StatusNull            = "null"
 )
 
 // QuirkKind says where a quirk matters, for the matrices.
@@ -205,6 +213,8 @@ func AllQuirks() []Quirk {
 		{"error_bodies", []string{BodiesFull, BodiesEmpty, BodiesNullMessage}, "what Graph's errors carry", Wire, func(q *Quirks) any { return &q.ErrorBodies }},
 		{"list_pages", []string{PagesAsAsked, PagesEmptyFirst, PagesSmall, PagesSecondRefused}, "which pages the lists have; AWS's have one, or an empty one first", Wire, func(q *Quirks) any { return &q.ListPages }},
 		{"template_filter", []string{FilterPlain, FilterAdvanced}, "how Graph takes a filter by applicationTemplateId", Wire, func(q *Quirks) any { return &q.TemplateFilter }},
+		{"signing_certificates", []string{CertificatesPlain, CertificatesNegative, CertificatesHexOnly}, "what is odd about the SAML certificates", Wire, func(q *Quirks) any { return &q.SigningCertificates }},
+		{"job_status", []string{StatusShown, StatusNull}, "does Graph show the status of a job", Wire, func(q *Quirks) any { return &q.JobStatus }},
 	}
 }
 
