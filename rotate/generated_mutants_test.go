@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -140,7 +141,7 @@ func TestGeneratedReach(t *testing.T) {
 	reach := make([][]int, cases.count())
 	active.Take()
 	for i := range reach {
-		if os.Getenv(partVariable) != fmt.Sprint(i%2) {
+		if os.Getenv(partVariable) != strconv.Itoa(i%2) {
 			continue
 		}
 		tested := cases.at(i)
@@ -374,8 +375,8 @@ func (r *generatedRun) reachOfCases(b mutant.Binary) map[int][]int {
 	reaching := map[int][]int{}
 	directory := r.TempDir()
 	concurrently(2, func(part int) {
-		file := filepath.Join(directory, fmt.Sprint(part))
-		if err := b.Run(r.Context(), "TestGeneratedReach", reachVariable+"="+file, partVariable+"="+fmt.Sprint(part)); err != nil {
+		file := filepath.Join(directory, strconv.Itoa(part))
+		if err := b.Run(r.Context(), "TestGeneratedReach", reachVariable+"="+file, partVariable+"="+strconv.Itoa(part)); err != nil {
 			r.Error(err)
 			return
 		}

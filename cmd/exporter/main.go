@@ -33,6 +33,13 @@ const (
 	exitUsage  = 2
 )
 
+// flagsOfDefaultCommand adds the flags of serve to the general --help, because serve needs
+// not be named.
+const flagsOfDefaultCommand = `{{if not .Context.SelectedCommand}}{{range .App.Commands}}{{if .Default -}}
+Flags of {{.Name}}:
+{{.Flags|FlagsToTwoColumns|FormatTwoColumns}}
+{{end}}{{end}}{{end}}`
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -45,6 +52,7 @@ func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stder
 		"Prometheus exporter for Microsoft Entra ID provisioning to AWS IAM Identity Center.")
 	cli.Version(version.Print("entra-aws-exporter"))
 	cli.HelpFlag.Short('h')
+	cli.UsageTemplate(kingpin.DefaultUsageTemplate + flagsOfDefaultCommand)
 	cli.UsageWriter(stdout) // --help and --version are output that was asked for
 	cli.ErrorWriter(stderr)
 

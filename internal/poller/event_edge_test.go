@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,11 +17,11 @@ import (
 
 var noon = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-// countingState is a state with one connection, and a window over the hour until noon.
-func countingState() (*eventState, *eventWindow) {
+// windowUntilNoon is a window over an hour, of a state with one connection.
+func windowUntilNoon() *eventWindow {
 	state := newEventState(noon.Add(-time.Hour))
 	state.updateBindings([]model.Snapshot{{Connection: "corp", Binding: model.Binding{ServicePrincipalID: "sp"}}})
-	return state, newEventWindow(state, noon.Add(-time.Hour), noon)
+	return newEventWindow(state, noon.Add(-time.Hour), noon)
 }
 
 func visitAt(w *eventWindow, times ...time.Time) {
@@ -31,7 +32,7 @@ func visitAt(w *eventWindow, times ...time.Time) {
 
 func TestBoundsOfAWindowAreExclusive(t *testing.T) {
 	for at, counted := range map[time.Duration]int{-2 * time.Hour: 0, -time.Hour: 0, -time.Hour + 1: 1, -1: 1, 0: 0, time.Hour: 0} {
-		_, w := countingState()
+		w := windowUntilNoon()
 		visitAt(w, noon.Add(at))
 		if len(w.counters) != counted {
 			t.Errorf("%s: counted %d times", at, len(w.counters))
@@ -52,7 +53,7 @@ func TestReadInOrder(t *testing.T) {
 		"one is out of order":   {[]int{1, 4, 2, 5}, false},
 		"the first is repeated": {[]int{1, 2, 1, 5}, false},
 	} {
-		_, w := countingState()
+		w := windowUntilNoon()
 		for _, minute := range c.minutes {
 			visitAt(w, noon.Add(-time.Hour+time.Duration(minute)*time.Minute))
 		}
@@ -77,7 +78,7 @@ func TestIDsOfALongWindowAreForgotten(t *testing.T) {
 func TestErrorCodesBeyondTheLimitAreOther(t *testing.T) {
 	counts := newEventCounts()
 	for i := range maxErrorCodes + 3 {
-		countEvent(counts, model.Event{Action: "create", Status: "failure", ErrorCode: fmt.Sprint(i)})
+		countEvent(counts, model.Event{Action: "create", Status: "failure", ErrorCode: strconv.Itoa(i)})
 	}
 	countEvent(counts, model.Event{Action: "create", Status: "failure", ErrorCode: "0"}) // known: still by its name
 	if known, other := counts.Errors[model.EventErrorKey{Category: unknownLabel, Code: "0"}], counts.Errors[model.EventErrorKey{Category: otherLabel, Code: otherLabel}]; known != 2 || other != 3 {

@@ -418,8 +418,10 @@ func (f *generatedFile) condition(e ast.Expr) {
 	f.edit(e, func(whole string) string { return fmt.Sprintf("(%s.On(%d) != (%s))", activeAs, n, whole) })
 }
 
-// shiftedTo are the comparisons that differ in equality only.
-var shiftedTo = map[token.Token]token.Token{token.LSS: token.LEQ, token.LEQ: token.LSS, token.GTR: token.GEQ, token.GEQ: token.GTR}
+// shiftedTo is the comparison that differs in equality only.
+func shiftedTo(operator token.Token) token.Token {
+	return map[token.Token]token.Token{token.LSS: token.LEQ, token.LEQ: token.LSS, token.GTR: token.GEQ, token.GEQ: token.GTR}[operator]
+}
 
 func (f *generatedFile) binary(node *ast.BinaryExpr) {
 	switch node.Op {
@@ -439,7 +441,7 @@ func (f *generatedFile) binary(node *ast.BinaryExpr) {
 		f.condition(node)
 	case token.LSS, token.LEQ, token.GTR, token.GEQ:
 		n := f.mutant(Shifted, f.described(node.Pos(), node.End()))
-		shifted := shiftedTo[node.Op].String()
+		shifted := shiftedTo(node.Op).String()
 		f.innermost(node, func(string) string {
 			x, y := f.text(node.X.Pos(), node.X.End()), f.text(node.Y.Pos(), node.Y.End())
 			return fmt.Sprintf("(%s.On(%d) && (%s) %s (%s) || !%s.On(%d) && (%s) %s (%s))", activeAs, n, x, shifted, y, activeAs, n, x, node.Op, y)

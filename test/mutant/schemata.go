@@ -113,10 +113,14 @@ const (
 	survived = "MUTANT SURVIVED "
 )
 
-// PrintBegan, PrintCaught and PrintSurvived print what Play reads.
-func PrintBegan(number int)             { fmt.Printf("\n%s%d\n", began, number) }           //nolint:forbidigo // the parent reads it
-func PrintCaught(number int, by string) { fmt.Printf("\n%s%d %s\n", caughtBy, number, by) } //nolint:forbidigo // the parent reads it
-func PrintSurvived(number int)          { fmt.Printf("\n%s%d\n", survived, number) }        //nolint:forbidigo // the parent reads it
+// PrintBegan tells Play that a scenario of a mutant begins.
+func PrintBegan(number int) { fmt.Printf("\n%s%d\n", began, number) } //nolint:forbidigo // Play reads it
+
+// PrintCaught tells Play what caught a mutant.
+func PrintCaught(number int, by string) { fmt.Printf("\n%s%d %s\n", caughtBy, number, by) } //nolint:forbidigo // Play reads it
+
+// PrintSurvived tells Play that nothing caught a mutant.
+func PrintSurvived(number int) { fmt.Printf("\n%s%d\n", survived, number) } //nolint:forbidigo // Play reads it
 
 // Play makes a worker play scenarios against mutants, one after the other, and tells what
 // caught each, but for the survivors. The worker is a test that reads the work from the

@@ -22,6 +22,7 @@ const (
 	ReachVariable = "MUTANT_REACH"
 )
 
+//nolint:gochecknoglobals // the rewritten source has nothing else in common
 var (
 	number  atomic.Int64 // of the active mutant; 0: none
 	reached [limit]atomic.Bool
