@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,6 +26,32 @@ func TestExampleLoads(t *testing.T) {
 	}
 	if diff := cmp.Diff(mustParse(t, strings.Replace(smallestYAML, "secrets/entra", "/run/secrets/entra-client-secret", 1)).String(), config.String()); diff != "" {
 		t.Errorf("the example is not the smallest file (-smallest +example):\n%s", diff)
+	}
+}
+
+// TestPagesShowValidConfigurations loads every whole configuration on the pages.
+func TestPagesShowValidConfigurations(t *testing.T) {
+	shown := 0
+	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../deploy/*/*.md"} {
+		pages, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, page := range pages {
+			content, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, block := range regexp.MustCompile("(?ms)^( *)```yaml\n( *tenants:\n.*?)^ *```").FindAllStringSubmatch(string(content), -1) {
+				shown++
+				if _, err := parse(page, "/", []byte(strings.ReplaceAll("\n"+block[2], "\n"+block[1], "\n"))); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	if shown < 6 {
+		t.Errorf("only %d configurations found", shown)
 	}
 }
 
