@@ -21,16 +21,13 @@ import (
 	"entra-aws-exporter/internal/simulator"
 )
 
-// controlTimeout is how long a running simulator may take to answer.
 const controlTimeout = 30 * time.Second
 
-// controlClient calls the control API of a running simulator.
 type controlClient struct {
 	url, caFile string
 	stdout      io.Writer
 }
 
-// addControl adds the commands that call a running simulator.
 func addControl(cli *kingpin.Application, commands map[string]command) {
 	add := func(clause *kingpin.CmdClause, do func(context.Context, *controlClient) error) {
 		var client controlClient
@@ -100,7 +97,6 @@ func addControl(cli *kingpin.Application, commands map[string]command) {
 	addAction(cli.Command("action", "Act as an operator, a tool, AWS or Entra: create_token, save_token, pause, add_user, …"), post)
 }
 
-// poster adds a command that posts a body to the control API.
 type poster func(clause *kingpin.CmdClause, path string, body func() any)
 
 func addFault(clause *kingpin.CmdClause, post poster) {
@@ -146,7 +142,6 @@ func addAction(clause *kingpin.CmdClause, post poster) {
 	post(clause, "actions", func() any { return a })
 }
 
-// call sends a request to the control API and prints the response.
 func (c *controlClient) call(ctx context.Context, method, path string, body any) error {
 	roots, err := os.ReadFile(c.caFile)
 	if err != nil {

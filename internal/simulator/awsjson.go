@@ -14,7 +14,6 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// object is a JSON object of a response.
 type object = map[string]any
 
 // objects words each element of a list; a list that is empty is not null.
@@ -32,7 +31,6 @@ const (
 	idpTarget     = "AppsAuthControlPlaneService."
 )
 
-// storeRequest is what the requests of the token service and the Identity Store hold.
 type storeRequest struct {
 	IdentityStoreID string `json:"IdentityStoreId"`
 	TenantID        string `json:"TenantId"`
@@ -69,7 +67,6 @@ func identityStoreOperations() map[string]operation {
 	}
 }
 
-// jsonCall decodes the request of an operation, asks the model and words the result.
 func jsonCall[R, T any](c *call, run func(*call, func(*clouds.Model) (T, error)) (T, error), ask func(*clouds.Model, R) (T, error), entity func(T) object) (response, error) {
 	var request R
 	if err := c.decode(&request); err != nil {
@@ -117,7 +114,6 @@ func (c *call) requireJSON(version string) error {
 	return nil
 }
 
-// timestamp words a time as the quirk token_times says.
 func (c *call) timestamp(t time.Time) any {
 	if c.quirks().TokenTimes == clouds.TimesStrings {
 		return t.UTC().Format("2006-01-02T15:04:05.000Z")
@@ -164,14 +160,11 @@ func listInstances(c *call) (response, error) {
 	})
 }
 
-// idpRequest is what the requests of the console's service for the external identity
-// provider hold.
 type idpRequest struct {
 	IDPID       string `json:"idpId"`
 	DirectoryID string `json:"directoryId"`
 }
 
-// idpOperations are those of the console's service for the external identity provider.
 func idpOperations() map[string]operation {
 	return map[string]operation{
 		idpTarget + "ListExternalIdPConfigurationsForDirectory": {name: "ListExternalIdPConfigurationsForDirectory", serve: func(c *call) (response, error) {
@@ -227,7 +220,6 @@ func idpCertificateEntity(certificate clouds.IdPCertificate) object {
 	return entity
 }
 
-// maxTrailEvents is how many events LookupEvents returns at most, and by default.
 const maxTrailEvents = 50
 
 func cloudTrailOperations() map[string]operation {

@@ -13,7 +13,6 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// directoryPage is how many directory objects come on a page at most, and by default.
 const directoryPage, directoryPageDefault = 999, 100
 
 func listServicePrincipals(c *call) (response, error) {
@@ -62,7 +61,6 @@ func (c *call) offsetPage(kind string, options queryOptions, all []object) (resp
 	return c.collection(kind, objects(all[from:to], options.selectFrom), next)
 }
 
-// getServicePrincipal takes an object id, or the alternate key appId.
 func getServicePrincipal(c *call) (response, error) {
 	options, err := c.options(nil, 0, 0)
 	if err != nil {

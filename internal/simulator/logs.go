@@ -12,7 +12,6 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// logPage is how many entries come on a page of a log at most, and by default.
 const logPage, logPageDefault = 1000, 100
 
 // position is where a page ends: the last entry that was sent. Pages begin behind it,
@@ -42,7 +41,6 @@ func parsePosition(token string) (position, error) {
 	return p, nil
 }
 
-// logOptions reads the query options of a log, and the direction of its $orderby.
 func (c *call) logOptions(filters map[string][]string) (options queryOptions, descending bool, err error) {
 	if options, err = c.options(filters, logPageDefault, logPage); err != nil {
 		return options, false, err

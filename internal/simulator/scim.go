@@ -27,7 +27,6 @@ func scimOperations() map[string]operation {
 	}
 }
 
-// scimCall is the frame of a call for the model, which checks the bearer token.
 func scimCall(c *call) clouds.SCIMCall {
 	token, _ := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer ")
 	return clouds.SCIMCall{Tenant: c.path.PathValue("tenant"), Token: token, UserAgent: c.r.UserAgent()}

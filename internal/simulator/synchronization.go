@@ -14,7 +14,6 @@ import (
 // is disabled.
 const disabledInterval = "P10675199DT2H48M5.4775807S"
 
-// jobPath are the ids in the path of a call.
 func (c *call) jobPath() (tenant, servicePrincipal, job string) {
 	return c.tenant(), c.path.PathValue("id"), c.path.PathValue("job")
 }
@@ -149,7 +148,6 @@ func quarantineEntity(job clouds.Job) any {
 	}
 }
 
-// getSchema shows the rules of a job: one for users, one for groups.
 func getSchema(c *call) (response, error) {
 	tenant, id, jobID := c.jobPath()
 	job, err := query(c, func(m *clouds.Model) (clouds.Job, error) { return m.Job(c.caller, tenant, id, jobID) })
@@ -193,7 +191,6 @@ func getSecrets(c *call) (response, error) {
 	}), "")
 }
 
-// secrets turns pairs from the wire into the model's.
 func (c *call) secrets(pairs []keyValue) []clouds.Secret {
 	list := make([]clouds.Secret, 0, len(pairs))
 	for _, p := range pairs {

@@ -10,7 +10,6 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// cycleLength is how long a cycle takes.
 const cycleLength = 90 * time.Second
 
 // engineCache is how long quirk engine_reads=hourly uses what was once read.
@@ -21,14 +20,11 @@ const engineCache = time.Hour
 // https://learn.microsoft.com/entra/identity/app-provisioning/application-provisioning-quarantine-status
 var retryWaits = []time.Duration{6 * time.Hour, 12 * time.Hour, 24 * time.Hour}
 
-// runningCycle is a cycle under way.
 type runningCycle struct {
 	id          string
 	began, ends time.Time
 }
 
-// runJob does what is due for a job at m.at: ends a cycle, gives the job up after 28
-// days of quarantine, or begins a cycle.
 func (engine *Engine) runJob(j *job) {
 	switch {
 	case j.running != nil:
@@ -58,7 +54,6 @@ func (engine *Engine) beginCycle(j *job) {
 	engine.engineCredential(j)
 }
 
-// endCycle exports what changed and settles what became of the cycle.
 func (engine *Engine) endCycle(j *job) {
 	cycle := model.Cycle{Began: j.running.began, Ended: engine.at, State: model.CycleSucceeded, Entries: cycleCounts(0, len(j.scope))}
 	for _, member := range engine.pending(j) {
@@ -106,7 +101,6 @@ func cycleCounts(exported, entitled int) map[model.EntryKind]int64 {
 	}
 }
 
-// failCycle ends a cycle whose credential was refused, and leads to quarantine.
 func (engine *Engine) failCycle(j *job, err error) {
 	code, _ := engine.credentialCode(err)
 	cycle := model.Cycle{Began: j.running.began, Ended: engine.at, State: model.CycleFailed, ErrorCode: code, Entries: cycleCounts(0, len(j.scope))}
@@ -143,7 +137,6 @@ func (engine *Engine) retryLater(j *job) {
 	j.nextCycle = j.quarantine.nextAttempt
 }
 
-// stopRunning ends a running cycle; without a result its work stays to be done.
 func (j *job) stopRunning() {
 	j.running = nil
 	if j.cachedUntil.IsZero() {
@@ -170,8 +163,6 @@ func (engine *Engine) engineCredential(j *job) *credential {
 	return j.cached
 }
 
-// entraCall is a call of Entra's to the SCIM endpoint that a credential leads to, checked
-// as every other.
 func (engine *Engine) entraCall(c *credential, operation string) (*directory, error) {
 	if c.tenant == nil {
 		return nil, &Error{Service: ServiceSCIM, Code: "ConnectionFailure", Message: "The remote name could not be resolved."}
@@ -206,7 +197,6 @@ type EntraUser struct {
 	FamilyName  string
 }
 
-// assignedUser is a user in the scope of a job, with what the engine still has to do.
 type assignedUser struct {
 	*EntraUser
 	todo     string // an action of the provisioning log; "": in sync
@@ -231,7 +221,6 @@ func (engine *Engine) AddUser(actor Actor, tenantID, objectID, userName string) 
 	return user.ObjectID, nil
 }
 
-// pending lists the users with work to do, in the order of their assignment.
 func (engine *Engine) pending(j *job) []*assignedUser {
 	var list []*assignedUser
 	if engine.quirks.FailingUser == OneUserFails {
@@ -245,7 +234,6 @@ func (engine *Engine) pending(j *job) []*assignedUser {
 	return list
 }
 
-// synchronized counts the users in sync, as synchronizedEntryCountByType.
 func (j *job) synchronized() map[string]int64 {
 	var users int64
 	for _, m := range j.scope {
@@ -256,7 +244,6 @@ func (j *job) synchronized() map[string]int64 {
 	return map[string]int64{"User": users, "Group": 0}
 }
 
-// export does what is pending for one user, and writes it to the provisioning log.
 func (engine *Engine) export(j *job, c *credential, m *assignedUser, cycleID string) error {
 	entry := LogEntry{
 		CycleID: cycleID, Action: m.todo, Status: "success", SourceID: m.ObjectID, SourceName: m.UserName, Duration: 450 * time.Millisecond,
@@ -280,7 +267,6 @@ func (engine *Engine) export(j *job, c *credential, m *assignedUser, cycleID str
 	return err
 }
 
-// exportUser looks the user up by name and creates, changes or deletes it.
 func (engine *Engine) exportUser(c *credential, m *assignedUser) error {
 	d, err := engine.entraCall(c, "ListUsers")
 	if err != nil {

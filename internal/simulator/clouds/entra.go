@@ -82,7 +82,6 @@ type entraTenant struct {
 	audits        []Audit
 }
 
-// servicePrincipal is an enterprise application with its provisioning.
 type servicePrincipal struct {
 	ServicePrincipal
 	of      *entraTenant
@@ -174,7 +173,6 @@ func (entra *Entra) AddApplication(tenantID, name string) (ServicePrincipal, err
 	return entra.applicationView(sp), nil
 }
 
-// tenantFor finds a tenant for a caller who may do this in it.
 func (entra *Entra) tenantFor(c Caller, action Action, tenantID string) (*entraTenant, error) {
 	entra.Advance()
 	t := entra.tenant(tenantID)
@@ -184,7 +182,6 @@ func (entra *Entra) tenantFor(c Caller, action Action, tenantID string) (*entraT
 	return t, entra.allowGraph(c, action)
 }
 
-// application finds an application for a caller who may do this to it.
 func (entra *Entra) application(c Caller, action Action, tenantID, objectID string) (*servicePrincipal, error) {
 	t, err := entra.tenantFor(Caller{Tenant: c.Tenant}, action, tenantID)
 	if err != nil {
@@ -216,7 +213,6 @@ const (
 	RoleAuditLog            = "AuditLog.Read.All"
 )
 
-// sufficientRoles lists the roles of which any one allows an action.
 func sufficientRoles(action Action) []string {
 	switch action {
 	case ReadApplications:
@@ -234,7 +230,6 @@ func sufficientRoles(action Action) []string {
 	}
 }
 
-// allowGraph checks the permission for a call.
 func (entra *Entra) allowGraph(c Caller, action Action) error {
 	_, refused := entra.denials[denialKey{c.Actor, action}]
 	if !refused && c.ClientID != "" {

@@ -35,7 +35,6 @@ type Job struct {
 	SteadyLast        time.Time
 }
 
-// job is a provisioning job with its engine.
 type job struct {
 	id, ruleID  string
 	application *servicePrincipal
@@ -69,7 +68,6 @@ type quarantine struct {
 	nextAttempt           time.Time
 }
 
-// due returns when the job next does something by itself.
 func (j *job) due() time.Time {
 	switch {
 	case j.running != nil:
@@ -95,8 +93,6 @@ func (j *job) waitsFor() []*time.Time {
 	return list
 }
 
-// nextDue implements process: the next step of a job, or the next change of what AWS
-// accepts.
 func (engine *Engine) nextDue() time.Time {
 	var due time.Time
 	for _, j := range engine.jobs {
@@ -111,7 +107,6 @@ func (engine *Engine) nextDue() time.Time {
 	return due
 }
 
-// runDue implements process.
 func (engine *Engine) runDue() {
 	for _, j := range engine.jobs {
 		if due := j.due(); !due.IsZero() && !due.After(engine.at) {
@@ -228,7 +223,6 @@ func (engine *Engine) RetryNow(c Caller, tenantID, objectID, jobID string) error
 	return nil
 }
 
-// job finds a job for a caller who may do this to its application.
 func (engine *Engine) job(c Caller, action Action, tenantID, objectID, jobID string) (*job, error) {
 	sp, err := engine.entra.application(c, action, tenantID, objectID)
 	if err != nil {

@@ -200,8 +200,6 @@ func (m *Model) addJob(spec ConnectionSpec, sp *servicePrincipal) *job {
 	return j
 }
 
-// addHistory makes up what the engine did before the start: users in sync, past
-// cycles, a quarantine with its retries.
 func (m *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
 	if spec.NotConfigured {
 		return

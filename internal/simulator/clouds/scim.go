@@ -39,7 +39,6 @@ type User struct {
 	Modified    time.Time
 }
 
-// directory is the users of an identity store, in the order of their creation.
 type directory struct {
 	users  []*User
 	byName map[string]*User // by lower-case userName
@@ -81,7 +80,6 @@ func (aws *AWS) authorizeSCIM(call SCIMCall, operation string) (*directory, erro
 	return &t.of.of.directory, nil
 }
 
-// allowsSource says whether an identity store takes SCIM calls from an address.
 func (aws *AWS) allowsSource(i *instance, source string) bool {
 	if aws.quirks.SourceAddress == SourceRefusesExporter && source != EntraAddress {
 		return false
@@ -93,7 +91,6 @@ func (aws *AWS) allowsSource(i *instance, source string) bool {
 	return err == nil && slices.ContainsFunc(i.allowed, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// createUser adds a user. AWS wants userName, displayName, givenName and familyName.
 func (aws *AWS) createUser(d *directory, user User) (User, error) {
 	for _, required := range [][2]string{
 		{"userName", user.UserName}, {"displayName", user.DisplayName},
