@@ -101,12 +101,8 @@ type poster func(clause *kingpin.CmdClause, path string, body func() any)
 
 func addFault(clause *kingpin.CmdClause, post poster) {
 	var f simulator.Fault
-	var effects []string
-	for _, effect := range simulator.Effects() {
-		effects = append(effects, string(effect))
-	}
 	clause.Arg("operation", `Operation, such as ListBearerTokens, "GET jobs" or "*".`).Required().StringVar(&f.Operation)
-	clause.Flag("effect", "What happens.").Default(string(simulator.EffectAnswer)).EnumVar((*string)(&f.Effect), effects...)
+	clause.Flag("effect", "What happens.").Default(string(simulator.EffectAnswer)).StringVar((*string)(&f.Effect))
 	clause.Flag("path", "Only calls whose path contains this.").StringVar(&f.Path)
 	clause.Flag("customer", "Only calls of this AWS account or Entra tenant.").StringVar(&f.Customer)
 	clause.Flag("status", "HTTP status of the response.").IntVar(&f.Status)

@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"net/http"
@@ -192,12 +191,7 @@ func idpCall[T any](c *call, ask func(*clouds.Model, idpRequest) (T, error), ent
 func idpEntity(configuration clouds.IdPConfiguration) object {
 	return object{
 		"idpId": configuration.IdPID, "isEnabled": configuration.Enabled,
-		"idpSAMLAssociationValue": object{
-			"idpSAMLConfig": object{"entityId": configuration.EntityID, "loginURL": configuration.LoginURL, "wantRequestSigned": false},
-			"idpCertificateIds": objects(configuration.CertificateIDs, func(id string) object {
-				return object{"certificateId": id, "status": "ACTIVE"}
-			}),
-		},
+		"idpSAMLAssociationValue": object{"idpSAMLConfig": object{"entityId": "", "loginURL": "", "wantRequestSigned": false}, "idpCertificateIds": []object{}},
 	}
 }
 
@@ -205,7 +199,7 @@ func idpCertificateEntity(certificate clouds.IdPCertificate) object {
 	der := certificate.DER()
 	entity := object{
 		"certificateId": certificate.CertificateID, "version": 3,
-		"notBefore": epoch(certificate.NotBefore()), "notAfter": epoch(certificate.NotAfter()),
+		"notBefore": epoch(certificate.NotBefore), "notAfter": epoch(certificate.NotAfter),
 		"x509CertificateInPEM": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
 		"serialNumber":         0, "serialNumberString": "0", "subjectName": "", "issuerName": "", "signatureAlgorithmName": "", "publicKey": "",
 	}
@@ -214,9 +208,6 @@ func idpCertificateEntity(certificate clouds.IdPCertificate) object {
 		return entity // what it claims is all there is
 	}
 	entity["serialNumber"], entity["serialNumberString"] = json.Number(parsed.SerialNumber.String()), parsed.SerialNumber.String()
-	entity["subjectName"], entity["issuerName"] = parsed.Subject.String(), parsed.Issuer.String()
-	entity["signatureAlgorithmName"] = strings.ReplaceAll(parsed.SignatureAlgorithm.String(), "-", "with")
-	entity["publicKey"] = base64.StdEncoding.EncodeToString(parsed.RawSubjectPublicKeyInfo)
 	return entity
 }
 

@@ -181,8 +181,6 @@ func logEntity(tenant string, e clouds.LogEntry) object {
 		"id": e.ID, "activityDateTime": graphTime(e.At), "tenantId": tenant, "jobId": e.JobID, "cycleId": e.CycleID, "changeId": e.ChangeID,
 		"provisioningAction": e.Action, "durationInMilliseconds": e.Duration.Milliseconds(), "provisioningStatusInfo": status,
 		"servicePrincipal":   object{"id": e.ServicePrincipalID, "displayName": "AWS IAM Identity Center"},
-		"sourceSystem":       object{"id": nil, "displayName": "Microsoft Entra ID"},
-		"targetSystem":       object{"id": nil, "displayName": "customappsso"},
 		"initiatedBy":        object{"id": nil, "displayName": "Azure AD Provisioning Service", "initiatorType": "system"},
 		"sourceIdentity":     object{"id": e.SourceID, "displayName": e.SourceName, "identityType": "User", "details": object{"UserPrincipalName": e.SourceName}},
 		"targetIdentity":     object{"id": e.TargetID, "displayName": e.SourceName, "identityType": "User"},

@@ -34,7 +34,7 @@ func (engine *Engine) runJob(j *job) {
 		j.schedule, j.stoppedBy = model.ScheduleDisabled, ActorTime
 		j.nextCycle, j.disables, j.quarantine.nextAttempt = time.Time{}, time.Time{}, time.Time{}
 	case j.quarantine != nil && j.quarantine.reason != model.QuarantineReasonException:
-		engine.retryLater(j) // only an operator's start lifts it
+		engine.retryAfter(j, engine.at) // only an operator's start lifts it
 	default:
 		engine.beginCycle(j)
 	}
@@ -77,10 +77,6 @@ func (engine *Engine) endCycle(j *job) {
 	if cycle.Entries[model.EntriesExported] > 0 {
 		j.lastExport = &cycle
 	}
-	j.steadyLast = engine.at
-	if j.steadyFirst.IsZero() {
-		j.steadyFirst = engine.at
-	}
 	engine.record(CycleEnded{engine.stamp(ActorEngine), j.application.ObjectID, cycle})
 	j.stopRunning()
 	switch {
@@ -89,7 +85,7 @@ func (engine *Engine) endCycle(j *job) {
 	case engine.quirks.Recovery == RecoversAlone:
 		j.status, j.quarantine, j.seriesBegan, j.disables = model.JobActive, nil, time.Time{}, time.Time{}
 	default:
-		engine.retryLater(j)
+		engine.retryAfter(j, engine.at)
 	}
 }
 
@@ -112,7 +108,7 @@ func (engine *Engine) failCycle(j *job, err error) {
 	j.stopRunning()
 	switch {
 	case j.quarantine != nil:
-		engine.retryLater(j)
+		engine.retryAfter(j, engine.at)
 	case j.failures >= 3 || engine.quirks.QuarantineAfter == AfterOne:
 		engine.enterQuarantine(j, model.QuarantineReasonException, code,
 			"We are not able to connect to the target application with the credentials provided: "+err.Error())
@@ -127,13 +123,13 @@ func (engine *Engine) enterQuarantine(j *job, reason, code, message string) {
 	j.quarantine = &quarantine{reason: reason, code: code, message: message, began: engine.at}
 	j.disables = j.seriesBegan.Add(engine.lag(model.QuarantineDisableAfter))
 	engine.annotate(ActorEngine, "quarantine of %s: %s %s", j.application.ObjectID, reason, code)
-	engine.retryLater(j)
+	engine.retryAfter(j, engine.at)
 }
 
-func (engine *Engine) retryLater(j *job) {
+func (engine *Engine) retryAfter(j *job, attempt time.Time) {
 	wait := retryWaits[min(int(j.quarantine.count), len(retryWaits)-1)]
 	j.quarantine.count++
-	j.quarantine.nextAttempt = engine.at.Add(engine.lag(wait))
+	j.quarantine.nextAttempt = attempt.Add(engine.lag(wait))
 	j.nextCycle = j.quarantine.nextAttempt
 }
 
@@ -288,14 +284,14 @@ func (engine *Engine) exportUser(c *credential, m *assignedUser) error {
 	case "CreateUser":
 		created, err := engine.aws.createUser(d, User{
 			UserName: m.UserName, ExternalID: m.ObjectID, DisplayName: m.DisplayName,
-			GivenName: m.GivenName, FamilyName: m.FamilyName, Email: m.UserName, Active: true,
+			GivenName: m.GivenName, FamilyName: m.FamilyName, Active: true,
 		})
 		m.targetID = created.ID
 		return err
 	case "DeleteUser":
 		d.deleteUser(existing)
 	default:
-		m.targetID, existing.DisplayName, existing.Modified = existing.ID, m.DisplayName, engine.at
+		m.targetID, existing.DisplayName = existing.ID, m.DisplayName
 	}
 	return nil
 }

@@ -31,8 +31,6 @@ type Job struct {
 	RuleID            string // of the schema's synchronization rule for users
 	QuarantineMessage string
 	QuarantineCount   int64
-	SteadyFirst       time.Time // steadyStateFirstAchievedTime
-	SteadyLast        time.Time
 }
 
 type job struct {
@@ -44,7 +42,6 @@ type job struct {
 
 	last, lastSuccess, lastExport *model.Cycle
 	failures                      int64
-	steadyFirst, steadyLast       time.Time
 
 	quarantine  *quarantine
 	seriesBegan time.Time // of quarantines without a recovery between them
@@ -203,7 +200,6 @@ func (engine *Engine) ReplaceJob(actor Actor, tenantID, objectID, jobID string) 
 	j.stopRunning()
 	j.id = JobTemplate + "." + strings.ReplaceAll(tenantID, "-", "") + "." + engine.newID()
 	j.last, j.lastSuccess, j.lastExport, j.failures = nil, nil, nil, 0
-	j.steadyFirst, j.steadyLast = time.Time{}, time.Time{}
 	j.quarantine, j.seriesBegan, j.disables = nil, time.Time{}, time.Time{}
 	j.status, j.schedule, j.stoppedBy, j.nextCycle = model.JobActive, model.ScheduleActive, "", engine.at
 	engine.record(JobReplaced{engine.stamp(actor), objectID, jobID, j.id})
@@ -258,7 +254,7 @@ func (engine *Engine) jobView(j *job) Job {
 	}
 	failures := j.failures
 	view := Job{
-		RuleID: j.ruleID, SteadyFirst: addSkew(j.steadyFirst, by), SteadyLast: addSkew(j.steadyLast, by),
+		RuleID: j.ruleID,
 		Job: model.Job{
 			ID: j.id, TemplateID: JobTemplate, Status: j.status, Schedule: j.schedule,
 			LastCycle: cycle(j.last), LastSuccess: cycle(j.lastSuccess), LastExport: cycle(j.lastExport),

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 )
 
 // The addresses that calls to SCIM come from. A caller may use others.
@@ -33,10 +32,7 @@ type User struct {
 	DisplayName string
 	GivenName   string
 	FamilyName  string
-	Email       string
 	Active      bool
-	Created     time.Time
-	Modified    time.Time
 }
 
 type directory struct {
@@ -107,7 +103,7 @@ func (aws *AWS) createUser(d *directory, user User) (User, error) {
 	if d.byName == nil {
 		d.byName = map[string]*User{}
 	}
-	user.ID, user.Created, user.Modified = aws.newID(), aws.at, aws.at
+	user.ID = aws.newID()
 	d.users, d.byName[name] = append(d.users, &user), &user
 	return user, nil
 }
