@@ -18,6 +18,8 @@ func TestCommandLine(t *testing.T) {
 		says string
 	}{
 		{"--help", exitOK, "check-config"},
+		{"--help", exitOK, "--web.listen-address"}, // of serve, the default command
+		{"--config.enable-auto-reload --config.auto-reload-interval=soon", exitUsage, `"soon" is not a duration of at least 1s`},
 		{"--version", exitOK, "entra-aws-exporter, version"},
 		{"--no-such-flag", exitUsage, "unknown long flag '--no-such-flag', try --help"},
 		{"no-such-command", exitUsage, "try --help"},

@@ -196,6 +196,17 @@ type Webhook struct {
 	MatchLabels     map[string]string `yaml:"match_labels" default:"{rotate: scim-token}"`
 }
 
+// Files lists the files that the configuration names.
+func (c *Config) Files() []string {
+	var files []string
+	for _, file := range c.source.files {
+		if file.key != "state.directory" {
+			files = append(files, file.path)
+		}
+	}
+	return files
+}
+
 // Tenant returns the tenant of that name, or nil.
 func (c *Config) Tenant(name string) *Tenant {
 	for i := range c.Tenants {

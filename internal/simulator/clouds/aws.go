@@ -47,6 +47,8 @@ type instance struct {
 	idp       idp
 	allowed   []netip.Prefix // source addresses of SCIM; empty: all
 	allowedBy Actor          // who restricted them last
+
+	customerKey bool // encrypted with a customer managed key
 }
 
 type provisioningTenant struct {
@@ -171,6 +173,9 @@ func (aws *AWS) storeFor(c Caller, service Service, action Action, identityStore
 	if i == nil || (c.Account != "" && c.Account != i.OwnerAccountID) || (c.Region != "" && c.Region != i.PrimaryRegion) {
 		return nil, notFound(service, "IDENTITYSTORE resource not found for %s.", identityStoreID)
 	}
+	if i.customerKey {
+		return i, aws.allowAWS(c, service, DecryptAction)
+	}
 	return i, nil
 }
 
@@ -213,6 +218,12 @@ func (aws *AWS) SCIMEndpointOf(tenantID string) string {
 		}
 	}
 	return ""
+}
+
+// EncryptWithCustomerKey lets a customer managed key encrypt an identity store.
+func (aws *AWS) EncryptWithCustomerKey(identityStoreID string) {
+	aws.Advance()
+	aws.instance(identityStoreID).customerKey = true
 }
 
 // AllowSources restricts SCIM on an identity store to source addresses; none lifts

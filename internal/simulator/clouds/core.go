@@ -22,6 +22,8 @@ type core struct {
 	skew   Skew
 
 	denials      map[denialKey]Denial
+	allowed      map[Actor][]Action
+	needed       map[Actor]map[string]bool // permissions that calls needed
 	certificates []*Certificate
 	timeline     []Entry
 	scheduled    []scheduledEvent

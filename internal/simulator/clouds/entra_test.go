@@ -37,16 +37,23 @@ func TestGraphPermissions(t *testing.T) {
 	for name, test := range map[string]struct {
 		roles   []string
 		allowed []string
+		owner   bool
 	}{
-		"nothing":         {nil, nil},
-		"the exporter":    {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleProvisioningLog}, reading},
-		"an older tenant": {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleAuditLog}, append([]string{"audits"}, reading...)},
-		"the rotator":     {[]string{RoleSynchronization}, []string{"job", "put", "secrets", "start"}},
+		"nothing":         {},
+		"the exporter":    {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleProvisioningLog}, reading, false},
+		"an older tenant": {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleAuditLog}, append([]string{"audits"}, reading...), false},
+		"the rotator":     {[]string{RoleSynchronization}, []string{"job", "put", "secrets", "start"}, false},
+		"an owner":        {[]string{RoleApplicationOwned}, []string{"put", "start"}, true},
+		"no owner":        {[]string{RoleApplicationOwned}, nil, false},
+		"only an owner":   {nil, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newHarness(t, Healthy("corp"))
 			app, err := s.AddRegistration(s.EntraTenantID, ActorExporter, noon.Add(day), test.roles...)
 			s.must(err)
+			if test.owner {
+				s.must(s.ChangeApplication(s.EntraTenantID, s.ServicePrincipalID, func(sp *ServicePrincipal) { sp.Owners = []string{app.ClientID} }))
+			}
 			allowed := map[string]bool{}
 			for _, act := range test.allowed {
 				allowed[act] = true

@@ -50,7 +50,7 @@ func New(options Options) *Model {
 		quirks = *options.Quirks
 	}
 	c := &core{
-		clock: options.Now, seed: options.Seed, speed: max(options.Speed, 1), quirks: quirks, denials: map[denialKey]Denial{},
+		clock: options.Now, seed: options.Seed, speed: max(options.Speed, 1), quirks: quirks, denials: map[denialKey]Denial{}, allowed: map[Actor][]Action{}, needed: map[Actor]map[string]bool{},
 	}
 	if c.clock == nil {
 		c.clock = time.Now
