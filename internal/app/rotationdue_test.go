@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
@@ -128,6 +129,22 @@ func TestStartIfDueFails(t *testing.T) {
 		h.edit(`token_service: "https://127.0.0.1:10198/aws/identitystore/"`, `token_service: "https://127.0.0.1:10198/aws/nothing/"`)
 		if output, err := h.startIfDue("idle"); err == nil || !strings.Contains(err.Error(), "cannot tell whether a rotation is due") {
 			t.Errorf("%v\n%s", err, output)
+		}
+	})
+}
+
+// A run whose calls fail for an hour ends, so that its schedule shows the failure.
+func TestStartIfDueEndsWhenStalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("due")})
+		if output, err := h.startIfDue("due"); err != nil {
+			t.Fatalf("%v\n%s", err, output)
+		}
+		h.InjectFault(simulator.Fault{Operation: "ListBearerTokens", Effect: simulator.EffectReset, Times: 500})
+		began := time.Now()
+		output, err := h.startIfDue("due")
+		if took := time.Since(began); err == nil || !strings.Contains(err.Error(), "was left in phase retire") || took > 3*time.Hour {
+			t.Errorf("after %s: %v\n%.3000s", took, err, output)
 		}
 	})
 }
