@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"entra-aws-exporter/internal/app"
+	"entra-aws-exporter/internal/config"
 )
 
 // command runs a subcommand once the flags are parsed.
@@ -36,6 +37,15 @@ func addChecks(cli *kingpin.Application, commands map[string]command) {
 	check.Flag("web.config.file", "Web config file used by serve; needed here if it authenticates webhook callers.").StringVar(&webConfig)
 	commands[check.FullCommand()] = func(_ context.Context, common app.Options) error {
 		return app.CheckConfig(common, webConfig)
+	}
+
+	schema := cli.Command("config-schema", "Print the JSON Schema of the configuration file, for editors.")
+	commands[schema.FullCommand()] = func(_ context.Context, common app.Options) error {
+		content, err := config.JSONSchema()
+		if err == nil {
+			_, err = common.Stdout.Write(content)
+		}
+		return err
 	}
 
 	doctor := cli.Command("doctor", "Make every read-only call that the configuration needs, and report what is missing.")

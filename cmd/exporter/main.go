@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -50,7 +51,11 @@ func main() {
 func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cli := kingpin.New("entra-aws-exporter",
 		"Prometheus exporter for Microsoft Entra ID provisioning to AWS IAM Identity Center.")
-	cli.Version(version.Print("entra-aws-exporter"))
+	printed := version.Print("entra-aws-exporter")
+	if slices.Contains(arguments, "--help-man") {
+		printed = version.Version // the title of a man page is one line
+	}
+	cli.Version(printed)
 	cli.HelpFlag.Short('h')
 	cli.UsageTemplate(kingpin.DefaultUsageTemplate + flagsOfDefaultCommand)
 	cli.UsageWriter(stdout) // --help and --version are output that was asked for

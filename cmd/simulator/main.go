@@ -37,7 +37,6 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// command is what a subcommand does once the flags are parsed.
 type command func(ctx context.Context, logger *slog.Logger, stdout io.Writer) error
 
 func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int {
@@ -70,7 +69,6 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int 
 	return exitOK
 }
 
-// serveOptions are the flags of serve.
 type serveOptions struct {
 	address, url, scenario, caFile, config string
 	speed                                  float64

@@ -86,10 +86,10 @@ func TestExampleHasEveryKey(t *testing.T) {
 	}
 
 	// Its only problems are keys that exclude each other.
-	want := `x:11: tenants[0]: has several ways to sign in (client_secret_file, client_certificate_file, workload_identity, managed_identity, aws_web_identity); keep one
-x:61: connections[0].tokens.declared: has no effect with read_from: console_api; set read_from: declared or remove it
-x:71: connections[0].saml.app_id: has no effect without read_from: federation_metadata
-x:74: connections[0].saml.aws_certificate_files: has no effect without aws_certificates: files`
+	want := `x:12: tenants[0]: has several ways to sign in (client_secret_file, client_certificate_file, workload_identity, managed_identity, aws_web_identity); keep one
+x:62: connections[0].tokens.declared: has no effect with read_from: console_api; set read_from: declared or remove it
+x:72: connections[0].saml.app_id: has no effect without read_from: federation_metadata
+x:75: connections[0].saml.aws_certificate_files: has no effect without aws_certificates: files`
 	_, err = parse("x", "/", []byte(all))
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -12,7 +12,6 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// logPage is how many entries come on a page of a log at most, and by default.
 const logPage, logPageDefault = 1000, 100
 
 // position is where a page ends: the last entry that was sent. Pages begin behind it,
@@ -42,7 +41,6 @@ func parsePosition(token string) (position, error) {
 	return p, nil
 }
 
-// logOptions reads the query options of a log, and the direction of its $orderby.
 func (c *call) logOptions(filters map[string][]string) (options queryOptions, descending bool, err error) {
 	if options, err = c.options(filters, logPageDefault, logPage); err != nil {
 		return options, false, err
@@ -183,8 +181,6 @@ func logEntity(tenant string, e clouds.LogEntry) object {
 		"id": e.ID, "activityDateTime": graphTime(e.At), "tenantId": tenant, "jobId": e.JobID, "cycleId": e.CycleID, "changeId": e.ChangeID,
 		"provisioningAction": e.Action, "durationInMilliseconds": e.Duration.Milliseconds(), "provisioningStatusInfo": status,
 		"servicePrincipal":   object{"id": e.ServicePrincipalID, "displayName": "AWS IAM Identity Center"},
-		"sourceSystem":       object{"id": nil, "displayName": "Microsoft Entra ID"},
-		"targetSystem":       object{"id": nil, "displayName": "customappsso"},
 		"initiatedBy":        object{"id": nil, "displayName": "Azure AD Provisioning Service", "initiatorType": "system"},
 		"sourceIdentity":     object{"id": e.SourceID, "displayName": e.SourceName, "identityType": "User", "details": object{"UserPrincipalName": e.SourceName}},
 		"targetIdentity":     object{"id": e.TargetID, "displayName": e.SourceName, "identityType": "User"},

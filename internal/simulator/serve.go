@@ -136,7 +136,6 @@ func (a *Authority) Certificate(hosts ...string) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{pair.certificate.Raw, a.certificate.Raw}, PrivateKey: pair.key, Leaf: pair.certificate}, nil
 }
 
-// issue makes a key and its certificate, signed by an authority or, without one, by itself.
 func issue(template *x509.Certificate, by *Authority) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

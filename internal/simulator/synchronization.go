@@ -14,7 +14,6 @@ import (
 // is disabled.
 const disabledInterval = "P10675199DT2H48M5.4775807S"
 
-// jobPath are the ids in the path of a call.
 func (c *call) jobPath() (tenant, servicePrincipal, job string) {
 	return c.tenant(), c.path.PathValue("id"), c.path.PathValue("job")
 }
@@ -65,16 +64,8 @@ func (c *call) jobEntity(job clouds.Job) object {
 			"lastExecution":                      execution(job.LastCycle),
 			"lastSuccessfulExecution":            execution(job.LastSuccess),
 			"lastSuccessfulExecutionWithExports": execution(job.LastExport),
-			"progress":                           []any{},
 			"quarantine":                         quarantineEntity(job),
-			"steadyStateFirstAchievedTime":       graphTime(job.SteadyFirst),
-			"steadyStateLastAchievedTime":        graphTime(job.SteadyLast),
 			"synchronizedEntryCountByType":       entries,
-			"troubleshootingUrl":                 "",
-		},
-		"synchronizationJobSettings": []map[string]string{
-			{"name": "QuarantineTooManyDeletesThreshold", "value": "500"},
-			{"name": "AzureIngestionAttributeOptimization", "value": "False"},
 		},
 	}
 	if c.quirks().JobStatus == clouds.StatusNull {
@@ -139,17 +130,13 @@ func quarantineEntity(job clouds.Job) any {
 	if q == nil {
 		return nil
 	}
-	failure := jobError(q.ErrorCode, job.QuarantineMessage)
-	if failure == nil && job.QuarantineMessage != "" {
-		failure = object{"code": "", "message": job.QuarantineMessage, "tenantActionable": true}
-	}
 	return object{
 		"currentBegan": graphTime(q.CurrentBegan), "seriesBegan": graphTime(q.SeriesBegan), "nextAttempt": graphTime(q.NextAttempt),
-		"reason": q.Reason, "seriesCount": job.QuarantineCount, "error": failure,
+		"reason": q.Reason, "seriesCount": job.QuarantineCount,
+		"error": object{"code": q.ErrorCode, "message": job.QuarantineMessage, "tenantActionable": true},
 	}
 }
 
-// getSchema shows the rules of a job: one for users, one for groups.
 func getSchema(c *call) (response, error) {
 	tenant, id, jobID := c.jobPath()
 	job, err := query(c, func(m *clouds.Model) (clouds.Job, error) { return m.Job(c.caller, tenant, id, jobID) })
@@ -159,9 +146,7 @@ func getSchema(c *call) (response, error) {
 	rule := func(id, kind string, priority int) object {
 		return object{
 			"id": id, "name": strings.ToUpper(kind) + "_OUTBOUND_" + strings.ToUpper(kind), "priority": priority, "editable": true, "groupFilter": nil,
-			"sourceDirectoryName": "Microsoft Entra ID", "targetDirectoryName": "customappsso", "containerFilter": nil, "metadata": []any{},
 			"objectMappings": []object{{
-				"enabled": true, "flowTypes": "Add, Update, Delete", "name": "Provision Microsoft Entra ID " + kind + "s", "scope": nil,
 				"sourceObjectName": kind, "targetObjectName": kind, "attributeMappings": []any{}, "metadata": []any{},
 			}},
 		}
@@ -193,7 +178,6 @@ func getSecrets(c *call) (response, error) {
 	}), "")
 }
 
-// secrets turns pairs from the wire into the model's.
 func (c *call) secrets(pairs []keyValue) []clouds.Secret {
 	list := make([]clouds.Secret, 0, len(pairs))
 	for _, p := range pairs {

@@ -40,7 +40,6 @@ type ProvisioningTenant struct {
 	Created      time.Time
 }
 
-// instance is an identity store with all that lives in it.
 type instance struct {
 	Instance
 	tenants   []*provisioningTenant // at most one is not deleted
@@ -165,7 +164,6 @@ func (aws *AWS) ListProvisioningTenants(c Caller, identityStoreID string) ([]Pro
 	return list, nil
 }
 
-// storeFor finds an identity store for a caller who may do this to it.
 func (aws *AWS) storeFor(c Caller, service Service, action Action, identityStoreID string) (*instance, error) {
 	aws.Advance()
 	if err := aws.allowAWS(c, service, action); err != nil {
@@ -189,7 +187,6 @@ func (aws *AWS) instance(identityStoreID string) *instance {
 	return aws.instances[at]
 }
 
-// live finds a tenant of a store that is not deleted.
 func (i *instance) live(tenantID string) (*provisioningTenant, error) {
 	for _, t := range i.tenants {
 		if t.TenantID == tenantID && t.deleted.IsZero() {

@@ -166,7 +166,6 @@ type Error struct {
 	Nested bool
 }
 
-// Error implements error.
 func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %d %s: %s", e.Service, e.Status, e.Code, e.Message)
 }

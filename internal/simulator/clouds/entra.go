@@ -83,7 +83,6 @@ type entraTenant struct {
 	audits        []Audit
 }
 
-// servicePrincipal is an enterprise application with its provisioning.
 type servicePrincipal struct {
 	ServicePrincipal
 	of      *entraTenant
@@ -175,7 +174,6 @@ func (entra *Entra) AddApplication(tenantID, name string) (ServicePrincipal, err
 	return entra.applicationView(sp), nil
 }
 
-// tenantFor finds a tenant for a caller who may do this in it.
 func (entra *Entra) tenantFor(c Caller, action Action, tenantID string) (*entraTenant, error) {
 	entra.Advance()
 	t := entra.tenant(tenantID)
@@ -185,7 +183,6 @@ func (entra *Entra) tenantFor(c Caller, action Action, tenantID string) (*entraT
 	return t, entra.allowGraph(c, action, nil)
 }
 
-// application finds an application for a caller who may do this to it.
 func (entra *Entra) application(c Caller, action Action, tenantID, objectID string) (*servicePrincipal, error) {
 	t, err := entra.tenantFor(Caller{Tenant: c.Tenant}, action, tenantID)
 	if err != nil {

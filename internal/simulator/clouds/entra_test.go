@@ -181,7 +181,7 @@ func TestCertificatesOnBothSides(t *testing.T) {
 	active, waiting := view.Certificates[0], view.Certificates[1]
 	parsed, err := x509.ParseCertificate(active.DER())
 	s.must(err)
-	if !parsed.NotAfter.Equal(active.NotAfter()) || !parsed.NotBefore.Equal(active.NotBefore()) || view.Preferred != active.Certificate || parsed.SerialNumber.BitLen() < 65 {
+	if !parsed.NotAfter.Equal(active.NotAfter) || !parsed.NotBefore.Equal(active.NotBefore) || view.Preferred != active.Certificate || parsed.SerialNumber.BitLen() < 65 {
 		t.Errorf("the active certificate: %s to %s", parsed.NotBefore, parsed.NotAfter)
 	}
 	trusted := func() []IdPCertificate {
@@ -198,7 +198,7 @@ func TestCertificatesOnBothSides(t *testing.T) {
 		t.Error("not activated")
 	}
 	configurations, err := s.IdPConfigurations(CallerFor(ActorExporter), s.IdentityStoreID)
-	if err != nil || len(configurations) != 1 || len(configurations[0].CertificateIDs) != 1 {
+	if err != nil || len(configurations) != 1 || !configurations[0].Enabled {
 		t.Errorf("configurations %+v, error %v", configurations, err)
 	}
 }
@@ -207,7 +207,7 @@ func TestAgeMovesBothSidesTogether(t *testing.T) {
 	s := newHarness(t, Healthy("corp"))
 	before := s.list()[0]
 	view, _ := s.ServicePrincipal(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID)
-	thumbprint, expiry := view.Preferred.Thumbprint(), view.Preferred.NotAfter()
+	thumbprint, expiry := view.Preferred.Thumbprint(), view.Preferred.NotAfter
 	s.Age(30 * day)
 	after := s.list()[0]
 	if before.Created.Sub(after.Created) != 30*day || before.Expires.Sub(after.Expires) != 30*day || before.ID != after.ID {

@@ -121,7 +121,7 @@ func (m *Model) Age(by time.Duration) {
 		}
 	}
 	for _, certificate := range m.certificates {
-		certificate.notBefore, certificate.notAfter, certificate.der = certificate.notBefore.Add(-by), certificate.notAfter.Add(-by), nil
+		certificate.NotBefore, certificate.NotAfter, certificate.der = certificate.NotBefore.Add(-by), certificate.NotAfter.Add(-by), nil
 	}
 	m.annotate(ActorTime, "tokens and certificates aged by %s", by)
 	m.afterChange()

@@ -160,7 +160,6 @@ func (quirk Quirk) get(from *Quirks) string {
 	return *quirk.field(from).(*string)
 }
 
-// set accepts the listed values; a duration may be any that is not negative.
 func (quirk Quirk) set(in *Quirks, value string) error {
 	if lag, isDuration := quirk.field(in).(*time.Duration); isDuration {
 		d, err := time.ParseDuration(value)
