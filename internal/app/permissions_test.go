@@ -397,6 +397,60 @@ func templateActions(t *testing.T) map[clouds.Actor][]string {
 	return granted
 }
 
+// TestTemplateKeepsConditions checks that each statement of the policies is in the template,
+// with the same resource and conditions.
+func TestTemplateKeepsConditions(t *testing.T) {
+	type policy struct {
+		Statement []map[string]any `yaml:"Statement"`
+	}
+	var template struct {
+		Resources map[string]struct {
+			Properties struct {
+				PolicyDocument           policy    `yaml:"PolicyDocument"`
+				AssumeRolePolicyDocument yaml.Node `yaml:"AssumeRolePolicyDocument"`
+			} `yaml:"Properties"`
+		} `yaml:"Resources"`
+	}
+	if err := yaml.Unmarshal([]byte(readDeployed(t, "cloudformation/permissions.yaml")), &template); err != nil {
+		t.Fatal(err)
+	}
+	inTemplate := map[string][]string{}
+	for _, resource := range template.Resources {
+		var trust policy
+		_ = resource.Properties.AssumeRolePolicyDocument.Decode(&trust) // that of the exporter's own role is an expression
+		for _, s := range append(trust.Statement, resource.Properties.PolicyDocument.Statement...) {
+			inTemplate[fmt.Sprint(s["Sid"])] = append(inTemplate[fmt.Sprint(s["Sid"])], limits(s))
+		}
+	}
+	for _, name := range []string{"aws-reader.json", "aws-rotator.json", "aws-kms.json", "aws-trust.json", "aws-web-identity.json"} {
+		var file struct{ Statement []map[string]any }
+		if err := json.Unmarshal([]byte(readDeployed(t, "permissions/"+name)), &file); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range file.Statement {
+			found := inTemplate[fmt.Sprint(s["Sid"])]
+			if len(found) == 0 || slices.ContainsFunc(found, func(other string) bool { return other != limits(s) }) {
+				t.Errorf("%s: %v is limited to %q, in the template to %q", name, s["Sid"], limits(s), found)
+			}
+		}
+	}
+}
+
+// limits says how a statement is limited: the keys of its conditions, and whether it is about
+// every resource.
+func limits(statement map[string]any) string {
+	var keys []string
+	conditions, _ := statement["Condition"].(map[string]any)
+	for operator, condition := range conditions {
+		of, _ := condition.(map[string]any)
+		for key := range of {
+			keys = append(keys, operator+" "+key)
+		}
+	}
+	slices.Sort(keys)
+	return fmt.Sprintf("all resources: %v, conditions: %v", statement["Resource"] == "*", keys)
+}
+
 // grantedByScript returns what grant-entra.sh grants in a tenant that lacks a permission.
 func grantedByScript(t *testing.T, lacks string, arguments ...string) []string {
 	t.Helper()
