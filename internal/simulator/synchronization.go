@@ -102,7 +102,7 @@ func execution(cycle *model.Cycle) any {
 		return nil
 	}
 	entity := object{
-		"activityIdentifier": nil, "state": graphName(string(cycle.State)), "error": jobError(cycle.ErrorCode, "The operation failed."),
+		"activityIdentifier": nil, "state": graphName(string(cycle.State)), "error": jobError(cycle.ErrorCode),
 		"timeBegan": graphTime(cycle.Began), "timeEnded": graphTime(cycle.Ended), "countImportedReferenceDeltas": 0,
 	}
 	for kind, names := range map[model.EntryKind][]string{
@@ -118,11 +118,11 @@ func execution(cycle *model.Cycle) any {
 	return entity
 }
 
-func jobError(code, message string) any {
+func jobError(code string) any {
 	if code == "" {
 		return nil
 	}
-	return object{"code": code, "message": message, "tenantActionable": true}
+	return object{"code": code, "message": "The operation failed.", "tenantActionable": true}
 }
 
 func quarantineEntity(job clouds.Job) any {
