@@ -87,7 +87,7 @@ func externalActions() []externalAction {
 		{
 			name: "operator disables the job",
 			do: harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
-				return m.DisableJob(harness.Operator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
+				return m.StopJob(harness.Operator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, model.ScheduleDisabled)
 			}),
 			allowed: []string{"done", "blocked job_stopped"},
 		},

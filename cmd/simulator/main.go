@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -131,7 +130,7 @@ func serveClouds(ctx context.Context, o serveOptions, logger *slog.Logger, stdou
 		}
 	}
 	logger.Info("simulator started", "url", o.url, "scenario", o.scenario, "speed", o.speed, "ca_file", o.caFile)
-	if err := server.Serve(ctx, listener, authority, hostOf(o.url)); err != nil {
+	if err := server.Serve(ctx, listener, authority); err != nil {
 		return err
 	}
 	logger.Info("simulator stopped")
@@ -164,12 +163,4 @@ func addressURL(address net.Addr) string {
 		host = "localhost"
 	}
 	return "https://" + net.JoinHostPort(host, port)
-}
-
-func hostOf(address string) string {
-	parsed, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return parsed.Hostname()
 }

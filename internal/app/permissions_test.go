@@ -17,6 +17,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
 )
@@ -26,9 +27,9 @@ const deployed = "../../deploy/"
 // The identities that the exporter uses. It runs as the first and assumes the roles of the
 // others.
 const (
-	runner  = clouds.ActorExporter
-	reader  = clouds.Actor("reader")
-	rotator = clouds.Actor("rotator")
+	ownIdentity     = clouds.ActorExporter
+	readerIdentity  = clouds.Actor("reader")
+	rotatorIdentity = clouds.Actor("rotator")
 )
 
 // permissionPlace is a place that says what identities may do.
@@ -99,9 +100,9 @@ func neededByCalls(t *testing.T, places []permissionPlace) (needed map[clouds.Ac
 		}
 		m.EncryptWithCustomerKey(h.Connection.IdentityStoreID)
 		var err error
-		second, err = m.AddRegistration(tenant.TenantID, rotator, m.Now().AddDate(1, 0, 0), rolesOf(granted[rotator])...)
+		second, err = m.AddRegistration(tenant.TenantID, rotatorIdentity, m.Now().AddDate(1, 0, 0), rolesOf(granted[rotatorIdentity])...)
 		err = errors.Join(err, m.ChangeRegistration(tenant.TenantID, tenant.Registration.ClientID, func(r *clouds.AppRegistration) {
-			r.Actor, r.Roles, r.Secrets = reader, rolesOf(granted[reader]), nil
+			r.Actor, r.Roles, r.Secrets = readerIdentity, rolesOf(granted[readerIdentity]), nil
 			r.Federated = []clouds.FederatedCredential{{Issuer: simulator.WebIdentityIssuer(account.Account), Subject: account.Keys.ARN}}
 		}), m.ChangeApplication(tenant.TenantID, h.Connection.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
 			sp.Owners = []string{second.ClientID}
@@ -116,8 +117,8 @@ func neededByCalls(t *testing.T, places []permissionPlace) (needed map[clouds.Ac
 	const secret = "client_secret_file: client-secret-tenant-1"
 	h.edit(entry, strings.Replace(entry, secret, "aws_web_identity: {region: eu-central-1}", 1)+strings.NewReplacer("name: tenant-1", "name: rotator",
 		secret, "client_secret_file: client-secret-rotator", tenant.Registration.ClientID, second.ClientID).Replace(entry))
-	h.edit("profile: account-"+account.Account, "role_arn: "+arn(reader)+"\n      external_id: external")
-	h.edit("rotation: {", "rotation: {tenant: rotator, role_arn: "+arn(rotator)+", ")
+	h.edit("profile: account-"+account.Account, "role_arn: "+arn(readerIdentity)+"\n      external_id: external")
+	h.edit("rotation: {", "rotation: {tenant: rotator, role_arn: "+arn(rotatorIdentity)+", ")
 
 	h.start()
 	time.Sleep(firstPoll)
@@ -167,24 +168,28 @@ func permissionPlaces(t *testing.T) []permissionPlace {
 	)
 	one := func(identity clouds.Actor) []clouds.Actor { return []clouds.Actor{identity} }
 	places := []permissionPlace{
-		{name: "aws-trust.json with aws-web-identity.json", of: one(runner), has: policies(t, "aws-trust.json", "aws-web-identity.json"), grants: true, kind: actionsOf},
-		{name: "aws-reader.json with aws-kms.json", of: one(reader), has: policies(t, "aws-reader.json", "aws-kms.json"), grants: true, kind: actionsOf},
-		{name: "aws-rotator.json with aws-kms.json", of: one(rotator), has: policies(t, "aws-rotator.json", "aws-kms.json"), grants: true, kind: actionsOf},
-		{name: "grant-entra.sh reader", of: one(reader), has: grantedByScript(t, "", "reader", "CLIENT"), grants: true, kind: rolesOf},
-		{name: "grant-entra.sh rotator", of: one(rotator), has: grantedByScript(t, "", "rotator", "CLIENT", "OBJECT"), grants: true, except: []string{audits}, kind: rolesOf},
-		{name: "grant-entra.sh reader in an older tenant", of: one(reader), has: grantedByScript(t, log, "reader", "CLIENT", audits), also: []string{audits}, except: []string{log}, kind: rolesOf},
-		{name: "grant-entra.sh rotator, all that it can", of: one(rotator), has: grantedByScript(t, log, "rotator", "CLIENT", "OBJECT", audits, users), also: []string{users}, except: []string{log}, kind: rolesOf},
-		{name: "aws.md, Reader", of: one(reader), has: namedIn(t, "permissions/aws.md", "Reader"), except: []string{kms}, kind: actionsOf},
-		{name: "aws.md, Rotator", of: one(rotator), has: namedIn(t, "permissions/aws.md", "Rotator"), except: []string{kms}, kind: actionsOf},
-		{name: "entra.md, Reader", of: one(reader), has: namedIn(t, "permissions/entra.md", "Reader"), also: []string{audits}, kind: rolesOf},
-		{name: "entra.md, Rotator", of: one(rotator), has: namedIn(t, "permissions/entra.md", "Rotator"), also: []string{users, tenant}, kind: rolesOf},
-		{name: "docs/permissions.md", of: []clouds.Actor{reader, rotator}, has: namedIn(t, "../docs/permissions.md", "Permissions"), also: []string{users, tenant}, except: []string{kms}, kind: slices.Clone[[]string]},
-		{name: "README.md", of: one(reader), has: namedIn(t, "../README.md", "Install it"), kind: rolesOf},
+		{name: "aws-trust.json with aws-web-identity.json", of: one(ownIdentity), has: policies(t, "aws-trust.json", "aws-web-identity.json"), grants: true, kind: actionsOf},
+		{name: "aws-reader.json with aws-kms.json", of: one(readerIdentity), has: policies(t, "aws-reader.json", "aws-kms.json"), grants: true, kind: actionsOf},
+		{name: "aws-rotator.json with aws-kms.json", of: one(rotatorIdentity), has: policies(t, "aws-rotator.json", "aws-kms.json"), grants: true, kind: actionsOf},
+		{name: "grant-entra.sh reader", of: one(readerIdentity), has: grantedByScript(t, "", "reader", "CLIENT"), grants: true, kind: rolesOf},
+		{name: "grant-entra.sh rotator", of: one(rotatorIdentity), has: grantedByScript(t, "", "rotator", "CLIENT", "OBJECT"), grants: true, except: []string{audits}, kind: rolesOf},
+		{name: "grant-entra.sh reader in an older tenant", of: one(readerIdentity), has: grantedByScript(t, log, "reader", "CLIENT", audits), also: []string{audits}, except: []string{log}, kind: rolesOf},
+		{name: "grant-entra.sh rotator, all that it can", of: one(rotatorIdentity), has: grantedByScript(t, log, "rotator", "CLIENT", "OBJECT", audits, users), also: []string{users}, except: []string{log}, kind: rolesOf},
+		{name: "aws.md, Reader", of: one(readerIdentity), has: namedIn(t, "permissions/aws.md", "Reader"), except: []string{kms}, kind: actionsOf},
+		{name: "aws.md, Rotator", of: one(rotatorIdentity), has: namedIn(t, "permissions/aws.md", "Rotator"), except: []string{kms}, kind: actionsOf},
+		{name: "entra.md, Reader", of: one(readerIdentity), has: namedIn(t, "permissions/entra.md", "Reader"), also: []string{audits}, kind: rolesOf},
+		{name: "entra.md, Rotator", of: one(rotatorIdentity), has: namedIn(t, "permissions/entra.md", "Rotator"), also: []string{users, tenant}, kind: rolesOf},
+		{name: "docs/permissions.md", of: []clouds.Actor{readerIdentity, rotatorIdentity}, has: namedIn(t, "../docs/permissions.md", "Permissions"), also: []string{users, tenant}, except: []string{kms}, kind: slices.Clone[[]string]},
+		{name: "README.md", of: one(readerIdentity), has: namedIn(t, "../README.md", "Install it"), kind: rolesOf},
 	}
+	named := namedByDoctor(t)
+	places = append(places,
+		permissionPlace{name: "doctor, reading", of: one(readerIdentity), has: named[readerIdentity], except: []string{kms, "identitystore:DescribeIdentityStore"}, kind: slices.Clone[[]string]},
+		permissionPlace{name: "doctor, rotating", of: one(rotatorIdentity), has: named[rotatorIdentity], except: []string{kms, audits, log, "cloudtrail:LookupEvents"}, kind: slices.Clone[[]string]})
 	module, template := terraformActions(t), templateActions(t)
-	for _, identity := range []clouds.Actor{runner, reader, rotator} {
+	for _, identity := range []clouds.Actor{ownIdentity, readerIdentity, rotatorIdentity} {
 		var also []string
-		if identity == runner {
+		if identity == ownIdentity {
 			also = []string{tags}
 		}
 		places = append(places,
@@ -197,8 +202,8 @@ func permissionPlaces(t *testing.T) []permissionPlace {
 	}
 	byDefault := roles(variables, `(?s)"provisioning_log_permission" \{.*?default += (\S+)`)
 	return append(places,
-		permissionPlace{name: "terraform/entra, reader", of: one(reader), has: append(roles(main, `reader += (.*)`), byDefault...), kind: rolesOf},
-		permissionPlace{name: "terraform/entra, rotator", of: one(rotator), has: append(roles(main, `rotator += (.*)`), byDefault...), except: []string{audits}, kind: rolesOf},
+		permissionPlace{name: "terraform/entra, reader", of: one(readerIdentity), has: append(roles(main, `reader += (.*)`), byDefault...), kind: rolesOf},
+		permissionPlace{name: "terraform/entra, rotator", of: one(rotatorIdentity), has: append(roles(main, `rotator += (.*)`), byDefault...), except: []string{audits}, kind: rolesOf},
 		permissionPlace{name: "terraform/entra, optional_permissions", has: roles(variables, `setsubtract\((.*)`), also: []string{audits, users}, kind: rolesOf},
 	)
 }
@@ -279,6 +284,31 @@ func namedIn(t *testing.T, page, section string) []string {
 		}
 	}
 	return names
+}
+
+// namedByDoctor returns the permissions that doctor prints when they are missing.
+func namedByDoctor(t *testing.T) map[clouds.Actor][]string {
+	t.Helper()
+	const id = "11111111-1111-4111-8111-111111111111"
+	path := filepath.Join(t.TempDir(), "exporter.yml")
+	if err := os.WriteFile(path, []byte("tenants: [{tenant_id: "+id+", client_id: "+id+", client_secret_file: s}]\n"+
+		"connections: [{name: corp, aws: {region: eu-central-1}, tokens: {usage: cloudtrail}, saml: {aws_certificates: console_api}}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[clouds.Actor][]string{}
+	for identity, checks := range map[clouds.Actor][]check{
+		readerIdentity:  append(tenantChecks(c.Tenants[0], &clientSet{}, c.Connections), connectionChecks(c, c.Connections[0], connectionClients{})...),
+		rotatorIdentity: rotationChecks(c, c.Connections[0], connectionClients{}),
+	} {
+		for _, made := range checks {
+			named[identity] = append(named[identity], made.needs...)
+		}
+	}
+	return named
 }
 
 // terraformActions returns what the policies of the module allow to each role.
@@ -365,6 +395,60 @@ func templateActions(t *testing.T) map[clouds.Actor][]string {
 		}
 	}
 	return granted
+}
+
+// TestTemplateKeepsConditions checks that each statement of the policies is in the template,
+// with the same resource and conditions.
+func TestTemplateKeepsConditions(t *testing.T) {
+	type policy struct {
+		Statement []map[string]any `yaml:"Statement"`
+	}
+	var template struct {
+		Resources map[string]struct {
+			Properties struct {
+				PolicyDocument           policy    `yaml:"PolicyDocument"`
+				AssumeRolePolicyDocument yaml.Node `yaml:"AssumeRolePolicyDocument"`
+			} `yaml:"Properties"`
+		} `yaml:"Resources"`
+	}
+	if err := yaml.Unmarshal([]byte(readDeployed(t, "cloudformation/permissions.yaml")), &template); err != nil {
+		t.Fatal(err)
+	}
+	inTemplate := map[string][]string{}
+	for _, resource := range template.Resources {
+		var trust policy
+		_ = resource.Properties.AssumeRolePolicyDocument.Decode(&trust) // that of the exporter's own role is an expression
+		for _, s := range append(trust.Statement, resource.Properties.PolicyDocument.Statement...) {
+			inTemplate[fmt.Sprint(s["Sid"])] = append(inTemplate[fmt.Sprint(s["Sid"])], limits(s))
+		}
+	}
+	for _, name := range []string{"aws-reader.json", "aws-rotator.json", "aws-kms.json", "aws-trust.json", "aws-web-identity.json"} {
+		var file struct{ Statement []map[string]any }
+		if err := json.Unmarshal([]byte(readDeployed(t, "permissions/"+name)), &file); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range file.Statement {
+			found := inTemplate[fmt.Sprint(s["Sid"])]
+			if len(found) == 0 || slices.ContainsFunc(found, func(other string) bool { return other != limits(s) }) {
+				t.Errorf("%s: %v is limited to %q, in the template to %q", name, s["Sid"], limits(s), found)
+			}
+		}
+	}
+}
+
+// limits says how a statement is limited: the keys of its conditions, and whether it is about
+// every resource.
+func limits(statement map[string]any) string {
+	var keys []string
+	conditions, _ := statement["Condition"].(map[string]any)
+	for operator, condition := range conditions {
+		of, _ := condition.(map[string]any)
+		for key := range of {
+			keys = append(keys, operator+" "+key)
+		}
+	}
+	slices.Sort(keys)
+	return fmt.Sprintf("all resources: %v, conditions: %v", statement["Resource"] == "*", keys)
 }
 
 // grantedByScript returns what grant-entra.sh grants in a tenant that lacks a permission.

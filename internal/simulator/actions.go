@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
@@ -55,10 +56,10 @@ var actions = map[string]perform{
 		return m.StartJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID)
 	}),
 	"pause": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
-		return m.PauseJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID)
+		return m.StopJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID, model.SchedulePaused)
 	}),
 	"disable": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
-		return m.DisableJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID)
+		return m.StopJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID, model.ScheduleDisabled)
 	}),
 	"quarantine": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
 		return m.Quarantine(c.EntraTenantID, c.ServicePrincipalID, c.JobID, a.Value)

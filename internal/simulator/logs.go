@@ -181,11 +181,9 @@ func logEntity(tenant string, e clouds.LogEntry) object {
 		"id": e.ID, "activityDateTime": graphTime(e.At), "tenantId": tenant, "jobId": e.JobID, "cycleId": e.CycleID, "changeId": e.ChangeID,
 		"provisioningAction": e.Action, "durationInMilliseconds": e.Duration.Milliseconds(), "provisioningStatusInfo": status,
 		"servicePrincipal":   object{"id": e.ServicePrincipalID, "displayName": "AWS IAM Identity Center"},
-		"initiatedBy":        object{"id": nil, "displayName": "Azure AD Provisioning Service", "initiatorType": "system"},
 		"sourceIdentity":     object{"id": e.SourceID, "displayName": e.SourceName, "identityType": "User", "details": object{"UserPrincipalName": e.SourceName}},
 		"targetIdentity":     object{"id": e.TargetID, "displayName": e.SourceName, "identityType": "User"},
 		"modifiedProperties": []object{{"displayName": "displayName", "oldValue": nil, "newValue": e.SourceName}},
-		"provisioningSteps":  []object{{"name": "EntryExport", "provisioningStepType": "export", "status": e.Status, "description": ""}},
 	}
 }
 
@@ -263,9 +261,8 @@ func auditEntity(audit clouds.Audit) object {
 	return object{
 		"id": audit.ID, "activityDateTime": graphTime(audit.At), "activityDisplayName": audit.Activity, "category": auditCategory,
 		"correlationId": audit.ID, "loggedByService": auditService, "operationType": "", "result": "success", "resultReason": "",
-		"initiatedBy":       object{"user": user, "app": app},
-		"targetResources":   []object{{"id": audit.TargetID, "displayName": nil, "type": "ServicePrincipal", "userPrincipalName": nil, "groupType": nil, "modifiedProperties": []any{}}},
-		"additionalDetails": []any{},
+		"initiatedBy":     object{"user": user, "app": app},
+		"targetResources": []object{{"id": audit.TargetID, "displayName": nil, "type": "ServicePrincipal", "userPrincipalName": nil, "groupType": nil, "modifiedProperties": []any{}}},
 	}
 }
 

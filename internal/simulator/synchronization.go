@@ -102,7 +102,7 @@ func execution(cycle *model.Cycle) any {
 		return nil
 	}
 	entity := object{
-		"activityIdentifier": nil, "state": graphName(string(cycle.State)), "error": jobError(cycle.ErrorCode, "The operation failed."),
+		"activityIdentifier": nil, "state": graphName(string(cycle.State)), "error": jobError(cycle.ErrorCode),
 		"timeBegan": graphTime(cycle.Began), "timeEnded": graphTime(cycle.Ended), "countImportedReferenceDeltas": 0,
 	}
 	for kind, names := range map[model.EntryKind][]string{
@@ -118,11 +118,11 @@ func execution(cycle *model.Cycle) any {
 	return entity
 }
 
-func jobError(code, message string) any {
+func jobError(code string) any {
 	if code == "" {
 		return nil
 	}
-	return object{"code": code, "message": message, "tenantActionable": true}
+	return object{"code": code, "message": "The operation failed.", "tenantActionable": true}
 }
 
 func quarantineEntity(job clouds.Job) any {
@@ -239,7 +239,7 @@ func provisionOnDemand(c *call) (response, error) {
 	}
 	rule, subject := body.Parameters[0].RuleID, body.Parameters[0].Subjects[0].ObjectID
 	tenant, id, job := c.jobPath()
-	outcome, err := mutate(c, func(m *clouds.Model) (clouds.OnDemand, error) {
+	outcome, err := mutate(c, func(m *clouds.Model) (clouds.LogEntry, error) {
 		return m.ProvisionOnDemand(c.caller, tenant, id, job, rule, subject)
 	})
 	if err != nil {
@@ -250,7 +250,7 @@ func provisionOnDemand(c *call) (response, error) {
 
 // onDemandEntity packs the outcome as Graph does: two strings of JSON.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-provisionondemand
-func onDemandEntity(c *call, objectID string, outcome clouds.OnDemand) object {
+func onDemandEntity(c *call, objectID string, outcome clouds.LogEntry) object {
 	result, details := "Success", object{}
 	if outcome.Status != "success" {
 		result, details = "Failure", object{"errorCode": outcome.ErrorCode, "errorMessage": outcome.Reason}
@@ -261,16 +261,14 @@ func onDemandEntity(c *call, objectID string, outcome clouds.OnDemand) object {
 	}
 	key, _ := json.Marshal(object{"result": result, "details": details}) // strings always encode
 	value, _ := json.Marshal(object{
-		"action": outcome.Action, "changeId": c.id, "startTime": at, "endTime": at, "reportableIdentifier": outcome.UserName,
+		"action": outcome.Action, "changeId": c.id, "startTime": at, "endTime": at, "reportableIdentifier": outcome.SourceName,
 		"provisioningSteps": []object{
-			step("EntryImport", "Import", "Success", "Retrieved User '"+outcome.UserName+"' from Microsoft Entra ID",
-				object{"objectId": objectID, "accountEnabled": "True", "userPrincipalName": outcome.UserName, "IsSoftDeleted": "False"}),
-			step("EntryExport", "Export", result, "User '"+outcome.UserName+"' was processed in customappsso",
-				object{"userName": outcome.UserName, "id": outcome.TargetID, "ErrorCode": outcome.ErrorCode}),
+			step("EntryImport", "Import", "Success", "Retrieved User '"+outcome.SourceName+"' from Microsoft Entra ID",
+				object{"objectId": objectID, "accountEnabled": "True", "userPrincipalName": outcome.SourceName, "IsSoftDeleted": "False"}),
+			step("EntryExport", "Export", result, "User '"+outcome.SourceName+"' was processed in customappsso",
+				object{"userName": outcome.SourceName, "id": outcome.TargetID, "ErrorCode": outcome.ErrorCode}),
 		},
-		"sourceIdentity": object{"id": objectID, "type": "User", "displayName": nil},
-		"targetIdentity": object{"id": outcome.TargetID, "type": "User", "displayName": nil},
-		"statusInfo":     object{"status": result, "errorCode": outcome.ErrorCode, "reason": outcome.Reason},
+		"statusInfo": object{"status": result, "errorCode": outcome.ErrorCode, "reason": outcome.Reason},
 	})
 	return object{"key": string(key), "value": string(value)}
 }

@@ -254,7 +254,7 @@ func (p *Process) ProvisionUser(ctx context.Context, userObjectID string) (userN
 			return classify("provisioning on demand", err)
 		}
 		outcome, err := h.Clouds.ProvisionOnDemand(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, job.RuleID, userObjectID)
-		userName = outcome.UserName
+		userName = outcome.SourceName
 		return classify("provisioning on demand", err)
 	})
 	return userName, err

@@ -182,11 +182,3 @@ func notFound(service Service, format string, args ...any) *Error {
 	}
 	return NewError(service, status, code, fmt.Sprintf(format, args...))
 }
-
-func invalidRequest(service Service, format string, args ...any) *Error {
-	code := "ValidationException"
-	if service == ServiceGraph {
-		code = "Request_BadRequest"
-	}
-	return NewError(service, http.StatusBadRequest, code, fmt.Sprintf(format, args...))
-}

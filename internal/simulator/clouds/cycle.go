@@ -184,23 +184,15 @@ func (engine *Engine) credentialCode(err error) (code, reason string) {
 	return engine.quirks.UnreachableCode, "the endpoint gave no answer"
 }
 
-// EntraUser is a user of an Entra tenant.
-type EntraUser struct {
-	ObjectID    string
-	UserName    string // at AWS too
-	DisplayName string
-	GivenName   string
-	FamilyName  string
-}
-
+// assignedUser is a user in the scope of a job, whose ExternalID is its object id in Entra.
 type assignedUser struct {
-	*EntraUser
+	*User
 	todo     string // an action of the provisioning log; "": in sync
 	targetID string // at AWS; "": not there yet
 }
 
 // failingUser is the user of quirk failing_user: AWS refuses users without a family name.
-var failingUser = EntraUser{ObjectID: "00000000-0000-4000-8000-00000000f411", UserName: "no-family-name@example.com", DisplayName: "Mononym", GivenName: "Mononym"}
+var failingUser = User{ExternalID: "00000000-0000-4000-8000-00000000f411", UserName: "no-family-name@example.com", DisplayName: "Mononym", GivenName: "Mononym", Active: true}
 
 // AddUser makes a user and assigns it to an application, so that the next cycle exports
 // it; it returns the object id.
@@ -210,17 +202,17 @@ func (engine *Engine) AddUser(actor Actor, tenantID, objectID, userName string) 
 		return "", err
 	}
 	given, _, _ := strings.Cut(userName, "@")
-	user := &EntraUser{ObjectID: engine.newID(), UserName: userName, DisplayName: given, GivenName: given, FamilyName: "Example"}
+	user := &User{ExternalID: engine.newID(), UserName: userName, DisplayName: given, GivenName: given, FamilyName: "Example", Active: true}
 	for _, j := range sp.jobs {
-		j.scope = append(j.scope, &assignedUser{EntraUser: user, todo: "create"})
+		j.scope = append(j.scope, &assignedUser{User: user, todo: "create"})
 	}
-	return user.ObjectID, nil
+	return user.ExternalID, nil
 }
 
 func (engine *Engine) pending(j *job) []*assignedUser {
 	var list []*assignedUser
 	if engine.quirks.FailingUser == OneUserFails {
-		list = append(list, &assignedUser{EntraUser: &failingUser, todo: "create"})
+		list = append(list, &assignedUser{User: &failingUser, todo: "create"})
 	}
 	for _, m := range j.scope {
 		if m.todo != "" {
@@ -242,7 +234,7 @@ func (j *job) synchronized() map[string]int64 {
 
 func (engine *Engine) export(j *job, c *credential, m *assignedUser, cycleID string) error {
 	entry := LogEntry{
-		CycleID: cycleID, Action: m.todo, Status: "success", SourceID: m.ObjectID, SourceName: m.UserName, Duration: 450 * time.Millisecond,
+		CycleID: cycleID, Action: m.todo, Status: "success", SourceID: m.ExternalID, SourceName: m.UserName, Duration: 450 * time.Millisecond,
 	}
 	err := engine.exportUser(c, m)
 	if isConnectionFailure(err) {
@@ -282,10 +274,7 @@ func (engine *Engine) exportUser(c *credential, m *assignedUser) error {
 	}
 	switch operation {
 	case "CreateUser":
-		created, err := engine.aws.createUser(d, User{
-			UserName: m.UserName, ExternalID: m.ObjectID, DisplayName: m.DisplayName,
-			GivenName: m.GivenName, FamilyName: m.FamilyName, Active: true,
-		})
+		created, err := engine.aws.createUser(d, *m.User)
 		m.targetID = created.ID
 		return err
 	case "DeleteUser":
@@ -296,35 +285,25 @@ func (engine *Engine) exportUser(c *credential, m *assignedUser) error {
 	return nil
 }
 
-// OnDemand is the outcome of provisioning one user on demand.
-type OnDemand struct {
-	UserName  string
-	TargetID  string
-	Action    string
-	Status    string // success | failure
-	ErrorCode string
-	Reason    string
-}
-
 // ProvisionOnDemand provisions one user at once, with the saved credential read
 // afresh: it proves nothing about what the engine holds. Even a failure is an answer.
-func (engine *Engine) ProvisionOnDemand(c Caller, tenantID, objectID, jobID, ruleID, userObjectID string) (OnDemand, error) {
+func (engine *Engine) ProvisionOnDemand(c Caller, tenantID, objectID, jobID, ruleID, userObjectID string) (LogEntry, error) {
 	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
-		return OnDemand{}, err
+		return LogEntry{}, err
 	}
 	if ruleID != j.ruleID {
-		return OnDemand{}, engine.entra.synchronizationError(http.StatusBadRequest, "InvalidRuleId", "The synchronization rule '"+ruleID+"' was not found.")
+		return LogEntry{}, engine.entra.synchronizationError(http.StatusBadRequest, "InvalidRuleId", "The synchronization rule '"+ruleID+"' was not found.")
 	}
-	at := slices.IndexFunc(j.scope, func(m *assignedUser) bool { return m.ObjectID == userObjectID })
+	at := slices.IndexFunc(j.scope, func(m *assignedUser) bool { return m.ExternalID == userObjectID })
 	if at < 0 {
-		return OnDemand{}, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", userObjectID)
+		return LogEntry{}, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", userObjectID)
 	}
 	m := j.scope[at]
 	if m.todo == "" {
 		m.todo = "update"
 	}
-	outcome := OnDemand{UserName: m.UserName, Action: m.todo, Status: "success"}
+	outcome := LogEntry{SourceName: m.UserName, Action: m.todo, Status: "success"}
 	held := j.application.saved
 	err = engine.export(j, &held, m, engine.newID())
 	outcome.TargetID = m.targetID

@@ -208,10 +208,10 @@ func TestDisabledAfter28Days(t *testing.T) {
 func TestPausedJobDoesNothing(t *testing.T) {
 	for name, stop := range map[model.ScheduleState]func(*harness) error{
 		model.SchedulePaused: func(s *harness) error {
-			return s.PauseJob(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, s.JobID)
+			return s.StopJob(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, s.JobID, model.SchedulePaused)
 		},
 		model.ScheduleDisabled: func(s *harness) error {
-			return s.DisableJob(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, s.JobID)
+			return s.StopJob(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, s.JobID, model.ScheduleDisabled)
 		},
 	} {
 		s := newHarness(t, Healthy("corp"))
@@ -359,13 +359,13 @@ func TestProvisionOnDemand(t *testing.T) {
 	canary := s.addUser("canary@example.com")
 	token := s.create(ActorOperator)
 	s.must(s.put(ActorOperator, token.Value))
-	provision := func() OnDemand {
+	provision := func() LogEntry {
 		t.Helper()
 		got, err := s.ProvisionOnDemand(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID, s.JobID, s.job().RuleID, canary)
 		s.must(err)
 		return got
 	}
-	if got := provision(); got.Status != "success" || got.Action != "create" || got.UserName != "canary@example.com" || !s.hasUser("canary@example.com") {
+	if got := provision(); got.Status != "success" || got.Action != "create" || got.SourceName != "canary@example.com" || !s.hasUser("canary@example.com") {
 		t.Errorf("first: %+v", got)
 	}
 	if got := provision(); got.Status != "success" || got.Action != "update" {

@@ -167,17 +167,8 @@ func (engine *Engine) RestartJob(c Caller, tenantID, objectID, jobID, resetScope
 	return nil
 }
 
-// PauseJob stops a job until it is started.
-func (engine *Engine) PauseJob(c Caller, tenantID, objectID, jobID string) error {
-	return engine.stopJob(c, tenantID, objectID, jobID, model.SchedulePaused)
-}
-
-// DisableJob turns provisioning off, as the portal does.
-func (engine *Engine) DisableJob(c Caller, tenantID, objectID, jobID string) error {
-	return engine.stopJob(c, tenantID, objectID, jobID, model.ScheduleDisabled)
-}
-
-func (engine *Engine) stopJob(c Caller, tenantID, objectID, jobID string, schedule model.ScheduleState) error {
+// StopJob stops a job until it is started: paused, or disabled as the portal does.
+func (engine *Engine) StopJob(c Caller, tenantID, objectID, jobID string, schedule model.ScheduleState) error {
 	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return err

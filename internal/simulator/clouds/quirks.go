@@ -35,7 +35,7 @@ type Quirks struct {
 	ListOrder   string // in which order
 	TokenTimes  string // how timestamps are written
 	JSONVersion string // the token service's awsjson version
-	IdPVersion  string // the certificate service's awsjson version //nolint:revive // IdP is the usual spelling
+	IdPVersion  string //nolint:revive // the certificate service's awsjson version; IdP is the usual spelling
 	ListLag     time.Duration
 	NewLag      time.Duration // how long until AWS accepts a new token
 	DeletedLag  time.Duration // how long AWS accepts a deleted one

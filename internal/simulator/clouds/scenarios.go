@@ -202,14 +202,12 @@ func (m *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
 	}
 	for n := range spec.Users {
 		name := fmt.Sprintf("user-%d@%s.example.com", n+1, spec.Name)
-		user := &EntraUser{ObjectID: m.newID(), UserName: name, DisplayName: fmt.Sprint("User ", n+1), GivenName: "User", FamilyName: strconv.Itoa(n + 1)}
-		exported, err := m.createUser(&i.directory, User{
-			UserName: name, ExternalID: user.ObjectID, DisplayName: user.DisplayName, GivenName: user.GivenName, FamilyName: user.FamilyName, Active: true,
-		})
+		user := &User{ExternalID: m.newID(), UserName: name, DisplayName: fmt.Sprint("User ", n+1), GivenName: "User", FamilyName: strconv.Itoa(n + 1), Active: true}
+		exported, err := m.createUser(&i.directory, *user)
 		if err != nil { // names are made unique above
 			panic(fmt.Sprintf("scenario %s: %v", spec.Name, err))
 		}
-		j.scope = append(j.scope, &assignedUser{EntraUser: user, targetID: exported.ID})
+		j.scope = append(j.scope, &assignedUser{User: user, targetID: exported.ID})
 	}
 	cycle := func(began time.Time, state model.CycleState, exported int) *model.Cycle {
 		return &model.Cycle{Began: began, Ended: began.Add(m.lag(cycleLength)), State: state, Entries: cycleCounts(exported, spec.Users)}

@@ -93,7 +93,7 @@ func (aws *AWS) createUser(d *directory, user User) (User, error) {
 		{"name.givenName", user.GivenName}, {"name.familyName", user.FamilyName},
 	} {
 		if required[1] == "" {
-			return User{}, invalidRequest(ServiceSCIM, "Request is unparsable, syntactically incorrect, or violates schema: %s is required.", required[0])
+			return User{}, NewError(ServiceSCIM, http.StatusBadRequest, "ValidationException", "Request is unparsable, syntactically incorrect, or violates schema: "+required[0]+" is required.")
 		}
 	}
 	name := strings.ToLower(user.UserName)
