@@ -38,7 +38,7 @@ demo-stack: build ## run the whole loop with real Prometheus and Alertmanager, u
 	@./deploy/demo/stack.sh $(if $(ONCE),--once)
 
 # The matrices and mutants of the rotation run on their own, so that their tables are printed last.
-PROOF := ^Test(CrashMatrix|QuirkMatrix|Mutants)$$
+PROOF := ^Test(CrashMatrix|QuirkMatrix|Mutants|GeneratedMutants)$$
 
 test: ## run all tests; those of the rotation print a table of counts
 	$(GO) test -timeout 30m -skip '$(PROOF)' ./...
@@ -105,7 +105,7 @@ matrix: ## run every scenario of the crash, quirk and wire matrices
 	MATRIX=full $(GO) test ./rotate ./internal/app -run 'Matrix|ALongLog' -count=1 -timeout 120m -v
 
 mutants: ## check that a test catches every deliberate bug
-	MUTANTS=full $(GO) test ./internal/state ./rotate -run '^TestMutants$$' -count=1 -timeout 60m -v
+	MUTANTS=full $(GO) test ./internal/state ./rotate -run '^Test(Generated)?Mutants$$' -count=1 -timeout 90m -v
 
 soak: build ## kill -9 the real binary 100 times during rotations
 	SOAK=100 $(GO) test -tags e2e -count=1 -timeout 60m -parallel 12 -v -run Soak ./test/e2e

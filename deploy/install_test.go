@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"path"
@@ -104,6 +105,42 @@ func TestSystemdCredentials(t *testing.T) {
 	}
 	if strings.Contains(unit, "example.com") {
 		t.Error("the unit contains a placeholder")
+	}
+}
+
+// TestPackagePaths checks that the page about the packages names only what they contain, or what
+// the unit loads.
+func TestPackagePaths(t *testing.T) {
+	contents := read(t, "package/contents.txt") + read(t, "systemd/entra-aws-exporter.service")
+	page := read(t, "../docs/install-linux.md")
+	paths := regexp.MustCompile(`/(?:etc|usr|var)/[a-z./-]*[a-z]`).FindAllString(page, -1)
+	for _, path := range paths {
+		if !strings.Contains(contents, path) {
+			t.Errorf("install-linux.md names %s, which is in no package", path)
+		}
+	}
+	for _, unit := range regexp.MustCompile(`entra-aws-exporter[a-z-]*\.(?:service|timer)`).FindAllString(page, -1) {
+		if !strings.Contains(contents, "/systemd/system/"+unit) {
+			t.Errorf("install-linux.md names the unit %s, which is in no package", unit)
+		}
+	}
+	if len(paths) < 6 {
+		t.Errorf("only %d paths found", len(paths))
+	}
+}
+
+// TestTaskDefinitions checks that the page about ECS shows JSON, with commands of the image.
+func TestTaskDefinitions(t *testing.T) {
+	page := read(t, "../docs/install-ecs.md")
+	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(page, -1)
+	for _, block := range blocks {
+		if !json.Valid([]byte(block[1])) {
+			t.Errorf("install-ecs.md shows what is not JSON: %s", block[1])
+		}
+	}
+	health := regexp.MustCompile(`CMD (\["/usr/local/bin/entra-aws-exporter", .*\])`).FindStringSubmatch(read(t, "../Dockerfile"))
+	if len(blocks) < 2 || health == nil || !strings.Contains(page, strings.Replace(health[1], `[`, `["CMD", `, 1)) {
+		t.Errorf("the task definition does not check the health as the image does: %v", health)
 	}
 }
 

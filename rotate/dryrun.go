@@ -84,7 +84,7 @@ func (e *Engine) dryRunSession(ctx context.Context, c Connection, procedure Proc
 	}
 	progress, _ := procedure.NewProgress(model.Snapshot{}, options.Procedure)
 	if _, err := entry.Change(ctx, func(r *journal.Record) error {
-		r.Rotation = &journal.Rotation{ID: "dry-run", Kind: procedure.Kind(), Trigger: TriggerOperator, Forced: options.Force, Phase: model.PhasePlan, Progress: progress}
+		r.Rotation = &journal.Rotation{ID: "dry-run", Kind: procedure.Kind(), Trigger: model.TriggerOperator, Forced: options.Force, Phase: model.PhasePlan, Progress: progress}
 		r.Lease, r.OnHold = journal.Lease{}, time.Time{}
 		return nil
 	}); err != nil {
@@ -96,6 +96,6 @@ func (e *Engine) dryRunSession(ctx context.Context, c Connection, procedure Proc
 	}
 	return &Session{
 		Connection: c, procedure: procedure, entry: entry, lease: lease, speedup: time.Duration(e.options.Speedup),
-		log: e.options.Logger, observer: observer, operations: e.operations, changes: e.changes,
+		log: e.options.Logger, options: runOptions{observer: observer}, operations: e.operations, changes: e.changes,
 	}, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,9 +103,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	ticker := time.NewTicker(e.shortened(pollInterval))
 	defer ticker.Stop()
 	for {
+		e.startAllDue(ctx)
 		for _, rotation := range e.findResumable(ctx) {
 			workers.Go(func() {
-				if err := e.run(ctx, rotation.entry, rotation.connection, nil); err != nil && ctx.Err() == nil {
+				if err := e.run(ctx, rotation.entry, rotation.connection, runOptions{}); err != nil && ctx.Err() == nil {
 					e.options.Logger.Info("rotation not resumed", "connection", rotation.connection.Name, "err", err)
 				}
 			})
@@ -124,9 +127,40 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
+// startAllDue starts what is due of the connections that wait for no alert.
+func (e *Engine) startAllDue(ctx context.Context) {
+	e.mu.Lock()
+	connections := slices.Collect(maps.Values(e.connections))
+	e.mu.Unlock()
+	for _, c := range connections {
+		for _, procedure := range c.Procedures {
+			if procedure.Policy().Trigger != model.TriggerDue {
+				continue
+			}
+			decision, _, err := e.StartIfDue(ctx, c.Name, procedure.Kind())
+			switch {
+			case err != nil && ctx.Err() == nil:
+				e.options.Logger.Error("starting rotation failed", "connection", c.Name, "err", err)
+			case decision == model.DecisionStarted:
+				e.options.Logger.Info("rotation started", "connection", c.Name, "trigger", model.TriggerDue)
+			}
+		}
+	}
+}
+
 // RunToCompletion runs the open rotation of a connection and reports each step. It
 // returns what became of it, also when ctx ends first.
 func (e *Engine) RunToCompletion(ctx context.Context, connection string, progress StepObserver) (model.RotationRecord, error) {
+	return e.runOpen(ctx, connection, runOptions{observer: progress})
+}
+
+// RunUntilLongWait is RunToCompletion, but ends with ErrLongWait when the rotation waits
+// for the retention time or for an operator.
+func (e *Engine) RunUntilLongWait(ctx context.Context, connection string, progress StepObserver) (model.RotationRecord, error) {
+	return e.runOpen(ctx, connection, runOptions{observer: progress, untilLongWait: true})
+}
+
+func (e *Engine) runOpen(ctx context.Context, connection string, options runOptions) (model.RotationRecord, error) {
 	entry, err := e.Resolve(ctx, connection)
 	if err != nil {
 		return model.RotationRecord{}, err
@@ -140,7 +174,7 @@ func (e *Engine) RunToCompletion(ctx context.Context, connection string, progres
 	if !found {
 		return model.RotationRecord{}, errUnknownConnection(connection)
 	}
-	err = e.run(ctx, entry, c, progress)
+	err = e.run(ctx, entry, c, options)
 	for _, shown := range e.Records() {
 		if shown.ID == id {
 			return shown, err
@@ -204,8 +238,14 @@ func (e *Engine) loadOrMarkRestored(ctx context.Context, entry *journal.Entry) (
 	return record, err
 }
 
+// runOptions are how a rotation is run.
+type runOptions struct {
+	observer      StepObserver // optional
+	untilLongWait bool         // leave a rotation that waits for hours to a later run
+}
+
 // run takes the lease of one open rotation and runs it to its outcome.
-func (e *Engine) run(ctx context.Context, entry *journal.Entry, c Connection, observer StepObserver) error {
+func (e *Engine) run(ctx context.Context, entry *journal.Entry, c Connection, options runOptions) error {
 	wakeup, free := e.occupy(entry.Key())
 	if !free {
 		return nil
@@ -225,7 +265,7 @@ func (e *Engine) run(ctx context.Context, entry *journal.Entry, c Connection, ob
 	}
 	session := &Session{
 		Connection: c, procedure: procedure, entry: entry, lease: lease, speedup: time.Duration(e.options.Speedup),
-		log: e.options.Logger, observer: observer, wakeup: wakeup, operations: e.operations, changes: e.changes,
+		log: e.options.Logger, options: options, wakeup: wakeup, operations: e.operations, changes: e.changes,
 	}
 	defer session.leaveChanges()
 	session.retry.failures = rotation.Failures

@@ -31,6 +31,15 @@ func externalActions() []externalAction {
 			h.Current.Load().Engine.Configure(change(h.Current.Load().ConnectionOptions()))
 		}
 	}
+	quarantined := func(name, reason string) externalAction {
+		return externalAction{
+			name: name,
+			do: harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
+				return m.Quarantine(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, reason)
+			}),
+			allowed: []string{"done", "blocked quarantine_other"},
+		}
+	}
 	return []externalAction{
 		{
 			name:    "operator creates a token",
@@ -78,7 +87,7 @@ func externalActions() []externalAction {
 		{
 			name: "operator disables the job",
 			do: harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
-				return m.DisableJob(harness.Operator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
+				return m.StopJob(harness.Operator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, model.ScheduleDisabled)
 			}),
 			allowed: []string{"done", "blocked job_stopped"},
 		},
@@ -89,20 +98,9 @@ func externalActions() []externalAction {
 			}),
 			allowed: []string{"done"},
 		},
-		{
-			name: "quarantine for too many deletions",
-			do: harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
-				return m.Quarantine(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, "TooManyDeletes")
-			}),
-			allowed: []string{"done", "blocked quarantine_other"},
-		},
-		{
-			name: "quarantine for escrows",
-			do: harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
-				return m.Quarantine(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, "EncounteredEscrowProportionThreshold")
-			}),
-			allowed: []string{"done", "blocked quarantine_other"},
-		},
+		quarantined("quarantine for too many deletions", model.QuarantineReasonDeletes),
+		quarantined("quarantine for escrows", "EncounteredEscrowProportionThreshold"),
+		quarantined("quarantine on demand", "QuarantinedOnDemand"),
 		{
 			name: "the old token expires",
 			do: harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {

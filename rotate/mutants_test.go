@@ -104,15 +104,30 @@ func callsOf(t *testing.T, base func() harness.Scenario) (trace []string) {
 
 // mutantCases are all cases of the matrices that do not depend on the result of another one.
 func mutantCases(t *testing.T) []matrixCase {
-	trace := callsOf(t, shortScenario)
+	traces := recordTraces(t)
+	return append(particularCases(), traces.cases()...)
+}
+
+// particularCases are those that each have a course of their own.
+func particularCases() []matrixCase {
 	whole := matrixCase{Scenario: shortScenario(), name: "whole", allowed: []string{"done"}}
 	repaired := matrixCase{Scenario: repairScenario(), name: "repaired", allowed: []string{"done"}}
 	cases := append([]matrixCase{whole, repaired}, situations()...)
-	cases = append(append(cases, edgeCases()...), blockedCases()...)
-	cases = append(cases, singleFaults("", trace, shortScenario)...)
-	repairs := callsOf(t, repairScenario)
-	cases = append(cases, singleFaults("repair ", repairs, repairScenario)...)
-	cases = append(cases, lastingFaults(repairs)...)
-	cases = append(cases, replicas(trace)...)
-	return append(cases, externalActionsAt(trace)...)
+	return append(append(cases, edgeCases()...), blockedCases()...)
+}
+
+// traces are the calls of a rotation and of a repair, to which faults and actions are bound.
+type traces struct{ rotation, repair []string }
+
+func recordTraces(t *testing.T) traces {
+	return traces{callsOf(t, shortScenario), callsOf(t, repairScenario)}
+}
+
+// cases are those with one fault or action at one call.
+func (calls traces) cases() []matrixCase {
+	cases := singleFaults("", calls.rotation, shortScenario)
+	cases = append(cases, singleFaults("repair ", calls.repair, repairScenario)...)
+	cases = append(cases, lastingFaults(calls.repair)...)
+	cases = append(cases, replicas(calls.rotation)...)
+	return append(cases, externalActionsAt(calls.rotation)...)
 }

@@ -108,7 +108,7 @@ func (s *Session) handleError(ctx context.Context, err error) error {
 		return nil
 	case errors.Is(err, errAborted):
 		return s.abort(ctx, err.Error())
-	case isPermanent(err):
+	case isPermanent(err), errors.Is(err, ErrLongWait):
 		return err
 	}
 	blocked := AsBlocked(err)
@@ -120,6 +120,10 @@ func (s *Session) handleError(ctx context.Context, err error) error {
 		return s.abort(ctx, fmt.Sprintf("no answer for %s: %s", maxPlanFailure, err))
 	}
 	s.logPersistentFailure()
+	stalled := s.Elapsed(s.retry.failures.Since) >= LastingTime
+	if s.options.untilLongWait && stalled && s.Rotation().Phase != model.PhaseConfirm { // there a recovery may be needed at once
+		return err
+	}
 	s.leaveChanges()
 	backoff := time.Minute << min(s.retry.attempts-1, 3)
 	if blocked != nil && blocked.Persistence != Lasting {

@@ -17,6 +17,9 @@ var (
 	errAborted = errors.New("aborted")
 	// errOnHold: an operator paused the connection's rotations.
 	errOnHold = errors.New("on hold")
+	// ErrLongWait says that a rotation was left while it waits. A later run, or a server,
+	// resumes it. While it waits, every listed token works.
+	ErrLongWait = errors.New("the rotation waits")
 )
 
 const (
@@ -50,7 +53,7 @@ type Session struct {
 	lease     *journal.Holding
 	speedup   time.Duration // divides every wait
 	log       *slog.Logger
-	observer  StepObserver
+	options   runOptions
 	wakeup    <-chan struct{} // somebody changed the record
 
 	operations chan struct{} // of the process: held during an operation
@@ -128,8 +131,8 @@ func (s *Session) LogStep(format string, args ...any) {
 	}
 	s.pendingSteps = append(s.pendingSteps, step)
 	s.log.Info("rotation step", "connection", s.Connection.Name, "phase", step.Phase, "step", step.Text)
-	if s.observer != nil {
-		s.observer.Step(s.Connection.Name, step)
+	if s.options.observer != nil {
+		s.options.observer.Step(s.Connection.Name, step)
 	}
 }
 
@@ -152,7 +155,7 @@ func (s *Session) Finish(ctx context.Context, outcome model.Outcome, reason stri
 			edit(r)
 		}
 		procedure := r.Procedures[r.Rotation.Kind]
-		if reason != ReasonNotDue || r.Rotation.Trigger != TriggerOperator { // a start a day too early does not begin a cooldown
+		if reason != ReasonNotDue || r.Rotation.Trigger != model.TriggerOperator { // a start a day too early does not begin a cooldown
 			procedure.LastEnd = at
 		}
 		r.Finish(outcome, reason, at)
@@ -164,6 +167,15 @@ func (s *Session) Finish(ctx context.Context, outcome model.Outcome, reason stri
 // is renewed and the record is read.
 func (s *Session) Wait(ctx context.Context, d time.Duration, reason model.WaitingReason) error {
 	if err := s.pause(ctx, d, reason); err != nil {
+		return err
+	}
+	return s.waitWhileOnHold(ctx)
+}
+
+// WaitLong is Wait for hours or for an operator. A session that must not stay that long
+// ends with ErrLongWait.
+func (s *Session) WaitLong(ctx context.Context, d time.Duration, reason model.WaitingReason) error {
+	if err := s.pauseLong(ctx, d, reason); err != nil {
 		return err
 	}
 	return s.waitWhileOnHold(ctx)
@@ -305,10 +317,20 @@ func (s *Session) waitWhileOnHold(ctx context.Context) error {
 			return err
 		}
 		s.leaveChanges()
-		if err := s.pause(ctx, journal.Heartbeat, model.WaitingOnHold); err != nil {
+		if err := s.pauseLong(ctx, journal.Heartbeat, model.WaitingOnHold); err != nil {
 			return err
 		}
 	}
+}
+
+func (s *Session) pauseLong(ctx context.Context, d time.Duration, reason model.WaitingReason) error {
+	if !s.options.untilLongWait {
+		return s.pause(ctx, d, reason)
+	}
+	if err := s.setWaiting(ctx, reason); err != nil {
+		return err
+	}
+	return ErrLongWait
 }
 
 func (s *Session) pause(ctx context.Context, d time.Duration, reason model.WaitingReason) error {

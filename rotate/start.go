@@ -14,12 +14,6 @@ import (
 	"entra-aws-exporter/rotate/journal"
 )
 
-// The triggers of a rotation.
-const (
-	TriggerAlert    = "alert"
-	TriggerOperator = "operator"
-)
-
 // ErrOpen says that a rotation of the connection is open already; RunToCompletion resumes it.
 var ErrOpen = errors.New("a rotation is open already")
 
@@ -45,6 +39,15 @@ func NotStarted(decision model.Decision, format string, args ...any) error {
 // Alert decides about an alert for a connection from the last poll. The only I/O is the
 // journal entry that starts a rotation; the error is the journal's.
 func (e *Engine) Alert(ctx context.Context, connection string, kind model.Procedure) (model.Decision, string, error) {
+	return e.decide(ctx, connection, kind, model.TriggerAlert)
+}
+
+// StartIfDue is Alert without an alert: for a schedule.
+func (e *Engine) StartIfDue(ctx context.Context, connection string, kind model.Procedure) (model.Decision, string, error) {
+	return e.decide(ctx, connection, kind, model.TriggerDue)
+}
+
+func (e *Engine) decide(ctx context.Context, connection string, kind model.Procedure, trigger model.Trigger) (model.Decision, string, error) {
 	c, procedure, err := e.configured(connection, kind)
 	if err != nil {
 		return model.DecisionUnknownConnection, "no connection of this name is configured", nil //nolint:nilerr // it is the decision
@@ -54,7 +57,7 @@ func (e *Engine) Alert(ctx context.Context, connection string, kind model.Proced
 		return "", "", err
 	}
 	defer release()
-	err = e.startByAlert(ctx, c, procedure)
+	err = e.startIfDue(ctx, c, procedure, trigger)
 	var notStarted *NotStartedError
 	switch {
 	case err == nil:
@@ -66,8 +69,8 @@ func (e *Engine) Alert(ctx context.Context, connection string, kind model.Proced
 	}
 }
 
-// startByAlert starts a rotation that is due, or says why not.
-func (e *Engine) startByAlert(ctx context.Context, c Connection, procedure Procedure) error {
+// startIfDue starts a rotation that is due, or says why not.
+func (e *Engine) startIfDue(ctx context.Context, c Connection, procedure Procedure, trigger model.Trigger) error {
 	if entry := e.Lookup(c.Name); entry != nil && entry.Record().Active() { // whatever the config says now
 		return alreadyRunning(entry.Record().Rotation)
 	}
@@ -106,7 +109,7 @@ func (e *Engine) startByAlert(ctx context.Context, c Connection, procedure Proce
 	}
 	progress, forced := procedure.NewProgress(snapshot, nil)
 	return e.startRotation(ctx, c, entry, snapshot.Binding, &journal.Rotation{
-		Kind: procedure.Kind(), Trigger: TriggerAlert, Forced: forced, Progress: progress,
+		Kind: procedure.Kind(), Trigger: trigger, Forced: forced, Progress: progress,
 	})
 }
 
@@ -150,7 +153,7 @@ func (e *Engine) Start(ctx context.Context, connection string, kind model.Proced
 	}
 	progress, forced := procedure.NewProgress(model.Snapshot{}, options.Procedure)
 	return e.startRotation(ctx, c, entry, binding, &journal.Rotation{
-		Kind: kind, Trigger: TriggerOperator, Forced: options.Force || forced, Progress: progress,
+		Kind: kind, Trigger: model.TriggerOperator, Forced: options.Force || forced, Progress: progress,
 	})
 }
 

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
+	prommodel "github.com/prometheus/common/model"
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"entra-aws-exporter/internal/app"
+	"entra-aws-exporter/internal/config"
 )
 
 // command runs a subcommand once the flags are parsed.
@@ -18,6 +21,8 @@ func addServe(cli *kingpin.Application, commands map[string]command) {
 	serve := cli.Command("serve", "Serve metrics, the status page and the webhook (the default).").Default()
 	options := app.ServeOptions{Web: kingpinflag.AddFlags(serve, ":10199")}
 	serve.Flag("web.enable-lifecycle", "Enable reload by POST /-/reload.").BoolVar(&options.Lifecycle)
+	serve.Flag("config.enable-auto-reload", "Reload when the configuration file or a file that it names changes.").BoolVar(&options.AutoReload)
+	serve.Flag("config.auto-reload-interval", "How often to look for changes.").Default("30s").SetValue((*intervalValue)(&options.AutoReloadInterval))
 	serve.Flag("web.health-listen-address", "Address on which /-/healthy and /-/ready need neither credentials nor TLS, for probes.").
 		PlaceHolder("ADDRESS").StringVar(&options.HealthAddress)
 	paceFlag(serve, &options.Pace)
@@ -32,6 +37,15 @@ func addChecks(cli *kingpin.Application, commands map[string]command) {
 	check.Flag("web.config.file", "Web config file used by serve; needed here if it authenticates webhook callers.").StringVar(&webConfig)
 	commands[check.FullCommand()] = func(_ context.Context, common app.Options) error {
 		return app.CheckConfig(common, webConfig)
+	}
+
+	schema := cli.Command("config-schema", "Print the JSON Schema of the configuration file, for editors.")
+	commands[schema.FullCommand()] = func(_ context.Context, common app.Options) error {
+		content, err := config.JSONSchema()
+		if err == nil {
+			_, err = common.Stdout.Write(content)
+		}
+		return err
 	}
 
 	doctor := cli.Command("doctor", "Make every read-only call that the configuration needs, and report what is missing.")
@@ -72,6 +86,20 @@ func paceFlag(clause *kingpin.CmdClause, pace *int) {
 	clause.Flag("rotation.pace", "Divide rotation waits by N (demos only; rejected with real AWS or Microsoft endpoints).").
 		Default("1").PlaceHolder("N").SetValue((*paceValue)(pace))
 }
+
+// intervalValue is a kingpin.Value: a duration in Prometheus's notation, at least a second.
+type intervalValue time.Duration
+
+func (v *intervalValue) Set(text string) error {
+	d, err := prommodel.ParseDuration(text)
+	if err != nil || time.Duration(d) < time.Second {
+		return fmt.Errorf("--config.auto-reload-interval: %q is not a duration of at least 1s", text)
+	}
+	*v = intervalValue(d)
+	return nil
+}
+
+func (v *intervalValue) String() string { return prommodel.Duration(*v).String() }
 
 // paceValue is a kingpin.Value: a whole number, at least 1.
 type paceValue int

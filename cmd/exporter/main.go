@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -33,6 +34,13 @@ const (
 	exitUsage  = 2
 )
 
+// flagsOfDefaultCommand adds the flags of serve to the general --help, because serve needs
+// not be named.
+const flagsOfDefaultCommand = `{{if not .Context.SelectedCommand}}{{range .App.Commands}}{{if .Default -}}
+Flags of {{.Name}}:
+{{.Flags|FlagsToTwoColumns|FormatTwoColumns}}
+{{end}}{{end}}{{end}}`
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -43,8 +51,13 @@ func main() {
 func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cli := kingpin.New("entra-aws-exporter",
 		"Prometheus exporter for Microsoft Entra ID provisioning to AWS IAM Identity Center.")
-	cli.Version(version.Print("entra-aws-exporter"))
+	printed := version.Print("entra-aws-exporter")
+	if slices.Contains(arguments, "--help-man") {
+		printed = version.Version // the title of a man page is one line
+	}
+	cli.Version(printed)
 	cli.HelpFlag.Short('h')
+	cli.UsageTemplate(kingpin.DefaultUsageTemplate + flagsOfDefaultCommand)
 	cli.UsageWriter(stdout) // --help and --version are output that was asked for
 	cli.ErrorWriter(stderr)
 

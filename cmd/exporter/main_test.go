@@ -18,6 +18,8 @@ func TestCommandLine(t *testing.T) {
 		says string
 	}{
 		{"--help", exitOK, "check-config"},
+		{"--help", exitOK, "--web.listen-address"}, // of serve, the default command
+		{"--config.enable-auto-reload --config.auto-reload-interval=soon", exitUsage, `"soon" is not a duration of at least 1s`},
 		{"--version", exitOK, "entra-aws-exporter, version"},
 		{"--no-such-flag", exitUsage, "unknown long flag '--no-such-flag', try --help"},
 		{"no-such-command", exitUsage, "try --help"},
@@ -28,6 +30,9 @@ func TestCommandLine(t *testing.T) {
 		{"rotation start corp --token-stdin", exitUsage, "--token-stdin and --token-id must be used together"},
 		{"rotation start corp --token-id=x", exitUsage, "--token-stdin and --token-id must be used together"},
 		{"rotation start corp --rotation.pace=0", exitUsage, "--rotation.pace"},
+		{"rotation start", exitUsage, "required argument 'connection' not provided"},
+		{"rotation start --if-due --force", exitUsage, "--if-due cannot be used with"},
+		{"--config.file=absent.yml rotation start --if-due", exitFailed, "absent.yml"},
 		{"status --url localhost:10199", exitUsage, `--url: "localhost:10199" is not a URL such as http://localhost:10199`},
 		{"doctor corp extra", exitUsage, "unexpected extra"},
 	} {

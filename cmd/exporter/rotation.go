@@ -10,6 +10,7 @@ import (
 
 func addRotation(cli *kingpin.Application, commands map[string]command) {
 	rotation := cli.Command("rotation", "Inspect and control SCIM token rotation.")
+	addStart(rotation, commands)
 	// add adds a subcommand on one connection, which is its first argument.
 	add := func(name, help string, do app.RotationCommand) *kingpin.CmdClause {
 		clause := rotation.Command(name, help)
@@ -20,19 +21,6 @@ func addRotation(cli *kingpin.Application, commands map[string]command) {
 		}
 		return clause
 	}
-
-	var options app.StartOptions
-	start := add("start", "Rotate the token now, or resume an open rotation. Prints one line per step.",
-		func(ctx context.Context, common app.Options, connection string) error {
-			options.Connection = connection
-			return app.RotationStart(ctx, common, options)
-		})
-	start.Flag("dry-run", "Read everything and print the plan. Change nothing.").BoolVar(&options.DryRun)
-	start.Flag("force", "Start even if not due or in cooldown. All safety checks still apply.").BoolVar(&options.Force)
-	start.Flag("token-stdin", "Read the value of an operator-created token from standard input (not echoed on a terminal).").BoolVar(&options.TokenStdin)
-	start.Flag("token-id", "ID of that token.").PlaceHolder("ID").StringVar(&options.TokenID)
-	start.Flag("retire-token", "If AWS has two tokens: ID of the one that is no longer in use.").PlaceHolder("ID").StringVar(&options.RetireToken)
-	paceFlag(start, &options.Pace)
 
 	list := rotation.Command("list", "List the rotations of every connection.")
 	commands[list.FullCommand()] = app.RotationList
@@ -60,4 +48,20 @@ func addRotation(cli *kingpin.Application, commands map[string]command) {
 		return app.RotationApprove(ctx, common, connection, tokenID)
 	})
 	approve.Arg("token-id", "ID of the token that may be deleted.").Required().StringVar(&tokenID)
+}
+
+func addStart(rotation *kingpin.CmdClause, commands map[string]command) {
+	var options app.StartOptions
+	start := rotation.Command("start", "Rotate the token now, or resume an open rotation. Prints one line per step.")
+	start.Arg("connection", "Name of the connection in the configuration. With --if-due, default: all.").StringVar(&options.Connection)
+	start.Flag("if-due", "For a schedule: resume what is open and start what is due, until it waits for hours. Exit code 1 if a rotation is blocked or has failed.").BoolVar(&options.IfDue)
+	start.Flag("dry-run", "Read everything and print the plan. Change nothing.").BoolVar(&options.DryRun)
+	start.Flag("force", "Start even if not due or in cooldown. All safety checks still apply.").BoolVar(&options.Force)
+	start.Flag("token-stdin", "Read the value of an operator-created token from standard input (not echoed on a terminal).").BoolVar(&options.TokenStdin)
+	start.Flag("token-id", "ID of that token.").PlaceHolder("ID").StringVar(&options.TokenID)
+	start.Flag("retire-token", "If AWS has two tokens: ID of the one that is no longer in use.").PlaceHolder("ID").StringVar(&options.RetireToken)
+	paceFlag(start, &options.Pace)
+	commands[start.FullCommand()] = func(ctx context.Context, common app.Options) error {
+		return app.RotationStart(ctx, common, options)
+	}
 }

@@ -21,16 +21,13 @@ import (
 	"entra-aws-exporter/internal/simulator"
 )
 
-// controlTimeout is how long a running simulator may take to answer.
 const controlTimeout = 30 * time.Second
 
-// controlClient calls the control API of a running simulator.
 type controlClient struct {
 	url, caFile string
 	stdout      io.Writer
 }
 
-// addControl adds the commands that call a running simulator.
 func addControl(cli *kingpin.Application, commands map[string]command) {
 	add := func(clause *kingpin.CmdClause, do func(context.Context, *controlClient) error) {
 		var client controlClient
@@ -100,17 +97,12 @@ func addControl(cli *kingpin.Application, commands map[string]command) {
 	addAction(cli.Command("action", "Act as an operator, a tool, AWS or Entra: create_token, save_token, pause, add_user, …"), post)
 }
 
-// poster adds a command that posts a body to the control API.
 type poster func(clause *kingpin.CmdClause, path string, body func() any)
 
 func addFault(clause *kingpin.CmdClause, post poster) {
 	var f simulator.Fault
-	var effects []string
-	for _, effect := range simulator.Effects() {
-		effects = append(effects, string(effect))
-	}
 	clause.Arg("operation", `Operation, such as ListBearerTokens, "GET jobs" or "*".`).Required().StringVar(&f.Operation)
-	clause.Flag("effect", "What happens.").Default(string(simulator.EffectAnswer)).EnumVar((*string)(&f.Effect), effects...)
+	clause.Flag("effect", "What happens.").Default(string(simulator.EffectAnswer)).StringVar((*string)(&f.Effect))
 	clause.Flag("path", "Only calls whose path contains this.").StringVar(&f.Path)
 	clause.Flag("customer", "Only calls of this AWS account or Entra tenant.").StringVar(&f.Customer)
 	clause.Flag("status", "HTTP status of the response.").IntVar(&f.Status)
@@ -146,7 +138,6 @@ func addAction(clause *kingpin.CmdClause, post poster) {
 	post(clause, "actions", func() any { return a })
 }
 
-// call sends a request to the control API and prints the response.
 func (c *controlClient) call(ctx context.Context, method, path string, body any) error {
 	roots, err := os.ReadFile(c.caFile)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -37,7 +36,6 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// command is what a subcommand does once the flags are parsed.
 type command func(ctx context.Context, logger *slog.Logger, stdout io.Writer) error
 
 func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int {
@@ -70,7 +68,6 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int 
 	return exitOK
 }
 
-// serveOptions are the flags of serve.
 type serveOptions struct {
 	address, url, scenario, caFile, config string
 	speed                                  float64
@@ -133,7 +130,7 @@ func serveClouds(ctx context.Context, o serveOptions, logger *slog.Logger, stdou
 		}
 	}
 	logger.Info("simulator started", "url", o.url, "scenario", o.scenario, "speed", o.speed, "ca_file", o.caFile)
-	if err := server.Serve(ctx, listener, authority, hostOf(o.url)); err != nil {
+	if err := server.Serve(ctx, listener, authority); err != nil {
 		return err
 	}
 	logger.Info("simulator stopped")
@@ -166,12 +163,4 @@ func addressURL(address net.Addr) string {
 		host = "localhost"
 	}
 	return "https://" + net.JoinHostPort(host, port)
-}
-
-func hostOf(address string) string {
-	parsed, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return parsed.Hostname()
 }

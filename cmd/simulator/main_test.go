@@ -110,7 +110,7 @@ func TestControlCommands(t *testing.T) {
 		{"fault add ListBearerTokens --status 500 --code InternalServerException --times 2", `"id": 1`, exitOK},
 		{"fault add ListBearerTokens --effect edit --set /BearerTokens=[]", `"id": 2`, exitOK},
 		{"fault add Nothing --status 500", `fault: unknown operation "Nothing"`, exitFailed},
-		{"fault add ListBearerTokens --effect explode", "", exitUsage},
+		{"fault add ListBearerTokens --effect explode", `the simulator refuses: fault: unknown effect "explode"`, exitFailed},
 		{"fault list", `"code": "InternalServerException"`, exitOK},
 		{"fault clear 1", "", exitOK},
 		{"fault list", `"id": 2`, exitOK},

@@ -21,5 +21,4 @@ status page  http://localhost:10199/
 metrics      http://localhost:10199/metrics
 simulator    https://127.0.0.1:10198/ (with its own certificate authority)
 TEXT
-wait -n "${pids[@]}" || true
-all_alive
+watch_all

@@ -10,7 +10,13 @@ deploy=$(cd "$(dirname "$0")/.." && pwd)
 # replace FROM TO, in $content
 replace() {
 	[[ $content == *"$1"* ]] || { echo "$0: the configuration no longer has: $1" >&2; exit 1; }
-	content=${content//"$1"/"$2"}
+	local rest=$content
+	content=
+	while [[ $rest == *"$1"* ]]; do # versions of bash differ in ${content//"$1"/"$2"}
+		content+=${rest%%"$1"*}$2
+		rest=${rest#*"$1"}
+	done
+	content+=$rest
 }
 
 prometheus() {

@@ -1,5 +1,5 @@
 # The processes of a demo, for the scripts beside this one to source. Their files are in
-# $directory. They end with the script.
+# $directory. They end with the script. The scripts also run in bash 3.2, which macOS has.
 pace=${PACE:-120} # a provisioning cycle of forty minutes takes twenty seconds
 directory=$PWD/.demo
 pids=() names=()
@@ -32,6 +32,12 @@ all_alive() {
 		tail -n 20 "$directory/${names[i]}.log" >&2
 		return 1
 	done
+}
+
+# watch_all waits until a process has ended, and fails.
+watch_all() {
+	while all_alive; do sleep 1; done
+	return 1
 }
 
 # await SECONDS COMMAND…: wait until the command succeeds.

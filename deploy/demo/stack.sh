@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 PATH=$PATH:$PWD/.tools/bin
 connection=corp prometheus=http://localhost:9090 alertmanager=http://localhost:9093
 
-say() { printf '%(%H:%M:%S)T  %s\n' -1 "$*"; }
+say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
 # from SOURCE: each line of the input, with its source.
 from() { while IFS= read -r line; do say "$1: $line"; done; }
 
@@ -79,5 +79,4 @@ TEXT
 [ "${1:-}" != --once ] || exit 0
 echo
 echo "Ctrl-C stops everything. Logs and configurations are in .demo."
-wait -n "${pids[@]}" || true
-all_alive
+watch_all

@@ -7,4 +7,4 @@ remove | 0) ;;
 *) exit 0 ;;
 esac
 [ -d /run/systemd/system ] || exit 0
-systemctl disable --now entra-aws-exporter.service
+systemctl disable --now entra-aws-exporter-rotate.timer entra-aws-exporter.service

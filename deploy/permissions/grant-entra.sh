@@ -1,7 +1,7 @@
 #!/bin/sh
 # Grants the exporter its application permissions in Microsoft Entra ID (entra.md).
-# usage: grant-entra.sh reader  CLIENT_ID
-#        grant-entra.sh rotator CLIENT_ID AWS_APPLICATION_OBJECT_ID
+# usage: grant-entra.sh reader  CLIENT_ID [AuditLog.Read.All]
+#        grant-entra.sh rotator CLIENT_ID AWS_APPLICATION_OBJECT_ID [AuditLog.Read.All] [User.Read.All]
 set -eu
 
 usage() {
@@ -21,6 +21,7 @@ grant() {
 	role=$(role_of "$1")
 	if [ -z "$role" ]; then
 		echo "unknown   $1: this tenant does not have it" >&2
+		[ "$1" != ProvisioningLog.Read.All ] || echo "          add AuditLog.Read.All to the arguments" >&2
 		exit 1
 	fi
 	if [ -n "$(az rest --method GET --url "$graph/v1.0/servicePrincipals/$exporter/appRoleAssignments" \
@@ -47,10 +48,18 @@ own() {
 [ $# -ge 2 ] || usage
 identity=$1 client=$2 application=${3:-}
 case $identity in
-reader) [ $# -eq 2 ] || usage ;;
-rotator) [ $# -eq 3 ] || usage ;;
+reader) shift 2 ;;
+rotator) [ $# -ge 3 ] && shift 3 || usage ;;
 *) usage ;;
 esac
+log=ProvisioningLog.Read.All
+for permission; do # what was asked for beside what is needed
+	case $identity:$permission in
+	*:AuditLog.Read.All) log= ;; # includes it
+	rotator:User.Read.All) ;;
+	*) usage ;;
+	esac
+done
 
 graph=$(az cloud show --output tsv --query endpoints.microsoftGraphResourceId)
 graph=${graph%/}
@@ -59,13 +68,10 @@ exporter=$(az ad sp show --id "$client" --output tsv --query id)
 
 grant Application.Read.All
 grant Synchronization.Read.All
-if [ -n "$(role_of ProvisioningLog.Read.All)" ]; then
-	grant ProvisioningLog.Read.All
-else
-	grant AuditLog.Read.All
-fi
+for permission in $log "$@"; do
+	grant "$permission"
+done
 if [ "$identity" = rotator ]; then
 	grant Application.ReadWrite.OwnedBy
-	grant AuditLog.Read.All
 	own "$application"
 fi

@@ -23,6 +23,9 @@ type ServeOptions struct {
 	Lifecycle bool // POST /-/reload
 	Pace      int  // divides every wait of a rotation
 
+	AutoReload         bool // reload when the configuration or a file that it names changes
+	AutoReloadInterval time.Duration
+
 	HealthAddress string // where health and readiness need no credentials; "": nowhere
 
 	Listeners []net.Listener // instead of the addresses in Web

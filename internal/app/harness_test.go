@@ -43,6 +43,7 @@ type harness struct {
 
 	exporter      *Exporter                                 // the running one
 	webConfig     string                                    // --web.config.file
+	autoReload    time.Duration                             // --config.auto-reload-interval; 0: disabled
 	healthAddress string                                    // --web.health-listen-address
 	holderIsDead  func(holder string) bool                  // of leases; nil: the default
 	wrapTransport func(http.RoundTripper) http.RoundTripper // wraps the transport to the simulator; optional
@@ -132,7 +133,8 @@ func (h *harness) start() {
 	listener := newPipeListener()
 	exporter := newExporter(
 		h.options(h.logs),
-		ServeOptions{Web: &web.FlagConfig{WebConfigFile: &h.webConfig}, Lifecycle: true, Pace: 1, Listeners: []net.Listener{listener}, HealthAddress: h.healthAddress})
+		ServeOptions{Web: &web.FlagConfig{WebConfigFile: &h.webConfig}, Lifecycle: true, Pace: 1, Listeners: []net.Listener{listener},
+			HealthAddress: h.healthAddress, AutoReload: h.autoReload > 0, AutoReloadInterval: h.autoReload})
 	h.exporter = exporter
 	transport := h.Transport()
 	exporter.options.Transport, exporter.options.HolderIsDead = transport, h.holderIsDead

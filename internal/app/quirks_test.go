@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
 )
@@ -21,15 +23,16 @@ func quirkGroups() [][]string {
 		{"settings_keys", "secrets_get", "extra_keys", "base_address", "graph_errors", "failing_user"}, // the job
 		{"list_values", "list_order", "token_times", "json_version", "list_lag"},                       // the tokens
 		{"source_address", "cloudtrail", "cloudtrail_delay", "empty_cycles", "log_delay"},              // probe, usage, events
-		{"retry_after", "error_bodies"},                       // how AWS and Entra reject
-		{"list_pages", "template_filter", "idp_json_version"}, // how Graph and AWS list
+		{"retry_after", "error_bodies", "signing_certificates", "job_status"},                          // how AWS and Entra reject, what Entra shows
+		{"list_pages", "template_filter", "idp_json_version"},                                          // how Graph and AWS list
+		{"refused_code", "unreachable_code"},                                                           // the wording of a quarantine
 	}
 }
 
 // mutationQuirks affect only rotations; package rotate tests them.
 func mutationQuirks() []string {
 	return []string{
-		"put_secrets", "test_lag", "inline_test", "refused_code", "unreachable_code", "engine_reads", "quarantine_after", "recovery", "third_create", "new_lag", "deleted_lag", "nodes",
+		"put_secrets", "test_lag", "inline_test", "engine_reads", "quarantine_after", "recovery", "third_create", "new_lag", "deleted_lag", "nodes",
 	}
 }
 
@@ -130,11 +133,16 @@ func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 	time.Sleep(3 * time.Hour)
 	page := h.series()
 
+	status := "active"
+	if quirks["job_status"] == clouds.StatusNull {
+		status = "unknown"
+	} else {
+		page.expect(t, `entra_aws_provisioning_synchronized_entries{connection="corp",kind="User to User"} 4`)
+	}
 	page.expect(t, `entra_aws_scim_tokens{connection="corp"} 2`, `entra_aws_scim_token_slots{connection="corp"} 2`,
-		`entra_aws_provisioning_job_status{connection="corp",status="active"} 1`,
+		fmt.Sprintf(`entra_aws_provisioning_job_status{connection="corp",status=%q} 1`, status),
 		`entra_aws_provisioning_schedule_state{connection="corp",state="active"} 1`,
 		`entra_aws_provisioning_interval_seconds{connection="corp"} 2400`,
-		`entra_aws_provisioning_synchronized_entries{connection="corp",kind="User to User"} 4`,
 		`entra_aws_provisioning_events_total{action="create",connection="corp",status="success"} 1`,
 		`entra_aws_saml_unexpected_signer{connection="corp"} 0`)
 	if first, _ := page.value(t, fmt.Sprintf(`entra_aws_scim_token_expiry_timestamp_seconds{connection="corp",token_id=%q}`, at.TokenIDs[0])); int64(first) != epochOf(265) {
@@ -147,6 +155,33 @@ func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 		t.Errorf("up are only %v, failed: %v", up, failed)
 	}
 	h.checkQuirkEffects(t, page, quirks)
+	if status == "active" {
+		h.checkQuarantines(t, quirks)
+	}
+}
+
+// checkQuarantines has AWS refuse Entra's token, and then Entra find no endpoint: the
+// quarantine shows each as Entra words it.
+func (h *harness) checkQuarantines(t *testing.T, quirks map[string]string) {
+	t.Helper()
+	at, operator := h.Connection, clouds.CallerFor(clouds.ActorOperator)
+	for _, mistyped := range []struct{ key, value, code string }{
+		{model.CredentialKeySecretToken, "mistyped", quirks["refused_code"]},
+		{model.CredentialKeyBaseAddress, "https://mistyped.example.com/scim/v2", quirks["unreachable_code"]},
+	} {
+		var err error
+		h.With(func(m *clouds.Model) {
+			_, added := m.AddUser(clouds.ActorOperator, at.EntraTenantID, at.ServicePrincipalID, mistyped.key+"@example.com")
+			saved := m.PutSecrets(operator, at.EntraTenantID, at.ServicePrincipalID, []clouds.Secret{{Key: mistyped.key, Value: mistyped.value}})
+			err = errors.Join(added, saved, m.StartJob(operator, at.EntraTenantID, at.ServicePrincipalID, at.JobID))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		h.series().expect(t, `entra_aws_provisioning_job_status{connection="corp",status="quarantine"} 1`,
+			fmt.Sprintf(`entra_aws_provisioning_quarantine_info{connection="corp",error_code=%q,reason="EncounteredQuarantineException"} 1`, mistyped.code))
+	}
 }
 
 // checkQuirkEffects checks the series that depend on a quirk.
@@ -165,8 +200,9 @@ func (h *harness) checkQuirkEffects(t *testing.T, page seriesList, quirks map[st
 	one(open, `entra_aws_scim_probe_success{connection="corp"} 1`)
 	one(!open, `entra_aws_scim_probe_success{connection="corp"} 0`)
 	fails := quirks["failing_user"] == clouds.OneUserFails
-	one(fails, `entra_aws_provisioning_last_cycle_state{connection="corp",state="entry_level_errors"} 1`)
-	one(!fails, `entra_aws_provisioning_last_cycle_state{connection="corp",state="succeeded"} 1`)
+	shown := quirks["job_status"] == clouds.StatusShown
+	one(shown && fails, `entra_aws_provisioning_last_cycle_state{connection="corp",state="entry_level_errors"} 1`)
+	one(shown && !fails, `entra_aws_provisioning_last_cycle_state{connection="corp",state="succeeded"} 1`)
 	one(!fails, `entra_aws_provisioning_events_total{action="create",connection="corp",status="failure"} 0`)
 	for _, line := range page.matching("scim_token_last_used") {
 		used, _ := page.value(t, line[:strings.LastIndexByte(line, ' ')])

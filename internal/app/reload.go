@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,6 +26,37 @@ func (e *Exporter) reloadOnHangup(ctx context.Context) {
 			_ = e.reload() // it logs its error
 		}
 	}
+}
+
+// reloadOnChange reloads when the configuration, or a file that it names, has changed. A
+// reload that fails is tried again at the next interval.
+func (e *Exporter) reloadOnChange(ctx context.Context) {
+	ticker := time.NewTicker(e.serveOptions.AutoReloadInterval)
+	defer ticker.Stop()
+	loaded := e.checksum()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if found := e.checksum(); found != loaded {
+			loaded = found
+			if e.reload() != nil {
+				loaded = ""
+			}
+		}
+	}
+}
+
+// checksum changes with the content of the configuration and of every file that it names.
+func (e *Exporter) checksum() string {
+	sum := sha256.New()
+	for _, file := range append([]string{e.options.ConfigFile}, e.current.Load().config.Files()...) {
+		content, err := os.ReadFile(file) //nolint:gosec // the configuration names it
+		fmt.Fprintf(sum, "%s %d %v\n%s", file, len(content), err, content)
+	}
+	return string(sum.Sum(nil))
 }
 
 // reload applies the configuration file, as a whole or not at all.

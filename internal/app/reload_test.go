@@ -143,3 +143,43 @@ func TestWebhookFollowsWebConfig(t *testing.T) {
 		t.Errorf("a reload: %v", err)
 	}
 }
+
+// With --config.enable-auto-reload a change of the configuration, or of a file that it
+// names, is noticed without a signal. A failed reload is tried again.
+func TestAutoReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Healthy("added")})
+		h.autoReload = 30 * time.Second
+		whole := h.read("exporter.yml")
+		h.edit(connectionSection(whole, "added"), "")
+		h.start()
+		reloads := func(says string) int { return strings.Count(h.logs.String(), says) }
+		time.Sleep(10 * time.Minute)
+		if n := reloads("configuration reloaded"); n != 0 {
+			t.Errorf("%d reloads without a change", n)
+		}
+
+		h.write("exporter.yml", whole)
+		time.Sleep(firstPoll)
+		if added := h.series().matching("scim_active_token_expiry", `"added"`); len(added) != 1 {
+			t.Errorf("the added connection shows %v", added)
+		}
+
+		h.write("exporter.yml", whole+"nonsense: true\n")
+		time.Sleep(100 * time.Second)
+		if n := reloads("configuration reload failed"); n < 2 {
+			t.Errorf("the reload failed %d times", n)
+		}
+		h.series().expect(t, "entra_aws_config_last_reload_successful 0")
+		h.write("exporter.yml", whole)
+		time.Sleep(31 * time.Second)
+		h.series().expect(t, "entra_aws_config_last_reload_successful 1")
+
+		before := reloads("configuration reloaded")
+		h.write("webhook-token", "another\n")
+		time.Sleep(10 * time.Minute)
+		if n := reloads("configuration reloaded") - before; n != 1 {
+			t.Errorf("%d reloads after a change of a secret", n)
+		}
+	})
+}

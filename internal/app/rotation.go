@@ -98,6 +98,7 @@ func (r *rotationService) rotationConnection(connection config.Connection, clien
 		Policy: policy.Token{
 			Policy: policy.Policy{
 				Mode:        rotation.Mode,
+				Trigger:     rotation.Trigger,
 				Approval:    rotation.Approval,
 				Cooldown:    time.Duration(rotation.Cooldown),
 				MaxAttempts: rotation.MaxAttempts,

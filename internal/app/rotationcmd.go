@@ -28,6 +28,7 @@ type StartOptions struct {
 	TokenStdin  bool
 	TokenID     string
 	RetireToken string
+	IfDue       bool
 	Pace        int
 }
 
@@ -38,6 +39,12 @@ type RotationCommand func(ctx context.Context, options Options, connection strin
 func RotationStart(ctx context.Context, options Options, start StartOptions) error {
 	if start.TokenStdin != (start.TokenID != "") {
 		return &UsageError{"--token-stdin and --token-id must be used together: the value on standard input, and the ID that AWS shows for it"}
+	}
+	switch {
+	case start.IfDue:
+		return startIfDue(ctx, options, start)
+	case start.Connection == "":
+		return &UsageError{"required argument 'connection' not provided"}
 	}
 	cli, err := newCLIContext(options, start.Pace)
 	if err != nil {

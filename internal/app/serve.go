@@ -71,6 +71,9 @@ func (e *Exporter) run(ctx context.Context) error {
 	defer stop()
 	background.Go(func() { e.runRotations(stopping) })
 	background.Go(func() { e.reloadOnHangup(stopping) })
+	if e.serveOptions.AutoReload {
+		background.Go(func() { e.reloadOnChange(stopping) })
+	}
 
 	return e.listen(stopping, handler)
 }

@@ -158,6 +158,7 @@ type Intervals struct {
 // Rotation is the policy of the SCIM token rotation.
 type Rotation struct {
 	Mode               model.RotationMode `yaml:"mode" check:"disabled|dry_run|enabled" default:"disabled"`
+	Trigger            model.Trigger      `yaml:"trigger" check:"alert|due" default:"alert"`
 	Issuer             model.Issuer       `yaml:"issuer" check:"console_api|operator" default:"console_api"`
 	Tenant             string             `yaml:"tenant" check:"name"`                 // never empty after Load; default: the connection's
 	RoleARN            string             `yaml:"role_arn,omitempty" check:"role_arn"` // default: aws.role_arn
@@ -193,6 +194,17 @@ type State struct {
 type Webhook struct {
 	BearerTokenFile SecretFile        `yaml:"bearer_token_file,omitempty"`
 	MatchLabels     map[string]string `yaml:"match_labels" default:"{rotate: scim-token}"`
+}
+
+// Files lists the files that the configuration names.
+func (c *Config) Files() []string {
+	var files []string
+	for _, file := range c.source.files {
+		if file.key != "state.directory" {
+			files = append(files, file.path)
+		}
+	}
+	return files
 }
 
 // Tenant returns the tenant of that name, or nil.

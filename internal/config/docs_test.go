@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,6 +26,32 @@ func TestExampleLoads(t *testing.T) {
 	}
 	if diff := cmp.Diff(mustParse(t, strings.Replace(smallestYAML, "secrets/entra", "/run/secrets/entra-client-secret", 1)).String(), config.String()); diff != "" {
 		t.Errorf("the example is not the smallest file (-smallest +example):\n%s", diff)
+	}
+}
+
+// TestPagesShowValidConfigurations loads every whole configuration on the pages.
+func TestPagesShowValidConfigurations(t *testing.T) {
+	shown := 0
+	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../deploy/*/*.md"} {
+		pages, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, page := range pages {
+			content, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, block := range regexp.MustCompile("(?ms)^( *)```yaml\n( *tenants:\n.*?)^ *```").FindAllStringSubmatch(string(content), -1) {
+				shown++
+				if _, err := parse(page, "/", []byte(strings.ReplaceAll("\n"+block[2], "\n"+block[1], "\n"))); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	if shown < 6 {
+		t.Errorf("only %d configurations found", shown)
 	}
 }
 
@@ -59,10 +86,10 @@ func TestExampleHasEveryKey(t *testing.T) {
 	}
 
 	// Its only problems are keys that exclude each other.
-	want := `x:11: tenants[0]: has several ways to sign in (client_secret_file, client_certificate_file, workload_identity, managed_identity, aws_web_identity); keep one
-x:61: connections[0].tokens.declared: has no effect with read_from: console_api; set read_from: declared or remove it
-x:71: connections[0].saml.app_id: has no effect without read_from: federation_metadata
-x:74: connections[0].saml.aws_certificate_files: has no effect without aws_certificates: files`
+	want := `x:12: tenants[0]: has several ways to sign in (client_secret_file, client_certificate_file, workload_identity, managed_identity, aws_web_identity); keep one
+x:62: connections[0].tokens.declared: has no effect with read_from: console_api; set read_from: declared or remove it
+x:72: connections[0].saml.app_id: has no effect without read_from: federation_metadata
+x:75: connections[0].saml.aws_certificate_files: has no effect without aws_certificates: files`
 	_, err = parse("x", "/", []byte(all))
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -64,6 +64,7 @@ connections:
       app_credentials: 1h
     rotation:
       mode: disabled
+      trigger: alert
       issuer: console_api
       tenant: 11111111-1111-1111-1111-111111111111
       before: 60d

@@ -15,10 +15,17 @@ import (
 
 // rule is a format of text.
 type rule struct {
-	isValid     func(string) bool
+	format      format
 	description string // "an AWS region"
 	example     string
 }
+
+// format accepts a text: a pattern, or a condition that no pattern can express.
+type format interface{ MatchString(text string) bool }
+
+type condition func(text string) bool
+
+func (c condition) MatchString(text string) bool { return c(text) }
 
 func (r rule) String() string {
 	if r.example == "" {
@@ -28,21 +35,21 @@ func (r rule) String() string {
 }
 
 var rules = map[string]rule{ //nolint:gochecknoglobals // a table that never changes
-	"name": {matches(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`),
+	"name": {regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`),
 		`a name of at most 63 letters, digits, ".", "_" and "-" that begins with a letter or digit`, "corp"},
-	"uuid": {matches(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`),
+	"uuid": {regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`),
 		"a UUID", "11111111-1111-1111-1111-111111111111"},
-	"region": {matches(`^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$`),
+	"region": {regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$`),
 		"an AWS region", "eu-central-1"},
-	"role_arn": {matches(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@/_-]+$`),
+	"role_arn": {regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@/_-]+$`),
 		"the ARN of an IAM role", "arn:aws:iam::111122223333:role/NAME"},
-	"identity_store_id": {matches(`^(d-[0-9a-f]{10}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`),
+	"identity_store_id": {regexp.MustCompile(`^(d-[0-9a-f]{10}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`),
 		"an identity store ID", "d-1234567890"},
-	"provisioning_tenant_id": {matches(`^[A-Za-z0-9-]{1,64}$`),
+	"provisioning_tenant_id": {regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`),
 		"the ID in AWS's SCIM endpoint", "kE370acb0d7-97b3-4383-8d96-000000000000"},
-	"token_id": {matches(`^[A-Za-z0-9._:-]{1,64}$`),
+	"token_id": {regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`),
 		"the ID of a SCIM token (not its value)", "11111111-1111-1111-1111-111111111111"},
-	"word": {matches(`^[!-~]+$`), "one word without spaces", ""},
+	"word": {regexp.MustCompile(`^[!-~]+$`), "one word without spaces", ""},
 	"endpoint": {isURL(func(u *url.URL) bool {
 		return u.RawQuery == "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()))
 	}), "an https URL without user, query or fragment (http only on the loopback interface)", "https://login.example.com"},
@@ -58,16 +65,14 @@ var rules = map[string]rule{ //nolint:gochecknoglobals // a table that never cha
 	"proxy_url": {isURL(func(u *url.URL) bool {
 		return slices.Contains([]string{"http", "https", "socks5"}, u.Scheme)
 	}), "an http, https or socks5 URL without a user (the config must not have a password)", "http://proxy.example.com:3128"},
-	"host_suffix": {isHostSuffix, "a domain with at least one dot, localhost or an IP address", "scim.example.com"},
+	"host_suffix": {condition(isHostSuffix), "a domain with at least one dot, localhost or an IP address", "scim.example.com"},
 }
 
-func matches(pattern string) func(string) bool { return regexp.MustCompile(pattern).MatchString }
-
-// isURL accepts absolute URLs without user and fragment that meet the condition.
-func isURL(condition func(*url.URL) bool) func(string) bool {
+// isURL accepts absolute URLs without user and fragment, if accepts does.
+func isURL(accepts func(*url.URL) bool) condition {
 	return func(text string) bool {
 		u, err := url.Parse(text)
-		return err == nil && u.Hostname() != "" && u.User == nil && u.Fragment == "" && condition(u)
+		return err == nil && u.Hostname() != "" && u.User == nil && u.Fragment == "" && accepts(u)
 	}
 }
 

@@ -59,7 +59,7 @@ func (f field) check(value reflect.Value) error {
 				return fmt.Errorf("%s is not one of %s", quoteSafe(value.String()), strings.Join(allowed, ", "))
 			}
 		case isRule:
-			if !r.isValid(value.String()) {
+			if !r.format.MatchString(value.String()) {
 				return fmt.Errorf("%s is not %s", quoteSafe(value.String()), r)
 			}
 		}

@@ -34,8 +34,8 @@ func (c *Config) Warnings() []Problem {
 	rotates := false
 	for i, connection := range c.Connections {
 		rotates = rotates || connection.Rotation.Mode != model.RotationDisabled
-		if connection.Rotation.Mode == model.RotationEnabled && c.Webhook == nil {
-			note(fmt.Sprintf("connections[%d].rotation.mode", i), "enabled without a webhook section: only the command rotation start starts a rotation")
+		if connection.Rotation.Mode == model.RotationEnabled && connection.Rotation.Trigger == model.TriggerAlert && c.Webhook == nil {
+			note(fmt.Sprintf("connections[%d].rotation.mode", i), "enabled without a webhook section: only the command rotation start starts a rotation; or set trigger: due")
 		}
 	}
 	if c.Webhook != nil && !rotates {

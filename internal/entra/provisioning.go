@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -149,21 +148,13 @@ func (a *Application) TestConnection(ctx context.Context, inline []model.Credent
 	}
 }
 
-// saysRefused reports whether an error of validateCredentials says that AWS refused the
-// credentials, in its code, its message, or the error that the message wraps. Anything else
-// says that the test did not take place: the code …CredentialValidationUnavailable alone
-// means that Entra got no answer.
+// saysRefused judges an error of validateCredentials by its code, its message, and the
+// error that the message wraps.
 func saysRefused(body []byte) bool {
 	outer, message := errorBody(body)
 	inner, nested := errorBody([]byte(message))
-	if model.IsCredentialCode(outer) || model.IsCredentialCode(inner) {
-		return true
-	}
-	return refusedWords.MatchString(strings.Join([]string{outer, inner, message, nested}, " "))
+	return model.SaysRefused(outer, message, inner, nested)
 }
-
-// refusedWords are how Entra quotes AWS's refusal in the codes and messages seen.
-var refusedWords = regexp.MustCompile(`(?i)\b(unauthorized|forbidden|401|403|invalid ?credentials)\b`) //nolint:gochecknoglobals // compiled once, never changed
 
 // StartJob starts the job, exactly once, without any retry.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-start

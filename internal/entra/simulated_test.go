@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -206,8 +207,16 @@ func TestWordings(t *testing.T) {
 			s.do(t, func(w *clouds.Model) error {
 				return w.SaveToken(clouds.ActorOperator, s.connection.EntraTenantID, s.connection.ServicePrincipalID, s.connection.TokenIDs[0])
 			})
-			if result, err := s.TestConnection(ctx, nil); result != model.TestUnavailable || err == nil { // test_lag
-				t.Errorf("no answer: %s, %v", result, err)
+			want, status := model.TestUnavailable, 400
+			switch {
+			case quirks.UnreachableCode == clouds.CodeFailure: // Entra words both alike: our own probe decides
+				want = model.TestFailed
+			case quirks.GraphErrors == clouds.ErrorsPlain:
+				status = map[string]int{clouds.CodeGateway: 502, clouds.CodeTimeout: 504}[quirks.UnreachableCode]
+			}
+			var failed *model.Error
+			if result, err := s.TestConnection(ctx, nil); result != want || !errors.As(err, &failed) || failed.Status != max(status, 400) { // test_lag
+				t.Errorf("no answer: %s, %v, want %s with status %d", result, err, want, status)
 			}
 		})
 		if t.Failed() {

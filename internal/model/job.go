@@ -1,6 +1,8 @@
 package model
 
 import (
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -112,6 +114,16 @@ func (q Quarantine) Credentials() bool { return q.Cause() == QuarantineCredentia
 // https://learn.microsoft.com/graph/api/resources/synchronization-synchronizationerror
 func IsCredentialCode(code string) bool {
 	return strings.HasSuffix(code, "CredentialValidationFailure") || strings.HasSuffix(code, "InvalidCredentials")
+}
+
+// refusedWords are how Entra quotes AWS's refusal in the codes and messages seen.
+var refusedWords = regexp.MustCompile(`(?i)\b(unauthorized|forbidden|401|403|invalid ?credentials)\b`) //nolint:gochecknoglobals // compiled once, never changed
+
+// SaysRefused reports whether Entra says that AWS refused the credentials, given the codes
+// and messages of a failed test of the connection. Anything else says that the test did not
+// take place: the code …CredentialValidationUnavailable alone means that Entra got no answer.
+func SaysRefused(texts ...string) bool {
+	return slices.ContainsFunc(texts, func(text string) bool { return IsCredentialCode(text) || refusedWords.MatchString(text) })
 }
 
 // Cycle is one run of a provisioning job.

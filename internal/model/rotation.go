@@ -21,6 +21,16 @@ const (
 	RotationEnabled  RotationMode = "enabled"
 )
 
+// Trigger says what starts a rotation.
+type Trigger string
+
+// The triggers of a rotation.
+const (
+	TriggerAlert    Trigger = "alert"    // the webhook, when an alert calls it
+	TriggerDue      Trigger = "due"      // the exporter itself, or a scheduled command
+	TriggerOperator Trigger = "operator" // a command
+)
+
 // Issuer says who creates the new token.
 type Issuer string
 
@@ -130,7 +140,7 @@ func (s RotationStatus) InUse() (string, bool) {
 type RotationRecord struct {
 	Connection string         `json:"connection"`
 	ID         string         `json:"id"`
-	Trigger    string         `json:"trigger"`
+	Trigger    Trigger        `json:"trigger"`
 	Started    time.Time      `json:"started"`
 	Ended      time.Time      `json:"ended,omitzero"`
 	Phase      Phase          `json:"phase"`

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
@@ -28,7 +29,6 @@ type Action struct {
 // perform is what an action does to a connection; the result, if any, is shown.
 type perform func(*clouds.Model, clouds.Connection, Action) (any, error)
 
-// silently is an action without a result.
 func silently(do func(*clouds.Model, clouds.Connection, Action) error) perform {
 	return func(m *clouds.Model, c clouds.Connection, a Action) (any, error) { return nil, do(m, c, a) }
 }
@@ -56,10 +56,10 @@ var actions = map[string]perform{
 		return m.StartJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID)
 	}),
 	"pause": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
-		return m.PauseJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID)
+		return m.StopJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID, model.SchedulePaused)
 	}),
 	"disable": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
-		return m.DisableJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID)
+		return m.StopJob(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, c.JobID, model.ScheduleDisabled)
 	}),
 	"quarantine": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
 		return m.Quarantine(c.EntraTenantID, c.ServicePrincipalID, c.JobID, a.Value)
@@ -145,8 +145,6 @@ func connectionNamed(m *clouds.Model, name string) (clouds.Connection, error) {
 	return clouds.Connection{}, fmt.Errorf("no connection %q: known are %s", name, strings.Join(names, ", "))
 }
 
-// rebound is a connection with its current provisioning tenant: that may have been
-// recreated.
 func rebound(m *clouds.Model, connection clouds.Connection) clouds.Connection {
 	tenants, err := m.ListProvisioningTenants(clouds.CallerFor(clouds.ActorSetup), connection.IdentityStoreID)
 	if err == nil && len(tenants) > 0 {

@@ -31,7 +31,6 @@ const (
 	clockTolerance = 5 * time.Minute
 )
 
-// signingKeys are the keys that sign the simulator's own tokens.
 type signingKeys struct {
 	session []byte                          // of Entra's access tokens, which only Graph reads
 	issuer  func() (*rsa.PrivateKey, error) // of every issuer of web identity tokens, made when needed
@@ -53,23 +52,19 @@ type claims struct {
 	AWS      map[string]any `json:"https://sts.amazonaws.com/,omitempty"` // of web identity tokens
 }
 
-// lifetime are the claims of a token that is valid from now on.
 func lifetime(now time.Time, life time.Duration) jwt.RegisteredClaims {
 	return jwt.RegisteredClaims{IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(life))}
 }
 
-// accessToken signs a token that only this simulator's Graph reads.
 func (k *signingKeys) accessToken(content claims) (string, error) {
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, content).SignedString(k.session)
 }
 
-// readAccessToken returns the claims of a token made by accessToken.
 func (k *signingKeys) readAccessToken(token string) (claims, error) {
 	var content claims
 	return content, verifyJWT(token, &content, k.session, "HS256")
 }
 
-// webIdentityToken signs a token of an issuer, RS256 as STS does.
 func (k *signingKeys) webIdentityToken(content claims) (string, error) {
 	key, err := k.issuer()
 	if err != nil {
@@ -85,7 +80,6 @@ func verifyJWT(token string, into jwt.Claims, key any, methods ...string) error 
 	return err
 }
 
-// assertion is a client assertion.
 type assertion struct {
 	claims
 	text   string
@@ -96,7 +90,6 @@ func (a assertion) verify(key crypto.PublicKey) error {
 	return verifyJWT(a.text, &claims{}, key, "RS256", "PS256")
 }
 
-// authenticate finds out which application signs in, by secret or by assertion.
 func (c *call) authenticate(tenant string, form url.Values) (clouds.AppRegistration, error) {
 	clientID := form.Get("client_id")
 	if secret := form.Get("client_secret"); secret != "" {

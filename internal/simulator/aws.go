@@ -16,7 +16,6 @@ import (
 	"entra-aws-exporter/internal/simulator/sigv4"
 )
 
-// service is one of AWS's APIs.
 type service struct {
 	name       string // in signatures
 	namespace  string // of error types, in front of "#"
@@ -35,10 +34,8 @@ func awsServices() map[string]service {
 	}
 }
 
-// jsonTarget is the operation of the JSON protocols.
 func jsonTarget(c *call) string { return c.r.Header.Get("X-Amz-Target") }
 
-// form is the body of the query protocol.
 func (c *call) form() url.Values {
 	form, err := url.ParseQuery(string(c.body))
 	if err != nil {
@@ -47,7 +44,6 @@ func (c *call) form() url.Values {
 	return form
 }
 
-// serveAWS authenticates a request to a service and runs the operation that it names.
 func (s *Simulator) serveAWS(w http.ResponseWriter, routed *http.Request, svc service) {
 	c, err := s.newCall(routed, operation{name: svc.name, onAWS: true, wording: svc.wording})
 	c.service = svc
@@ -70,7 +66,6 @@ func (s *Simulator) serveAWS(w http.ResponseWriter, routed *http.Request, svc se
 	s.handle(w, c)
 }
 
-// authenticateAWS verifies the signature and sets the caller.
 func (c *call) authenticateAWS() *clouds.Error {
 	scope, err := sigv4.Parse(c.r)
 	if err != nil {
@@ -93,7 +88,6 @@ func (c *call) authenticateAWS() *clouds.Error {
 	return nil
 }
 
-// signatureError turns a refused signature into the answer.
 func signatureError(err error) *clouds.Error {
 	var refused *sigv4.Error
 	if !errors.As(err, &refused) {
@@ -102,7 +96,6 @@ func signatureError(err error) *clouds.Error {
 	return clouds.NewError("", http.StatusBadRequest, refused.Code, refused.Message)
 }
 
-// hostRegion finds the region in a host name of AWS's; "" in any other.
 func hostRegion(host string) string {
 	if !strings.Contains(host, "amazonaws.") && !strings.HasSuffix(host, ".aws.a2z.com") {
 		return ""
@@ -145,7 +138,6 @@ func epoch(t time.Time) json.Number {
 	return json.Number(content)
 }
 
-// queryErrors are the names of the query protocol for errors of the JSON protocols.
 var queryErrors = map[string]string{
 	"MissingAuthenticationTokenException": "MissingAuthenticationToken", "IncompleteSignatureException": "IncompleteSignature",
 	"UnrecognizedClientException": "InvalidClientTokenId", "ExpiredTokenException": "ExpiredToken",
@@ -168,7 +160,6 @@ func (f fields) write(to *bytes.Buffer) {
 	}
 }
 
-// queryResponse is a response of the query protocol.
 func queryResponse(status int, root string, content fields) response {
 	var body bytes.Buffer
 	body.WriteString("<" + root + ` xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`)
@@ -177,7 +168,6 @@ func queryResponse(status int, root string, content fields) response {
 	return response{status: status, header: http.Header{"Content-Type": {"text/xml"}}, body: body.Bytes()}
 }
 
-// queryError words an error as the query protocol does.
 func queryError(c *call, err *clouds.Error) response {
 	code, status := err.Code, err.Status
 	if renamed, found := queryErrors[code]; found {

@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// object is a JSON object of a response.
 type object = map[string]any
 
 // objects words each element of a list; a list that is empty is not null.
@@ -32,7 +30,6 @@ const (
 	idpTarget     = "AppsAuthControlPlaneService."
 )
 
-// storeRequest is what the requests of the token service and the Identity Store hold.
 type storeRequest struct {
 	IdentityStoreID string `json:"IdentityStoreId"`
 	TenantID        string `json:"TenantId"`
@@ -69,7 +66,6 @@ func identityStoreOperations() map[string]operation {
 	}
 }
 
-// jsonCall decodes the request of an operation, asks the model and words the result.
 func jsonCall[R, T any](c *call, run func(*call, func(*clouds.Model) (T, error)) (T, error), ask func(*clouds.Model, R) (T, error), entity func(T) object) (response, error) {
 	var request R
 	if err := c.decode(&request); err != nil {
@@ -117,7 +113,6 @@ func (c *call) requireJSON(version string) error {
 	return nil
 }
 
-// timestamp words a time as the quirk token_times says.
 func (c *call) timestamp(t time.Time) any {
 	if c.quirks().TokenTimes == clouds.TimesStrings {
 		return t.UTC().Format("2006-01-02T15:04:05.000Z")
@@ -164,14 +159,11 @@ func listInstances(c *call) (response, error) {
 	})
 }
 
-// idpRequest is what the requests of the console's service for the external identity
-// provider hold.
 type idpRequest struct {
 	IDPID       string `json:"idpId"`
 	DirectoryID string `json:"directoryId"`
 }
 
-// idpOperations are those of the console's service for the external identity provider.
 func idpOperations() map[string]operation {
 	return map[string]operation{
 		idpTarget + "ListExternalIdPConfigurationsForDirectory": {name: "ListExternalIdPConfigurationsForDirectory", serve: func(c *call) (response, error) {
@@ -199,12 +191,7 @@ func idpCall[T any](c *call, ask func(*clouds.Model, idpRequest) (T, error), ent
 func idpEntity(configuration clouds.IdPConfiguration) object {
 	return object{
 		"idpId": configuration.IdPID, "isEnabled": configuration.Enabled,
-		"idpSAMLAssociationValue": object{
-			"idpSAMLConfig": object{"entityId": configuration.EntityID, "loginURL": configuration.LoginURL, "wantRequestSigned": false},
-			"idpCertificateIds": objects(configuration.CertificateIDs, func(id string) object {
-				return object{"certificateId": id, "status": "ACTIVE"}
-			}),
-		},
+		"idpSAMLAssociationValue": object{"idpSAMLConfig": object{"entityId": "", "loginURL": "", "wantRequestSigned": false}, "idpCertificateIds": []object{}},
 	}
 }
 
@@ -212,7 +199,7 @@ func idpCertificateEntity(certificate clouds.IdPCertificate) object {
 	der := certificate.DER()
 	entity := object{
 		"certificateId": certificate.CertificateID, "version": 3,
-		"notBefore": epoch(certificate.NotBefore()), "notAfter": epoch(certificate.NotAfter()),
+		"notBefore": epoch(certificate.NotBefore), "notAfter": epoch(certificate.NotAfter),
 		"x509CertificateInPEM": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
 		"serialNumber":         0, "serialNumberString": "0", "subjectName": "", "issuerName": "", "signatureAlgorithmName": "", "publicKey": "",
 	}
@@ -221,13 +208,9 @@ func idpCertificateEntity(certificate clouds.IdPCertificate) object {
 		return entity // what it claims is all there is
 	}
 	entity["serialNumber"], entity["serialNumberString"] = json.Number(parsed.SerialNumber.String()), parsed.SerialNumber.String()
-	entity["subjectName"], entity["issuerName"] = parsed.Subject.String(), parsed.Issuer.String()
-	entity["signatureAlgorithmName"] = strings.ReplaceAll(parsed.SignatureAlgorithm.String(), "-", "with")
-	entity["publicKey"] = base64.StdEncoding.EncodeToString(parsed.RawSubjectPublicKeyInfo)
 	return entity
 }
 
-// maxTrailEvents is how many events LookupEvents returns at most, and by default.
 const maxTrailEvents = 50
 
 func cloudTrailOperations() map[string]operation {

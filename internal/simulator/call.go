@@ -17,7 +17,6 @@ import (
 // maxRequest is how many bytes of a request are read; Graph and AWS take far less.
 const maxRequest = 1 << 20
 
-// operation is one thing that a service does.
 type operation struct {
 	name    string // for faults and counts: "GET jobs", "ListBearerTokens"
 	onAWS   bool   // which side answers: each has its own clock
@@ -26,7 +25,6 @@ type operation struct {
 	wording func(*call, *clouds.Error) response // how the protocol words an error
 }
 
-// call is one request on its way.
 type call struct {
 	operation
 	sim    *Simulator
@@ -42,7 +40,6 @@ type call struct {
 	effectDelay time.Duration // what the call changes takes effect so much later
 }
 
-// response is what a service answers.
 type response struct {
 	status int
 	header http.Header
@@ -52,7 +49,6 @@ type response struct {
 // errDelayed is the outcome of a call whose effect comes later: no response.
 var errDelayed = errors.New("the effect comes later")
 
-// query asks the model.
 func query[T any](c *call, ask func(*clouds.Model) (T, error)) (T, error) {
 	var (
 		result T
@@ -62,7 +58,6 @@ func query[T any](c *call, ask func(*clouds.Model) (T, error)) (T, error) {
 	return result, err
 }
 
-// mutate changes the model, now or later.
 func mutate[T any](c *call, change func(*clouds.Model) (T, error)) (T, error) {
 	if c.effectDelay == 0 {
 		return query(c, change)
@@ -74,13 +69,11 @@ func mutate[T any](c *call, change func(*clouds.Model) (T, error)) (T, error) {
 	return none, errDelayed
 }
 
-// mutateOnly changes the model by a call that answers nothing.
 func mutateOnly(c *call, change func(*clouds.Model) error) (response, error) {
 	_, err := mutate(c, func(m *clouds.Model) (struct{}, error) { return struct{}{}, change(m) })
 	return response{status: http.StatusNoContent}, err
 }
 
-// now is the answering side's clock.
 func (c *call) now() time.Time {
 	var now time.Time
 	c.sim.With(func(m *clouds.Model) {
@@ -92,14 +85,12 @@ func (c *call) now() time.Time {
 	return now
 }
 
-// quirks are those in force.
 func (c *call) quirks() clouds.Quirks {
 	var quirks clouds.Quirks
 	c.sim.With(func(m *clouds.Model) { quirks = m.Quirks() })
 	return quirks
 }
 
-// perform serves the call and words its error.
 func (c *call) perform() (response, error) {
 	if c.limit != "" {
 		if refused, tooMany := c.throttled(); tooMany {
@@ -117,8 +108,6 @@ func (c *call) perform() (response, error) {
 	return c.wording(c, refused), nil
 }
 
-// handle runs an operation for a request that has been authenticated, with the fault
-// that matches it.
 func (s *Simulator) handle(w http.ResponseWriter, c *call) {
 	s.count(c.name)
 	if fault, found := s.faults.match(c); found {
@@ -135,7 +124,6 @@ func (s *Simulator) handle(w http.ResponseWriter, c *call) {
 	c.send(w, result)
 }
 
-// send writes a response, with the clock of its side.
 func (c *call) send(w http.ResponseWriter, result response) {
 	c.sendHeader(w, result)
 	_, _ = w.Write(result.body) // the client went away

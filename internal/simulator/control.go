@@ -217,7 +217,6 @@ func (s *Simulator) connectionState(m *clouds.Model, c clouds.Connection) Connec
 	return state
 }
 
-// timeline is everything that happened since the simulator started.
 func (s *Simulator) timeline() object {
 	result := object{}
 	s.With(func(m *clouds.Model) {

@@ -13,7 +13,6 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// directoryPage is how many directory objects come on a page at most, and by default.
 const directoryPage, directoryPageDefault = 999, 100
 
 func listServicePrincipals(c *call) (response, error) {
@@ -39,7 +38,7 @@ func listServicePrincipals(c *call) (response, error) {
 		return slices.ContainsFunc(options.filter, func(f condition) bool { return !strings.EqualFold(values[f.field], f.value) })
 	})
 	return c.offsetPage("servicePrincipals", options, objects(found, func(sp clouds.ServicePrincipal) object {
-		return servicePrincipalEntity(c.tenant(), sp, false)
+		return servicePrincipalEntity(sp, false)
 	}))
 }
 
@@ -62,7 +61,6 @@ func (c *call) offsetPage(kind string, options queryOptions, all []object) (resp
 	return c.collection(kind, objects(all[from:to], options.selectFrom), next)
 }
 
-// getServicePrincipal takes an object id, or the alternate key appId.
 func getServicePrincipal(c *call) (response, error) {
 	options, err := c.options(nil, 0, 0)
 	if err != nil {
@@ -89,10 +87,16 @@ func getServicePrincipal(c *call) (response, error) {
 	}
 	// The DER of a certificate comes only if nothing else is asked for.
 	withKeys := slices.Equal(options.selected, []string{"keyCredentials"})
-	return c.entity("servicePrincipals/$entity", options.selectFrom(servicePrincipalEntity(c.tenant(), sp, withKeys)))
+	if c.quirks().SigningCertificates == clouds.CertificatesHexOnly {
+		withKeys = false
+		for n := range sp.Certificates { // base64 of these bytes is the hex text
+			sp.Certificates[n].CustomKeyIdentifier, _ = base64.StdEncoding.DecodeString(sp.Certificates[n].Thumbprint())
+		}
+	}
+	return c.entity("servicePrincipals/$entity", options.selectFrom(servicePrincipalEntity(sp, withKeys)))
 }
 
-func servicePrincipalEntity(tenant string, sp clouds.ServicePrincipal, withKeys bool) object {
+func servicePrincipalEntity(sp clouds.ServicePrincipal, withKeys bool) object {
 	var preferred any
 	if sp.Preferred != nil {
 		preferred = sp.Preferred.Thumbprint()
@@ -101,8 +105,6 @@ func servicePrincipalEntity(tenant string, sp clouds.ServicePrincipal, withKeys 
 	return object{
 		"id": sp.ObjectID, "appId": sp.AppID, "displayName": sp.DisplayName, "appDisplayName": sp.DisplayName,
 		"applicationTemplateId": sp.TemplateID, "accountEnabled": true, "deletedDateTime": nil,
-		"appOwnerOrganizationId": tenant, "appRoleAssignmentRequired": true,
-		"servicePrincipalType": "Application", "preferredSingleSignOnMode": "saml", "signInAudience": "AzureADMyOrg",
 		"servicePrincipalNames": append([]string{sp.AppID}, sp.EntityIDs...), "tags": append([]string{}, sp.Tags...),
 		"replyUrls": []string{}, "notificationEmailAddresses": append([]string{}, sp.Notified...),
 		"preferredTokenSigningKeyThumbprint": preferred,
@@ -123,7 +125,7 @@ func signingCredentials(certificates []clouds.SigningCertificate, withKeys bool)
 		credential := func(keyID string, more object) object {
 			entity := object{
 				"customKeyIdentifier": base64.StdEncoding.EncodeToString(custom), "keyId": keyID,
-				"startDateTime": graphTime(certificate.NotBefore()), "endDateTime": graphTime(certificate.NotAfter()),
+				"startDateTime": graphTime(certificate.NotBefore), "endDateTime": graphTime(certificate.NotAfter),
 			}
 			maps.Copy(entity, more)
 			return entity

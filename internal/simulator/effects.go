@@ -15,7 +15,6 @@ import (
 // signInPage is what a proxy answers instead of JSON.
 const signInPage = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Sign in to continue</h1></body></html>\n"
 
-// applyFault answers a call as its fault demands.
 func (s *Simulator) applyFault(w http.ResponseWriter, c *call, fault Fault) {
 	if answers := fault.Effect == EffectAnswer || fault.Effect == EffectDelay; answers && !wait(c.r.Context(), time.Duration(fault.Delay)) {
 		return
@@ -64,8 +63,6 @@ func (c *call) realResponse() response {
 	return result
 }
 
-// faultResponse words the fault's own response, in the protocol of the operation if it
-// has a code.
 func (c *call) faultResponse(fault Fault) response {
 	result := response{status: fault.Status, header: http.Header{}, body: []byte(fault.Body)}
 	switch {
@@ -83,7 +80,6 @@ func (c *call) faultResponse(fault Fault) response {
 	return result
 }
 
-// trickle sends the header at once and then a byte at a time.
 func (c *call) trickle(w http.ResponseWriter, result response, every time.Duration) {
 	if every == 0 {
 		every = time.Second
@@ -114,13 +110,10 @@ func (c *call) sendHuge(w http.ResponseWriter) {
 	_, _ = w.Write([]byte(`"}`))
 }
 
-// readKey names reads that ask the same.
 func readKey(c *call) string { return c.name + " " + c.r.URL.RequestURI() + " " + string(c.body) }
 
-// maxRemembered bounds what is kept for stale reads.
 const maxRemembered = 64 << 10
 
-// keepForStale keeps a response for a later stale read.
 func (s *Simulator) keepForStale(c *call, result response) {
 	isRead := strings.HasPrefix(c.name, "GET ") || strings.HasPrefix(c.name, "List") || strings.HasPrefix(c.name, "Lookup") || strings.HasPrefix(c.name, "SCIM GET ")
 	if !isRead || result.status != http.StatusOK || len(result.body) > maxRemembered {
@@ -134,7 +127,6 @@ func (s *Simulator) keepForStale(c *call, result response) {
 	s.lastReads[readKey(c)] = result
 }
 
-// staleResponse is the response to the last such read; the real one if there was none.
 func (c *call) staleResponse() response {
 	c.sim.mu.Lock()
 	result, found := c.sim.lastReads[readKey(c)]

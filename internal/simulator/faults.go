@@ -85,7 +85,6 @@ func (f *Fault) validate() error {
 	return nil
 }
 
-// faults are the active ones.
 type faults struct {
 	chance func(float64) bool
 
@@ -128,7 +127,6 @@ func (s *Simulator) Faults() []Fault {
 	return slices.Clone(f.active)
 }
 
-// match returns the fault to apply to this call.
 func (f *faults) match(c *call) (Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -16,7 +16,6 @@ import (
 
 const graphContentType = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
 
-// graphOperations are Microsoft Graph's, below /v1.0.
 func graphOperations() map[string]operation {
 	const (
 		sync = "/servicePrincipals/{id}/synchronization"
@@ -39,7 +38,6 @@ func graphOperations() map[string]operation {
 	}
 }
 
-// authenticateGraph checks the access token and sets the caller.
 func (c *call) authenticateGraph() *clouds.Error {
 	refuse := func(message string) *clouds.Error {
 		return clouds.NewError(clouds.ServiceGraph, http.StatusUnauthorized, "InvalidAuthenticationToken", message)
@@ -119,13 +117,11 @@ func (c *call) throttled() (response, bool) {
 	return result, true
 }
 
-// entity is a response with one entity; kind is its place in the metadata document.
 func (c *call) entity(kind string, body object) (response, error) {
 	body["@odata.context"] = c.context(kind)
 	return jsonResponse(http.StatusOK, graphContentType, body), nil
 }
 
-// collection is a response with a page of entities.
 func (c *call) collection(kind string, page []object, nextLink string) (response, error) {
 	body := object{"value": page}
 	if nextLink != "" {
@@ -142,7 +138,6 @@ func (c *call) context(kind string) string {
 // graphTime words a time as Graph does; a zero time is the year 1.
 func graphTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.9999999Z") }
 
-// tenant is the tenant of the access token.
 func (c *call) tenant() string { return c.caller.Tenant }
 
 // condition is one "field operator value" of a $filter; several are joined by "and".
@@ -206,7 +201,6 @@ func unquote(literal string) string {
 	return literal
 }
 
-// queryOptions are the OData options of a request.
 type queryOptions struct {
 	filter    []condition
 	selected  []string // empty: everything
@@ -217,7 +211,6 @@ type queryOptions struct {
 	emptyFirst bool // the page has no entries, and a next link
 }
 
-// smallPage is how many entries a page has under the quirk list_pages: small.
 const smallPage = 2
 
 // options reads the OData options of a request, with what may be filtered by which operators.
@@ -255,7 +248,6 @@ func (c *call) options(filters map[string][]string, topDefault, topMax int) (que
 	return o, nil
 }
 
-// selectFrom keeps what was asked for.
 func (o queryOptions) selectFrom(entity object) object {
 	if len(o.selected) == 0 {
 		return entity
@@ -269,7 +261,6 @@ func (o queryOptions) selectFrom(entity object) object {
 	return kept
 }
 
-// nextLink is the address of the next page.
 func (c *call) nextLink(skipToken string) string {
 	parameters := c.r.URL.Query()
 	parameters.Set("$skiptoken", skipToken)

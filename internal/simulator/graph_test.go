@@ -125,7 +125,7 @@ func TestJobs(t *testing.T) {
 		t.Errorf("a paused job: %s", answer.body)
 	}
 	l.With(func(w *clouds.Model) {
-		if err := w.DisableJob(clouds.CallerFor(clouds.ActorOperator), l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID); err != nil {
+		if err := w.StopJob(clouds.CallerFor(clouds.ActorOperator), l.Connection.EntraTenantID, l.Connection.ServicePrincipalID, l.Connection.JobID, model.ScheduleDisabled); err != nil {
 			t.Fatal(err)
 		}
 	})

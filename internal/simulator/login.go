@@ -18,10 +18,8 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// accessTokenLife is how long an access token of Entra's is valid.
 const accessTokenLife = time.Hour
 
-// graphAppID is Microsoft Graph as an application.
 const graphAppID = "00000003-0000-0000-c000-000000000000"
 
 const loginContentType = "application/json; charset=utf-8"
@@ -78,7 +76,6 @@ func instanceDiscovery(c *call) (response, error) {
 	}), nil
 }
 
-// requireTenant refuses a tenant that does not exist, as every login endpoint does.
 func (c *call) requireTenant(tenant string) error {
 	_, err := query(c, func(m *clouds.Model) (clouds.AppRegistration, error) { return m.Registration(tenant, "") })
 	if refused, isError := err.(*clouds.Error); isError && refused.Code == "AADSTS90002" { //nolint:errorlint // the model's own
@@ -87,7 +84,6 @@ func (c *call) requireTenant(tenant string) error {
 	return nil // the empty client does not exist, but the tenant does
 }
 
-// signIn is the token endpoint, for a daemon's client credentials.
 func signIn(c *call) (response, error) {
 	form, err := url.ParseQuery(string(c.body))
 	if err != nil {
@@ -147,7 +143,6 @@ func (c *call) resource(scope string) (string, error) {
 	return name, nil
 }
 
-// isGraph reports whether a resource is this simulator's Graph.
 func (c *call) isGraph(resource string) bool {
 	resource = strings.TrimSuffix(resource, "/")
 	if resource == graphAppID || routePath(strings.TrimPrefix(resource, "https://"), "") == graphPrefix {
@@ -164,7 +159,6 @@ var oauthErrors = map[string]string{
 	"AADSTS1002012": "invalid_scope", "AADSTS500011": "invalid_resource",
 }
 
-// invalidLogin is a refusal of the sign-in endpoint.
 func invalidLogin(code, format string, args ...any) *clouds.Error {
 	status := http.StatusBadRequest
 	if oauthErrors[code] == "" {

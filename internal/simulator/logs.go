@@ -12,7 +12,6 @@ import (
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
-// logPage is how many entries come on a page of a log at most, and by default.
 const logPage, logPageDefault = 1000, 100
 
 // position is where a page ends: the last entry that was sent. Pages begin behind it,
@@ -42,7 +41,6 @@ func parsePosition(token string) (position, error) {
 	return p, nil
 }
 
-// logOptions reads the query options of a log, and the direction of its $orderby.
 func (c *call) logOptions(filters map[string][]string) (options queryOptions, descending bool, err error) {
 	if options, err = c.options(filters, logPageDefault, logPage); err != nil {
 		return options, false, err
@@ -183,13 +181,9 @@ func logEntity(tenant string, e clouds.LogEntry) object {
 		"id": e.ID, "activityDateTime": graphTime(e.At), "tenantId": tenant, "jobId": e.JobID, "cycleId": e.CycleID, "changeId": e.ChangeID,
 		"provisioningAction": e.Action, "durationInMilliseconds": e.Duration.Milliseconds(), "provisioningStatusInfo": status,
 		"servicePrincipal":   object{"id": e.ServicePrincipalID, "displayName": "AWS IAM Identity Center"},
-		"sourceSystem":       object{"id": nil, "displayName": "Microsoft Entra ID"},
-		"targetSystem":       object{"id": nil, "displayName": "customappsso"},
-		"initiatedBy":        object{"id": nil, "displayName": "Azure AD Provisioning Service", "initiatorType": "system"},
 		"sourceIdentity":     object{"id": e.SourceID, "displayName": e.SourceName, "identityType": "User", "details": object{"UserPrincipalName": e.SourceName}},
 		"targetIdentity":     object{"id": e.TargetID, "displayName": e.SourceName, "identityType": "User"},
 		"modifiedProperties": []object{{"displayName": "displayName", "oldValue": nil, "newValue": e.SourceName}},
-		"provisioningSteps":  []object{{"name": "EntryExport", "provisioningStepType": "export", "status": e.Status, "description": ""}},
 	}
 }
 
@@ -267,9 +261,8 @@ func auditEntity(audit clouds.Audit) object {
 	return object{
 		"id": audit.ID, "activityDateTime": graphTime(audit.At), "activityDisplayName": audit.Activity, "category": auditCategory,
 		"correlationId": audit.ID, "loggedByService": auditService, "operationType": "", "result": "success", "resultReason": "",
-		"initiatedBy":       object{"user": user, "app": app},
-		"targetResources":   []object{{"id": audit.TargetID, "displayName": nil, "type": "ServicePrincipal", "userPrincipalName": nil, "groupType": nil, "modifiedProperties": []any{}}},
-		"additionalDetails": []any{},
+		"initiatedBy":     object{"user": user, "app": app},
+		"targetResources": []object{{"id": audit.TargetID, "displayName": nil, "type": "ServicePrincipal", "userPrincipalName": nil, "groupType": nil, "modifiedProperties": []any{}}},
 	}
 }
 

@@ -56,7 +56,6 @@ func (s *Simulator) routes() *http.ServeMux {
 	return mux
 }
 
-// ServeHTTP implements http.Handler.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	routed := r.Clone(context.WithValue(r.Context(), sentKey{}, r))
 	routed.URL = &url.URL{Path: routePath(r.Host, r.URL.Path), RawQuery: r.URL.RawQuery}
@@ -66,7 +65,6 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // sentKey finds the request as the client sent it, whose path is signed.
 type sentKey struct{}
 
-// newCall reads the body of a routed request.
 func (s *Simulator) newCall(routed *http.Request, op operation) (*call, error) {
 	c := &call{operation: op, sim: s, r: routed, path: routed, id: s.newID()}
 	if original, found := routed.Context().Value(sentKey{}).(*http.Request); found {
@@ -77,7 +75,6 @@ func (s *Simulator) newCall(routed *http.Request, op operation) (*call, error) {
 	return c, err
 }
 
-// serve runs an operation of a service whose operations have paths.
 func (s *Simulator) serve(w http.ResponseWriter, routed *http.Request, op operation, authenticate func(*call) *clouds.Error) {
 	c, err := s.newCall(routed, op)
 	if err != nil {
@@ -94,7 +91,6 @@ func (s *Simulator) serve(w http.ResponseWriter, routed *http.Request, op operat
 	s.handle(w, c)
 }
 
-// hostRoutes gives the host names of AWS and Entra their place in the table.
 var hostRoutes = []struct {
 	host   *regexp.Regexp
 	prefix string

@@ -194,7 +194,6 @@ state: {directory: state}
 webhook: {bearer_token_file: webhook-token}
 `))
 
-// configData is what configTemplate shows.
 type configData struct {
 	Credentials
 	ConfigOptions

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"entra-aws-exporter/internal/simulator/clouds"
 )
@@ -27,7 +26,6 @@ func scimOperations() map[string]operation {
 	}
 }
 
-// scimCall is the frame of a call for the model, which checks the bearer token.
 func scimCall(c *call) clouds.SCIMCall {
 	token, _ := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer ")
 	return clouds.SCIMCall{Tenant: c.path.PathValue("tenant"), Token: token, UserAgent: c.r.UserAgent()}
@@ -48,18 +46,9 @@ func serviceProviderConfig(c *call) (response, error) {
 	if _, err := query(c, func(m *clouds.Model) (struct{}, error) { return struct{}{}, m.ServiceProviderConfig(scimCall(c)) }); err != nil {
 		return response{}, err
 	}
-	no, yes := object{"supported": false}, object{"supported": true}
 	return jsonResponse(http.StatusOK, scimContentType, object{
-		"schemas":          []string{"urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"},
-		"documentationUri": "https://docs.aws.amazon.com/singlesignon/latest/userguide/manage-your-identity-source-idp.html",
-		"authenticationSchemes": []object{{
-			"type": "oauthbearertoken", "name": "OAuth Bearer Token", "primary": true,
-			"description": "Authentication scheme using the OAuth Bearer Token Standard",
-			"specUri":     "https://www.rfc-editor.org/info/rfc6750", "documentationUri": "https://docs.aws.amazon.com/singlesignon/latest/userguide/provision-automatically.html",
-		}},
-		"patch": yes, "changePassword": no, "sort": no, "etag": no,
-		"bulk":   object{"supported": false, "maxOperations": 1, "maxPayloadSize": 1048576},
-		"filter": object{"supported": true, "maxResults": 50},
+		"schemas": []string{"urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"},
+		"filter":  object{"supported": true, "maxResults": 50},
 	}), nil
 }
 
@@ -85,8 +74,5 @@ func listUsers(c *call) (response, error) {
 func userEntity(u clouds.User) object {
 	return object{
 		"schemas": []string{userSchema}, "id": u.ID, "externalId": u.ExternalID, "userName": u.UserName, "displayName": u.DisplayName, "active": u.Active,
-		"name":   object{"givenName": u.GivenName, "familyName": u.FamilyName},
-		"emails": []object{{"value": u.Email, "type": "work", "primary": true}},
-		"meta":   object{"resourceType": "User", "created": u.Created.UTC().Format(time.RFC3339), "lastModified": u.Modified.UTC().Format(time.RFC3339)},
 	}
 }

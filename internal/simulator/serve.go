@@ -16,6 +16,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -34,9 +35,13 @@ const (
 )
 
 // Serve answers on a listener over TLS, with a certificate that holds for the loopback
-// addresses and hosts, until ctx ends; and it lets the model's time pass.
-func (s *Simulator) Serve(ctx context.Context, listener net.Listener, authority *Authority, hosts ...string) error {
-	certificate, err := authority.Certificate(append([]string{"localhost", "127.0.0.1", "::1"}, hosts...)...)
+// addresses and the host of its URL, until ctx ends; and it lets the model's time pass.
+func (s *Simulator) Serve(ctx context.Context, listener net.Listener, authority *Authority) error {
+	address, err := url.Parse(s.url)
+	if err != nil {
+		return fmt.Errorf("reading the simulator's URL: %w", err)
+	}
+	certificate, err := authority.Certificate("localhost", "127.0.0.1", "::1", address.Hostname())
 	if err != nil {
 		return err
 	}
@@ -136,7 +141,6 @@ func (a *Authority) Certificate(hosts ...string) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{pair.certificate.Raw, a.certificate.Raw}, PrivateKey: pair.key, Leaf: pair.certificate}, nil
 }
 
-// issue makes a key and its certificate, signed by an authority or, without one, by itself.
 func issue(template *x509.Certificate, by *Authority) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

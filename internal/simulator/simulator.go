@@ -100,14 +100,12 @@ func (s *Simulator) count(name string) {
 	s.calls[name]++
 }
 
-// chance reports whether something of this probability happens.
 func (s *Simulator) chance(probability float64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.random.Float64() < probability
 }
 
-// newID returns a request id.
 func (s *Simulator) newID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,8 +130,6 @@ func (s *Simulator) throttle(key string, limit int, window time.Duration, now ti
 	return 0
 }
 
-// publicAddress replaces AWS's SCIM host in an address by this simulator's own, if it
-// has one.
 func (s *Simulator) publicAddress(address string) string {
 	parsed, err := url.Parse(address)
 	if s.url == "" || err != nil || !strings.HasPrefix(parsed.Host, "scim.") || !strings.Contains(parsed.Host, ".amazonaws.com") {

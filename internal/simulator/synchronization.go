@@ -14,7 +14,6 @@ import (
 // is disabled.
 const disabledInterval = "P10675199DT2H48M5.4775807S"
 
-// jobPath are the ids in the path of a call.
 func (c *call) jobPath() (tenant, servicePrincipal, job string) {
 	return c.tenant(), c.path.PathValue("id"), c.path.PathValue("job")
 }
@@ -25,7 +24,7 @@ func listJobs(c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return c.collection(jobKind(id), objects(jobs, jobEntity), "")
+	return c.collection(jobKind(id), objects(jobs, c.jobEntity), "")
 }
 
 func getJob(c *call) (response, error) {
@@ -34,7 +33,7 @@ func getJob(c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return c.entity(jobKind(id)+"/$entity", jobEntity(job))
+	return c.entity(jobKind(id)+"/$entity", c.jobEntity(job))
 }
 
 func jobKind(servicePrincipal string) string {
@@ -46,7 +45,7 @@ func startJob(c *call) (response, error) {
 	return mutateOnly(c, func(m *clouds.Model) error { return m.StartJob(c.caller, tenant, id, job) })
 }
 
-func jobEntity(job clouds.Job) object {
+func (c *call) jobEntity(job clouds.Job) object {
 	entries := []object{}
 	for _, kind := range []string{"User", "Group"} {
 		if count, known := job.Synchronized[kind]; known {
@@ -57,7 +56,7 @@ func jobEntity(job clouds.Job) object {
 	if job.ConsecutiveFailures != nil {
 		failures = *job.ConsecutiveFailures
 	}
-	return object{
+	entity := object{
 		"id": job.ID, "templateId": job.TemplateID,
 		"schedule": object{"expiration": nil, "interval": interval(job), "state": graphName(string(job.Schedule))},
 		"status": object{
@@ -65,18 +64,14 @@ func jobEntity(job clouds.Job) object {
 			"lastExecution":                      execution(job.LastCycle),
 			"lastSuccessfulExecution":            execution(job.LastSuccess),
 			"lastSuccessfulExecutionWithExports": execution(job.LastExport),
-			"progress":                           []any{},
 			"quarantine":                         quarantineEntity(job),
-			"steadyStateFirstAchievedTime":       graphTime(job.SteadyFirst),
-			"steadyStateLastAchievedTime":        graphTime(job.SteadyLast),
 			"synchronizedEntryCountByType":       entries,
-			"troubleshootingUrl":                 "",
-		},
-		"synchronizationJobSettings": []map[string]string{
-			{"name": "QuarantineTooManyDeletesThreshold", "value": "500"},
-			{"name": "AzureIngestionAttributeOptimization", "value": "False"},
 		},
 	}
+	if c.quirks().JobStatus == clouds.StatusNull {
+		entity["status"] = nil
+	}
+	return entity
 }
 
 // graphName turns the model's word for a state into Graph's: "not_configured" is
@@ -107,7 +102,7 @@ func execution(cycle *model.Cycle) any {
 		return nil
 	}
 	entity := object{
-		"activityIdentifier": nil, "state": graphName(string(cycle.State)), "error": jobError(cycle.ErrorCode, "The operation failed."),
+		"activityIdentifier": nil, "state": graphName(string(cycle.State)), "error": jobError(cycle.ErrorCode),
 		"timeBegan": graphTime(cycle.Began), "timeEnded": graphTime(cycle.Ended), "countImportedReferenceDeltas": 0,
 	}
 	for kind, names := range map[model.EntryKind][]string{
@@ -123,11 +118,11 @@ func execution(cycle *model.Cycle) any {
 	return entity
 }
 
-func jobError(code, message string) any {
+func jobError(code string) any {
 	if code == "" {
 		return nil
 	}
-	return object{"code": code, "message": message, "tenantActionable": true}
+	return object{"code": code, "message": "The operation failed.", "tenantActionable": true}
 }
 
 func quarantineEntity(job clouds.Job) any {
@@ -135,17 +130,13 @@ func quarantineEntity(job clouds.Job) any {
 	if q == nil {
 		return nil
 	}
-	failure := jobError(q.ErrorCode, job.QuarantineMessage)
-	if failure == nil && job.QuarantineMessage != "" {
-		failure = object{"code": "", "message": job.QuarantineMessage, "tenantActionable": true}
-	}
 	return object{
 		"currentBegan": graphTime(q.CurrentBegan), "seriesBegan": graphTime(q.SeriesBegan), "nextAttempt": graphTime(q.NextAttempt),
-		"reason": q.Reason, "seriesCount": job.QuarantineCount, "error": failure,
+		"reason": q.Reason, "seriesCount": job.QuarantineCount,
+		"error": object{"code": q.ErrorCode, "message": job.QuarantineMessage, "tenantActionable": true},
 	}
 }
 
-// getSchema shows the rules of a job: one for users, one for groups.
 func getSchema(c *call) (response, error) {
 	tenant, id, jobID := c.jobPath()
 	job, err := query(c, func(m *clouds.Model) (clouds.Job, error) { return m.Job(c.caller, tenant, id, jobID) })
@@ -155,9 +146,7 @@ func getSchema(c *call) (response, error) {
 	rule := func(id, kind string, priority int) object {
 		return object{
 			"id": id, "name": strings.ToUpper(kind) + "_OUTBOUND_" + strings.ToUpper(kind), "priority": priority, "editable": true, "groupFilter": nil,
-			"sourceDirectoryName": "Microsoft Entra ID", "targetDirectoryName": "customappsso", "containerFilter": nil, "metadata": []any{},
 			"objectMappings": []object{{
-				"enabled": true, "flowTypes": "Add, Update, Delete", "name": "Provision Microsoft Entra ID " + kind + "s", "scope": nil,
 				"sourceObjectName": kind, "targetObjectName": kind, "attributeMappings": []any{}, "metadata": []any{},
 			}},
 		}
@@ -189,7 +178,6 @@ func getSecrets(c *call) (response, error) {
 	}), "")
 }
 
-// secrets turns pairs from the wire into the model's.
 func (c *call) secrets(pairs []keyValue) []clouds.Secret {
 	list := make([]clouds.Secret, 0, len(pairs))
 	for _, p := range pairs {
@@ -251,7 +239,7 @@ func provisionOnDemand(c *call) (response, error) {
 	}
 	rule, subject := body.Parameters[0].RuleID, body.Parameters[0].Subjects[0].ObjectID
 	tenant, id, job := c.jobPath()
-	outcome, err := mutate(c, func(m *clouds.Model) (clouds.OnDemand, error) {
+	outcome, err := mutate(c, func(m *clouds.Model) (clouds.LogEntry, error) {
 		return m.ProvisionOnDemand(c.caller, tenant, id, job, rule, subject)
 	})
 	if err != nil {
@@ -262,7 +250,7 @@ func provisionOnDemand(c *call) (response, error) {
 
 // onDemandEntity packs the outcome as Graph does: two strings of JSON.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-provisionondemand
-func onDemandEntity(c *call, objectID string, outcome clouds.OnDemand) object {
+func onDemandEntity(c *call, objectID string, outcome clouds.LogEntry) object {
 	result, details := "Success", object{}
 	if outcome.Status != "success" {
 		result, details = "Failure", object{"errorCode": outcome.ErrorCode, "errorMessage": outcome.Reason}
@@ -273,16 +261,14 @@ func onDemandEntity(c *call, objectID string, outcome clouds.OnDemand) object {
 	}
 	key, _ := json.Marshal(object{"result": result, "details": details}) // strings always encode
 	value, _ := json.Marshal(object{
-		"action": outcome.Action, "changeId": c.id, "startTime": at, "endTime": at, "reportableIdentifier": outcome.UserName,
+		"action": outcome.Action, "changeId": c.id, "startTime": at, "endTime": at, "reportableIdentifier": outcome.SourceName,
 		"provisioningSteps": []object{
-			step("EntryImport", "Import", "Success", "Retrieved User '"+outcome.UserName+"' from Microsoft Entra ID",
-				object{"objectId": objectID, "accountEnabled": "True", "userPrincipalName": outcome.UserName, "IsSoftDeleted": "False"}),
-			step("EntryExport", "Export", result, "User '"+outcome.UserName+"' was processed in customappsso",
-				object{"userName": outcome.UserName, "id": outcome.TargetID, "ErrorCode": outcome.ErrorCode}),
+			step("EntryImport", "Import", "Success", "Retrieved User '"+outcome.SourceName+"' from Microsoft Entra ID",
+				object{"objectId": objectID, "accountEnabled": "True", "userPrincipalName": outcome.SourceName, "IsSoftDeleted": "False"}),
+			step("EntryExport", "Export", result, "User '"+outcome.SourceName+"' was processed in customappsso",
+				object{"userName": outcome.SourceName, "id": outcome.TargetID, "ErrorCode": outcome.ErrorCode}),
 		},
-		"sourceIdentity": object{"id": objectID, "type": "User", "displayName": nil},
-		"targetIdentity": object{"id": outcome.TargetID, "type": "User", "displayName": nil},
-		"statusInfo":     object{"status": result, "errorCode": outcome.ErrorCode, "reason": outcome.Reason},
+		"statusInfo": object{"status": result, "errorCode": outcome.ErrorCode, "reason": outcome.Reason},
 	})
 	return object{"key": string(key), "value": string(value)}
 }

@@ -42,7 +42,7 @@ type Procedure struct {
 type Rotation struct {
 	ID      string          `json:"id"`
 	Kind    model.Procedure `json:"kind"`
-	Trigger string          `json:"trigger"`
+	Trigger model.Trigger   `json:"trigger"`
 	Forced  bool            `json:"forced,omitempty"` // start even if it is not due
 
 	Phase   model.Phase  `json:"phase"`

@@ -9,6 +9,7 @@ import (
 // Policy says when rotations of one kind may start, and who approves a deletion.
 type Policy struct {
 	Mode        model.RotationMode
+	Trigger     model.Trigger // due: the engine starts what is due, without an alert
 	Approval    model.Approval
 	Cooldown    time.Duration // after a rotation has ended
 	MaxAttempts int           // failed rotations in a row at which an operator is needed

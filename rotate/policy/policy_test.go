@@ -82,6 +82,14 @@ func TestSanitize(t *testing.T) {
 	}
 }
 
+func TestLifetimeNeedsBothDates(t *testing.T) {
+	for _, token := range []model.Token{{Expires: now}, {Created: now}, {}} {
+		if lifetime, known := policy.Lifetime(token); known {
+			t.Errorf("%+v: %s", token, lifetime)
+		}
+	}
+}
+
 func TestActiveToken(t *testing.T) {
 	list := model.TokenList{Tokens: []model.Token{tokenFor("late", day, 300*day), tokenFor("soon", 300*day, day), {ID: "undated"}}}
 	for _, test := range []struct {

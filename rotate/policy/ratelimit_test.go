@@ -60,12 +60,12 @@ func TestRecoveriesExceeded(t *testing.T) {
 
 func TestPrune(t *testing.T) {
 	limit := requestedBefore(31*day, 30*day, 29*day, time.Hour)
-	limit.Recoveries = []time.Time{now.Add(-8 * day), now.Add(-6 * day), now}
+	limit.Recoveries = []time.Time{now.Add(-8 * day), now.Add(-7 * day), now}
 	limit.Prune(now)
 	if len(limit.Creations) != 2 || !limit.Creations[0].From.Equal(now.Add(-29*day)) {
 		t.Errorf("creations %v, want those of the last 30 days", limit.Creations)
 	}
-	if len(limit.Recoveries) != 2 || !limit.Recoveries[0].Equal(now.Add(-6*day)) {
+	if len(limit.Recoveries) != 2 || !limit.Recoveries[0].Equal(now.Add(-7*day)) {
 		t.Errorf("recoveries %v, want those of the last 7 days", limit.Recoveries)
 	}
 	limit.Prune(now.Add(365 * day))

@@ -81,6 +81,8 @@ func TestRoles(t *testing.T) {
 			map[string]model.TokenRole{"old": model.RoleUnknown, "new": model.RoleUnknown}},
 		{"an unknown expired token", policy.Evidence{}, []model.Token{oldToken, expiredToken},
 			map[string]model.TokenRole{"old": model.RoleInUse, "expired": model.RoleUnknown}},
+		{"an unknown token that expired after the last cycle began", policy.Evidence{}, []model.Token{oldToken, tokenFor("expired", -time.Hour, -time.Minute)},
+			map[string]model.TokenRole{"old": model.RoleInUse, "expired": model.RoleUnknown}},
 	} {
 		if diff := cmp.Diff(test.want, test.evidence.Roles(test.tokens, expired, job)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
@@ -108,6 +110,7 @@ func TestRoleOfTheOnlyToken(t *testing.T) {
 		{"failed", oldToken, cycle(model.CycleFailed), model.RoleUnknown},
 		{"created just before the cycle, by another clock", model.Token{ID: "old", Created: now.Add(-2*time.Hour - 3*time.Minute), Expires: now.Add(time.Hour)}, cycle(model.CycleSucceeded), model.RoleUnknown},
 		{"quarantine", oldToken, quarantined, model.RoleUnknown},
+		{"succeeded, and began well after the token was created", tokenFor("new", 2*time.Hour+policy.ClockSlack, 365*day), cycle(model.CycleSucceeded), model.RoleInUse},
 		{"succeeded before the token was created", newToken, cycle(model.CycleSucceeded), model.RoleUnknown},
 	} {
 		roles := policy.Evidence{}.Roles([]model.Token{test.token}, expired, test.job)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"entra-aws-exporter/internal/model"
-	"entra-aws-exporter/rotate"
 	"entra-aws-exporter/rotate/journal"
 	"entra-aws-exporter/rotate/policy"
 )
@@ -26,7 +25,7 @@ func fullRecord() *journal.Record {
 	rec.Trust = &Trust{At: at, Keys: []string{"BaseAddress", "SecretToken"}}
 	rec.RateLimit = policy.RateLimit{Creations: []policy.CallWindow{{From: at, To: at, Resolved: true}}, Recoveries: []time.Time{at}}
 	rec.Record.Rotation = &journal.Rotation{
-		ID: "r-1", Kind: model.ProcedureToken, Trigger: rotate.TriggerAlert, Phase: model.PhaseRetire, Started: when,
+		ID: "r-1", Kind: model.ProcedureToken, Trigger: model.TriggerAlert, Phase: model.PhaseRetire, Started: when,
 		Phases: []journal.PhaseEntry{{Phase: model.PhasePlan, At: when}},
 		Operations: map[journal.OperationKind][]journal.Operation{
 			OperationCreate: {{Number: 1, Intent: when, Outcome: model.CallDone, Answered: when}},

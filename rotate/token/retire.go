@@ -62,7 +62,7 @@ func (p retirePhase) waitOrRetire(ctx context.Context, job model.Job, old Planne
 		return health(p).restartProof(ctx, model.BlockedProofContradicted, "CloudTrail shows Entra using another token")
 	}
 	if left := p.options.Policy.RetentionTime() - p.Elapsed(p.rotation().Proof.Used.Local); left > 0 {
-		return model.PhaseRetire, p.Wait(ctx, min(left, healthInterval), model.WaitingRetireWait)
+		return model.PhaseRetire, p.WaitLong(ctx, min(left, healthInterval), model.WaitingRetireWait)
 	}
 	if found == policy.Undecided && !p.savedAgain(job) { // CloudTrail might still forbid a deletion
 		return model.PhaseRetire, p.Wait(ctx, healthInterval, model.WaitingRetireWait)
@@ -81,7 +81,7 @@ func (p retirePhase) askApproval(ctx context.Context, old PlannedToken) error {
 			return err
 		}
 	}
-	return p.Wait(ctx, healthInterval, model.WaitingApproval)
+	return p.WaitLong(ctx, healthInterval, model.WaitingApproval)
 }
 
 // retire saves the new token once more, so that Entra certainly holds it, and deletes the

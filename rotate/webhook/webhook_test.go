@@ -68,9 +68,11 @@ type handler struct {
 
 func newWebhook(s webhook.Starter, change ...func(*webhook.Options)) handler {
 	options := webhook.Options{
-		Bearer:      func() (model.Secret, bool, error) { return model.NewSecret("the-secret"), true, nil },
-		MatchLabels: func() map[string]string { return map[string]string{"alertname": "EntraAwsScimTokenRotationDue", "rotate": "scim-token"} },
-		Logger:      slog.New(slog.DiscardHandler),
+		Bearer: func() (model.Secret, bool, error) { return model.NewSecret("the-secret"), true, nil },
+		MatchLabels: func() map[string]string {
+			return map[string]string{"alertname": "EntraAwsScimTokenRotationDue", "rotate": "scim-token"}
+		},
+		Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, c := range change {
 		c(&options)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
 )
 
@@ -101,7 +102,7 @@ func After(after time.Duration, do func(*Harness, *clouds.Model) error) func(*Ha
 
 // PauseJob pauses the provisioning job.
 func PauseJob(h *Harness, m *clouds.Model) error {
-	return m.PauseJob(Operator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID)
+	return m.StopJob(Operator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, model.SchedulePaused)
 }
 
 // StartJob starts the provisioning job.

@@ -212,7 +212,7 @@ func (p *Process) TestConnection(ctx context.Context, inline []model.Credential)
 		switch {
 		case err == nil:
 			return model.TestPassed, nil
-		case errors.As(err, &failed) && (model.IsCredentialCode(failed.Code) || strings.HasSuffix(failed.Message, http.StatusText(http.StatusUnauthorized)) || strings.HasSuffix(failed.Message, http.StatusText(http.StatusForbidden))):
+		case errors.As(err, &failed) && failed.Status == http.StatusBadRequest && model.SaysRefused(failed.Code, failed.Message):
 			return model.TestFailed, nil
 		default:
 			return model.TestUnavailable, classify("testing the connection", err)
@@ -254,7 +254,7 @@ func (p *Process) ProvisionUser(ctx context.Context, userObjectID string) (userN
 			return classify("provisioning on demand", err)
 		}
 		outcome, err := h.Clouds.ProvisionOnDemand(Exporter, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, job.RuleID, userObjectID)
-		userName = outcome.UserName
+		userName = outcome.SourceName
 		return classify("provisioning on demand", err)
 	})
 	return userName, err

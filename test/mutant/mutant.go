@@ -1,8 +1,10 @@
 // Package mutant checks tests: it applies one deliberate bug at a time to a package of
 // this module, and runs the tests that must notice it. Only tests use it.
 //
-// Read mutant.go (running the tests on a mutant) first, then edit.go (finding the place
-// of a bug in the syntax tree, however the source is laid out).
+// Read mutant.go (running the tests on a mutant from a list) first, then edit.go (finding
+// the place of a bug in the syntax tree, however the source is laid out). generate.go makes
+// mutants from the syntax tree, all in one source; schemata.go compiles it once and runs
+// the tests on each mutant. The folder active chooses the mutant while they run.
 package mutant
 
 import (
@@ -68,7 +70,11 @@ func (r Runner) Run(t *testing.T, mutants []Mutant) {
 // Test returns what the tests printed when they noticed the mutant. It writes the changed
 // files into the directory.
 func (r Runner) Test(ctx context.Context, directory string, m Mutant) (string, error) {
-	overlay, err := m.writeOverlay(directory)
+	changed, err := m.Apply()
+	if err != nil {
+		return "", err
+	}
+	overlay, err := writeOverlay(directory, changed)
 	if err != nil {
 		return "", err
 	}
@@ -98,11 +104,7 @@ func (m Mutant) Apply() (map[string][]byte, error) {
 }
 
 // writeOverlay writes the changed files, and the file that go test -overlay reads.
-func (m Mutant) writeOverlay(directory string) (string, error) {
-	changed, err := m.Apply()
-	if err != nil {
-		return "", err
-	}
+func writeOverlay(directory string, changed map[string][]byte) (string, error) {
 	replace := map[string]string{}
 	for file, source := range changed {
 		replace[file] = filepath.Join(directory, fmt.Sprintf("%d.go", len(replace)))

@@ -40,7 +40,6 @@ type ProvisioningTenant struct {
 	Created      time.Time
 }
 
-// instance is an identity store with all that lives in it.
 type instance struct {
 	Instance
 	tenants   []*provisioningTenant // at most one is not deleted
@@ -48,6 +47,8 @@ type instance struct {
 	idp       idp
 	allowed   []netip.Prefix // source addresses of SCIM; empty: all
 	allowedBy Actor          // who restricted them last
+
+	customerKey bool // encrypted with a customer managed key
 }
 
 type provisioningTenant struct {
@@ -163,7 +164,6 @@ func (aws *AWS) ListProvisioningTenants(c Caller, identityStoreID string) ([]Pro
 	return list, nil
 }
 
-// storeFor finds an identity store for a caller who may do this to it.
 func (aws *AWS) storeFor(c Caller, service Service, action Action, identityStoreID string) (*instance, error) {
 	aws.Advance()
 	if err := aws.allowAWS(c, service, action); err != nil {
@@ -172,6 +172,9 @@ func (aws *AWS) storeFor(c Caller, service Service, action Action, identityStore
 	i := aws.instance(identityStoreID)
 	if i == nil || (c.Account != "" && c.Account != i.OwnerAccountID) || (c.Region != "" && c.Region != i.PrimaryRegion) {
 		return nil, notFound(service, "IDENTITYSTORE resource not found for %s.", identityStoreID)
+	}
+	if i.customerKey {
+		return i, aws.allowAWS(c, service, DecryptAction)
 	}
 	return i, nil
 }
@@ -184,7 +187,6 @@ func (aws *AWS) instance(identityStoreID string) *instance {
 	return aws.instances[at]
 }
 
-// live finds a tenant of a store that is not deleted.
 func (i *instance) live(tenantID string) (*provisioningTenant, error) {
 	for _, t := range i.tenants {
 		if t.TenantID == tenantID && t.deleted.IsZero() {
@@ -216,6 +218,12 @@ func (aws *AWS) SCIMEndpointOf(tenantID string) string {
 		}
 	}
 	return ""
+}
+
+// EncryptWithCustomerKey lets a customer managed key encrypt an identity store.
+func (aws *AWS) EncryptWithCustomerKey(identityStoreID string) {
+	aws.Advance()
+	aws.instance(identityStoreID).customerKey = true
 }
 
 // AllowSources restricts SCIM on an identity store to source addresses; none lifts

@@ -2,7 +2,9 @@ package clouds
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 )
 
 // Actor is who does something.
@@ -47,6 +49,7 @@ const (
 	LookupEventsAction            Action = "cloudtrail:LookupEvents"
 	AssumeRoleAction              Action = "sts:AssumeRole"
 	GetWebIdentityTokenAction     Action = "sts:GetWebIdentityToken"
+	DecryptAction                 Action = "kms:Decrypt" // of a store with a customer managed key
 
 	ReadApplications     Action = "applications.read" // service principals and app registrations
 	WriteApplications    Action = "applications.write"
@@ -85,10 +88,32 @@ func (c *core) Allow(actor Actor, action Action) {
 	delete(c.denials, denialKey{actor, action})
 }
 
-// allowAWS checks the permission and the region of a call to one of AWS's services.
+// AllowOnly lets an actor do these actions at AWS and no others from now on.
+func (c *core) AllowOnly(actor Actor, actions ...Action) {
+	c.Advance()
+	c.allowed[actor] = actions
+}
+
+// Needed lists the permissions that the calls of an actor needed, granted or not: IAM
+// actions, and for each call of Graph the least permission that the actor has.
+func (c *core) Needed(actor Actor) []string {
+	return slices.Sorted(maps.Keys(c.needed[actor]))
+}
+
+// need notes a permission for Needed.
+func (c *core) need(actor Actor, permission string) {
+	if c.needed[actor] == nil {
+		c.needed[actor] = map[string]bool{}
+	}
+	c.needed[actor][permission] = true
+}
+
+// allowAWS checks the permission for a call to one of AWS's services.
 func (c *core) allowAWS(caller Caller, service Service, action Action) error {
-	how, ok := c.denials[denialKey{caller.Actor, action}]
-	if !ok {
+	c.need(caller.Actor, string(action))
+	allowed, restricted := c.allowed[caller.Actor]
+	how, denied := c.denials[denialKey{caller.Actor, action}]
+	if !denied && (!restricted || slices.Contains(allowed, action)) {
 		return nil
 	}
 	account := caller.Account
@@ -141,7 +166,6 @@ type Error struct {
 	Nested bool
 }
 
-// Error implements error.
 func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %d %s: %s", e.Service, e.Status, e.Code, e.Message)
 }
@@ -157,12 +181,4 @@ func notFound(service Service, format string, args ...any) *Error {
 		status, code = http.StatusNotFound, "Request_ResourceNotFound"
 	}
 	return NewError(service, status, code, fmt.Sprintf(format, args...))
-}
-
-func invalidRequest(service Service, format string, args ...any) *Error {
-	code := "ValidationException"
-	if service == ServiceGraph {
-		code = "Request_BadRequest"
-	}
-	return NewError(service, http.StatusBadRequest, code, fmt.Sprintf(format, args...))
 }

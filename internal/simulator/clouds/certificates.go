@@ -2,6 +2,7 @@
 package clouds
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -18,15 +19,16 @@ import (
 // Certificate is a self-signed SAML signing certificate. Its DER is made when first
 // asked for, from the Model's seed, so that the same seed gives the same thumbprints.
 type Certificate struct {
-	notBefore, notAfter time.Time
+	NotBefore, NotAfter time.Time
 	subject             string
 	seed                uint64
+	negative            bool // its serial number
 	der                 []byte
 }
 
 // NewCertificate makes a self-signed certificate for a subject's common name.
 func (c *core) NewCertificate(subject string, notBefore, notAfter time.Time) *Certificate {
-	certificate := &Certificate{notBefore: notBefore, notAfter: notAfter, subject: subject, seed: c.random()}
+	certificate := &Certificate{NotBefore: notBefore, NotAfter: notAfter, subject: subject, seed: c.random(), negative: c.quirks.SigningCertificates == CertificatesNegative}
 	c.certificates = append(c.certificates, certificate)
 	return certificate
 }
@@ -40,7 +42,7 @@ func (c *core) NewSigningCertificate(notBefore, notAfter time.Time) SigningCerti
 
 // BrokenCertificate claims these dates but carries bytes that are no certificate.
 func BrokenCertificate(der []byte, notBefore, notAfter time.Time) *Certificate {
-	return &Certificate{notBefore: notBefore, notAfter: notAfter, der: der}
+	return &Certificate{NotBefore: notBefore, NotAfter: notAfter, der: der}
 }
 
 // DER returns the encoded certificate.
@@ -50,14 +52,21 @@ func (c *Certificate) DER() []byte {
 	}
 	seed := sha256.Sum256(fmt.Appendf(nil, "%s/%d", c.subject, c.seed))
 	key := ed25519.NewKeyFromSeed(seed[:]) // signs deterministically, and in microseconds
+	serial := seed[:16]
+	if c.negative {
+		serial[0] = 0x7e // what makes it negative is set below, as Go refuses to
+	}
 	template := &x509.Certificate{
-		SerialNumber: new(big.Int).SetBytes(seed[:16]), // larger than an int64, as the real ones are
+		SerialNumber: new(big.Int).SetBytes(serial), // larger than an int64, as the real ones are
 		Subject:      pkix.Name{CommonName: c.subject},
-		NotBefore:    c.notBefore, NotAfter: c.notAfter,
+		NotBefore:    c.NotBefore, NotAfter: c.NotAfter,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil { // only a template that cannot be encoded
 		panic(fmt.Sprintf("making a certificate for %s: %v", c.subject, err))
+	}
+	if c.negative {
+		der = bytes.Replace(der, serial, append([]byte{0xfe}, serial[1:]...), 1)
 	}
 	c.der = der
 	return der
@@ -66,19 +75,10 @@ func (c *Certificate) DER() []byte {
 // Thumbprint returns the SHA-1 of the DER in upper-case hex.
 func (c *Certificate) Thumbprint() string { return model.Thumbprint(c.DER()) }
 
-// NotBefore returns the beginning of its life.
-func (c *Certificate) NotBefore() time.Time { return c.notBefore }
-
-// NotAfter returns the end of its life.
-func (c *Certificate) NotAfter() time.Time { return c.notAfter }
-
 // IdPConfiguration is the external identity provider of an identity store.
 type IdPConfiguration struct {
-	IdPID          string
-	Enabled        bool
-	EntityID       string
-	LoginURL       string
-	CertificateIDs []string
+	IdPID   string
+	Enabled bool
 }
 
 // IdPCertificate is a certificate that AWS trusts.
@@ -98,11 +98,7 @@ func (aws *AWS) IdPConfigurations(c Caller, directoryID string) ([]IdPConfigurat
 	if err != nil {
 		return nil, err
 	}
-	view := i.idp.IdPConfiguration
-	for _, certificate := range i.idp.certificates {
-		view.CertificateIDs = append(view.CertificateIDs, certificate.CertificateID)
-	}
-	return []IdPConfiguration{view}, nil
+	return []IdPConfiguration{i.idp.IdPConfiguration}, nil
 }
 
 // IdPCertificates lists the certificates that AWS trusts for an identity provider.

@@ -9,7 +9,6 @@ import (
 // SCIMEventSource is the event source of calls to SCIM in CloudTrail.
 const SCIMEventSource = "identitystore-scim.amazonaws.com"
 
-// trailRetention is how long CloudTrail keeps its event history.
 const trailRetention = 90 * 24 * time.Hour
 
 // TrailFilter selects events; a zero field selects all.

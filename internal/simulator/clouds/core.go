@@ -22,6 +22,8 @@ type core struct {
 	skew   Skew
 
 	denials      map[denialKey]Denial
+	allowed      map[Actor][]Action
+	needed       map[Actor]map[string]bool // permissions that calls needed
 	certificates []*Certificate
 	timeline     []Entry
 	scheduled    []scheduledEvent
@@ -102,7 +104,6 @@ func (c *core) NextDue() time.Time {
 	return c.due
 }
 
-// processDue runs scheduled events first, then the engine.
 func (c *core) processDue() {
 	for i := 0; i < len(c.scheduled); i++ {
 		if event := c.scheduled[i]; !event.at.After(c.at) {
@@ -121,7 +122,6 @@ func (c *core) afterChange() {
 	c.process.recordStates()
 }
 
-// lag divides a period or a lag by the speed.
 func (c *core) lag(d time.Duration) time.Duration {
 	if c.speed == 1 {
 		return d
@@ -136,7 +136,6 @@ func (c *core) random() uint64 {
 	return splitmix(c.seed ^ splitmix(c.serial))
 }
 
-// splitmix is one step of splitmix64.
 func splitmix(z uint64) uint64 {
 	z += 0x9e3779b97f4a7c15
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9

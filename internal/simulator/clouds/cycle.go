@@ -10,7 +10,6 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// cycleLength is how long a cycle takes.
 const cycleLength = 90 * time.Second
 
 // engineCache is how long quirk engine_reads=hourly uses what was once read.
@@ -21,14 +20,11 @@ const engineCache = time.Hour
 // https://learn.microsoft.com/entra/identity/app-provisioning/application-provisioning-quarantine-status
 var retryWaits = []time.Duration{6 * time.Hour, 12 * time.Hour, 24 * time.Hour}
 
-// runningCycle is a cycle under way.
 type runningCycle struct {
 	id          string
 	began, ends time.Time
 }
 
-// runJob does what is due for a job at m.at: ends a cycle, gives the job up after 28
-// days of quarantine, or begins a cycle.
 func (engine *Engine) runJob(j *job) {
 	switch {
 	case j.running != nil:
@@ -37,8 +33,8 @@ func (engine *Engine) runJob(j *job) {
 		engine.annotate(ActorTime, "stopped job of %s: schedule %s", j.application.ObjectID, model.ScheduleDisabled)
 		j.schedule, j.stoppedBy = model.ScheduleDisabled, ActorTime
 		j.nextCycle, j.disables, j.quarantine.nextAttempt = time.Time{}, time.Time{}, time.Time{}
-	case j.quarantine != nil && j.quarantine.reason == model.QuarantineReasonDeletes:
-		engine.retryLater(j) // waits for an administrator's decision
+	case j.quarantine != nil && j.quarantine.reason != model.QuarantineReasonException:
+		engine.retryAfter(j, engine.at) // only an operator's start lifts it
 	default:
 		engine.beginCycle(j)
 	}
@@ -58,7 +54,6 @@ func (engine *Engine) beginCycle(j *job) {
 	engine.engineCredential(j)
 }
 
-// endCycle exports what changed and settles what became of the cycle.
 func (engine *Engine) endCycle(j *job) {
 	cycle := model.Cycle{Began: j.running.began, Ended: engine.at, State: model.CycleSucceeded, Entries: cycleCounts(0, len(j.scope))}
 	for _, member := range engine.pending(j) {
@@ -82,10 +77,6 @@ func (engine *Engine) endCycle(j *job) {
 	if cycle.Entries[model.EntriesExported] > 0 {
 		j.lastExport = &cycle
 	}
-	j.steadyLast = engine.at
-	if j.steadyFirst.IsZero() {
-		j.steadyFirst = engine.at
-	}
 	engine.record(CycleEnded{engine.stamp(ActorEngine), j.application.ObjectID, cycle})
 	j.stopRunning()
 	switch {
@@ -94,7 +85,7 @@ func (engine *Engine) endCycle(j *job) {
 	case engine.quirks.Recovery == RecoversAlone:
 		j.status, j.quarantine, j.seriesBegan, j.disables = model.JobActive, nil, time.Time{}, time.Time{}
 	default:
-		engine.retryLater(j)
+		engine.retryAfter(j, engine.at)
 	}
 }
 
@@ -106,7 +97,6 @@ func cycleCounts(exported, entitled int) map[model.EntryKind]int64 {
 	}
 }
 
-// failCycle ends a cycle whose credential was refused, and leads to quarantine.
 func (engine *Engine) failCycle(j *job, err error) {
 	code, _ := engine.credentialCode(err)
 	cycle := model.Cycle{Began: j.running.began, Ended: engine.at, State: model.CycleFailed, ErrorCode: code, Entries: cycleCounts(0, len(j.scope))}
@@ -118,7 +108,7 @@ func (engine *Engine) failCycle(j *job, err error) {
 	j.stopRunning()
 	switch {
 	case j.quarantine != nil:
-		engine.retryLater(j)
+		engine.retryAfter(j, engine.at)
 	case j.failures >= 3 || engine.quirks.QuarantineAfter == AfterOne:
 		engine.enterQuarantine(j, model.QuarantineReasonException, code,
 			"We are not able to connect to the target application with the credentials provided: "+err.Error())
@@ -133,17 +123,16 @@ func (engine *Engine) enterQuarantine(j *job, reason, code, message string) {
 	j.quarantine = &quarantine{reason: reason, code: code, message: message, began: engine.at}
 	j.disables = j.seriesBegan.Add(engine.lag(model.QuarantineDisableAfter))
 	engine.annotate(ActorEngine, "quarantine of %s: %s %s", j.application.ObjectID, reason, code)
-	engine.retryLater(j)
+	engine.retryAfter(j, engine.at)
 }
 
-func (engine *Engine) retryLater(j *job) {
+func (engine *Engine) retryAfter(j *job, attempt time.Time) {
 	wait := retryWaits[min(int(j.quarantine.count), len(retryWaits)-1)]
 	j.quarantine.count++
-	j.quarantine.nextAttempt = engine.at.Add(engine.lag(wait))
+	j.quarantine.nextAttempt = attempt.Add(engine.lag(wait))
 	j.nextCycle = j.quarantine.nextAttempt
 }
 
-// stopRunning ends a running cycle; without a result its work stays to be done.
 func (j *job) stopRunning() {
 	j.running = nil
 	if j.cachedUntil.IsZero() {
@@ -170,8 +159,6 @@ func (engine *Engine) engineCredential(j *job) *credential {
 	return j.cached
 }
 
-// entraCall is a call of Entra's to the SCIM endpoint that a credential leads to, checked
-// as every other.
 func (engine *Engine) entraCall(c *credential, operation string) (*directory, error) {
 	if c.tenant == nil {
 		return nil, &Error{Service: ServiceSCIM, Code: "ConnectionFailure", Message: "The remote name could not be resolved."}
@@ -197,24 +184,15 @@ func (engine *Engine) credentialCode(err error) (code, reason string) {
 	return engine.quirks.UnreachableCode, "the endpoint gave no answer"
 }
 
-// EntraUser is a user of an Entra tenant.
-type EntraUser struct {
-	ObjectID    string
-	UserName    string // at AWS too
-	DisplayName string
-	GivenName   string
-	FamilyName  string
-}
-
-// assignedUser is a user in the scope of a job, with what the engine still has to do.
+// assignedUser is a user in the scope of a job, whose ExternalID is its object id in Entra.
 type assignedUser struct {
-	*EntraUser
+	*User
 	todo     string // an action of the provisioning log; "": in sync
 	targetID string // at AWS; "": not there yet
 }
 
 // failingUser is the user of quirk failing_user: AWS refuses users without a family name.
-var failingUser = EntraUser{ObjectID: "00000000-0000-4000-8000-00000000f411", UserName: "no-family-name@example.com", DisplayName: "Mononym", GivenName: "Mononym"}
+var failingUser = User{ExternalID: "00000000-0000-4000-8000-00000000f411", UserName: "no-family-name@example.com", DisplayName: "Mononym", GivenName: "Mononym", Active: true}
 
 // AddUser makes a user and assigns it to an application, so that the next cycle exports
 // it; it returns the object id.
@@ -224,18 +202,17 @@ func (engine *Engine) AddUser(actor Actor, tenantID, objectID, userName string) 
 		return "", err
 	}
 	given, _, _ := strings.Cut(userName, "@")
-	user := &EntraUser{ObjectID: engine.newID(), UserName: userName, DisplayName: given, GivenName: given, FamilyName: "Example"}
+	user := &User{ExternalID: engine.newID(), UserName: userName, DisplayName: given, GivenName: given, FamilyName: "Example", Active: true}
 	for _, j := range sp.jobs {
-		j.scope = append(j.scope, &assignedUser{EntraUser: user, todo: "create"})
+		j.scope = append(j.scope, &assignedUser{User: user, todo: "create"})
 	}
-	return user.ObjectID, nil
+	return user.ExternalID, nil
 }
 
-// pending lists the users with work to do, in the order of their assignment.
 func (engine *Engine) pending(j *job) []*assignedUser {
 	var list []*assignedUser
 	if engine.quirks.FailingUser == OneUserFails {
-		list = append(list, &assignedUser{EntraUser: &failingUser, todo: "create"})
+		list = append(list, &assignedUser{User: &failingUser, todo: "create"})
 	}
 	for _, m := range j.scope {
 		if m.todo != "" {
@@ -245,7 +222,6 @@ func (engine *Engine) pending(j *job) []*assignedUser {
 	return list
 }
 
-// synchronized counts the users in sync, as synchronizedEntryCountByType.
 func (j *job) synchronized() map[string]int64 {
 	var users int64
 	for _, m := range j.scope {
@@ -256,10 +232,9 @@ func (j *job) synchronized() map[string]int64 {
 	return map[string]int64{"User": users, "Group": 0}
 }
 
-// export does what is pending for one user, and writes it to the provisioning log.
 func (engine *Engine) export(j *job, c *credential, m *assignedUser, cycleID string) error {
 	entry := LogEntry{
-		CycleID: cycleID, Action: m.todo, Status: "success", SourceID: m.ObjectID, SourceName: m.UserName, Duration: 450 * time.Millisecond,
+		CycleID: cycleID, Action: m.todo, Status: "success", SourceID: m.ExternalID, SourceName: m.UserName, Duration: 450 * time.Millisecond,
 	}
 	err := engine.exportUser(c, m)
 	if isConnectionFailure(err) {
@@ -280,7 +255,6 @@ func (engine *Engine) export(j *job, c *credential, m *assignedUser, cycleID str
 	return err
 }
 
-// exportUser looks the user up by name and creates, changes or deletes it.
 func (engine *Engine) exportUser(c *credential, m *assignedUser) error {
 	d, err := engine.entraCall(c, "ListUsers")
 	if err != nil {
@@ -300,49 +274,36 @@ func (engine *Engine) exportUser(c *credential, m *assignedUser) error {
 	}
 	switch operation {
 	case "CreateUser":
-		created, err := engine.aws.createUser(d, User{
-			UserName: m.UserName, ExternalID: m.ObjectID, DisplayName: m.DisplayName,
-			GivenName: m.GivenName, FamilyName: m.FamilyName, Email: m.UserName, Active: true,
-		})
+		created, err := engine.aws.createUser(d, *m.User)
 		m.targetID = created.ID
 		return err
 	case "DeleteUser":
 		d.deleteUser(existing)
 	default:
-		m.targetID, existing.DisplayName, existing.Modified = existing.ID, m.DisplayName, engine.at
+		m.targetID, existing.DisplayName = existing.ID, m.DisplayName
 	}
 	return nil
 }
 
-// OnDemand is the outcome of provisioning one user on demand.
-type OnDemand struct {
-	UserName  string
-	TargetID  string
-	Action    string
-	Status    string // success | failure
-	ErrorCode string
-	Reason    string
-}
-
 // ProvisionOnDemand provisions one user at once, with the saved credential read
 // afresh: it proves nothing about what the engine holds. Even a failure is an answer.
-func (engine *Engine) ProvisionOnDemand(c Caller, tenantID, objectID, jobID, ruleID, userObjectID string) (OnDemand, error) {
+func (engine *Engine) ProvisionOnDemand(c Caller, tenantID, objectID, jobID, ruleID, userObjectID string) (LogEntry, error) {
 	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
-		return OnDemand{}, err
+		return LogEntry{}, err
 	}
 	if ruleID != j.ruleID {
-		return OnDemand{}, engine.entra.synchronizationError(http.StatusBadRequest, "InvalidRuleId", "The synchronization rule '"+ruleID+"' was not found.")
+		return LogEntry{}, engine.entra.synchronizationError(http.StatusBadRequest, "InvalidRuleId", "The synchronization rule '"+ruleID+"' was not found.")
 	}
-	at := slices.IndexFunc(j.scope, func(m *assignedUser) bool { return m.ObjectID == userObjectID })
+	at := slices.IndexFunc(j.scope, func(m *assignedUser) bool { return m.ExternalID == userObjectID })
 	if at < 0 {
-		return OnDemand{}, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", userObjectID)
+		return LogEntry{}, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", userObjectID)
 	}
 	m := j.scope[at]
 	if m.todo == "" {
 		m.todo = "update"
 	}
-	outcome := OnDemand{UserName: m.UserName, Action: m.todo, Status: "success"}
+	outcome := LogEntry{SourceName: m.UserName, Action: m.todo, Status: "success"}
 	held := j.application.saved
 	err = engine.export(j, &held, m, engine.newID())
 	outcome.TargetID = m.targetID

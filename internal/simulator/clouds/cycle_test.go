@@ -208,10 +208,10 @@ func TestDisabledAfter28Days(t *testing.T) {
 func TestPausedJobDoesNothing(t *testing.T) {
 	for name, stop := range map[model.ScheduleState]func(*harness) error{
 		model.SchedulePaused: func(s *harness) error {
-			return s.PauseJob(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, s.JobID)
+			return s.StopJob(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, s.JobID, model.SchedulePaused)
 		},
 		model.ScheduleDisabled: func(s *harness) error {
-			return s.DisableJob(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, s.JobID)
+			return s.StopJob(CallerFor(ActorOperator), s.EntraTenantID, s.ServicePrincipalID, s.JobID, model.ScheduleDisabled)
 		},
 	} {
 		s := newHarness(t, Healthy("corp"))
@@ -312,25 +312,28 @@ func TestEngineReads(t *testing.T) {
 	}
 }
 
-func TestDeletionQuarantine(t *testing.T) {
-	s := newHarness(t, Healthy("corp"))
-	s.must(s.Quarantine(s.EntraTenantID, s.ServicePrincipalID, s.JobID, "TooManyDeletes"))
-	job := s.job()
-	if job.Quarantine.Reason != "TooManyDeletes" || job.Quarantine.Credentials() {
-		t.Fatalf("quarantine %+v", job.Quarantine)
-	}
-	s.advance(5 * 24 * time.Hour)
-	if got := s.job(); got.Status != model.JobQuarantine || len(s.instances[0].directory.users) != 3 {
-		t.Errorf("it did not wait for an operator: %s, %d users", got.Status, len(s.instances[0].directory.users))
-	}
-	s.start()
-	s.advance(cycleLength)
-	if s.job().Status != model.JobActive || len(s.instances[0].directory.users) != 0 {
-		t.Errorf("after start: %s, %d users, want the mass deletion", s.job().Status, len(s.instances[0].directory.users))
-	}
-	for start := range EntriesOf[Start](s.Model) {
-		if start.Quarantine == nil || start.Quarantine.Reason != "TooManyDeletes" {
-			t.Errorf("recorded %+v", start)
+// TestQuarantineForOperator has quarantines that no attempt of Entra's own lifts.
+func TestQuarantineForOperator(t *testing.T) {
+	for reason, users := range map[string]int{"TooManyDeletes": 0, "QuarantinedOnDemand": 3, "EncounteredEscrowProportionThreshold": 3} {
+		s := newHarness(t, Healthy("corp"))
+		s.must(s.Quarantine(s.EntraTenantID, s.ServicePrincipalID, s.JobID, reason))
+		job := s.job()
+		if job.Quarantine.Reason != reason || job.Quarantine.Credentials() {
+			t.Fatalf("quarantine %+v", job.Quarantine)
+		}
+		s.advance(5 * 24 * time.Hour)
+		if got := s.job(); got.Status != model.JobQuarantine || len(s.instances[0].directory.users) != 3 {
+			t.Errorf("%s did not wait for an operator: %s, %d users", reason, got.Status, len(s.instances[0].directory.users))
+		}
+		s.start()
+		s.advance(cycleLength)
+		if s.job().Status != model.JobActive || len(s.instances[0].directory.users) != users {
+			t.Errorf("%s: after start: %s, %d users, want %d", reason, s.job().Status, len(s.instances[0].directory.users), users)
+		}
+		for start := range EntriesOf[Start](s.Model) {
+			if start.Quarantine == nil || start.Quarantine.Reason != reason {
+				t.Errorf("recorded %+v", start)
+			}
 		}
 	}
 }
@@ -356,13 +359,13 @@ func TestProvisionOnDemand(t *testing.T) {
 	canary := s.addUser("canary@example.com")
 	token := s.create(ActorOperator)
 	s.must(s.put(ActorOperator, token.Value))
-	provision := func() OnDemand {
+	provision := func() LogEntry {
 		t.Helper()
 		got, err := s.ProvisionOnDemand(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID, s.JobID, s.job().RuleID, canary)
 		s.must(err)
 		return got
 	}
-	if got := provision(); got.Status != "success" || got.Action != "create" || got.UserName != "canary@example.com" || !s.hasUser("canary@example.com") {
+	if got := provision(); got.Status != "success" || got.Action != "create" || got.SourceName != "canary@example.com" || !s.hasUser("canary@example.com") {
 		t.Errorf("first: %+v", got)
 	}
 	if got := provision(); got.Status != "success" || got.Action != "update" {

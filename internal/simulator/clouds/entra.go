@@ -69,6 +69,7 @@ type ServicePrincipal struct {
 	EntityIDs   []string // its SAML identifiers
 	// Preferred is the certificate it is set to sign with; nil: never set.
 	Preferred    *Certificate
+	Owners       []string // client ids of the applications that own it
 	Certificates []SigningCertificate
 	Notified     []string // notificationEmailAddresses
 }
@@ -82,7 +83,6 @@ type entraTenant struct {
 	audits        []Audit
 }
 
-// servicePrincipal is an enterprise application with its provisioning.
 type servicePrincipal struct {
 	ServicePrincipal
 	of      *entraTenant
@@ -174,17 +174,15 @@ func (entra *Entra) AddApplication(tenantID, name string) (ServicePrincipal, err
 	return entra.applicationView(sp), nil
 }
 
-// tenantFor finds a tenant for a caller who may do this in it.
 func (entra *Entra) tenantFor(c Caller, action Action, tenantID string) (*entraTenant, error) {
 	entra.Advance()
 	t := entra.tenant(tenantID)
 	if t == nil || (c.Tenant != "" && c.Tenant != tenantID) {
 		return nil, notFound(ServiceGraph, "Tenant '%s' does not exist.", tenantID)
 	}
-	return t, entra.allowGraph(c, action)
+	return t, entra.allowGraph(c, action, nil)
 }
 
-// application finds an application for a caller who may do this to it.
 func (entra *Entra) application(c Caller, action Action, tenantID, objectID string) (*servicePrincipal, error) {
 	t, err := entra.tenantFor(Caller{Tenant: c.Tenant}, action, tenantID)
 	if err != nil {
@@ -192,7 +190,7 @@ func (entra *Entra) application(c Caller, action Action, tenantID, objectID stri
 	}
 	for _, sp := range t.applications {
 		if sp.ObjectID == objectID {
-			return sp, entra.allowGraph(c, action)
+			return sp, entra.allowGraph(c, action, sp)
 		}
 	}
 	return nil, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", objectID)
@@ -201,7 +199,7 @@ func (entra *Entra) application(c Caller, action Action, tenantID, objectID stri
 func (entra *Entra) applicationView(sp *servicePrincipal) ServicePrincipal {
 	view := sp.ServicePrincipal
 	view.Tags, view.EntityIDs = slices.Clone(view.Tags), slices.Clone(view.EntityIDs)
-	view.Notified, view.Certificates = slices.Clone(view.Notified), slices.Clone(view.Certificates)
+	view.Notified, view.Certificates, view.Owners = slices.Clone(view.Notified), slices.Clone(view.Certificates), slices.Clone(view.Owners)
 	return view
 }
 
@@ -212,11 +210,12 @@ const (
 	RoleApplicationWrite    = "Application.ReadWrite.All"
 	RoleSynchronizationRead = "Synchronization.Read.All"
 	RoleSynchronization     = "Synchronization.ReadWrite.All"
+	RoleApplicationOwned    = "Application.ReadWrite.OwnedBy" // for an owner of the application
 	RoleProvisioningLog     = "ProvisioningLog.Read.All"
 	RoleAuditLog            = "AuditLog.Read.All"
 )
 
-// sufficientRoles lists the roles of which any one allows an action.
+// sufficientRoles lists the roles of which any one allows an action, the least first.
 func sufficientRoles(action Action) []string {
 	switch action {
 	case ReadApplications:
@@ -226,7 +225,7 @@ func sufficientRoles(action Action) []string {
 	case ReadSynchronization:
 		return []string{RoleSynchronizationRead, RoleSynchronization}
 	case WriteSynchronization:
-		return []string{RoleSynchronization}
+		return []string{RoleApplicationOwned, RoleSynchronization}
 	case ReadProvisioningLog:
 		return []string{RoleProvisioningLog, RoleAuditLog}
 	default:
@@ -234,8 +233,9 @@ func sufficientRoles(action Action) []string {
 	}
 }
 
-// allowGraph checks the permission for a call.
-func (entra *Entra) allowGraph(c Caller, action Action) error {
+// allowGraph checks the permission for a call that concerns an application; nil: all of
+// them, or none.
+func (entra *Entra) allowGraph(c Caller, action Action, of *servicePrincipal) error {
 	_, refused := entra.denials[denialKey{c.Actor, action}]
 	if !refused && c.ClientID != "" {
 		tenant := entra.tenant(c.Tenant)
@@ -243,9 +243,13 @@ func (entra *Entra) allowGraph(c Caller, action Action) error {
 			return NewError(ServiceGraph, http.StatusUnauthorized, "InvalidAuthenticationToken", "Access token validation failure.")
 		}
 		registration := tenant.registration(c.ClientID)
-		refused = registration == nil || !slices.ContainsFunc(sufficientRoles(action), func(role string) bool {
-			return slices.Contains(registration.Roles, role)
+		sufficient := sufficientRoles(action)
+		held := slices.IndexFunc(sufficient, func(role string) bool {
+			return registration != nil && slices.Contains(registration.Roles, role) &&
+				(role != RoleApplicationOwned || of != nil && slices.Contains(of.Owners, c.ClientID))
 		})
+		refused = held < 0
+		entra.need(c.Actor, sufficient[max(held, 0)])
 	}
 	if !refused {
 		return nil

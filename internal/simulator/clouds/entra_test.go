@@ -37,16 +37,23 @@ func TestGraphPermissions(t *testing.T) {
 	for name, test := range map[string]struct {
 		roles   []string
 		allowed []string
+		owner   bool
 	}{
-		"nothing":         {nil, nil},
-		"the exporter":    {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleProvisioningLog}, reading},
-		"an older tenant": {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleAuditLog}, append([]string{"audits"}, reading...)},
-		"the rotator":     {[]string{RoleSynchronization}, []string{"job", "put", "secrets", "start"}},
+		"nothing":         {},
+		"the exporter":    {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleProvisioningLog}, reading, false},
+		"an older tenant": {[]string{RoleApplicationRead, RoleSynchronizationRead, RoleAuditLog}, append([]string{"audits"}, reading...), false},
+		"the rotator":     {[]string{RoleSynchronization}, []string{"job", "put", "secrets", "start"}, false},
+		"an owner":        {[]string{RoleApplicationOwned}, []string{"put", "start"}, true},
+		"no owner":        {[]string{RoleApplicationOwned}, nil, false},
+		"only an owner":   {nil, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newHarness(t, Healthy("corp"))
 			app, err := s.AddRegistration(s.EntraTenantID, ActorExporter, noon.Add(day), test.roles...)
 			s.must(err)
+			if test.owner {
+				s.must(s.ChangeApplication(s.EntraTenantID, s.ServicePrincipalID, func(sp *ServicePrincipal) { sp.Owners = []string{app.ClientID} }))
+			}
 			allowed := map[string]bool{}
 			for _, act := range test.allowed {
 				allowed[act] = true
@@ -174,7 +181,7 @@ func TestCertificatesOnBothSides(t *testing.T) {
 	active, waiting := view.Certificates[0], view.Certificates[1]
 	parsed, err := x509.ParseCertificate(active.DER())
 	s.must(err)
-	if !parsed.NotAfter.Equal(active.NotAfter()) || !parsed.NotBefore.Equal(active.NotBefore()) || view.Preferred != active.Certificate || parsed.SerialNumber.BitLen() < 65 {
+	if !parsed.NotAfter.Equal(active.NotAfter) || !parsed.NotBefore.Equal(active.NotBefore) || view.Preferred != active.Certificate || parsed.SerialNumber.BitLen() < 65 {
 		t.Errorf("the active certificate: %s to %s", parsed.NotBefore, parsed.NotAfter)
 	}
 	trusted := func() []IdPCertificate {
@@ -191,7 +198,7 @@ func TestCertificatesOnBothSides(t *testing.T) {
 		t.Error("not activated")
 	}
 	configurations, err := s.IdPConfigurations(CallerFor(ActorExporter), s.IdentityStoreID)
-	if err != nil || len(configurations) != 1 || len(configurations[0].CertificateIDs) != 1 {
+	if err != nil || len(configurations) != 1 || !configurations[0].Enabled {
 		t.Errorf("configurations %+v, error %v", configurations, err)
 	}
 }
@@ -200,7 +207,7 @@ func TestAgeMovesBothSidesTogether(t *testing.T) {
 	s := newHarness(t, Healthy("corp"))
 	before := s.list()[0]
 	view, _ := s.ServicePrincipal(CallerFor(ActorExporter), s.EntraTenantID, s.ServicePrincipalID)
-	thumbprint, expiry := view.Preferred.Thumbprint(), view.Preferred.NotAfter()
+	thumbprint, expiry := view.Preferred.Thumbprint(), view.Preferred.NotAfter
 	s.Age(30 * day)
 	after := s.list()[0]
 	if before.Created.Sub(after.Created) != 30*day || before.Expires.Sub(after.Expires) != 30*day || before.ID != after.ID {

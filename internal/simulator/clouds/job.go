@@ -31,11 +31,8 @@ type Job struct {
 	RuleID            string // of the schema's synchronization rule for users
 	QuarantineMessage string
 	QuarantineCount   int64
-	SteadyFirst       time.Time // steadyStateFirstAchievedTime
-	SteadyLast        time.Time
 }
 
-// job is a provisioning job with its engine.
 type job struct {
 	id, ruleID  string
 	application *servicePrincipal
@@ -45,7 +42,6 @@ type job struct {
 
 	last, lastSuccess, lastExport *model.Cycle
 	failures                      int64
-	steadyFirst, steadyLast       time.Time
 
 	quarantine  *quarantine
 	seriesBegan time.Time // of quarantines without a recovery between them
@@ -69,7 +65,6 @@ type quarantine struct {
 	nextAttempt           time.Time
 }
 
-// due returns when the job next does something by itself.
 func (j *job) due() time.Time {
 	switch {
 	case j.running != nil:
@@ -95,8 +90,6 @@ func (j *job) waitsFor() []*time.Time {
 	return list
 }
 
-// nextDue implements process: the next step of a job, or the next change of what AWS
-// accepts.
 func (engine *Engine) nextDue() time.Time {
 	var due time.Time
 	for _, j := range engine.jobs {
@@ -111,7 +104,6 @@ func (engine *Engine) nextDue() time.Time {
 	return due
 }
 
-// runDue implements process.
 func (engine *Engine) runDue() {
 	for _, j := range engine.jobs {
 		if due := j.due(); !due.IsZero() && !due.After(engine.at) {
@@ -175,17 +167,8 @@ func (engine *Engine) RestartJob(c Caller, tenantID, objectID, jobID, resetScope
 	return nil
 }
 
-// PauseJob stops a job until it is started.
-func (engine *Engine) PauseJob(c Caller, tenantID, objectID, jobID string) error {
-	return engine.stopJob(c, tenantID, objectID, jobID, model.SchedulePaused)
-}
-
-// DisableJob turns provisioning off, as the portal does.
-func (engine *Engine) DisableJob(c Caller, tenantID, objectID, jobID string) error {
-	return engine.stopJob(c, tenantID, objectID, jobID, model.ScheduleDisabled)
-}
-
-func (engine *Engine) stopJob(c Caller, tenantID, objectID, jobID string, schedule model.ScheduleState) error {
+// StopJob stops a job until it is started: paused, or disabled as the portal does.
+func (engine *Engine) StopJob(c Caller, tenantID, objectID, jobID string, schedule model.ScheduleState) error {
 	j, err := engine.job(c, WriteSynchronization, tenantID, objectID, jobID)
 	if err != nil {
 		return err
@@ -208,7 +191,6 @@ func (engine *Engine) ReplaceJob(actor Actor, tenantID, objectID, jobID string) 
 	j.stopRunning()
 	j.id = JobTemplate + "." + strings.ReplaceAll(tenantID, "-", "") + "." + engine.newID()
 	j.last, j.lastSuccess, j.lastExport, j.failures = nil, nil, nil, 0
-	j.steadyFirst, j.steadyLast = time.Time{}, time.Time{}
 	j.quarantine, j.seriesBegan, j.disables = nil, time.Time{}, time.Time{}
 	j.status, j.schedule, j.stoppedBy, j.nextCycle = model.JobActive, model.ScheduleActive, "", engine.at
 	engine.record(JobReplaced{engine.stamp(actor), objectID, jobID, j.id})
@@ -228,7 +210,6 @@ func (engine *Engine) RetryNow(c Caller, tenantID, objectID, jobID string) error
 	return nil
 }
 
-// job finds a job for a caller who may do this to its application.
 func (engine *Engine) job(c Caller, action Action, tenantID, objectID, jobID string) (*job, error) {
 	sp, err := engine.entra.application(c, action, tenantID, objectID)
 	if err != nil {
@@ -264,7 +245,7 @@ func (engine *Engine) jobView(j *job) Job {
 	}
 	failures := j.failures
 	view := Job{
-		RuleID: j.ruleID, SteadyFirst: addSkew(j.steadyFirst, by), SteadyLast: addSkew(j.steadyLast, by),
+		RuleID: j.ruleID,
 		Job: model.Job{
 			ID: j.id, TemplateID: JobTemplate, Status: j.status, Schedule: j.schedule,
 			LastCycle: cycle(j.last), LastSuccess: cycle(j.lastSuccess), LastExport: cycle(j.lastExport),
@@ -303,13 +284,23 @@ func (engine *Engine) TestConnection(c Caller, tenantID, objectID, jobID string,
 		}
 	}
 	if !sp.savedAt.IsZero() && engine.at.Before(sp.savedAt.Add(engine.lag(engine.quirks.TestLag))) {
-		return engine.entra.synchronizationError(http.StatusBadRequest, engine.quirks.UnreachableCode, "The supplied credentials could not be validated. Please try again later.")
+		return engine.testError(engine.quirks.UnreachableCode, "The supplied credentials could not be validated. Please try again later.")
 	}
 	if _, err := engine.entraCall(&held, "ListUsers"); err != nil {
 		code, reason := engine.credentialCode(err)
-		return engine.entra.synchronizationError(http.StatusBadRequest, code, "We received this unexpected response from your application: "+reason)
+		return engine.testError(code, "We received this unexpected response from your application: "+reason)
 	}
 	return nil
+}
+
+// testError is how Test connection fails. A gateway's own answer keeps its status, unless
+// the API nests it in its own.
+func (engine *Engine) testError(code, message string) *Error {
+	status := http.StatusBadRequest
+	if own := map[string]int{CodeGateway: http.StatusBadGateway, CodeTimeout: http.StatusGatewayTimeout}[code]; own != 0 && engine.quirks.GraphErrors == ErrorsPlain {
+		status = own
+	}
+	return engine.entra.synchronizationError(status, code, message)
 }
 
 // AddLogEntry writes an entry for a job into the log, as if the engine had; its id,

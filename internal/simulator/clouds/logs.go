@@ -6,7 +6,6 @@ import (
 	"time"
 )
 
-// logRetention is how long Entra keeps the provisioning log with a P1 licence.
 const logRetention = 30 * 24 * time.Hour
 
 // AuditActivity is the directory audit's name for a change of provisioning credentials.

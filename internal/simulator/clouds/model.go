@@ -50,7 +50,7 @@ func New(options Options) *Model {
 		quirks = *options.Quirks
 	}
 	c := &core{
-		clock: options.Now, seed: options.Seed, speed: max(options.Speed, 1), quirks: quirks, denials: map[denialKey]Denial{},
+		clock: options.Now, seed: options.Seed, speed: max(options.Speed, 1), quirks: quirks, denials: map[denialKey]Denial{}, allowed: map[Actor][]Action{}, needed: map[Actor]map[string]bool{},
 	}
 	if c.clock == nil {
 		c.clock = time.Now
@@ -93,6 +93,11 @@ func (m *Model) SetQuirk(name, value string) error {
 			j.application.reshape(m.quirks)
 		}
 	}
+	if name == "signing_certificates" {
+		for _, certificate := range m.certificates {
+			certificate.negative, certificate.der = value == CertificatesNegative, nil
+		}
+	}
 	m.afterChange()
 	return nil
 }
@@ -116,7 +121,7 @@ func (m *Model) Age(by time.Duration) {
 		}
 	}
 	for _, certificate := range m.certificates {
-		certificate.notBefore, certificate.notAfter, certificate.der = certificate.notBefore.Add(-by), certificate.notAfter.Add(-by), nil
+		certificate.NotBefore, certificate.NotAfter, certificate.der = certificate.NotBefore.Add(-by), certificate.NotAfter.Add(-by), nil
 	}
 	m.annotate(ActorTime, "tokens and certificates aged by %s", by)
 	m.afterChange()

@@ -55,7 +55,6 @@ func (g Outage) Seconds(now time.Time) float64 {
 	return g.Ended.Sub(g.Began).Seconds()
 }
 
-// String describes the outage.
 func (g Outage) String() string {
 	which, until := "saved", "is open"
 	if g.Cached {
@@ -116,7 +115,6 @@ func (engine *Engine) CycleSince(objectID string) time.Time {
 	return time.Time{}
 }
 
-// recordState records what a job holds, if that changed, and begins or ends an outage.
 func (engine *Engine) recordState(j *job) {
 	now := EntraState{Stamp: Stamp{At: engine.at}, ServicePrincipalID: j.application.ObjectID}
 	now.Saved = engine.aws.held(&j.application.saved)
@@ -152,14 +150,12 @@ func (engine *Engine) recordState(j *job) {
 	}
 }
 
-// recordStates implements process.
 func (engine *Engine) recordStates() {
 	for _, j := range engine.jobs {
 		engine.recordState(j)
 	}
 }
 
-// holders implements process.
 func (engine *Engine) holders(t *scimToken) (saved, cached []string) {
 	for _, j := range engine.jobs {
 		if j.application.saved.token == t {

@@ -35,7 +35,7 @@ type Quirks struct {
 	ListOrder   string // in which order
 	TokenTimes  string // how timestamps are written
 	JSONVersion string // the token service's awsjson version
-	IdPVersion  string // the certificate service's awsjson version //nolint:revive // IdP is the usual spelling
+	IdPVersion  string //nolint:revive // the certificate service's awsjson version; IdP is the usual spelling
 	ListLag     time.Duration
 	NewLag      time.Duration // how long until AWS accepts a new token
 	DeletedLag  time.Duration // how long AWS accepts a deleted one
@@ -49,6 +49,9 @@ type Quirks struct {
 	ErrorBodies    string // what Graph's errors carry
 	ListPages      string // which pages the lists have
 	TemplateFilter string // how Graph takes a filter by applicationTemplateId
+
+	SigningCertificates string // what is odd about the SAML certificates
+	JobStatus           string // does Graph show the status of a job
 }
 
 // The values of the quirks that are not durations.
@@ -122,6 +125,11 @@ const (
 	BodiesFull            = "full"
 	BodiesEmpty           = "empty"        // "{}"
 	BodiesNullMessage     = "null_message" // {"error":{"code":"…","message":null}}
+	CertificatesPlain     = "plain"
+	CertificatesNegative  = "negative_serial" // Go refuses to parse them by default
+	CertificatesHexOnly   = "hex_identifier"  // Graph shows no key, and the thumbprint as hex text
+	StatusShown           = "shown"
+	StatusNull            = "null"
 )
 
 // QuirkKind says where a quirk matters, for the matrices.
@@ -152,7 +160,6 @@ func (quirk Quirk) get(from *Quirks) string {
 	return *quirk.field(from).(*string)
 }
 
-// set accepts the listed values; a duration may be any that is not negative.
 func (quirk Quirk) set(in *Quirks, value string) error {
 	if lag, isDuration := quirk.field(in).(*time.Duration); isDuration {
 		d, err := time.ParseDuration(value)
@@ -181,7 +188,7 @@ func AllQuirks() []Quirk {
 		{"test_lag", []string{"1m0s", "0s", "10m0s"}, "how long Test connection answers 400 after a PUT", Single, func(q *Quirks) any { return &q.TestLag }},
 		{"inline_test", []string{InlineHonest, InlineIgnored}, "does Test connection use the values that it is given", Single, func(q *Quirks) any { return &q.InlineTest }},
 		{"refused_code", []string{CodeFailure, CodeUnavailable, CodeInvalid, CodeBare}, "how Entra words that AWS refuses its token", Single, func(q *Quirks) any { return &q.RefusedCode }},
-		{"unreachable_code", []string{CodeUnavailable, CodeIncompatible, CodeGateway, CodeTimeout}, "how Entra words that it gets no answer from AWS", Single, func(q *Quirks) any { return &q.UnreachableCode }},
+		{"unreachable_code", []string{CodeUnavailable, CodeFailure, CodeIncompatible, CodeGateway, CodeTimeout}, "how Entra words that it gets no answer from AWS", Single, func(q *Quirks) any { return &q.UnreachableCode }},
 		{"engine_reads", []string{ReadsPerCycle, ReadsPerCall, ReadsHourly}, "when the engine reads the secrets", Coupled, func(q *Quirks) any { return &q.EngineReads }},
 		{"empty_cycles", []string{EmptyCalls, EmptySilent}, "does a cycle without changes call SCIM", Single, func(q *Quirks) any { return &q.EmptyCycles }},
 		{"failing_user", []string{NobodyFails, OneUserFails}, "does one user fail in every cycle", Single, func(q *Quirks) any { return &q.FailingUser }},
@@ -205,6 +212,8 @@ func AllQuirks() []Quirk {
 		{"error_bodies", []string{BodiesFull, BodiesEmpty, BodiesNullMessage}, "what Graph's errors carry", Wire, func(q *Quirks) any { return &q.ErrorBodies }},
 		{"list_pages", []string{PagesAsAsked, PagesEmptyFirst, PagesSmall, PagesSecondRefused}, "which pages the lists have; AWS's have one, or an empty one first", Wire, func(q *Quirks) any { return &q.ListPages }},
 		{"template_filter", []string{FilterPlain, FilterAdvanced}, "how Graph takes a filter by applicationTemplateId", Wire, func(q *Quirks) any { return &q.TemplateFilter }},
+		{"signing_certificates", []string{CertificatesPlain, CertificatesNegative, CertificatesHexOnly}, "what is odd about the SAML certificates", Wire, func(q *Quirks) any { return &q.SigningCertificates }},
+		{"job_status", []string{StatusShown, StatusNull}, "does Graph show the status of a job", Wire, func(q *Quirks) any { return &q.JobStatus }},
 	}
 }
 

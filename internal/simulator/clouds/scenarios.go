@@ -128,7 +128,7 @@ func (m *Model) Add(spec ConnectionSpec) Connection {
 	for _, one := range spec.Tokens {
 		token := m.newToken(t, ActorSetup, m.at.Add(-one.Age), m.at.Add(one.Left))
 		connection.TokenIDs = append(connection.TokenIDs, token.ID)
-		t.Created = earliest(t.Created, token.Created)
+		t.Created = sooner(t.Created, token.Created)
 		if one.Saved && !spec.NotConfigured {
 			sp.set(Secret{model.CredentialKeyBaseAddress, t.address()})
 			sp.set(Secret{model.CredentialKeySecretToken, token.Value})
@@ -137,7 +137,7 @@ func (m *Model) Add(spec ConnectionSpec) Connection {
 			sp.saved.since = token.Created
 		}
 	}
-	i.Created = earliest(i.Created, t.Created)
+	i.Created = sooner(i.Created, t.Created)
 	if !spec.NoJob {
 		j := m.addJob(spec, sp)
 		connection.JobID = j.id
@@ -157,11 +157,7 @@ func (m *Model) addInstance(spec ConnectionSpec) *instance {
 		OwnerAccountID: spec.Account, PrimaryRegion: spec.Region,
 		IdentityStoreID: "d-" + hex.EncodeToString(m.bytes(5)), Name: spec.Name, Status: "ACTIVE", Created: m.at,
 	}}
-	i.idp.IdPConfiguration = IdPConfiguration{
-		IdPID: m.newID(), Enabled: true,
-		EntityID: "https://sts.windows.net/" + spec.TenantID + "/",
-		LoginURL: "https://login.microsoftonline.com/" + spec.TenantID + "/saml2",
-	}
+	i.idp.IdPConfiguration = IdPConfiguration{IdPID: m.newID(), Enabled: true}
 	m.instances = append(m.instances, i)
 	return i
 }
@@ -200,22 +196,18 @@ func (m *Model) addJob(spec ConnectionSpec, sp *servicePrincipal) *job {
 	return j
 }
 
-// addHistory makes up what the engine did before the start: users in sync, past
-// cycles, a quarantine with its retries.
 func (m *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
 	if spec.NotConfigured {
 		return
 	}
 	for n := range spec.Users {
 		name := fmt.Sprintf("user-%d@%s.example.com", n+1, spec.Name)
-		user := &EntraUser{ObjectID: m.newID(), UserName: name, DisplayName: fmt.Sprint("User ", n+1), GivenName: "User", FamilyName: strconv.Itoa(n + 1)}
-		exported, err := m.createUser(&i.directory, User{
-			UserName: name, ExternalID: user.ObjectID, DisplayName: user.DisplayName, GivenName: user.GivenName, FamilyName: user.FamilyName, Email: name, Active: true,
-		})
+		user := &User{ExternalID: m.newID(), UserName: name, DisplayName: fmt.Sprint("User ", n+1), GivenName: "User", FamilyName: strconv.Itoa(n + 1), Active: true}
+		exported, err := m.createUser(&i.directory, *user)
 		if err != nil { // names are made unique above
 			panic(fmt.Sprintf("scenario %s: %v", spec.Name, err))
 		}
-		j.scope = append(j.scope, &assignedUser{EntraUser: user, targetID: exported.ID})
+		j.scope = append(j.scope, &assignedUser{User: user, targetID: exported.ID})
 	}
 	cycle := func(began time.Time, state model.CycleState, exported int) *model.Cycle {
 		return &model.Cycle{Began: began, Ended: began.Add(m.lag(cycleLength)), State: state, Entries: cycleCounts(exported, spec.Users)}
@@ -229,7 +221,7 @@ func (m *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
 	}
 	j.lastExport = cycle(healthy.Add(-4*period), model.CycleSucceeded, 1)
 	j.lastSuccess = cycle(healthy, model.CycleSucceeded, 0)
-	j.last, j.steadyFirst, j.steadyLast = j.lastSuccess, m.at.Add(-90*day), j.lastSuccess.Ended
+	j.last = j.lastSuccess
 	if spec.QuarantinedFor <= 0 {
 		return
 	}
@@ -243,16 +235,6 @@ func (m *Model) addHistory(spec ConnectionSpec, j *job, i *instance) {
 		j.failures++
 		j.last = cycle(attempt, model.CycleFailed, 0)
 		j.last.Ended, j.last.ErrorCode = attempt, m.quirks.RefusedCode
-		wait := retryWaits[min(int(j.quarantine.count), len(retryWaits)-1)]
-		j.quarantine.count++
-		j.nextCycle = attempt.Add(m.lag(wait))
+		m.retryAfter(j, attempt)
 	}
-	j.quarantine.nextAttempt = j.nextCycle
-}
-
-func earliest(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 )
 
 // The addresses that calls to SCIM come from. A caller may use others.
@@ -33,13 +32,9 @@ type User struct {
 	DisplayName string
 	GivenName   string
 	FamilyName  string
-	Email       string
 	Active      bool
-	Created     time.Time
-	Modified    time.Time
 }
 
-// directory is the users of an identity store, in the order of their creation.
 type directory struct {
 	users  []*User
 	byName map[string]*User // by lower-case userName
@@ -81,7 +76,6 @@ func (aws *AWS) authorizeSCIM(call SCIMCall, operation string) (*directory, erro
 	return &t.of.of.directory, nil
 }
 
-// allowsSource says whether an identity store takes SCIM calls from an address.
 func (aws *AWS) allowsSource(i *instance, source string) bool {
 	if aws.quirks.SourceAddress == SourceRefusesExporter && source != EntraAddress {
 		return false
@@ -93,14 +87,13 @@ func (aws *AWS) allowsSource(i *instance, source string) bool {
 	return err == nil && slices.ContainsFunc(i.allowed, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// createUser adds a user. AWS wants userName, displayName, givenName and familyName.
 func (aws *AWS) createUser(d *directory, user User) (User, error) {
 	for _, required := range [][2]string{
 		{"userName", user.UserName}, {"displayName", user.DisplayName},
 		{"name.givenName", user.GivenName}, {"name.familyName", user.FamilyName},
 	} {
 		if required[1] == "" {
-			return User{}, invalidRequest(ServiceSCIM, "Request is unparsable, syntactically incorrect, or violates schema: %s is required.", required[0])
+			return User{}, NewError(ServiceSCIM, http.StatusBadRequest, "ValidationException", "Request is unparsable, syntactically incorrect, or violates schema: "+required[0]+" is required.")
 		}
 	}
 	name := strings.ToLower(user.UserName)
@@ -110,7 +103,7 @@ func (aws *AWS) createUser(d *directory, user User) (User, error) {
 	if d.byName == nil {
 		d.byName = map[string]*User{}
 	}
-	user.ID, user.Created, user.Modified = aws.newID(), aws.at, aws.at
+	user.ID = aws.newID()
 	d.users, d.byName[name] = append(d.users, &user), &user
 	return user, nil
 }

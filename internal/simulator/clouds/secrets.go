@@ -34,7 +34,6 @@ var secretKeys = strings.Fields(`None UserName Password SecretToken AppKey BaseA
 	Oauth2TokenExchangeUri Oauth2AuthorizationUri AuthenticationType Server PerformInboundEntitlementGrants
 	HardDeletesEnabled SyncAgentCompatibilityKey SyncAgentADContainer ValidateDomain TestReferences ConnectionString`)
 
-// notificationSettings is the value of SyncNotificationSettings as the portal writes it.
 const notificationSettings = `{"Enabled":true,"Recipients":"identity-team@example.com","DeleteThresholdEnabled":true,"DeleteThresholdValue":500}`
 
 // secretStorage is how much an application's provisioning credentials and its SAML
@@ -153,8 +152,6 @@ func valueOf(secrets []Secret, key string) string {
 	return ""
 }
 
-// reshape gives the collection of a configured application the keys that the quirks
-// want it to hold.
 func (sp *servicePrincipal) reshape(q Quirks) {
 	if sp.saved.value == "" {
 		return
@@ -181,7 +178,6 @@ func (sp *servicePrincipal) reshape(q Quirks) {
 	}
 }
 
-// resolve finds out what the saved credential now is.
 func (entra *Entra) resolve(sp *servicePrincipal, actor Actor) {
 	now := entra.aws.credentialOf(sp.secrets)
 	now.since, now.by, now.order = sp.saved.since, sp.saved.by, sp.saved.order
@@ -247,7 +243,6 @@ func (entra *Entra) save(actor Actor, tenantID, objectID, address, value string)
 	return nil
 }
 
-// recordSave compares the collection with what it was.
 func (entra *Entra) recordSave(sp *servicePrincipal, actor Actor, before []Secret) {
 	old, now := entra.aws.credentialOf(before), entra.aws.credentialOf(sp.secrets)
 	save := Save{

@@ -114,7 +114,6 @@ func (aws *AWS) DeleteBearerToken(c Caller, identityStoreID, tenantID, tokenID s
 	return nil
 }
 
-// newToken adds a token to a tenant.
 func (aws *AWS) newToken(t *provisioningTenant, actor Actor, created, expires time.Time) *scimToken {
 	token := &scimToken{
 		of: t, createdBy: actor, accessKeyID: aws.accessKeyID("ASIA"), seeded: actor == ActorSetup,
@@ -163,7 +162,6 @@ const (
 	fastNode
 )
 
-// nextNode is the node that answers the next call.
 func (aws *AWS) nextNode() node {
 	aws.calls++
 	if aws.quirks.Nodes == NodesApart && aws.calls%2 == 0 {
@@ -172,7 +170,6 @@ func (aws *AWS) nextNode() node {
 	return slowNode
 }
 
-// accepts says whether a node accepts a token now.
 func (aws *AWS) accepts(n node, t *scimToken) bool {
 	behind := func(lag time.Duration) time.Duration {
 		if n == fastNode {

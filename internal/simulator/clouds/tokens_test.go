@@ -244,6 +244,30 @@ func TestDiscovery(t *testing.T) {
 	}
 }
 
+// What no policy allows is refused, and the model knows what was needed.
+func TestAllowOnly(t *testing.T) {
+	s := newHarness(t, Healthy("corp"))
+	s.AllowOnly("reader", ListProvisioningTenantsAction)
+	list := func() error {
+		_, err := s.ListProvisioningTenants(CallerFor("reader"), s.IdentityStoreID)
+		return err
+	}
+	s.must(list())
+	_, err := s.ListBearerTokens(CallerFor("reader"), s.IdentityStoreID, s.ProvisioningTenantID)
+	wantText(t, err, "identitystore: 400 AccessDeniedException: User: arn:aws:sts::111111111111:assumed-role/reader/session is not authorized to perform: "+
+		"sso-directory:ListBearerTokens because no identity-based policy allows the sso-directory:ListBearerTokens action")
+	s.EncryptWithCustomerKey(s.IdentityStoreID)
+	if err := list(); err == nil || !strings.Contains(err.Error(), "not authorized to perform: kms:Decrypt") {
+		t.Errorf("without the key: %v", err)
+	}
+	if got := s.Needed("reader"); !slices.Equal(got, []string{"kms:Decrypt", "sso-directory:ListBearerTokens", "sso-directory:ListProvisioningTenants"}) {
+		t.Errorf("needed %v", got)
+	}
+	if got := s.Needed("nobody"); got != nil {
+		t.Errorf("nobody needed %v", got)
+	}
+}
+
 func TestPrincipalsAndRoles(t *testing.T) {
 	s := newHarness(t, Healthy("corp"))
 	user := s.AddPrincipal(s.Account, ActorExporter)

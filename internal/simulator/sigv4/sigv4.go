@@ -50,7 +50,6 @@ const (
 // Error is a refused request, with the code and the sentence that AWS would send.
 type Error struct{ Code, Message string }
 
-// Error implements error.
 func (e *Error) Error() string { return e.Message }
 
 func refuse(code, format string, args ...any) error {

@@ -94,6 +94,9 @@ true
 {{- if and $directory (ne $directory .Values.persistence.mountPath) -}}
 {{- fail (printf "config.state.directory: %s is not persistence.mountPath, %s" $directory .Values.persistence.mountPath) -}}
 {{- end -}}
+{{- if and .Values.rotationCronJob.enabled $persists (ne .Values.persistence.accessMode "ReadWriteOnce") -}}
+{{- fail (printf "rotationCronJob.enabled: true is not possible with persistence.accessMode: %s, because its pod shares the volume; set ReadWriteOnce, or rotation.trigger: due instead" .Values.persistence.accessMode) -}}
+{{- end -}}
 {{- if and .Values.aws.roleArn .Values.aws.podIdentity -}}
 {{- fail "aws.podIdentity: true is not possible together with aws.roleArn; set one of them" -}}
 {{- end -}}

@@ -1,0 +1,530 @@
+package app
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/simulator"
+	"entra-aws-exporter/internal/simulator/clouds"
+)
+
+const deployed = "../../deploy/"
+
+// The identities that the exporter uses. It runs as the first and assumes the roles of the
+// others.
+const (
+	ownIdentity     = clouds.ActorExporter
+	readerIdentity  = clouds.Actor("reader")
+	rotatorIdentity = clouds.Actor("rotator")
+)
+
+// permissionPlace is a place that says what identities may do.
+type permissionPlace struct {
+	name   string
+	of     []clouds.Actor
+	has    []string
+	grants bool     // the exporter of the test gets these permissions
+	also   []string // what it has beside the needed permissions
+	except []string // what is needed and said elsewhere
+	kind   func([]string) []string
+}
+
+// TestPermissionsAreThoseOfTheCalls runs an exporter with exactly the permissions that the
+// policies and the script grant, apart for running, reading and rotating. The simulator
+// refuses all others. Then the test compares the permissions that the calls needed with what
+// each policy, module, script and page has.
+func TestPermissionsAreThoseOfTheCalls(t *testing.T) {
+	places := permissionPlaces(t)
+	var needed map[clouds.Actor][]string
+	var failures []string // an error inside of the bubble would end the test
+	synctest.Test(t, func(t *testing.T) { needed, failures = neededByCalls(t, places) })
+	for _, failure := range failures {
+		t.Errorf("with the granted permissions:\n%s", failure)
+	}
+	for _, place := range places {
+		var want []string
+		for _, identity := range place.of {
+			want = append(want, place.kind(needed[identity])...)
+		}
+		want = append(without(want, place.except), place.also...)
+		for _, missing := range without(want, place.has) {
+			t.Errorf("%s lacks %s, which the exporter's calls need", place.name, missing)
+		}
+		if len(failures) > 0 {
+			continue // what failed made no later calls
+		}
+		for _, superfluous := range without(place.has, want) {
+			t.Errorf("%s has %s, which no call of the exporter needs", place.name, superfluous)
+		}
+	}
+}
+
+// neededByCalls polls, lets doctor explain a refused probe, and rotates, with what the places
+// grant. It returns the permissions that the calls of each identity needed, and what failed.
+func neededByCalls(t *testing.T, places []permissionPlace) (needed map[clouds.Actor][]string, failures []string) {
+	t.Helper()
+	h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("corp")})
+	tenant, account := h.Credentials.Tenants[0], h.Credentials.Accounts[0]
+	granted := map[clouds.Actor][]string{}
+	for _, place := range places {
+		if place.grants {
+			granted[place.of[0]] = append(granted[place.of[0]], place.has...)
+		}
+	}
+	arn := func(identity clouds.Actor) string {
+		return "arn:aws:iam::" + account.Account + ":role/" + string(identity)
+	}
+	var second clouds.AppRegistration
+	h.With(func(m *clouds.Model) {
+		for identity, permissions := range granted {
+			var actions []clouds.Action
+			for _, action := range actionsOf(permissions) {
+				actions = append(actions, clouds.Action(action))
+			}
+			m.AllowOnly(identity, actions...)
+			m.AddRole(clouds.Role{ARN: arn(identity), Account: account.Account, ExternalID: "external", Actor: identity})
+		}
+		m.EncryptWithCustomerKey(h.Connection.IdentityStoreID)
+		var err error
+		second, err = m.AddRegistration(tenant.TenantID, rotatorIdentity, m.Now().AddDate(1, 0, 0), rolesOf(granted[rotatorIdentity])...)
+		err = errors.Join(err, m.ChangeRegistration(tenant.TenantID, tenant.Registration.ClientID, func(r *clouds.AppRegistration) {
+			r.Actor, r.Roles, r.Secrets = readerIdentity, rolesOf(granted[readerIdentity]), nil
+			r.Federated = []clouds.FederatedCredential{{Issuer: simulator.WebIdentityIssuer(account.Account), Subject: account.Keys.ARN}}
+		}), m.ChangeApplication(tenant.TenantID, h.Connection.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
+			sp.Owners = []string{second.ClientID}
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	h.write("client-secret-rotator", second.Secrets[0].Value)
+	_, entry, _ := strings.Cut(h.read("exporter.yml"), "tenants:\n")
+	entry, _, _ = strings.Cut(entry, "connections:\n")
+	const secret = "client_secret_file: client-secret-tenant-1"
+	h.edit(entry, strings.Replace(entry, secret, "aws_web_identity: {region: eu-central-1}", 1)+strings.NewReplacer("name: tenant-1", "name: rotator",
+		secret, "client_secret_file: client-secret-rotator", tenant.Registration.ClientID, second.ClientID).Replace(entry))
+	h.edit("profile: account-"+account.Account, "role_arn: "+arn(readerIdentity)+"\n      external_id: external")
+	h.edit("rotation: {", "rotation: {tenant: rotator, role_arn: "+arn(rotatorIdentity)+", ")
+
+	h.start()
+	time.Sleep(firstPoll)
+	failures = h.series().matching("entra_aws_source_errors_total")
+	h.stop()
+	if output := h.startRotation(StartOptions{Connection: "corp"}); !strings.Contains(output, "done: token") {
+		failures = append(failures, output)
+	}
+	h.With(func(m *clouds.Model) {
+		if err := m.AllowSources(clouds.ActorOperator, h.Connection.IdentityStoreID, netip.MustParsePrefix("203.0.113.0/24")); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if output := h.doctor("corp"); !strings.Contains(output, "allows SCIM calls from 203.0.113.0/24") || strings.Contains(output, "permissions that are missing") {
+		failures = append(failures, output)
+	}
+	needed = map[clouds.Actor][]string{}
+	h.With(func(m *clouds.Model) {
+		for identity := range granted {
+			needed[identity] = m.Needed(identity)
+		}
+	})
+	return needed, failures
+}
+
+// without returns what a list has and another has not.
+func without(list, other []string) []string {
+	return slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(list))), func(name string) bool { return slices.Contains(other, name) })
+}
+
+// actionsOf selects the actions of IAM, rolesOf the permissions of Graph.
+func actionsOf(permissions []string) []string {
+	return slices.DeleteFunc(slices.Clone(permissions), func(name string) bool { return !strings.Contains(name, ":") })
+}
+
+func rolesOf(permissions []string) []string { return without(permissions, actionsOf(permissions)) }
+
+func permissionPlaces(t *testing.T) []permissionPlace {
+	t.Helper()
+	const (
+		audits = clouds.RoleAuditLog // a rotation works without
+		users  = "User.Read.All"     // only if Entra's answer lacks the canary user's name
+		tags   = "sts:TagSession"    // EKS Pod Identity, not the exporter
+		kms    = "kms:Decrypt"       // has a section of its own
+		log    = clouds.RoleProvisioningLog
+		tenant = clouds.RoleSynchronization // instead of being an owner
+	)
+	one := func(identity clouds.Actor) []clouds.Actor { return []clouds.Actor{identity} }
+	places := []permissionPlace{
+		{name: "aws-trust.json with aws-web-identity.json", of: one(ownIdentity), has: policies(t, "aws-trust.json", "aws-web-identity.json"), grants: true, kind: actionsOf},
+		{name: "aws-reader.json with aws-kms.json", of: one(readerIdentity), has: policies(t, "aws-reader.json", "aws-kms.json"), grants: true, kind: actionsOf},
+		{name: "aws-rotator.json with aws-kms.json", of: one(rotatorIdentity), has: policies(t, "aws-rotator.json", "aws-kms.json"), grants: true, kind: actionsOf},
+		{name: "grant-entra.sh reader", of: one(readerIdentity), has: grantedByScript(t, "", "reader", "CLIENT"), grants: true, kind: rolesOf},
+		{name: "grant-entra.sh rotator", of: one(rotatorIdentity), has: grantedByScript(t, "", "rotator", "CLIENT", "OBJECT"), grants: true, except: []string{audits}, kind: rolesOf},
+		{name: "grant-entra.sh reader in an older tenant", of: one(readerIdentity), has: grantedByScript(t, log, "reader", "CLIENT", audits), also: []string{audits}, except: []string{log}, kind: rolesOf},
+		{name: "grant-entra.sh rotator, all that it can", of: one(rotatorIdentity), has: grantedByScript(t, log, "rotator", "CLIENT", "OBJECT", audits, users), also: []string{users}, except: []string{log}, kind: rolesOf},
+		{name: "aws.md, Reader", of: one(readerIdentity), has: namedIn(t, "permissions/aws.md", "Reader"), except: []string{kms}, kind: actionsOf},
+		{name: "aws.md, Rotator", of: one(rotatorIdentity), has: namedIn(t, "permissions/aws.md", "Rotator"), except: []string{kms}, kind: actionsOf},
+		{name: "entra.md, Reader", of: one(readerIdentity), has: namedIn(t, "permissions/entra.md", "Reader"), also: []string{audits}, kind: rolesOf},
+		{name: "entra.md, Rotator", of: one(rotatorIdentity), has: namedIn(t, "permissions/entra.md", "Rotator"), also: []string{users, tenant}, kind: rolesOf},
+		{name: "docs/permissions.md", of: []clouds.Actor{readerIdentity, rotatorIdentity}, has: namedIn(t, "../docs/permissions.md", "Permissions"), also: []string{users, tenant}, except: []string{kms}, kind: slices.Clone[[]string]},
+		{name: "README.md", of: one(readerIdentity), has: namedIn(t, "../README.md", "Install it"), kind: rolesOf},
+	}
+	named := namedByDoctor(t)
+	places = append(places,
+		permissionPlace{name: "doctor, reading", of: one(readerIdentity), has: named[readerIdentity], except: []string{kms, "identitystore:DescribeIdentityStore"}, kind: slices.Clone[[]string]},
+		permissionPlace{name: "doctor, rotating", of: one(rotatorIdentity), has: named[rotatorIdentity], except: []string{kms, audits, log, "cloudtrail:LookupEvents"}, kind: slices.Clone[[]string]})
+	module, template := terraformActions(t), templateActions(t)
+	for _, identity := range []clouds.Actor{ownIdentity, readerIdentity, rotatorIdentity} {
+		var also []string
+		if identity == ownIdentity {
+			also = []string{tags}
+		}
+		places = append(places,
+			permissionPlace{name: "terraform/aws, " + string(identity), of: one(identity), has: module[identity], also: also, kind: actionsOf},
+			permissionPlace{name: "cloudformation/permissions.yaml, " + string(identity), of: one(identity), has: template[identity], also: also, kind: actionsOf})
+	}
+	main, variables := readDeployed(t, "terraform/entra/main.tf"), readDeployed(t, "terraform/entra/variables.tf")
+	roles := func(text, pattern string) []string {
+		return namedRole.FindAllString(strings.Join(regexp.MustCompile(pattern).FindStringSubmatch(text)[1:], ""), -1)
+	}
+	byDefault := roles(variables, `(?s)"provisioning_log_permission" \{.*?default += (\S+)`)
+	return append(places,
+		permissionPlace{name: "terraform/entra, reader", of: one(readerIdentity), has: append(roles(main, `reader += (.*)`), byDefault...), kind: rolesOf},
+		permissionPlace{name: "terraform/entra, rotator", of: one(rotatorIdentity), has: append(roles(main, `rotator += (.*)`), byDefault...), except: []string{audits}, kind: rolesOf},
+		permissionPlace{name: "terraform/entra, optional_permissions", has: roles(variables, `setsubtract\((.*)`), also: []string{audits, users}, kind: rolesOf},
+	)
+}
+
+func readDeployed(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(deployed + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+var (
+	namedAction  = regexp.MustCompile(`[a-z-]+:[A-Z*][A-Za-z*]*`)
+	quotedAction = regexp.MustCompile(`"([a-z-]+:[A-Z*][A-Za-z*]*)"( =)?`)
+	namedRole    = regexp.MustCompile(`\b[A-Z][A-Za-z]+\.[A-Z][A-Za-z]+\.[A-Z][A-Za-z]+`)
+	inBackquotes = regexp.MustCompile("`[^`\n]+`")
+)
+
+// statement is one of a policy.
+type statement struct {
+	Effect string
+	Action any // a text or a list
+}
+
+// allowedBy returns the actions that the statements of a policy allow.
+func allowedBy(t *testing.T, name string, statements []statement) []string {
+	t.Helper()
+	var actions []string
+	for _, s := range statements {
+		if s.Effect != "Allow" {
+			t.Errorf("%s has an effect %s", name, s.Effect)
+		}
+		switch action := s.Action.(type) {
+		case string:
+			actions = append(actions, action)
+		case []any:
+			for _, a := range action {
+				actions = append(actions, fmt.Sprint(a))
+			}
+		default:
+			t.Fatalf("%s: no action, but %v", name, s.Action)
+		}
+	}
+	return actions
+}
+
+// policies returns what files of deploy/permissions allow together.
+func policies(t *testing.T, names ...string) []string {
+	t.Helper()
+	var actions []string
+	for _, name := range names {
+		var document struct {
+			Version   string
+			Statement []statement
+		}
+		if err := json.Unmarshal([]byte(readDeployed(t, "permissions/"+name)), &document); err != nil || document.Version != "2012-10-17" {
+			t.Fatalf("%s: version %q, %v", name, document.Version, err)
+		}
+		actions = append(actions, allowedBy(t, name, document.Statement)...)
+	}
+	return actions
+}
+
+// namedIn returns what a section of a page names between backquotes.
+func namedIn(t *testing.T, page, section string) []string {
+	t.Helper()
+	text := readDeployed(t, page)
+	found := regexp.MustCompile(`(?ms)^#+ ` + section + `$(.*?)(^#|\z)`).FindStringSubmatch(text)
+	if found == nil {
+		t.Fatalf("%s has no section %q", page, section)
+	}
+	var names []string
+	for _, quoted := range inBackquotes.FindAllString(found[1], -1) {
+		if name := strings.Trim(quoted, "`"); namedAction.FindString(name) == name || namedRole.FindString(name) == name {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// namedByDoctor returns the permissions that doctor prints when they are missing.
+func namedByDoctor(t *testing.T) map[clouds.Actor][]string {
+	t.Helper()
+	const id = "11111111-1111-4111-8111-111111111111"
+	path := filepath.Join(t.TempDir(), "exporter.yml")
+	if err := os.WriteFile(path, []byte("tenants: [{tenant_id: "+id+", client_id: "+id+", client_secret_file: s}]\n"+
+		"connections: [{name: corp, aws: {region: eu-central-1}, tokens: {usage: cloudtrail}, saml: {aws_certificates: console_api}}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[clouds.Actor][]string{}
+	for identity, checks := range map[clouds.Actor][]check{
+		readerIdentity:  append(tenantChecks(c.Tenants[0], &clientSet{}, c.Connections), connectionChecks(c, c.Connections[0], connectionClients{})...),
+		rotatorIdentity: rotationChecks(c, c.Connections[0], connectionClients{}),
+	} {
+		for _, made := range checks {
+			named[identity] = append(named[identity], made.needs...)
+		}
+	}
+	return named
+}
+
+// terraformActions returns what the policies of the module allow to each role.
+func terraformActions(t *testing.T) map[clouds.Actor][]string {
+	t.Helper()
+	text := readDeployed(t, "terraform/aws/main.tf")
+	granted := map[clouds.Actor][]string{}
+	literals := func(expression string) (actions []string) {
+		for _, match := range quotedAction.FindAllStringSubmatch(expression, -1) {
+			if match[2] == "" { // not a key of a condition
+				actions = append(actions, match[1])
+			}
+		}
+		return actions
+	}
+	var resolve func(expression string) []string
+	resolve = func(expression string) []string {
+		actions := literals(expression)
+		for _, file := range regexp.MustCompile(`aws-[a-z-]+\.json`).FindAllString(expression, -1) {
+			actions = append(actions, policies(t, file)...)
+		}
+		for _, local := range regexp.MustCompile(`local\.([a-z_]+)`).FindAllStringSubmatch(expression, -1) {
+			if value := regexp.MustCompile(`(?ms)^  ` + local[1] + ` += (.*?)(^  [a-z]|^\})`).FindStringSubmatch(text); value != nil && local[1] != "permissions" {
+				actions = append(actions, resolve(value[1])...)
+			}
+		}
+		return actions
+	}
+	attached := regexp.MustCompile(`(?ms)^resource "aws_iam_role_policy" "\w+" \{(.*?)^\}`).FindAllStringSubmatch(text, -1)
+	for _, resource := range attached {
+		role := regexp.MustCompile(`role += aws_iam_role\.(\w+)`).FindStringSubmatch(resource[1])
+		policy := regexp.MustCompile(`policy += (.*)`).FindStringSubmatch(resource[1])
+		if role == nil || policy == nil {
+			t.Fatalf("a policy without a role or a document: %s", resource[1])
+		}
+		identity := clouds.Actor(role[1])
+		granted[identity] = append(granted[identity], resolve(policy[1])...)
+	}
+	// Only trust policies name actions beside these.
+	if stray := without(literals(text), []string{"sts:AssumeRole", "sts:TagSession", "sts:AssumeRoleWithWebIdentity"}); len(stray) > 0 {
+		t.Errorf("terraform/aws names %v outside of the policy files", stray)
+	}
+	for _, other := range []string{"policy_attachment", "managed_policy", "inline_policy", "arn:aws:iam::aws:policy"} {
+		if strings.Contains(text, other) {
+			t.Errorf("terraform/aws grants by %s", other)
+		}
+	}
+	return granted
+}
+
+// templateActions returns what the policies of the CloudFormation template allow to each role.
+func templateActions(t *testing.T) map[clouds.Actor][]string {
+	t.Helper()
+	var template struct {
+		Resources map[string]struct {
+			Type       string `yaml:"Type"`
+			Properties struct {
+				RoleName          string `yaml:"RoleName"`
+				ManagedPolicyArns any    `yaml:"ManagedPolicyArns"`
+				Policies          any    `yaml:"Policies"`
+				PolicyDocument    struct {
+					Statement []struct {
+						Effect string `yaml:"Effect"`
+						Action any    `yaml:"Action"`
+					} `yaml:"Statement"`
+				} `yaml:"PolicyDocument"`
+			} `yaml:"Properties"`
+		} `yaml:"Resources"`
+	}
+	if err := yaml.Unmarshal([]byte(readDeployed(t, "cloudformation/permissions.yaml")), &template); err != nil {
+		t.Fatal(err)
+	}
+	granted := map[clouds.Actor][]string{}
+	for name, resource := range template.Resources {
+		if resource.Properties.ManagedPolicyArns != nil || resource.Properties.Policies != nil {
+			t.Errorf("%s grants by other means than a resource of its own", name)
+		}
+		if resource.Type != "AWS::IAM::RolePolicy" {
+			continue
+		}
+		identity := clouds.Actor(strings.ToLower(resource.Properties.RoleName))
+		for _, s := range resource.Properties.PolicyDocument.Statement {
+			granted[identity] = append(granted[identity], allowedBy(t, name, []statement{{s.Effect, s.Action}})...)
+		}
+	}
+	return granted
+}
+
+// TestTemplateKeepsConditions checks that each statement of the policies is in the template,
+// with the same resource and conditions.
+func TestTemplateKeepsConditions(t *testing.T) {
+	type policy struct {
+		Statement []map[string]any `yaml:"Statement"`
+	}
+	var template struct {
+		Resources map[string]struct {
+			Properties struct {
+				PolicyDocument           policy    `yaml:"PolicyDocument"`
+				AssumeRolePolicyDocument yaml.Node `yaml:"AssumeRolePolicyDocument"`
+			} `yaml:"Properties"`
+		} `yaml:"Resources"`
+	}
+	if err := yaml.Unmarshal([]byte(readDeployed(t, "cloudformation/permissions.yaml")), &template); err != nil {
+		t.Fatal(err)
+	}
+	inTemplate := map[string][]string{}
+	for _, resource := range template.Resources {
+		var trust policy
+		_ = resource.Properties.AssumeRolePolicyDocument.Decode(&trust) // that of the exporter's own role is an expression
+		for _, s := range append(trust.Statement, resource.Properties.PolicyDocument.Statement...) {
+			inTemplate[fmt.Sprint(s["Sid"])] = append(inTemplate[fmt.Sprint(s["Sid"])], limits(s))
+		}
+	}
+	for _, name := range []string{"aws-reader.json", "aws-rotator.json", "aws-kms.json", "aws-trust.json", "aws-web-identity.json"} {
+		var file struct{ Statement []map[string]any }
+		if err := json.Unmarshal([]byte(readDeployed(t, "permissions/"+name)), &file); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range file.Statement {
+			found := inTemplate[fmt.Sprint(s["Sid"])]
+			if len(found) == 0 || slices.ContainsFunc(found, func(other string) bool { return other != limits(s) }) {
+				t.Errorf("%s: %v is limited to %q, in the template to %q", name, s["Sid"], limits(s), found)
+			}
+		}
+	}
+}
+
+// limits says how a statement is limited: the keys of its conditions, and whether it is about
+// every resource.
+func limits(statement map[string]any) string {
+	var keys []string
+	conditions, _ := statement["Condition"].(map[string]any)
+	for operator, condition := range conditions {
+		of, _ := condition.(map[string]any)
+		for key := range of {
+			keys = append(keys, operator+" "+key)
+		}
+	}
+	slices.Sort(keys)
+	return fmt.Sprintf("all resources: %v, conditions: %v", statement["Resource"] == "*", keys)
+}
+
+// grantedByScript returns what grant-entra.sh grants in a tenant that lacks a permission.
+func grantedByScript(t *testing.T, lacks string, arguments ...string) []string {
+	t.Helper()
+	output, calls, err := runGrantScript(t, lacks, arguments...)
+	if err != nil {
+		t.Fatalf("grant-entra.sh %v: %v\n%s", arguments, err, output)
+	}
+	var granted []string
+	for _, match := range regexp.MustCompile(`"appRoleId": "([^"]+)"`).FindAllStringSubmatch(calls, -1) {
+		granted = append(granted, match[1])
+	}
+	if owns := strings.Contains(calls, "/servicePrincipals/OBJECT/owners/$ref"); owns != slices.Contains(arguments, "OBJECT") {
+		t.Errorf("grant-entra.sh %v: makes an owner: %v", arguments, owns)
+	}
+	return granted
+}
+
+// runGrantScript runs grant-entra.sh with an Azure CLI that knows every permission but one.
+func runGrantScript(t *testing.T, lacks string, arguments ...string) (output, calls string, err error) {
+	t.Helper()
+	directory := t.TempDir()
+	const azure = `#!/bin/sh
+echo "$*" >>"$AZ_LOG"
+case "$*" in
+"cloud show "*) echo https://graph.example/ ;;
+*"appRoles["*) echo "$*" | sed "s/.*value=='\([^']*\)'.*/\1/" | grep -vx "$AZ_LACKS" ;;
+"ad sp show "*) echo 00000000 ;;
+esac
+exit 0
+`
+	if err := os.WriteFile(filepath.Join(directory, "az"), []byte(azure), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	called := filepath.Join(directory, "log")
+	command := exec.CommandContext(t.Context(), "sh", append([]string{deployed + "permissions/grant-entra.sh"}, arguments...)...)
+	command.Env = append(os.Environ(), "PATH="+directory+string(os.PathListSeparator)+os.Getenv("PATH"), "AZ_LOG="+called, "AZ_LACKS="+lacks)
+	printed, err := command.CombinedOutput()
+	log, _ := os.ReadFile(called) // none without a call
+	return string(printed), string(log), err
+}
+
+// TestGrantScriptRefuses checks what the script does not grant.
+func TestGrantScriptRefuses(t *testing.T) {
+	const usage = `usage: grant-entra.sh reader  CLIENT_ID [AuditLog.Read.All]
+       grant-entra.sh rotator CLIENT_ID AWS_APPLICATION_OBJECT_ID [AuditLog.Read.All] [User.Read.All]
+`
+	for arguments, want := range map[string]string{
+		"": usage, "reader": usage, "rotator CLIENT": usage, "writer CLIENT": usage,
+		"reader CLIENT User.Read.All": usage, "rotator CLIENT OBJECT Directory.ReadWrite.All": usage,
+		"reader CLIENT": "granted   Application.Read.All\ngranted   Synchronization.Read.All\n" +
+			"unknown   ProvisioningLog.Read.All: this tenant does not have it\n          add AuditLog.Read.All to the arguments\n",
+	} {
+		if output, _, err := runGrantScript(t, clouds.RoleProvisioningLog, strings.Fields(arguments)...); err == nil || output != want {
+			t.Errorf("%q: %v, %s", arguments, err, output)
+		}
+	}
+}
+
+// TestServiceControlPolicy checks that the example denies what the rotator alone may do.
+func TestServiceControlPolicy(t *testing.T) {
+	policy := readDeployed(t, "permissions/aws-scp.json")
+	for _, action := range without(policies(t, "aws-rotator.json"), policies(t, "aws-reader.json")) {
+		if !strings.Contains(policy, `"`+action+`"`) {
+			t.Errorf("aws-scp.json does not deny %s", action)
+		}
+	}
+	page := readDeployed(t, "permissions/aws.md")
+	files, err := filepath.Glob(deployed + "permissions/aws-*.json")
+	if err != nil || len(files) != 6 {
+		t.Errorf("found %v, %v", files, err)
+	}
+	for _, file := range files {
+		if name := filepath.Base(file); !strings.Contains(page, "]("+name+")") {
+			t.Errorf("aws.md does not link %s", name)
+		}
+	}
+}

@@ -1,0 +1,235 @@
+package poller
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entra-aws-exporter/internal/model"
+)
+
+var noon = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+// windowUntilNoon is a window over an hour, of a state with one connection.
+func windowUntilNoon() *eventWindow {
+	state := newEventState(noon.Add(-time.Hour))
+	state.updateBindings([]model.Snapshot{{Connection: "corp", Binding: model.Binding{ServicePrincipalID: "sp"}}})
+	return newEventWindow(state, noon.Add(-time.Hour), noon)
+}
+
+func visitAt(w *eventWindow, times ...time.Time) {
+	for i, at := range times {
+		_ = w.visit(model.Event{ID: fmt.Sprint(i, at), At: at, ServicePrincipalID: "sp", Action: "create", Status: "success"})
+	}
+}
+
+func TestBoundsOfAWindowAreExclusive(t *testing.T) {
+	for at, counted := range map[time.Duration]int{-2 * time.Hour: 0, -time.Hour: 0, -time.Hour + 1: 1, -1: 1, 0: 0, time.Hour: 0} {
+		w := windowUntilNoon()
+		visitAt(w, noon.Add(at))
+		if len(w.counters) != counted {
+			t.Errorf("%s: counted %d times", at, len(w.counters))
+		}
+	}
+}
+
+func TestReadInOrder(t *testing.T) {
+	for name, c := range map[string]struct {
+		minutes []int
+		ordered bool
+	}{
+		"none":                  {nil, false},
+		"one":                   {[]int{1}, false},
+		"the same time":         {[]int{1, 1}, false},
+		"oldest first":          {[]int{1, 2, 2, 5}, true},
+		"newest first":          {[]int{5, 2}, false},
+		"one is out of order":   {[]int{1, 4, 2, 5}, false},
+		"the first is repeated": {[]int{1, 2, 1, 5}, false},
+	} {
+		w := windowUntilNoon()
+		for _, minute := range c.minutes {
+			visitAt(w, noon.Add(-time.Hour+time.Duration(minute)*time.Minute))
+		}
+		if upTo, ordered := w.readInOrder(); ordered != c.ordered || ordered && !upTo.Equal(noon.Add(-55*time.Minute)) {
+			t.Errorf("%s: up to %s, %v", name, upTo, ordered)
+		}
+	}
+}
+
+func TestIDsOfALongWindowAreForgotten(t *testing.T) {
+	state := newEventState(noon)
+	state.updateBindings([]model.Snapshot{{Connection: "corp", Binding: model.Binding{ServicePrincipalID: "sp"}}})
+	w := newEventWindow(state, noon, noon.Add(48*time.Hour))
+	for minute := range 1000 {
+		visitAt(w, noon.Add(time.Duration(minute+1)*time.Minute))
+	}
+	if len(w.seen) > 50 {
+		t.Errorf("the ids of %d minutes are kept", len(w.seen))
+	}
+}
+
+func TestErrorCodesBeyondTheLimitAreOther(t *testing.T) {
+	counts := newEventCounts()
+	for i := range maxErrorCodes + 3 {
+		countEvent(counts, model.Event{Action: "create", Status: "failure", ErrorCode: strconv.Itoa(i)})
+	}
+	countEvent(counts, model.Event{Action: "create", Status: "failure", ErrorCode: "0"}) // known: still by its name
+	if known, other := counts.Errors[model.EventErrorKey{Category: unknownLabel, Code: "0"}], counts.Errors[model.EventErrorKey{Category: otherLabel, Code: otherLabel}]; known != 2 || other != 3 {
+		t.Errorf("known %d, other %d", known, other)
+	}
+	if got := labelValue(strings.Repeat("x", 101)); len(got) != 100 {
+		t.Errorf("a label of %d bytes", len(got))
+	}
+}
+
+// record is a record with these parts of a connection, and these ids.
+func record(events, errors, last, seen string) []byte {
+	return fmt.Appendf(nil, `{"schema":1,"newest":"2026-11-01T12:00:00Z","connections":{"corp":{"service_principal_id":"sp","events":[%s],"errors":[%s],"last":{%s}}},"seen":{%s}}`, events, errors, last, seen)
+}
+
+func TestForeignPartsOfARecordAreRefused(t *testing.T) {
+	codes := make([]string, maxErrorCodes+2)
+	for i := range codes {
+		codes[i] = fmt.Sprintf(`{"category":"c","code":"%d","count":1}`, i)
+	}
+	for name, c := range map[string]struct {
+		content []byte
+		err     string
+	}{
+		"good":                {record(`{"action":"create","status":"success","count":1}`, strings.Join(codes[1:], ","), "", `"1":"AAAAAAAAAAA="`), ""},
+		"unknown action":      {record(`{"action":"explode","status":"success"}`, "", "", ""), `action "explode"`},
+		"unknown status":      {record(`{"action":"create","status":"maybe"}`, "", "", ""), `status "maybe"`},
+		"too many codes":      {record("", strings.Join(codes, ","), "", ""), "22 error codes, at most 21"},
+		"ids of another size": {record("", "", "", `"1":"AAA="`), "2 bytes of ids"},
+	} {
+		if _, err := decodeEvents(c.content); (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	state, err := decodeEvents(record("", "", `"success":"2026-11-01T11:00:00Z","maybe":"2026-11-01T11:00:00Z"`, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := state.counters["corp"].counts.Last; len(last) != 1 || !last["success"].Equal(noon.Add(-time.Hour)) {
+		t.Errorf("last %v", last)
+	}
+}
+
+func TestTimeoutOfEvents(t *testing.T) {
+	for interval, want := range map[time.Duration]time.Duration{10 * time.Second: time.Minute, 3 * time.Minute: 3 * time.Minute, time.Hour: 5 * time.Minute} {
+		if got := Events(interval, nil, nil, "corp", nil).Timeout; got != want {
+			t.Errorf("every %s: a timeout of %s", interval, got)
+		}
+	}
+}
+
+func TestIncompleteReadSaysHowFarItCame(t *testing.T) {
+	failed := errors.New("503")
+	if err := incomplete(failed, noon, 0); err != failed { //nolint:errorlint // as it is
+		t.Error(err)
+	}
+	if err := incomplete(failed, noon, 1); err.Error() != "read up to 2026-11-01T12:00:00Z, the rest follows: 503" {
+		t.Error(err)
+	}
+	if next := nextPosition(noon); !next.Equal(noon.Add(-time.Second)) { // the log may have whole seconds
+		t.Error(next)
+	}
+}
+
+// recordStore is a store of one record that notes how long it may take.
+type recordStore struct {
+	content  []byte
+	err      error
+	deadline time.Duration
+}
+
+func (s *recordStore) Load(ctx context.Context, _ string) ([]byte, string, error) {
+	until, _ := ctx.Deadline()
+	s.deadline = time.Until(until)
+	return s.content, "1", s.err
+}
+
+func (s *recordStore) Save(ctx context.Context, _ string, content []byte, _ string) (string, error) {
+	until, _ := ctx.Deadline()
+	s.deadline, s.content = time.Until(until), content
+	return "2", s.err
+}
+
+// stateUntil is a state with so many entries counted of one connection.
+func stateUntil(newest time.Time, count uint64) *eventState {
+	s := newEventState(newest)
+	counts := newEventCounts()
+	counts.Events[model.EventKey{Action: "create", Status: "success"}] = count
+	s.counters["corp"] = eventCounters{servicePrincipalID: "sp", counts: counts, read: true}
+	return s
+}
+
+func (l *eventLog) countedCreations() uint64 {
+	return l.state.counters["corp"].counts.Events[model.EventKey{Action: "create", Status: "success"}]
+}
+
+func TestLoadTakesWhatIsFurther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		for name, c := range map[string]struct {
+			stored, inherited *eventState
+			want              uint64
+		}{
+			"only stored":          {stateUntil(now, 1), nil, 1},
+			"inherited is behind":  {stateUntil(now, 1), stateUntil(now.Add(-time.Second), 2), 1},
+			"inherited is as far":  {stateUntil(now, 1), stateUntil(now, 2), 2}, // its late entries could not be saved
+			"inherited is further": {stateUntil(now, 1), stateUntil(now.Add(time.Second), 2), 2},
+			"a week ahead":         {stateUntil(now.Add(eventLookahead), 1), nil, 1},
+		} {
+			disk := &recordStore{content: c.stored.encode()}
+			l := &eventLog{store: disk, log: slog.New(slog.DiscardHandler), inherited: c.inherited}
+			l.load(t.Context())
+			if got := l.countedCreations(); got != c.want || disk.deadline != 10*time.Second {
+				t.Errorf("%s: counted %d, loaded within %s", name, got, disk.deadline)
+			}
+			disk.content = stateUntil(l.state.newest, 7).encode() // by another writer
+			if l.load(t.Context()); l.countedCreations() != 7 {
+				t.Errorf("%s: after a conflict: %d", name, l.countedCreations())
+			}
+		}
+	})
+}
+
+func TestStoreThatFailsIsNotRead(t *testing.T) {
+	disk := &recordStore{content: stateUntil(noon, 1).encode(), err: errors.New("truncated")}
+	if state, _, err := (&eventLog{store: disk}).loadRecord(t.Context()); state != nil || err == nil {
+		t.Errorf("%v %v", state, err)
+	}
+}
+
+func TestReloadBeforeTheFirstPollInheritsToo(t *testing.T) {
+	first, second, third := &eventLog{state: stateUntil(noon, 3)}, &eventLog{}, &eventLog{}
+	second.inheritState(first)
+	third.inheritState(second)
+	if third.inherited != first.state {
+		t.Error("the counters are lost")
+	}
+}
+
+func TestSavingThatWorksLogsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines bytes.Buffer
+		disk := &recordStore{}
+		l := &eventLog{store: disk, log: slog.New(slog.NewTextHandler(&lines, nil)), state: stateUntil(noon, 1)}
+		for range 2 {
+			if err := l.save(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if lines.Len() > 0 || disk.deadline != 10*time.Second || l.revision != "2" {
+			t.Errorf("saved within %s as %s\n%s", disk.deadline, l.revision, lines.String())
+		}
+	})
+}
