@@ -27,8 +27,7 @@ func tokenPanels() []panel {
 		statPanel("Probe", "HTTP status of the SCIM endpoint's response to the token. Absent without a response or without a token value to probe with.", "none", 4,
 			lastQuery(`max by (connection) (entra_aws_scim_probe_http_status_code`+selector()+`)`, "status")).
 			coloured("green", threshold{300, "red"}).forAlerts("EntraAwsScimTokenRefused"),
-		tablePanel("Tokens", "All SCIM access tokens at AWS. Last used needs the source usage. Roles come from the rotation.",
-			"none", "", 8, []string{"token_id", "role", "origin", "Value #A", "Value #B", "Value #C", "Value #D"},
+		tablePanel("Tokens", "All SCIM access tokens at AWS. Last used needs the source usage. Roles come from the rotation.", "", 8, []string{"token_id", "role", "origin", "Value #A", "Value #B", "Value #C", "Value #D"},
 			tableQuery(`max by (`+by+`) (entra_aws_scim_token_created_timestamp_seconds`+selector()+`) * 1000`),
 			tableQuery(`max by (`+by+`) (entra_aws_scim_token_expiry_timestamp_seconds`+selector()+`) * 1000`),
 			tableQuery(`max by (`+by+`) (entra_aws_scim_token_last_used_timestamp_seconds`+selector()+`) * 1000`),
@@ -66,7 +65,7 @@ func provisioningPanels() []panel {
 			rangeQuery(`max by (kind) (entra_aws_provisioning_last_cycle_entries`+selector()+`)`, "{{kind}}")),
 		linePanel("Users and groups in sync", "Entries that Entra reports as synchronised, by kind.", "short", 8,
 			rangeQuery(`max by (kind) (entra_aws_provisioning_synchronized_entries`+selector()+`)`, "{{kind}}")),
-		tablePanel("Quarantine", "Reason and start of the quarantine. Empty without a quarantine.", "none", "", 6,
+		tablePanel("Quarantine", "Reason and start of the quarantine. Empty without a quarantine.", "", 6,
 			[]string{"connection", "reason", "error_code", "Value #A", "Value #B", "Value #C"},
 			tableQuery(`max by (connection, reason, error_code) (entra_aws_provisioning_quarantine_info`+selector()+`)`),
 			tableQuery(`max by (connection) (entra_aws_provisioning_quarantine_began_timestamp_seconds`+selector()+`) * 1000`),
@@ -95,8 +94,7 @@ func certificatePanels() []panel {
 		statPanel("Notified", "Addresses that Entra notifies before the certificate expires.", "short", 4,
 			lastQuery(`max by (connection) (entra_aws_saml_notification_addresses`+selector()+`)`, "addresses")).
 			coloured("orange", threshold{1, "green"}).forAlerts("EntraAwsSamlNobodyNotified"),
-		tablePanel("Certificates", "Certificates of both sides: entra signs, aws trusts. Trusted is known only if the exporter reads AWS's certificates.",
-			"none", "", 8, []string{"thumbprint", "holder", "Value #A", "Value #B", "Value #C", "Value #D"},
+		tablePanel("Certificates", "Certificates of both sides: entra signs, aws trusts. Trusted is known only if the exporter reads AWS's certificates.", "", 8, []string{"thumbprint", "holder", "Value #A", "Value #B", "Value #C", "Value #D"},
 			tableQuery(`max by (thumbprint, holder) (entra_aws_saml_certificate_not_before_timestamp_seconds`+selector()+`) * 1000`),
 			tableQuery(`max by (thumbprint, holder) (entra_aws_saml_certificate_expiry_timestamp_seconds`+selector()+`) * 1000`),
 			tableQuery(`max by (thumbprint, holder) (label_replace(entra_aws_saml_certificate_active`+selector()+`, "holder", "entra", "", ""))`),

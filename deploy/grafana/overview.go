@@ -35,8 +35,7 @@ func Overview() Dashboard {
 				coloured("green", threshold{1, "red"}),
 
 			firingAlertsPanel(toConnection),
-			tablePanel("What expires next", "Expiry dates, earliest first. Negative days: expired. What is not in use is left out.",
-				"none", "", 12, []string{"Value #A", "Value #B", "what", "connection", "entra_tenant"},
+			tablePanel("What expires next", "Expiry dates, earliest first. Negative days: expired. What is not in use is left out.", "", 12, []string{"Value #A", "Value #B", "what", "connection", "entra_tenant"},
 				tableQuery(daysLeft), tableQuery("("+expiryDates()+") * 1000")).
 				joined(map[string]string{"Value #A": "Days left", "Value #B": "Expires"}).
 				sortedBy("Days left").colouredByDaysLeft().
@@ -138,8 +137,7 @@ func firingAlertsPanel(toConnection dashboard.DynamicConfigValue) panel {
 		number(4, firingAlerts(`alertname=~"EntraAwsSource.+|EntraAwsExporterAbsent|EntraAwsConfigReloadFailed"`)),
 		number(3, firingAlerts()),
 	}, " or ")
-	return tablePanel("Needs attention", "The firing alerts, the most harmful first, as on the exporter's status page. The alert's name leads to its runbook. Empty if none fires.",
-		"none", "Harm", 12, []string{"Value", "severity", "connection", "entra_tenant", "alertname", "source", "reason"}, tableQuery(query)).
+	return tablePanel("Needs attention", "The firing alerts, the most harmful first, as on the exporter's status page. The alert's name leads to its runbook. Empty if none fires.", "Harm", 12, []string{"Value", "severity", "connection", "entra_tenant", "alertname", "source", "reason"}, tableQuery(query)).
 		sortedBy("Harm").
 		withField("Harm", dashboard.DynamicConfigValue{Id: "mappings", Value: mapStates(harms()...)}, colouredCells()).
 		withField("connection", toConnection).

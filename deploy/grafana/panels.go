@@ -107,8 +107,8 @@ type sortField struct {
 
 // tablePanel shows labels as columns in the given order. A table of one query ends with
 // the query's value, under the given name.
-func tablePanel(title, description, unit, valueName string, height uint32, columns []string, queries ...*prometheus.Dataquery) panel {
-	p := newPanel("table", title, description, unit, 12, height, &table.Options{ShowHeader: true, CellHeight: new(common.TableCellHeightSm)}, queries)
+func tablePanel(title, description, valueName string, height uint32, columns []string, queries ...*prometheus.Dataquery) panel {
+	p := newPanel("table", title, description, "none", 12, height, &table.Options{ShowHeader: true, CellHeight: new(common.TableCellHeightSm)}, queries)
 	organize := &organizeOptions{map[string]bool{"Time": true}, map[string]int{}, map[string]string{}}
 	for i, column := range columns {
 		organize.IndexByName[column] = i

@@ -111,21 +111,9 @@ const healthyLines = 30
 
 // printStatus prints what needs attention, what expires next, and one line per connection.
 func printStatus(out io.Writer, status web.Connections, showAll bool, now time.Time) error {
-	all := append([]web.Connection{{Name: "exporter", Advice: status.Advice}}, status.Connections...)
-	for _, c := range all {
-		for _, group := range web.GroupAdvice(c.Advice) {
-			for i, advice := range group {
-				also := ""
-				if i > 0 {
-					also = "also: "
-				}
-				fmt.Fprintf(out, "%s: %s%s\n", c.Name, also, advice.Message)
-				if advice.Command != "" {
-					fmt.Fprintf(out, "    %s\n", advice.Command)
-				}
-			}
-			fmt.Fprintln(out)
-		}
+	printAdvice(out, "exporter", status.Advice)
+	for _, c := range status.Connections {
+		printAdvice(out, c.Name, c.Advice)
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(status.ExpiresNext) > 0 {
@@ -149,6 +137,21 @@ func printStatus(out io.Writer, status web.Connections, showAll bool, now time.T
 		fmt.Fprintf(table, "%d more need nothing; --all shows them\n", unshown)
 	}
 	return table.Flush()
+}
+
+// printAdvice prints one block for each cause.
+func printAdvice(out io.Writer, owner string, advice []web.Advice) {
+	for _, group := range web.GroupAdvice(advice) {
+		also := ""
+		for _, a := range group {
+			fmt.Fprintf(out, "%s: %s%s\n", owner, also, a.Message)
+			if a.Command != "" {
+				fmt.Fprintf(out, "    %s\n", a.Command)
+			}
+			also = "also: "
+		}
+		fmt.Fprintln(out)
+	}
 }
 
 func printConnection(table io.Writer, c web.Connection, now time.Time) {

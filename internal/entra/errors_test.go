@@ -260,10 +260,6 @@ func TestPermissionsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script, err := os.ReadFile(filepath.Join("..", "..", "deploy", "permissions", "grant-entra.sh"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	bySource, err := os.ReadFile(filepath.Join("..", "..", "docs", "permissions.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -276,11 +272,6 @@ func TestPermissionsAreDocumented(t *testing.T) {
 			if !strings.Contains(string(bySource), "`"+permission+"`") {
 				t.Errorf("docs/permissions.md does not name %s", permission)
 			}
-		}
-	}
-	for _, permission := range []string{readApplications, readJobs, readAudits, "ProvisioningLog.Read.All", "Application.ReadWrite.OwnedBy"} {
-		if !strings.Contains(string(script), "grant "+permission+"\n") {
-			t.Errorf("grant-entra.sh does not grant %s", permission)
 		}
 	}
 }

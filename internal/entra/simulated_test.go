@@ -136,6 +136,15 @@ func checkReads(t *testing.T, s *simulated, quirks clouds.Quirks) {
 		(failures > 0) != (quirks.FailingUser == clouds.OneUserFails) {
 		t.Errorf("events %v", counted)
 	}
+	failures, err := s.Failures(ctx, 1)
+	if err != nil || (len(failures) == 1) != (quirks.FailingUser == clouds.OneUserFails) {
+		t.Errorf("failures %+v, %v", failures, err)
+	}
+	for _, failure := range failures {
+		if failure.At.Before(began) || failure.Object == "" || failure.Code == "" || failure.Reason == "" || failure.Action != "create" {
+			t.Errorf("failure %+v", failure)
+		}
+	}
 	if exports, err := s.Exports(ctx, began); exports != 1 || err != nil {
 		t.Errorf("%d exports, %v", exports, err)
 	}

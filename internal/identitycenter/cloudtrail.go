@@ -84,16 +84,7 @@ func (i *Instance) forEachCall(ctx context.Context, since, until time.Time, page
 				Reason: model.ReasonInvalidResponse, Detail: "the response has no list of events", Advice: checkEndpoints,
 			})
 		}
-		for _, event := range page.Events {
-			call, err := parseTrailEvent(event)
-			if err != nil {
-				i.http.Logger.Debug("ignoring CloudTrail event", "connection", i.options.Connection, "err", err)
-				continue
-			}
-			if call.tenant == "" || call.tenant == binding.ProvisioningTenantID || binding.ProvisioningTenantID == "" {
-				visit(call)
-			}
-		}
+		i.visitCalls(page.Events, binding.ProvisioningTenantID, visit)
 		next := aws.ToString(page.NextToken)
 		if next == "" || next == aws.ToString(input.NextToken) {
 			return true, nil
@@ -101,6 +92,20 @@ func (i *Instance) forEachCall(ctx context.Context, since, until time.Time, page
 		input.NextToken = page.NextToken
 	}
 	return false, nil
+}
+
+// visitCalls visits the calls of a page that may be to this provisioning tenant.
+func (i *Instance) visitCalls(events []types.Event, tenant string, visit func(trailCall)) {
+	for _, event := range events {
+		call, err := parseTrailEvent(event)
+		if err != nil {
+			i.http.Logger.Debug("ignoring CloudTrail event", "connection", i.options.Connection, "err", err)
+			continue
+		}
+		if call.tenant == "" || call.tenant == tenant || tenant == "" {
+			visit(call)
+		}
+	}
 }
 
 // trailCall is a call in CloudTrail with what its readers select by.

@@ -24,9 +24,9 @@ func tokens(all ...Token) *Tokens {
 	return &Tokens{Slots: 2, Tokens: all, ActiveTokenID: all[len(all)-1].ID, ActiveExpires: all[len(all)-1].Expires}
 }
 
-// made returns a token of no known role, made at that time.
-func made(id string, at time.Time) Token {
-	return Token{Token: model.Token{ID: id, Created: at, Expires: in(100)}, Role: model.RoleUnknown}
+// made returns token a, of no known role, made at that time.
+func made(at time.Time) Token {
+	return Token{Token: model.Token{ID: "a", Created: at, Expires: in(100)}, Role: model.RoleUnknown}
 }
 
 func token(id string, expires time.Time) Token {
@@ -68,13 +68,13 @@ func TestAdvice(t *testing.T) {
 			"critical: AWS rejects the SCIM access token (HTTP 401). If Entra's provisioning fails too, replace the token. [entra-aws-exporter doctor corp] (EntraAwsScimTokenRefused)"}},
 		{"only the exporter's address is refused", Connection{Probe: &Probe{StatusCode: 403}}, []string{
 			"warning: AWS refuses the exporter's SCIM probe (HTTP 403). The identity store may not allow the exporter's address. Entra's calls may be allowed. [entra-aws-exporter doctor corp] (EntraAwsScimTokenRefused)"}},
-		{"no token in use", Connection{Tokens: tokens(made("a", now.Add(-121*time.Minute))), Job: &Job{Status: model.JobActive}}, []string{
+		{"no token in use", Connection{Tokens: tokens(made(now.Add(-121*time.Minute))), Job: &Job{Status: model.JobActive}}, []string{
 			"warning: Nothing shows that Entra uses one of the listed SCIM access tokens. It may hold a deleted one. Test the connection in Entra. [entra-aws-exporter doctor corp] (EntraAwsScimTokenInUseUnknown)"}},
-		{"no token in use, the newest is young", Connection{Tokens: tokens(made("a", now.Add(-119*time.Minute))), Job: &Job{Status: model.JobActive}}, nil},
+		{"no token in use, the newest is young", Connection{Tokens: tokens(made(now.Add(-119*time.Minute))), Job: &Job{Status: model.JobActive}}, nil},
 		{"no token in use, a rotation runs", Connection{
-			Tokens: tokens(made("a", in(-9))), Job: &Job{Status: model.JobActive}, Rotation: Rotation{Phase: model.PhaseVerify},
+			Tokens: tokens(made(in(-9))), Job: &Job{Status: model.JobActive}, Rotation: Rotation{Phase: model.PhaseVerify},
 		}, nil},
-		{"no token in use, the job is stopped", Connection{Tokens: tokens(made("a", in(-9))), Job: &Job{Status: model.JobPaused}}, []string{
+		{"no token in use, the job is stopped", Connection{Tokens: tokens(made(in(-9))), Job: &Job{Status: model.JobPaused}}, []string{
 			"warning: Provisioning does not run: the job is paused. No user is created, changed or removed in AWS. If this is not intended, start the job in Entra. [] (EntraAwsProvisioningStopped)"}},
 		{"a throttled probe is not a rejection", Connection{Probe: &Probe{StatusCode: 429}}, nil},
 		{"quarantine by a bad token, soon disabled", Connection{Job: &Job{Status: model.JobQuarantine, Quarantine: &Quarantine{

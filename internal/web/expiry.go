@@ -23,14 +23,21 @@ type ExpiryKind string
 const (
 	ExpiryToken       ExpiryKind = "scim_token"
 	ExpiryCertificate ExpiryKind = "saml_certificate"
-	ExpiryCredential  ExpiryKind = "app_credential"
+	ExpiryCredential  ExpiryKind = "app_credential" //nolint:gosec // the name of a kind
 )
 
 // Label names the kind.
 func (k ExpiryKind) Label() string {
-	return map[ExpiryKind]string{
-		ExpiryToken: "SCIM access token", ExpiryCertificate: "SAML signing certificate", ExpiryCredential: "the exporter's own credential",
-	}[k]
+	switch k {
+	case ExpiryToken:
+		return "SCIM access token"
+	case ExpiryCertificate:
+		return "SAML signing certificate"
+	case ExpiryCredential:
+		return "the exporter's own credential"
+	default:
+		return string(k)
+	}
 }
 
 // Owner is the connection or the Entra tenant.
