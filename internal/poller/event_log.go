@@ -108,18 +108,12 @@ func (l *eventLog) readBacklog(ctx context.Context, targets []model.Snapshot) er
 	}
 	for conflicts, windows := 0, 0; ; windows++ {
 		now := time.Now()
-		end, last := now.Add(eventLookahead), true
-		if l.windowSize > 0 && position.Add(l.windowSize).Before(now) {
-			end, last = position.Add(l.windowSize), false
-		}
-		window := newEventWindow(l.state, position, end)
-		failed := l.read(ctx, position, end, window.visit)
+		window, last := l.nextWindow(position, now)
+		end, failed := window.before, l.read(ctx, window.after, window.before, window.visit)
 		if failed != nil {
 			upTo, ordered := window.readInOrder()
 			if !ordered || !nextPosition(upTo).After(position) {
-				if !window.last.IsZero() || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-					l.windowSize = max(min(end.Sub(position), now.Sub(position))/2, minWindow)
-				}
+				l.shortenWindows(ctx, window, now)
 				return incomplete(failed, position, windows)
 			}
 			end, last = upTo, false
@@ -132,25 +126,46 @@ func (l *eventLog) readBacklog(ctx context.Context, targets []model.Snapshot) er
 				position, l.position = l.state.newest.Add(-eventOverlap), time.Time{}
 				continue
 			}
-			if !l.saveFailed { // the other process persists; this one counts in memory
-				l.log.Warn("saving event counters failed", "record", l.key, "err", err)
-			}
-			l.saveFailed = true
+			l.notSaved(err) // the other process persists; this one counts in memory
 		}
 		if last {
 			l.windowSize, l.position = 0, time.Time{}
 			return nil
 		}
-		l.windowSize *= 2
-		position = nextPosition(end)
-		l.position = position
-		if settled := now.Add(-eventOverlap); settled.Before(position) { // later entries may still appear
-			l.position = settled
-		}
+		position = l.moveOn(end, now)
 		if failed != nil && ctx.Err() != nil {
 			return incomplete(failed, position, windows+1)
 		}
 	}
+}
+
+// nextWindow returns the window that begins there, and whether it is the last one.
+func (l *eventLog) nextWindow(position, now time.Time) (window *eventWindow, last bool) {
+	end := position.Add(l.windowSize)
+	if l.windowSize == 0 || !end.Before(now) {
+		end, last = now.Add(eventLookahead), true
+	}
+	return newEventWindow(l.state, position, end), last
+}
+
+// shortenWindows halves the windows if this one was too long: a part of it could be read,
+// or the time ran out.
+func (l *eventLog) shortenWindows(ctx context.Context, window *eventWindow, now time.Time) {
+	if !window.last.IsZero() || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		l.windowSize = max(min(window.before.Sub(window.after), now.Sub(window.after))/2, minWindow)
+	}
+}
+
+// moveOn returns where the window after one that ends there begins. The next poll begins
+// there too, unless later entries may still appear before it.
+func (l *eventLog) moveOn(end, now time.Time) time.Time {
+	position := nextPosition(end)
+	l.windowSize *= 2
+	l.position = position
+	if settled := now.Add(-eventOverlap); settled.Before(position) {
+		l.position = settled
+	}
+	return position
 }
 
 // nextPosition is where the window after one that ends there begins. The bounds are
@@ -225,14 +240,20 @@ func (l *eventLog) save(ctx context.Context) error {
 			Detail: "another process writes the same record",
 			Advice: "give each exporter its own state.directory",
 		}
-	case err != nil && !l.saveFailed:
-		l.log.Warn("saving event counters failed", "record", l.key, "err", err)
-	case err == nil && l.saveFailed:
+	case err != nil:
+		l.notSaved(err)
+		return nil
+	case l.saveFailed:
 		l.log.Info("event counters saved again", "record", l.key)
 	}
-	l.saveFailed = err != nil
-	if err == nil {
-		l.revision = revision
-	}
+	l.saveFailed, l.revision = false, revision
 	return nil
+}
+
+// notSaved warns once, until a save works again.
+func (l *eventLog) notSaved(err error) {
+	if !l.saveFailed {
+		l.log.Warn("saving event counters failed", "record", l.key, "err", err)
+	}
+	l.saveFailed = true
 }
