@@ -26,6 +26,7 @@ var generatedFiles = []string{
 	"rotate/policy/remediation.go",
 	"rotate/policy/roles.go",
 	"rotate/policy/start.go",
+	"internal/poller/event_log.go",
 	"internal/poller/event_record.go",
 	"internal/poller/event_state.go",
 }
@@ -42,7 +43,6 @@ var openFiles = []string{
 	"rotate/token/verify.go",
 	"rotate/token/switch.go",
 	"rotate/token/save.go",
-	"internal/poller/event_log.go",
 }
 
 // generatedSet generates the mutants.

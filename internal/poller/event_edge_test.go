@@ -233,3 +233,140 @@ func TestSavingThatWorksLogsNothing(t *testing.T) {
 		}
 	})
 }
+
+// lastHours is the log of a backlog, whose times are counted from the test's begin: each
+// read gets the next answer.
+type lastHours struct {
+	begin   time.Time
+	answers []answer
+	windows []string // that were read
+}
+
+type answer struct {
+	entries []time.Duration
+	err     error
+	late    bool // it comes when the time is up
+}
+
+func (h *lastHours) read(ctx context.Context, after, before time.Time, visit func(model.Event) error) error {
+	h.windows = append(h.windows, fmt.Sprint(after.Sub(h.begin), " ", before.Sub(h.begin)))
+	if len(h.windows) > 10 {
+		return errors.New("reading does not end")
+	}
+	if ctx.Err() != nil || len(h.answers) == 0 {
+		return ctx.Err()
+	}
+	next := h.answers[0]
+	h.answers = h.answers[1:]
+	for i, at := range next.entries {
+		if err := visit(model.Event{ID: strconv.Itoa(i), At: h.begin.Add(at), ServicePrincipalID: "sp", Action: "create", Status: "success"}); err != nil {
+			return err
+		}
+	}
+	if next.late {
+		<-ctx.Done()
+	}
+	return next.err
+}
+
+func TestWindowsOfABacklog(t *testing.T) {
+	const (
+		hour   = time.Hour
+		minute = time.Minute
+	)
+	refused, late := errors.New("400"), context.DeadlineExceeded
+	newestFirst, oldestFirst := []time.Duration{-hour, -2 * hour}, []time.Duration{-4 * hour, -3 * hour}
+	for name, c := range map[string]struct {
+		size, position time.Duration // before the poll; a position of 0: there is none
+		answers        []answer
+		windows        string // the counted entries end five hours back
+		err            string
+		wantSize       time.Duration
+		wantPosition   time.Duration
+	}{
+		"all at once":                {windows: "-5h0m0s 168h0m0s"},
+		"in windows that grow":       {size: 2 * hour, windows: "-5h0m0s -3h0m0s, -3h0m1s 168h0m0s"},
+		"a window that ends now":     {size: 5 * hour, windows: "-5h0m0s 168h0m0s"},
+		"from a position":            {position: -4 * hour, windows: "-4h0m0s 168h0m0s"},
+		"from behind a position":     {position: -6 * hour, windows: "-5h0m0s 168h0m0s"},
+		"refused, nothing read":      {size: 2 * hour, answers: []answer{{err: refused}}, windows: "-5h0m0s -3h0m0s", err: "400", wantSize: 2 * hour},
+		"refused, newest first":      {answers: []answer{{entries: newestFirst, err: refused}}, windows: "-5h0m0s 168h0m0s", err: "400", wantSize: 150 * minute},
+		"a part refused":             {size: 4 * hour, answers: []answer{{entries: newestFirst, err: refused}}, windows: "-5h0m0s -1h0m0s", err: "400", wantSize: 2 * hour},
+		"never less than a minute":   {position: -90 * time.Second, answers: []answer{{entries: []time.Duration{-time.Second, -2 * time.Second}, err: refused}}, windows: "-1m30s 168h0m0s", err: "400", wantSize: minute, wantPosition: -90 * time.Second},
+		"refused, oldest first":      {answers: []answer{{entries: oldestFirst, err: refused}}, windows: "-5h0m0s 168h0m0s, -3h0m1s 168h0m0s"},
+		"refused in the same second": {answers: []answer{{entries: []time.Duration{-5*hour + 1, -5*hour + time.Second}, err: refused}}, windows: "-5h0m0s 168h0m0s", err: "400", wantSize: 150 * minute},
+		"late, nothing read":         {answers: []answer{{err: late, late: true}}, windows: "-5h0m0s 168h0m0s", err: "context deadline exceeded", wantSize: 150 * minute},
+		"late, oldest first":         {answers: []answer{{entries: oldestFirst, err: late, late: true}}, windows: "-5h0m0s 168h0m0s", err: "read up to 1999-12-31T20:59:59Z, the rest follows: context deadline exceeded", wantPosition: -3*hour - time.Second},
+		"late, entries may appear":   {answers: []answer{{entries: []time.Duration{-4 * hour, -5 * minute}, err: late, late: true}}, windows: "-5h0m0s 168h0m0s", err: "read up to 1999-12-31T23:54:59Z, the rest follows: context deadline exceeded", wantPosition: -20 * minute},
+		"late, but complete":         {size: hour, answers: []answer{{late: true}}, windows: "-5h0m0s -4h0m0s, -4h0m1s -2h0m1s", err: "read up to 1999-12-31T19:59:59Z, the rest follows: context deadline exceeded", wantSize: hour, wantPosition: -4*hour - time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			hours := &lastHours{begin: begin, answers: c.answers}
+			l := &eventLog{read: hours.read, state: stateUntil(begin.Add(eventOverlap-5*hour), 1), windowSize: c.size}
+			if c.position != 0 {
+				l.position = begin.Add(c.position)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), minute)
+			defer cancel()
+			err := fmt.Sprint(l.readBacklog(ctx, []model.Snapshot{{Connection: "corp"}}))
+			if windows := strings.Join(hours.windows, ", "); windows != c.windows || err != c.err && (c.err != "" || err != "<nil>") {
+				t.Errorf("%s: read %s: %s", name, windows, err)
+			}
+			position := time.Time{}
+			if c.wantPosition != 0 {
+				position = begin.Add(c.wantPosition)
+			}
+			if l.windowSize != c.wantSize || !l.position.Equal(position) {
+				t.Errorf("%s: the next poll begins at %s, with windows of %s", name, l.position, l.windowSize)
+			}
+		})
+	}
+}
+
+// busyStore is a record that another process replaces before this many saves.
+type busyStore struct {
+	recordStore
+	conflicts, saves int
+}
+
+func (s *busyStore) Save(ctx context.Context, key string, content []byte, revision string) (string, error) {
+	if s.saves++; s.saves <= s.conflicts {
+		return "", model.ErrConflict
+	}
+	return s.recordStore.Save(ctx, key, content, revision)
+}
+
+// TestConflictContinuesBehindTheRecord: the other process may not be as far as this one.
+func TestConflictContinuesBehindTheRecord(t *testing.T) {
+	for name, c := range map[string]struct {
+		conflicts, saves int
+		answers          []answer
+		windows          string
+		counted          uint64
+	}{
+		"then it works":    {1, 2, nil, "-1h0m0s 168h0m0s, -5h0m0s 168h0m0s", 7},
+		"three times":      {3, 4, nil, "-1h0m0s 168h0m0s, -5h0m0s 168h0m0s, -5h0m0s 168h0m0s, -5h0m0s 168h0m0s", 7},
+		"then it is down":  {1, 1, []answer{{}, {err: errors.New("503")}}, "-1h0m0s 168h0m0s, -5h0m0s 168h0m0s", 7},
+		"at each attempt":  {9, 4, nil, "-1h0m0s 168h0m0s, -5h0m0s 168h0m0s, -5h0m0s 168h0m0s, -5h0m0s 168h0m0s", 7},
+		"without conflict": {0, 1, nil, "-1h0m0s 168h0m0s", 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			newest := begin.Add(eventOverlap - 5*time.Hour)
+			hours := &lastHours{begin: begin, answers: c.answers}
+			disk := &busyStore{recordStore: recordStore{content: stateUntil(newest, 7).encode()}, conflicts: c.conflicts}
+			l := &eventLog{
+				read: hours.read, store: disk, log: slog.New(slog.DiscardHandler),
+				state: stateUntil(newest, 1), position: begin.Add(-time.Hour),
+			}
+			err := l.readBacklog(t.Context(), []model.Snapshot{{Connection: "corp"}})
+			if windows := strings.Join(hours.windows, ", "); windows != c.windows || disk.saves != c.saves || (err != nil) != (c.answers != nil) {
+				t.Errorf("%s: read %s, %d saves: %v", name, windows, disk.saves, err)
+			}
+			if l.countedCreations() != c.counted || !l.position.IsZero() {
+				t.Errorf("%s: counted %d; the next poll begins at %s", name, l.countedCreations(), l.position)
+			}
+		})
+	}
+}

@@ -108,7 +108,7 @@ func TestFullDiskLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, disk, logs := &provisioningLog{}, &store{saveErr: errors.New("no space left on device")}, &logBuffer{}
 		source := poller.Events(5*time.Minute, log.read, disk, "corp", logs.logger(slog.LevelInfo))
-		for i := range 4 {
+		for i := range 5 {
 			log.add(strconv.Itoa(i), "sp-1", 0)
 			time.Sleep(time.Minute)
 			if i == 3 {
@@ -118,7 +118,7 @@ func TestFullDiskLosesNothing(t *testing.T) {
 				t.Errorf("poll %d: %v", i, counts["corp"])
 			}
 		}
-		if counts := pollOnce(t, eventSource(log, disk), boundSnapshot("corp", "sp-1")); total(counts["corp"]) != 4 {
+		if counts := pollOnce(t, eventSource(log, disk), boundSnapshot("corp", "sp-1")); total(counts["corp"]) != 5 {
 			t.Errorf("after a restart: %v", counts["corp"])
 		}
 		if lines := logs.String(); strings.Count(lines, "\n") != 2 || !strings.Contains(lines, `msg="event counters saved again"`) {
