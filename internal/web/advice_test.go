@@ -196,6 +196,20 @@ func TestAdviceOrder(t *testing.T) {
 	}
 }
 
+// TestCommandStandsOnce: two of one cause with the same command need it once.
+func TestCommandStandsOnce(t *testing.T) {
+	groups := GroupAdvice([]Advice{{Cause: "token", Command: "start"}, {Cause: "token", Command: "start"}, {Cause: "token", Command: "doctor"}, {Command: "start"}})
+	var got []string
+	for _, group := range groups {
+		for _, advice := range group {
+			got = append(got, advice.Command)
+		}
+	}
+	if diff := cmp.Diff([]string{"start", "", "doctor", "start"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestExpiresNext: what is not in use does not expire next, and a credential that two
 // connections share is listed once.
 func TestExpiresNext(t *testing.T) {
