@@ -170,6 +170,14 @@ func waysOut() []wayOut {
 			}
 			return old(h)
 		}, adoptInUse, "done"},
+		{model.BlockedBindingChanged, func(s *harness.Scenario) {
+			s.Actions = map[string]func(*harness.Harness){"graph.put#1": harness.After(time.Second, harness.ReplaceJob)}
+		}, "Entra has the new token: accepts the change", func(h *harness.Harness, p *harness.Process) string {
+			if binding, err := p.Resolve(h.Ctx); err == nil {
+				h.WithClouds(func(*clouds.Model) { h.Connection.Binding = binding })
+			}
+			return harness.NewestToken(h)
+		}, adoptInUse, "not due"},
 		{model.BlockedJobStopped, nil, "starts the job", by(harness.StartJob), reset, "done"},
 		{model.BlockedQuarantineOther, nil, "resolves the quarantine", by(func(h *harness.Harness, m *clouds.Model) error {
 			return m.RestartJob(harness.Operator, h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, h.Connection.JobID, "Full")

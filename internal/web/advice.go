@@ -61,7 +61,7 @@ func compareAdvice(a, b Advice) int {
 }
 
 // GroupAdvice puts advice of one cause together, in the order of the list. The first of a
-// group is the most harmful.
+// group is the most harmful. A command stands in a group once.
 func GroupAdvice(advice []Advice) [][]Advice {
 	var groups [][]Advice
 	for _, a := range advice {
@@ -69,6 +69,9 @@ func GroupAdvice(advice []Advice) [][]Advice {
 		if i < 0 {
 			groups = append(groups, []Advice{a})
 			continue
+		}
+		if slices.ContainsFunc(groups[i], func(other Advice) bool { return other.Command == a.Command }) {
+			a.Command = ""
 		}
 		groups[i] = append(groups[i], a)
 	}

@@ -68,9 +68,9 @@ func TestAdvice(t *testing.T) {
 			"critical: AWS rejects the SCIM access token (HTTP 401). If Entra's provisioning fails too, replace the token. [entra-aws-exporter doctor corp] (EntraAwsScimTokenRefused)"}},
 		{"only the exporter's address is refused", Connection{Probe: &Probe{StatusCode: 403}}, []string{
 			"warning: AWS refuses the exporter's SCIM probe (HTTP 403). The identity store may not allow the exporter's address. Entra's calls may be allowed. [entra-aws-exporter doctor corp] (EntraAwsScimTokenRefused)"}},
-		{"no token in use", Connection{Tokens: tokens(made(now.Add(-121*time.Minute))), Job: &Job{Status: model.JobActive}}, []string{
+		{"no token in use", Connection{Tokens: tokens(made(now.Add(-121 * time.Minute))), Job: &Job{Status: model.JobActive}}, []string{
 			"warning: Nothing shows that Entra uses one of the listed SCIM access tokens. It may hold a deleted one. Test the connection in Entra. [entra-aws-exporter doctor corp] (EntraAwsScimTokenInUseUnknown)"}},
-		{"no token in use, the newest is young", Connection{Tokens: tokens(made(now.Add(-119*time.Minute))), Job: &Job{Status: model.JobActive}}, nil},
+		{"no token in use, the newest is young", Connection{Tokens: tokens(made(now.Add(-119 * time.Minute))), Job: &Job{Status: model.JobActive}}, nil},
 		{"no token in use, a rotation runs", Connection{
 			Tokens: tokens(made(in(-9))), Job: &Job{Status: model.JobActive}, Rotation: Rotation{Phase: model.PhaseVerify},
 		}, nil},
@@ -192,6 +192,20 @@ func TestAdviceOrder(t *testing.T) {
 		"0 monitoring info EntraAwsSamlNobodyNotified",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestCommandStandsOnce: two of one cause with the same command need it once.
+func TestCommandStandsOnce(t *testing.T) {
+	groups := GroupAdvice([]Advice{{Cause: "token", Command: "start"}, {Cause: "token", Command: "start"}, {Cause: "token", Command: "doctor"}, {Command: "start"}})
+	var got []string
+	for _, group := range groups {
+		for _, advice := range group {
+			got = append(got, advice.Command)
+		}
+	}
+	if diff := cmp.Diff([]string{"start", "", "doctor", "start"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

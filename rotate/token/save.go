@@ -139,6 +139,11 @@ func (s saver) waitStored(ctx context.Context) (bool, error) {
 		result, err := s.testSaved(ctx)
 		switch late := s.Elapsed(put.Answered.Local) >= maxStoredDelay; {
 		case err != nil && late: // if that lasts, an operator must test it
+			if model.ReasonOf(err) == model.ReasonNotFound { // a reset does not help a replaced job
+				if err := s.checkBinding(ctx); err != nil {
+					return false, err
+				}
+			}
 			return false, rotate.BlockedIfLasting(s.notStoredReason(), "token %s was saved to Entra and could not be tested: %s", put.Target, err)
 		case result != model.TestPassed && late:
 			if err := s.checkEndpoint(ctx, put.Target, s.rotation().Plan.ControlFailed); err != nil {

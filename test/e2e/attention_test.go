@@ -182,10 +182,12 @@ func withoutInhibited(names []string) []string {
 	names = slices.Compact(names)
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		alert, owner, _ := strings.Cut(name, " ")
+		if alert == "EntraAwsScimTokenInUseUnknown" {
+			return true // nothing shortens the two hours that the advice waits
+		}
 		inhibitors := map[string][]string{
 			"EntraAwsRotationOverdue":             {"EntraAwsRotationBlocked"},
 			"EntraAwsSourceStale":                 {"EntraAwsSourceFailing"},
-			"EntraAwsScimTokenInUseUnknown":       {"EntraAwsProvisioningQuarantined", "EntraAwsProvisioningStopped", "EntraAwsProvisioningFailing", "EntraAwsProvisioningStale"},
 			"EntraAwsScimTokenExpiringSoon":       {"EntraAwsScimTokenExpiringCritical"},
 			"EntraAwsSamlCertificateExpiringSoon": {"EntraAwsSamlCertificateExpiringCritical"},
 			"EntraAwsAppCredentialExpiringSoon":   {"EntraAwsAppCredentialExpiringCritical"},

@@ -235,6 +235,9 @@ func storyDroppedSave(t *testing.T) {
 	c.quirk("put_secrets", "keeps_token")
 	before := c.connection(fleetConnection)
 	e := c.startExporter(freeAddress(t))
+	// CloudTrail can tell tokens apart only if it shows calls from before the new one: wait
+	// for a cycle, and for CloudTrail's delay.
+	time.Sleep(12 * time.Second)
 	eventually(t, time.Minute, "the rotation has started", e.startedByAlert(c.bearer(), fleetConnection))
 	e.waitForOutcome(fleetConnection, model.OutcomeBlocked, string(model.BlockedProofContradicted))
 	after := c.connection(fleetConnection)
@@ -354,7 +357,10 @@ func storyWrongInstance(t *testing.T) {
 	var page string
 	eventually(t, time.Minute, "the API tells that the target is wrong", func() bool {
 		page = e.get("/api/v1/connections")
-		return strings.Contains(page, `"ambiguous"`)
+		return strings.Contains(page, `"reason": "wrong_target"`)
 	}, func() string { return page })
-	t.Log(regexp.MustCompile(`"ambiguous": ?"[^"]*"`).FindString(page))
+	t.Log(regexp.MustCompile(`"message": ?"[^"]*identity store[^"]*"`).FindString(page))
+	if wrong := e.metric("entra_aws_scim_token_info"); len(wrong) > 0 {
+		t.Errorf("tokens of the wrong instance are shown: %v", wrong)
+	}
 }
