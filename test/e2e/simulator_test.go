@@ -53,7 +53,7 @@ func startSimulator(t *testing.T, scenario string) *simulatorProcess {
 	// The simulated time runs faster, so poll more often.
 	intervals := regexp.MustCompile(`intervals: \{.*\}`)
 	write(t, config, intervals.ReplaceAllString(read(t, config),
-		"intervals: {tokens: 2s, scim: 3s, usage: 3s, job: 2s, events: 3s, certificates: 5s, app_credentials: 10s}"))
+		"intervals: {tokens: 2s, scim: 3s, usage: 20s, job: 2s, events: 3s, certificates: 5s, app_credentials: 10s}"))
 	return c
 }
 
