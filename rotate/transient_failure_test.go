@@ -19,6 +19,7 @@ func TestTransientFailuresNeverBlock(t *testing.T) {
 	}{
 		{"deletions are throttled", "aws.delete", "scim.probe#1", harness.Throttled, 5 * time.Hour},
 		{"deletions are answered 503", "aws.delete", "scim.probe#1", harness.Unavailable, 5 * time.Hour},
+		{"deletions do not reach AWS", "aws.delete", "scim.probe#1", harness.Unreachable, 5 * time.Hour},
 		{"reading the credentials is throttled", "graph.secrets", "scim.probe#1", harness.Throttled, 4 * time.Hour},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -405,6 +405,8 @@ func TestOperations(t *testing.T) {
 		{journal.Operation{Outcome: model.CallUnknown}, false, false, false, true},
 		{journal.Operation{Outcome: model.CallRefused, Reason: model.ReasonPermission}, false, true, true, false},
 		{journal.Operation{Outcome: model.CallRefused, Reason: model.ReasonThrottled}, false, true, false, false},
+		{journal.Operation{Outcome: model.CallRefused, Reason: model.ReasonTimeout}, false, true, false, false},
+		{journal.Operation{Outcome: model.CallRefused, Reason: model.ReasonNetwork}, false, true, false, false},
 		{journal.Operation{Outcome: model.CallRefused, Unsent: true}, false, true, false, false},
 	} {
 		test.operation.Number = 1

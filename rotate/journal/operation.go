@@ -1,6 +1,10 @@
 package journal
 
-import "entra-aws-exporter/internal/model"
+import (
+	"slices"
+
+	"entra-aws-exporter/internal/model"
+)
 
 // OperationKind says what an operation changes. The kinds belong to the procedures.
 type OperationKind string
@@ -27,9 +31,10 @@ func (o Operation) Done() bool { return o.Outcome == model.CallDone }
 func (o Operation) Refused() bool { return o.Outcome == model.CallRefused }
 
 // RefusedForGood tells whether the call was refused by an answer that waiting does not
-// change. Throttling passes.
+// change. Throttling passes, and so does what kept the call from reaching the service.
 func (o Operation) RefusedForGood() bool {
-	return o.Refused() && !o.Unsent && o.Reason != model.ReasonThrottled
+	passes := []model.Reason{model.ReasonThrottled, model.ReasonTimeout, model.ReasonNetwork}
+	return o.Refused() && !o.Unsent && !slices.Contains(passes, o.Reason)
 }
 
 // Pending tells whether the call may have taken effect.

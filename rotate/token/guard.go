@@ -273,7 +273,7 @@ func (g guard) delete(ctx context.Context, p deletePermit) error {
 		kind: OperationDelete, target: p.token.ID, why: string(p.why),
 		call: func(ctx context.Context) error {
 			if p.stale() {
-				return &model.Error{Reason: model.ReasonOther, Op: "deleting token " + p.token.ID, Detail: "the permit is stale", Unsent: true}
+				return &model.Error{Reason: model.ReasonTimeout, Op: "deleting token " + p.token.ID, Detail: "the permit is stale", Unsent: true}
 			}
 			return g.options.Tokens.DeleteToken(ctx, p.token.ID)
 		},

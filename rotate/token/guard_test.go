@@ -394,10 +394,11 @@ func TestGuardedDeletion(t *testing.T) {
 		{"throttled", func(s *scene) { s.deleteErr = throttled }, nil, true, "deleting token old: throttled: deleting: throttled", 0},
 		{"no answer", func(s *scene) { s.deleteErr = errors.New("cut off") }, nil, true, "deleting token old: other: cut off", 0},
 		{"refused four times", earlier(4, func(o *journal.Operation) { o.Target = "new" }), nil, true, "", 0},
+		{"unreachable among the refusals", earlier(4, func(o *journal.Operation) { o.Reason = model.ReasonNetwork }), nil, true, "", 0},
 		{"throttled among the refusals", earlier(4, func(o *journal.Operation) { o.Reason = model.ReasonThrottled }), nil, true, "", 0},
 		{"refused five times", earlier(5, nil), nil, false, "delete_refused: AWS refused 5 times to delete token old, the last answer was: denied", 0},
 		{"G1: the permit is almost stale", nil, func(*testing.T, *scene) { time.Sleep(stale) }, true, "", 0},
-		{"G1: the permit is stale", nil, func(*testing.T, *scene) { time.Sleep(stale + 1) }, false, "", time.Minute},
+		{"G1: the permit is stale", nil, func(*testing.T, *scene) { time.Sleep(stale + 1) }, false, "deleting token old: timeout: deleting token old: timeout: the permit is stale", 0},
 		{"G5: the lease is lost", nil, takeOver, false, "the lease is lost to another", 0},
 		{"G8: the intent is old", nil, func(_ *testing.T, s *scene) { s.records.next = time.Minute }, false, "", 2 * time.Minute},
 	} {

@@ -32,6 +32,7 @@ const (
 	Unparsable      Fault = "unparsable"       // the call takes effect, its 2xx response cannot be parsed
 	Throttled       Fault = "throttled"        // 429 until the deadline, without any effect
 	Unavailable     Fault = "unavailable"      // 503, without any effect
+	Unreachable     Fault = "unreachable"      // no connection, so nothing was sent
 	StaleRead       Fault = "stale read"       // the response is the one before the last
 	SuspendedBefore Fault = "suspended before" // the process is suspended past its lease, then makes the call
 	SuspendedAfter  Fault = "suspended after"  // the process is suspended past its lease after the call
@@ -297,6 +298,8 @@ func (p *Process) call(ctx context.Context, name string, do func(Fault) error, r
 			time.Sleep(time.Until(deadline))
 		}
 		return &model.Error{Reason: model.ReasonThrottled, Op: name, Status: 429, Detail: "429 until the deadline"}
+	case Unreachable:
+		return &model.Error{Reason: model.ReasonNetwork, Op: name, Unsent: true, Detail: "cannot resolve the host"}
 	case Unavailable:
 		return &model.Error{Reason: model.ReasonOther, Op: name, Status: 503, Detail: "503 ServiceUnavailable"}
 	case SuspendedBefore:
