@@ -7,12 +7,11 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"golang.org/x/term"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/entra"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/state"
@@ -202,8 +201,10 @@ func RotationHold(ctx context.Context, options Options, connection string, relea
 	return operatorCommand(options, connection, confirmation, func(e *rotate.Engine) error { return e.Hold(ctx, connection, release) })
 }
 
-// shownFailures is how many failed entries are printed.
-const shownFailures = 20
+const (
+	shownFailures = 20  // failed entries that are printed
+	textLimit     = 300 // bytes of each of their texts
+)
 
 // RotationFailures prints the newest failures of the provisioning log: which users and
 // groups, and why. It prints only to a terminal, since they are personal data.
@@ -235,19 +236,9 @@ func printFailures(out io.Writer, connection string, failures []entra.Failure) e
 	fmt.Fprintln(table, "TIME\tACTION\tOBJECT\tCODE\tREASON")
 	for _, failure := range failures {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", formatTime(failure.At), dash(failure.Action),
-			dash(printable(failure.Object)), dash(failure.Code), dash(printable(failure.Reason)))
+			dash(cloudhttp.Truncate(failure.Object, textLimit)), dash(failure.Code), dash(cloudhttp.Truncate(failure.Reason, textLimit)))
 	}
 	return table.Flush()
-}
-
-// printable replaces what could move the cursor or change the table.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, text)
 }
 
 func isTerminal(out io.Writer) bool {

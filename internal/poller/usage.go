@@ -36,21 +36,19 @@ func Usage(interval time.Duration, reader UsageReader, store EventStore, key str
 }
 
 func (u *usageLog) read(ctx context.Context) (model.Usage, error) {
-	stored, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
 	if u.store != nil && !u.loaded {
-		u.load(stored)
+		u.load(ctx)
 	}
 	usage, err := u.reader.Usage(ctx)
 	if err == nil && u.store != nil {
-		saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-		defer cancel()
-		u.save(saving)
+		u.save(ctx)
 	}
 	return usage, err
 }
 
 func (u *usageLog) load(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
 	content, revision, err := u.store.Load(ctx, u.key)
 	if err == nil && content != nil {
 		err = u.reader.RestoreUsage(content)
@@ -64,6 +62,8 @@ func (u *usageLog) load(ctx context.Context) {
 
 // save writes the state. Another exporter that writes the same record knows as much.
 func (u *usageLog) save(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
 	revision, err := u.store.Save(ctx, u.key, u.reader.UsageState(), u.revision)
 	if errors.Is(err, model.ErrConflict) {
 		_, revision, err = u.store.Load(ctx, u.key)

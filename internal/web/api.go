@@ -209,6 +209,11 @@ func (c Connection) severityOf(harm Harm) Severity {
 	return c.severity()
 }
 
+// isPolled reports whether any source has been polled.
+func (c Connection) isPolled() bool {
+	return slices.ContainsFunc(c.Sources, func(source Source) bool { return source.Up != nil })
+}
+
 // needsAttention reports whether some advice is urgent or a warning.
 func (c Connection) needsAttention() bool { return c.severity().rank() <= Warning.rank() }
 

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"fmt"
 	"html/template"
 	"slices"
@@ -74,18 +73,6 @@ func (v selectionView) Previous() int { return v.Filter.Page - 1 }
 // Next is the number of the page after.
 func (v selectionView) Next() int { return v.Filter.Page + 1 }
 
-// connectionView is a connection with what only the page needs.
-type connectionView struct {
-	Connection
-	Root         string // relative path to /
-	Now          time.Time
-	Severity     Severity
-	Problems     [][]Advice // by cause
-	Bars         []bar
-	Provisioning string
-	Phases       []phaseView // of a running rotation
-}
-
 // connectionPage is what connection.html shows.
 type connectionPage struct {
 	layout
@@ -100,25 +87,6 @@ type configPage struct {
 	Config string
 }
 
-// bar shows how much of a lifetime is left.
-type bar struct {
-	kind     ExpiryKind
-	Label    string
-	ID       string // of the token, certificate or credential
-	Expires  time.Time
-	Left     string
-	Percent  int
-	Expired  bool
-	Severity Severity
-}
-
-// phaseView is one phase of a running rotation.
-type phaseView struct {
-	Phase   model.Phase
-	Done    bool
-	Current bool
-}
-
 // recordView is one rotation in the history.
 type recordView struct {
 	model.RotationRecord
@@ -128,11 +96,7 @@ type recordView struct {
 
 func newStatusPage(l layout, connections []Connection, records []model.RotationRecord, exporter []Advice, f filter, now time.Time) statusPage {
 	page := statusPage{layout: l, Now: now, Selection: newSelectionView(l.Root, connections, f, now), History: newHistory(records, now)}
-	var views []connectionView
-	for _, connection := range connections {
-		views = append(views, newConnectionView(l.Root, connection, now))
-	}
-	page.Severity, page.Headline = newHeadline(views)
+	page.Severity, page.Headline = newHeadline(connections)
 	page.Harms = newHarms(connections)
 	if page.Problems = GroupAdvice(exporter); len(exporter) > 0 && page.Severity.rank() > Warning.rank() {
 		page.Severity, page.Headline = Warning, "The exporter itself needs attention."
@@ -142,15 +106,15 @@ func newStatusPage(l layout, connections []Connection, records []model.RotationR
 			page.ExpiresNext = append(page.ExpiresNext, expiryView{expiry, newBar(expiry.Kind, expiry.Kind.Label(), expiry.ID, time.Time{}, expiry.Expires, now)})
 		}
 	}
-	if len(views) == 1 {
-		page.Only = &views[0]
+	if len(connections) == 1 {
+		page.Only = new(newConnectionView(l.Root, connections[0], now))
 		return page
 	}
-	for _, view := range views {
+	for _, connection := range connections {
 		switch {
-		case !view.needsAttention():
+		case !connection.needsAttention():
 		case len(page.Attention) < shownAttention:
-			page.Attention = append(page.Attention, view)
+			page.Attention = append(page.Attention, newConnectionView(l.Root, connection, now))
 		default:
 			page.Unshown++
 		}
@@ -220,10 +184,10 @@ func compareConnections(a, b Connection) int {
 }
 
 // newHeadline sums up the state of all connections in one sentence.
-func newHeadline(connections []connectionView) (Severity, string) {
+func newHeadline(connections []Connection) (Severity, string) {
 	count := map[Severity]int{}
 	for _, connection := range connections {
-		count[connection.Severity]++
+		count[connection.severity()]++
 	}
 	total := formatCount(len(connections), "connection")
 	switch critical, warning := count[Critical], count[Warning]; {
@@ -235,163 +199,11 @@ func newHeadline(connections []connectionView) (Severity, string) {
 		return Critical, fmt.Sprintf("%s: %d urgent.", total, critical)
 	case warning > 0:
 		return Warning, fmt.Sprintf("%s: %d with warnings.", total, warning)
-	case !slices.ContainsFunc(connections, connectionView.isPolled):
+	case !slices.ContainsFunc(connections, Connection.isPolled):
 		return Info, "Nothing has been polled yet."
 	default:
 		return "", fmt.Sprintf("No action is needed for %s.", total)
 	}
-}
-
-func newConnectionView(root string, connection Connection, now time.Time) connectionView {
-	view := connectionView{
-		Connection: connection, Root: root, Now: now, Severity: connection.severity(), Problems: GroupAdvice(connection.Advice),
-		Bars: newBars(connection, now), Provisioning: provisioningSentence(connection, now),
-	}
-	if len(connection.Advice) == 0 && !view.isPolled() {
-		view.Severity = Info
-	}
-	if current := connection.Rotation.Phase; isStep(current) {
-		done := true
-		for _, phase := range model.Phases() {
-			if !isStep(phase) {
-				continue
-			}
-			done = done && phase != current
-			view.Phases = append(view.Phases, phaseView{Phase: phase, Done: done, Current: phase == current})
-		}
-	}
-	return view
-}
-
-// isStep reports whether a successful rotation passes through the phase.
-func isStep(phase model.Phase) bool {
-	return phase != model.PhaseIdle && phase != model.PhaseUndo && phase != model.PhaseBlocked
-}
-
-// isPolled reports whether any source of the connection has been polled.
-func (v connectionView) isPolled() bool {
-	return slices.ContainsFunc(v.Sources, func(source Source) bool { return source.Up != nil })
-}
-
-// Bar returns the first bar of a kind, nil if there is none.
-func (v connectionView) Bar(kind ExpiryKind) *bar {
-	if i := slices.IndexFunc(v.Bars, func(b bar) bool { return b.kind == kind }); i >= 0 {
-		return &v.Bars[i]
-	}
-	return nil
-}
-
-// State sums up the state of the source.
-func (s Source) State() string {
-	switch {
-	case s.Error != "":
-		return "failing: " + spaced(s.Reason)
-	case s.Off:
-		return "off: nothing to read"
-	case s.Up == nil:
-		return "not polled yet"
-	case !s.Fresh:
-		return "stale"
-	default:
-		return "up"
-	}
-}
-
-// TrustedByAWS says whether AWS trusts the certificate.
-func (c Certificate) TrustedByAWS() string {
-	switch {
-	case c.Trusted == nil:
-		return "unknown"
-	case *c.Trusted:
-		return "yes"
-	default:
-		return "no"
-	}
-}
-
-func newBars(connection Connection, now time.Time) []bar {
-	var bars []bar
-	if tokens := connection.Tokens; tokens != nil {
-		for _, token := range tokens.Tokens {
-			if token.ID == tokens.ActiveTokenID {
-				bars = append(bars, newBar(ExpiryToken, "SCIM access token", token.ID, token.Created, token.Expires, now))
-			}
-		}
-	}
-	if certificates := connection.Certificates; certificates != nil {
-		for _, certificate := range certificates.Entra {
-			if certificate.Thumbprint == certificates.effectiveThumbprint() {
-				bars = append(bars, newBar(ExpiryCertificate, "SAML signing certificate", certificate.Thumbprint, certificate.NotBefore, certificate.NotAfter, now))
-				break
-			}
-		}
-	}
-	for _, credential := range usedCredentials(connection.AppCredentials, now) {
-		bars = append(bars, newBar(ExpiryCredential, "The exporter's Entra "+credential.Kind, credential.KeyID, time.Time{}, credential.Expires, now))
-	}
-	return bars
-}
-
-// newBar assumes a lifetime of one year if the start is unknown.
-func newBar(kind ExpiryKind, label, id string, begins, expires, now time.Time) bar {
-	b := bar{kind: kind, Label: label, ID: id, Expires: expires, Left: "expiry unknown", Severity: Info}
-	if expires.IsZero() {
-		return b
-	}
-	lifetime, left := 365*day, expires.Sub(now)
-	if !begins.IsZero() && expires.After(begins) {
-		lifetime = expires.Sub(begins)
-	}
-	b.Percent = min(100, max(0, int(100*left.Seconds()/lifetime.Seconds())))
-	b.Left = expiresIn(left)
-	if left > 0 {
-		b.Left = formatDuration(left) + " left"
-	} else {
-		b.Percent, b.Expired = 100, true // the strongest bar, not an empty one
-	}
-	soon, critical := expiringSoon, expiringCritical
-	if kind == ExpiryCredential {
-		soon, critical = credentialSoon, credentialCritical
-	}
-	switch {
-	case left < critical:
-		b.Severity = Critical
-	case left < soon:
-		b.Severity = Warning
-	default:
-		b.Severity = ""
-	}
-	return b
-}
-
-// provisioningSentence sums up the state of the provisioning job.
-func provisioningSentence(connection Connection, now time.Time) string {
-	job := connection.Job
-	if job == nil {
-		for _, source := range connection.Sources {
-			if source.Source == model.SourceJob && !source.LastSuccess.IsZero() {
-				return "Unknown; last read " + relativeTime(source.LastSuccess, now) + "."
-			}
-		}
-		return "Unknown; not read yet."
-	}
-	state := cmp.Or(map[model.JobStatus]string{
-		model.JobActive:        "Active",
-		model.JobPaused:        "Paused",
-		model.JobQuarantine:    "In quarantine",
-		model.JobNotConfigured: "Not configured",
-		model.JobNotRun:        "Never run",
-	}[job.Status], "In an unknown state")
-	last := job.LastCycle
-	if last == nil || last.Ended.IsZero() {
-		return state + "."
-	}
-	result := cmp.Or(map[model.CycleState]string{
-		model.CycleSucceeded:        "succeeded",
-		model.CycleFailed:           "failed",
-		model.CycleEntryLevelErrors: "ended with errors for some entries",
-	}[last.State], "ended")
-	return fmt.Sprintf("%s; the last cycle %s %s.", state, result, relativeTime(last.Ended, now))
 }
 
 func newRecordView(record model.RotationRecord, now time.Time) recordView {
@@ -434,21 +246,4 @@ func severityLabel(severity Severity) string {
 	default:
 		return "All good"
 	}
-}
-
-// waitingSentence explains a waiting reason; docs/rotation-reasons.md has the details.
-func waitingSentence(reason model.WaitingReason, phase model.Phase) string {
-	if reason == model.WaitingSettling && phase == model.PhaseConfirm {
-		return "The old token is deleted. The rotation checks that provisioning works without it."
-	}
-	return map[model.WaitingReason]string{
-		model.WaitingJobStoppedBriefly: "The provisioning job is stopped, and so are the rotation's timers. Both continue when the job runs again.",
-		model.WaitingQuarantineRetry:   "Entra retries the quarantined job soon. The rotation waits for the result.",
-		model.WaitingProofPending:      "Entra has saved the new token. A provisioning cycle must still prove that Entra uses it.",
-		model.WaitingRetireWait:        "The new token is proven. The old one is kept for a while, in case it is still needed.",
-		model.WaitingSettling:          "The last change takes a while to become visible everywhere. The rotation then checks again.",
-		model.WaitingStoreUnavailable:  "The journal or the token store cannot be written. Check the state directory. Nothing is changed meanwhile.",
-		model.WaitingApproval:          "An operator must approve the deletion of the old token.",
-		model.WaitingOnHold:            "The rotation is on hold. Resume it with rotation hold --release.",
-	}[reason]
 }

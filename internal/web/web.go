@@ -6,7 +6,8 @@
 //
 // Read web.go first: it has the routes. Then follow the data: convert.go turns a snapshot
 // into the types of api.go, advice.go adds what an operator should do, expiry.go what expires
-// next, filter.go selects, and page.go prepares all of it for the templates. documents.go and markdown.go render the runbooks and manuals.
+// next, and filter.go selects. page.go and connectionview.go prepare all of it for the
+// templates. documents.go and markdown.go render the runbooks and manuals.
 // Every handler uses respond.go, every sentence format.go.
 package web
 

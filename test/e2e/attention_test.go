@@ -28,7 +28,7 @@ func TestAttentionAgrees(t *testing.T) {
 	a := attention{t: t, c: c, e: e, prometheus: prometheus}
 	credential := func(left time.Duration) func() {
 		return func() {
-			c.control(http.MethodDelete, "faults", nil, nil) // the first fault that matches is applied
+			c.clearFaults() // the first fault that matches is applied
 			c.editResponse("GET applications", "", "/value/0/passwordCredentials/*/endDateTime", time.Now().Add(left).UTC())
 		}
 	}

@@ -102,6 +102,12 @@ func (c *simulatorProcess) fault(f simulator.Fault) {
 	c.control(http.MethodPost, "faults", f, nil)
 }
 
+// clearFaults removes every fault.
+func (c *simulatorProcess) clearFaults() {
+	c.t.Helper()
+	c.control(http.MethodDelete, "faults", nil, nil)
+}
+
 // performAction performs an action of an operator.
 func (c *simulatorProcess) performAction(h simulator.Action, answer any) {
 	c.t.Helper()

@@ -49,13 +49,6 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// fault adds a fault that the returned function removes.
-func (c *simulatorProcess) faultUntil(f simulator.Fault) (clearFaults func()) {
-	c.t.Helper()
-	c.fault(f)
-	return func() { c.control(http.MethodDelete, "faults", nil, nil) }
-}
-
 func (c *simulatorProcess) calls(operation string) int {
 	c.t.Helper()
 	var calls map[string]int
@@ -131,12 +124,12 @@ func storyQuarantineCode(t *testing.T) {
 	c := startSimulator(t, "demo")
 	job := c.connection("quarantined").Binding.ServicePrincipalID
 	code, _ := json.Marshal(codePrefix + "InvalidCredentials")
-	clearFaults := c.faultUntil(simulator.Fault{Operation: "GET job", Path: job, Effect: simulator.EffectEdit,
+	c.fault(simulator.Fault{Operation: "GET job", Path: job, Effect: simulator.EffectEdit,
 		Set: map[string]json.RawMessage{"/status/quarantine/error/code": code}})
 	e := c.startExporter(freeAddress(t))
 	eventually(t, time.Minute, "the repair has started", e.startedByAlert(c.bearer(), "quarantined"))
 	e.waitForPhase("quarantined", model.PhaseSwitch, model.PhaseResume, model.PhaseVerify)
-	clearFaults()
+	c.clearFaults()
 	e.waitForOutcome("quarantined", model.OutcomeDone, "")
 }
 
@@ -154,12 +147,12 @@ func storyUnavailableInConfirm(t *testing.T) {
 	eventually(t, time.Minute, "the rotation has started", e.startedByAlert(c.bearer(), fleetConnection))
 	e.waitForPhase(fleetConnection, model.PhaseConfirm)
 	saves := c.calls("PUT secrets")
-	clearFaults := c.faultUntil(unavailable)
+	c.fault(unavailable)
 	time.Sleep(20 * time.Second) // 100 minutes of the simulator
 	if again := c.calls("PUT secrets") - saves; again != 0 {
 		t.Errorf("the token was saved %d times more", again)
 	}
-	clearFaults()
+	c.clearFaults()
 	e.waitForOutcome(fleetConnection, model.OutcomeDone, "")
 	c.assertRotated(before)
 }
@@ -170,11 +163,11 @@ func storyUnavailableAtStart(t *testing.T) {
 	c := startSimulator(t, "fleet-1")
 	c.age("250d")
 	before := c.connection(fleetConnection)
-	clearFaults := c.faultUntil(unavailable)
+	c.fault(unavailable)
 	e := c.startExporter(freeAddress(t))
 	eventually(t, time.Minute, "the rotation has started", e.startedByAlert(c.bearer(), fleetConnection))
 	time.Sleep(20 * time.Second)
-	clearFaults()
+	c.clearFaults()
 	eventually(t, rotationTimeout, "a rotation is done", func() bool {
 		_, _ = e.post(c.bearer(), alertPayload(fleetConnection))
 		list := e.rotations(fleetConnection)
@@ -187,12 +180,12 @@ func storyUnavailableAtStart(t *testing.T) {
 // repair takes that for a failed test.
 func storyInvalidCredentials(t *testing.T) {
 	c := startSimulator(t, "demo")
-	clearFaults := c.faultUntil(simulator.Fault{Operation: "POST validateCredentials", Path: c.connection("quarantined").Binding.ServicePrincipalID,
+	c.fault(simulator.Fault{Operation: "POST validateCredentials", Path: c.connection("quarantined").Binding.ServicePrincipalID,
 		Status: http.StatusBadRequest, Code: codePrefix + "InvalidCredentials"})
 	e := c.startExporter(freeAddress(t))
 	eventually(t, time.Minute, "the repair has started", e.startedByAlert(c.bearer(), "quarantined"))
 	e.waitForPhase("quarantined", model.PhaseTest, model.PhaseSwitch)
-	clearFaults()
+	c.clearFaults()
 	e.waitForOutcome("quarantined", model.OutcomeDone, "")
 }
 
@@ -267,7 +260,7 @@ func storyRepairOvertakes(t *testing.T) {
 	}
 }
 
-// storyAccessTokenRevoked: Graph rejects every access token issued so far.
+// storyAccessTokenRevoked: Graph rejects the access token once.
 func storyAccessTokenRevoked(t *testing.T) {
 	c := startSimulator(t, "fleet-1")
 	e := c.startExporter(freeAddress(t))
