@@ -3,7 +3,7 @@
 # make help     list all targets
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo demo-alert demo-stack test race check format vet lint windows workflows chart release-check vulnerabilities rules dashboards pages fuzz e2e bench matrix mutants soak clean
+.PHONY: help build demo demo-alert demo-stack test race check format vet lint windows workflows chart terraform release-check vulnerabilities rules dashboards pages fuzz e2e bench matrix mutants soak clean
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -30,25 +30,26 @@ build: ## build bin/entra-aws-exporter and bin/entra-aws-simulator
 demo: build ## run the exporter against simulated AWS and Entra, until Ctrl-C
 	@./deploy/demo/demo.sh
 
-demo-alert: ## post an alert to the demo and print the rotation that follows
-	@./deploy/demo/alert.sh
+demo-alert: ## post an alert to the demo and print the rotation that follows (KIND=certificate: the rollover)
+	@./deploy/demo/alert.sh $(KIND)
 
 demo-stack: build ## run the whole loop with real Prometheus and Alertmanager, until Ctrl-C (ONCE=1: until the alert is resolved)
 	@.ci/tools prometheus alertmanager promtool amtool
 	@./deploy/demo/stack.sh $(if $(ONCE),--once)
 
 # The matrices and mutants of the rotation run on their own, so that their tables are printed last.
-PROOF := ^Test(CrashMatrix|QuirkMatrix|Mutants|GeneratedMutants)$$
+PROOF := ^Test(CrashMatrix|StateMatrix|QuirkMatrix|RolloverMatrix|RolloverQuirkMatrix|Mutants|GeneratedMutants)$$
 
 test: ## run all tests; those of the rotation print a table of counts
+	@.ci/tools dynalite
 	$(GO) test -timeout 30m -skip '$(PROOF)' ./...
-	$(GO) test -timeout 30m -v -run '$(PROOF)' ./internal/state ./rotate
+	$(GO) test -timeout 60m -v -run '$(PROOF)' ./internal/state ./rotate
 
 race: ## run the tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m -skip 'Matrix|Mutants' ./...
 	CGO_ENABLED=1 MATRIX=25 $(GO) test -race -timeout 30m -run 'CrashMatrix' ./rotate
 
-check: format vet lint windows workflows rules dashboards chart release-check fuzz race vulnerabilities ## run everything that a change must pass
+check: format vet lint windows workflows rules dashboards chart terraform release-check fuzz race vulnerabilities ## run everything that a change must pass
 
 format:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -79,7 +80,10 @@ chart: build ## lint and render the Helm chart, and check it against the schemas
 	@.ci/tools helm kubeconform promtool schemas
 	./deploy/kubernetes/check.sh
 
-release-check: ## build one target of a release and compare what its archive and packages contain
+terraform: ## validate and plan the Terraform modules (skipped without terraform or npm)
+	./deploy/terraform/check/check.sh
+
+release-check: ## build one target of a release; check what it contains, runs and exposes
 	@.ci/tools goreleaser
 	./deploy/package/check.sh
 
@@ -98,8 +102,9 @@ e2e: build ## test the real binary with real Prometheus and Alertmanager
 	@.ci/tools prometheus alertmanager promtool amtool
 	$(GO) test -tags e2e -count=1 -timeout 20m -parallel 12 -v ./test/e2e
 
-bench: ## run the benchmarks, each beside its baseline
-	$(GO) test -run '^$$' -bench . -benchmem ./collector
+bench: build ## measure the real binary and print one table: each figure beside its floor or peer
+	@.ci/tools blackbox_exporter dynalite
+	BENCH=1 $(GO) test -tags e2e -count=1 -timeout 30m -v -run '^TestBench$$' ./test/e2e
 
 matrix: ## run every scenario of the crash, quirk and wire matrices
 	MATRIX=full $(GO) test ./rotate ./internal/app -run 'Matrix|ALongLog' -count=1 -timeout 120m -v
@@ -107,7 +112,9 @@ matrix: ## run every scenario of the crash, quirk and wire matrices
 mutants: ## check that a test catches every deliberate bug
 	MUTANTS=full $(GO) test ./internal/state ./rotate -run '^Test(Generated)?Mutants$$' -count=1 -timeout 90m -v
 
-soak: build ## kill -9 the real binary 100 times during rotations
+soak: build ## kill -9 the real binary 100 times during rotations; play a day of a thousand connections whose tenants fail
+	FLEET=1000 $(GO) test -count=1 -timeout 30m -v -run '^TestFleet(Day|Start)$$' ./internal/poller ./internal/app
+	FLEET=100 $(GO) test -count=1 -timeout 60m -v -run '^TestDayOfFaults$$' ./internal/app
 	SOAK=100 $(GO) test -tags e2e -count=1 -timeout 60m -parallel 12 -v -run Soak ./test/e2e
 
 clean: ## delete bin and the installed tools

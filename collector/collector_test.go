@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
@@ -17,7 +18,9 @@ import (
 
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/redact"
 	"entra-aws-exporter/rotate"
+	"entra-aws-exporter/rotate/certificate"
 	"entra-aws-exporter/rotate/policy"
 	"entra-aws-exporter/rotate/token"
 )
@@ -25,10 +28,11 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // newCollector returns a Collector over one connection.
-func newCollector(snapshot model.Snapshot, status model.RotationStatus) *collector.Collector {
+func newCollector(snapshot model.Snapshot, status statuses) *collector.Collector {
 	return collector.New(collector.Options{
+		Redactor:  &redact.Redactor{},
 		Snapshots: func() []model.Snapshot { return []model.Snapshot{snapshot} },
-		Rotation:  func(string) model.RotationStatus { return status },
+		Rotation:  status.of,
 		Reload:    func() collector.Reload { return collector.Reload{LastSuccess: time.Now()} },
 	})
 }
@@ -36,14 +40,14 @@ func newCollector(snapshot model.Snapshot, status model.RotationStatus) *collect
 // TestGolden compares the whole page of a connection in each state. The clock of the
 // bubble stands at 2000-01-01T00:00:00Z.
 func TestGolden(t *testing.T) {
-	for name, fixture := range map[string]func(now time.Time) (model.Snapshot, model.RotationStatus){
-		"healthy":   func(now time.Time) (model.Snapshot, model.RotationStatus) { return healthy("corp", now) },
-		"broken":    func(now time.Time) (model.Snapshot, model.RotationStatus) { return broken("corp", now) },
-		"malformed": func(now time.Time) (model.Snapshot, model.RotationStatus) { return malformed("corp", now) },
-		"failing": func(now time.Time) (model.Snapshot, model.RotationStatus) {
+	for name, fixture := range map[string]func(now time.Time) (model.Snapshot, statuses){
+		"healthy":   func(now time.Time) (model.Snapshot, statuses) { return healthy("corp", now) },
+		"broken":    func(now time.Time) (model.Snapshot, statuses) { return broken("corp", now) },
+		"malformed": func(now time.Time) (model.Snapshot, statuses) { return malformed("corp", now) },
+		"failing": func(now time.Time) (model.Snapshot, statuses) {
 			return failing("corp", now, 20*time.Minute)
 		},
-		"started": func(time.Time) (model.Snapshot, model.RotationStatus) {
+		"started": func(time.Time) (model.Snapshot, statuses) {
 			return model.Snapshot{
 				Connection: "corp", Binding: model.Binding{Region: "eu-central-1"},
 				Sources: []model.SourceStatus{{Source: model.SourceTokens, Interval: time.Minute}},
@@ -79,12 +83,13 @@ func TestGolden(t *testing.T) {
 }
 
 // neverRotated is the engine's status of a connection that does not rotate and never did.
-func neverRotated() model.RotationStatus {
-	tokens := token.New(token.Options{Policy: policy.Token{
-		Policy: policy.Policy{Mode: model.RotationDisabled}, Issuer: model.IssuerConsoleAPI,
-	}})
-	engine := rotate.New(rotate.Options{}, []rotate.Connection{{Name: "corp", Procedures: []rotate.Procedure{tokens}}})
-	return engine.Status("corp", model.ProcedureToken)
+func neverRotated() statuses {
+	disabled := policy.Policy{Mode: model.RotationDisabled}
+	engine := rotate.New(rotate.Options{}, []rotate.Connection{{Name: "corp", Procedures: []rotate.Procedure{
+		token.New(token.Options{Policy: policy.Token{Policy: disabled, Issuer: model.IssuerConsoleAPI}}),
+		certificate.New(certificate.Options{Policy: policy.Certificate{Policy: disabled}}),
+	}}})
+	return statuses{engine.Status("corp", model.ProcedureToken), engine.Status("corp", model.ProcedureCertificate)}
 }
 
 func gather(t testing.TB, collectors ...prometheus.Collector) []*dto.MetricFamily {
@@ -136,7 +141,7 @@ func TestAHealthyConnectionHasAtMostAHundredSeries(t *testing.T) {
 	if total > 100 || len(byFamily) < 40 {
 		t.Errorf("%d series in %d families: %v", total, len(byFamily), byFamily)
 	}
-	t.Logf("%d series in %d families with every source and the rotation on", total, len(byFamily))
+	t.Logf("%d series in %d families with every source and both kinds of rotation on", total, len(byFamily))
 }
 
 // TestSeriesDuringAFailure: expiry dates stay, job states end after three intervals, and
@@ -183,8 +188,9 @@ func TestADeletedTokenTakesItsSeriesAway(t *testing.T) {
 	snapshot, status := broken("corp", time.Now())
 	var current model.Snapshot
 	c := collector.New(collector.Options{
+		Redactor:  &redact.Redactor{},
 		Snapshots: func() []model.Snapshot { return []model.Snapshot{current} },
-		Rotation:  func(string) model.RotationStatus { return status },
+		Rotation:  status.of,
 	})
 	current = snapshot
 	if text := string(page(t, c)); !strings.Contains(text, `token_id="older"`) || strings.Contains(text, "deleted long ago") {
@@ -198,10 +204,74 @@ func TestADeletedTokenTakesItsSeriesAway(t *testing.T) {
 	}
 }
 
+// Whatever the last scrape showed, the next one shows what a first one would.
+func TestScrapeAfterAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var current model.Snapshot
+		var status statuses
+		options := collector.Options{
+			Redactor:  &redact.Redactor{},
+			Snapshots: func() []model.Snapshot { return []model.Snapshot{current, {Connection: "corp-2"}} },
+			Rotation:  func(_ string, kind model.Procedure) model.RotationStatus { return status.of("", kind) },
+		}
+		c := collector.New(options)
+		for _, fixture := range []func(string, time.Time) (model.Snapshot, statuses){healthy, broken, healthy, malformed, healthy, healthy} {
+			time.Sleep(time.Minute)
+			current, status = fixture("corp", time.Now())
+			if diff := cmp.Diff(string(page(t, collector.New(options))), string(page(t, c))); diff != "" {
+				t.Error(diff)
+			}
+		}
+	})
+}
+
+// A scrape makes only the labels that the last one did not have.
+func TestLabelsAreKept(t *testing.T) {
+	snapshot, status := healthy("corp", time.Now())
+	snapshot.Job.LastCycle, snapshot.Job.Synchronized, snapshot.Events = nil, nil, nil // a map has no order
+	snapshot.AppCredentials = nil                                                      // they belong to a tenant
+	c := newCollector(snapshot, status)
+	made := make(map[*dto.LabelPair]bool)
+	for scrape := range 2 {
+		for _, family := range gather(t, c) {
+			for _, metric := range family.GetMetric() {
+				for _, pair := range metric.GetLabel() {
+					if scrape == 1 && !made[pair] && !strings.HasPrefix(family.GetName(), "entra_aws_config_") {
+						t.Errorf("%s: %v is new", family.GetName(), pair)
+					}
+					made[pair] = true
+				}
+			}
+		}
+	}
+}
+
+// A label hides a live value, also one that became known after the last scrape.
+func TestLiveValuesInLabels(t *testing.T) {
+	snapshot, status := healthy("corp", time.Now())
+	const first, second = "one-value-that-is-known", "AnotherThatBecomesKnown"
+	snapshot.Binding.JobID, snapshot.Tokens.Tokens[0].ID = "echo "+first, second
+	redactor := &redact.Redactor{}
+	redactor.Add(model.NewSecret(first))
+	c := collector.New(collector.Options{
+		Redactor:  redactor,
+		Snapshots: func() []model.Snapshot { return []model.Snapshot{snapshot} },
+		Rotation:  status.of,
+	})
+	for _, later := range []bool{false, true, true} {
+		if later {
+			redactor.AddPassing(model.NewSecret(second))
+		}
+		if text := string(page(t, c)); !strings.Contains(text, `job_id="echo (value)"`) || strings.Contains(text, first) || strings.Contains(text, second) == later {
+			t.Errorf("second value known: %t\n%s", later, text)
+		}
+	}
+}
+
 func TestATenantsCredentialsAreShownOnce(t *testing.T) {
 	snapshots, _ := fleet(3, time.Now())
 	snapshots[2].EntraTenant = "another"
-	c := collector.New(collector.Options{Snapshots: func() []model.Snapshot { return snapshots }})
+	c := collector.New(collector.Options{Redactor: &redact.Redactor{}, Snapshots: func() []model.Snapshot { return snapshots }})
 	if n := testutil.CollectAndCount(c, "entra_aws_app_credential_expiry_timestamp_seconds"); n != 2 {
 		t.Errorf("%d series for two tenants", n)
 	}

@@ -1,7 +1,8 @@
 // Package collector turns what the exporter knows into Prometheus metrics.
 //
-// A scrape makes every metric from the latest snapshots. It does no I/O, and a series
-// ends as soon as its token, certificate or connection is no longer in a snapshot.
+// A scrape makes every metric from the latest snapshots, with the labels of the last
+// scrape where they are still the same. It does no I/O, and a series ends as soon as its
+// token, certificate or connection is no longer in a snapshot.
 // docs/metrics.md is the reference; a test compares it with this package.
 //
 // Read collector.go first: it goes through the connections. metric.go declares metrics

@@ -124,6 +124,7 @@ func TestDocumentedValues(t *testing.T) {
 	check("provisioning_last_cycle_state", stringsOf(model.CycleStates())...)
 	check("provisioning_events_total", append(model.EventActions(), model.EventStatuses()...)...)
 	check("rotation_phase", stringsOf(model.Phases())...)
+	check("rotation_info", stringsOf([]model.Procedure{model.ProcedureToken, model.ProcedureCertificate})...)
 	check("rotations_total", stringsOf(model.Outcomes())...)
 	check("rotation_proof_info", stringsOf([]model.ProofLevel{model.ProofStored, model.ProofUsed, model.ProofAttributed, model.ProofExclusive})...)
 	check("rotation_info", stringsOf([]model.RotationMode{model.RotationDisabled, model.RotationDryRun, model.RotationEnabled})...)

@@ -9,8 +9,18 @@ import (
 
 const day = 24 * time.Hour
 
+// statuses are those of a connection's rotations.
+type statuses struct{ token, rollover model.RotationStatus }
+
+func (s statuses) of(_ string, kind model.Procedure) model.RotationStatus {
+	if kind == model.ProcedureCertificate {
+		return s.rollover
+	}
+	return s.token
+}
+
 // healthy is a connection with every source on and no fault.
-func healthy(name string, now time.Time) (model.Snapshot, model.RotationStatus) {
+func healthy(name string, now time.Time) (model.Snapshot, statuses) {
 	failures, mails := int64(0), true
 	certificate := model.Certificate{Thumbprint: "A1B2", NotBefore: now.Add(-100 * day), NotAfter: now.Add(995 * day)}
 	cycle := model.Cycle{
@@ -51,16 +61,23 @@ func healthy(name string, now time.Time) (model.Snapshot, model.RotationStatus) 
 			Source: source, Interval: 5 * time.Minute, LastAttempt: now.Add(-time.Minute), LastSuccess: now.Add(-time.Minute),
 		})
 	}
-	return snapshot, model.RotationStatus{
-		Mode: model.RotationEnabled, Issuer: model.IssuerConsoleAPI, Phase: model.PhaseIdle,
-		Due: now.Add(240 * day), LastSuccess: now.Add(-65 * day), Outcomes: map[model.Outcome]uint64{model.OutcomeDone: 1}, TokensCreated: 1,
-		Roles: map[string]model.TokenRole{"token-" + name: model.RoleInUse},
+	return snapshot, statuses{
+		token: model.RotationStatus{
+			Mode: model.RotationEnabled, Issuer: model.IssuerConsoleAPI, Phase: model.PhaseIdle,
+			Due: now.Add(240 * day), LastSuccess: now.Add(-65 * day), Outcomes: map[model.Outcome]uint64{model.OutcomeDone: 1}, TokensCreated: 1,
+			Roles: map[string]model.TokenRole{"token-" + name: model.RoleInUse},
+		},
+		rollover: model.RotationStatus{
+			Mode: model.RotationEnabled, Phase: model.PhaseIdle, Due: now.Add(935 * day), LastSuccess: now.Add(-100 * day),
+			Outcomes: map[model.Outcome]uint64{model.OutcomeDone: 1},
+		},
 	}
 }
 
 // broken is a connection with every fault: both tokens expired, the job in quarantine, an
-// unexpected signer that AWS does not trust, a rotation that needs an operator.
-func broken(name string, now time.Time) (model.Snapshot, model.RotationStatus) {
+// unexpected signer that AWS does not trust, a rotation that needs an operator, a rollover
+// that could not be resumed.
+func broken(name string, now time.Time) (model.Snapshot, statuses) {
 	snapshot, status := healthy(name, now)
 	failures, mails := int64(17), false
 	old := model.Certificate{Thumbprint: "0LD", NotBefore: now.Add(-1100 * day), NotAfter: now.Add(-5 * day)}
@@ -90,15 +107,17 @@ func broken(name string, now time.Time) (model.Snapshot, model.RotationStatus) {
 		Certificates: []model.Certificate{old, next}, ActiveThumbprint: "0LD", ActiveKnown: true, NotificationAddresses: 0,
 	}
 	snapshot.Trusted = &[]model.Certificate{old}
-	status.Phase, status.Blocked, status.Waiting, status.Proof = model.PhaseBlocked, "two_tokens", "", model.ProofNone
-	status.Due, status.Started = now.Add(-65*day), now.Add(-time.Hour)
-	status.Outcomes[model.OutcomeBlocked] = 1
-	status.Roles = nil
+	status.token.Phase, status.token.Blocked, status.token.Waiting, status.token.Proof = model.PhaseBlocked, "two_tokens", "", model.ProofNone
+	status.token.Due, status.token.Started = now.Add(-65*day), now.Add(-time.Hour)
+	status.token.Outcomes[model.OutcomeBlocked] = 1
+	status.token.Roles = nil
+	status.rollover.Phase, status.rollover.Blocked, status.rollover.Started = model.PhaseBlocked, "signer_not_trusted", now.Add(-time.Hour)
+	status.rollover.Due = now
 	return snapshot, status
 }
 
 // failing is a connection whose polls have failed for d.
-func failing(name string, now time.Time, d time.Duration) (model.Snapshot, model.RotationStatus) {
+func failing(name string, now time.Time, d time.Duration) (model.Snapshot, statuses) {
 	snapshot, status := healthy(name, now.Add(-d))
 	for i := range snapshot.Sources {
 		source := &snapshot.Sources[i]
@@ -110,7 +129,7 @@ func failing(name string, now time.Time, d time.Duration) (model.Snapshot, model
 }
 
 // malformed is a connection whose services send invalid responses.
-func malformed(name string, now time.Time) (model.Snapshot, model.RotationStatus) {
+func malformed(name string, now time.Time) (model.Snapshot, statuses) {
 	snapshot, _ := healthy(name, now)
 	snapshot.Binding.JobID = "not\xffutf-8"
 	twice := model.Token{ID: "twice", Created: now.Add(48 * time.Hour)} // created in the future, without an expiry
@@ -125,17 +144,20 @@ func malformed(name string, now time.Time) (model.Snapshot, model.RotationStatus
 	}
 	snapshot.Trusted = &[]model.Certificate{}
 	snapshot.AppCredentials = []model.AppCredential{{Kind: "secret", KeyID: "same", Expires: now}, {Kind: "secret", KeyID: "same", Expires: now}, {KeyID: "none"}}
-	return snapshot, model.RotationStatus{Mode: model.RotationDisabled, Issuer: model.IssuerOperator, Due: now}
+	return snapshot, statuses{
+		token:    model.RotationStatus{Mode: model.RotationDisabled, Issuer: model.IssuerOperator, Due: now},
+		rollover: model.RotationStatus{Mode: model.RotationDisabled, Due: now},
+	}
 }
 
 // fleet is n healthy connections.
-func fleet(n int, now time.Time) ([]model.Snapshot, map[string]model.RotationStatus) {
-	snapshots, statuses := make([]model.Snapshot, 0, n), make(map[string]model.RotationStatus, n)
+func fleet(n int, now time.Time) ([]model.Snapshot, map[string]statuses) {
+	snapshots, rotations := make([]model.Snapshot, 0, n), make(map[string]statuses, n)
 	for i := range n {
 		name := fmt.Sprintf("connection-%04d", i)
 		snapshot, status := healthy(name, now)
 		snapshots = append(snapshots, snapshot)
-		statuses[name] = status
+		rotations[name] = status
 	}
-	return snapshots, statuses
+	return snapshots, rotations
 }

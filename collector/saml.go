@@ -11,6 +11,7 @@ import (
 type samlMetrics struct {
 	notBefore, expiry, active, trusted            *typedDesc
 	activeExpiry, unexpectedSigner, notifications *typedDesc
+	due                                           *typedDesc
 }
 
 func newSAMLMetrics(d *descriptions) samlMetrics {
@@ -25,10 +26,15 @@ func newSAMLMetrics(d *descriptions) samlMetrics {
 		unexpectedSigner: d.gauge("saml_unexpected_signer",
 			"Whether the active certificate has expired and Entra signs with a valid inactive one."+cached),
 		notifications: d.gauge("saml_notification_addresses", "Number of addresses that Entra notifies before a certificate expires."+cached),
+		due: d.gauge("saml_certificate_rollover_due_timestamp_seconds",
+			"Timestamp at which the active SAML signing certificate becomes due for a rollover. Absent while the rollover is disabled or the time is unknown."+cached),
 	}
 }
 
 func (m samlMetrics) collect(w *sampleWriter, t *target) {
+	if t.rollover != nil && t.rollover.Mode != model.RotationDisabled {
+		w.writeTime(m.due, t.rollover.Due)
+	}
 	sent := make(map[string]bool)
 	if t.Signing != nil {
 		for _, thumbprint := range m.collectDates(w, model.HolderEntra, t.Signing.Certificates, sent) {

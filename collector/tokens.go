@@ -30,16 +30,16 @@ func newTokenMetrics(d *descriptions) tokenMetrics {
 }
 
 func (m tokenMetrics) collect(w *sampleWriter, t *target) {
-	if t.rotation != nil && t.rotation.Mode != model.RotationDisabled {
-		w.writeTime(m.due, t.rotation.Due)
+	if t.token != nil && t.token.Mode != model.RotationDisabled {
+		w.writeTime(m.due, t.token.Due)
 	}
 	if t.Tokens == nil {
 		return
 	}
 	inUse, roles := "", map[string]model.TokenRole(nil)
-	if t.rotation != nil {
-		inUse, _ = t.rotation.InUse()
-		roles = t.rotation.Roles
+	if t.token != nil {
+		inUse, _ = t.token.InUse()
+		roles = t.token.Roles
 	}
 	sent := make(map[string]bool, len(t.Tokens.Tokens)) // a list may name a token twice, a series may not repeat
 	for _, token := range t.Tokens.Tokens {

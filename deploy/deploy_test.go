@@ -21,7 +21,8 @@ var update = flag.Bool("update", false, "write kubernetes/prometheusrule.yaml")
 // alerts lists every alert. The names are a contract.
 const alerts = `ScimTokenRotationDue ScimTokenExpiringSoon ScimTokenExpiringCritical ScimTokenSlotsFull ScimTokenRefused ScimTokenInUseUnknown
 	ProvisioningQuarantined ProvisioningDisableImminent ProvisioningStopped ProvisioningStale ProvisioningFailing
-	SamlCertificateExpiringSoon SamlCertificateExpiringCritical SamlUnexpectedSigner SamlActiveCertificateUnknown SamlCertificateNotTrusted SamlNobodyNotified
+	SamlCertificateRolloverDue SamlCertificateExpiringSoon SamlCertificateExpiringCritical SamlUnexpectedSigner SamlActiveCertificateUnknown
+	SamlCertificateNotTrusted SamlSpareNotTrusted SamlNobodyNotified
 	AppCredentialExpiringSoon AppCredentialExpiringCritical SourceFailing SourceStale ExporterAbsent ConfigReloadFailed
 	RotationBlocked RotationNeedsApproval RotationOverdue RotationSucceeded`
 
@@ -109,6 +110,12 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
+// rotates are the labels by which the webhook knows what to rotate, by alert.
+var rotates = map[string]string{
+	"EntraAwsScimTokenRotationDue":       "scim-token",
+	"EntraAwsSamlCertificateRolloverDue": "saml-certificate",
+}
+
 func alertFaults(r rule) []string {
 	var faults []string
 	fault := func(bad bool, text string) {
@@ -119,7 +126,7 @@ func alertFaults(r rule) []string {
 	// These alerts have no connection.
 	global := r.Alert == "EntraAwsExporterAbsent" || r.Alert == "EntraAwsConfigReloadFailed" || strings.HasPrefix(r.Alert, "EntraAwsAppCredential")
 	fault(!slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]), "severity is not critical, warning or info")
-	fault((r.Labels["rotate"] == "scim-token") != (r.Alert == "EntraAwsScimTokenRotationDue"), "only EntraAwsScimTokenRotationDue has the label rotate")
+	fault(r.Labels["rotate"] != rotates[r.Alert], "the label rotate is not the webhook's for this alert")
 	summary := r.Annotations["summary"]
 	fault(!strings.HasSuffix(summary, ".") || strings.Contains(summary, "{{"), "summary is not a fixed sentence with a full stop")
 	fault(!strings.HasSuffix(r.Annotations["description"], "."), "description has no full stop")
@@ -152,15 +159,15 @@ func TestAlertFaultsAreFound(t *testing.T) {
 		return rule{}
 	}
 	for want, spoil := range map[string]func(*rule){
-		"severity is not critical, warning or info":              func(r *rule) { r.Labels["severity"] = "page" },
-		"only EntraAwsScimTokenRotationDue has the label rotate": func(r *rule) { r.Labels["rotate"] = "scim-token" },
-		"summary is not a fixed sentence with a full stop":       func(r *rule) { r.Annotations["summary"] = "x {{ $value }}." },
-		"description has no full stop":                           func(r *rule) { r.Annotations["description"] = "{{ $labels.connection }}" },
-		"runbook_url is not the alert's":                         func(r *rule) { r.Annotations["runbook_url"] = "https://example.com/x" },
-		"dashboard_url is not the connection's":                  func(r *rule) { r.Annotations["dashboard_url"] = "" },
-		"description does not name the connection":               func(r *rule) { r.Annotations["description"] = "Broken." },
-		"aggregates without by (connection)":                     func(r *rule) { r.Expr = "max by (instance) (x) + max by (connection) (y)" },
-		"does not aggregate by (connection)":                     func(r *rule) { r.Expr = "entra_aws_provisioning_job_status == 1" },
+		"severity is not critical, warning or info":            func(r *rule) { r.Labels["severity"] = "page" },
+		"the label rotate is not the webhook's for this alert": func(r *rule) { r.Labels["rotate"] = "scim-token" },
+		"summary is not a fixed sentence with a full stop":     func(r *rule) { r.Annotations["summary"] = "x {{ $value }}." },
+		"description has no full stop":                         func(r *rule) { r.Annotations["description"] = "{{ $labels.connection }}" },
+		"runbook_url is not the alert's":                       func(r *rule) { r.Annotations["runbook_url"] = "https://example.com/x" },
+		"dashboard_url is not the connection's":                func(r *rule) { r.Annotations["dashboard_url"] = "" },
+		"description does not name the connection":             func(r *rule) { r.Annotations["description"] = "Broken." },
+		"aggregates without by (connection)":                   func(r *rule) { r.Expr = "max by (instance) (x) + max by (connection) (y)" },
+		"does not aggregate by (connection)":                   func(r *rule) { r.Expr = "entra_aws_provisioning_job_status == 1" },
 	} {
 		r := good()
 		spoil(&r)
@@ -268,7 +275,7 @@ func TestRunbookCommandsExist(t *testing.T) {
 		source.WriteString(read(t, path))
 	}
 	seen := 0
-	for _, path := range append(glob(t, "../docs/runbooks/*.md"), "../internal/web/advice.go") {
+	for _, path := range append(glob(t, "../docs/runbooks/*.md"), "../internal/web/advice.go", "../internal/web/rotationadvice.go") {
 		for _, match := range regexp.MustCompile("entra-aws-exporter (rotation )?([a-z-]+)").FindAllStringSubmatch(read(t, path), -1) {
 			seen++
 			if !regexp.MustCompile(`(Command|add)\("` + match[2] + `"`).MatchString(source.String()) {
@@ -294,9 +301,24 @@ func TestAlertmanagerNamesAlerts(t *testing.T) {
 	}
 }
 
-// TestRotationDueInhibitsOnlyWhereItRotates checks the inhibition of the expiry warning: of
-// the two rules of RotationDue, only the one under which an alert starts a rotation inhibits it.
-func TestRotationDueInhibitsOnlyWhereItRotates(t *testing.T) {
+// TestDueInhibitsOnlyWhereItRotates checks the inhibition of the two warnings about an expiry:
+// of the two rules of each Due alert, only the one under which an alert starts a rotation
+// inhibits.
+func TestDueInhibitsOnlyWhereItRotates(t *testing.T) {
+	for _, c := range []struct{ due, warning, rotates string }{
+		{"EntraAwsScimTokenRotationDue", "EntraAwsScimTokenExpiringSoon", `mode="enabled",issuer="console_api"`},
+		{"EntraAwsSamlCertificateRolloverDue", "EntraAwsSamlCertificateExpiringSoon", `kind="saml_certificate",mode="enabled"`},
+	} {
+		rotates := "and on (connection)\n  max by (connection) (last_over_time(entra_aws_rotation_info{" + c.rotates + "}[15m]))"
+		if found := inhibitors(t, c.due, c.warning); len(found) != 1 || !strings.Contains(found[0], rotates) {
+			t.Errorf("%s is inhibited by %q, want the one rule with\n%s", c.warning, found, rotates)
+		}
+	}
+}
+
+// inhibitors returns the expressions of an alert's rules that inhibit a warning.
+func inhibitors(t *testing.T, alert, warning string) []string {
+	t.Helper()
 	var config struct {
 		Inhibit []struct {
 			Source []string `yaml:"source_matchers"`
@@ -308,8 +330,7 @@ func TestRotationDueInhibitsOnlyWhereItRotates(t *testing.T) {
 	}
 	var expressions []string
 	for _, inhibition := range config.Inhibit {
-		if !slices.Equal(inhibition.Target, []string{`alertname="EntraAwsScimTokenExpiringSoon"`}) ||
-			!slices.Contains(inhibition.Source, `alertname="EntraAwsScimTokenRotationDue"`) {
+		if !slices.Equal(inhibition.Target, []string{`alertname="` + warning + `"`}) || !slices.Contains(inhibition.Source, `alertname="`+alert+`"`) {
 			continue
 		}
 		for _, rule := range rules(t) {
@@ -322,11 +343,7 @@ func TestRotationDueInhibitsOnlyWhereItRotates(t *testing.T) {
 			}
 		}
 	}
-	const rotates = "and on (connection)\n" +
-		`  max by (connection) (last_over_time(entra_aws_rotation_info{mode="enabled",issuer="console_api"}[15m]))`
-	if len(expressions) != 1 || !strings.Contains(expressions[0], rotates) {
-		t.Errorf("EntraAwsScimTokenExpiringSoon is inhibited by %q, want the one rule with\n%s", expressions, rotates)
-	}
+	return expressions
 }
 
 // TestEveryAlertIsTested checks that each alert has a promtool test of its own, and is in the

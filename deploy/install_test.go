@@ -167,3 +167,23 @@ func TestFirstBuildCost(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnerIsExplained checks that a page with the placeholder OWNER says what it stands for.
+func TestOwnerIsExplained(t *testing.T) {
+	pages := 0
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "*.md", "*/*.md", "*/*/*.md"} {
+		for _, page := range glob(t, pattern) {
+			text := read(t, page)
+			if !regexp.MustCompile(`\bOWNER/`).MatchString(text) {
+				continue
+			}
+			pages++
+			if !strings.Contains(text, "`OWNER` is the owner of this repository on GitHub") {
+				t.Errorf("%s does not explain OWNER", page)
+			}
+		}
+	}
+	if pages < 5 {
+		t.Errorf("only %d pages with OWNER found", pages)
+	}
+}

@@ -55,3 +55,18 @@ func anchorOf(title string) string {
 	dropped := regexp.MustCompile("[^a-z0-9 _-]")
 	return strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(title), ""), " ", "-")
 }
+
+// TestRolloverLinksItsReasons checks that the manual links every reason of the rollover.
+func TestRolloverLinksItsReasons(t *testing.T) {
+	manual := read(t, "../docs/rollover.md")
+	_, chapter, found := strings.Cut(read(t, "../docs/rotation-reasons.md"), "\n## The SAML certificate\n")
+	reasons := regexp.MustCompile(`(?m)^### ([a-z_]+)$`).FindAllStringSubmatch(chapter, -1)
+	if !found || len(reasons) < 10 {
+		t.Fatalf("only %d reasons found", len(reasons))
+	}
+	for _, reason := range reasons {
+		if !strings.Contains(manual, "](rotation-reasons.md#"+reason[1]+")") {
+			t.Errorf("docs/rollover.md does not link %s", reason[1])
+		}
+	}
+}

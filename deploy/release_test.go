@@ -25,8 +25,8 @@ func TestActionsArePinned(t *testing.T) {
 	}
 }
 
-// TestDockerfile checks that the bases are pinned, that the compiler is the one of go.mod, and
-// that the targets which others build exist.
+// TestDockerfile checks that the bases are pinned, that the compiler is the one of go.mod, that
+// what is copied exists, and that the targets which others build exist.
 func TestDockerfile(t *testing.T) {
 	text := read(t, "../Dockerfile")
 	stages := map[string]bool{"scratch": true, "": true}
@@ -35,6 +35,28 @@ func TestDockerfile(t *testing.T) {
 			t.Errorf("the base %s has no digest", match[1])
 		}
 		stages[match[2]] = true
+	}
+	from := ""
+	for _, match := range regexp.MustCompile(`(?m)^(?:FROM .*?(?: AS (\S+))?|COPY (.*) \S+)$`).FindAllStringSubmatch(text, -1) {
+		if match[2] == "" {
+			from = match[1]
+			continue
+		}
+		sources := strings.Fields(match[2])
+		if stage, ok := strings.CutPrefix(sources[0], "--from="); ok {
+			if !stages[stage] {
+				t.Errorf("COPY %s: no such stage", match[2])
+			}
+			continue
+		}
+		for _, source := range sources {
+			// GoReleaser's context has a folder for each platform, and nothing else.
+			if built := strings.HasPrefix(source, "$TARGETPLATFORM/"); built != (from == "release") {
+				t.Errorf("the stage %s copies %s", from, source)
+			} else if _, err := os.Stat(filepath.Join("..", source)); err != nil && !built {
+				t.Errorf("COPY %s: %v", match[2], err)
+			}
+		}
 	}
 	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "../go.mod"))
 	if !strings.Contains(text, " golang:"+version[1]+"-") {

@@ -216,11 +216,11 @@ var blockedScenarios = map[model.BlockedReason]func(*harness.Scenario){
 
 // TestBlockedMessages: a scenario reaches every reason, and its message says what to do.
 func TestBlockedMessages(t *testing.T) {
-	if missing := slices.DeleteFunc(model.BlockedReasons(), func(r model.BlockedReason) bool { _, ok := blockedScenarios[r]; return ok }); len(missing) > 0 {
+	if missing := slices.DeleteFunc(model.BlockedReasonsOf(model.ProcedureToken), func(r model.BlockedReason) bool { _, ok := blockedScenarios[r]; return ok }); len(missing) > 0 {
 		t.Errorf("not reached: %v", missing)
 	}
 	var messages strings.Builder
-	for _, reason := range model.BlockedReasons() {
+	for _, reason := range model.BlockedReasonsOf(model.ProcedureToken) {
 		t.Run(string(reason), func(t *testing.T) {
 			s := harness.BaseScenario()
 			blockedScenarios[reason](&s)
@@ -324,7 +324,7 @@ func TestRemediationFitsTheCause(t *testing.T) {
 			"the new token cannot be tested for lack of a permission", func(s *harness.Scenario) {
 				s.Actions = map[string]func(*harness.Harness){"scim.probe#1": func(h *harness.Harness) { h.Deny(clouds.WriteSynchronization) }}
 			}, "blocked permission",
-			[]string{"in phase test (permission): testing the connection: permission: Authorization_RequestDenied; ", "next: doctor corp, grant what it names"},
+			[]string{"in phase test (permission): testing the connection: permission: Authorization_RequestDenied; ", "next: grant what this names (doctor corp tries the other permissions), then rotation reset corp."},
 		},
 		{
 			"the application's Tenant URL was changed before the test", func(s *harness.Scenario) {

@@ -8,6 +8,7 @@ import (
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/rotate/journal"
+	"entra-aws-exporter/rotate/policy"
 )
 
 // Approve allows the deletion of one target.
@@ -85,7 +86,7 @@ func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 		return e.adoptRemoved(ctx, connection)
 	}
 	edits := map[model.Procedure]func(*journal.Record) error{}
-	for _, p := range c.Procedures {
+	for _, p := range e.adoptable(ctx, c) {
 		edit, err := p.Adopt(ctx, inUse)
 		if err != nil {
 			return err
@@ -112,6 +113,19 @@ func (e *Engine) Adopt(ctx context.Context, connection, inUse string) error {
 	})
 }
 
+// adoptable are the procedures whose state an operator accepts: the open rotation's alone,
+// unless the record may be older than all of it.
+func (e *Engine) adoptable(ctx context.Context, c Connection) []Procedure {
+	_ = e.Refresh(ctx) // what cannot be read now is as it was read last
+	if entry := e.Lookup(c.Name); entry != nil && entry.IsOpen() && entry.Err() == nil {
+		record := entry.Record()
+		if p, known := c.procedure(record.Rotation.Kind); known && record.Restored == "" {
+			return []Procedure{p}
+		}
+	}
+	return c.Procedures
+}
+
 // adoptRecord makes the connection's record the right one: that of its present binding,
 // even if a copy of it was restored.
 func (e *Engine) adoptRecord(ctx context.Context, c Connection) error {
@@ -124,11 +138,8 @@ func (e *Engine) adoptRecord(ctx context.Context, c Connection) error {
 		return err
 	}
 	if own := e.entry(binding.Key()); own != entry {
-		if err := e.moveToBinding(ctx, c, entry, own); err != nil {
+		if err := e.moveToBinding(ctx, c, entry, own, binding); err != nil {
 			return fmt.Errorf("connection %s: %w", c.Name, err)
-		}
-		if _, err := own.LoadOrCreate(ctx, binding, c.Name); err != nil && !errors.Is(err, journal.ErrRestored) {
-			return err
 		}
 		entry = own
 	}
@@ -153,23 +164,35 @@ func (e *Engine) adoptRemoved(ctx context.Context, connection string) error {
 	return closeBlocked(ctx, entry, "adopted: the connection is not configured any more")
 }
 
-// moveToBinding ends a blocked rotation whose connection is bound to something else now.
-func (e *Engine) moveToBinding(ctx context.Context, c Connection, from, to *journal.Entry) error {
-	rotation := from.Record().Rotation
-	switch {
-	case rotation == nil:
-		return nil
-	case rotation.Blocked == nil:
-		return errNotBlocked(rotation)
+// moveToBinding ends a blocked rotation whose connection is bound to something else now,
+// and begins the record of that binding.
+func (e *Engine) moveToBinding(ctx context.Context, c Connection, from, to *journal.Entry, binding model.Binding) error {
+	record := from.Record()
+	rebound := func(*journal.Record) {}
+	if rotation := record.Rotation; rotation != nil {
+		if rotation.Blocked == nil {
+			return errNotBlocked(rotation)
+		}
+		p, known := c.procedure(rotation.Kind)
+		if !known {
+			return errUnknownProcedure(c.Name, rotation.Kind)
+		}
+		var err error
+		if rebound, err = p.Rebind(ctx, record, to.Key()); err != nil {
+			return err
+		}
+		if err := closeBlocked(ctx, from, "adopted: the connection is bound to something else now"); err != nil {
+			return err
+		}
 	}
-	p, known := c.procedure(rotation.Kind)
-	if !known {
-		return errUnknownProcedure(c.Name, rotation.Kind)
-	}
-	if err := p.Rebind(ctx, rotation, from.Key(), to.Key()); err != nil {
+	if _, err := to.LoadOrCreate(ctx, binding, c.Name); err != nil {
+		if errors.Is(err, journal.ErrRestored) { // it knows more than the other one
+			return nil
+		}
 		return err
 	}
-	return closeBlocked(ctx, from, "adopted: the connection is bound to something else now")
+	_, err := to.Change(ctx, func(r *journal.Record) error { rebound(r); return nil })
+	return err
 }
 
 // closeBlocked ends a blocked rotation without an operation.
@@ -219,5 +242,5 @@ func errNotBlocked(rotation *journal.Rotation) error {
 
 // errAdoptFirst: what an older copy does not know could be that Entra holds the new token.
 func errAdoptFirst(connection string) error {
-	return fmt.Errorf("the journal is an older copy that was restored: compare the tokens at AWS with rotation show %s, then rotation adopt %s --in-use ID, with the token that Entra holds", connection, connection)
+	return fmt.Errorf("the journal is an older copy that was restored: %s", policy.Remediation(model.ProcedureToken, model.BlockedStateRestored, connection))
 }

@@ -100,7 +100,7 @@ func TestNoUndoAfterOlderJournalIsRestored(t *testing.T) {
 			return h.IsOver(p)
 		}
 		adopted = true
-		const want = "connection corp: the journal is an older copy that was restored: compare the tokens at AWS with rotation show corp, then rotation adopt corp --in-use ID, with the token that Entra holds"
+		const want = "connection corp: the journal is an older copy that was restored: compare the tokens and certificates at AWS with rotation show corp, then rotation adopt corp --in-use ID, with the token that Entra holds"
 		for _, command := range []func(*rotate.Engine, context.Context, string) error{(*rotate.Engine).Reset, (*rotate.Engine).Abort} {
 			if err := command(p.Engine.Engine, h.Ctx, h.Connection.Name); err == nil || err.Error() != want {
 				t.Errorf("got  %v\nwant %s", err, want)

@@ -110,11 +110,13 @@ func (e *Engine) Lookup(connection string) *journal.Entry {
 // name, with a binding that no connection has any more; an open rotation goes first. Nil:
 // there is none. The engine is locked.
 func (e *Engine) entryByFormerName(connection string) *journal.Entry {
-	bound := slices.Collect(maps.Values(e.bindings))
+	isBound := func(key string) bool {
+		return e.bindings[connection] == key || slices.Contains(slices.Collect(maps.Values(e.bindings)), key)
+	}
 	var found *journal.Entry
 	for key, entry := range e.entries {
 		record := entry.Record()
-		if record == nil || record.Connection != connection || slices.Contains(bound, key) {
+		if record == nil || record.Connection != connection || isBound(key) {
 			continue
 		}
 		newer := found != nil && entry.IsOpen() == found.IsOpen() && record.Updated.After(found.Record().Updated)
@@ -153,20 +155,54 @@ func (e *Engine) connectionOf(record *journal.Record) (c Connection, found, cert
 	return c, found && certain, certain
 }
 
-// resolveBindings finds out which binding each connection has.
-func (e *Engine) resolveBindings(ctx context.Context) {
+// findConnection is connectionOf, and asks AWS and Entra while it is uncertain: first what
+// the connection that the record names is bound to.
+func (e *Engine) findConnection(ctx context.Context, record *journal.Record) (c Connection, found, certain bool) {
+	if c, found, certain = e.connectionOf(record); found || certain {
+		return c, found, certain
+	}
+	if named, configured := e.connection(record.Connection); configured {
+		e.resolve(ctx, named)
+		if c, found, certain = e.connectionOf(record); found || certain {
+			return c, found, certain
+		}
+	}
+	e.resolveBindings(ctx)
+	return e.connectionOf(record)
+}
+
+// cacheKnownBindings notes which binding each connection has, as far as the polls tell.
+func (e *Engine) cacheKnownBindings() {
+	for _, c := range e.unbound() {
+		if snapshot, _ := e.options.Snapshot(c.Name); snapshot.Binding.Complete() {
+			e.cacheBinding(c.Name, snapshot.Binding)
+		}
+	}
+}
+
+// unbound returns the connections whose binding is not known.
+func (e *Engine) unbound() []Connection {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	missing := make([]Connection, 0, len(e.connections))
 	for name, c := range e.connections {
 		if e.bindings[name] == "" {
 			missing = append(missing, c)
 		}
 	}
-	e.mu.Unlock()
-	for _, c := range missing {
-		if _, err := e.bindingOf(ctx, c); err != nil {
-			e.options.Logger.Debug("connection not resolved yet", "connection", c.Name, "err", err)
-		}
+	return missing
+}
+
+// resolveBindings finds out which binding each connection has.
+func (e *Engine) resolveBindings(ctx context.Context) {
+	for _, c := range e.unbound() {
+		e.resolve(ctx, c)
+	}
+}
+
+func (e *Engine) resolve(ctx context.Context, c Connection) {
+	if _, err := e.bindingOf(ctx, c); err != nil {
+		e.options.Logger.Debug("connection not resolved yet", "connection", c.Name, "err", err)
 	}
 }
 

@@ -11,7 +11,7 @@
 //
 // The rooms: rotate/journal keeps the durable record, rotate/policy decides without any
 // call, rotate/webhook turns Alertmanager's payload into decisions, rotate/token is the
-// procedure for the SCIM access token.
+// procedure for the SCIM access token, rotate/certificate that for the SAML certificate.
 //
 // # The states of a rotation
 //
@@ -23,7 +23,8 @@
 //	                            aborted   aborted    aborted     └──────────── recovery ──────────────────────┘
 //
 // From each phase a rotation can become blocked, after a recovery if it would leave behind
-// what does not work: an operator then resets, adopts or aborts it. After the first attempt to save the new token there is no undo.
+// what does not work: an operator then resets, adopts or aborts it. An abort leads to undo,
+// also from switch, until the first attempt to save the new token. After it there is no undo.
 //
 // # The guard
 //

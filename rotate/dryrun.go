@@ -96,6 +96,6 @@ func (e *Engine) dryRunSession(ctx context.Context, c Connection, procedure Proc
 	}
 	return &Session{
 		Connection: c, procedure: procedure, entry: entry, lease: lease, speedup: time.Duration(e.options.Speedup),
-		log: e.options.Logger, options: runOptions{observer: observer}, operations: e.operations, changes: e.changes,
+		log: e.options.Logger, options: runOptions{observer: observer}, operations: e.operations, changes: e.changesOf(procedure),
 	}, nil
 }

@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -42,19 +43,22 @@ type Engine struct {
 	wakeup  chan struct{} // a rotation was started: resume it
 
 	operations chan struct{} // held by the one operation in flight
-	changes    chan struct{} // held by each rotation between a change and its proof (Procedure.Changing)
 
 	mu          sync.Mutex
+	changes     map[model.Procedure]chan struct{} // held by each rotation between a change and its proof (Procedure.Changing)
 	connections map[string]Connection
 	bindings    map[string]string         // binding keys by connection
 	entries     map[string]*journal.Entry // by binding key
 	running     map[string]chan struct{}  // wake-up channels of the rotations that run here, by binding key
 	locks       map[string]chan struct{}  // one decision at a time, by connection
 	dryRuns     map[dryRunKey]time.Time   // when a dry run last began; zero: it is due
+	unlisted    error                     // why the journal could not be listed last; nil: it could
+
+	failures repeatedFailures // of Run alone
 }
 
-// maxChanging is how many rotations of one process may be between the creation of
-// something new and the proof that it is stored.
+// maxChanging is how many rotations of one kind and process may be between the creation of
+// something new and the proof that it is stored, unless the policy says otherwise.
 const maxChanging = 2
 
 // pollInterval is how often the journal is searched for open rotations.
@@ -70,9 +74,9 @@ func New(options Options, connections []Connection) *Engine {
 	}
 	e := &Engine{
 		options: options, wakeup: make(chan struct{}, 1),
-		operations: make(chan struct{}, 1), changes: make(chan struct{}, maxChanging),
+		operations: make(chan struct{}, 1), changes: map[model.Procedure]chan struct{}{},
 		entries: map[string]*journal.Entry{}, running: map[string]chan struct{}{},
-		locks: map[string]chan struct{}{}, dryRuns: map[dryRunKey]time.Time{},
+		locks: map[string]chan struct{}{}, dryRuns: map[dryRunKey]time.Time{}, failures: repeatedFailures{},
 	}
 	e.Configure(connections)
 	return e
@@ -139,10 +143,16 @@ func (e *Engine) startAllDue(ctx context.Context) {
 			}
 			decision, _, err := e.StartIfDue(ctx, c.Name, procedure.Kind())
 			switch {
-			case err != nil && ctx.Err() == nil:
-				e.options.Logger.Error("starting rotation failed", "connection", c.Name, "err", err)
+			case err != nil && ctx.Err() != nil:
+			case err != nil:
+				if e.failures.isNew("start of "+c.Name, err) {
+					e.options.Logger.Error("starting rotation failed", "connection", c.Name, "err", err)
+				}
 			case decision == model.DecisionStarted:
 				e.options.Logger.Info("rotation started", "connection", c.Name, "trigger", model.TriggerDue)
+				fallthrough
+			default:
+				e.failures.end("start of " + c.Name)
 			}
 		}
 	}
@@ -192,15 +202,14 @@ type openRotation struct {
 // findResumable searches the journal.
 func (e *Engine) findResumable(ctx context.Context) []openRotation {
 	keys, err := e.options.Store.Keys(ctx)
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
+	if err != nil && ctx.Err() != nil {
 		return nil // the process ends, which is no failure of the store
-	default:
-		e.options.Logger.Error("listing journal failed", "err", err)
+	}
+	e.noteListing(err)
+	if err != nil {
 		return nil
 	}
-	e.resolveBindings(ctx)
+	e.cacheKnownBindings()
 	var found []openRotation
 	for _, key := range keys {
 		if e.isRunning(key) {
@@ -212,13 +221,16 @@ func (e *Engine) findResumable(ctx context.Context) []openRotation {
 			return nil
 		}
 		if err != nil {
-			e.options.Logger.Error("journal record unusable", "err", err)
+			if e.failures.isNew(key, err) {
+				e.options.Logger.Error("journal record unusable", "err", err)
+			}
 			continue
 		}
-		if !record.Active() || record.Lease.Held(e.options.HolderIsDead) {
+		e.failures.end(key)
+		if !record.Active() || record.Lease.Held(entry.Unchanged(), e.options.HolderIsDead) {
 			continue
 		}
-		c, configured, certain := e.connectionOf(record)
+		c, configured, certain := e.findConnection(ctx, record)
 		switch {
 		case configured:
 			found = append(found, openRotation{entry, c})
@@ -227,6 +239,21 @@ func (e *Engine) findResumable(ctx context.Context) []openRotation {
 		}
 	}
 	return found
+}
+
+// noteListing notes whether the journal could be listed.
+func (e *Engine) noteListing(err error) {
+	e.mu.Lock()
+	e.unlisted = err
+	e.mu.Unlock()
+	const subject = "listing"
+	if err != nil {
+		if e.failures.isNew(subject, err) {
+			e.options.Logger.Error("listing journal failed", "err", err)
+		}
+	} else if streak := e.failures.end(subject); streak != nil {
+		e.options.Logger.Info("journal listed again", "failed_for", time.Since(streak.Since).Round(time.Second).String(), "attempts", streak.Attempts)
+	}
 }
 
 // loadOrMarkRestored reads a record, and blocks one that an older copy has replaced.
@@ -265,7 +292,7 @@ func (e *Engine) run(ctx context.Context, entry *journal.Entry, c Connection, op
 	}
 	session := &Session{
 		Connection: c, procedure: procedure, entry: entry, lease: lease, speedup: time.Duration(e.options.Speedup),
-		log: e.options.Logger, options: options, wakeup: wakeup, operations: e.operations, changes: e.changes,
+		log: e.options.Logger, options: options, wakeup: wakeup, operations: e.operations, changes: e.changesOf(procedure),
 	}
 	defer session.leaveChanges()
 	session.retry.failures = rotation.Failures
@@ -275,6 +302,18 @@ func (e *Engine) run(ctx context.Context, entry *journal.Entry, c Connection, op
 		return e.markRestored(ctx, entry)
 	}
 	return e.release(ctx, lease, err)
+}
+
+// changesOf returns the places of a procedure's rotations that change something.
+func (e *Engine) changesOf(procedure Procedure) chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	places := e.changes[procedure.Kind()]
+	if places == nil {
+		places = make(chan struct{}, cmp.Or(procedure.Policy().MaxChanging, maxChanging))
+		e.changes[procedure.Kind()] = places
+	}
+	return places
 }
 
 // release gives the lease back, even when the process is told to stop.
@@ -319,7 +358,7 @@ func (e *Engine) markRestored(ctx context.Context, entry *journal.Entry) error {
 		r.Restored = journal.ErrRestored.Error()
 		if r.Active() {
 			snapshot, _ := e.options.Snapshot(r.Connection)
-			text := message(r.Connection, r.Rotation.Phase, model.BlockedStateRestored, r.Restored, e.inventory(snapshot, r))
+			text := message(r.Rotation.Kind, r.Connection, r.Rotation.Phase, model.BlockedStateRestored, r.Restored, e.inventory(snapshot, r))
 			r.Block(model.BlockedStateRestored, text, time.Now().UTC())
 		}
 		return nil
@@ -329,10 +368,10 @@ func (e *Engine) markRestored(ctx context.Context, entry *journal.Entry) error {
 
 // blockRemoved blocks an open rotation whose connection is not configured any more.
 func (e *Engine) blockRemoved(ctx context.Context, entry *journal.Entry, seen *journal.Record) {
-	text := message(seen.Connection, seen.Rotation.Phase, model.BlockedConnectionRemoved,
+	text := message(seen.Rotation.Kind, seen.Connection, seen.Rotation.Phase, model.BlockedConnectionRemoved,
 		"its rotation is open, but the connection is no longer in the config", seen.Inventory())
 	_, err := entry.Change(ctx, func(r *journal.Record) error {
-		if !r.Active() || r.Lease.Held(e.options.HolderIsDead) {
+		if !r.Active() || r.Lease.Held(entry.Unchanged(), e.options.HolderIsDead) {
 			return journal.ErrLeased
 		}
 		r.Block(model.BlockedConnectionRemoved, text, time.Now().UTC())

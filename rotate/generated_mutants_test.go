@@ -17,38 +17,57 @@ import (
 	"entra-aws-exporter/test/mutant/active"
 )
 
-// generatedFiles are the files with generated mutants: what a deletion is decided by, and
-// how events are counted.
+// generatedFiles are the files with generated mutants: what a deletion is decided by, what
+// Entra's token or certificate is proven and recovered by, and how events are counted.
 var generatedFiles = []string{
+	"rotate/certificate/activate.go",
+	"rotate/certificate/approval.go",
+	"rotate/certificate/check.go",
+	"rotate/certificate/commands.go",
+	"rotate/certificate/confirm.go",
+	"rotate/certificate/create.go",
+	"rotate/certificate/guard.go",
+	"rotate/certificate/import.go",
+	"rotate/certificate/observe.go",
+	"rotate/certificate/plan.go",
+	"rotate/certificate/procedure.go",
+	"rotate/certificate/proof.go",
+	"rotate/certificate/record.go",
+	"rotate/certificate/recovery.go",
+	"rotate/certificate/retire.go",
+	"rotate/certificate/session.go",
+	"rotate/certificate/settle.go",
+	"rotate/certificate/verify.go",
+	"rotate/certificate/weakness.go",
+	"rotate/policy/certificate.go",
 	"rotate/policy/cloudtrail.go",
 	"rotate/policy/policy.go",
 	"rotate/policy/ratelimit.go",
 	"rotate/policy/remediation.go",
 	"rotate/policy/roles.go",
 	"rotate/policy/start.go",
+	"rotate/token/confirm.go",
+	"rotate/token/create.go",
 	"rotate/token/guard.go",
+	"rotate/token/observe.go",
+	"rotate/token/proof.go",
+	"rotate/token/recovery.go",
+	"rotate/token/resume.go",
+	"rotate/token/retire.go",
+	"rotate/token/save.go",
+	"rotate/token/switch.go",
+	"rotate/token/test.go",
+	"rotate/token/undo.go",
+	"rotate/token/verify.go",
 	"internal/poller/event_log.go",
 	"internal/poller/event_record.go",
 	"internal/poller/event_state.go",
 }
 
-// openFiles are those whose survivors are not all judged yet: MUTANT=token/prover tests the
-// mutants of one type or function of them. Nothing else runs them.
-var openFiles = []string{
-	"rotate/token/observe.go",
-	"rotate/token/proof.go",
-	"rotate/token/recovery.go",
-	"rotate/token/retire.go",
-	"rotate/token/confirm.go",
-	"rotate/token/verify.go",
-	"rotate/token/switch.go",
-	"rotate/token/save.go",
-}
-
 // generatedSet generates the mutants.
 func generatedSet(t *testing.T) mutant.Set {
 	t.Helper()
-	set, err := mutant.Generate("..", "entra-aws-exporter", slices.Concat(generatedFiles, openFiles))
+	set, err := mutant.Generate("..", "entra-aws-exporter", generatedFiles)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,35 +237,44 @@ func TestGeneratedMutants(t *testing.T) {
 		t.Skip("compiles the packages with their mutants")
 	}
 	began, set, reasons := time.Now(), generatedSet(t), equivalents(t)
+	if !slices.ContainsFunc(set.Mutants, selected) {
+		t.Fatalf("MUTANT=%s selects no mutant", os.Getenv("MUTANT"))
+	}
 	r := generatedRun{T: t, caught: map[int]string{}}
 	for _, m := range set.Mutants {
 		if reasons[m.Key()] == "" && selected(m) {
 			r.open = append(r.open, m)
 		}
 	}
-	for _, unit := range []struct{ tests, mutants string }{{"policy", "rotate/policy/"}, {"token", "rotate/"}, {"../internal/poller", "internal/poller/"}} {
-		if r.left(unit.mutants) {
-			r.runTests(r.compile(set, unit.tests), unit.mutants)
+	for _, unit := range []struct {
+		tests   string
+		mutants []string // of these directories
+	}{
+		{"policy", []string{"rotate/policy/"}},
+		{"certificate", []string{"rotate/policy/", "rotate/certificate/"}},
+		{"token", []string{"rotate/policy/", "rotate/token/"}},
+		{"../internal/poller", []string{"internal/poller/"}},
+	} {
+		if r.left(unit.mutants...) {
+			r.runTests(r.compile(set, unit.tests), unit.mutants...)
 		}
 	}
 	t.Logf("unit tests after %s", time.Since(began).Round(time.Second))
-	if r.left("rotate/") {
+	if r.left("rotate/policy/", "rotate/token/") { // the cases are rotations of the token
 		b := r.compile(set, ".")
 		r.runCases(b)
 		t.Logf("cases after %s", time.Since(began).Round(time.Second))
-		if os.Getenv("MUTANTS") == "full" && r.left("rotate/") {
-			r.runTests(b, "rotate/")
+		if os.Getenv("MUTANTS") == "full" && r.left("rotate/policy/", "rotate/token/") {
+			r.runTests(b, "rotate/policy/", "rotate/token/")
 		}
 	}
 	r.report(set, reasons, time.Since(began))
 }
 
-// selected reports whether a mutant is tested in this run.
+// selected reports whether a mutant is tested in this run: MUTANT=token/proof.go selects those
+// of a file, MUTANT=token/prover. those of a type.
 func selected(m mutant.Generated) bool {
-	if name := os.Getenv("MUTANT"); name != "" {
-		return strings.Contains(m.Key(), name)
-	}
-	return !slices.Contains(openFiles, m.File)
+	return strings.Contains(m.File+" "+m.Key(), os.Getenv("MUTANT"))
 }
 
 // generatedRun is one run of generated mutants.
@@ -283,9 +311,13 @@ func concurrently(count int, do func(int)) {
 	running.Wait()
 }
 
-// left reports whether nothing has caught some mutant of the files in a directory yet.
-func (r *generatedRun) left(directory string) bool {
-	return slices.ContainsFunc(r.open, func(m mutant.Generated) bool { return strings.HasPrefix(m.File, directory) })
+// left reports whether nothing has caught some mutant of the files in these directories yet.
+func (r *generatedRun) left(directories ...string) bool {
+	return slices.ContainsFunc(r.open, func(m mutant.Generated) bool { return isIn(m, directories) })
+}
+
+func isIn(m mutant.Generated, directories []string) bool {
+	return slices.ContainsFunc(directories, func(d string) bool { return strings.HasPrefix(m.File, d) })
 }
 
 // compile compiles the tests of a package with all mutants inside.
@@ -297,8 +329,8 @@ func (r *generatedRun) compile(set mutant.Set, name string) mutant.Binary {
 	return binaries[0]
 }
 
-// runTests runs the tests of a package on the mutants of a directory that they reach.
-func (r *generatedRun) runTests(b mutant.Binary, directory string) {
+// runTests runs the tests of a package on the mutants of these directories that they reach.
+func (r *generatedRun) runTests(b mutant.Binary, directories ...string) {
 	names, err := b.Tests(r.Context(), ".")
 	if err != nil {
 		r.Fatal(err)
@@ -327,7 +359,7 @@ func (r *generatedRun) runTests(b mutant.Binary, directory string) {
 	for i, reaching := range []map[int][]string{fast, slow} {
 		atOnce, limit := []int{8, 1}[i], []time.Duration{hangs / 4, hangs}[i]
 		open := slices.DeleteFunc(slices.Clone(r.open), func(m mutant.Generated) bool {
-			return len(reaching[m.Number]) == 0 || !strings.HasPrefix(m.File, directory)
+			return len(reaching[m.Number]) == 0 || !isIn(m, directories)
 		})
 		concurrently(len(open), func(i int) {
 			n := open[i].Number
@@ -431,7 +463,7 @@ func (r *generatedRun) report(set mutant.Set, reasons map[string]string, took ti
 		fmt.Fprintf(&table, "%-32s %9d %8d %10d %9d\n", name, f.generated, f.caught, f.equivalent, f.surviving)
 	}
 	fmt.Fprintf(&table, "%-32s %9s %8s %10s %9s\n", "file", "generated", "caught", "equivalent", "surviving")
-	for _, file := range slices.Concat(generatedFiles, openFiles) {
+	for _, file := range generatedFiles {
 		if byFile[file] != nil {
 			line(file, byFile[file])
 		}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/rotate"
+	"entra-aws-exporter/rotate/journal"
 	"entra-aws-exporter/rotate/token"
 	"entra-aws-exporter/test/harness"
 )
@@ -220,55 +222,82 @@ func externalActions() []externalAction {
 	}
 }
 
-// externalActionsAt are the cases with one action before one call of a rotation.
-func externalActionsAt(calls []string) []matrixCase {
-	const sample = 20 // calls for each action
+// externalActionsAt are the cases with one action before one call of a rotation. Unless
+// all cases run, each action has a sample of the calls.
+func externalActionsAt(prefix string, calls []string, actions []externalAction, base func() harness.Scenario, sample int) []matrixCase {
 	var cases []matrixCase
-	for n, a := range externalActions() {
+	for n, a := range actions {
 		step := 1
 		if !fullMatrix() {
 			step = max(1, len(calls)/sample)
 		}
 		for at := n % step; at < len(calls); at += step {
-			base := shortScenario
-			if a.base != nil {
-				base = a.base
-			}
 			s := base()
+			if a.base != nil {
+				s = a.base()
+			}
 			s.Actions = map[string]func(*harness.Harness){fmt.Sprintf("#%d", at): a.do}
 			if a.prepare != nil {
 				prepare := s.Prepare
-				s.Prepare = func(h *harness.Harness) { prepare(h); a.prepare(h) }
+				s.Prepare = func(h *harness.Harness) {
+					if prepare != nil {
+						prepare(h)
+					}
+					a.prepare(h)
+				}
 			}
-			cases = append(cases, matrixCase{Scenario: s, name: fmt.Sprintf("action:%s:%d", a.name, at), allowed: a.allowed})
+			cases = append(cases, matrixCase{Scenario: s, name: fmt.Sprintf("%saction:%s:%d", prefix, a.name, at), allowed: a.allowed})
 		}
 	}
 	return cases
 }
 
-// replicas are the cases with two processes on one store. One is suspended past its lease,
-// or stopped, and the other one takes over. Then the first one resumes, or restarts.
-func replicas(calls []string) []matrixCase {
+// replicas are the cases with two processes on one store, whose clocks are apart as far as
+// they may be, or agree. One is suspended past its lease, or stopped, and the other one
+// takes over. Then the first one resumes, or restarts.
+func replicas(prefix string, calls []string, base func() harness.Scenario, allowed []string) []matrixCase {
 	var cases []matrixCase
 	for at, call := range calls {
 		for _, f := range []harness.Fault{harness.SuspendedBefore, harness.SuspendedAfter, harness.Terminated} {
-			if !slices.Contains(faultsOf(call), f) && call != "journal.save" {
+			if !slices.Contains(faultsOf(call), f) && call != "journal.save" && !strings.HasPrefix(call, "tokens.") {
 				continue
 			}
-			s := shortScenario()
-			s.Faults = map[int]harness.Fault{at: f}
-			s.Begin = func(h *harness.Harness, first *harness.Process) {
-				h.ExtraProcesses = append(h.ExtraProcesses, serveBeside(h.Ctx, h))
-				h.Alert(h.Ctx, first)
+			for _, ahead := range []time.Duration{0, journal.MaxClockSkew, -journal.MaxClockSkew} {
+				s := base()
+				s.Faults = map[int]harness.Fault{at: f}
+				s.Begin = func(h *harness.Harness, first *harness.Process) {
+					h.ClockAhead = ahead
+					h.ExtraProcesses = append(h.ExtraProcesses, serveBeside(h.Ctx, h))
+					h.ClockAhead = 0
+					h.Alert(h.Ctx, first)
+				}
+				name := prefix + "replica:"
+				if ahead != 0 {
+					name += fmt.Sprintf("ahead %s:", ahead)
+				}
+				cases = append(cases, matrixCase{Scenario: s, name: name + injection{at, call, f, ""}.String(), allowed: allowed})
 			}
-			cases = append(cases, matrixCase{Scenario: s, name: fmt.Sprintf("replica:%s", injection{at, call, f, ""}),
-				allowed: []string{"done", "aborted", "blocked state_restored", "blocked orphan_token"}})
 		}
 	}
-	if fullMatrix() {
-		return cases
-	}
-	return slices.DeleteFunc(cases, func(c matrixCase) bool { return hashOf(c.name)%4 != 0 })
+	return slices.DeleteFunc(cases, func(c matrixCase) bool {
+		n := uint64(1) // cases for each one that runs
+		if strings.Contains(c.name, "replica:ahead") {
+			n = 4
+		}
+		if !fullMatrix() {
+			n *= 4
+		}
+		return hashOf(c.name)%n != 0
+	})
+}
+
+// tokenReplicas and tokenActions are those of a token rotation with these calls.
+func tokenReplicas(calls []string) []matrixCase {
+	return replicas("", calls, shortScenario, []string{"done", "aborted", "blocked state_restored", "blocked orphan_token"})
+}
+
+func tokenActions(calls []string) []matrixCase {
+	return externalActionsAt("", calls, externalActions(), shortScenario, 20)
 }
 
 // serveBeside starts another process on the same store. The first one stays the current

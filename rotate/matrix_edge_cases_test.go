@@ -197,6 +197,13 @@ func edgeCases() []matrixCase {
 				h.Note("operator aborts it: %v", e.Abort(h.Ctx, h.Connection.Name))
 			})
 		}),
+		with("aborted before the PUT", []string{"aborted"}, func(s *harness.Scenario) {
+			s.BeforeCall = firstTime(func(_ *harness.Harness, name string, rot *harness.Rotation) bool {
+				return rot.Phase == model.PhaseSwitch && name == "graph.secrets"
+			}, func(h *harness.Harness) {
+				h.Note("operator aborts it: %v", h.Current.Load().Engine.Abort(h.Ctx, h.Connection.Name))
+			})
+		}),
 		with("aborted after the PUT", []string{"done"}, func(s *harness.Scenario) {
 			s.Actions = map[string]func(*harness.Harness){"graph.test#5": func(h *harness.Harness) {
 				current := h.Current.Load()

@@ -1,6 +1,8 @@
 package rotate_test
 
 import (
+	"strings"
+
 	"entra-aws-exporter/internal/simulator/clouds"
 	"entra-aws-exporter/test/harness"
 )
@@ -18,9 +20,17 @@ func outcomesAfter(fault injection) []string {
 		if fault.fault == harness.EffectDelayed {
 			outcomes = append(outcomes, "blocked orphan_token")
 		}
+	case fault.call == "graph.create_certificate":
+		outcomes = append(outcomes, "aborted")
+	case fault.call == "aws.import_certificate" && fault.fault == harness.Refused:
+		outcomes = []string{"blocked import_refused"}
+	case fault.call == "graph.activate_certificate" && fault.fault == harness.Refused:
+		outcomes = []string{"blocked activation_failed"}
+	case strings.HasPrefix(fault.call, "table."), strings.HasPrefix(fault.call, "secrets."):
+		outcomes = append(outcomes, "aborted") // at the creation: its intent or its value is lost
 	case fault.call == "tokens.write":
 		outcomes = append(outcomes, "aborted") // the only copy of the value is lost
-	case fault.call == "journal.save" && fault.next == "aws.create":
+	case fault.call == "journal.save" && (fault.next == "aws.create" || fault.next == "graph.create_certificate"):
 		outcomes = append(outcomes, "aborted") // the intent was written, and nothing was requested
 	}
 	return outcomes
@@ -32,6 +42,12 @@ var outcomesAfterTwo = []string{"aborted", "blocked orphan_token", "blocked stat
 // losesValue reports whether the fault may lose the value of a created token. Two of them
 // exceed the day's rate limit.
 func (i injection) losesValue() bool { return i.call == "aws.create" || i.call == "tokens.write" }
+
+// losesActivation reports whether the fault may lose an activation whose intent is written.
+// A third attempt needs an operator.
+func (i injection) losesActivation() bool {
+	return i.call == "graph.activate_certificate" || i.call == "journal.save" && i.next == "graph.activate_certificate"
+}
 
 // outcomesUnder are the outcomes that a combination of quirks allows. Where it is a
 // blocked reason, nothing but an operator can help.

@@ -25,27 +25,35 @@ func TestQuirkMatrix(t *testing.T) {
 			coupled = append(coupled, q)
 		case clouds.Single:
 			others = append(others, q)
-		case clouds.Wire: // the engine does not see the wire
+		case clouds.Wire, clouds.Rollover: // the engine does not see the wire, nor a rotation the certificate
 		}
 	}
+	newCoverage().runQuirks(t, coupled, others, sample, sample/2, quirkCases)
+}
+
+// runQuirks runs the cases of every combination of the coupled quirks, and of combinations
+// that cover the others three by three.
+func (c *coverage) runQuirks(t *testing.T, coupled, others []clouds.Quirk, products, triples int, casesOf func(clouds.Quirks) []matrixCase) {
 	product := slices.Collect(covering.Product(clouds.DefaultQuirks(), coupled))
 	rows := covering.Triples(clouds.DefaultQuirks(), others)
 	enumerated := len(product)
 	if !fullMatrix() {
-		slices.SortFunc(product, func(a, b clouds.Quirks) int { return strings.Compare(hashedName(a), hashedName(b)) })
-		product = product[:sample]
-		slices.SortFunc(rows, func(a, b clouds.Quirks) int { return strings.Compare(hashedName(a), hashedName(b)) })
-		rows = rows[:min(sample/2, len(rows))]
+		product, rows = sampleQuirks(product, products), sampleQuirks(rows, triples)
 	}
-	reached := newCoverage()
 	var cases []matrixCase
 	for _, quirks := range slices.Concat(product, rows) {
-		cases = append(cases, quirkCases(quirks)...)
+		cases = append(cases, casesOf(quirks)...)
 	}
-	reached.run(t, sampled(cases))
+	c.run(t, sampled(cases))
 	t.Logf("%d combinations (of %d of the coupled quirks, %d covering the others three by three), each with and without a crash",
 		len(product)+len(rows), enumerated, len(rows))
-	reached.report(t)
+	c.report(t)
+}
+
+// sampleQuirks are some of the combinations, always the same.
+func sampleQuirks(all []clouds.Quirks, sample int) []clouds.Quirks {
+	slices.SortFunc(all, func(a, b clouds.Quirks) int { return strings.Compare(hashedName(a), hashedName(b)) })
+	return all[:min(sample, len(all))]
 }
 
 func hashedName(q clouds.Quirks) string { return fmt.Sprintf("%016x", hashOf(q.String())) }

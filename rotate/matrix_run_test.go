@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/rotate/certificate"
 	"entra-aws-exporter/rotate/journal"
 	"entra-aws-exporter/rotate/token"
 	"entra-aws-exporter/test/harness"
@@ -97,19 +98,12 @@ func (c *coverage) runOne(t *testing.T, tested matrixCase) caseResult {
 		}
 	}
 	harness.Run(t, s, func(_ *testing.T, r harness.Result) {
-		result.outcome, result.violations = r.Outcome, append(harness.CheckInvariants(r), observer.Violations...)
+		result.outcome, result.violations = r.Outcome, append(harness.Check(r), observer.Violations...)
 		result.calls = r.Harness.Calls
 		if *only != "" {
 			result.timeline = r.Harness.Timeline()
 		}
-		r.Harness.WithClouds(func(m *clouds.Model) {
-			for _, outage := range m.Outages() {
-				result.outage += outage.Seconds(m.Now())
-				if outage.CausedBy == harness.Exporter.Actor {
-					result.byExporter += outage.Seconds(m.Now())
-				}
-			}
-		})
+		r.Harness.WithClouds(func(m *clouds.Model) { result.addOutages(m) })
 		observer.Update()
 		if reason, blocked := strings.CutPrefix(r.Outcome, "blocked "); blocked {
 			observer.Blocked[reason] = true // includes a reason that prevents the start
@@ -122,6 +116,24 @@ func (c *coverage) runOne(t *testing.T, tested matrixCase) caseResult {
 	return result
 }
 
+// addOutages adds the outages that the case's procedure could have caused.
+func (r *caseResult) addOutages(m *clouds.Model) {
+	add := func(seconds float64, by clouds.Actor) {
+		if r.outage += seconds; by == harness.Exporter.Actor {
+			r.byExporter += seconds
+		}
+	}
+	if r.Rolls != nil {
+		for _, outage := range m.SignInOutages() {
+			add(outage.Seconds(m.Now()), outage.CausedBy)
+		}
+		return
+	}
+	for _, outage := range m.Outages() {
+		add(outage.Seconds(m.Now()), outage.CausedBy)
+	}
+}
+
 func allows(allowed []string, outcome string) bool {
 	return slices.ContainsFunc(allowed, func(pattern string) bool {
 		start, open := strings.CutSuffix(pattern, "*")
@@ -131,6 +143,9 @@ func allows(allowed []string, outcome string) bool {
 
 // stateOf hashes the state of the model, the store and the rotation, without any time.
 func stateOf(h *harness.Harness) uint64 {
+	if h.Rolls != nil {
+		return rolloverStateOf(h)
+	}
 	hash := fnv.New64a()
 	h.Lock()
 	defer h.Unlock()
@@ -144,6 +159,25 @@ func stateOf(h *harness.Harness) uint64 {
 		rot.Proof.Gone.Local.IsZero(), rot.Proof.Propagated.Local.IsZero(), rot.Trial.Passed.Local.IsZero(), rot.Recoveries, rot.ProofRestarts)
 	for _, kind := range []journal.OperationKind{token.OperationCreate, token.OperationPut, token.OperationStart, token.OperationDelete} {
 		for _, operation := range rot.Operations[kind] {
+			_, _ = fmt.Fprint(hash, operation.Outcome, operation.Why)
+		}
+	}
+	return hash.Sum64()
+}
+
+// rolloverStateOf is stateOf for a rollover.
+func rolloverStateOf(h *harness.Harness) uint64 {
+	hash := fnv.New64a()
+	active, listed, trusted := h.CertificateState()
+	_, _ = fmt.Fprint(hash, active, listed, trusted)
+	rotation, progress := h.Current.Load().Engine.Rollover(h.Connection.Name)
+	if rotation == nil {
+		return hash.Sum64()
+	}
+	_, _ = fmt.Fprint(hash, rotation.Phase, rotation.Waiting, progress.Proof.Level, progress.Repair != nil, progress.New != nil && progress.New.Imported.Local.IsZero(),
+		progress.Proof.Gone.Local.IsZero())
+	for _, kind := range []journal.OperationKind{certificate.OperationCreate, certificate.OperationImport, certificate.OperationActivate, certificate.OperationDelete} {
+		for _, operation := range rotation.Operations[kind] {
 			_, _ = fmt.Fprint(hash, operation.Outcome, operation.Why)
 		}
 	}

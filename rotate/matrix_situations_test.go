@@ -3,6 +3,7 @@ package rotate_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -66,57 +67,71 @@ func situations() []matrixCase {
 
 // lastingFaults are the cases in which one call fails every time, from one phase on: a
 // withdrawn permission, a changed API, a service that is down.
-func lastingFaults(calls []string) []matrixCase {
+func lastingFaults(prefix string, calls []string, base func() harness.Scenario, phases []model.Phase) []matrixCase {
 	var cases []matrixCase
-	for _, phase := range []model.Phase{model.PhasePlan, model.PhaseTest, model.PhaseSwitch, model.PhaseVerify, model.PhaseRetire, model.PhaseConfirm} {
+	for _, phase := range phases {
 		for _, call := range slices.Compact(slices.Sorted(slices.Values(calls))) {
 			for _, f := range []harness.Fault{harness.Refused, harness.Throttled, harness.Unparsable, harness.ResponseLost} {
 				if !slices.Contains(faultsOf(call), f) || call == "journal.save" { // without the journal the engine only waits
 					continue
 				}
-				s := repairScenario()
+				s := base()
 				s.Limit = 36 * time.Hour
-				s.BeforeCall = firstTime(func(_ *harness.Harness, _ string, rot *harness.Rotation) bool { return rot.Phase == phase }, func(h *harness.Harness) {
+				s.BeforeCall = inPhase(phase, "", func(h *harness.Harness) {
 					h.WithClouds(func(*clouds.Model) { h.FaultsByName, h.FaultLasts = map[string]harness.Fault{call: f}, true })
 				})
 				cases = append(cases, matrixCase{
-					Scenario: s, name: fmt.Sprintf("lasting:%s:%s:from %s on", call, f, phase),
+					Scenario: s, name: fmt.Sprintf("%slasting:%s:%s:from %s on", prefix, call, f, phase),
 					allowed: []string{"done", "aborted", "blocked *", "waiting *", "running *"},
 				})
 			}
 		}
 	}
+	return everyNth(8, cases)
+}
+
+// everyNth is a share of the cases, always the same; all of them with MATRIX=full.
+func everyNth(n uint64, cases []matrixCase) []matrixCase {
 	if fullMatrix() {
 		return cases
 	}
-	return slices.DeleteFunc(cases, func(c matrixCase) bool { return hashOf(c.name)%8 != 0 })
+	return slices.DeleteFunc(cases, func(c matrixCase) bool { return hashOf(c.name)%n != 0 })
+}
+
+func tokenLastingFaults(calls []string) []matrixCase {
+	return lastingFaults("", calls, repairScenario, []model.Phase{model.PhasePlan, model.PhaseTest, model.PhaseSwitch, model.PhaseVerify, model.PhaseRetire, model.PhaseConfirm})
 }
 
 // blockedCases are the scenarios that end blocked, one for each reason. Each also comes
 // with an operator who resets it at once, and with one who adopts it, without having
 // removed the cause.
-func blockedCases() []matrixCase {
+func blockedCases(prefix string, base func() harness.Scenario, scenarios map[model.BlockedReason]func(*harness.Scenario)) []matrixCase {
 	var cases []matrixCase
-	for _, reason := range model.BlockedReasons() {
-		s := harness.BaseScenario()
-		blockedScenarios[reason](&s)
-		cases = append(cases, matrixCase{Scenario: s, name: "blocked:" + string(reason), allowed: []string{"blocked " + string(reason)}})
-		for name, command := range map[string]func(*rotate.Engine, context.Context, string) error{
+	for _, reason := range slices.Sorted(maps.Keys(scenarios)) {
+		s := base()
+		scenarios[reason](&s)
+		name := prefix + "blocked:" + string(reason)
+		cases = append(cases, matrixCase{Scenario: s, name: name, allowed: []string{"blocked " + string(reason)}})
+		for command, run := range map[string]func(*rotate.Engine, context.Context, string) error{
 			"reset": (*rotate.Engine).Reset,
 			"adopt": func(e *rotate.Engine, ctx context.Context, connection string) error {
 				return e.Adopt(ctx, connection, "")
 			},
 		} {
-			s := harness.BaseScenario()
-			blockedScenarios[reason](&s)
+			s := base()
+			scenarios[reason](&s)
 			s.Until = continueAfter(s.Until, func(h *harness.Harness, current *harness.Process) {
-				h.Adopted = name == "adopt"
-				h.Note("operator runs rotation %s: %v", name, command(current.Engine.Engine, h.Ctx, h.Connection.Name))
+				h.Adopted = command == "adopt"
+				h.Note("operator runs rotation %s: %v", command, run(current.Engine.Engine, h.Ctx, h.Connection.Name))
 			})
-			cases = append(cases, matrixCase{Scenario: s, name: "blocked:" + string(reason) + ":" + name, allowed: []string{"blocked*", "done", "aborted"}})
+			cases = append(cases, matrixCase{Scenario: s, name: name + ":" + command, allowed: []string{"blocked*", "done", "aborted", "waiting proof_pending"}})
 		}
 	}
 	return cases
+}
+
+func tokenBlockedCases() []matrixCase {
+	return blockedCases("", harness.BaseScenario, blockedScenarios)
 }
 
 // continueAfter runs an action when a scenario would be over, and lets it continue once.

@@ -28,7 +28,8 @@ func faultsOf(name string) []harness.Fault {
 		return []harness.Fault{harness.Refused, harness.KilledBefore, harness.KilledAfter}
 	case "tokens.write":
 		return []harness.Fault{harness.Refused, harness.KilledBefore, harness.KilledAfter, harness.TornWrite, harness.Terminated}
-	case "aws.create", "aws.delete", "graph.put", "graph.start", "graph.canary":
+	case "aws.create", "aws.delete", "graph.put", "graph.start", "graph.canary",
+		"graph.create_certificate", "aws.import_certificate", "graph.activate_certificate", "aws.delete_certificate":
 		return []harness.Fault{harness.Refused, harness.ResponseLost, harness.KilledBefore, harness.KilledAfter, harness.EffectDelayed, harness.Unparsable, harness.Throttled, harness.SuspendedBefore, harness.SuspendedAfter, harness.Terminated}
 	default:
 		return []harness.Fault{harness.Refused, harness.KilledBefore, harness.Throttled, harness.Unparsable, harness.StaleRead, harness.SuspendedBefore, harness.Terminated}
@@ -85,6 +86,9 @@ func repairScenario() harness.Scenario {
 	return s
 }
 
+// prefixed are the scenarios whose cases have names with a prefix.
+var prefixed = map[string]func() harness.Scenario{"repair ": repairScenario, "rollover ": rolloverScenario, "import ": importScenario}
+
 // TestCrashMatrix runs a rotation once to record its calls, and then once for each fault
 // that each call can have. Then come pairs of faults, two processes on one store, the
 // actions of operators, edge cases, blocked rotations and calls that fail for good. In the
@@ -107,11 +111,11 @@ func TestCrashMatrix(t *testing.T) {
 	}
 	singles := c.run(t, all)
 	allPairs := faultPairs(singles)
-	pairs := sampled(samplePairs(allPairs))
+	pairs := sampled(samplePairs(1200, allPairs))
 	c.run(t, pairs)
-	c.run(t, sampled(replicas(calls)))
-	c.run(t, sampled(externalActionsAt(calls)))
-	c.run(t, slices.Concat(situations(), edgeCases(), blockedCases(), sampled(lastingFaults(repaired))))
+	c.run(t, sampled(tokenReplicas(calls)))
+	c.run(t, sampled(tokenActions(calls)))
+	c.run(t, slices.Concat(situations(), edgeCases(), tokenBlockedCases(), sampled(tokenLastingFaults(repaired))))
 	if *only == "" && share() == 1 {
 		c.requireCoverage(t)
 	}
@@ -176,6 +180,9 @@ func withFaults(base func() harness.Scenario, prefix string, injections []inject
 		if !slices.ContainsFunc(injections, func(i injection) bool { return !i.losesValue() }) {
 			c.allowed = append(c.allowed, "blocked budget_exhausted")
 		}
+		if !slices.ContainsFunc(injections, func(i injection) bool { return !i.losesActivation() }) {
+			c.allowed = append(c.allowed, "blocked activation_failed")
+		}
 	}
 	return c
 }
@@ -204,8 +211,7 @@ func faultPairs(singles []caseResult) []matrixCase {
 }
 
 // samplePairs are all pairs, or a sample that is always the same.
-func samplePairs(pairs []matrixCase) []matrixCase {
-	const sample = 1200
+func samplePairs(sample int, pairs []matrixCase) []matrixCase {
 	if fullMatrix() {
 		return pairs
 	}
@@ -224,10 +230,11 @@ func hashOf(name string) uint64 {
 // parsePair is the case of two faults with this name.
 func parsePair(name string) matrixCase {
 	var injections []injection
-	base, prefix := shortScenario, ""
-	faults, repaired := strings.CutPrefix(name, "repair ")
-	if repaired {
-		base, prefix = repairScenario, "repair "
+	base, prefix, faults := shortScenario, "", name
+	for beginning, scenario := range prefixed {
+		if rest, found := strings.CutPrefix(name, beginning); found {
+			base, prefix, faults = scenario, beginning, rest
+		}
 	}
 	for _, part := range strings.Split(faults, "+") {
 		fields := strings.Split(part, ":")

@@ -11,8 +11,8 @@ import (
 
 // message is what an operator reads about a blocked rotation. inventory lists what there
 // is to rotate, with dates.
-func message(connection string, phase model.Phase, reason model.BlockedReason, detail, inventory string) string {
-	return messageWith(connection, phase, reason, detail, inventory, policy.Remediation(reason, connection))
+func message(kind model.Procedure, connection string, phase model.Phase, reason model.BlockedReason, detail, inventory string) string {
+	return messageWith(connection, phase, reason, detail, inventory, policy.Remediation(kind, reason, connection))
 }
 
 // messageWith is message with another next command than the reason's own.
@@ -24,7 +24,7 @@ func messageWith(connection string, phase model.Phase, reason model.BlockedReaso
 func stalledMessage(failures journal.Failures, connection string, phase model.Phase) string {
 	next := "doctor " + connection
 	if failures.Store {
-		next = "make the state directory, and the age identity if there is one, readable and writable"
+		next = "make the state, and the age identity if there is one, readable and writable (doctor tries it)"
 	}
 	return fmt.Sprintf("%s is stalled in phase %s since %s: %s; it retries automatically; next: %s.",
 		connection, phase, FormatTime(failures.Since), failures.Text, next)

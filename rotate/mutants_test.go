@@ -35,7 +35,7 @@ func (m rotationMutant) mutant() mutant.Mutant {
 // of a case's name, could take them away.
 func TestMutantsApply(t *testing.T) {
 	cases := mutantCases(t)
-	for _, m := range rotationMutants {
+	for _, m := range slices.Concat(rotationMutants, rolloverMutants) {
 		if _, err := m.mutant().Apply(); err != nil {
 			t.Error(err)
 		}
@@ -52,17 +52,20 @@ func TestMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the packages once for each mutant")
 	}
-	runner := mutant.Runner{Tests: "^TestMutantCases$", Caught: regexp.MustCompile(`CAUGHT (.*)`), Timeout: 5 * time.Minute}
-	control := rotationMutant{name: "no bug", cases: "^whole|^repaired|^edge|^situation|^blocked"}
-	if caughtBy, err := runner.Test(t.Context(), t.TempDir(), control.mutant()); !errors.Is(err, mutant.ErrSurvived) {
-		t.Fatalf("without any bug: %s %v", caughtBy, err)
-	}
-	list := rotationMutants
+	list := slices.Concat(rotationMutants, rolloverMutants)
 	switch name := os.Getenv("MUTANT"); {
 	case name != "":
-		list = slices.DeleteFunc(slices.Clone(list), func(m rotationMutant) bool { return !strings.Contains(m.name, name) })
+		list = slices.DeleteFunc(list, func(m rotationMutant) bool { return !strings.Contains(m.name, name) })
 	case os.Getenv("MUTANTS") != "full":
-		list = list[:quickMutants]
+		list = slices.Concat(rotationMutants[:quickMutants], rolloverMutants[:quickRolloverMutants])
+	}
+	if len(list) == 0 {
+		t.Fatalf("MUTANT=%s selects no mutant", os.Getenv("MUTANT"))
+	}
+	runner := mutant.Runner{Tests: "^TestMutantCases$", Caught: regexp.MustCompile(`CAUGHT (.*)`), Timeout: 5 * time.Minute}
+	control := rotationMutant{name: "no bug", cases: "^whole|^repaired|^edge|^situation|^blocked|^rollover:|^trick"}
+	if caughtBy, err := runner.Test(t.Context(), t.TempDir(), control.mutant()); !errors.Is(err, mutant.ErrSurvived) {
+		t.Fatalf("without any bug: %s %v", caughtBy, err)
 	}
 	var mutants []mutant.Mutant
 	for _, m := range list {
@@ -105,7 +108,7 @@ func callsOf(t *testing.T, base func() harness.Scenario) (trace []string) {
 // mutantCases are all cases of the matrices that do not depend on the result of another one.
 func mutantCases(t *testing.T) []matrixCase {
 	traces := recordTraces(t)
-	return append(particularCases(), traces.cases()...)
+	return slices.Concat(particularCases(), traces.cases(), particularRollovers(), recordRollovers(t).cases(), rolloverCases())
 }
 
 // particularCases are those that each have a course of their own.
@@ -113,7 +116,7 @@ func particularCases() []matrixCase {
 	whole := matrixCase{Scenario: shortScenario(), name: "whole", allowed: []string{"done"}}
 	repaired := matrixCase{Scenario: repairScenario(), name: "repaired", allowed: []string{"done"}}
 	cases := append([]matrixCase{whole, repaired}, situations()...)
-	return append(append(cases, edgeCases()...), blockedCases()...)
+	return append(append(cases, edgeCases()...), tokenBlockedCases()...)
 }
 
 // traces are the calls of a rotation and of a repair, to which faults and actions are bound.
@@ -127,7 +130,7 @@ func recordTraces(t *testing.T) traces {
 func (calls traces) cases() []matrixCase {
 	cases := singleFaults("", calls.rotation, shortScenario)
 	cases = append(cases, singleFaults("repair ", calls.repair, repairScenario)...)
-	cases = append(cases, lastingFaults(calls.repair)...)
-	cases = append(cases, replicas(calls.rotation)...)
-	return append(cases, externalActionsAt(calls.rotation)...)
+	cases = append(cases, tokenLastingFaults(calls.repair)...)
+	cases = append(cases, tokenReplicas(calls.rotation)...)
+	return append(cases, tokenActions(calls.rotation)...)
 }

@@ -23,7 +23,8 @@ type Procedure interface {
 
 	// CheckStart refuses an operator's start that the configuration or the last poll forbids.
 	CheckStart(snapshot model.Snapshot, options any) error
-	// Resolves tells whether a start with these options answers what blocked the rotation.
+	// Resolves tells whether a start with these options answers what blocked the rotation,
+	// so that another one may take its place.
 	Resolves(rotation *journal.Rotation, options any) bool
 	// PrepareStart stores what the options bring along, before the rotation is written down.
 	PrepareStart(ctx context.Context, bindingKey string, options any) error
@@ -45,6 +46,8 @@ type Procedure interface {
 	// AbortPhase is the phase that takes back what the rotation made; PhaseIdle: there is
 	// nothing to take back. False: the rotation cannot be aborted, or not now.
 	AbortPhase(rotation *journal.Rotation) (model.Phase, bool)
+	// Remainder says what an abort leaves behind that somebody should know; "": nothing.
+	Remainder(rotation *journal.Rotation) string
 	// Reset lets a blocked rotation continue after an operator has looked. False: nothing
 	// was made yet, so it ends instead.
 	Reset(record *journal.Record, at time.Time) bool
@@ -54,8 +57,8 @@ type Procedure interface {
 	// inUse names what Entra uses. The edit refuses to guess it.
 	Adopt(ctx context.Context, inUse string) (func(*journal.Record) error, error)
 	// Rebind takes along what a blocked rotation must not lose when its connection is
-	// bound to something else.
-	Rebind(ctx context.Context, rotation *journal.Rotation, fromKey, toKey string) error
+	// bound to something else. It returns an edit of the new binding's record.
+	Rebind(ctx context.Context, from *journal.Record, toKey string) (func(to *journal.Record), error)
 
 	// Inventory lists what there is to rotate, for messages: "tokens: …". record may be nil.
 	Inventory(snapshot model.Snapshot, record *journal.Record) string

@@ -187,6 +187,9 @@ func (s *Session) abort(ctx context.Context, reason string) error {
 	case phase != model.PhaseIdle:
 		return s.enterPhase(ctx, phase)
 	default:
+		if left := s.procedure.Remainder(s.Rotation()); left != "" {
+			reason += "; " + left
+		}
 		_, err := s.Finish(ctx, model.OutcomeAborted, reason, func(r *journal.Record) { r.Procedures[r.Rotation.Kind].Attempts++ })
 		return err
 	}
@@ -213,7 +216,7 @@ func (s *Session) block(ctx context.Context, blocked *BlockedError) error {
 		return nil // an operator was faster
 	}
 	phase := s.Rotation().Phase
-	command := policy.Remediation(blocked.Reason, s.Connection.Name)
+	command := policy.Remediation(s.procedure.Kind(), blocked.Reason, s.Connection.Name)
 	if blocked.Command != "" {
 		command = policy.ForConnection(blocked.Command, s.Connection.Name)
 	}

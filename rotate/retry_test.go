@@ -47,7 +47,7 @@ func TestPersistentFailureIsLogged(t *testing.T) {
 				time.AfterFunc(2*half, func() { h.SetTokensUnreadable(false) })
 			}, model.WaitingStoreUnavailable,
 			"corp is stalled in phase retire since 2000-01-01 01:03 UTC: reading the token store entry ROTATION-1: permission denied; " +
-				"it retries automatically; next: make the state directory, and the age identity if there is one, readable and writable.",
+				"it retries automatically; next: make the state, and the age identity if there is one, readable and writable (doctor tries it).",
 			[]string{"step=reading the token store entry ROTATION-1: permission denied; retrying"},
 		},
 	} {

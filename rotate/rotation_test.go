@@ -21,7 +21,7 @@ func expectOutcome(t *testing.T, s harness.Scenario, outcome string, checks ...f
 		if r.Outcome != outcome {
 			t.Errorf("outcome %s, want %s", r.Outcome, outcome)
 		}
-		for _, violation := range harness.CheckInvariants(r) {
+		for _, violation := range harness.Check(r) {
 			t.Error(violation)
 		}
 		for _, check := range checks {

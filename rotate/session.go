@@ -31,9 +31,6 @@ const (
 
 	// operatorPollInterval is how often a rotation that waits for an operator reads the record.
 	operatorPollInterval = 15 * time.Second
-
-	// maxSteps bounds the step log of one rotation in its record.
-	maxSteps = 200
 )
 
 // StepObserver is told of every step as it is taken.
@@ -155,7 +152,8 @@ func (s *Session) Finish(ctx context.Context, outcome model.Outcome, reason stri
 			edit(r)
 		}
 		procedure := r.Procedures[r.Rotation.Kind]
-		if reason != ReasonNotDue || r.Rotation.Trigger != model.TriggerOperator { // a start a day too early does not begin a cooldown
+		nothing := reason == ReasonNotDue || (outcome == model.OutcomeAborted && len(r.Rotation.Operations) == 0)
+		if !nothing || r.Rotation.Trigger != model.TriggerOperator { // a start a day too early, or with a mistyped name, begins no cooldown
 			procedure.LastEnd = at
 		}
 		r.Finish(outcome, reason, at)
@@ -228,8 +226,7 @@ func (s *Session) writeOutcome(ctx context.Context, edit func(*journal.Record)) 
 }
 
 func (s *Session) appendSteps(rotation *journal.Rotation) {
-	steps := append(rotation.Steps, s.pendingSteps...)
-	rotation.Steps = steps[max(0, len(steps)-maxSteps):]
+	rotation.AppendSteps(s.pendingSteps)
 	rotation.Failures = s.retry.failures
 }
 
@@ -289,7 +286,7 @@ func (s *Session) enterChanges(ctx context.Context) error {
 		default:
 		}
 		if !waited {
-			s.LogStep("waiting for %d other rotations that are changing their connections", maxChanging)
+			s.LogStep("waiting for %d other rotations that are changing their connections", cap(s.changes))
 		}
 		if err := s.Wait(ctx, operatorPollInterval, ""); err != nil {
 			return err

@@ -76,7 +76,7 @@ func (e *Engine) startIfDue(ctx context.Context, c Connection, procedure Procedu
 	}
 	mode := procedure.Policy().Mode
 	if mode == model.RotationDisabled || mode == "" {
-		return NotStarted(model.DecisionDisabled, "rotation.mode is disabled")
+		return NotStarted(model.DecisionDisabled, "%s.mode is disabled", procedure.Policy().Section)
 	}
 	snapshot, polled := e.options.Snapshot(c.Name)
 	if !polled {
@@ -95,7 +95,13 @@ func (e *Engine) startIfDue(ctx context.Context, c Connection, procedure Procedu
 	}
 	now := time.Now()
 	due := procedure.Due(snapshot, record, now)
-	if err := e.checkStart(c, procedure, record, snapshot, now); err != nil {
+	givesWay := record.IsBlocked() && procedure.Repairs(snapshot, record) && blockedByOther(procedure, record) && !hasGivenWay(procedure, record)
+	checked := record
+	if givesWay {
+		others := *record
+		others.Rotation, checked = nil, &others
+	}
+	if err := e.checkStart(c, procedure, checked, snapshot, now); err != nil {
 		return err
 	}
 	switch {
@@ -105,7 +111,12 @@ func (e *Engine) startIfDue(ctx context.Context, c Connection, procedure Procedu
 		return NotStarted(model.DecisionNotDue, "not due until %s", FormatTime(due))
 	case mode == model.RotationDryRun:
 		e.requestDryRun(c.Name, procedure.Kind())
-		return NotStarted(model.DecisionDryRun, "rotation.mode is dry_run")
+		return NotStarted(model.DecisionDryRun, "%s.mode is dry_run", procedure.Policy().Section)
+	}
+	if givesWay {
+		if _, err := archiveBlocked(ctx, entry); err != nil {
+			return asNotStarted(err)
+		}
 	}
 	progress, forced := procedure.NewProgress(snapshot, nil)
 	return e.startRotation(ctx, c, entry, snapshot.Binding, &journal.Rotation{
@@ -132,18 +143,17 @@ func (e *Engine) Start(ctx context.Context, connection string, kind model.Proced
 	if record.Active() {
 		return fmt.Errorf("connection %s: %w: %s is in phase %s", connection, ErrOpen, record.Rotation.ID, record.Rotation.Phase)
 	}
-	if mode := procedure.Policy().Mode; mode != model.RotationEnabled {
-		return fmt.Errorf("connection %s: rotation.mode is %s: set it to enabled, or use --dry-run", connection, cmp.Or(mode, model.RotationDisabled))
+	if set := procedure.Policy(); set.Mode != model.RotationEnabled {
+		return fmt.Errorf("connection %s: %s.mode is %s: set it to enabled, or use --dry-run", connection, set.Section, cmp.Or(set.Mode, model.RotationDisabled))
 	}
 	if err := procedure.CheckStart(model.Snapshot{}, options.Procedure); err != nil {
 		return fmt.Errorf("connection %s: %w", connection, err)
 	}
-	resolves := record.IsBlocked() && procedure.Resolves(record.Rotation, options.Procedure)
+	resolves := record.IsBlocked() && (procedure.Resolves(record.Rotation, options.Procedure) || blockedByOther(procedure, record))
 	if resolves {
-		if err := e.Reset(ctx, connection); err != nil {
-			return err
+		if record, err = archiveBlocked(ctx, entry); err != nil {
+			return fmt.Errorf("connection %s: %w", connection, err)
 		}
-		record = entry.Record()
 	}
 	if err := e.checkOperatorStart(ctx, c, procedure, record, options, resolves); err != nil {
 		return fmt.Errorf("connection %s: %w", connection, err)
@@ -157,6 +167,39 @@ func (e *Engine) Start(ctx context.Context, connection string, kind model.Proced
 	})
 }
 
+// blockedByOther tells whether the blocked rotation is of the other kind and has changed
+// nothing: an outage of one kind must not wait until the other one is resolved.
+func blockedByOther(procedure Procedure, record *journal.Record) bool {
+	return record.Rotation.Kind != procedure.Kind() && record.Rotation.Phase == model.PhasePlan
+}
+
+// hasGivenWay tells whether the last rotation of this kind was blocked and made room for the
+// one that is blocked now. By itself it does not take that one's place in turn.
+func hasGivenWay(procedure Procedure, record *journal.Record) bool {
+	if len(record.History) == 0 {
+		return false
+	}
+	last := record.History[len(record.History)-1]
+	return cmp.Or(last.Kind, model.ProcedureToken) == procedure.Kind() && last.Outcome == model.OutcomeBlocked
+}
+
+// archiveBlocked ends a blocked rotation that a start resolves: another one follows.
+func archiveBlocked(ctx context.Context, entry *journal.Entry) (*journal.Record, error) {
+	return entry.Change(ctx, func(r *journal.Record) error {
+		switch {
+		case r.Restored != "":
+			return errAdoptFirst(r.Connection)
+		case !r.IsBlocked():
+			return errors.New("its rotation is not blocked any more")
+		}
+		for _, procedure := range r.Procedures {
+			procedure.Attempts = 0
+		}
+		r.Archive(model.OutcomeBlocked, string(r.Rotation.Blocked.Reason), time.Now().UTC())
+		return nil
+	})
+}
+
 // checkOperatorStart says what in the journal, or in the last poll, forbids a start. One
 // that resolves a blocked rotation need not wait for the cooldown.
 func (e *Engine) checkOperatorStart(ctx context.Context, c Connection, procedure Procedure, record *journal.Record, options StartOptions, resolves bool) error {
@@ -167,7 +210,7 @@ func (e *Engine) checkOperatorStart(ctx context.Context, c Connection, procedure
 	cooldown := errors.As(err, &notStarted) && notStarted.Decision == model.DecisionCooldown
 	switch {
 	case cooldown && !options.Force && !resolves:
-		return fmt.Errorf("in cooldown (rotation.cooldown): %w; use --force to override", err)
+		return fmt.Errorf("in cooldown: %w; use --force to override", err)
 	case err != nil && !cooldown:
 		return err
 	}
@@ -187,7 +230,7 @@ func (e *Engine) checkStart(c Connection, procedure Procedure, record *journal.R
 	case record.Rotation != nil:
 		return alreadyRunning(record.Rotation)
 	case record.Restored != "":
-		text := message(c.Name, model.PhaseIdle, model.BlockedStateRestored, record.Restored, procedure.Inventory(snapshot, record))
+		text := message(procedure.Kind(), c.Name, model.PhaseIdle, model.BlockedStateRestored, record.Restored, procedure.Inventory(snapshot, record))
 		return NotStarted(model.DecisionBlocked, "%s", text)
 	case !record.OnHold.IsZero():
 		return onHold(record)
@@ -195,7 +238,7 @@ func (e *Engine) checkStart(c Connection, procedure Procedure, record *journal.R
 		return NotStarted(model.DecisionBlocked, "ambiguous: %s", snapshot.Ambiguous)
 	}
 	if reason, detail := e.halted(procedure, record, snapshot); reason != "" {
-		return NotStarted(model.DecisionBlocked, "%s", message(c.Name, model.PhaseIdle, reason, detail, procedure.Inventory(snapshot, record)))
+		return NotStarted(model.DecisionBlocked, "%s", message(procedure.Kind(), c.Name, model.PhaseIdle, reason, detail, procedure.Inventory(snapshot, record)))
 	}
 	lastEnd := record.Procedures[procedure.Kind()].LastEnd
 	if procedure.Policy().InCooldown(lastEnd, now, time.Duration(e.options.Speedup)) && !procedure.Repairs(snapshot, record) {

@@ -274,3 +274,63 @@ func TestCircuitBreakerStopsNoRepair(t *testing.T) {
 		})
 	}
 }
+
+// An engine asks AWS and Entra only what it needs to know for the rotation that it resumes.
+func TestResumeResolvesOneConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		resolved := map[string]int{}
+		c := &concurrency{done: map[string]time.Time{}}
+		var connections []rotate.Connection
+		for i := range 20 {
+			name := fmt.Sprint("c", i)
+			connections = append(connections, rotate.Connection{
+				Name: name, Procedures: []rotate.Procedure{stubProcedure{concurrency: c, neverApproved: true}},
+				Resolve: func(context.Context) (model.Binding, error) { resolved[name]++; return stubBinding(name), nil },
+			})
+		}
+		store, polled := &state.Memory{}, false
+		run := func(meanwhile func(*rotate.Engine)) {
+			engine := rotate.New(rotate.Options{
+				Store: store, Holder: "process", Logger: slog.New(slog.DiscardHandler),
+				HolderIsDead: func(string) bool { return true },
+				Codec: journal.Codec{model.ProcedureToken: {
+					NewMemory:   func() journal.Memory { return &stubProgress{} },
+					NewProgress: func() journal.Progress { return &stubProgress{} },
+				}},
+				Snapshot: func(name string) (model.Snapshot, bool) {
+					if !polled {
+						return model.Snapshot{}, true
+					}
+					return model.Snapshot{Binding: stubBinding(name)}, true
+				},
+			}, connections)
+			ctx, cancel := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			running.Go(func() { _ = engine.Run(ctx) })
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			meanwhile(engine)
+			cancel()
+			running.Wait()
+		}
+		run(func(engine *rotate.Engine) {
+			if len(resolved) > 0 {
+				t.Errorf("without an open rotation: %v", resolved)
+			}
+			polled = true
+			if decision, why, err := engine.Alert(t.Context(), "c7", model.ProcedureToken); decision != model.DecisionStarted {
+				t.Fatalf("%s (%s) %v", decision, why, err)
+			}
+			time.Sleep(time.Minute)
+		})
+		polled = false
+		run(func(engine *rotate.Engine) {
+			if shown := engine.Records(); len(shown) != 1 {
+				t.Errorf("%d rotations", len(shown))
+			}
+		})
+		if len(resolved) != 1 || resolved["c7"] == 0 {
+			t.Errorf("resolved %v", resolved)
+		}
+	})
+}

@@ -1,12 +1,14 @@
 package rotate
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/rotate/journal"
+	"entra-aws-exporter/rotate/policy"
 )
 
 // Status is what the metrics and pages show of a connection's rotation. It makes no
@@ -38,7 +40,7 @@ func (e *Engine) Status(connection string, kind model.Procedure) model.RotationS
 		if err == nil {
 			e.describeIdle(&status, connection, procedure, record, snapshot)
 		}
-		describeRotation(&status, connection, record)
+		describeRotation(&status, connection, kind, record)
 	}
 	if unreadable != nil {
 		inventory := "nothing is known of it"
@@ -48,13 +50,21 @@ func (e *Engine) Status(connection string, kind model.Procedure) model.RotationS
 		case err == nil:
 			inventory = procedure.Inventory(snapshot, nil)
 		}
-		describeJournalError(&status, connection, unreadable, inventory)
+		describeJournalError(&status, kind, connection, unreadable, inventory)
+	} else if unlisted := e.listingError(); unlisted != nil && status.Mode == model.RotationEnabled && status.Blocked == "" {
+		status.Waiting, status.Message = model.WaitingStoreUnavailable, connection+": "+unlisted.Error()
 	}
 	if snapshot.Ambiguous != "" && status.Mode != model.RotationDisabled && status.Blocked == "" && status.Started.IsZero() {
 		status.Phase, status.Blocked = model.PhaseBlocked, model.BlockedAmbiguous
 		status.Message = connection + " is blocked (ambiguous): " + snapshot.Ambiguous + "."
 	}
 	return status
+}
+
+func (e *Engine) listingError() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.unlisted
 }
 
 // describeIdle shows why no rotation would start.
@@ -64,7 +74,7 @@ func (e *Engine) describeIdle(status *model.RotationStatus, connection string, p
 	}
 	block := func(reason model.BlockedReason, detail string) {
 		status.Phase, status.Blocked = model.PhaseBlocked, reason
-		status.Message = message(connection, model.PhaseIdle, reason, detail, procedure.Inventory(snapshot, record))
+		status.Message = message(procedure.Kind(), connection, model.PhaseIdle, reason, detail, procedure.Inventory(snapshot, record))
 	}
 	due := !status.Due.IsZero() && !status.Due.After(time.Now())
 	if reason, detail := e.halted(procedure, record, snapshot); reason != "" && (due || reason == model.BlockedAttemptsExhausted) && status.Mode != model.RotationDisabled {
@@ -76,9 +86,9 @@ func (e *Engine) describeIdle(status *model.RotationStatus, connection string, p
 }
 
 // describeRotation shows where the rotation is, and what an operator should read.
-func describeRotation(status *model.RotationStatus, connection string, record *journal.Record) {
+func describeRotation(status *model.RotationStatus, connection string, kind model.Procedure, record *journal.Record) {
 	rotation := record.Rotation
-	if rotation == nil {
+	if rotation == nil || rotation.Kind != kind {
 		if !record.OnHold.IsZero() {
 			status.Waiting = model.WaitingOnHold
 		}
@@ -99,18 +109,18 @@ func describeRotation(status *model.RotationStatus, connection string, record *j
 }
 
 // describeJournalError shows a journal that cannot be used.
-func describeJournalError(status *model.RotationStatus, connection string, err error, inventory string) {
-	reason := model.BlockedJournalUnreadable
+func describeJournalError(status *model.RotationStatus, kind model.Procedure, connection string, err error, inventory string) {
+	reason, command := model.BlockedJournalUnreadable, ""
 	switch {
-	case errors.Is(err, model.ErrUnsafe):
-		reason = model.BlockedStoreUnsafe
+	case errors.Is(err, model.ErrUnsafe): // the rotation is not blocked in the journal, so no reset is needed
+		reason, command = model.BlockedStoreUnsafe, "put state.directory on a local file system and restart"
 	case errors.Is(err, journal.ErrRestored):
 		reason = model.BlockedStateRestored
 	case !errors.Is(err, journal.ErrUnreadable):
 		status.Waiting, status.Message = model.WaitingStoreUnavailable, connection+": "+err.Error()
 		return
 	}
-	status.Message = message(connection, status.Phase, reason, err.Error(), inventory)
+	status.Message = messageWith(connection, status.Phase, reason, err.Error(), inventory, cmp.Or(command, policy.Remediation(kind, reason, connection)))
 	status.Phase, status.Blocked, status.Waiting = model.PhaseBlocked, reason, ""
 }
 

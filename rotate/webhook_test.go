@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/rotate/webhook"
 	"entra-aws-exporter/test/harness"
 )
@@ -32,7 +33,9 @@ func TestConcurrentAlerts(t *testing.T) {
 	h := harness.New(harness.BaseScenario().Quirks, harness.DueConnection(), harness.DefaultPolicy())
 	p := h.Open()
 	counters := &counters{decisions: map[string]int{}}
-	w := webhook.New(p.Engine, counters, webhook.Options{Logger: slog.New(slog.DiscardHandler)})
+	w := webhook.New(p.Engine.Engine, counters, webhook.Options{
+		Wanted: func() []webhook.Wanted { return []webhook.Wanted{{Kind: model.ProcedureToken}} }, Logger: slog.New(slog.DiscardHandler),
+	})
 	const callers = 500
 	const payload = `{"version":"4","alerts":[{"status":"firing","labels":{"connection":"corp"}}]}`
 	var mu sync.Mutex

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -17,16 +19,24 @@ import (
 // command runs a subcommand once the flags are parsed.
 type command func(context.Context, app.Options) error
 
+// gcPercent is lower than Go's default of 100: the exporter allocates little but during a
+// scrape, so a smaller heap costs little CPU.
+const gcPercent = 25
+
 func addServe(cli *kingpin.Application, commands map[string]command) {
 	serve := cli.Command("serve", "Serve metrics, the status page and the webhook (the default).").Default()
 	options := app.ServeOptions{Web: kingpinflag.AddFlags(serve, ":10199")}
 	serve.Flag("web.enable-lifecycle", "Enable reload by POST /-/reload.").BoolVar(&options.Lifecycle)
+	serve.Flag("web.enable-pprof", "Enable Go's profiles under /debug/pprof/.").BoolVar(&options.Profiles)
 	serve.Flag("config.enable-auto-reload", "Reload when the configuration file or a file that it names changes.").BoolVar(&options.AutoReload)
 	serve.Flag("config.auto-reload-interval", "How often to look for changes.").Default("30s").SetValue((*intervalValue)(&options.AutoReloadInterval))
 	serve.Flag("web.health-listen-address", "Address on which /-/healthy and /-/ready need neither credentials nor TLS, for probes.").
 		PlaceHolder("ADDRESS").StringVar(&options.HealthAddress)
 	paceFlag(serve, &options.Pace)
 	commands[serve.FullCommand()] = func(ctx context.Context, common app.Options) error {
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(gcPercent)
+		}
 		return app.Serve(ctx, common, options)
 	}
 }
@@ -63,7 +73,7 @@ func addChecks(cli *kingpin.Application, commands map[string]command) {
 	urlFlags(status, &options)
 	status.Flag("json", "Print the response of /api/v1/connections.").BoolVar(&options.JSON)
 	status.Flag("name", "Show only connections whose name contains this.").StringVar(&options.Name)
-	status.Flag("all", "Show every healthy connection, however many there are.").BoolVar(&options.All)
+	status.Flag("all", "Show every connection and cause, however many there are.").BoolVar(&options.All)
 	commands[status.FullCommand()] = func(ctx context.Context, common app.Options) error {
 		return app.Status(ctx, common, options)
 	}
@@ -73,6 +83,17 @@ func addChecks(cli *kingpin.Application, commands map[string]command) {
 	urlFlags(healthcheck, &checked)
 	commands[healthcheck.FullCommand()] = func(ctx context.Context, common app.Options) error {
 		return app.Healthcheck(ctx, common, checked)
+	}
+}
+
+func addState(cli *kingpin.Application, commands map[string]command) {
+	state := cli.Command("state", "Move what the exporter keeps.")
+	clone := state.Command("copy", "Copy token values, journals and event counters to another place, while no rotation runs.")
+	var from, to string
+	clone.Flag("from", "Configuration file whose state is copied.").Required().PlaceHolder("FILE").StringVar(&from)
+	clone.Flag("to", "Configuration file that names the other place.").Required().PlaceHolder("FILE").StringVar(&to)
+	commands[clone.FullCommand()] = func(ctx context.Context, common app.Options) error {
+		return app.StateCopy(ctx, common, from, to)
 	}
 }
 

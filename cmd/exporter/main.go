@@ -70,6 +70,7 @@ func run(ctx context.Context, arguments []string, stdin io.Reader, stdout, stder
 	addServe(cli, commands)
 	addChecks(cli, commands)
 	addRotation(cli, commands)
+	addState(cli, commands)
 
 	terminated := false
 	cli.Terminate(func(int) { terminated = true }) // --help and --version must not end the tests

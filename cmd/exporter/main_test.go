@@ -23,7 +23,7 @@ func TestCommandLine(t *testing.T) {
 		{"--version", exitOK, "entra-aws-exporter, version"},
 		{"--no-such-flag", exitUsage, "unknown long flag '--no-such-flag', try --help"},
 		{"no-such-command", exitUsage, "try --help"},
-		{"rotation approve corp", exitUsage, "required argument 'token-id' not provided"},
+		{"rotation approve corp", exitUsage, "required argument 'id' not provided"},
 		{"--rotation.pace=fast", exitUsage, "try --help"},
 		{"--config.file=absent.yml check-config", exitFailed, "absent.yml"},
 		{"--config.file=absent.yml --web.enable-lifecycle --web.listen-address=127.0.0.1:0", exitFailed, "absent.yml"}, // serve is the default

@@ -146,7 +146,7 @@ func writeConfig(credentials simulator.Credentials, o serveOptions, stdout io.Wr
 	if err != nil {
 		return fmt.Errorf("--ca-file: %w", err)
 	}
-	if err := credentials.WriteConfig(simulator.ConfigOptions{File: file, URL: strings.TrimSuffix(o.url, "/"), CAFile: ca}); err != nil {
+	if err := credentials.WriteConfig(simulator.ConfigOptions{File: file, URL: strings.TrimSuffix(o.url, "/"), CAFile: ca, Rollover: true}); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintf(stdout, "config:      %s\nenvironment: %s\n", file, filepath.Join(filepath.Dir(file), "environment"))

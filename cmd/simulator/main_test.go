@@ -64,7 +64,7 @@ func ask(t *testing.T, url, dir string, arguments ...string) (string, int) {
 }
 
 func TestWrittenConfig(t *testing.T) {
-	for scenario, connections := range map[string]int{"single": 1, "demo": 3, "fleet-150": 150} {
+	for scenario, connections := range map[string]int{"single": 1, "demo": 4, "fleet-150": 150} {
 		t.Run(scenario, func(t *testing.T) {
 			url, dir := started(t, "--scenario", scenario)
 			loaded, err := config.Load(filepath.Join(dir, "exporter.yml"))

@@ -3,12 +3,13 @@ package grafana
 // Connection is the dashboard about one connection.
 func Connection() Dashboard {
 	return newDashboard(ConnectionUID, "Entra to AWS / Connection",
-		"One connection: its tokens, provisioning, certificates, rotation, and the polls of its sources.",
+		"One connection: its tokens, provisioning, certificates, the rotation of both, and the polls of its sources.",
 		dashboardVariables(true), headerLinks(OverviewUID, "Overview"),
 		section{"SCIM access tokens", tokenPanels()},
 		section{"Provisioning", provisioningPanels()},
 		section{"SAML certificates", certificatePanels()},
-		section{"Rotation", rotationPanels()},
+		section{"Rotation of the SCIM token", tokenRotation().panels()},
+		section{"Rollover of the SAML certificate", certificateRollover().panels()},
 		section{"Polls", sourcePanels()},
 	)
 }
@@ -101,33 +102,58 @@ func certificatePanels() []panel {
 			tableQuery(`max by (thumbprint, holder) (label_replace(entra_aws_saml_certificate_trusted`+selector()+`, "holder", "entra", "", ""))`)).
 			joined(map[string]string{"Value #A": "Valid from", "Value #B": "Expires", "Value #C": "Active", "Value #D": "Trusted by AWS"}).
 			withField("Valid from", isTime).withField("Expires", isTime).withField("Active", yesNo).withField("Trusted by AWS", yesNo).
-			forAlerts("EntraAwsSamlCertificateNotTrusted", "EntraAwsSamlActiveCertificateUnknown"),
+			forAlerts("EntraAwsSamlCertificateNotTrusted", "EntraAwsSamlSpareNotTrusted", "EntraAwsSamlActiveCertificateUnknown"),
 	}
 }
 
-func rotationPanels() []panel {
-	return []panel{
-		timelinePanel("Phase", "Phase of the rotation. The annotations mark its start and success. Absent while rotation is off.", 24, 6, mapStates(phaseStates()...),
-			rangeQuery(stateNumber("entra_aws_rotation_phase", "phase", phaseStates()), "{{connection}}")).
-			forAlerts("EntraAwsRotationBlocked", "EntraAwsRotationNeedsApproval", "EntraAwsRotationOverdue"),
-		statPanel("Mode", "Rotation mode and token issuer.", "short", 6,
-			lastQuery(`max by (mode, issuer) (entra_aws_rotation_info`+selector()+`)`, "{{mode}} {{issuer}}")).withNames(),
-		statPanel("Due in", "Time until the token is due for rotation. Negative: it is due. None while rotation is off.", "s", 6,
-			lastQuery(`min by (connection) (entra_aws_scim_token_rotation_due_timestamp_seconds`+selector()+`) - time()`, "{{connection}}")).
-			coloured("orange", threshold{0, "green"}).forAlerts("EntraAwsScimTokenRotationDue", "EntraAwsRotationOverdue"),
-		statPanel("Time since the last success", "Time since the last successful rotation. None if there was none.", "s", 6,
-			lastQuery(`time() - max by (connection) (entra_aws_rotation_last_success_timestamp_seconds`+selector()+`)`, "{{connection}}")).
-			forAlerts("EntraAwsRotationSucceeded"),
-		statPanel("Waiting, blocked, proof", "Reason why the running rotation waits or is blocked, and its level of proof. None if no rotation is running.", "short", 6,
-			lastQuery(`max by (reason) (entra_aws_rotation_waiting_info`+selector()+`)`, "waiting: {{reason}}"),
-			lastQuery(`max by (reason) (entra_aws_rotation_blocked_info`+selector()+`)`, "blocked: {{reason}}"),
-			lastQuery(`max by (level) (entra_aws_rotation_proof_info`+selector()+`)`, "proof: {{level}}")).withNames().
-			forAlerts("EntraAwsRotationBlocked", "EntraAwsRotationNeedsApproval"),
-		barPanel("Rotations by outcome", "Finished rotations. Flat except for a few times a year.",
-			rangeQuery(`max by (outcome) (increase(entra_aws_rotations_total`+selector()+`[$__rate_interval]))`, "{{outcome}}")),
-		barPanel("Tokens created", "Tokens created by rotations. More than one per rotation means a retry.",
-			rangeQuery(`max by (connection) (increase(entra_aws_rotation_tokens_created_total`+selector()+`[$__rate_interval]))`, "{{connection}}")),
+// rotationRow is a row about one kind of rotation.
+type rotationRow struct {
+	kind, noun, title, what string
+	due, dueAlert           string // the metric with its due date, and the alert
+	mode                    string // about its mode
+	more                    []panel
+}
+
+func tokenRotation() rotationRow {
+	return rotationRow{
+		kind: "scim_token", noun: "rotation", title: "Rotation", what: "token",
+		due: "entra_aws_scim_token_rotation_due_timestamp_seconds", dueAlert: "EntraAwsScimTokenRotationDue", mode: "Rotation mode and token issuer.",
+		more: []panel{
+			barPanel("Tokens created", "Tokens created by rotations. More than one per rotation means a retry.",
+				rangeQuery(`max by (connection) (increase(entra_aws_rotation_tokens_created_total`+selector()+`[$__rate_interval]))`, "{{connection}}")),
+		},
 	}
+}
+
+func certificateRollover() rotationRow {
+	return rotationRow{
+		kind: "saml_certificate", noun: "rollover", title: "Rollover", what: "certificate",
+		due: "entra_aws_saml_certificate_rollover_due_timestamp_seconds", dueAlert: "EntraAwsSamlCertificateRolloverDue", mode: "Rollover mode. None while the rollover is off.",
+	}
+}
+
+func (r rotationRow) panels() []panel {
+	of := func(metric string) string { return metric + selector(`kind="`+r.kind+`"`) }
+	return append([]panel{
+		timelinePanel(r.title+" phase", "Phase of the "+r.noun+". The annotations mark its start and success. Absent while the "+r.noun+" is off.", 24, 6, mapStates(phaseStates()...),
+			rangeQuery(stateNumber("entra_aws_rotation_phase", "phase", phaseStates(), `kind="`+r.kind+`"`), "{{connection}}")).
+			forAlerts("EntraAwsRotationBlocked", "EntraAwsRotationNeedsApproval", "EntraAwsRotationOverdue"),
+		statPanel(r.title+" mode", r.mode, "short", 6,
+			lastQuery(`max by (mode, issuer) (`+of("entra_aws_rotation_info")+`)`, "{{mode}} {{issuer}}")).withNames(),
+		statPanel(r.title+" due in", "Time until the "+r.what+" is due for its "+r.noun+". Negative: it is due. None while the "+r.noun+" is off.", "s", 6,
+			lastQuery(`min by (connection) (`+r.due+selector()+`) - time()`, "{{connection}}")).
+			coloured("orange", threshold{0, "green"}).forAlerts(r.dueAlert, "EntraAwsRotationOverdue"),
+		statPanel("Time since the last "+r.noun, "Time since the last successful "+r.noun+". None if there was none.", "s", 6,
+			lastQuery(`time() - max by (connection) (`+of("entra_aws_rotation_last_success_timestamp_seconds")+`)`, "{{connection}}")).
+			forAlerts("EntraAwsRotationSucceeded"),
+		statPanel(r.title+": waiting, blocked, proof", "Reason why the running "+r.noun+" waits or is blocked, and its level of proof. None if no "+r.noun+" is running.", "short", 6,
+			lastQuery(`max by (reason) (`+of("entra_aws_rotation_waiting_info")+`)`, "waiting: {{reason}}"),
+			lastQuery(`max by (reason) (`+of("entra_aws_rotation_blocked_info")+`)`, "blocked: {{reason}}"),
+			lastQuery(`max by (level) (`+of("entra_aws_rotation_proof_info")+`)`, "proof: {{level}}")).withNames().
+			forAlerts("EntraAwsRotationBlocked", "EntraAwsRotationNeedsApproval"),
+		barPanel(r.title+"s by outcome", "Finished "+r.noun+"s. Flat except for a few times a year.",
+			rangeQuery(`max by (outcome) (increase(`+of("entra_aws_rotations_total")+`[$__rate_interval]))`, "{{outcome}}")),
+	}, r.more...)
 }
 
 func sourcePanels() []panel {

@@ -112,8 +112,8 @@ func rotationAnnotations() []dashboard.AnnotationQuery {
 	annotation := func(name, colour, metric string) dashboard.AnnotationQuery {
 		return dashboard.AnnotationQuery{
 			Name: name, Datasource: dataSource(), Enable: true, IconColor: colour,
-			Expr:            new("max by (connection) (" + metric + selector() + ") * 1000"),
-			UseValueForTime: new(true), Step: new("60s"), TitleFormat: &name, TextFormat: new("{{connection}}"), TagKeys: new("connection"),
+			Expr:            new("max by (connection, kind) (" + metric + selector() + ") * 1000"),
+			UseValueForTime: new(true), Step: new("60s"), TitleFormat: &name, TextFormat: new("{{connection}}"), TagKeys: new("connection,kind"),
 		}
 	}
 	return []dashboard.AnnotationQuery{

@@ -200,6 +200,24 @@ func TestLinterRulesCanFail(t *testing.T) {
 	}
 }
 
+// TestOverviewOfMany: no panel has a series or a row for each of a thousand connections.
+func TestOverviewOfMany(t *testing.T) {
+	limited := 0
+	for _, p := range panelsOf(Overview()) {
+		for _, query := range queriesOf(p) {
+			if p.Type != "table" && !strings.Contains(*query.LegendFormat, "{{connection}}") {
+				continue
+			}
+			if limited++; !regexp.MustCompile(`\b(top|bottom)k\([0-9]+, `).MatchString(query.Expr) {
+				t.Errorf("panel %q shows every connection: %s", *p.Title, query.Expr)
+			}
+		}
+	}
+	if limited < 7 {
+		t.Errorf("only %d queries are by connection", limited)
+	}
+}
+
 // TestLayout: panels do not overlap and stay in the grid; ids and titles are unique.
 func TestLayout(t *testing.T) {
 	for file, d := range allDashboards() {

@@ -11,6 +11,9 @@ import (
 // Overview is the dashboard of all connections.
 func Overview() Dashboard {
 	daysLeft := "((" + expiryDates() + ") - time()) / 86400"
+	jobs := stateNumber("entra_aws_provisioning_job_status", "status", jobStates())
+	cycleEnds := "max by (connection) (entra_aws_provisioning_last_cycle_end_timestamp_seconds" + selector() + ")"
+	rotations := stateNumber("entra_aws_rotation_phase", "phase", phaseStates())
 	toConnection := linkProperty("Open the connection",
 		"/d/"+ConnectionUID+"?var-connection=${__value.raw}&${datasource:queryparam}&${job:queryparam}&${instance:queryparam}")
 	return newDashboard(OverviewUID, "Entra to AWS / Overview",
@@ -28,15 +31,15 @@ func Overview() Dashboard {
 			statPanel("Sources failing", "Sources of all connections that no replica can poll.", "short", 4,
 				lastQuery(`count(max by (connection, source) (entra_aws_source_up`+selector()+`) == 0) or vector(0)`, "sources")).
 				coloured("green", threshold{1, "orange"}).forAlerts("EntraAwsSourceFailing"),
-			statPanel("Running rotations", "Connections with a running rotation, without the blocked ones.", "short", 4,
+			statPanel("Running rotations", "Connections with a running rotation or rollover, without the blocked ones.", "short", 4,
 				lastQuery(`count(max by (connection) (entra_aws_rotation_phase`+selector(`phase!~"idle|blocked"`)+`) == 1) or vector(0)`, "rotations")),
 			statPanel("Firing alerts", "Firing alerts that are critical or warnings.", "short", 4,
 				lastQuery(`count(`+firingAlerts(`severity=~"critical|warning"`)+`) or vector(0)`, "alerts")).
 				coloured("green", threshold{1, "red"}),
 
 			firingAlertsPanel(toConnection),
-			tablePanel("What expires next", "Expiry dates, earliest first. Negative days: expired. What is not in use is left out.", "", 12, []string{"Value #A", "Value #B", "what", "connection", "entra_tenant"},
-				tableQuery(daysLeft), tableQuery("("+expiryDates()+") * 1000")).
+			tablePanel("What expires next", "The 20 earliest expiry dates. Negative days: expired. What is not in use is left out.", "", 12, []string{"Value #A", "Value #B", "what", "connection", "entra_tenant"},
+				tableQuery(lowest(daysLeft)), tableQuery(lowest("("+expiryDates()+") * 1000"))).
 				joined(map[string]string{"Value #A": "Days left", "Value #B": "Expires"}).
 				sortedBy("Days left").colouredByDaysLeft().
 				withField("Days left", unitProperty("d"), colouredCells()).withField("Expires", unitProperty("dateTimeAsIso")).
@@ -44,18 +47,18 @@ func Overview() Dashboard {
 				forAlerts("EntraAwsScimTokenExpiringSoon", "EntraAwsScimTokenExpiringCritical", "EntraAwsSamlCertificateExpiringSoon", "EntraAwsSamlCertificateExpiringCritical",
 					"EntraAwsAppCredentialExpiringSoon", "EntraAwsAppCredentialExpiringCritical"),
 
-			linePanel("Days left over time", "Falls by one a day and rises with a renewal. The alerts fire below 60 and 14 days.", "d", 24,
-				rangeQuery(daysLeft, "{{connection}}{{entra_tenant}}: {{what}}")).colouredByDaysLeft().withThresholdLines(),
+			linePanel("Days left over time", "The 20 that expire next. Falls by one a day and rises with a renewal. The alerts fire below 60 and 14 days.", "d", 24,
+				rangeQuery(daysLeft+" and on (connection, entra_tenant, what) "+lowest(atEnd(expiryDates())), "{{connection}}{{entra_tenant}}: {{what}}")).colouredByDaysLeft().withThresholdLines(),
 
-			timelinePanel("Provisioning jobs", "State of each connection's provisioning job. A gap means that polls failed.", 12, 8, mapStates(jobStates()...),
-				rangeQuery(stateNumber("entra_aws_provisioning_job_status", "status", jobStates()), "{{connection}}")).
+			timelinePanel("Provisioning jobs", "State of the provisioning jobs, of 20 connections at most, the worst ones. A gap means that polls failed.", 12, 8, mapStates(jobStates()...),
+				rangeQuery(jobs+" and on (connection) "+highest(atEnd(jobs)), "{{connection}}")).
 				forAlerts("EntraAwsProvisioningQuarantined", "EntraAwsProvisioningStopped"),
-			linePanel("Time since the last cycle ended", "A cycle runs about every 40 minutes. The alert fires after two hours.", "s", 12,
-				rangeQuery(`time() - max by (connection) (entra_aws_provisioning_last_cycle_end_timestamp_seconds`+selector()+`)`, "{{connection}}")).
+			linePanel("Time since the last cycle ended", "Of the 20 connections that wait longest. A cycle runs about every 40 minutes. The alert fires after two hours.", "s", 12,
+				rangeQuery("time() - "+cycleEnds+" and on (connection) "+lowest(atEnd(cycleEnds)), "{{connection}}")).
 				coloured("green", threshold{7200, "red"}).withThresholdLines().forAlerts("EntraAwsProvisioningStale"),
 
-			timelinePanel("Rotations", "Phase of each connection's rotation. Absent while rotation is off.", 12, 8, mapStates(phaseStates()...),
-				rangeQuery(stateNumber("entra_aws_rotation_phase", "phase", phaseStates()), "{{connection}}")).
+			timelinePanel("Rotations", "Phase of the rotation or rollover, of 20 connections at most, the furthest and the blocked ones. Absent while both are off.", 12, 8, mapStates(phaseStates()...),
+				rangeQuery(rotations+" and on (connection) "+highest(atEnd(rotations)), "{{connection}}")).
 				forAlerts("EntraAwsRotationBlocked", "EntraAwsRotationNeedsApproval", "EntraAwsRotationOverdue"),
 		}},
 		section{"Exporter", exporterPanels()})
@@ -103,10 +106,10 @@ func expiryDates() string {
 }
 
 // firingAlerts is the query for this project's firing alerts of the chosen connections.
-// Two alerts report no problem.
+// Three alerts report no problem.
 func firingAlerts(matchers ...string) string {
-	return `max by (alertname, severity, connection, entra_tenant, source, reason) (ALERTS{` + strings.Join(append([]string{
-		`alertstate="firing"`, `alertname=~"EntraAws.+"`, `alertname!~"EntraAwsScimTokenRotationDue|EntraAwsRotationSucceeded"`, `connection=~"$connection|"`,
+	return `max by (alertname, severity, connection, entra_tenant, source, kind, reason) (ALERTS{` + strings.Join(append([]string{
+		`alertstate="firing"`, `alertname=~"EntraAws.+"`, `alertname!~"EntraAwsScimTokenRotationDue|EntraAwsSamlCertificateRolloverDue|EntraAwsRotationSucceeded"`, `connection=~"$connection|"`,
 	}, matchers...), ", ") + `})`
 }
 
@@ -130,6 +133,7 @@ func firingAlertsPanel(toConnection dashboard.DynamicConfigValue) panel {
 	query := strings.Join([]string{
 		number(5, firingAlerts(`severity="info"`)),
 		number(1, firingAlerts(`alertname=~"EntraAwsSamlCertificateNotTrusted|EntraAwsSamlUnexpectedSigner"`)),
+		number(1, firingAlerts(`alertname="EntraAwsRotationBlocked"`, `reason="signer_not_trusted"`)),
 		number(1, "("+firingAlerts(`alertname="EntraAwsSamlCertificateExpiringCritical"`)+expired("entra_aws_saml_active_certificate_expiry_timestamp_seconds")+")"),
 		number(2, firingAlerts(`alertname=~"EntraAwsScimTokenRefused|EntraAwsProvisioning.+"`)),
 		number(2, firingAlerts(`alertname="EntraAwsRotationBlocked"`, `severity="critical"`)),
@@ -137,7 +141,7 @@ func firingAlertsPanel(toConnection dashboard.DynamicConfigValue) panel {
 		number(4, firingAlerts(`alertname=~"EntraAwsSource.+|EntraAwsExporterAbsent|EntraAwsConfigReloadFailed"`)),
 		number(3, firingAlerts()),
 	}, " or ")
-	return tablePanel("Needs attention", "The firing alerts, the most harmful first, as on the exporter's status page. The alert's name leads to its runbook. Empty if none fires.", "Harm", 12, []string{"Value", "severity", "connection", "entra_tenant", "alertname", "source", "reason"}, tableQuery(query)).
+	return tablePanel("Needs attention", "The 20 most harmful of the firing alerts, as on the exporter's status page. The alert's name leads to its runbook. Empty if none fires.", "Harm", 12, []string{"Value", "severity", "connection", "entra_tenant", "alertname", "source", "kind", "reason"}, tableQuery(lowest(query))).
 		sortedBy("Harm").
 		withField("Harm", dashboard.DynamicConfigValue{Id: "mappings", Value: mapStates(harms()...)}, colouredCells()).
 		withField("connection", toConnection).

@@ -38,6 +38,14 @@ func processSelector(more ...string) string {
 	return "{" + strings.Join(append([]string{`job=~"$job"`, `instance=~"$instance"`}, more...), ", ") + "}"
 }
 
+// highest and lowest limit what a panel shows of many connections.
+func highest(expr string) string { return "topk(20, " + expr + ")" }
+
+func lowest(expr string) string { return "bottomk(20, " + expr + ")" }
+
+// atEnd looks at the end of the time range, so that the choice is the same for all of it.
+func atEnd(expr string) string { return strings.ReplaceAll(expr, "}", "} @ end()") }
+
 // state is one value of a state set and its look in a timeline.
 type state struct {
 	name, text, colour string
@@ -45,10 +53,10 @@ type state struct {
 
 // stateNumber turns a state set into one number for each connection: the position of the
 // current state, from 1 on. If replicas disagree, the later state of the list counts.
-func stateNumber(metric, label string, states []state) string {
+func stateNumber(metric, label string, states []state, more ...string) string {
 	terms := make([]string, 0, len(states))
 	for i, s := range states {
-		terms = append(terms, strconv.Itoa(i+1)+" * ("+metric+selector(label+`="`+s.name+`"`)+" == 1)")
+		terms = append(terms, strconv.Itoa(i+1)+" * ("+metric+selector(append([]string{label + `="` + s.name + `"`}, more...)...)+" == 1)")
 	}
 	return "max by (connection) (" + strings.Join(terms, " or ") + ")"
 }
@@ -76,6 +84,7 @@ func cycleStates() []state {
 	}
 }
 
+// phaseStates are the phases of both kinds of rotation.
 func phaseStates() []state {
 	return []state{
 		{"idle", "Idle", "text"},
@@ -84,6 +93,9 @@ func phaseStates() []state {
 		{"test", "Test", "blue"},
 		{"switch", "Switch", "semi-dark-blue"},
 		{"resume", "Resume", "dark-blue"},
+		{"import", "Import", "blue"},
+		{"settle", "Settle", "semi-dark-blue"},
+		{"activate", "Activate", "dark-blue"},
 		{"verify", "Verify", "light-purple"},
 		{"retire", "Retire", "purple"},
 		{"confirm", "Confirm", "green"},

@@ -43,8 +43,17 @@ for values in $chart/ci/invalid/*.yaml; do
 done
 [ $failing = 0 ]
 
+# The chart of a release runs the image of the same release.
+.ci/package-chart 9.8.7 Example "$work" >/dev/null
+released=$work/entra-aws-exporter-9.8.7.tgz
+.tools/bin/helm template x "$released" | grep -qF 'image: ghcr.io/example/entra-aws-exporter:9.8.7' || { echo "the released chart has another image"; exit 1; }
+if tar -xOzf "$released" | grep -n OWNER; then
+	echo "the released chart has the placeholder OWNER"
+	exit 1
+fi
+
 # What the exporter says of the rendered configuration.
-for rendered in default full readme; do
+for rendered in default full readme state-in-aws; do
 	awk '/^  config.yaml: \|/ { inside = 1; next } /^[^ ]/ { inside = 0 } inside' "$work/$rendered.yaml" | sed 's/^    //' >"$work/config.yml"
 	bin/entra-aws-exporter --config.file="$work/config.yml" check-config >"$work/error" 2>&1 || { cat "$work/error"; exit 1; }
 done

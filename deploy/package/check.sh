@@ -30,6 +30,37 @@ if ! head -1 "$work/version" | grep -Eq '^entra-aws-exporter, version 0\.1\.0-SN
 	exit 1
 fi
 
+# The size that the page about the image states, within a tenth.
+size=$(stat -c %s "$dist"/*_linux_amd64*/entra-aws-exporter)
+stated=$(sed -nE 's/.*static and stripped, ([0-9]+) MB.*/\1/p' docs/install-container.md)000000
+if [ $((size * 10 / stated)) != 9 ] && [ $((size * 10 / stated)) != 10 ]; then
+	echo "docs/install-container.md states a binary of $stated bytes; it has $size"
+	exit 1
+fi
+
+# The unpacked archive runs, and reads the simulated clouds.
+mkdir "$work/archive" "$work/simulated"
+tar -xzf "$dist"/*.tar.gz -C "$work/archive" --strip-components=1
+go build -o "$work/simulator" ./cmd/simulator
+"$work/simulator" --listen-address="127.0.0.1:$((20000 + RANDOM % 10000))" --scenario=single --ca-file="$work/simulated/ca.pem" --write-config="$work/simulated/config.yaml" >"$work/log" 2>&1 &
+simulator=$!
+trap 'kill $simulator; rm -rf "$work"' EXIT
+for _ in $(seq 100); do
+	grep -qs 'simulator started' "$work/log" && break
+	sleep 0.1
+done
+(
+	set -a
+	# shellcheck source=/dev/null
+	. "$work/simulated/environment"
+	"$work/archive/entra-aws-exporter" --config.file="$work/simulated/config.yaml" metrics 2>&1
+) >"$work/metrics"
+if ! grep -q '^entra_aws_source_up{.* 1$' "$work/metrics" || grep '^entra_aws_source_up{.* 0$' "$work/metrics"; then
+	echo "the archive's binary does not read every source:"
+	cat "$work/metrics"
+	exit 1
+fi
+
 # Mode, owner and path.
 list() { sed -E 's/_[^/ ]*_linux_amd64/_VERSION_linux_amd64/' | awk '{ print $1, $2, $NF }' | sort -k3; }
 if ! command -v dpkg-deb >/dev/null; then
@@ -41,6 +72,8 @@ fi
 	tar -tvzf "$dist"/*.tar.gz | list
 	echo "# deb"
 	dpkg-deb --contents "$dist"/*.deb | list
+	echo "# control"
+	dpkg-deb --field "$dist"/*.deb Package Architecture Maintainer Homepage Section Depends
 	echo "# conffiles"
 	dpkg-deb --info "$dist"/*.deb conffiles
 	echo "# scripts"
@@ -48,6 +81,23 @@ fi
 } >"$work/contents.txt"
 [ "${1:-}" != --update ] || cp "$work/contents.txt" deploy/package/contents.txt
 diff -u deploy/package/contents.txt "$work/contents.txt"
+
+# The units in the root that the package makes, with systemd's own and what ExecReload runs.
+if command -v systemd-analyze >/dev/null; then
+	root=$work/root units=(entra-aws-exporter.service entra-aws-exporter-rotate.service entra-aws-exporter-rotate.timer)
+	dpkg-deb --extract "$dist"/*.deb "$root"
+	cp -rn /lib/systemd/system/. "$root/usr/lib/systemd/system"
+	install -D /bin/kill "$root/bin/kill"
+	verified=0
+	(cd "$root/usr/lib/systemd/system" && systemd-analyze verify --root="$root" "${units[@]}") >"$work/log" 2>&1 || verified=$?
+	if [ $verified != 0 ] || grep -q entra-aws-exporter "$work/log"; then # an unknown key is only a warning
+		cat "$work/log"
+		exit 1
+	fi
+	exposed() { systemd-analyze security --offline=true --no-pager --root="$root" --threshold="$1" "$2" >"$work/log" || { grep -v ✓ "$work/log"; exit 1; }; }
+	exposed 15 "${units[0]}"
+	exposed 25 "${units[1]}" # it runs as root, to read the secrets of the first
+fi
 if command -v rpm >/dev/null; then
 	rpm -qp --qf '[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILENAMES}\n]' "$dist"/*.rpm
 fi

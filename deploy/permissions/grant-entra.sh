@@ -2,10 +2,11 @@
 # Grants the exporter its application permissions in Microsoft Entra ID (entra.md).
 # usage: grant-entra.sh reader  CLIENT_ID [AuditLog.Read.All]
 #        grant-entra.sh rotator CLIENT_ID AWS_APPLICATION_OBJECT_ID [AuditLog.Read.All] [User.Read.All]
+#        grant-entra.sh certificate-rotator CLIENT_ID AWS_APPLICATION_OBJECT_ID [AuditLog.Read.All]
 set -eu
 
 usage() {
-	sed -n '3,4s/^# //p' "$0" >&2
+	sed -n '3,5s/^# //p' "$0" >&2
 	exit 2
 }
 
@@ -34,13 +35,13 @@ grant() {
 	echo "granted   $1"
 }
 
-own() {
-	if [ -n "$(az rest --method GET --url "$graph/v1.0/servicePrincipals/$1/owners" \
+own() { # servicePrincipals/ID, or applications/ID
+	if [ -n "$(az rest --method GET --url "$graph/v1.0/$1/owners" \
 		--output tsv --query "value[?id=='$exporter'].id | [0]")" ]; then
 		echo "kept      owner of $1"
 		return
 	fi
-	az rest --method POST --url "$graph/v1.0/servicePrincipals/$1/owners/\$ref" --output none \
+	az rest --method POST --url "$graph/v1.0/$1/owners/\$ref" --output none \
 		--body "{\"@odata.id\": \"$graph/v1.0/directoryObjects/$exporter\"}"
 	echo "granted   owner of $1"
 }
@@ -49,10 +50,11 @@ own() {
 identity=$1 client=$2 application=${3:-}
 case $identity in
 reader) shift 2 ;;
-rotator) [ $# -ge 3 ] && shift 3 || usage ;;
+rotator | certificate-rotator) [ $# -ge 3 ] && shift 3 || usage ;;
 *) usage ;;
 esac
 log=ProvisioningLog.Read.All
+[ "$identity" != certificate-rotator ] || log= # a rollover does not read it
 for permission; do # what was asked for beside what is needed
 	case $identity:$permission in
 	*:AuditLog.Read.All) log= ;; # includes it
@@ -71,7 +73,9 @@ grant Synchronization.Read.All
 for permission in $log "$@"; do
 	grant "$permission"
 done
-if [ "$identity" = rotator ]; then
-	grant Application.ReadWrite.OwnedBy
-	own "$application"
+[ "$identity" != reader ] || exit 0
+grant Application.ReadWrite.OwnedBy
+own "servicePrincipals/$application"
+if [ "$identity" = certificate-rotator ]; then # a certificate is made by an owner of the app registration, too
+	own "applications/$(az ad app show --id "$(az ad sp show --id "$application" --output tsv --query appId)" --output tsv --query id)"
 fi

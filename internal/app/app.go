@@ -36,6 +36,7 @@ type Options struct {
 	Transport    http.RoundTripper        // of every outgoing call; nil: built from the configuration
 	HolderIsDead func(holder string) bool // whether the holder of a lease has ended; nil: the kernel is asked
 
+	state    *stateStore      // instead of the configured one; nil: as configured
 	redactor *redact.Redactor // knows the live values
 }
 

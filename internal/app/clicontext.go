@@ -3,6 +3,7 @@ package app
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -23,12 +24,12 @@ import (
 // cliContext is what the rotation commands work with: an engine on the server's own
 // journal and token store. Leases keep the two from acting at the same time.
 type cliContext struct {
-	config    *config.Config
-	clients   *clientSet
-	rotation  *rotationService
-	poller    *poller.Poller
-	directory *state.Directory // nil: no state directory, so no rotation
-	out       io.Writer
+	config   *config.Config
+	clients  *clientSet
+	rotation *rotationService
+	poller   *poller.Poller
+	state    *stateStore // nil: none is kept, so no rotation
+	out      io.Writer
 }
 
 // newCLIContext builds the engine of a command. It makes no call.
@@ -41,27 +42,33 @@ func newCLIContext(options Options, pace int) (*cliContext, error) {
 		return nil, err
 	}
 	cli := &cliContext{config: c, out: options.Stdout}
-	if cli.directory, err = openState(c.State); err != nil {
+	requests := collector.NewRequests()
+	if cli.state, err = options.openState(c, requests.Observe); err != nil {
 		return nil, err
 	}
 	snapshot := func(connection string) (model.Snapshot, bool) { return cli.poller.Snapshot(connection) }
-	clients, rotation, err := options.newClientsAndRotation(c, collector.NewRequests().Observe, cli.directory, pace, snapshot)
+	clients, rotation, err := options.newClientsAndRotation(c, requests.Observe, cli.state, pace, snapshot)
 	if err != nil {
 		return nil, err
 	}
 	cli.clients, cli.rotation = clients, rotation
-	cli.poller = poller.New(startSources(pollerOptions(c, clients, &state.Memory{}, options.Logger)), nil)
+	cli.poller = poller.New(startSources(c, pollerOptions(c, clients, &state.Memory{}, rotation.replica, options.Logger)), nil)
 	return cli, nil
 }
 
 // startSources keeps the sources that the start of a rotation depends on: tokens and
 // jobs, of every connection. They show which application and identity store the other
-// connections resolve to, since no two connections may share one.
-func startSources(options poller.Options) poller.Options {
+// connections resolve to, since no two connections may share one. A rollover also depends
+// on the certificates.
+func startSources(c *config.Config, options poller.Options) poller.Options {
 	options.Tenants = nil
 	for i, connection := range options.Connections {
+		needed := []model.Source{model.SourceTokens, model.SourceJob}
+		if c.Connections[i].SAML.Rollover.Mode != model.RotationDisabled {
+			needed = append(needed, model.SourceCertificates)
+		}
 		options.Connections[i].Sources = slices.DeleteFunc(connection.Sources, func(source poller.Source) bool {
-			return source.Name != model.SourceTokens && source.Name != model.SourceJob
+			return !slices.Contains(needed, source.Name)
 		})
 	}
 	return options
@@ -74,15 +81,23 @@ func (c *cliContext) Step(connection string, step model.RotationStep) {
 
 // printResult prints the outcome of a rotation, or returns it as an error.
 func (c *cliContext) printResult(record model.RotationRecord) error {
-	if record.Outcome == model.OutcomeDone {
+	switch {
+	case record.Outcome != model.OutcomeDone:
+	case record.Kind != model.ProcedureCertificate:
 		fmt.Fprintf(c.out, "done: token %s is in use, proof %s\n", record.NewTokenID, record.Proof)
+		return nil
+	case record.Proof == "": // it imported what Entra signs with
+		fmt.Fprintf(c.out, "done: AWS trusts certificate %s\n", record.NewCertificate)
+		return nil
+	default:
+		fmt.Fprintf(c.out, "done: certificate %s is in use, proof %s\n", record.NewCertificate, record.Proof)
 		return nil
 	}
 	if record.Reason == token.ReasonRetired {
 		fmt.Fprintln(c.out, record.Reason)
 		return nil
 	}
-	if message := c.rotation.status(record.Connection).Message; message != "" {
+	if message := c.rotation.statusOf(record.Connection, cmp.Or(record.Kind, model.ProcedureToken)).Message; message != "" {
 		return errors.New(message)
 	}
 	return fmt.Errorf("rotation %s of %s: %s", record.ID, record.Connection, formatOutcome(record))

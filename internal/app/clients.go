@@ -22,8 +22,9 @@ type clientSet struct {
 	tenants    map[string]*entra.Tenant     // by name in the configuration
 	readers    map[string]connectionClients // by connection: for the poller
 	rotators   map[string]connectionClients // by connection: for rotation, with its own, stronger identities
+	rollovers  map[string]connectionClients // by connection: for the rollover of the certificate
 	entraHTTP  cloudhttp.Options
-	awsHTTP    cloudhttp.Options
+	aws        *identitycenter.Cloud
 	tokenValue tokenValueFunc
 }
 
@@ -68,9 +69,9 @@ func newClientSet(c *config.Config, toEntra, toAWS http.RoundTripper, observe fu
 	values tokenValueFunc, log *slog.Logger,
 ) (*clientSet, error) {
 	set := &clientSet{
-		tenants: map[string]*entra.Tenant{}, readers: map[string]connectionClients{}, rotators: map[string]connectionClients{},
+		tenants: map[string]*entra.Tenant{}, readers: map[string]connectionClients{}, rotators: map[string]connectionClients{}, rollovers: map[string]connectionClients{},
 		entraHTTP:  cloudhttp.Options{Version: version.Version, Transport: toEntra, Observe: observe, Logger: log},
-		awsHTTP:    cloudhttp.Options{Version: version.Version, Transport: toAWS, Observe: observe, Logger: log},
+		aws:        identitycenter.NewCloud(cloudhttp.Options{Version: version.Version, Transport: toAWS, Observe: observe, Logger: log}),
 		tokenValue: values,
 	}
 	var failures []error
@@ -89,16 +90,22 @@ func newClientSet(c *config.Config, toEntra, toAWS http.RoundTripper, observe fu
 			failures = append(failures, err)
 			continue
 		}
-		set.readers[connection.Name], set.rotators[connection.Name] = reader, reader
-		rotation := connection.Rotation
-		if rotation.Tenant == connection.Tenant && rotation.RoleARN == connection.AWS.RoleARN {
-			continue
+		type identities struct{ tenant, roleARN string }
+		rotation, rollover := connection.Rotation, connection.SAML.Rollover
+		known := map[identities]connectionClients{{connection.Tenant, connection.AWS.RoleARN}: reader}
+		clientsOf := func(what string, used identities) connectionClients {
+			if _, built := known[used]; !built {
+				writer, err := set.newConnectionClients(connection, used.tenant, used.roleARN)
+				if err != nil {
+					failures = append(failures, fmt.Errorf("%s: %w", what, err))
+				}
+				known[used] = writer
+			}
+			return known[used]
 		}
-		rotator, err := set.newConnectionClients(connection, rotation.Tenant, rotation.RoleARN)
-		if err != nil {
-			failures = append(failures, fmt.Errorf("rotation: %w", err))
-		}
-		set.rotators[connection.Name] = rotator
+		set.readers[connection.Name] = reader
+		set.rotators[connection.Name] = clientsOf("rotation", identities{rotation.Tenant, rotation.RoleARN})
+		set.rollovers[connection.Name] = clientsOf("saml.rollover", identities{rollover.Tenant, rollover.RoleARN})
 	}
 	return set, errors.Join(failures...)
 }
@@ -128,7 +135,7 @@ func (c *clientSet) newTenant(tenant config.Tenant) (*entra.Tenant, error) {
 	if web := tenant.AWSWebIdentity; web != nil {
 		signer, err := identitycenter.NewWebIdentity(identitycenter.WebIdentityOptions{
 			Name: tenant.Name, Region: web.Region, Profile: web.Profile, RoleARN: web.RoleARN,
-			Options: c.awsHTTP,
+			Cloud: c.aws,
 		})
 		if err != nil {
 			return nil, err
@@ -172,7 +179,7 @@ func (c *clientSet) newConnectionClients(connection config.Connection, tenant, r
 		SCIMAllowedHosts: connection.Tokens.SCIMAllowedHosts,
 		Certificates:     connection.SAML.AWSCertificates,
 		CertificateFiles: paths(connection.SAML.AWSCertificateFiles),
-		Options:          c.awsHTTP,
+		Cloud:            c.aws,
 	}
 	application := c.tenants[tenant].Application(entra.ApplicationOptions{
 		Connection:             connection.Name,
@@ -194,7 +201,7 @@ func (c *clientSet) newConnectionClients(connection config.Connection, tenant, r
 // An application that cannot be read now is asked again at the next discovery.
 func storeCheck(application *entra.Application) func(context.Context, string) (bool, error) {
 	return func(ctx context.Context, store string) (known bool, err error) {
-		ids, err := application.EntityIDs(ctx)
+		ids, err := application.PolledEntityIDs(ctx)
 		if err != nil {
 			return model.ReasonOf(err) == model.ReasonPermission, nil
 		}

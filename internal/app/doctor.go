@@ -1,7 +1,9 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +14,8 @@ import (
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/state/shared"
+	"entra-aws-exporter/rotate/token"
 )
 
 // checkTimeout bounds one of doctor's calls.
@@ -37,7 +41,8 @@ type checkFunc func(context.Context) (result string, err error)
 
 // Doctor makes every read-only call that the configuration needs. It prints for each
 // whether it works, or why it failed and what to do. only restricts it to one
-// connection; "": all. Doctor changes nothing at AWS or Entra.
+// connection; "": all. Doctor changes nothing at AWS or Entra but the state itself: there
+// it leaves what it found.
 func Doctor(ctx context.Context, options Options, only string) error {
 	c, err := config.Load(options.ConfigFile)
 	if err != nil {
@@ -51,8 +56,9 @@ func Doctor(ctx context.Context, options Options, only string) error {
 		}
 		selected = []config.Connection{*connection}
 	}
-	directory, stateErr := openState(c.State)
-	clients, _, err := options.newClientsAndRotation(c, collector.NewRequests().Observe, directory, 1, nil)
+	requests := collector.NewRequests()
+	store, stateErr := options.openState(c, requests.Observe)
+	clients, _, err := options.newClientsAndRotation(c, requests.Observe, store, 1, nil)
 	if err != nil {
 		return err
 	}
@@ -64,14 +70,7 @@ func Doctor(ctx context.Context, options Options, only string) error {
 			r.run(ctx, checks)
 		}
 	}
-	if root := string(c.State.Directory); root != "" {
-		section("host", []check{{name: "state directory", run: func(ctx context.Context) (string, error) {
-			if stateErr != nil {
-				return "", stateErr
-			}
-			return root, directory.Check(ctx)
-		}}})
-	}
+	section(stateChecks(c, store, stateErr))
 	for _, tenant := range c.Tenants {
 		section("tenant "+tenant.Name, tenantChecks(tenant, clients, selected))
 	}
@@ -80,12 +79,60 @@ func Doctor(ctx context.Context, options Options, only string) error {
 		if connection.Rotation.Mode != model.RotationDisabled {
 			section("rotation of "+connection.Name, rotationChecks(c, connection, clients.rotators[connection.Name]))
 		}
+		if connection.SAML.Rollover.Mode != model.RotationDisabled {
+			section("rollover of "+connection.Name, rolloverChecks(c, connection, clients.rollovers[connection.Name]))
+		}
 	}
 	r.printPermissions()
 	if r.failures > 0 {
 		return errors.New(count(r.failures, "check") + " failed")
 	}
 	return nil
+}
+
+// stateChecks try the state: writing and reading a record and, in AWS, a token value.
+func stateChecks(c *config.Config, store *stateStore, opened error) (title string, checks []check) {
+	try := func(do func(context.Context) (string, error)) checkFunc {
+		return func(ctx context.Context) (string, error) {
+			if opened != nil {
+				return "", opened
+			}
+			result, err := do(ctx)
+			return result, shared.Cause(err)
+		}
+	}
+	proves := try(func(ctx context.Context) (string, error) { return c.State.Place(), store.check(ctx) })
+	switch {
+	case !c.State.IsSet():
+		return "", nil
+	case c.State.AWS == nil:
+		return "host", []check{{name: "state directory", run: proves}}
+	}
+	as := stateIdentity(c.State.AWS)
+	checks = []check{check{name: "table", run: proves}.by(as,
+		"dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:UpdateItem", "secretsmanager:GetSecretValue")}
+	if rotationEnabled(c) {
+		checks = append(checks, check{name: "token values", run: try(func(ctx context.Context) (string, error) {
+			return "one was stored, read and deleted", tryTokenStore(ctx, store.tokens)
+		})}.by(as, "secretsmanager:CreateSecret", "secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"))
+	}
+	return "state", checks
+}
+
+// tryTokenStore stores a value, reads it and deletes it.
+func tryTokenStore(ctx context.Context, tokens token.Store) error {
+	key, value := "doctor/"+strings.ToLower(rand.Text()), model.NewSecret("tried by doctor")
+	if err := tokens.Reserve(ctx, key); err != nil {
+		return err
+	}
+	err := tokens.Write(ctx, key, value)
+	if err == nil {
+		var read model.Secret
+		if read, err = tokens.Read(ctx, key); err == nil && !read.Equal(value) {
+			err = errors.New("the token store returns another value than it got")
+		}
+	}
+	return errors.Join(err, tokens.Destroy(ctx, key))
 }
 
 // sourceCheck is a check that these sources need. It makes no call if all are off.
@@ -263,7 +310,7 @@ func rotationChecks(c *config.Config, connection config.Connection, clients conn
 				}
 			}
 			return string(result), err
-		}}.by(entra, "Application.ReadWrite.OwnedBy"),
+		}}.by(entra, "Application.ReadWrite.OwnedBy", ownerOf+cmp.Or(connection.ServicePrincipalID, anyApplication)),
 		check{name: "SCIM tokens", run: func(ctx context.Context) (string, error) {
 			list, err := clients.instance.ListTokens(ctx)
 			return count(len(list.Tokens), "token") + "; create and delete permissions cannot be tested without using them", err

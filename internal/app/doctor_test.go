@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -113,8 +114,8 @@ func TestDoctorNamesEveryMissingPermission(t *testing.T) {
 		})
 		printed := h.doctor("corp")
 		expectLines(t, printed, "permissions that are missing, or that another missing one hides\n",
-			"  tenant tenant-1: Application.Read.All, Application.ReadWrite.OwnedBy, ProvisioningLog.Read.All, Synchronization.Read.All\n",
-			"/appRoleAssignments\"", "appRoles[?value=='Synchronization.Read.All'].id",
+			"  tenant tenant-1: Application.Read.All, Application.ReadWrite.OwnedBy, ProvisioningLog.Read.All, Synchronization.Read.All, owner of the AWS application\n",
+			"for role in Application.Read.All Application.ReadWrite.OwnedBy ProvisioningLog.Read.All Synchronization.Read.All; do",
 			"  AWS of corp: cloudtrail:LookupEvents, sso-directory:CreateBearerToken, sso-directory:DeleteBearerToken, sso-directory:ListBearerTokens, sso-directory:ListExternalIdPCertificates, "+
 				"sso-directory:ListExternalIdPConfigurationsForDirectory, sso-directory:ListProvisioningTenants, sso:ListInstances\n",
 			`aws iam put-role-policy --role-name ROLE --policy-name entra-aws-exporter-corp --policy-document '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["cloudtrail:LookupEvents",`)
@@ -152,5 +153,43 @@ func TestDoctorNamesTheAccount(t *testing.T) {
 		expectLines(t, h.doctor("corp"), "ok      AWS credentials                account 222222222222, arn:aws:",
 			"FAILED  AWS instance and tenant        wrong_target\n          comparing the application with the identity store: wrong_target: the application's SAML entity id ends in ",
 			"blocked SCIM tokens                    by AWS instance and tenant\n", "1 check failed")
+	})
+}
+
+// TestDoctorNamesEachMissingOwnership leaves the exporter an owner of one application of two.
+func TestDoctorNamesEachMissingOwnership(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp"), clouds.Healthy("lab")})
+		tenant, lab := h.Credentials.Tenants[0], h.Credentials.Connections[1]
+		h.With(func(m *clouds.Model) {
+			err := errors.Join(m.ChangeRegistration(tenant.TenantID, tenant.Registration.ClientID, func(r *clouds.AppRegistration) {
+				r.Roles = []string{clouds.RoleApplicationRead, clouds.RoleSynchronizationRead, clouds.RoleProvisioningLog, clouds.RoleApplicationOwned}
+			}), m.ChangeApplication(tenant.TenantID, lab.ServicePrincipalID, func(sp *clouds.ServicePrincipal) { sp.Owners = nil }))
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		printed := h.doctor("")
+		expectLines(t, printed, "  tenant tenant-1: owner of "+lab.ServicePrincipalID+"\n", "    application="+lab.ServicePrincipalID+"\n", "1 check failed")
+		if strings.Contains(printed, "for role in") {
+			t.Errorf("grants roles that are held:\n%s", printed)
+		}
+	})
+}
+
+// TestDoctorNamesTheKey lacks the key of the identity store alone. Other permissions would not
+// help.
+func TestDoctorNamesTheKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+		h.With(func(m *clouds.Model) {
+			m.EncryptWithCustomerKey(h.Connection.IdentityStoreID)
+			m.Deny(clouds.ActorExporter, clouds.DecryptAction, clouds.DenyKMS)
+		})
+		printed := h.doctor("")
+		expectLines(t, printed, "FAILED  AWS instance and tenant ", "(allow kms:Decrypt on the identity store's KMS key)", "blocked SCIM tokens ", "1 check failed")
+		if strings.Contains(printed, "permissions that are missing") {
+			t.Errorf("advises more than the key:\n%s", printed)
+		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/entra"
 	"entra-aws-exporter/internal/model"
 )
 
@@ -32,6 +33,12 @@ type report struct {
 	lacking    map[string][]string
 }
 
+// blockedBy is the error of a check that needs what another check, of another identity,
+// could not read.
+type blockedBy string
+
+func (b blockedBy) Error() string { return "it needs what is read by: " + string(b) }
+
 // run runs the checks one after the other.
 func (r *report) run(ctx context.Context, checks []check) {
 	for _, current := range checks {
@@ -42,6 +49,11 @@ func (r *report) run(ctx context.Context, checks []check) {
 		}()
 		if errors.Is(err, model.ErrSourceOff) {
 			fmt.Fprintf(r.out, "  off     %-30s %s\n", current.name, result)
+			continue
+		}
+		var by blockedBy
+		if errors.As(err, &by) {
+			fmt.Fprintf(r.out, "  blocked %-30s by %s\n", current.name, string(by))
 			continue
 		}
 		r.record(current, err)
@@ -74,7 +86,7 @@ func causeOf(err error) string {
 }
 
 // record notes which permissions the check proves, lacks, or could not test. An explicit
-// deny is no missing permission.
+// deny is no missing permission, and the identity store's key is no permission of the check.
 func (r *report) record(current check, err error) {
 	as := current.as
 	if as.name == "" {
@@ -91,11 +103,13 @@ func (r *report) record(current check, err error) {
 		switch {
 		case err == nil:
 			r.held[as.name+permission] = true
-		case model.ReasonOf(err) == model.ReasonPermission && !strings.Contains(err.Error(), "explicit deny"):
+		case model.ReasonOf(err) == model.ReasonPermission && !otherRefusal.MatchString(err.Error()):
 			r.lacking[as.name] = append(r.lacking[as.name], permission)
 		}
 	}
 }
+
+var otherRefusal = regexp.MustCompile("explicit deny|KMS key")
 
 // printPermissions prints what each identity lacks or could not prove, with the commands
 // that grant it: all at once, since one missing permission hides the next.
@@ -131,15 +145,61 @@ func entraIdentity(tenant config.Tenant) identity {
 	if clientID == "" {
 		clientID = "CLIENT_ID"
 	}
-	return identity{"tenant " + tenant.Name, func(lacking, _ []string) (commands []string) {
-		const graph = "00000003-0000-0000-c000-000000000000" // Microsoft Graph, in every cloud
-		for _, permission := range lacking {
-			commands = append(commands, fmt.Sprintf(`az rest --method POST --url "$(az cloud show -o tsv --query endpoints.microsoftGraphResourceId | sed 's,/$,,')/v1.0/servicePrincipals(appId='%[1]s')/appRoleAssignments" `+
-				`--body "{\"principalId\": \"$(az ad sp show --id %[1]s -o tsv --query id)\", \"resourceId\": \"$(az ad sp show --id %[2]s -o tsv --query id)\", `+
-				`\"appRoleId\": \"$(az ad sp show --id %[2]s -o tsv --query "appRoles[?value=='%[3]s'].id")\"}"`, clientID, graph, permission))
+	return identity{"tenant " + tenant.Name, func(lacking, _ []string) []string {
+		const microsoftGraph = "00000003-0000-0000-c000-000000000000" // in every cloud
+		commands := []string{
+			`graph=$(az cloud show -o tsv --query endpoints.microsoftGraphResourceId); graph=${graph%/}/v1.0`,
+			fmt.Sprintf(`exporter=$(az ad sp show --id %s -o tsv --query id)`, clientID),
 		}
-		return commands
+		var roles, owners []string
+		find := func(application string) {
+			if command := findingCommand(application); !slices.Contains(owners, command) {
+				owners = append(owners, command)
+			}
+		}
+		for _, permission := range lacking {
+			if application, owned := strings.CutPrefix(permission, ownerOfRegistration); owned {
+				find(application)
+				owners = append(owners,
+					`registration=$(az ad app show --id "$(az ad sp show --id "$application" -o tsv --query appId)" -o tsv --query id)`, owningCommand("applications/$registration"))
+			} else if application, owned := strings.CutPrefix(permission, ownerOf); owned {
+				find(application)
+				owners = append(owners, owningCommand("servicePrincipals/$application"))
+			} else {
+				roles = append(roles, permission)
+			}
+		}
+		if len(roles) > 0 {
+			commands = append(commands,
+				fmt.Sprintf(`resource=$(az ad sp show --id %s -o tsv --query id)`, microsoftGraph),
+				`for role in `+strings.Join(roles, " ")+`; do az rest --method POST --url "$graph/servicePrincipals/$exporter/appRoleAssignments" `+
+					`--body "{\"principalId\": \"$exporter\", \"resourceId\": \"$resource\", \"appRoleId\": \"$(az ad sp show --id $resource -o tsv --query "appRoles[?value=='$role'].id")\"}"; done`)
+		}
+		return append(commands, owners...)
 	}}
+}
+
+// ownerOf begins the ownership of an application, which is needed as a permission is.
+const ownerOf = "owner of "
+
+// ownerOfRegistration begins the ownership of an application's app registration.
+const ownerOfRegistration = ownerOf + "the app registration of "
+
+// anyApplication is the only application of the gallery's template, in a permission.
+const anyApplication = "the AWS application"
+
+// findingCommand looks an application up if its id is not configured. What follows fails if
+// there are several.
+func findingCommand(application string) string {
+	if application == anyApplication {
+		return `application=$(az rest --headers ConsistencyLevel=eventual --url "$graph/servicePrincipals?\$count=true&\$filter=applicationTemplateId eq '` + entra.GalleryTemplate + `'" -o tsv --query "value[].id")`
+	}
+	return "application=" + application
+}
+
+// owningCommand makes the exporter an owner.
+func owningCommand(of string) string {
+	return `az rest --method POST --url "$graph/` + of + `/owners/\$ref" --body "{\"@odata.id\": \"$graph/directoryObjects/$exporter\"}"`
 }
 
 // awsIdentity is the role or other identity that calls AWS. The policy has everything that
@@ -156,6 +216,26 @@ func awsIdentity(connection, roleARN string) identity {
 		}
 		return []string{fmt.Sprintf(`aws iam put-role-policy --role-name %s --policy-name entra-aws-exporter-%s `+
 			`--policy-document '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": %s, "Resource": "*"}]}'`, role, connection, actions)}
+	}}
+}
+
+// stateIdentity is who uses the state in AWS.
+func stateIdentity(state *config.StateAWS) identity {
+	name, role := "AWS of the state", "ROLE"
+	if state.RoleARN != "" {
+		name, role = state.RoleARN, state.RoleARN[strings.LastIndex(state.RoleARN, "/")+1:]
+	}
+	return identity{name, func(_, needed []string) []string {
+		statement := func(service, resource, condition string) string {
+			actions, err := json.Marshal(slices.DeleteFunc(slices.Clone(needed), func(action string) bool { return !strings.HasPrefix(action, service+":") }))
+			if err != nil {
+				panic(err) // strings can always be encoded
+			}
+			return fmt.Sprintf(`{"Effect": "Allow", "Action": %s, "Resource": "arn:aws:%s:%s:*:%s"%s}`, actions, service, state.Region, resource, condition)
+		}
+		return []string{fmt.Sprintf(`aws iam put-role-policy --role-name %s --policy-name entra-aws-exporter-state --policy-document '{"Version": "2012-10-17", "Statement": [%s, %s]}'`, role,
+			statement("dynamodb", "table/"+state.Table, `, "Condition": {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "entra-aws-exporter/*"}}`),
+			statement("secretsmanager", "secret:"+state.SecretPrefix+"*", ""))}
 	}}
 }
 

@@ -202,6 +202,9 @@ func (e *echoTest) searchPages() {
 // Whatever AWS and Entra echo, in an error or elsewhere, verbatim, escaped or in part: no
 // live value leaves the exporter.
 func TestEchoedValuesAreNotShown(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long with the race detector")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("expiring"), clouds.Quarantined("quarantined")})
 		h.edit(fastIntervals, everyMinuteIntervals)

@@ -111,7 +111,7 @@ func (b *halfBody) Read(into []byte) (int, error) {
 func TestKilledWhileReadingTheProvisioningLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		h.edit("events: 15s", "events: 5m")
+		h.edit(fastIntervals, eventIntervals)
 		h.start()
 		time.Sleep(30 * time.Minute) // by then delayed entries are counted, too
 		first, own := h.eventsCounted(), h.eventsLogged()
@@ -161,13 +161,13 @@ func TestALongLogIsStreamed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it measures memory")
 	}
-	entries := 60_000
+	entries := 20_000
 	if strings.HasPrefix(os.Getenv("MATRIX"), "full") {
 		entries = 1_000_000
 	}
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
-		h.edit("events: 15s", "events: 5m")
+		h.edit(fastIntervals, eventIntervals)
 		h.start()
 		time.Sleep(20 * time.Minute)
 		first, own := h.eventsCounted(), h.eventsLogged()

@@ -21,6 +21,7 @@ import (
 type ServeOptions struct {
 	Web       *exporterweb.FlagConfig
 	Lifecycle bool // POST /-/reload
+	Profiles  bool // GET /debug/pprof/
 	Pace      int  // divides every wait of a rotation
 
 	AutoReload         bool // reload when the configuration or a file that it names changes
@@ -95,7 +96,7 @@ func (e *Exporter) swapRuntime(ctx context.Context, next *configRuntime) {
 		running.shutdown()
 		previous = running.poller
 	}
-	next.poller = poller.New(pollerOptions(next.config, next.clients, e.state.eventStore(e.options.redactor), e.log), previous)
+	next.poller = poller.New(pollerOptions(next.config, next.clients, e.state.eventStore(e.options.redactor), e.rotation.replica, e.log), previous)
 	ctx, next.stop = context.WithCancel(ctx)
 	go func() {
 		defer close(next.done)

@@ -48,8 +48,8 @@ connections:
 	})
 }
 
-// The three connections of the demo, in two Entra tenants.
-func TestThreeConnections(t *testing.T) {
+// The connections of the demo, in two Entra tenants.
+func TestDemoConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newModel()
 		if err := simulator.Seed(w, "demo"); err != nil {

@@ -46,13 +46,16 @@ type harness struct {
 	autoReload    time.Duration                             // --config.auto-reload-interval; 0: disabled
 	healthAddress string                                    // --web.health-listen-address
 	holderIsDead  func(holder string) bool                  // of leases; nil: the default
+	state         *stateStore                               // instead of the directory; nil: the directory
 	wrapTransport func(http.RoundTripper) http.RoundTripper // wraps the transport to the simulator; optional
+	wrapCommand   func(http.RoundTripper) http.RoundTripper // the same for commands
 }
 
 // The simulator's configuration polls often; tests that take hours use slowIntervals.
 const (
-	fastIntervals = "intervals: {tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}"
-	slowIntervals = "intervals: {tokens: 5m, scim: 1h, usage: 1h, job: 5m, events: 1h, certificates: 1h, app_credentials: 1h}"
+	fastIntervals  = "intervals: {tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}"
+	slowIntervals  = "intervals: {tokens: 5m, scim: 1h, usage: 1h, job: 5m, events: 1h, certificates: 1h, app_credentials: 1h}"
+	eventIntervals = "intervals: {tokens: 5m, scim: 1h, usage: 1h, job: 5m, events: 5m, certificates: 1h, app_credentials: 1h}"
 )
 
 const simulatorURL = "https://127.0.0.1:10198"
@@ -133,11 +136,11 @@ func (h *harness) start() {
 	listener := newPipeListener()
 	exporter := newExporter(
 		h.options(h.logs),
-		ServeOptions{Web: &web.FlagConfig{WebConfigFile: &h.webConfig}, Lifecycle: true, Pace: 1, Listeners: []net.Listener{listener},
+		ServeOptions{Web: &web.FlagConfig{WebConfigFile: &h.webConfig}, Lifecycle: true, Profiles: true, Pace: 1, Listeners: []net.Listener{listener},
 			HealthAddress: h.healthAddress, AutoReload: h.autoReload > 0, AutoReloadInterval: h.autoReload})
 	h.exporter = exporter
 	transport := h.Transport()
-	exporter.options.Transport, exporter.options.HolderIsDead = transport, h.holderIsDead
+	exporter.options.Transport, exporter.options.HolderIsDead, exporter.options.state = transport, h.holderIsDead, h.state
 	if h.wrapTransport != nil {
 		exporter.options.Transport = h.wrapTransport(transport)
 	}
@@ -208,7 +211,10 @@ func (h *harness) command(run func(context.Context, Options) error) string {
 	out := &logBuffer{}
 	transport := h.Transport()
 	options := h.options(out)
-	options.Transport, options.HolderIsDead = transport, h.holderIsDead
+	options.Transport, options.HolderIsDead, options.state = transport, h.holderIsDead, h.state
+	if h.wrapCommand != nil {
+		options.Transport = h.wrapCommand(transport)
+	}
 	err := run(context.Background(), options)
 	transport.Wait()
 	if err != nil {

@@ -37,7 +37,7 @@ func TestHealthWithoutCredentials(t *testing.T) {
 			break
 		}
 	}
-	for path, want := range map[string]int{"/-/healthy": 200, "/-/ready": 200, "/metrics": 404, "/": 404, "/config": 404} {
+	for path, want := range map[string]int{"/-/healthy": 200, "/-/ready": 200, "/metrics": 404, "/": 404, "/config": 404, "/debug/pprof/": 404} {
 		if status, body := ask(path); status != want {
 			t.Errorf("%s on the health address: %d %s, want %d", path, status, body, want)
 		}
@@ -48,6 +48,15 @@ func TestHealthWithoutCredentials(t *testing.T) {
 	h.stop()
 	if status, body := ask("/-/healthy"); status != 0 {
 		t.Errorf("after the stop: %d %s", status, body)
+	}
+}
+
+// The profiles are on the first address, behind its authentication.
+func TestProfiles(t *testing.T) {
+	h := newHarness(t, []clouds.ConnectionSpec{clouds.Healthy("corp")})
+	h.start()
+	if status, body := h.request(http.MethodGet, "/debug/pprof/goroutine?debug=1", ""); status != http.StatusOK || !strings.Contains(body, "goroutine profile: total") {
+		t.Errorf("%d %s", status, body)
 	}
 }
 

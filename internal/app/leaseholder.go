@@ -31,16 +31,18 @@ func holderIsDead(holderID string) bool {
 	return pid == os.Getpid() || err == nil && errors.Is(process.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
-// hostNamespace is the host's name and the process namespace. Two containers may share
-// a host's name, and both may be process 1.
+// hostNamespace is the host's name, its boot and the process namespace. Two containers may
+// share a host's name, and both may be process 1. Two hosts may have one name, and each has
+// the same first namespace: only the boot tells them apart.
 func hostNamespace() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // only Linux has it
 	namespace, err := os.Readlink("/proc/self/ns/pid")
 	if err != nil {
 		namespace = "pid:unknown"
 	}
-	return strings.ReplaceAll(host, " ", "_") + "/" + namespace
+	return strings.ReplaceAll(host, " ", "_") + "/" + strings.TrimSpace(string(boot)) + "/" + namespace
 }

@@ -14,7 +14,7 @@ import (
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/redact"
-	"entra-aws-exporter/internal/state"
+	"entra-aws-exporter/rotate/journal"
 	"entra-aws-exporter/rotate/token"
 )
 
@@ -48,9 +48,10 @@ func (o Options) addConfigured(c *config.Config) {
 }
 
 // addStored reads every entry of the token store once: an observed store reports them.
-func addStored(directory *state.Directory, tokens token.Store) {
-	ctx := context.Background()
-	bindings, _ := directory.Journal().Keys(ctx) // whoever needs a record or an entry reports the error
+func addStored(journal journal.Store, tokens token.Store) {
+	ctx, cancel := context.WithTimeout(context.Background(), checkStateTimeout)
+	defer cancel()
+	bindings, _ := journal.Keys(ctx) // whoever needs a record or an entry reports the error
 	for _, binding := range bindings {
 		keys, _ := tokens.List(ctx, binding)
 		for _, key := range keys {
@@ -92,13 +93,13 @@ func (s sentValues) addForm(content string) {
 	}
 }
 
-// redactedRecords hides live values in the records of the state directory.
+// redactedRecords hides live values in records.
 type redactedRecords struct {
-	*state.Records
+	records
 	redactor *redact.Redactor
 }
 
 // Save implements journal.Store and poller.EventStore.
 func (r redactedRecords) Save(ctx context.Context, key string, content []byte, revision string) (string, error) {
-	return r.Records.Save(ctx, key, r.redactor.JSON(content), revision)
+	return r.records.Save(ctx, key, r.redactor.JSON(content), revision)
 }

@@ -65,7 +65,7 @@ func TestStoredValuesAreKnown(t *testing.T) {
 	}
 	options := NewOptions(nil, nil, nil)
 	options.Logger = discardLogger()
-	service := options.newRotationService(directory, 1, func(string) (model.Snapshot, bool) { return model.Snapshot{}, false }, nil)
+	service := options.newRotationService(directoryStore(directory), 1, func(string) (model.Snapshot, bool) { return model.Snapshot{}, false }, nil)
 	if text := options.redactor.Text("a " + stored); text != "a (value)" {
 		t.Errorf("stored: %s", text)
 	}

@@ -22,18 +22,18 @@ func Metrics(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	directory, err := openState(c.State)
+	requests := collector.NewRequests()
+	store, err := options.openState(c, requests.Observe)
 	if err != nil {
 		options.Logger.Warn("cannot read rotation state", "err", err)
 	}
 	var p *poller.Poller
-	requests := collector.NewRequests()
 	snapshot := func(connection string) (model.Snapshot, bool) { return p.Snapshot(connection) }
-	clients, rotation, err := options.newClientsAndRotation(c, requests.Observe, directory, 1, snapshot)
+	clients, rotation, err := options.newClientsAndRotation(c, requests.Observe, store, 1, snapshot)
 	if err != nil {
 		return err
 	}
-	p = poller.New(pollerOptions(c, clients, &state.Memory{}, options.Logger), nil)
+	p = poller.New(pollerOptions(c, clients, &state.Memory{}, rotation.replica, options.Logger), nil)
 	if err := pollOnce(ctx, p); err != nil {
 		return err
 	}
@@ -41,8 +41,8 @@ func Metrics(ctx context.Context, options Options) error {
 		options.Logger.Warn("cannot read rotation state", "err", err)
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector.New(collector.Options{Snapshots: p.Snapshots, Rotation: rotation.status}), requests)
-	families, err := options.redactor.Gatherer(registry).Gather()
+	registry.MustRegister(collector.New(collector.Options{Snapshots: p.Snapshots, Rotation: rotation.statusOf, Redactor: options.redactor}), requests)
+	families, err := registry.Gather()
 	if err != nil {
 		return fmt.Errorf("gathering the metrics: %w", err)
 	}

@@ -30,6 +30,8 @@ const (
 	ownIdentity     = clouds.ActorExporter
 	readerIdentity  = clouds.Actor("reader")
 	rotatorIdentity = clouds.Actor("rotator")
+
+	certificateRotatorIdentity = clouds.Actor("certificate-rotator")
 )
 
 // permissionPlace is a place that says what identities may do.
@@ -44,7 +46,8 @@ type permissionPlace struct {
 }
 
 // TestPermissionsAreThoseOfTheCalls runs an exporter with exactly the permissions that the
-// policies and the script grant, apart for running, reading and rotating. The simulator
+// policies and the script grant, apart for running, reading, rotating the token and rolling
+// over the certificate. The simulator
 // refuses all others. Then the test compares the permissions that the calls needed with what
 // each policy, module, script and page has.
 func TestPermissionsAreThoseOfTheCalls(t *testing.T) {
@@ -52,9 +55,6 @@ func TestPermissionsAreThoseOfTheCalls(t *testing.T) {
 	var needed map[clouds.Actor][]string
 	var failures []string // an error inside of the bubble would end the test
 	synctest.Test(t, func(t *testing.T) { needed, failures = neededByCalls(t, places) })
-	for _, failure := range failures {
-		t.Errorf("with the granted permissions:\n%s", failure)
-	}
 	for _, place := range places {
 		var want []string
 		for _, identity := range place.of {
@@ -62,22 +62,28 @@ func TestPermissionsAreThoseOfTheCalls(t *testing.T) {
 		}
 		want = append(without(want, place.except), place.also...)
 		for _, missing := range without(want, place.has) {
-			t.Errorf("%s lacks %s, which the exporter's calls need", place.name, missing)
+			t.Errorf("%s lacks %s, which a call of the exporter needs: add it there, or stop the call", place.name, missing)
 		}
 		if len(failures) > 0 {
 			continue // what failed made no later calls
 		}
 		for _, superfluous := range without(place.has, want) {
-			t.Errorf("%s has %s, which no call of the exporter needs", place.name, superfluous)
+			t.Errorf("%s has %s, which no call of the exporter needed: remove it there, or let neededByCalls make the call that needs it", place.name, superfluous)
 		}
+	}
+	for _, failure := range failures {
+		t.Errorf("with the granted permissions, this failed:\n%s", failure)
 	}
 }
 
-// neededByCalls polls, lets doctor explain a refused probe, and rotates, with what the places
-// grant. It returns the permissions that the calls of each identity needed, and what failed.
+// neededByCalls polls, rotates, rolls over and lets doctor explain a refused probe, with what
+// the places grant. It returns the permissions that the calls of each identity needed, and
+// what failed.
 func neededByCalls(t *testing.T, places []permissionPlace) (needed map[clouds.Actor][]string, failures []string) {
 	t.Helper()
-	h := newHarness(t, []clouds.ConnectionSpec{clouds.Expiring("corp")})
+	spec := clouds.Expiring("corp")
+	spec.Certificates = clouds.ExpiringCertificate("corp").Certificates
+	h := newHarness(t, []clouds.ConnectionSpec{spec})
 	tenant, account := h.Credentials.Tenants[0], h.Credentials.Accounts[0]
 	granted := map[clouds.Actor][]string{}
 	for _, place := range places {
@@ -88,7 +94,7 @@ func neededByCalls(t *testing.T, places []permissionPlace) (needed map[clouds.Ac
 	arn := func(identity clouds.Actor) string {
 		return "arn:aws:iam::" + account.Account + ":role/" + string(identity)
 	}
-	var second clouds.AppRegistration
+	registrations := map[clouds.Actor]clouds.AppRegistration{}
 	h.With(func(m *clouds.Model) {
 		for identity, permissions := range granted {
 			var actions []clouds.Action
@@ -100,31 +106,35 @@ func neededByCalls(t *testing.T, places []permissionPlace) (needed map[clouds.Ac
 		}
 		m.EncryptWithCustomerKey(h.Connection.IdentityStoreID)
 		var err error
-		second, err = m.AddRegistration(tenant.TenantID, rotatorIdentity, m.Now().AddDate(1, 0, 0), rolesOf(granted[rotatorIdentity])...)
+		for _, identity := range []clouds.Actor{rotatorIdentity, certificateRotatorIdentity} {
+			registration, failed := m.AddRegistration(tenant.TenantID, identity, m.Now().AddDate(1, 0, 0), rolesOf(granted[identity])...)
+			registrations[identity], err = registration, errors.Join(err, failed)
+		}
 		err = errors.Join(err, m.ChangeRegistration(tenant.TenantID, tenant.Registration.ClientID, func(r *clouds.AppRegistration) {
 			r.Actor, r.Roles, r.Secrets = readerIdentity, rolesOf(granted[readerIdentity]), nil
 			r.Federated = []clouds.FederatedCredential{{Issuer: simulator.WebIdentityIssuer(account.Account), Subject: account.Keys.ARN}}
 		}), m.ChangeApplication(tenant.TenantID, h.Connection.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
-			sp.Owners = []string{second.ClientID}
+			sp.Owners = []string{registrations[rotatorIdentity].ClientID, registrations[certificateRotatorIdentity].ClientID}
+			sp.RegistrationOwners = []string{registrations[certificateRotatorIdentity].ClientID}
 		}))
 		if err != nil {
 			t.Fatal(err)
 		}
 	})
-	h.write("client-secret-rotator", second.Secrets[0].Value)
-	_, entry, _ := strings.Cut(h.read("exporter.yml"), "tenants:\n")
-	entry, _, _ = strings.Cut(entry, "connections:\n")
-	const secret = "client_secret_file: client-secret-tenant-1"
-	h.edit(entry, strings.Replace(entry, secret, "aws_web_identity: {region: eu-central-1}", 1)+strings.NewReplacer("name: tenant-1", "name: rotator",
-		secret, "client_secret_file: client-secret-rotator", tenant.Registration.ClientID, second.ClientID).Replace(entry))
+	h.signInAs(registrations)
 	h.edit("profile: account-"+account.Account, "role_arn: "+arn(readerIdentity)+"\n      external_id: external")
 	h.edit("rotation: {", "rotation: {tenant: rotator, role_arn: "+arn(rotatorIdentity)+", ")
+	h.edit("saml: {aws_certificates: console_api}", "saml: {aws_certificates: console_api, rollover: {mode: enabled, approval: never, retire_after: 2h, "+
+		"tenant: certificate-rotator, role_arn: "+arn(certificateRotatorIdentity)+"}}")
 
 	h.start()
 	time.Sleep(firstPoll)
 	failures = h.series().matching("entra_aws_source_errors_total")
 	h.stop()
 	if output := h.startRotation(StartOptions{Connection: "corp"}); !strings.Contains(output, "done: token") {
+		failures = append(failures, output)
+	}
+	if output := h.startRotation(StartOptions{Connection: "corp", Kind: "certificate"}); !strings.Contains(output, "done: certificate ") {
 		failures = append(failures, output)
 	}
 	h.With(func(m *clouds.Model) {
@@ -142,6 +152,23 @@ func neededByCalls(t *testing.T, places []permissionPlace) (needed map[clouds.Ac
 		}
 	})
 	return needed, failures
+}
+
+// signInAs adds an entry with each of these registrations to the tenants of the
+// configuration. The identity that reads signs in by the role that the exporter runs with.
+func (h *harness) signInAs(registrations map[clouds.Actor]clouds.AppRegistration) {
+	h.t.Helper()
+	_, entry, _ := strings.Cut(h.read("exporter.yml"), "tenants:\n")
+	entry, _, _ = strings.Cut(entry, "connections:\n")
+	const secret = "client_secret_file: client-secret-tenant-1"
+	entries := []string{strings.Replace(entry, secret, "aws_web_identity: {region: eu-central-1}", 1)}
+	for identity, registration := range registrations {
+		file := "client-secret-" + string(identity)
+		h.write(file, registration.Secrets[0].Value)
+		entries = append(entries, strings.NewReplacer("name: tenant-1", "name: "+string(identity), secret, "client_secret_file: "+file,
+			h.Credentials.Tenants[0].Registration.ClientID, registration.ClientID).Replace(entry))
+	}
+	h.edit(entry, strings.Join(entries, ""))
 }
 
 // without returns what a list has and another has not.
@@ -171,26 +198,32 @@ func permissionPlaces(t *testing.T) []permissionPlace {
 		{name: "aws-trust.json with aws-web-identity.json", of: one(ownIdentity), has: policies(t, "aws-trust.json", "aws-web-identity.json"), grants: true, kind: actionsOf},
 		{name: "aws-reader.json with aws-kms.json", of: one(readerIdentity), has: policies(t, "aws-reader.json", "aws-kms.json"), grants: true, kind: actionsOf},
 		{name: "aws-rotator.json with aws-kms.json", of: one(rotatorIdentity), has: policies(t, "aws-rotator.json", "aws-kms.json"), grants: true, kind: actionsOf},
+		{name: "aws-certificate-rotator.json with aws-kms.json", of: one(certificateRotatorIdentity), has: policies(t, "aws-certificate-rotator.json", "aws-kms.json"), grants: true, kind: actionsOf},
 		{name: "grant-entra.sh reader", of: one(readerIdentity), has: grantedByScript(t, "", "reader", "CLIENT"), grants: true, kind: rolesOf},
 		{name: "grant-entra.sh rotator", of: one(rotatorIdentity), has: grantedByScript(t, "", "rotator", "CLIENT", "OBJECT"), grants: true, except: []string{audits}, kind: rolesOf},
+		{name: "grant-entra.sh certificate-rotator", of: one(certificateRotatorIdentity), has: grantedByScript(t, "", "certificate-rotator", "CLIENT", "OBJECT"), grants: true, except: []string{audits}, kind: rolesOf},
+		{name: "grant-entra.sh certificate-rotator, all that it can", of: one(certificateRotatorIdentity), has: grantedByScript(t, "", "certificate-rotator", "CLIENT", "OBJECT", audits), kind: rolesOf},
 		{name: "grant-entra.sh reader in an older tenant", of: one(readerIdentity), has: grantedByScript(t, log, "reader", "CLIENT", audits), also: []string{audits}, except: []string{log}, kind: rolesOf},
 		{name: "grant-entra.sh rotator, all that it can", of: one(rotatorIdentity), has: grantedByScript(t, log, "rotator", "CLIENT", "OBJECT", audits, users), also: []string{users}, except: []string{log}, kind: rolesOf},
 		{name: "aws.md, Reader", of: one(readerIdentity), has: namedIn(t, "permissions/aws.md", "Reader"), except: []string{kms}, kind: actionsOf},
 		{name: "aws.md, Rotator", of: one(rotatorIdentity), has: namedIn(t, "permissions/aws.md", "Rotator"), except: []string{kms}, kind: actionsOf},
 		{name: "entra.md, Reader", of: one(readerIdentity), has: namedIn(t, "permissions/entra.md", "Reader"), also: []string{audits}, kind: rolesOf},
 		{name: "entra.md, Rotator", of: one(rotatorIdentity), has: namedIn(t, "permissions/entra.md", "Rotator"), also: []string{users, tenant}, kind: rolesOf},
-		{name: "docs/permissions.md", of: []clouds.Actor{readerIdentity, rotatorIdentity}, has: namedIn(t, "../docs/permissions.md", "Permissions"), also: []string{users, tenant}, except: []string{kms}, kind: slices.Clone[[]string]},
+		{name: "aws.md, Certificate rotator", of: one(certificateRotatorIdentity), has: namedIn(t, "permissions/aws.md", "Certificate rotator"), except: []string{kms}, kind: actionsOf},
+		{name: "entra.md, Certificate rotator", of: one(certificateRotatorIdentity), has: namedIn(t, "permissions/entra.md", "Certificate rotator"), also: []string{tenant}, kind: rolesOf},
+		{name: "docs/permissions.md", of: []clouds.Actor{readerIdentity, rotatorIdentity, certificateRotatorIdentity}, has: namedIn(t, "../docs/permissions.md", "Permissions"), also: append(policies(t, "aws-state.json", "aws-state-kms.json"), users, tenant), except: []string{kms}, kind: slices.Clone[[]string]},
 		{name: "README.md", of: one(readerIdentity), has: namedIn(t, "../README.md", "Install it"), kind: rolesOf},
 	}
 	named := namedByDoctor(t)
 	places = append(places,
 		permissionPlace{name: "doctor, reading", of: one(readerIdentity), has: named[readerIdentity], except: []string{kms, "identitystore:DescribeIdentityStore"}, kind: slices.Clone[[]string]},
-		permissionPlace{name: "doctor, rotating", of: one(rotatorIdentity), has: named[rotatorIdentity], except: []string{kms, audits, log, "cloudtrail:LookupEvents"}, kind: slices.Clone[[]string]})
+		permissionPlace{name: "doctor, rotating", of: one(rotatorIdentity), has: named[rotatorIdentity], except: []string{kms, audits, log, "cloudtrail:LookupEvents"}, kind: slices.Clone[[]string]},
+		permissionPlace{name: "doctor, rolling over", of: one(certificateRotatorIdentity), has: named[certificateRotatorIdentity], except: []string{kms, audits}, kind: slices.Clone[[]string]})
 	module, template := terraformActions(t), templateActions(t)
-	for _, identity := range []clouds.Actor{ownIdentity, readerIdentity, rotatorIdentity} {
+	for _, identity := range []clouds.Actor{ownIdentity, readerIdentity, rotatorIdentity, certificateRotatorIdentity} {
 		var also []string
-		if identity == ownIdentity {
-			also = []string{tags}
+		if identity == ownIdentity { // TestPermissionsOfTheState is about those of the state
+			also = append(policies(t, "aws-state.json", "aws-state-kms.json"), tags)
 		}
 		places = append(places,
 			permissionPlace{name: "terraform/aws, " + string(identity), of: one(identity), has: module[identity], also: also, kind: actionsOf},
@@ -203,7 +236,8 @@ func permissionPlaces(t *testing.T) []permissionPlace {
 	byDefault := roles(variables, `(?s)"provisioning_log_permission" \{.*?default += (\S+)`)
 	return append(places,
 		permissionPlace{name: "terraform/entra, reader", of: one(readerIdentity), has: append(roles(main, `reader += (.*)`), byDefault...), kind: rolesOf},
-		permissionPlace{name: "terraform/entra, rotator", of: one(rotatorIdentity), has: append(roles(main, `rotator += (.*)`), byDefault...), except: []string{audits}, kind: rolesOf},
+		permissionPlace{name: "terraform/entra, certificate_rotator", of: one(certificateRotatorIdentity), has: roles(main, `certificate_rotator += (.*)`), kind: rolesOf},
+		permissionPlace{name: "terraform/entra, rotator", of: one(rotatorIdentity), has: append(roles(main, ` rotator += (.*)`), byDefault...), except: []string{audits}, kind: rolesOf},
 		permissionPlace{name: "terraform/entra, optional_permissions", has: roles(variables, `setsubtract\((.*)`), also: []string{audits, users}, kind: rolesOf},
 	)
 }
@@ -292,7 +326,7 @@ func namedByDoctor(t *testing.T) map[clouds.Actor][]string {
 	const id = "11111111-1111-4111-8111-111111111111"
 	path := filepath.Join(t.TempDir(), "exporter.yml")
 	if err := os.WriteFile(path, []byte("tenants: [{tenant_id: "+id+", client_id: "+id+", client_secret_file: s}]\n"+
-		"connections: [{name: corp, aws: {region: eu-central-1}, tokens: {usage: cloudtrail}, saml: {aws_certificates: console_api}}]\n"), 0o600); err != nil {
+		"connections: [{name: corp, aws: {region: eu-central-1}, tokens: {usage: cloudtrail}, saml: {aws_certificates: console_api, rollover: {mode: dry_run}}}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c, err := config.Load(path)
@@ -303,9 +337,11 @@ func namedByDoctor(t *testing.T) map[clouds.Actor][]string {
 	for identity, checks := range map[clouds.Actor][]check{
 		readerIdentity:  append(tenantChecks(c.Tenants[0], &clientSet{}, c.Connections), connectionChecks(c, c.Connections[0], connectionClients{})...),
 		rotatorIdentity: rotationChecks(c, c.Connections[0], connectionClients{}),
+
+		certificateRotatorIdentity: rolloverChecks(c, c.Connections[0], connectionClients{}),
 	} {
 		for _, made := range checks {
-			named[identity] = append(named[identity], made.needs...)
+			named[identity] = append(named[identity], slices.DeleteFunc(slices.Clone(made.needs), func(needed string) bool { return strings.HasPrefix(needed, ownerOf) })...)
 		}
 	}
 	return named
@@ -344,7 +380,7 @@ func terraformActions(t *testing.T) map[clouds.Actor][]string {
 		if role == nil || policy == nil {
 			t.Fatalf("a policy without a role or a document: %s", resource[1])
 		}
-		identity := clouds.Actor(role[1])
+		identity := clouds.Actor(strings.ReplaceAll(role[1], "_", "-"))
 		granted[identity] = append(granted[identity], resolve(policy[1])...)
 	}
 	// Only trust policies name actions beside these.
@@ -389,7 +425,7 @@ func templateActions(t *testing.T) map[clouds.Actor][]string {
 		if resource.Type != "AWS::IAM::RolePolicy" {
 			continue
 		}
-		identity := clouds.Actor(strings.ToLower(resource.Properties.RoleName))
+		identity := clouds.Actor(strings.ToLower(regexp.MustCompile("([a-z])([A-Z])").ReplaceAllString(resource.Properties.RoleName, "$1-$2")))
 		for _, s := range resource.Properties.PolicyDocument.Statement {
 			granted[identity] = append(granted[identity], allowedBy(t, name, []statement{{s.Effect, s.Action}})...)
 		}
@@ -422,7 +458,7 @@ func TestTemplateKeepsConditions(t *testing.T) {
 			inTemplate[fmt.Sprint(s["Sid"])] = append(inTemplate[fmt.Sprint(s["Sid"])], limits(s))
 		}
 	}
-	for _, name := range []string{"aws-reader.json", "aws-rotator.json", "aws-kms.json", "aws-trust.json", "aws-web-identity.json"} {
+	for _, name := range []string{"aws-reader.json", "aws-rotator.json", "aws-certificate-rotator.json", "aws-kms.json", "aws-trust.json", "aws-web-identity.json", "aws-state.json", "aws-state-kms.json"} {
 		var file struct{ Statement []map[string]any }
 		if err := json.Unmarshal([]byte(readDeployed(t, "permissions/"+name)), &file); err != nil {
 			t.Fatal(err)
@@ -462,8 +498,10 @@ func grantedByScript(t *testing.T, lacks string, arguments ...string) []string {
 	for _, match := range regexp.MustCompile(`"appRoleId": "([^"]+)"`).FindAllStringSubmatch(calls, -1) {
 		granted = append(granted, match[1])
 	}
-	if owns := strings.Contains(calls, "/servicePrincipals/OBJECT/owners/$ref"); owns != slices.Contains(arguments, "OBJECT") {
-		t.Errorf("grant-entra.sh %v: makes an owner: %v", arguments, owns)
+	for path, want := range map[string]bool{"/servicePrincipals/OBJECT": slices.Contains(arguments, "OBJECT"), "/applications/OBJECT": arguments[0] == "certificate-rotator"} {
+		if owns := strings.Contains(calls, path+"/owners/$ref"); owns != want {
+			t.Errorf("grant-entra.sh %v: makes an owner of %s: %v", arguments, path, owns)
+		}
 	}
 	return granted
 }
@@ -471,22 +509,32 @@ func grantedByScript(t *testing.T, lacks string, arguments ...string) []string {
 // runGrantScript runs grant-entra.sh with an Azure CLI that knows every permission but one.
 func runGrantScript(t *testing.T, lacks string, arguments ...string) (output, calls string, err error) {
 	t.Helper()
+	return runWithCloudCommands(t, []string{"AZ_LACKS=" + lacks}, "sh", append([]string{deployed + "permissions/grant-entra.sh"}, arguments...)...)
+}
+
+// runWithCloudCommands runs a command whose az and aws do nothing. It returns their calls. To
+// az, an application, its principal and its registration have one id, and a role's id is its
+// name.
+func runWithCloudCommands(t *testing.T, environment []string, name string, arguments ...string) (output, calls string, err error) {
+	t.Helper()
 	directory := t.TempDir()
-	const azure = `#!/bin/sh
-echo "$*" >>"$AZ_LOG"
-case "$*" in
+	const record = "#!/bin/sh\necho \"${0##*/} $*\" >>\"$CALLS\"\n"
+	const azure = record + `case "$*" in
 "cloud show "*) echo https://graph.example/ ;;
 *"appRoles["*) echo "$*" | sed "s/.*value=='\([^']*\)'.*/\1/" | grep -vx "$AZ_LACKS" ;;
-"ad sp show "*) echo 00000000 ;;
+"ad "*" show "*) echo "$5" ;;
+"rest "*applicationTemplateId*) echo "$AZ_FINDS" ;;
 esac
 exit 0
 `
-	if err := os.WriteFile(filepath.Join(directory, "az"), []byte(azure), 0o700); err != nil {
-		t.Fatal(err)
+	for command, content := range map[string]string{"az": azure, "aws": record} {
+		if err := os.WriteFile(filepath.Join(directory, command), []byte(content), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
-	called := filepath.Join(directory, "log")
-	command := exec.CommandContext(t.Context(), "sh", append([]string{deployed + "permissions/grant-entra.sh"}, arguments...)...)
-	command.Env = append(os.Environ(), "PATH="+directory+string(os.PathListSeparator)+os.Getenv("PATH"), "AZ_LOG="+called, "AZ_LACKS="+lacks)
+	called := filepath.Join(directory, "calls")
+	command := exec.CommandContext(t.Context(), name, arguments...)
+	command.Env = append(os.Environ(), append(environment, "PATH="+directory+string(os.PathListSeparator)+os.Getenv("PATH"), "CALLS="+called)...)
 	printed, err := command.CombinedOutput()
 	log, _ := os.ReadFile(called) // none without a call
 	return string(printed), string(log), err
@@ -496,9 +544,11 @@ exit 0
 func TestGrantScriptRefuses(t *testing.T) {
 	const usage = `usage: grant-entra.sh reader  CLIENT_ID [AuditLog.Read.All]
        grant-entra.sh rotator CLIENT_ID AWS_APPLICATION_OBJECT_ID [AuditLog.Read.All] [User.Read.All]
+       grant-entra.sh certificate-rotator CLIENT_ID AWS_APPLICATION_OBJECT_ID [AuditLog.Read.All]
 `
 	for arguments, want := range map[string]string{
 		"": usage, "reader": usage, "rotator CLIENT": usage, "writer CLIENT": usage,
+		"certificate-rotator CLIENT": usage, "certificate-rotator CLIENT OBJECT User.Read.All": usage,
 		"reader CLIENT User.Read.All": usage, "rotator CLIENT OBJECT Directory.ReadWrite.All": usage,
 		"reader CLIENT": "granted   Application.Read.All\ngranted   Synchronization.Read.All\n" +
 			"unknown   ProvisioningLog.Read.All: this tenant does not have it\n          add AuditLog.Read.All to the arguments\n",
@@ -509,17 +559,17 @@ func TestGrantScriptRefuses(t *testing.T) {
 	}
 }
 
-// TestServiceControlPolicy checks that the example denies what the rotator alone may do.
+// TestServiceControlPolicy checks that the example denies what the rotators alone may do.
 func TestServiceControlPolicy(t *testing.T) {
 	policy := readDeployed(t, "permissions/aws-scp.json")
-	for _, action := range without(policies(t, "aws-rotator.json"), policies(t, "aws-reader.json")) {
+	for _, action := range without(policies(t, "aws-rotator.json", "aws-certificate-rotator.json"), policies(t, "aws-reader.json")) {
 		if !strings.Contains(policy, `"`+action+`"`) {
 			t.Errorf("aws-scp.json does not deny %s", action)
 		}
 	}
 	page := readDeployed(t, "permissions/aws.md")
 	files, err := filepath.Glob(deployed + "permissions/aws-*.json")
-	if err != nil || len(files) != 6 {
+	if err != nil || len(files) != 9 {
 		t.Errorf("found %v, %v", files, err)
 	}
 	for _, file := range files {

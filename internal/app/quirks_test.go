@@ -33,6 +33,8 @@ func quirkGroups() [][]string {
 func mutationQuirks() []string {
 	return []string{
 		"put_secrets", "test_lag", "inline_test", "engine_reads", "quarantine_after", "recovery", "third_create", "new_lag", "deleted_lag", "nodes",
+		"directory_lag", "signer_uptake", "created_certificate", "expired_signer", "app_policy", "trust_slots", "second_import", "certificate_use",
+		"trust_list_lag", "trust_lag", "last_certificate", "sign_in_noise", "secret_lag",
 	}
 }
 
@@ -145,7 +147,7 @@ func checkPollUnderQuirks(t *testing.T, quirks map[string]string) {
 		`entra_aws_provisioning_interval_seconds{connection="corp"} 2400`,
 		`entra_aws_provisioning_events_total{action="create",connection="corp",status="success"} 1`,
 		`entra_aws_saml_unexpected_signer{connection="corp"} 0`)
-	if first, _ := page.value(t, fmt.Sprintf(`entra_aws_scim_token_expiry_timestamp_seconds{connection="corp",token_id=%q}`, at.TokenIDs[0])); int64(first) != epochOf(265) {
+	if first := page.values(t)[fmt.Sprintf(`entra_aws_scim_token_expiry_timestamp_seconds{connection="corp",token_id=%q}`, at.TokenIDs[0])]; int64(first) != epochOf(265) {
 		t.Errorf("the token expires at %d, want %d", int64(first), epochOf(265))
 	}
 	if trusted := page.matching("saml_certificate_trusted", "} 1"); len(trusted) != 1 {
@@ -205,7 +207,7 @@ func (h *harness) checkQuirkEffects(t *testing.T, page seriesList, quirks map[st
 	one(shown && !fails, `entra_aws_provisioning_last_cycle_state{connection="corp",state="succeeded"} 1`)
 	one(!fails, `entra_aws_provisioning_events_total{action="create",connection="corp",status="failure"} 0`)
 	for _, line := range page.matching("scim_token_last_used") {
-		used, _ := page.value(t, line[:strings.LastIndexByte(line, ' ')])
+		used := page.values(t)[line[:strings.LastIndexByte(line, ' ')]]
 		at := time.Unix(int64(used), 0)
 		if !strings.Contains(line, h.Connection.TokenIDs[0]) || at.After(time.Now()) || time.Since(at) > 4*time.Hour {
 			t.Errorf("that token was not used then: %s", line)

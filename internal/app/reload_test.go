@@ -68,7 +68,7 @@ func TestReload(t *testing.T) {
 		}
 		page := h.series()
 		page.expect(t, append(at, expiry[0], "entra_aws_config_last_reload_successful 0")...)
-		if all := page.matching("entra_aws_connection_info"); len(all) != 3 {
+		if all := page.matching("entra_aws_connection_info"); len(all) != 4 {
 			t.Errorf("the connections are %v", all)
 		}
 

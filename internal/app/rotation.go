@@ -10,8 +10,10 @@ import (
 	"entra-aws-exporter/collector"
 	"entra-aws-exporter/internal/config"
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/internal/poller"
 	"entra-aws-exporter/internal/state"
 	"entra-aws-exporter/rotate"
+	"entra-aws-exporter/rotate/certificate"
 	"entra-aws-exporter/rotate/journal"
 	"entra-aws-exporter/rotate/policy"
 	"entra-aws-exporter/rotate/token"
@@ -19,9 +21,10 @@ import (
 )
 
 // rotationService connects the rotation engine and its webhook with the configuration,
-// the clients, the state directory and the snapshots.
+// the clients, the state and the snapshots.
 type rotationService struct {
 	engine         *rotate.Engine
+	replica        poller.Replica
 	tokens         token.Store
 	webhook        *webhook.Handler
 	webhookMetrics *collector.Webhook
@@ -34,36 +37,37 @@ type rotationService struct {
 
 // newRotationService builds the engine. snapshot returns a connection's last snapshot;
 // changed is called when a rotation has changed something.
-func (o Options) newRotationService(directory *state.Directory, pace int,
+func (o Options) newRotationService(store *stateStore, pace int,
 	snapshot func(string) (model.Snapshot, bool), changed func(string),
 ) *rotationService {
 	r := &rotationService{tokens: state.None{}, webhookMetrics: collector.NewWebhook()}
 	options := rotate.Options{
 		Store: state.None{}, NewDryRunStore: func() journal.Store { return &state.Memory{} },
-		Codec:  journal.Codec{model.ProcedureToken: token.Types()},
+		Codec:  journal.Codec{model.ProcedureToken: token.Types(), model.ProcedureCertificate: certificate.Types()},
 		Holder: newHolderID(), HolderIsDead: holderIsDead, Speedup: pace,
 		Snapshot: snapshot, Changed: changed, Logger: o.Logger,
 	}
 	if o.HolderIsDead != nil {
 		options.HolderIsDead = o.HolderIsDead
 	}
-	if directory != nil {
-		options.Store = redactedRecords{directory.Journal(), o.redactor}
-		r.tokens = token.Observed(directory.Tokens(), o.redactor.Add)
-		addStored(directory, r.tokens)
+	r.replica = poller.Replica{ID: options.Holder, IsDead: options.HolderIsDead}
+	if store != nil {
+		options.Store = redactedRecords{store.journal, o.redactor}
+		r.tokens = token.Observed(store.tokens, o.redactor.Add)
+		addStored(store.journal, r.tokens)
 	}
 	r.engine = rotate.New(options, nil)
-	r.webhook = webhook.New(alertStarter{r.engine}, r.webhookMetrics,
-		webhook.Options{Bearer: r.webhookBearer, MatchLabels: r.matchLabels, Logger: o.Logger})
+	r.webhook = webhook.New(r.engine, r.webhookMetrics,
+		webhook.Options{Bearer: r.webhookBearer, Wanted: r.wantedLabels, Logger: o.Logger})
 	return r
 }
 
 // newClientsAndRotation builds what a command works with: clients that know the token
-// values in a state directory (nil: none), and the rotations that it records.
-func (o Options) newClientsAndRotation(c *config.Config, observe func(service, code string), directory *state.Directory,
+// values in a state (nil: none), and the rotations that it records.
+func (o Options) newClientsAndRotation(c *config.Config, observe func(service, code string), store *stateStore,
 	pace int, snapshot func(string) (model.Snapshot, bool),
 ) (*clientSet, *rotationService, error) {
-	rotation := o.newRotationService(directory, pace, snapshot, nil)
+	rotation := o.newRotationService(store, pace, snapshot, nil)
 	clients, err := o.newClients(c, observe, rotation.tokenValue)
 	if err != nil {
 		return nil, nil, err
@@ -72,31 +76,24 @@ func (o Options) newClientsAndRotation(c *config.Config, observe func(service, c
 	return clients, rotation, nil
 }
 
-// alertStarter lets the webhook start rotations of tokens.
-type alertStarter struct{ engine *rotate.Engine }
-
-// Alert implements webhook.Starter.
-func (s alertStarter) Alert(ctx context.Context, connection string) (model.Decision, string, error) {
-	return s.engine.Alert(ctx, connection, model.ProcedureToken)
-}
-
 // configure applies a configuration. Rotations that run keep the one they began with.
 func (r *rotationService) configure(c *config.Config, clients *clientSet) {
 	connections := make([]rotate.Connection, 0, len(c.Connections))
 	for _, connection := range c.Connections {
-		connections = append(connections, r.rotationConnection(connection, clients.rotators[connection.Name]))
+		connections = append(connections, r.rotationConnection(connection, clients))
 	}
 	r.config.Store(c)
 	r.engine.Configure(connections)
 }
 
 // rotationConnection translates a connection of the configuration for the engine.
-func (r *rotationService) rotationConnection(connection config.Connection, clients connectionClients) rotate.Connection {
-	rotation := connection.Rotation
+func (r *rotationService) rotationConnection(connection config.Connection, set *clientSet) rotate.Connection {
+	rotation, clients := connection.Rotation, set.rotators[connection.Name]
 	options := token.Options{
 		Connection: connection.Name,
 		Policy: policy.Token{
 			Policy: policy.Policy{
+				Section:     "rotation",
 				Mode:        rotation.Mode,
 				Trigger:     rotation.Trigger,
 				Approval:    rotation.Approval,
@@ -121,12 +118,55 @@ func (r *rotationService) rotationConnection(connection config.Connection, clien
 	if connection.Tokens.Usage == model.UsageCloudTrail {
 		options.CloudTrail = clients.instance
 	}
-	return rotate.Connection{Name: connection.Name, Resolve: clients.resolve, Procedures: []rotate.Procedure{token.New(options)}}
+	return rotate.Connection{
+		Name: connection.Name, Resolve: clients.resolve,
+		Procedures: []rotate.Procedure{token.New(options), newRollover(connection, set.rollovers[connection.Name])},
+	}
 }
 
-// status is the rotation status of a connection's token.
-func (r *rotationService) status(connection string) model.RotationStatus {
-	return r.engine.Status(connection, model.ProcedureToken)
+// rolloverCooldown and rolloverAttempts are not configurable: no more than one certificate
+// is created in a week.
+const (
+	rolloverCooldown = 24 * time.Hour
+	rolloverAttempts = 3
+)
+
+// newRollover translates saml.rollover for the engine.
+func newRollover(connection config.Connection, clients connectionClients) *certificate.Procedure {
+	rollover := connection.SAML.Rollover
+	return certificate.New(certificate.Options{
+		Connection: connection.Name,
+		Policy: policy.Certificate{
+			Policy: policy.Policy{
+				Section:     "saml.rollover",
+				Mode:        rollover.Mode,
+				Trigger:     connection.Rotation.Trigger,
+				Approval:    rollover.Approval,
+				Cooldown:    rolloverCooldown,
+				MaxAttempts: rolloverAttempts,
+				MaxChanging: 1,
+			},
+			Before:      time.Duration(rollover.Before),
+			RetireAfter: time.Duration(rollover.RetireAfter),
+			Validity:    time.Duration(rollover.Validity),
+			Slots:       rollover.AWSSlots,
+			Use:         rollover.CertificateUse,
+			Subject:     rollover.Subject,
+		},
+		Application: clients.application,
+		Instance:    clients.instance,
+		Resolve:     clients.resolve,
+	})
+}
+
+// statuses are those of both kinds of rotation.
+func (r *rotationService) statuses(connection string) []model.RotationStatus {
+	return []model.RotationStatus{r.statusOf(connection, model.ProcedureToken), r.statusOf(connection, model.ProcedureCertificate)}
+}
+
+// statusOf is the status of one kind of rotation.
+func (r *rotationService) statusOf(connection string, kind model.Procedure) model.RotationStatus {
+	return r.engine.Status(connection, kind)
 }
 
 // tokenValue returns the value of the token in use, if the token store has it. The SCIM
@@ -163,9 +203,14 @@ func (r *rotationService) webhookBearer() (value model.Secret, required bool, er
 	return value, true, err
 }
 
-func (r *rotationService) matchLabels() map[string]string {
-	if section := r.config.Load().Webhook; section != nil {
-		return section.MatchLabels
+// wantedLabels are the labels of the alerts that ask for each kind of rotation.
+func (r *rotationService) wantedLabels() []webhook.Wanted {
+	section := r.config.Load().Webhook
+	if section == nil {
+		return nil
 	}
-	return nil
+	return []webhook.Wanted{
+		{Kind: model.ProcedureToken, Labels: section.MatchLabels},
+		{Kind: model.ProcedureCertificate, Labels: section.RolloverLabels()},
+	}
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,19 +17,23 @@ import (
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/state"
 	"entra-aws-exporter/rotate"
+	"entra-aws-exporter/rotate/certificate"
 	"entra-aws-exporter/rotate/token"
 )
 
 // StartOptions are the flags of rotation start.
 type StartOptions struct {
-	Connection  string
-	DryRun      bool
-	Force       bool
-	TokenStdin  bool
-	TokenID     string
-	RetireToken string
-	IfDue       bool
-	Pace        int
+	Connection        string
+	DryRun            bool
+	Force             bool
+	TokenStdin        bool
+	TokenID           string
+	RetireToken       string
+	Kind              string // token | certificate
+	Certificate       string // the SHA-256 fingerprint of a certificate to import
+	RetireCertificate string
+	IfDue             bool
+	Pace              int
 }
 
 // RotationCommand is a command on one connection's rotation.
@@ -52,17 +57,14 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 	if cli.config.Connection(start.Connection) == nil {
 		return unknownConnection(cli.config, start.Connection)
 	}
-	if cli.directory == nil && !start.DryRun {
-		return state.ErrNoDirectory
+	if cli.state == nil && !start.DryRun {
+		return state.ErrNoState
 	}
-	tokenOptions := token.StartOptions{RetireToken: start.RetireToken, TokenID: start.TokenID}
-	if start.TokenStdin {
-		if tokenOptions.Value, err = readTokenValue(options); err != nil {
-			return err
-		}
-		options.redactor.Add(tokenOptions.Value)
+	kind, procedureOptions, err := start.procedure(options)
+	if err != nil {
+		return err
 	}
-	engine, request := cli.rotation.engine, rotate.StartOptions{Force: start.Force, Procedure: tokenOptions}
+	engine, request := cli.rotation.engine, rotate.StartOptions{Force: start.Force, Procedure: procedureOptions}
 	if err := pollOnce(ctx, cli.poller); err != nil {
 		return err
 	}
@@ -70,11 +72,11 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 		options.Logger.Warn("rotation state only partially readable", "err", err)
 	}
 	if start.DryRun {
-		return engine.DryRun(ctx, start.Connection, model.ProcedureToken, request, cli)
+		return engine.DryRun(ctx, start.Connection, kind, request, cli)
 	}
-	err = engine.Start(ctx, start.Connection, model.ProcedureToken, request)
+	err = engine.Start(ctx, start.Connection, kind, request)
 	switch {
-	case errors.Is(err, rotate.ErrOpen) && start.TokenID == "" && start.RetireToken == "":
+	case errors.Is(err, rotate.ErrOpen) && start.TokenID == "" && start.RetireToken == "" && start.Certificate == "" && start.RetireCertificate == "":
 		fmt.Fprintf(cli.out, "resuming: %v\n", err)
 	case err != nil:
 		return err
@@ -90,6 +92,28 @@ func RotationStart(ctx context.Context, options Options, start StartOptions) err
 	return cli.printResult(record)
 }
 
+// procedure returns what is rotated, and its own options.
+func (s StartOptions) procedure(options Options) (model.Procedure, any, error) {
+	forToken, forCertificate := s.TokenStdin || s.RetireToken != "", s.Certificate != "" || s.RetireCertificate != ""
+	switch rollsOver := s.Kind == "certificate" || forCertificate; {
+	case forToken && rollsOver:
+		return "", nil, &UsageError{"--token-stdin, --token-id and --retire-token are about a token; they cannot be used with --kind certificate, --certificate or --retire-certificate"}
+	case forCertificate && s.Kind == "token":
+		return "", nil, &UsageError{"--certificate and --retire-certificate cannot be used with --kind token"}
+	case rollsOver:
+		return model.ProcedureCertificate, certificate.StartOptions{Certificate: s.Certificate, Unused: s.RetireCertificate}, nil
+	}
+	own := token.StartOptions{RetireToken: s.RetireToken, TokenID: s.TokenID}
+	if s.TokenStdin {
+		var err error
+		if own.Value, err = readTokenValue(options); err != nil {
+			return "", nil, err
+		}
+		options.redactor.Add(own.Value)
+	}
+	return model.ProcedureToken, own, nil
+}
+
 // RotationList prints one line per rotation, newest first.
 func RotationList(ctx context.Context, options Options) error {
 	cli, err := newCLIContext(options, 1)
@@ -103,15 +127,24 @@ func RotationList(ctx context.Context, options Options) error {
 		return refreshErr
 	}
 	table := tabwriter.NewWriter(cli.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "STARTED\tCONNECTION\tROTATION\tTRIGGER\tSTATE\tOLD TOKEN\tNEW TOKEN\tPROOF")
+	fmt.Fprintln(table, "STARTED\tCONNECTION\tROTATION\tTRIGGER\tSTATE\tOLD\tNEW\tPROOF")
 	for _, record := range records {
 		if record.Outcome == "" {
 			record.Outcome = model.Outcome("in " + string(record.Phase))
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", formatTime(record.Started), record.Connection,
-			record.ID, record.Trigger, formatOutcome(record), dash(record.OldTokenID), dash(record.NewTokenID), dash(string(record.Proof)))
+			record.ID, record.Trigger, formatOutcome(record),
+			dash(cmp.Or(record.OldTokenID, shortFingerprint(record.OldCertificate))), dash(cmp.Or(record.NewTokenID, shortFingerprint(record.NewCertificate))), dash(string(record.Proof)))
 	}
 	return errors.Join(table.Flush(), refreshErr)
+}
+
+// shortFingerprint is enough of a certificate's fingerprint to recognise it in a table.
+func shortFingerprint(sha256 string) string {
+	if len(sha256) <= 36 {
+		return sha256
+	}
+	return sha256[:35] + "…" // as wide as a token's id
 }
 
 // RotationShow prints the step log of a connection's rotations, oldest first.
@@ -145,8 +178,12 @@ func RotationShow(ctx context.Context, options Options, connection string) error
 		}
 		fmt.Fprintf(cli.out, "no rotations recorded for %s\n", connection)
 	}
-	if message := cli.rotation.status(connection).Message; message != "" {
-		fmt.Fprintln(cli.out, message)
+	var shown string // both kinds have the message about a journal that cannot be used
+	for _, status := range cli.rotation.statuses(connection) {
+		if status.Message != "" && status.Message != shown {
+			fmt.Fprintln(cli.out, status.Message)
+			shown = status.Message
+		}
 	}
 	return refreshErr
 }
@@ -162,21 +199,23 @@ func operatorCommand(options Options, connection, confirmation string, decide fu
 		return err
 	}
 	fmt.Fprintln(cli.out, confirmation)
-	if status := cli.rotation.status(connection); !status.Started.IsZero() && status.Blocked == "" && status.Waiting != model.WaitingOnHold {
-		fmt.Fprintf(cli.out, "a running server continues the rotation; without one, run rotation start %s\n", connection)
+	for _, status := range cli.rotation.statuses(connection) {
+		if !status.Started.IsZero() && status.Blocked == "" && status.Waiting != model.WaitingOnHold {
+			fmt.Fprintf(cli.out, "a running server continues the rotation; without one, run rotation start %s\n", connection)
+		}
 	}
 	return nil
 }
 
-// RotationApprove allows the deletion of one old token.
-func RotationApprove(ctx context.Context, options Options, connection, tokenID string) error {
-	return operatorCommand(options, connection, "approved: token "+tokenID+" may be deleted once it is proven unused",
-		func(e *rotate.Engine) error { return e.Approve(ctx, connection, tokenID) })
+// RotationApprove allows the deletion of one old token or certificate.
+func RotationApprove(ctx context.Context, options Options, connection, id string) error {
+	return operatorCommand(options, connection, "approved: "+id+" may be deleted once it is proven unused",
+		func(e *rotate.Engine) error { return e.Approve(ctx, connection, id) })
 }
 
 // RotationAdopt accepts the current state of AWS and Entra.
 func RotationAdopt(ctx context.Context, options Options, connection, inUse string) error {
-	return operatorCommand(options, connection, "adopted: all tokens listed by AWS are now accepted",
+	return operatorCommand(options, connection, "adopted: what AWS and Entra have now is accepted",
 		func(e *rotate.Engine) error { return e.Adopt(ctx, connection, inUse) })
 }
 
@@ -188,7 +227,7 @@ func RotationReset(ctx context.Context, options Options, connection string) erro
 
 // RotationAbort cancels a rotation that has not changed Entra yet.
 func RotationAbort(ctx context.Context, options Options, connection string) error {
-	return operatorCommand(options, connection, "aborting: a new token created by the exporter will be deleted",
+	return operatorCommand(options, connection, "aborting: a new token that the exporter created will be deleted; a new certificate stays in Entra, inactive",
 		func(e *rotate.Engine) error { return e.Abort(ctx, connection) })
 }
 

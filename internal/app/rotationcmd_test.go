@@ -26,7 +26,7 @@ func TestOnlyModeEnabledRotates(t *testing.T) {
 		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "connection expiring: rotation.mode is dry_run: set it to enabled, or use --dry-run")
 		h.edit("state: {directory: state}\n", "")
 		expectLines(t, h.startRotation(StartOptions{Connection: "expiring", DryRun: true}), "dry run: a rotation would start", "dry run: then test it at AWS and from Entra")
-		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "rotation needs a state directory for its journal and the new token: set state.directory")
+		expectLines(t, h.startRotation(StartOptions{Connection: "expiring"}), "rotation needs a place for its journal and the new token: set state.directory or state.aws")
 		expectLines(t, h.command(RotationList), "no rotations recorded")
 		for operation := range h.Calls() {
 			if operation == "CreateBearerToken" || operation == "DeleteBearerToken" || operation == "PUT secrets" {
@@ -108,7 +108,7 @@ func TestStartPreconditions(t *testing.T) {
 				t.Errorf("called %s, on which no beginning rests", operation)
 			}
 		}
-		if calls["ListInstances"] < 3 || calls["GET jobs"] < 3 {
+		if calls["ListProvisioningTenants"] < 3 || calls["GET jobs"] < 3 {
 			t.Errorf("not every connection was resolved: %v", calls)
 		}
 		expectLines(t, h.startRotation(StartOptions{Connection: "one"}), "one is blocked in phase plan (two_tokens)")

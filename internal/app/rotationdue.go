@@ -16,8 +16,8 @@ import (
 // open, starts what is due, and leaves what waits for hours to its next run. An error
 // means that a rotation is blocked or has failed.
 func startIfDue(ctx context.Context, options Options, start StartOptions) error {
-	if start.DryRun || start.Force || start.TokenStdin || start.RetireToken != "" {
-		return &UsageError{"--if-due cannot be used with --dry-run, --force, --token-stdin or --retire-token"}
+	if start.DryRun || start.Force || start.TokenStdin || start.RetireToken != "" || start.Certificate != "" || start.RetireCertificate != "" {
+		return &UsageError{"--if-due cannot be used with --dry-run, --force, --token-stdin, --retire-token, --certificate or --retire-certificate"}
 	}
 	cli, err := newCLIContext(options, start.Pace)
 	if err != nil {
@@ -32,8 +32,8 @@ func startIfDue(ctx context.Context, options Options, start StartOptions) error 
 	switch {
 	case len(names) == 0:
 		return unknownConnection(cli.config, start.Connection)
-	case cli.directory == nil:
-		return state.ErrNoDirectory
+	case cli.state == nil:
+		return state.ErrNoState
 	}
 	if err := pollOnce(ctx, cli.poller); err != nil {
 		return err
@@ -44,15 +44,44 @@ func startIfDue(ctx context.Context, options Options, start StartOptions) error 
 	failures := make([]error, len(names))
 	var running sync.WaitGroup
 	for i, name := range names {
-		running.Go(func() { failures[i] = cli.startIfDue(ctx, name) })
+		running.Go(func() { failures[i] = cli.startIfDue(ctx, name, start.kinds()) })
 	}
 	running.Wait()
 	return errors.Join(failures...)
 }
 
-// startIfDue decides about one connection, and runs its rotation if one is open.
-func (c *cliContext) startIfDue(ctx context.Context, connection string) error {
-	decision, why, err := c.rotation.engine.StartIfDue(ctx, connection, model.ProcedureToken)
+// kinds are what --if-due decides about.
+func (s StartOptions) kinds() []model.Procedure {
+	switch s.Kind {
+	case "token":
+		return []model.Procedure{model.ProcedureToken}
+	case "certificate":
+		return []model.Procedure{model.ProcedureCertificate}
+	default:
+		return []model.Procedure{model.ProcedureToken, model.ProcedureCertificate}
+	}
+}
+
+// startIfDue decides about one connection, kind by kind, and runs its rotation if one is
+// open. A rollover that is not configured is not mentioned beside the token's rotation.
+func (c *cliContext) startIfDue(ctx context.Context, connection string, kinds []model.Procedure) error {
+	var failures []error
+	for _, kind := range kinds {
+		if kind == model.ProcedureCertificate && len(kinds) > 1 && c.rotation.statusOf(connection, kind).Mode == model.RotationDisabled {
+			continue
+		}
+		if err := c.startKindIfDue(ctx, connection, kind); err != nil {
+			failures = append(failures, err)
+		}
+		if entry := c.rotation.engine.Lookup(connection); entry != nil && entry.IsOpen() {
+			break // it goes before any other of the connection
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func (c *cliContext) startKindIfDue(ctx context.Context, connection string, kind model.Procedure) error {
+	decision, why, err := c.rotation.engine.StartIfDue(ctx, connection, kind)
 	switch {
 	case err != nil:
 		return fmt.Errorf("connection %s: %w", connection, err)
@@ -60,7 +89,7 @@ func (c *cliContext) startIfDue(ctx context.Context, connection string) error {
 		return c.runUntilLongWait(ctx, connection)
 	case decision == model.DecisionBlocked:
 		return fmt.Errorf("connection %s: no rotation starts: %s", connection, why)
-	case decision == model.DecisionNotDue && c.rotation.status(connection).Due.IsZero():
+	case decision == model.DecisionNotDue && c.rotation.statusOf(connection, kind).Due.IsZero():
 		return fmt.Errorf("connection %s: cannot tell whether a rotation is due: %s (doctor %s tries every call)", connection, why, connection)
 	}
 	fmt.Fprintf(c.out, "%s: %s; nothing started\n", connection, why)
@@ -72,7 +101,7 @@ func (c *cliContext) runUntilLongWait(ctx context.Context, connection string) er
 	switch {
 	case errors.Is(err, rotate.ErrLongWait):
 		fmt.Fprintf(c.out, "%s: rotation %s waits in phase %s (%s); the next run continues it, or a running server\n",
-			connection, record.ID, record.Phase, c.rotation.status(connection).Waiting)
+			connection, record.ID, record.Phase, c.rotation.statusOf(connection, record.Kind).Waiting)
 		return nil
 	case errors.Is(err, journal.ErrLeased):
 		fmt.Fprintf(c.out, "%s: rotation %s is in phase %s; %v\n", connection, record.ID, record.Phase, err)

@@ -25,7 +25,8 @@ const (
 	// readyAfter bounds the wait for the first poll of every source: a source that hangs
 	// must not keep Prometheus from scraping the others.
 	readyAfter = 30 * time.Second
-	// shutdownTimeout bounds the wait for requests in flight.
+	// shutdownTimeout bounds the wait for requests in flight, and that for the state to take
+	// what other replicas need not wait for.
 	shutdownTimeout = 5 * time.Second
 )
 
@@ -44,7 +45,7 @@ func (e *Exporter) run(ctx context.Context) error {
 	if err := checkPace(e.serveOptions.Pace, first.config); err != nil {
 		return err
 	}
-	if e.state, err = openExporterState(first.config, e.log); err != nil {
+	if e.state, err = e.options.openExporterState(first.config, e.requests.Observe, e.log); err != nil {
 		return err
 	}
 	snapshot := func(connection string) (model.Snapshot, bool) { return e.poller().Snapshot(connection) }
@@ -63,7 +64,13 @@ func (e *Exporter) run(ctx context.Context) error {
 	e.started = time.Now()
 	e.swapRuntime(context.WithoutCancel(ctx), first)
 	e.lastReload.Store(&collector.Reload{LastSuccess: e.started})
-	defer func() { e.current.Load().shutdown() }()
+	defer func() {
+		last := e.current.Load()
+		last.shutdown()
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		last.poller.Release(bounded)
+	}()
 
 	var background sync.WaitGroup
 	stopping, stop := context.WithCancel(ctx)
@@ -82,7 +89,7 @@ func (e *Exporter) run(ctx context.Context) error {
 func (e *Exporter) registerMetrics() error {
 	reload := func() collector.Reload { return *e.lastReload.Load() }
 	for _, each := range []prometheus.Collector{
-		collector.New(collector.Options{Snapshots: e.snapshots, Rotation: e.rotation.status, Reload: reload}),
+		collector.New(collector.Options{Snapshots: e.snapshots, Rotation: e.rotation.statusOf, Reload: reload, Redactor: e.options.redactor}),
 		e.requests,
 		e.rotation.webhookMetrics,
 		collectors.NewGoCollector(),
@@ -100,17 +107,18 @@ func (e *Exporter) registerMetrics() error {
 func (e *Exporter) handler() (http.Handler, error) {
 	options := web.Options{
 		Snapshots: e.snapshots,
-		Rotation:  e.rotation.status,
+		Rotation:  e.rotation.statusOf,
 		Records:   e.rotation.engine.Records,
 		Ready:     e.ready,
 		Reloaded:  func() error { return e.lastReload.Load().Err },
 		Config:    func() ([]byte, error) { return []byte(e.current.Load().config.String()), nil },
 		Build:     web.Build{Version: version.Version, Revision: version.GetRevision()},
 		Logger:    e.log,
-		Metrics: promhttp.HandlerFor(e.options.redactor.Gatherer(e.registry), promhttp.HandlerOpts{
+		Metrics: promhttp.HandlerFor(e.registry, promhttp.HandlerOpts{
 			ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelError), Registry: e.registry, EnableOpenMetrics: true,
 		}),
-		Webhook: e.rotation.webhookHandler(),
+		Webhook:  e.rotation.webhookHandler(),
+		Profiles: e.serveOptions.Profiles,
 	}
 	if e.serveOptions.Lifecycle {
 		options.Reload = e.reload

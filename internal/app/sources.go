@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
 	"slices"
 	"sync"
@@ -17,14 +18,14 @@ import (
 
 // pollerOptions lists the sources of every tenant and connection for the poller. events
 // stores the counters of the provisioning log; nil: they are not persisted.
-func pollerOptions(c *config.Config, clients *clientSet, events poller.EventStore, log *slog.Logger) poller.Options {
+func pollerOptions(c *config.Config, clients *clientSet, events poller.EventStore, replica poller.Replica, log *slog.Logger) poller.Options {
 	options := poller.Options{Logger: log}
 	for _, connection := range c.Connections {
 		options.Connections = append(options.Connections, poller.Connection{
 			Name:            connection.Name,
 			Tenant:          connection.Tenant,
 			Binding:         configuredBinding(c, connection),
-			Sources:         enabledSources(connectionSources(connection, clients.readers[connection.Name], events, log)),
+			Sources:         enabledSources(connectionSources(connection, clients.readers[connection.Name], events, replica, log)),
 			ExcludedSources: excludedSources(connection.Intervals),
 			Identity:        fingerprint(withoutPolicy(connection), c.Tenant(connection.Tenant), c.HTTPClient),
 		})
@@ -32,7 +33,7 @@ func pollerOptions(c *config.Config, clients *clientSet, events poller.EventStor
 	for _, tenant := range c.Tenants {
 		options.Tenants = append(options.Tenants, poller.Tenant{
 			Name:     tenant.Name,
-			Sources:  enabledSources(tenantSources(c, tenant, clients, events, log)),
+			Sources:  enabledSources(tenantSources(c, tenant, clients, events, replica, log)),
 			Identity: fingerprint(tenant, c.HTTPClient),
 		})
 	}
@@ -50,7 +51,7 @@ func excludedSources(intervals config.Intervals) []model.Source {
 	return slices.DeleteFunc(ofTenants, func(source model.Source) bool { return intervals.Every(source) > 0 })
 }
 
-func connectionSources(connection config.Connection, clients connectionClients, store poller.EventStore, log *slog.Logger) []poller.Source {
+func connectionSources(connection config.Connection, clients connectionClients, store poller.EventStore, replica poller.Replica, log *slog.Logger) []poller.Source {
 	every := connection.Intervals.Every
 	aws := func(source poller.Source) poller.Source {
 		return poller.WithBinding(source, clients.instance.Binding, true)
@@ -71,18 +72,18 @@ func connectionSources(connection config.Connection, clients connectionClients, 
 		microsoft(poller.Job(every(model.SourceJob), clients.application.Job)),
 	}
 	if connection.Tokens.Usage == model.UsageCloudTrail {
-		sources = append(sources, aws(poller.Usage(every(model.SourceUsage), clients.instance, store, "usage."+connection.Name, log.With("connection", connection.Name))))
+		sources = append(sources, aws(poller.Usage(every(model.SourceUsage), clients.instance, store, "usage."+connection.Name, replica, log.With("connection", connection.Name))))
 	}
 	var trusted func(context.Context) ([]model.Certificate, error)
 	if connection.SAML.AWSCertificates != model.AWSCertificatesNone {
 		trusted = clients.instance.TrustedCertificates
 	}
-	return append(sources, poller.Certificates(every(model.SourceCertificates), clients.application.SigningCertificates, trusted))
+	return append(sources, poller.Certificates(every(model.SourceCertificates), clients.application.PolledCertificates, trusted))
 }
 
 // tenantSources are polled once for all connections of a tenant, at the shortest of
 // their intervals.
-func tenantSources(c *config.Config, tenant config.Tenant, clients *clientSet, events poller.EventStore, log *slog.Logger) []poller.Source {
+func tenantSources(c *config.Config, tenant config.Tenant, clients *clientSet, events poller.EventStore, replica poller.Replica, log *slog.Logger) []poller.Source {
 	connections := slices.DeleteFunc(slices.Clone(c.Connections), func(c config.Connection) bool { return c.Tenant != tenant.Name })
 	every := func(source model.Source) time.Duration { return shortestInterval(connections, source) }
 	client := clients.tenants[tenant.Name]
@@ -93,7 +94,7 @@ func tenantSources(c *config.Config, tenant config.Tenant, clients *clientSet, e
 		}),
 	}
 	if tenant.Cloud != model.CloudChina { // has no provisioning log
-		sources = append(sources, poller.Events(every(model.SourceEvents), client.Events, events, tenant.Name,
+		sources = append(sources, poller.Events(every(model.SourceEvents), client.Events, events, tenant.Name, replica,
 			log.With("entra_tenant", tenant.Name)))
 	}
 	return sources
@@ -114,9 +115,10 @@ func shortestInterval(connections []config.Connection, source model.Source) (sho
 func rotationTenants(c *config.Config, tenant config.Tenant, clients *clientSet) []*entra.Tenant {
 	var rotators []*entra.Tenant
 	for _, connection := range c.Connections {
-		rotator := clients.tenants[connection.Rotation.Tenant]
-		if connection.Tenant == tenant.Name && connection.Rotation.Tenant != tenant.Name && !slices.Contains(rotators, rotator) {
-			rotators = append(rotators, rotator)
+		for _, name := range []string{connection.Rotation.Tenant, connection.SAML.Rollover.Tenant} {
+			if connection.Tenant == tenant.Name && name != tenant.Name && !slices.Contains(rotators, clients.tenants[name]) {
+				rotators = append(rotators, clients.tenants[name])
+			}
 		}
 	}
 	return rotators
@@ -141,12 +143,13 @@ func fingerprint(parts ...any) string {
 	if err != nil {
 		panic(err) // the parts were decoded from YAML
 	}
-	return string(text)
+	sum := sha256.Sum256(text)
+	return string(sum[:])
 }
 
 // withoutPolicy leaves out what does not affect the results of a poll.
 func withoutPolicy(connection config.Connection) config.Connection {
-	connection.Rotation, connection.Intervals = config.Rotation{}, config.Intervals{}
+	connection.Rotation, connection.SAML.Rollover, connection.Intervals = config.Rotation{}, config.Rollover{}, config.Intervals{}
 	return connection
 }
 

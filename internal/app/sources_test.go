@@ -82,7 +82,7 @@ func TestConnectionsWithTheSameBinding(t *testing.T) {
 		time.Sleep(15 * time.Minute)
 		for _, name := range []string{"expiring", "twin"} {
 			h.series().expect(t, `entra_aws_source_up{connection="`+name+`",source="tokens"} 1`,
-				`entra_aws_rotation_blocked_info{connection="`+name+`",reason="ambiguous"} 1`, `entra_aws_rotation_phase{connection="`+name+`",phase="blocked"} 1`)
+				`entra_aws_rotation_blocked_info{connection="`+name+`",kind="scim_token",reason="ambiguous"} 1`, `entra_aws_rotation_phase{connection="`+name+`",kind="scim_token",phase="blocked"} 1`)
 		}
 		if status, answer := h.alert(); status != http.StatusOK || !strings.Contains(answer, `"blocked":1`) {
 			t.Errorf("an alert is answered with %d %s", status, answer)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,7 +26,7 @@ type StatusOptions struct {
 	BasicAuthFile string // user:password
 	JSON          bool
 	Name          string // part of the connections' names; "": all
-	All           bool   // print every healthy connection, however many there are
+	All           bool   // print every connection and cause, however many there are
 }
 
 // responseLimit bounds a response body, in bytes.
@@ -106,15 +107,17 @@ func (s StatusOptions) get(ctx context.Context, path string, query url.Values) (
 	return body, nil
 }
 
-// healthyLines is how many healthy connections are printed in full. More are a number.
-const healthyLines = 30
+// shownLines is how many causes, and how many connections with and without any, are
+// printed. More are a number.
+const shownLines = 30
 
 // printStatus prints what needs attention, what expires next, and one line per connection.
 func printStatus(out io.Writer, status web.Connections, showAll bool, now time.Time) error {
-	printAdvice(out, "exporter", status.Advice)
-	for _, c := range status.Connections {
-		printAdvice(out, c.Name, c.Advice)
+	limit := shownLines
+	if showAll {
+		limit = math.MaxInt
 	}
+	printCauses(out, status, limit)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(status.ExpiresNext) > 0 {
 		fmt.Fprintln(table, "EXPIRES NEXT\tWHAT\tOF")
@@ -124,34 +127,69 @@ func printStatus(out io.Writer, status web.Connections, showAll bool, now time.T
 		fmt.Fprintln(table)
 	}
 	fmt.Fprintln(table, "CONNECTION\tTOKEN EXPIRES\tJOB\tSAML CERTIFICATE EXPIRES\tROTATION\tSOURCES")
-	healthy := 0
+	harmed, healthy := 0, 0
 	for _, c := range status.Connections {
-		if len(c.Advice) == 0 {
-			if healthy++; healthy > healthyLines && !showAll {
-				continue
-			}
+		count := &healthy
+		if len(c.Advice) > 0 {
+			count = &harmed
 		}
-		printConnection(table, c, now)
+		if *count++; *count <= limit {
+			printConnection(table, c, now)
+		}
 	}
-	if unshown := healthy - healthyLines; unshown > 0 && !showAll {
-		fmt.Fprintf(table, "%d more need nothing; --all shows them\n", unshown)
+	if harmed, healthy = max(0, harmed-limit), max(0, healthy-limit); harmed+healthy > 0 {
+		fmt.Fprintf(table, "%d more need attention, %d more need nothing; --all shows them\n", harmed, healthy)
 	}
 	return table.Flush()
 }
 
-// printAdvice prints one block for each cause.
-func printAdvice(out io.Writer, owner string, advice []web.Advice) {
-	for _, group := range web.GroupAdvice(advice) {
-		also := ""
-		for _, a := range group {
-			fmt.Fprintf(out, "%s: %s%s\n", owner, also, a.Message)
-			if a.Command != "" {
-				fmt.Fprintf(out, "    %s\n", a.Command)
+// cause is advice that several connections may share, such as that of their tenant.
+type cause struct {
+	owner  string // the first one
+	others int
+	advice []web.Advice
+}
+
+// printCauses prints one block for each cause, the most harmful first.
+func printCauses(out io.Writer, status web.Connections, limit int) {
+	var causes []*cause
+	known := make(map[string]*cause)
+	add := func(owner string, advice []web.Advice) {
+		for _, group := range web.GroupAdvice(advice) {
+			key := fmt.Sprint(group)
+			if same := known[key]; same != nil {
+				same.others++
+				continue
 			}
-			also = "also: "
+			known[key] = &cause{owner: owner, advice: group}
+			causes = append(causes, known[key])
 		}
-		fmt.Fprintln(out)
 	}
+	add("exporter", status.Advice)
+	for _, c := range status.Connections {
+		add(c.Name, c.Advice)
+	}
+	for _, shown := range causes[:min(len(causes), limit)] {
+		shown.print(out)
+	}
+	if more := len(causes) - limit; more > 0 {
+		fmt.Fprintf(out, "%d more causes; --all shows them\n\n", more)
+	}
+}
+
+func (c *cause) print(out io.Writer) {
+	owner, also := c.owner, ""
+	if c.others > 0 {
+		owner += fmt.Sprintf(" and %d more", c.others)
+	}
+	for _, a := range c.advice {
+		fmt.Fprintf(out, "%s: %s%s\n", owner, also, a.Message)
+		if a.Command != "" {
+			fmt.Fprintf(out, "    %s\n", a.Command)
+		}
+		also = "also: "
+	}
+	fmt.Fprintln(out)
 }
 
 func printConnection(table io.Writer, c web.Connection, now time.Time) {
@@ -168,6 +206,9 @@ func printConnection(table io.Writer, c web.Connection, now time.Time) {
 	rotation := string(c.Rotation.Mode)
 	if c.Rotation.Phase != "" && c.Rotation.Phase != model.PhaseIdle {
 		rotation += ", " + string(c.Rotation.Phase)
+	}
+	if c.Rollover != nil && c.Rollover.Phase != model.PhaseIdle {
+		rotation += "; rollover " + string(c.Rollover.Phase)
 	}
 	fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
 		c.Name, relativeTime(token, now), job, relativeTime(certificate, now), rotation, failingSources(c.Sources))

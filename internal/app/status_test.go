@@ -72,19 +72,39 @@ stuck       -                            -       -                              
 	}
 }
 
-// TestStatusOfMany: more than thirty healthy connections are a number, unless all are asked for.
+// TestStatusOfMany: more than thirty connections, healthy or not, are a number, unless all
+// are asked for. What is wrong with many for one reason is printed once.
 func TestStatusOfMany(t *testing.T) {
 	var connections []web.Connection
 	for i := range 40 {
-		connections = append(connections, web.Connection{Name: fmt.Sprintf("c-%02d", i)})
+		advice := []web.Advice{{Cause: "token", Message: fmt.Sprintf("Do %d.", i)}, {Cause: "credential", Message: "Renew it."}}
+		connections = append(connections, web.Connection{Name: fmt.Sprintf("bad-%02d", i), Advice: advice})
 	}
-	for all, want := range map[bool]string{false: "10 more need nothing; --all shows them\n", true: "c-39 "} {
+	for i := range 40 {
+		connections = append(connections, web.Connection{Name: fmt.Sprintf("good-%02d", i)})
+	}
+	for all, want := range map[bool][]string{
+		false: {"bad-00: Do 0.\n", "bad-00 and 39 more: Renew it.\n", "bad-28: Do 28.\n", "11 more causes; --all shows them\n", "bad-29 ", "good-29 ",
+			"10 more need attention, 10 more need nothing; --all shows them\n"},
+		true: {"bad-00 and 39 more: Renew it.\n", "bad-39: Do 39.\n", "bad-39 ", "good-39 "},
+	} {
 		var out bytes.Buffer
 		if err := printStatus(&out, web.Connections{Connections: connections}, all, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		if got := out.String(); !strings.Contains(got, want) || strings.Contains(got, "c-30 ") != all {
-			t.Errorf("all=%v:\n%s", all, got)
+		got := out.String()
+		for _, part := range want {
+			if !strings.Contains(got, part) {
+				t.Errorf("all=%v: no %q in\n%s", all, part, got)
+			}
+		}
+		for _, part := range []string{"Do 29.", "bad-30 ", "good-30 "} {
+			if strings.Contains(got, part) != all {
+				t.Errorf("all=%v: %q in\n%s", all, part, got)
+			}
+		}
+		if strings.Count(got, "Renew it.") != 1 {
+			t.Errorf("all=%v: the common cause is repeated:\n%s", all, got)
 		}
 	}
 }

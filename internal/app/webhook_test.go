@@ -57,7 +57,8 @@ func (h *harness) post(body string, header ...string) (int, string) {
 // mutations counts the changes that were made at AWS and Entra through HTTP.
 func (h *harness) mutations() (sum int) {
 	calls := h.Calls()
-	for _, operation := range []string{"CreateBearerToken", "DeleteBearerToken", "PUT secrets", "POST start", "POST provisionOnDemand"} {
+	for _, operation := range []string{"CreateBearerToken", "DeleteBearerToken", "PUT secrets", "POST start", "POST provisionOnDemand",
+		"ImportExternalIdPCertificate", "DeleteExternalIdPCertificate", "POST addTokenSigningCertificate", "PATCH servicePrincipal"} {
 		sum += calls[operation]
 	}
 	return sum
@@ -246,8 +247,8 @@ func (v webhookRequest) check(t *testing.T, h *harness) {
 // expectIncrease checks by how much a counter has grown.
 func (h *harness) expectIncrease(t *testing.T, before, after seriesList, series string, by int) {
 	t.Helper()
-	was, _ := before.value(t, series)
-	now, _ := after.value(t, series)
+	was := before.values(t)[series]
+	now := after.values(t)[series]
 	if int(now-was) != by {
 		t.Errorf("%s grew by %v, want %d", series, now-was, by)
 	}
@@ -304,7 +305,7 @@ func TestUnwritableState(t *testing.T) {
 					}
 					return
 				}
-				h.series().expect(t, fmt.Sprintf(`entra_aws_rotation_blocked_info{connection="expiring",reason=%q} 1`, test.reason))
+				h.series().expect(t, fmt.Sprintf(`entra_aws_rotation_blocked_info{connection="expiring",kind="scim_token",reason=%q} 1`, test.reason))
 				webhookRequest{"blocked", dueAlert, nil, 200, "blocked", 1, "state/tokens"}.check(t, h)
 				if !strings.Contains(h.get("/"), "state/tokens") {
 					t.Error("the page does not say why")

@@ -142,6 +142,22 @@ type SAML struct {
 	ReadFrom            model.EntraCertificateSource `yaml:"read_from" check:"graph|federation_metadata" default:"graph"`
 	AWSCertificates     model.AWSCertificateSource   `yaml:"aws_certificates" check:"none|console_api|files" default:"none"`
 	AWSCertificateFiles []Path                       `yaml:"aws_certificate_files,omitempty"`
+	Rollover            Rollover                     `yaml:"rollover"`
+}
+
+// Rollover is the policy of the SAML signing certificate's rollover. It starts as rotations
+// do (rotation.trigger).
+type Rollover struct {
+	Mode           model.RotationMode `yaml:"mode" check:"disabled|dry_run|enabled" default:"disabled"`
+	Tenant         string             `yaml:"tenant" check:"name"`                 // never empty after Load; default: rotation.tenant
+	RoleARN        string             `yaml:"role_arn,omitempty" check:"role_arn"` // default: rotation.role_arn
+	Before         Duration           `yaml:"before" check:"15d..365d" default:"60d"`
+	Approval       model.Approval     `yaml:"approval" check:"first|always|never" default:"first"`
+	RetireAfter    Duration           `yaml:"retire_after" check:"1h..90d" default:"7d"`
+	AWSSlots       int                `yaml:"aws_slots" check:"2..10" default:"2"`
+	CertificateUse string             `yaml:"certificate_use" check:"word" default:"SIGNING"`
+	Validity       Duration           `yaml:"validity" check:"90d..3y" default:"3y"`
+	Subject        string             `yaml:"subject" check:"common_name" default:"entra-aws-exporter"`
 }
 
 // Intervals are the intervals at which the sources are read; 0 disables a source.
@@ -186,8 +202,42 @@ type TLSConfig struct {
 
 // State is where journals, tokens and event counters are kept.
 type State struct {
-	Directory       Path `yaml:"directory,omitempty"` // empty: no state is kept
-	AgeIdentityFile Path `yaml:"age_identity_file,omitempty"`
+	// At most one of these places is set. With none, no state is kept.
+	Directory Path      `yaml:"directory,omitempty"`
+	AWS       *StateAWS `yaml:"aws,omitempty"`
+
+	AgeIdentityFile Path `yaml:"age_identity_file,omitempty"` // with Directory
+}
+
+// StateAWS keeps the state in DynamoDB and Secrets Manager, which several replicas share.
+type StateAWS struct {
+	Table          string            `yaml:"table" check:"required table"`
+	SecretPrefix   string            `yaml:"secret_prefix" check:"secret_prefix" default:"entra-aws-exporter/"`
+	KMSKeyID       string            `yaml:"kms_key_id,omitempty" check:"word"` // empty: aws/secretsmanager
+	RecoveryWindow Duration          `yaml:"recovery_window" check:"zero 7d..30d" default:"30d"`
+	Region         string            `yaml:"region" check:"required region"`
+	Profile        string            `yaml:"profile,omitempty" check:"word"`
+	RoleARN        string            `yaml:"role_arn,omitempty" check:"role_arn"`
+	ExternalID     string            `yaml:"external_id,omitempty" check:"word"`
+	Endpoints      StateAWSEndpoints `yaml:"endpoints,omitempty"`
+}
+
+// StateAWSEndpoints replace the endpoints of the region.
+type StateAWSEndpoints struct {
+	DynamoDB       string `yaml:"dynamodb,omitempty" check:"endpoint"`
+	SecretsManager string `yaml:"secrets_manager,omitempty" check:"endpoint"`
+	STS            string `yaml:"sts,omitempty" check:"endpoint"`
+}
+
+// IsSet reports whether state is kept anywhere.
+func (s State) IsSet() bool { return s.Directory != "" || s.AWS != nil }
+
+// Place names where the state is kept: a directory, or a table in a region.
+func (s State) Place() string {
+	if s.AWS != nil {
+		return "table " + s.AWS.Table + " in " + s.AWS.Region
+	}
+	return string(s.Directory)
 }
 
 // Webhook is the endpoint that Alertmanager calls.

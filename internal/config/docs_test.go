@@ -89,7 +89,8 @@ func TestExampleHasEveryKey(t *testing.T) {
 	want := `x:12: tenants[0]: has several ways to sign in (client_secret_file, client_certificate_file, workload_identity, managed_identity, aws_web_identity); keep one
 x:62: connections[0].tokens.declared: has no effect with read_from: console_api; set read_from: declared or remove it
 x:72: connections[0].saml.app_id: has no effect without read_from: federation_metadata
-x:75: connections[0].saml.aws_certificate_files: has no effect without aws_certificates: files`
+x:75: connections[0].saml.aws_certificate_files: has no effect without aws_certificates: files
+x:124: state.aws: is set together with directory; the state is in one place, keep one of them`
 	_, err = parse("x", "/", []byte(all))
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

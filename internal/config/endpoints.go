@@ -26,6 +26,13 @@ func (c *Config) PublicEndpoint() string {
 	for i := range c.Connections {
 		called = append(called, c.Connections[i].endpoints(fmt.Sprintf("connections[%d].", i))...)
 	}
+	if aws := c.State.AWS; aws != nil {
+		called = append(called, endpoint{"state.aws.endpoints.dynamodb", aws.Endpoints.DynamoDB},
+			endpoint{"state.aws.endpoints.secrets_manager", aws.Endpoints.SecretsManager})
+		if aws.RoleARN != "" {
+			called = append(called, endpoint{"state.aws.endpoints.sts", aws.Endpoints.STS})
+		}
+	}
 	if i := slices.IndexFunc(called, endpoint.isPublic); i >= 0 {
 		return called[i].path
 	}
@@ -44,7 +51,7 @@ func (c *Connection) endpoints(at string) []endpoint {
 	add(c.Tokens.ReadFrom == model.OriginConsoleAPI, "aws.endpoints.token_service", replaced.TokenService)
 	add(c.Tokens.Usage == model.UsageCloudTrail, "aws.endpoints.cloudtrail", replaced.CloudTrail)
 	add(c.SAML.AWSCertificates == model.AWSCertificatesConsoleAPI, "aws.endpoints.idp_certificates", replaced.IDPCertificates)
-	add(c.AWS.RoleARN != "" || c.Rotation.RoleARN != "", "aws.endpoints.sts", replaced.STS)
+	add(c.AWS.RoleARN != "" || c.Rotation.RoleARN != "" || c.SAML.Rollover.RoleARN != "", "aws.endpoints.sts", replaced.STS)
 	add(c.TenantURL != "", "tenant_url", c.TenantURL)
 	return called
 }

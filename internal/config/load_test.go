@@ -54,6 +54,16 @@ connections:
     saml:
       read_from: graph
       aws_certificates: none
+      rollover:
+        mode: disabled
+        tenant: 11111111-1111-1111-1111-111111111111
+        before: 60d
+        approval: first
+        retire_after: 1w
+        aws_slots: 2
+        certificate_use: SIGNING
+        validity: 3y
+        subject: entra-aws-exporter
     intervals:
       tokens: 15m
       scim: 1h
@@ -161,10 +171,12 @@ connections:
     tenant: reader
     aws: {region: eu-central-1, role_arn: 'arn:aws:iam::111122223333:role/read', external_id: x}
     rotation: &careful {tenant: rotator, mode: enabled, approval: always}
+    saml: {rollover: {role_arn: 'arn:aws:iam::111122223333:role/certificates'}}
   - name: gov
     tenant: gov
     aws: {region: us-gov-west-1}
     rotation: {<<: *careful, tenant: gov, mode: dry_run, retire_after: 2d}
+    saml: {rollover: {tenant: gov}}
 state: {directory: /var/lib/exporter}
 `)
 	corp, gov := config.Connection("corp"), config.Connection("gov")
@@ -173,6 +185,10 @@ state: {directory: /var/lib/exporter}
 	}
 	if corp.Rotation.RoleARN != corp.AWS.RoleARN {
 		t.Errorf("rotation.role_arn is %q, not the connection's", corp.Rotation.RoleARN)
+	}
+	corpRollover, govRollover := corp.SAML.Rollover, gov.SAML.Rollover
+	if corpRollover.Tenant != "rotator" || corpRollover.RoleARN != "arn:aws:iam::111122223333:role/certificates" || govRollover.Tenant != "gov" || govRollover.RoleARN != "" {
+		t.Errorf("rollovers: %+v, %+v", corpRollover, govRollover)
 	}
 	if gov.Rotation.Approval != model.ApprovalAlways || gov.Rotation.Mode != model.RotationDryRun || time.Duration(gov.Rotation.RetireAfter) != 48*time.Hour {
 		t.Errorf("merged rotation: %+v", gov.Rotation)
@@ -187,7 +203,8 @@ state: {directory: /var/lib/exporter}
 
 func TestPublicEndpoint(t *testing.T) {
 	config := mustParse(t, strings.Replace(smallestYAML, "{region: eu-central-1}", "{region: eu-central-1, role_arn: 'arn:aws:iam::111122223333:role/read'}", 1)+
-		"    tokens: {usage: cloudtrail}\n    saml: {aws_certificates: console_api}\n    tenant_url: https://scim.eu-central-1.amazonaws.com/x/scim/v2?aadOptscim062020\n")
+		"    tokens: {usage: cloudtrail}\n    saml: {aws_certificates: console_api}\n    tenant_url: https://scim.eu-central-1.amazonaws.com/x/scim/v2?aadOptscim062020\n"+
+		"state: {aws: {table: state, region: eu-central-1, role_arn: 'arn:aws:iam::111122223333:role/state'}}\n")
 	expect := func(want string) {
 		t.Helper()
 		if got := config.PublicEndpoint(); got != want {
@@ -207,6 +224,9 @@ func TestPublicEndpoint(t *testing.T) {
 		{"connections[0].aws.endpoints.idp_certificates", &connection.AWS.Endpoints.IDPCertificates},
 		{"connections[0].aws.endpoints.sts", &connection.AWS.Endpoints.STS},
 		{"connections[0].tenant_url", &connection.TenantURL},
+		{"state.aws.endpoints.dynamodb", &config.State.AWS.Endpoints.DynamoDB},
+		{"state.aws.endpoints.secrets_manager", &config.State.AWS.Endpoints.SecretsManager},
+		{"state.aws.endpoints.sts", &config.State.AWS.Endpoints.STS},
 	} {
 		expect(each.path)
 		*each.endpoint = "https://localhost:10198/" + each.path
@@ -308,6 +328,15 @@ webhook: {bearer_token_file: utf16}
 	config.Connections[0].Rotation.Mode, config.Webhook = model.RotationEnabled, nil
 	if got := Problems(config.Warnings()).Error(); !strings.Contains(got, "config.yml:5: connections[0].rotation.mode: enabled without a webhook section") {
 		t.Errorf("rotation without webhook: %s", got)
+	}
+	config.Tenants[0].Cloud, config.Connections[0].SAML.Rollover.Mode = model.CloudUSGov, model.RotationEnabled
+	for _, want := range []string{
+		"config.yml:5: connections[0].saml.rollover.mode: enabled without a webhook section: only the command rotation start starts a rollover; or set rotation.trigger: due",
+		"config.yml:5: connections[0].saml.rollover.mode: enabled: Graph makes no certificates in cloud usgov; make each in Entra, and name it: rotation start CONNECTION --certificate SHA256",
+	} {
+		if got := Problems(config.Warnings()).Error(); !strings.Contains(got, want) {
+			t.Errorf("a rollover in a national cloud without webhook: %s\nwant %s", got, want)
+		}
 	}
 }
 

@@ -69,7 +69,7 @@ c.yml:2: connections: is empty; at least one is needed`},
 	{"a mistyped key", tenantYAML + connectionYAML + "    intervalss: {}\n", `c.yml:8: connections[0].intervalss: unknown key; did you mean intervals?`},
 	{"a key at the wrong place", tenantYAML + "connections:\n  - name: corp\n    region: eu-central-1\n    aws: {region: eu-central-1}\n",
 		`c.yml:7: connections[0].region: unknown key at this place; it belongs to connections[].aws.region`},
-	{"an invented key", tenantYAML + connectionYAML + "state: {verbosity: 3}\n", `c.yml:8: state.verbosity: unknown key; known here: directory, age_identity_file`},
+	{"an invented key", tenantYAML + connectionYAML + "state: {verbosity: 3}\n", `c.yml:8: state.verbosity: unknown key; known here: directory, aws, age_identity_file`},
 	{"a value as key", tenantYAML + connectionYAML + "planted~secret: x\n", `c.yml:8: unknown key (not shown, it could be a secret)`},
 	{"a key twice", tenantYAML + connectionYAML + "    aws: {region: eu-west-1}\n", `c.yml:8: connections[0]: "aws" is set twice, first on line 7; keep one`},
 	{"a section without content", tenantYAML + connectionYAML + "webhook:\n", `c.yml:8: webhook: is empty; give it a value or remove the key`},
@@ -187,6 +187,10 @@ c.yml:5: tenants[0].endpoints.graph: the value is not an https URL without user,
 		`c.yml:8: connections[0].rotation.tenant: "rotator" is not the name of a tenant; it is one of 11111111-1111-1111-1111-111111111111`},
 	{"a rotator in another tenant", twoTenantsYAML + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}, rotation: {tenant: b}}\n",
 		`c.yml:5: connections[0].rotation.tenant: has another tenant_id than tenant "a"; the rotation needs an identity in the same Entra tenant`},
+	{"no such tenant for the rollover", twoTenantsYAML + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}, saml: {rollover: {tenant: rotator}}}\n",
+		`c.yml:5: connections[0].saml.rollover.tenant: "rotator" is not the name of a tenant; it is one of a, b`},
+	{"a certificate rotator in another tenant", twoTenantsYAML + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}, saml: {rollover: {tenant: b}}}\n",
+		`c.yml:5: connections[0].saml.rollover.tenant: has another tenant_id than tenant "a"; the rollover needs an identity in the same Entra tenant`},
 	{"a connection's name twice", twoTenantsYAML + "connections:\n  - {name: c, tenant: a, aws: {region: eu-central-1}}\n  - {name: c, tenant: b, aws: {region: eu-west-1}}\n",
 		`c.yml:6: connections[1].name: is the name of connections[0] already; give each its own`},
 	{"one application, found twice", tenantYAML + "connections:\n  - {name: c, aws: {region: eu-central-1}}\n  - {name: d, aws: {region: eu-west-1}}\n",
@@ -225,6 +229,32 @@ c.yml:12: connections[0].tokens.declared[1].token_id: is declared[0] already
 c.yml:13: connections[0].tokens.declared[2].token_id: is missing; it is the ID of a SCIM token (not its value) such as 11111111-1111-1111-1111-111111111111
 c.yml:13: connections[0].tokens.declared[2].created: "yesterday" is not a time; it is written 2026-03-01T00:00:00Z or 2026-03-01
 c.yml:13: connections[0].tokens.declared[2].expires: is missing; it is a time such as 2026-03-01T00:00:00Z`},
+	{"a rollover without what it needs", tenantYAML + connectionYAML + "    saml: {read_from: federation_metadata, rollover: {mode: enabled, before: 20d, subject: 'CN=x', aws_slots: 1}}\n", `
+c.yml:8: connections[0].saml.rollover.aws_slots: 1 is out of range; it must be from 2 to 10
+c.yml:8: connections[0].saml.rollover.subject: the value is not a common name of at most 32 letters, digits, spaces, ".", "_" and "-" such as entra-aws-exporter
+c.yml:8: connections[0].saml.read_from: federation_metadata does not say which certificate is active, and a rollover needs to know; set read_from: graph
+c.yml:8: connections[0].saml.aws_certificates: none does not show what AWS trusts, and a rollover needs to see it; set aws_certificates: console_api
+c.yml:8: connections[0].saml.rollover.before: 20d is too short: a rollover starts no later than 2w before the expiry, and takes retire_after = 1w
+c.yml:8: connections[0].saml.rollover.mode: enabled needs a place for the journal; set state.directory or state.aws`},
+	{"a rollover with bad values", tenantYAML + connectionYAML + "    saml:\n      aws_certificates: console_api\n      rollover:\n        mode: on\n        before: 2w\n        approval: sometimes\n" +
+		"        retire_after: 30m\n        aws_slots: two\n        certificate_use: to sign\n        validity: 4y\n        subject: ''\n        role_arn: 'arn:aws:iam::111122223333:user/x'\n", `
+c.yml:11: connections[0].saml.rollover.mode: "on" is not one of disabled, dry_run, enabled
+c.yml:12: connections[0].saml.rollover.before: 2w is out of range; it must be from 15d to 365d
+c.yml:13: connections[0].saml.rollover.approval: "sometimes" is not one of first, always, never
+c.yml:14: connections[0].saml.rollover.retire_after: 30m is out of range; it must be from 1h to 90d
+c.yml:15: connections[0].saml.rollover.aws_slots: "two" is not a whole number
+c.yml:16: connections[0].saml.rollover.certificate_use: "to sign" is not one word without spaces
+c.yml:17: connections[0].saml.rollover.validity: 4y is out of range; it must be from 90d to 3y
+c.yml:18: connections[0].saml.rollover.subject: is empty; give it a value or remove the key
+c.yml:19: connections[0].saml.rollover.role_arn: the value is not the ARN of an IAM role such as arn:aws:iam::111122223333:role/NAME`},
+	{"a rollover with files", tenantYAML + connectionYAML + "    saml: {aws_certificates: files, aws_certificate_files: [a.pem], rollover: {mode: dry_run}}\n",
+		`c.yml:8: connections[0].saml.aws_certificates: files does not show what AWS trusts, and a rollover needs to see it; set aws_certificates: console_api`},
+	{"a rollover that sees nothing", tenantYAML + connectionYAML + "    saml: {aws_certificates: console_api, rollover: {mode: dry_run}}\n    intervals: {tokens: 0, job: 0, certificates: 0}\n", `
+c.yml:9: connections[0].intervals.tokens: 0 disables a source that a rollover needs; set an interval or saml.rollover.mode: disabled
+c.yml:9: connections[0].intervals.job: 0 disables a source that a rollover needs; set an interval or saml.rollover.mode: disabled
+c.yml:9: connections[0].intervals.certificates: 0 disables a source that a rollover needs; set an interval or saml.rollover.mode: disabled`},
+	{"a rollover beside declared tokens", tenantYAML + connectionYAML + "    tokens: {read_from: declared, declared: [{token_id: a, created: 2026-03-01, expires: 2027-03-01}]}\n    saml: {aws_certificates: console_api, rollover: {mode: dry_run}}\n",
+		`c.yml:7: connections[0].aws.provisioning_tenant_id: is missing; with tokens.read_from: declared it is not looked up, and a rollover needs it; it is the part of the SCIM endpoint before /scim/v2`},
 	{"certificates without files", tenantYAML + connectionYAML + "    saml: {aws_certificates: files}\n",
 		`c.yml:8: connections[0].saml.aws_certificate_files: is missing; aws_certificates: files needs the PEM files of the certificates that AWS trusts`},
 	{"files for nothing", tenantYAML + connectionYAML + "    saml: {aws_certificate_files: [a.pem]}\n",
@@ -233,13 +263,21 @@ c.yml:13: connections[0].tokens.declared[2].expires: is missing; it is a time su
 		`c.yml:8: connections[0].rotation.before: 2d is too short: a rotation may take verify_timeout + retire_after = 2d, and the token would expire meanwhile`},
 	{"due before the cooldown", tenantYAML + connectionYAML + "    rotation: {max_age: 10d, cooldown: 30d}\n", `c.yml:8: connections[0].rotation.max_age: 10d is shorter than cooldown (30d)`},
 	{"a rotation without state", tenantYAML + connectionYAML + "    rotation: {mode: enabled}\n",
-		`c.yml:8: connections[0].rotation.mode: enabled needs state.directory for the journal and the new token; set it`},
+		`c.yml:8: connections[0].rotation.mode: enabled needs a place for the journal and the new token; set state.directory or state.aws`},
 	{"a rotation of declared tokens", tenantYAML + connectionYAML + "    tokens: {read_from: declared, declared: [{token_id: a, created: 2026-03-01, expires: 2027-03-01}]}\n    rotation: {mode: dry_run}\n", `
 c.yml:7: connections[0].aws.provisioning_tenant_id: is missing; with tokens.read_from: declared it is not looked up, and a rotation needs it; it is the part of the SCIM endpoint before /scim/v2
 c.yml:9: connections[0].rotation.issuer: console_api creates tokens by the API that tokens.read_from: declared avoids; set issuer: operator (an operator creates the token) or tokens.read_from: console_api`},
 	{"a key beside its lock", tenantYAML + connectionYAML + "state: {directory: /var/lib/x, age_identity_file: /var/lib/y/../x/key}\n",
 		`c.yml:8: state.age_identity_file: is inside the state directory; a backup would contain the key and the encrypted tokens; move the key elsewhere`},
 	{"a key without a lock", tenantYAML + connectionYAML + "state: {age_identity_file: /key}\n", `c.yml:8: state.age_identity_file: has no effect without directory`},
+	{"state in two places", tenantYAML + connectionYAML + "state:\n  directory: /var/lib/x\n  aws: {table: x-y, region: eu-central-1, external_id: x}\n", `
+c.yml:10: state.aws: is set together with directory; the state is in one place, keep one of them
+c.yml:10: state.aws.external_id: has no effect without role_arn`},
+	{"state nowhere in AWS", tenantYAML + connectionYAML + "state: {aws: {table: ab, secret_prefix: x, recovery_window: 5d}}\n", `
+c.yml:8: state.aws.table: "ab" is not the name of a DynamoDB table (not its ARN): 3 to 255 letters, digits, "_", "." and "-" such as entra-aws-exporter
+c.yml:8: state.aws.secret_prefix: "x" is not the beginning of the names of secrets: at most 128 letters, digits and /_+=.@-, with a "/" at its end such as entra-aws-exporter/
+c.yml:8: state.aws.recovery_window: 5d is out of range; it must be 0 or from 7d to 30d
+c.yml:8: state.aws.region: is missing; it is an AWS region such as eu-central-1`},
 
 	// all problems at once, by line
 	{"many", `tenants:

@@ -49,6 +49,12 @@ var rules = map[string]rule{ //nolint:gochecknoglobals // a table that never cha
 		"the ID in AWS's SCIM endpoint", "kE370acb0d7-97b3-4383-8d96-000000000000"},
 	"token_id": {regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`),
 		"the ID of a SCIM token (not its value)", "11111111-1111-1111-1111-111111111111"},
+	"table": {regexp.MustCompile(`^[A-Za-z0-9_.-]{3,255}$`),
+		`the name of a DynamoDB table (not its ARN): 3 to 255 letters, digits, "_", "." and "-"`, "entra-aws-exporter"},
+	"secret_prefix": {regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{0,127}/$`),
+		`the beginning of the names of secrets: at most 128 letters, digits and /_+=.@-, with a "/" at its end`, "entra-aws-exporter/"},
+	"common_name": {regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}$`),
+		`a common name of at most 32 letters, digits, spaces, ".", "_" and "-"`, "entra-aws-exporter"},
 	"word": {regexp.MustCompile(`^[!-~]+$`), "one word without spaces", ""},
 	"endpoint": {isURL(func(u *url.URL) bool {
 		return u.RawQuery == "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()))

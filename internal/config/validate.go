@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +30,13 @@ func (c *Config) setDefaults() {
 		if connection.Rotation.RoleARN == "" {
 			connection.Rotation.RoleARN = connection.AWS.RoleARN
 		}
+		rollover := &connection.SAML.Rollover
+		if rollover.Tenant == "" {
+			rollover.Tenant = connection.Rotation.Tenant
+		}
+		if rollover.RoleARN == "" {
+			rollover.RoleARN = connection.Rotation.RoleARN
+		}
 	}
 	if c.Webhook != nil && len(c.Webhook.MatchLabels) > 0 {
 		if _, given := c.Webhook.MatchLabels["alertname"]; !given {
@@ -40,6 +48,17 @@ func (c *Config) setDefaults() {
 // dueAlert is the one alert that asks for a rotation. Grafana gives its own alerts about
 // a failing query the labels of the rule, but another name.
 const dueAlert = "EntraAwsScimTokenRotationDue"
+
+// rolloverAlert is the one alert that asks for a rollover of the SAML certificate.
+const rolloverAlert = "EntraAwsSamlCertificateRolloverDue"
+
+// RolloverLabels are the labels that an alert must have to ask for a rollover: those of a
+// rotation, but for what names the kind.
+func (w *Webhook) RolloverLabels() map[string]string {
+	labels := maps.Clone(w.MatchLabels)
+	labels["alertname"], labels["rotate"] = rolloverAlert, "saml-certificate"
+	return labels
+}
 
 // validate reports what does not fit together.
 func (c *Config) validate(at position) {
@@ -58,8 +77,11 @@ func (c *Config) validate(at position) {
 		for j := range c.Connections[:i] {
 			c.validateDistinct(connection, j, here)
 		}
-		if connection.Rotation.Mode == model.RotationEnabled && c.State.Directory == "" {
-			here.key("rotation.mode").fail("enabled needs state.directory for the journal and the new token; set it")
+		if connection.SAML.Rollover.Mode == model.RotationEnabled && !c.State.IsSet() {
+			here.key("saml.rollover.mode").fail("enabled needs a place for the journal; set state.directory or state.aws")
+		}
+		if connection.Rotation.Mode == model.RotationEnabled && !c.State.IsSet() {
+			here.key("rotation.mode").fail("enabled needs a place for the journal and the new token; set state.directory or state.aws")
 		}
 	}
 	c.State.validate(at.key("state"))
@@ -105,27 +127,32 @@ func (c *Connection) validate(at position) {
 	c.Tokens.validate(at.key("tokens"))
 	c.SAML.validate(at.key("saml"))
 	c.Rotation.validate(at.key("rotation"))
-	if at.has("aws.external_id") && c.Rotation.RoleARN == "" {
+	if at.has("aws.external_id") && c.Rotation.RoleARN == "" && c.SAML.Rollover.RoleARN == "" {
 		at.key("aws.external_id").fail("has no effect without role_arn")
 	}
-	if c.Rotation.Mode == model.RotationDisabled {
-		return
-	}
-	for _, needed := range []model.Source{model.SourceTokens, model.SourceJob} {
-		if c.Intervals.Every(needed) == 0 {
-			at.key("intervals." + string(needed)).fail("0 disables a source that a rotation needs; set an interval or rotation.mode: disabled")
+	if c.Rotation.Mode != model.RotationDisabled {
+		c.require("rotation", "rotation.mode", at, model.SourceTokens, model.SourceJob)
+		if c.Tokens.ReadFrom == model.OriginDeclared && c.Rotation.Issuer == model.IssuerConsoleAPI {
+			at.key("rotation.issuer").fail("console_api creates tokens by the API that tokens.read_from: declared avoids; " +
+				"set issuer: operator (an operator creates the token) or tokens.read_from: console_api")
 		}
 	}
-	if c.Tokens.ReadFrom != model.OriginDeclared {
-		return
+	if c.SAML.Rollover.Mode != model.RotationDisabled {
+		c.require("rollover", "saml.rollover.mode", at, model.SourceTokens, model.SourceJob, model.SourceCertificates)
 	}
-	if c.Rotation.Issuer == model.IssuerConsoleAPI {
-		at.key("rotation.issuer").fail("console_api creates tokens by the API that tokens.read_from: declared avoids; " +
-			"set issuer: operator (an operator creates the token) or tokens.read_from: console_api")
+}
+
+// require demands the sources that a rotation reads, and that discover what the connection
+// is bound to.
+func (c *Connection) require(what, mode string, at position, sources ...model.Source) {
+	for _, needed := range sources {
+		if c.Intervals.Every(needed) == 0 {
+			at.key("intervals."+string(needed)).fail("0 disables a source that a %s needs; set an interval or %s: disabled", what, mode)
+		}
 	}
-	if !at.has("aws.provisioning_tenant_id") {
-		at.key("aws.provisioning_tenant_id").fail("is missing; with tokens.read_from: declared it is not looked up, and a rotation needs it; " +
-			"it is the part of the SCIM endpoint before /scim/v2")
+	if c.Tokens.ReadFrom == model.OriginDeclared && !at.has("aws.provisioning_tenant_id") {
+		at.key("aws.provisioning_tenant_id").fail("is missing; with tokens.read_from: declared it is not looked up, and a %s needs it; "+
+			"it is the part of the SCIM endpoint before /scim/v2", what)
 	}
 }
 
@@ -168,11 +195,31 @@ func (s *SAML) validate(at position) {
 	if s.AppID != "" && s.ReadFrom != model.EntraCertificatesMetadata {
 		at.key("app_id").fail("has no effect without read_from: federation_metadata")
 	}
+	s.validateRollover(at)
 	switch files := len(s.AWSCertificateFiles) > 0; {
 	case s.AWSCertificates == model.AWSCertificatesFiles && !files:
 		at.key("aws_certificate_files").fail("is missing; aws_certificates: files needs the PEM files of the certificates that AWS trusts")
 	case s.AWSCertificates != model.AWSCertificatesFiles && files:
 		at.key("aws_certificate_files").fail("has no effect without aws_certificates: files")
+	}
+}
+
+// minActiveLife is how long the active certificate must still be valid when a rollover starts.
+const minActiveLife = Duration(14 * 24 * time.Hour)
+
+func (s *SAML) validateRollover(at position) {
+	r := s.Rollover
+	if r.Mode == model.RotationDisabled || r.Mode == "" {
+		return
+	}
+	if s.ReadFrom != model.EntraCertificatesGraph {
+		at.key("read_from").fail("federation_metadata does not say which certificate is active, and a rollover needs to know; set read_from: graph")
+	}
+	if s.AWSCertificates != model.AWSCertificatesConsoleAPI {
+		at.key("aws_certificates").fail("%s does not show what AWS trusts, and a rollover needs to see it; set aws_certificates: console_api", s.AWSCertificates)
+	}
+	if r.Before > 0 && r.Before <= minActiveLife+r.RetireAfter {
+		at.key("rollover.before").fail("%s is too short: a rollover starts no later than %s before the expiry, and takes retire_after = %s", r.Before, minActiveLife, r.RetireAfter)
 	}
 }
 
@@ -195,19 +242,23 @@ func (c *Config) validateReferences(connection *Connection, at position) {
 	for i, tenant := range c.Tenants {
 		names[i] = tenant.Name
 	}
-	tenant, rotator := c.Tenant(connection.Tenant), c.Tenant(connection.Rotation.Tenant)
+	tenant := c.Tenant(connection.Tenant)
 	switch {
 	case connection.Tenant == "" && len(names) > 1:
 		at.key("tenant").fail("is missing; there are several tenants, it is one of %s", strings.Join(names, ", "))
 	case tenant == nil:
 		at.key("tenant").fail("%s", describeUnknownTenant(connection.Tenant, names))
 	}
-	switch {
-	case !at.has("rotation.tenant"):
-	case rotator == nil:
-		at.key("rotation.tenant").fail("%s", describeUnknownTenant(connection.Rotation.Tenant, names))
-	case tenant != nil && tenant.TenantID != rotator.TenantID:
-		at.key("rotation.tenant").fail("has another tenant_id than tenant %q; the rotation needs an identity in the same Entra tenant", tenant.Name)
+	for _, key := range []struct{ name, what, value string }{
+		{"rotation.tenant", "rotation", connection.Rotation.Tenant}, {"saml.rollover.tenant", "rollover", connection.SAML.Rollover.Tenant},
+	} {
+		switch writer := c.Tenant(key.value); {
+		case !at.has(key.name):
+		case writer == nil:
+			at.key(key.name).fail("%s", describeUnknownTenant(key.value, names))
+		case tenant != nil && tenant.TenantID != writer.TenantID:
+			at.key(key.name).fail("has another tenant_id than tenant %q; the %s needs an identity in the same Entra tenant", tenant.Name, key.what)
+		}
 	}
 }
 
@@ -247,6 +298,14 @@ func (c *Config) validateDistinct(connection *Connection, j int, at position) {
 }
 
 func (s *State) validate(at position) {
+	if s.AWS != nil {
+		if at.has("directory") {
+			at.key("aws").fail("is set together with directory; the state is in one place, keep one of them")
+		}
+		if s.AWS.ExternalID != "" && s.AWS.RoleARN == "" {
+			at.key("aws.external_id").fail("has no effect without role_arn")
+		}
+	}
 	switch {
 	case s.AgeIdentityFile == "":
 	case s.Directory == "":

@@ -33,9 +33,15 @@ func (c *Config) Warnings() []Problem {
 	}
 	rotates := false
 	for i, connection := range c.Connections {
-		rotates = rotates || connection.Rotation.Mode != model.RotationDisabled
+		rotates = rotates || connection.Rotation.Mode != model.RotationDisabled || connection.SAML.Rollover.Mode != model.RotationDisabled
 		if connection.Rotation.Mode == model.RotationEnabled && connection.Rotation.Trigger == model.TriggerAlert && c.Webhook == nil {
 			note(fmt.Sprintf("connections[%d].rotation.mode", i), "enabled without a webhook section: only the command rotation start starts a rotation; or set trigger: due")
+		}
+		if connection.SAML.Rollover.Mode == model.RotationEnabled && connection.Rotation.Trigger == model.TriggerAlert && c.Webhook == nil {
+			note(fmt.Sprintf("connections[%d].saml.rollover.mode", i), "enabled without a webhook section: only the command rotation start starts a rollover; or set rotation.trigger: due")
+		}
+		if cloud := c.Tenant(connection.Tenant).Cloud; connection.SAML.Rollover.Mode != model.RotationDisabled && cloud != model.CloudPublic {
+			note(fmt.Sprintf("connections[%d].saml.rollover.mode", i), "%s: Graph makes no certificates in cloud %s; make each in Entra, and name it: rotation start CONNECTION --certificate SHA256", connection.SAML.Rollover.Mode, cloud)
 		}
 	}
 	if c.Webhook != nil && !rotates {
@@ -43,7 +49,7 @@ func (c *Config) Warnings() []Problem {
 	}
 	for i, tenant := range c.Tenants {
 		if !slices.ContainsFunc(c.Connections, func(c Connection) bool {
-			return c.Tenant == tenant.Name || c.Rotation.Tenant == tenant.Name
+			return c.Tenant == tenant.Name || c.Rotation.Tenant == tenant.Name || c.SAML.Rollover.Tenant == tenant.Name
 		}) {
 			note(fmt.Sprintf("tenants[%d]", i), "no connection uses tenant %s", tenant.Name)
 		}

@@ -106,7 +106,7 @@ func (t *Tenant) credentialExpires(ctx context.Context) time.Time {
 // Application reads what a rotation's plan checks of the application. The exporter's own
 // credentials and the directory audit are optional: without permission they are left out.
 func (a *Application) Application(ctx context.Context) (model.Application, error) {
-	ids, err := a.EntityIDs(ctx)
+	ids, err := a.entityIDs(ctx, a.freshPrincipal)
 	if err != nil {
 		return model.Application{}, err
 	}
@@ -116,13 +116,18 @@ func (a *Application) Application(ctx context.Context) (model.Application, error
 	return application, nil
 }
 
-// EntityIDs returns the application's SAML identifiers.
-func (a *Application) EntityIDs(ctx context.Context) ([]string, error) {
+// PolledEntityIDs returns the application's SAML identifiers, read up to a minute ago. A
+// rotation must not use it.
+func (a *Application) PolledEntityIDs(ctx context.Context) ([]string, error) {
+	return a.entityIDs(ctx, a.polledPrincipal)
+}
+
+func (a *Application) entityIDs(ctx context.Context, read principalReader) ([]string, error) {
 	id, err := a.samlPrincipalID(ctx)
 	if err != nil {
 		return nil, err
 	}
-	principal, err := a.readAppID(ctx, "reading the application", id, "appId,servicePrincipalNames")
+	principal, err := readAppID(ctx, "reading the application", id, read)
 	if err != nil {
 		return nil, a.forgetIfGone(err)
 	}

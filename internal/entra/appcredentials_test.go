@@ -72,7 +72,7 @@ func testApplicationForARotation(t *testing.T) {
 	const entity = "https://eu-central-1.signin.aws.amazon.com/platform/saml/d-1234567890"
 	soon := time.Now().Add(48 * time.Hour).UTC().Truncate(time.Second)
 	m := newMicrosoft(t)
-	m.serve["GET "+principalURL] = selecting(map[string]string{"appId,servicePrincipalNames": `{"appId":"` + samlAppID + `","servicePrincipalNames":["` + strings.ToUpper(samlAppID) + `","` + entity + `"]}`})
+	m.serve["GET "+principalURL] = selecting(map[string]string{principalProperties: `{"appId":"` + samlAppID + `","servicePrincipalNames":["` + strings.ToUpper(samlAppID) + `","` + entity + `"]}`})
 	m.serve["GET /v1.0/applications"] = always(200, `{"value":[{"passwordCredentials":[{"keyId":"gone","endDateTime":"1999-01-01T00:00:00Z"},
 		{"keyId":"later","endDateTime":"2099-01-01T00:00:00Z"},{"keyId":"soon","endDateTime":"`+soon.Format(time.RFC3339)+`"}],
 		"keyCredentials":[{"keyId":"unused","endDateTime":"`+soon.Add(-time.Hour).Format(time.RFC3339)+`"}]}]}`)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -13,10 +14,10 @@ import (
 )
 
 const (
-	// galleryTemplate is "AWS IAM Identity Center (successor to AWS Single Sign-On)"
+	// GalleryTemplate is "AWS IAM Identity Center (successor to AWS Single Sign-On)"
 	// in Entra's application gallery.
 	// https://learn.microsoft.com/entra/identity/saas-apps/aws-single-sign-on-tutorial
-	galleryTemplate = "21ed01d2-ec13-4e9e-86c1-cd546719ebc4"
+	GalleryTemplate = "21ed01d2-ec13-4e9e-86c1-cd546719ebc4"
 	jobTemplate     = "aWSSingleSignon"
 )
 
@@ -37,9 +38,12 @@ type Application struct {
 	options ApplicationOptions
 	logger  *slog.Logger
 
+	discovering chan struct{} // full while a source discovers
+
 	mu      sync.Mutex // never held during a call
 	found   discovered
-	ignored map[string]bool // certificates that a log line was written about
+	recent  *recentPrincipal // nil: none
+	ignored map[string]bool  // certificates that a log line was written about
 }
 
 // discovered is what the config leaves open.
@@ -48,7 +52,7 @@ type discovered struct{ servicePrincipal, job, template, samlAppID string }
 // Application returns one connection's application. It makes no request.
 func (t *Tenant) Application(options ApplicationOptions) *Application {
 	return &Application{
-		tenant: t, options: options, ignored: map[string]bool{},
+		tenant: t, options: options, discovering: make(chan struct{}, 1), ignored: map[string]bool{},
 		logger: t.logger.With("connection", options.Connection),
 	}
 }
@@ -77,14 +81,47 @@ func (a *Application) resolve(ctx context.Context) (principalID, jobID string, e
 	if a.options.JobID != "" {
 		return principalID, a.options.JobID, nil
 	}
-	if jobID = a.cached().job; jobID != "" {
-		return principalID, jobID, nil
-	}
-	if jobID, err = a.discoverJob(ctx, principalID); err != nil {
+	jobID, err = a.discover(ctx, func(found *discovered) *string { return &found.job }, func() (string, error) {
+		return a.discoverJob(ctx, principalID)
+	})
+	if err != nil {
 		return "", "", a.forgetIfGone(err)
 	}
-	a.update(func(found *discovered) { found.job = jobID })
 	return principalID, jobID, nil
+}
+
+// discover returns what is cached, or finds it. Of several sources one asks Entra, and the
+// others wait for what it finds.
+func (a *Application) discover(ctx context.Context, part func(*discovered) *string, find func() (string, error)) (string, error) {
+	cached := func() string { found := a.cached(); return *part(&found) }
+	if id := cached(); id != "" {
+		return id, nil
+	}
+	done, err := a.waitForOthers(ctx, "looking for the AWS application and its job")
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	if id := cached(); id != "" {
+		return id, nil
+	}
+	id, err := find()
+	if err == nil {
+		a.update(func(found *discovered) { *part(found) = id })
+	}
+	return id, err
+}
+
+// waitForOthers waits until no other source asks Entra for what both need.
+func (a *Application) waitForOthers(ctx context.Context, op string) (done func(), err error) {
+	select {
+	case a.discovering <- struct{}{}:
+		return func() { <-a.discovering }, nil
+	case <-ctx.Done():
+		failed := cloudhttp.Classify(ctx.Err())
+		failed.Op, failed.Unsent = op, true
+		return nil, failed
+	}
 }
 
 const jobPath = "/servicePrincipals/{id}/synchronization/jobs/{job}"
@@ -99,14 +136,9 @@ func (a *Application) principalID(ctx context.Context) (string, error) {
 	if a.options.ServicePrincipalID != "" {
 		return a.options.ServicePrincipalID, nil
 	}
-	if id := a.cached().servicePrincipal; id != "" {
-		return id, nil
-	}
-	id, err := a.tenant.discoverApplication(ctx)
-	if err == nil {
-		a.update(func(found *discovered) { *found = discovered{servicePrincipal: id} })
-	}
-	return id, err
+	return a.discover(ctx, func(found *discovered) *string { return &found.servicePrincipal }, func() (string, error) {
+		return a.tenant.discoverApplication(ctx)
+	})
 }
 
 // samlPrincipalID is the application that signs users in to AWS.
@@ -153,6 +185,7 @@ type servicePrincipal struct {
 	ID, DisplayName, AppID             string
 	ServicePrincipalNames              []string
 	PreferredTokenSigningKeyThumbprint string
+	PreferredSingleSignOnMode          string
 	NotificationEmailAddresses         []string // they never leave this package
 	KeyCredentials                     []*keyCredential
 }
@@ -160,7 +193,55 @@ type servicePrincipal struct {
 type keyCredential struct {
 	CustomKeyIdentifier, Key   []byte
 	KeyID, Type, Usage         string
+	DisplayName                string // the subject, of those that Entra made
 	StartDateTime, EndDateTime *time.Time
+}
+
+// principalProperties are what two sources begin with, the one soon after the other.
+const principalProperties = "appId,servicePrincipalNames,preferredTokenSigningKeyThumbprint,preferredSingleSignOnMode,notificationEmailAddresses"
+
+// principalReader reads the principalProperties of a service principal.
+type principalReader func(ctx context.Context, op, id string) (servicePrincipal, error)
+
+// freshPrincipal is a principalReader that always asks Entra.
+func (a *Application) freshPrincipal(ctx context.Context, op, id string) (servicePrincipal, error) {
+	principal, _, err := a.readPrincipal(ctx, op, id, principalProperties)
+	return principal, err
+}
+
+// recentPrincipal is what one source has read, for the other one.
+type recentPrincipal struct {
+	servicePrincipal
+	id string
+	at time.Time
+}
+
+// polledPrincipal is a principalReader that takes, once, what the other source has read
+// within the last minute.
+func (a *Application) polledPrincipal(ctx context.Context, op, id string) (servicePrincipal, error) {
+	done, err := a.waitForOthers(ctx, op)
+	if err != nil {
+		return servicePrincipal{}, err
+	}
+	defer done()
+	if recent := a.takeRecent(); recent != nil && recent.id == id && time.Since(recent.at) < time.Minute {
+		return recent.servicePrincipal, nil
+	}
+	principal, err := a.freshPrincipal(ctx, op, id)
+	if err == nil {
+		a.mu.Lock()
+		a.recent = &recentPrincipal{principal, id, time.Now()}
+		a.mu.Unlock()
+	}
+	return principal, err
+}
+
+func (a *Application) takeRecent() *recentPrincipal {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	recent := a.recent
+	a.recent = nil
+	return recent
 }
 
 // readPrincipal reads some properties of a service principal.
@@ -170,11 +251,11 @@ func (a *Application) readPrincipal(ctx context.Context, op, id, properties stri
 	return principal, x, err
 }
 
-// readAppID reads properties of a service principal, with its appId among them.
-func (a *Application) readAppID(ctx context.Context, op, id, properties string) (servicePrincipal, error) {
-	application, x, err := a.readPrincipal(ctx, op, id, properties)
+// readAppID reads a service principal, with its appId.
+func readAppID(ctx context.Context, op, id string, read principalReader) (servicePrincipal, error) {
+	application, err := read(ctx, op, id)
 	if err == nil && application.AppID == "" {
-		err = apiCall{op: op}.invalid(x, "an application without appId")
+		err = apiCall{op: op}.invalid(&cloudhttp.Exchange{Status: http.StatusOK}, "an application without appId")
 	}
 	return application, err
 }
@@ -183,7 +264,7 @@ func (a *Application) readAppID(ctx context.Context, op, id, properties string) 
 func (t *Tenant) discoverApplication(ctx context.Context) (string, error) {
 	call := apiCall{op: "looking for the AWS application", permission: readApplications}
 	applications, _, err := getList[servicePrincipal](ctx, t.graph, call, "/servicePrincipals{?%24filter,%24select,%24count}",
-		parameters{"%24filter": "applicationTemplateId eq '" + galleryTemplate + "'", "%24select": "id,displayName"})
+		parameters{"%24filter": "applicationTemplateId eq '" + GalleryTemplate + "'", "%24select": "id,displayName"})
 	if err != nil {
 		return "", err
 	}

@@ -3,7 +3,10 @@ package entra
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"entra-aws-exporter/internal/model"
 )
@@ -131,7 +134,7 @@ func TestDiscoveryReadsEveryPage(t *testing.T) {
 			m.serve["GET "+principalsURL] = func(w http.ResponseWriter, r *http.Request) {
 				advanced := r.Header.Get("ConsistencyLevel") == "eventual" && r.URL.Query().Get("$count") == "true"
 				page := r.URL.Query().Get("$skiptoken")
-				next := `"@odata.nextLink":"https://graph.test` + principalsURL + "?$filter=applicationTemplateId%20eq%20'" + galleryTemplate + "'&$count=" + r.URL.Query().Get("$count") + "&$skiptoken="
+				next := `"@odata.nextLink":"https://graph.test` + principalsURL + "?$filter=applicationTemplateId%20eq%20'" + GalleryTemplate + "'&$count=" + r.URL.Query().Get("$count") + "&$skiptoken="
 				switch {
 				case needsAdvanced && !advanced:
 					answerJSON(w, 400, `{"error":{"code":"Request_UnsupportedQuery","message":"Unsupported or invalid query filter clause specified for property 'applicationTemplateId' of resource 'ServicePrincipal'."}}`)
@@ -157,5 +160,43 @@ func TestNextLinkLeadsAstray(t *testing.T) {
 			_, err := m.tenant().Application(ApplicationOptions{}).Binding(t.Context())
 			wantError(t, err, "looking for the AWS application: invalid_response: the next page is the same one, or lies outside of Graph")
 		})
+	}
+}
+
+// Sources that begin together share one discovery.
+func TestSourcesDiscoverOnce(t *testing.T) {
+	m := newMicrosoft(t)
+	slowly := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(time.Second)
+			answerJSON(w, 200, body)
+		}
+	}
+	m.serve["GET "+principalsURL] = slowly(`{"value":[{"id":"` + principal + `"}]}`)
+	m.serve["GET "+jobsURL] = slowly(`{"value":[{"id":"` + jobID + `","templateId":"aWSSingleSignon"}]}`)
+	m.serve["GET "+principalURL] = always(200, `{"appId":"`+samlAppID+`"}`)
+	synctest.Test(t, func(t *testing.T) {
+		application := m.tenant().Application(ApplicationOptions{})
+		var running sync.WaitGroup
+		for range 3 {
+			running.Go(func() {
+				if _, err := application.Binding(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+			running.Go(func() {
+				if _, err := application.PolledEntityIDs(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		running.Wait()
+	})
+	asked := map[string]int{}
+	for _, call := range m.calls() {
+		asked[call]++
+	}
+	if asked["GET "+principalsURL] != 1 || asked["GET "+jobsURL] != 1 {
+		t.Errorf("asked %v", asked)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
@@ -18,24 +19,33 @@ import (
 // with: from Graph, or from the public federation metadata, which does not tell which
 // one is active.
 func (a *Application) SigningCertificates(ctx context.Context) (model.SigningCertificates, error) {
-	read := a.graphCertificates
+	return a.signingCertificates(ctx, a.freshPrincipal)
+}
+
+// PolledCertificates is SigningCertificates, but which certificate is active may have been
+// read up to a minute ago. A rotation must not use it.
+func (a *Application) PolledCertificates(ctx context.Context) (model.SigningCertificates, error) {
+	return a.signingCertificates(ctx, a.polledPrincipal)
+}
+
+func (a *Application) signingCertificates(ctx context.Context, read principalReader) (signing model.SigningCertificates, err error) {
 	if a.options.Certificates == model.EntraCertificatesMetadata {
-		read = a.metadataCertificates
+		signing, err = a.metadataCertificates(ctx)
+	} else {
+		signing, err = a.graphCertificates(ctx, read)
 	}
-	signing, err := read(ctx)
 	return signing, a.forgetIfGone(err)
 }
 
 // graphCertificates sends two requests: Graph returns the certificates themselves only
 // to a request that selects nothing else.
 // https://learn.microsoft.com/graph/api/resources/keycredential
-func (a *Application) graphCertificates(ctx context.Context) (model.SigningCertificates, error) {
+func (a *Application) graphCertificates(ctx context.Context, read principalReader) (model.SigningCertificates, error) {
 	id, err := a.samlPrincipalID(ctx)
 	if err != nil {
 		return model.SigningCertificates{}, err
 	}
-	application, _, err := a.readPrincipal(ctx, "reading the signing certificate in use", id,
-		"preferredTokenSigningKeyThumbprint,notificationEmailAddresses")
+	application, err := read(ctx, "reading the signing certificate in use", id)
 	if err != nil {
 		return model.SigningCertificates{}, err
 	}
@@ -47,38 +57,42 @@ func (a *Application) graphCertificates(ctx context.Context) (model.SigningCerti
 	if err != nil {
 		return model.SigningCertificates{}, err
 	}
+	signing, keyless := a.matchKeyPairs(keys.KeyCredentials)
 	return model.SigningCertificates{
-		Certificates:          model.SortCertificates(a.matchKeyPairs(keys.KeyCredentials)),
+		Certificates:          model.SortCertificates(signing),
+		Keyless:               model.SortCertificates(keyless),
+		SSOMode:               application.PreferredSingleSignOnMode,
 		ActiveThumbprint:      strings.ToUpper(application.PreferredTokenSigningKeyThumbprint),
 		ActiveKnown:           true,
 		NotificationAddresses: len(application.NotificationEmailAddresses),
 	}, nil
 }
 
-// matchKeyPairs returns the certificates that sign. Entra keeps each as two
-// credentials, one to sign and one to verify, which share an identifier. One to verify
-// alone belongs to something else. The identifier is the thumbprint only if Entra made
-// the certificate.
-func (a *Application) matchKeyPairs(keys []*keyCredential) []model.Certificate {
+// matchKeyPairs returns the certificates that sign, and those without a private key. Entra
+// keeps each as two credentials, one to sign and one to verify, which share an identifier.
+// One to verify alone belongs to something else. The identifier is the thumbprint only if
+// Entra made the certificate.
+func (a *Application) matchKeyPairs(keys []*keyCredential) (signing, keyless []model.Certificate) {
 	keys = slices.DeleteFunc(slices.Clone(keys), func(k *keyCredential) bool { return k == nil })
-	var certificates []model.Certificate
 	for _, key := range keys {
 		if !key.isFor("Verify", "AsymmetricX509Cert") {
 			continue
 		}
 		keyID := cmp.Or(key.KeyID, "without id")
-		if !slices.ContainsFunc(keys, key.isTwin) {
-			a.ignoreOnce(keyID, "no signing key")
-			continue
-		}
 		certificate, known := key.certificate()
-		if !known {
+		switch {
+		case !slices.ContainsFunc(keys, key.isTwin):
+			a.ignoreOnce(keyID, "no signing key")
+			if known {
+				keyless = append(keyless, certificate)
+			}
+		case !known:
 			a.ignoreOnce(keyID, "unreadable")
-			continue
+		default:
+			signing = append(signing, certificate)
 		}
-		certificates = append(certificates, certificate)
 	}
-	return certificates
+	return signing, keyless
 }
 
 // isFor tells what a credential is for; its type counts where Graph shows no usage.
@@ -106,7 +120,7 @@ func (k *keyCredential) certificate() (model.Certificate, bool) {
 		return model.NewCertificate(parsed), true
 	}
 	certificate := model.Certificate{
-		Thumbprint: k.identifiedThumbprint(), NotBefore: timeOf(k.StartDateTime), NotAfter: timeOf(k.EndDateTime), DER: k.Key,
+		Thumbprint: k.identifiedThumbprint(), Subject: cloudhttp.Truncate(k.DisplayName, maxMessage), NotBefore: timeOf(k.StartDateTime), NotAfter: timeOf(k.EndDateTime), DER: k.Key,
 	}
 	if len(k.Key) > 0 {
 		certificate.Thumbprint = model.Thumbprint(k.Key)

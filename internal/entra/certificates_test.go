@@ -54,18 +54,19 @@ func TestSigningCertificates(t *testing.T) {
 	garbage := []byte("Go cannot parse this")
 	const hexThumbprint = "EA2B50464A0C8A453A584F78BAD5BD3A494A2BA3"
 	hexText, _ := base64.StdEncoding.DecodeString(hexThumbprint)
+	other, untwinned := selfSigned(t, "other", at("2030-05-01T00:00:00Z"), nil), selfSigned(t, "untwinned", at("2031-05-01T00:00:00Z"), nil)
 	var lines logLines
 	m := newMicrosoft(t)
 	m.serve["GET "+principalURL] = selecting(map[string]string{
-		"preferredTokenSigningKeyThumbprint,notificationEmailAddresses": `{"preferredTokenSigningKeyThumbprint":"` + strings.ToLower(model.Thumbprint(late)) +
-			`","notificationEmailAddresses":["ann@example.com","bob@example.com"]}`,
+		principalProperties: `{"preferredTokenSigningKeyThumbprint":"` + strings.ToLower(model.Thumbprint(late)) +
+			`","preferredSingleSignOnMode":"saml","notificationEmailAddresses":["ann@example.com","bob@example.com"]}`,
 		"keyCredentials": `{"keyCredentials":[null,` + strings.Join([]string{
 			key("Verify", thumbprint(late), late, 1), key("Sign", thumbprint(late), nil, 2),
 			key("Sign", thumbprint(early), nil, 3), key("Verify", thumbprint(early), early, 4),
 			key("Verify", thumbprint(early), early, 5), // twice, counted once
 			key("Sign", []byte("odd"), nil, 6), key("Verify", []byte("odd"), uploaded, 7),
-			key("Verify", []byte("no twin"), selfSigned(t, "other", at("2031-05-01T00:00:00Z"), nil), 8),
-			key("Verify", nil, selfSigned(t, "nameless", at("2031-05-01T00:00:00Z"), nil), 9), key("Sign", nil, nil, 10),
+			key("Verify", []byte("no twin"), other, 8),
+			key("Verify", nil, untwinned, 9), key("Sign", nil, nil, 10),
 			key("Sign", garbage, nil, 11), key("Verify", garbage, garbage, 12),
 			key("Sign", thumbprint(nameless), nil, 19), key("Verify", nil, nameless, 20), // the twin has no identifier
 			strings.Replace(key("null", thumbprint(useless), nil, 21), "AsymmetricX509Cert", "X509CertAndPassword", 1), key("null", thumbprint(useless), useless, 22),
@@ -81,16 +82,20 @@ func TestSigningCertificates(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := model.SigningCertificates{
-			ActiveThumbprint: model.Thumbprint(late), ActiveKnown: true, NotificationAddresses: 2,
+			ActiveThumbprint: model.Thumbprint(late), ActiveKnown: true, NotificationAddresses: 2, SSOMode: model.SingleSignOnSAML,
+			Keyless: []model.Certificate{
+				{Thumbprint: model.Thumbprint(other), Subject: "CN=other", NotBefore: at("2029-05-01T00:00:00Z"), NotAfter: at("2030-05-01T00:00:00Z"), DER: other},
+				{Thumbprint: model.Thumbprint(untwinned), Subject: "CN=untwinned", NotBefore: at("2030-05-01T00:00:00Z"), NotAfter: at("2031-05-01T00:00:00Z"), DER: untwinned},
+			},
 			Certificates: []model.Certificate{
-				{Thumbprint: model.Thumbprint(early), NotBefore: at("2026-05-01T00:00:00Z"), NotAfter: at("2027-05-01T00:00:00Z"), DER: early},
-				{Thumbprint: model.Thumbprint(late), NotBefore: at("2027-05-01T00:00:00Z"), NotAfter: at("2028-05-01T00:00:00Z"), DER: late},
-				{Thumbprint: model.Thumbprint(uploaded), NotBefore: at("2028-05-01T00:00:00Z"), NotAfter: at("2029-05-01T00:00:00Z"), DER: uploaded},
-				{Thumbprint: strings.ToUpper(hex.EncodeToString([]byte("twenty bytes exactly"))), NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z")},
-				{Thumbprint: model.Thumbprint(garbage), NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z"), DER: garbage},
-				{Thumbprint: hexThumbprint, NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z")},
-				{Thumbprint: model.Thumbprint(nameless), NotBefore: at("2031-05-01T00:00:00Z"), NotAfter: at("2032-05-01T00:00:00Z"), DER: nameless},
-				{Thumbprint: model.Thumbprint(useless), NotBefore: at("2032-05-01T00:00:00Z"), NotAfter: at("2033-05-01T00:00:00Z"), DER: useless},
+				{Thumbprint: model.Thumbprint(early), Subject: "CN=early", NotBefore: at("2026-05-01T00:00:00Z"), NotAfter: at("2027-05-01T00:00:00Z"), DER: early},
+				{Thumbprint: model.Thumbprint(late), Subject: "CN=late", NotBefore: at("2027-05-01T00:00:00Z"), NotAfter: at("2028-05-01T00:00:00Z"), DER: late},
+				{Thumbprint: model.Thumbprint(uploaded), Subject: "CN=uploaded", NotBefore: at("2028-05-01T00:00:00Z"), NotAfter: at("2029-05-01T00:00:00Z"), DER: uploaded},
+				{Thumbprint: strings.ToUpper(hex.EncodeToString([]byte("twenty bytes exactly"))), Subject: "CN=x", NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z")},
+				{Thumbprint: model.Thumbprint(garbage), Subject: "CN=x", NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z"), DER: garbage},
+				{Thumbprint: hexThumbprint, Subject: "CN=x", NotBefore: at("2027-01-02T03:04:05Z"), NotAfter: at("2030-01-02T03:04:05Z")},
+				{Thumbprint: model.Thumbprint(nameless), Subject: "CN=nameless", NotBefore: at("2031-05-01T00:00:00Z"), NotAfter: at("2032-05-01T00:00:00Z"), DER: nameless},
+				{Thumbprint: model.Thumbprint(useless), Subject: "CN=useless", NotBefore: at("2032-05-01T00:00:00Z"), NotAfter: at("2033-05-01T00:00:00Z"), DER: useless},
 			},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -108,8 +113,8 @@ func TestSigningCertificates(t *testing.T) {
 func TestNoSigningCertificate(t *testing.T) {
 	m := newMicrosoft(t)
 	m.serve["GET "+principalURL] = selecting(map[string]string{
-		"preferredTokenSigningKeyThumbprint,notificationEmailAddresses": `{"preferredTokenSigningKeyThumbprint":null}`,
-		"keyCredentials": `{"keyCredentials":[]}`,
+		principalProperties: `{"preferredTokenSigningKeyThumbprint":null}`,
+		"keyCredentials":    `{"keyCredentials":[]}`,
 	})
 	got, err := m.application().SigningCertificates(t.Context())
 	if diff := cmp.Diff(model.SigningCertificates{ActiveKnown: true}, got); diff != "" || err != nil {
@@ -152,7 +157,7 @@ func xmlAnswer(status int, body string) http.HandlerFunc {
 }
 
 func (m *microsoft) metadataApplication(mod ...func(*TenantOptions)) *Application {
-	m.serve["GET "+principalURL] = selecting(map[string]string{"appId": `{"appId":"` + samlAppID + `"}`})
+	m.serve["GET "+principalURL] = selecting(map[string]string{principalProperties: `{"appId":"` + samlAppID + `"}`})
 	return m.tenant(mod...).Application(ApplicationOptions{ServicePrincipalID: principal, Certificates: model.EntraCertificatesMetadata})
 }
 
@@ -168,8 +173,8 @@ func TestFederationMetadata(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := model.SigningCertificates{NotificationAddresses: -1, Certificates: []model.Certificate{
-			{Thumbprint: model.Thumbprint(early), NotBefore: at("2026-05-01T00:00:00Z"), NotAfter: at("2027-05-01T00:00:00Z"), DER: early},
-			{Thumbprint: model.Thumbprint(late), NotBefore: at("2027-05-01T00:00:00Z"), NotAfter: at("2028-05-01T00:00:00Z"), DER: late},
+			{Thumbprint: model.Thumbprint(early), Subject: "CN=early", NotBefore: at("2026-05-01T00:00:00Z"), NotAfter: at("2027-05-01T00:00:00Z"), DER: early},
+			{Thumbprint: model.Thumbprint(late), Subject: "CN=late", NotBefore: at("2027-05-01T00:00:00Z"), NotAfter: at("2028-05-01T00:00:00Z"), DER: late},
 		}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)

@@ -3,6 +3,7 @@ package entra
 import (
 	"os"
 	"testing"
+	"time"
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
@@ -53,6 +54,13 @@ func TestContract(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := s.Application.Application(ctx); err != nil {
+			t.Error(err)
+		}
+		issued, err := s.CreateCertificate(ctx, "CN=new", time.Now().AddDate(1, 0, 0))
+		if err != nil {
+			t.Error(err)
+		}
+		if err := s.ActivateCertificate(ctx, issued.Thumbprint); err != nil {
 			t.Error(err)
 		}
 		if _, err := s.ProvisionUser(ctx, principal); model.ReasonOf(err) != model.ReasonNotFound {

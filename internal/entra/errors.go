@@ -19,12 +19,14 @@ const permissionsPage = "deploy/permissions/entra.md"
 
 // The application permissions, as an administrator finds them.
 const (
-	readApplications = "Application.Read.All"
-	readJobs         = "Synchronization.Read.All"
-	readLogs         = "ProvisioningLog.Read.All (AuditLog.Read.All in older tenants)"
-	readAudits       = "AuditLog.Read.All"
-	readUsers        = "User.Read.All"
-	writeJobs        = "Application.ReadWrite.OwnedBy as an owner of the application, or Synchronization.ReadWrite.All,"
+	readApplications  = "Application.Read.All"
+	readJobs          = "Synchronization.Read.All"
+	readLogs          = "ProvisioningLog.Read.All (AuditLog.Read.All in older tenants)"
+	readAudits        = "AuditLog.Read.All"
+	readUsers         = "User.Read.All"
+	writeApplication  = "Application.ReadWrite.OwnedBy as an owner of the application, or Application.ReadWrite.All,"
+	createCertificate = "Application.ReadWrite.OwnedBy as an owner of the application and of its app registration, or Application.ReadWrite.All,"
+	writeJobs         = "Application.ReadWrite.OwnedBy as an owner of the application, or Synchronization.ReadWrite.All,"
 )
 
 // apiCall is one kind of call, as its errors describe it.

@@ -35,7 +35,7 @@ const (
 // microsoft is Entra and Graph as a round tripper: its sign-in works unless a test
 // says otherwise, everything else is what the test serves.
 type microsoft struct {
-	t      *testing.T
+	t      testing.TB
 	signIn http.HandlerFunc
 	serve  map[string]http.HandlerFunc // by "GET /path"
 
@@ -46,7 +46,7 @@ type microsoft struct {
 	bodies [][]byte
 }
 
-func newMicrosoft(t *testing.T) *microsoft {
+func newMicrosoft(t testing.TB) *microsoft {
 	m := &microsoft{t: t, serve: map[string]http.HandlerFunc{}}
 	m.signIn = func(w http.ResponseWriter, _ *http.Request) {
 		m.tokens++

@@ -29,6 +29,13 @@ var operations = map[string]func(context.Context, *simulated) error{
 		_, err := s.tenant.Application(ApplicationOptions{Certificates: model.EntraCertificatesMetadata}).SigningCertificates(ctx)
 		return err
 	},
+	"GET signIns": func(ctx context.Context, s *simulated) error {
+		counts, err := s.SignIns(ctx, time.Now().Add(-time.Hour))
+		if err == nil && !counts.Available { // the reason is hidden on purpose
+			return &model.Error{Reason: model.ReasonPermission, Detail: "not available"}
+		}
+		return err
+	},
 	"POST token": func(ctx context.Context, s *simulated) error { _, err := s.Job(ctx); return err },
 }
 

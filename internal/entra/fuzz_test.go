@@ -2,6 +2,7 @@ package entra
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -29,6 +30,17 @@ var readings = []struct {
 	{"canary", func(ctx context.Context, a *Application) error { _, err := a.ProvisionUser(ctx, "user"); return err }},
 	{"test", func(ctx context.Context, a *Application) error { _, err := a.TestConnection(ctx, nil); return err }},
 	{"start", func(ctx context.Context, a *Application) error { return a.StartJob(ctx) }},
+	{"sign-ins", func(ctx context.Context, a *Application) error { _, err := a.SignIns(ctx, time.Now()); return err }},
+	{"create certificate", func(ctx context.Context, a *Application) error {
+		issued, err := a.CreateCertificate(ctx, "CN=new", time.Now())
+		if err == nil && (model.Thumbprint(issued.DER) != issued.Thumbprint || issued.Subject != "CN=new") {
+			panic(fmt.Sprintf("made up: %+v", issued))
+		}
+		return err
+	}},
+	{"activate certificate", func(ctx context.Context, a *Application) error {
+		return a.ActivateCertificate(ctx, "0123456789ABCDEF0123456789ABCDEF01234567")
+	}},
 	{"save", func(ctx context.Context, a *Application) error { return a.SaveCredentials(ctx, nil) }},
 }
 
@@ -47,6 +59,8 @@ func FuzzGraph(f *testing.F) {
 		`{"error":{"code":"UnknownError","message":"{\"error\":{\"code\":\"CredentialValidation\",\"message\":null}}"}}`,
 		`<html>`,
 		`{"error":null}`,
+		`{"value":[null,{"createdDateTime":"2026-03-01T10:00:00Z","userId":"u","status":{"errorCode":0}},{"status":{"errorCode":50003}}]}`,
+		`{"displayName":"CN=new","key":"AAAA","keyId":"k","thumbprint":"2FDE1F2B38C1EC9BD5B1BD5F8A8EF3B6B2BF9B0B","startDateTime":"2026-03-01T10:00:00Z","endDateTime":"2029-03-01T10:00:00Z"}`,
 	} {
 		f.Add(byte(i), uint16(200), "application/json", []byte(body))
 		f.Add(byte(i), uint16(400), "application/json", []byte(body))
@@ -65,7 +79,7 @@ func FuzzGraph(f *testing.F) {
 			}
 			for _, path := range []string{
 				principalsURL, jobsURL, jobURL, secretsURL, principalURL, "/v1.0/auditLogs/provisioning",
-				"/v1.0/auditLogs/directoryAudits", "/v1.0/applications", jobURL + "/schema", "/v1.0/users/user",
+				"/v1.0/auditLogs/directoryAudits", "/v1.0/auditLogs/signIns", "/v1.0/applications", jobURL + "/schema", "/v1.0/users/user",
 			} {
 				m.serve["GET "+path] = answer
 			}
@@ -73,6 +87,8 @@ func FuzzGraph(f *testing.F) {
 			m.serve["POST "+jobURL+"/validateCredentials"] = answer
 			m.serve["POST "+jobURL+"/start"] = answer
 			m.serve["PUT "+secretsURL] = answer
+			m.serve["POST "+principalURL+"/addTokenSigningCertificate"] = answer
+			m.serve["PATCH "+principalURL] = answer
 			err := reading.read(within(t, time.Hour), m.application())
 			if err == nil && status > 299 {
 				t.Errorf("%s: %d taken for an answer", reading.name, status)

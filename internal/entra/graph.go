@@ -41,13 +41,13 @@ type graphClient struct {
 
 // newGraphClient chooses the SDK's middleware one by one. Its default set comes in a
 // random order, and a retry outside of its compression corrupts the body.
-func newGraphClient(root *url.URL, login *signIn, options cloudhttp.Options) (*graphClient, error) {
+func newGraphClient(root *url.URL, login *signIn, limits *throttle, options cloudhttp.Options) (*graphClient, error) {
 	tokens, err := auth.NewAzureIdentityAuthenticationProviderWithScopesAndValidHostsAndObservabilityOptionsAndIsCaeEnabled(
 		login, scopes(root), []string{root.Hostname()}, auth.ObservabilityOptions{}, false)
 	if err != nil {
 		return nil, err
 	}
-	client := newHTTPClient(options, "graph", maxGraph, newThrottle())
+	client := newHTTPClient(options, "graph", maxGraph, limits)
 	client.Transport = kiotahttp.NewCustomTransportWithParentTransport(client.Transport,
 		kiotahttp.NewRetryHandlerWithOptions(kiotahttp.RetryHandlerOptions{ShouldRetry: shouldRetry}),
 		kiotahttp.NewParametersNameDecodingHandler(),
@@ -144,6 +144,11 @@ func eachPage[T any](
 // put writes JSON, exactly once, without any retry.
 func (g *graphClient) put(ctx context.Context, call apiCall, template string, values parameters, body any) (*cloudhttp.Exchange, error) {
 	return g.send(ctx, call, kiota.PUT, template, values, body, nil)
+}
+
+// patch changes the given properties, exactly once, without any retry.
+func (g *graphClient) patch(ctx context.Context, call apiCall, template string, values parameters, body any) (*cloudhttp.Exchange, error) {
+	return g.send(ctx, call, kiota.PATCH, template, values, body, nil)
 }
 
 // post writes JSON, exactly once, without any retry. body and into may be nil.

@@ -56,7 +56,7 @@ func (a *Application) samlAppID(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	application, err := a.readAppID(ctx, "reading the application's id", principalID, "appId")
+	application, err := readAppID(ctx, "reading the application's id", principalID, a.polledPrincipal)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -166,6 +167,78 @@ func TestQuarantinedJob(t *testing.T) {
 		active, known := signing.Active()
 		if err != nil || !known || len(signing.Certificates) != 2 || !active.NotAfter.Before(time.Now()) {
 			t.Errorf("signing %+v, %v", signing, err)
+		}
+	})
+}
+
+// At a start, the poller reads the application's identifiers and its certificates, in any
+// order, with one request less. A rotation always reads all, and so does a poll after it.
+func TestPolledPrincipalIsReadOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := simulate(t, clouds.Healthy("corp"), nil)
+		var spare string
+		s.do(t, func(w *clouds.Model) error {
+			certificate := w.NewSigningCertificate(w.Now(), w.Now().AddDate(3, 0, 0))
+			spare = certificate.Thumbprint()
+			return w.ChangeApplication(s.connection.EntraTenantID, s.connection.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
+				sp.Certificates = append(sp.Certificates, certificate)
+			})
+		})
+		certificates := func(read func(context.Context) (model.SigningCertificates, error)) func() string {
+			return func() string {
+				signing, err := read(t.Context())
+				if err != nil || len(signing.Certificates) != 2 || signing.SSOMode == "" {
+					t.Fatalf("%+v, %v", signing, err)
+				}
+				return signing.ActiveThumbprint
+			}
+		}
+		polled := certificates(s.PolledCertificates)
+		identifiers := func() string {
+			ids, err := s.PolledEntityIDs(t.Context())
+			if err != nil || len(ids) != 1 {
+				t.Fatalf("%v, %v", ids, err)
+			}
+			return ids[0]
+		}
+		plan := func() string {
+			application, err := s.Application.Application(t.Context())
+			if err != nil || len(application.EntityIDs) != 1 {
+				t.Fatalf("%+v, %v", application, err)
+			}
+			return application.EntityIDs[0]
+		}
+		nothing := func() {}
+		for _, step := range []struct {
+			name  string
+			first func() string
+			do    func()
+			then  func() string
+			want  int // requests for the service principal
+		}{
+			{"identifiers, then certificates", identifiers, nothing, polled, 1 + 1},
+			{"certificates, then identifiers", polled, nothing, identifiers, 2 + 0},
+			{"the next poll", polled, nothing, polled, 2 + 1},
+			{"a poll later", identifiers, func() { time.Sleep(2 * time.Minute) }, polled, 1 + 2},
+			{"a rotation of the certificate", identifiers, nothing, certificates(s.SigningCertificates), 1 + 2},
+			{"a rotation of the token", polled, nothing, plan, 2 + 1},
+			{"a poll after an activation", identifiers, func() {
+				if err := s.ActivateCertificate(t.Context(), spare); err != nil {
+					t.Fatal(err)
+				}
+			}, polled, 1 + 2},
+		} {
+			before := s.Calls()["GET servicePrincipal"]
+			step.first()
+			step.do()
+			step.then()
+			if got := s.Calls()["GET servicePrincipal"] - before; got != step.want {
+				t.Errorf("%s: %d requests, want %d", step.name, got, step.want)
+			}
+			time.Sleep(time.Hour)
+		}
+		if active := polled(); active != spare {
+			t.Errorf("active is %s", active)
 		}
 	})
 }

@@ -5,7 +5,8 @@
 //
 // Read tenant.go first, then application.go, which finds what the config leaves open.
 // Each thing that is read has its file: job.go, events.go, certificates.go, metadata.go,
-// appcredentials.go. The writes are in provisioning.go and ondemand.go. All of them call
+// appcredentials.go, signins.go. The writes are in provisioning.go, ondemand.go and
+// rollover.go. All of them call
 // Graph through graph.go. Below it are transport.go (rate limits and HTTP), signin.go
 // with aadsts.go (access tokens), errors.go and values.go.
 //
@@ -93,6 +94,6 @@ func newTenant(o TenantOptions) (*Tenant, error) {
 		metadata: newHTTPClient(o.Options, "federation_metadata", maxMetadata, nil),
 		logger:   o.Logger.With("tenant", o.Name),
 	}
-	t.graph, err = newGraphClient(graphURL, t.signIn, o.Options)
+	t.graph, err = newGraphClient(graphURL, t.signIn, newThrottle(), o.Options)
 	return t, err
 }

@@ -14,14 +14,7 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-const (
-	// idpTarget belongs to the undocumented API behind the console's page "Identity
-	// source". Its shapes are those of the console's own client model
-	// appsauth-control-2018-10-25: https://github.com/Frichetten/aws-api-models
-	idpTarget = "AppsAuthControlPlaneService"
-
-	maxCertificateFile = 1 << 20 // bytes
-)
+const maxCertificateFile = 1 << 20 // bytes
 
 // TrustedCertificates returns the SAML signing certificates that AWS trusts, each once,
 // earliest expiry first. An unreadable certificate is logged and ignored.
@@ -52,45 +45,20 @@ func (i *Instance) certificateCall(action string) apiCall {
 	}
 }
 
-// apiCertificates reads the identity providers of the identity store, then the
-// certificates of each one that is enabled for SAML.
+// apiCertificates keeps what is readable, and what Go refuses to parse but AWS trusts.
 func (i *Instance) apiCertificates(ctx context.Context) ([]model.Certificate, error) {
-	store, err := i.identityStore(ctx)
+	trust, err := i.readTrust(ctx)
 	if err != nil {
 		return nil, err
 	}
-	type request struct {
-		Directory string `json:"directoryId"`
-		Provider  string `json:"idpId,omitempty"`
-		NextToken string `json:"nextToken,omitempty"`
-	}
-	var ids []string
-	err = forEachPage("identity providers", func(next string) (string, error) {
-		var page providerList
-		if _, err := i.idp.read(ctx, "ListExternalIdPConfigurationsForDirectory", request{Directory: store, NextToken: next}, &page); err != nil {
-			return "", err
-		}
-		found, err := page.saml()
-		ids = append(ids, found...)
-		return page.NextToken, err
-	})
-	if err != nil {
-		return nil, i.failed(i.certificateCall("sso-directory:ListExternalIdPConfigurationsForDirectory"), err)
-	}
 	var certificates []model.Certificate
-	for _, id := range ids {
-		err := forEachPage("certificates", func(next string) (string, error) {
-			var page certificateList
-			if _, err := i.idp.read(ctx, "ListExternalIdPCertificates", request{Directory: store, Provider: id, NextToken: next}, &page); err != nil {
-				return "", err
-			}
-			found, err := page.certificates(func(id string, err error) { i.logOnce("identity provider", id, err) })
-			certificates = append(certificates, found...)
-			return page.NextToken, err
-		})
-		if err != nil {
-			return nil, i.failed(i.certificateCall("sso-directory:ListExternalIdPCertificates"), err)
+	for _, trusted := range trust.Certificates {
+		if !trusted.NotAfter.IsZero() {
+			certificates = append(certificates, trusted.Certificate)
 		}
+	}
+	if len(trust.Certificates) > 0 && len(certificates) == 0 { // or AWS would seem to trust no certificate
+		return nil, i.certificateCall("").classify(apiChanged("no readable certificate"))
 	}
 	return certificates, nil
 }
@@ -108,69 +76,6 @@ func (i *Instance) logOnce(source, certificate string, err error) {
 		i.http.Logger.Warn("ignoring unreadable certificate", "connection", i.options.Connection,
 			"source", source, "certificate", certificate, "err", err)
 	}
-}
-
-type providerList struct {
-	Associations *[]*struct {
-		ID      string    `json:"idpId"`
-		Enabled bool      `json:"isEnabled"`
-		OIDC    *struct{} `json:"idpOIDCAssociationValue"`
-	} `json:"associations"`
-	NextToken string `json:"nextToken"` // the model has none; should one come, it is followed
-}
-
-// saml returns the ids of the providers that are enabled and use SAML.
-func (l providerList) saml() ([]string, error) {
-	if l.Associations == nil {
-		return nil, apiChanged("no associations")
-	}
-	var ids []string
-	for _, association := range *l.Associations {
-		switch {
-		case association == nil, association.OIDC != nil:
-			continue
-		case association.ID == "":
-			return nil, apiChanged("an identity provider without idpId")
-		case association.Enabled:
-			ids = append(ids, association.ID)
-		}
-	}
-	return ids, nil
-}
-
-// certificateList omits the serial number, which no integer type can hold, and the dates,
-// which the certificate itself has.
-type certificateList struct {
-	Certificates *[]*struct {
-		ID  string `json:"certificateId"`
-		PEM string `json:"x509CertificateInPEM"`
-	} `json:"idPCertificates"`
-	NextToken string `json:"nextToken"`
-}
-
-func (l certificateList) certificates(skip func(id string, err error)) ([]model.Certificate, error) {
-	if l.Certificates == nil {
-		return nil, apiChanged("no idPCertificates")
-	}
-	var certificates []model.Certificate
-	unreadable := 0
-	for _, listed := range *l.Certificates {
-		if listed == nil {
-			continue
-		}
-		if listed.PEM == "" {
-			return nil, apiChanged("a certificate without x509CertificateInPEM")
-		}
-		found := parseCertificates([]byte(listed.PEM), func(_ int, err error) { skip(truncate(listed.ID), err) })
-		if len(found) == 0 {
-			unreadable++
-		}
-		certificates = append(certificates, found...)
-	}
-	if unreadable > 0 && len(certificates) == 0 { // or AWS would seem to trust no certificate
-		return nil, apiChanged("no readable certificate")
-	}
-	return certificates, nil
 }
 
 // fileCertificates reads the configured files, every time.

@@ -54,13 +54,8 @@ func (i *Instance) forEachCall(ctx context.Context, since, until time.Time, page
 	if err != nil {
 		return false, err
 	}
-	clients, err := i.session.open(ctx)
-	if err != nil {
-		return false, i.failed(i.lookupCall(), err)
-	}
 	input := &cloudtrail.LookupEventsInput{
-		StartTime:  aws.Time(since),
-		MaxResults: aws.Int32(trailPageSize),
+		StartTime: aws.Time(since),
 		LookupAttributes: []types.LookupAttribute{{
 			AttributeKey: types.LookupAttributeKeyEventSource, AttributeValue: aws.String(scimEventSource),
 		}},
@@ -68,23 +63,38 @@ func (i *Instance) forEachCall(ctx context.Context, since, until time.Time, page
 	if !until.IsZero() {
 		input.EndTime = aws.Time(until)
 	}
+	return i.forEachEvent(ctx, i.lookupCall(), input, pages, func(events []types.Event) {
+		i.visitCalls(events, binding.ProvisioningTenantID, visit)
+	})
+}
+
+// forEachEvent visits the pages of a look-up, newest first, up to so many. It reports
+// whether those were all.
+func (i *Instance) forEachEvent(
+	ctx context.Context, call apiCall, input *cloudtrail.LookupEventsInput, pages int, visit func([]types.Event),
+) (complete bool, err error) {
+	clients, err := i.session.open(ctx)
+	if err != nil {
+		return false, i.failed(call, err)
+	}
+	input.MaxResults = aws.Int32(trailPageSize)
 	for range pages {
-		if err := i.lookups.Wait(ctx); err != nil {
+		if err := i.session.lookups.Wait(ctx); err != nil {
 			if ctx.Err() == nil {
 				err = context.DeadlineExceeded // the next turn would come after it
 			}
-			return false, i.failed(i.lookupCall(), err)
+			return false, i.failed(call, err)
 		}
 		page, err := clients.lookupEvents(ctx, input)
 		if err != nil {
-			return false, i.failed(i.lookupCall(), err)
+			return false, i.failed(call, err)
 		}
 		if page.Events == nil && page.NextToken == nil { // "{}" or "null", which the SDK accepts; an empty list is []
-			return false, i.failed(i.lookupCall(), &model.Error{
+			return false, i.failed(call, &model.Error{
 				Reason: model.ReasonInvalidResponse, Detail: "the response has no list of events", Advice: checkEndpoints,
 			})
 		}
-		i.visitCalls(page.Events, binding.ProvisioningTenantID, visit)
+		visit(page.Events)
 		next := aws.ToString(page.NextToken)
 		if next == "" || next == aws.ToString(input.NextToken) {
 			return true, nil

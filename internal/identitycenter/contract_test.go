@@ -40,6 +40,13 @@ func TestContract(t *testing.T) {
 	if _, err := s.TrustedCertificates(ctx); err != nil {
 		t.Error(err)
 	}
+	id, err := s.ImportCertificate(ctx, s.addCertificate(t), clouds.CertificateUse)
+	if err != nil {
+		t.Error(err)
+	}
+	if err := s.DeleteCertificate(ctx, id); err != nil {
+		t.Error(err)
+	}
 	if probe, err := s.Probe(ctx); err != nil || probe.StatusCode != http.StatusUnauthorized {
 		t.Errorf("the deleted token: %+v, %v", probe, err)
 	}
@@ -47,7 +54,8 @@ func TestContract(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if checked != 6 { // tenants, list, create, delete, providers, certificates
-		t.Errorf("%d exchanges were checked, want 6", checked)
+	// tenants, list, create, delete; providers, certificates; providers, import; providers, certificates, delete
+	if checked != 11 {
+		t.Errorf("%d exchanges were checked, want 11", checked)
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"entra-aws-exporter/internal/cloudhttp"
 	"entra-aws-exporter/internal/model"
 )
 
@@ -25,7 +25,14 @@ const setTenantID = "set aws.provisioning_tenant_id, the part of the SCIM endpoi
 // response shows that it no longer exists. With declared tokens no undocumented API is
 // called: tenant and endpoint come from aws.provisioning_tenant_id, or stay empty.
 func (i *Instance) Binding(ctx context.Context) (model.Binding, error) {
-	if known := i.cachedBinding(); known != nil {
+	if known, _ := i.cached(); known != nil {
+		return *known, nil
+	}
+	if err := i.awaitDiscovery(ctx); err != nil {
+		return model.Binding{}, err
+	}
+	defer i.endDiscovery()
+	if known, _ := i.cached(); known != nil {
 		return *known, nil
 	}
 	binding, checked, err := i.discover(ctx)
@@ -40,11 +47,24 @@ func (i *Instance) Binding(ctx context.Context) (model.Binding, error) {
 	return binding, nil
 }
 
+// awaitDiscovery lets one source discover. The others wait, and find what it has found.
+func (i *Instance) awaitDiscovery(ctx context.Context) error {
+	select {
+	case i.discovering <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return i.findCall().classify(cloudhttp.NotSent(cloudhttp.Classify(ctx.Err())))
+	}
+}
+
+func (i *Instance) endDiscovery() { <-i.discovering }
+
 // Forget makes the next Binding discover it again.
 func (i *Instance) Forget() {
+	i.session.forgetInstances()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.binding = nil
+	i.binding, i.foundStore = nil, nil
 }
 
 // failed classifies an error, and forgets what it proves stale: new credential files may
@@ -61,10 +81,11 @@ func (i *Instance) failed(call apiCall, err error) error {
 	return err
 }
 
-func (i *Instance) cachedBinding() *model.Binding {
+// cached returns what was discovered: the binding, and its identity store alone.
+func (i *Instance) cached() (binding, foundStore *model.Binding) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.binding
+	return i.binding, i.foundStore
 }
 
 // discover also reports whether the identity store could be checked.
@@ -98,9 +119,10 @@ func (i *Instance) configuredEndpoint() string {
 // identityStore returns the identity store alone, for what can be read although its
 // provisioning tenant cannot be found.
 func (i *Instance) identityStore(ctx context.Context) (string, error) {
-	if known := i.cachedBinding(); known != nil {
-		return known.IdentityStoreID, nil
+	if err := i.awaitDiscovery(ctx); err != nil {
+		return "", err
 	}
+	defer i.endDiscovery()
 	binding := model.Binding{Region: i.options.Region, IdentityStoreID: i.options.IdentityStoreID}
 	_, err := i.findStore(ctx, &binding)
 	return binding.IdentityStoreID, err
@@ -109,15 +131,30 @@ func (i *Instance) identityStore(ctx context.Context) (string, error) {
 // findStore fills in the identity store and its account, and reports whether it could be
 // checked that they are the connection's.
 func (i *Instance) findStore(ctx context.Context, binding *model.Binding) (checked bool, err error) {
+	if _, known := i.cached(); known != nil {
+		*binding = *known
+		return true, nil
+	}
 	if err := i.readStore(ctx, binding); err != nil {
 		return false, err
 	}
+	if checked, err = i.checkStore(ctx, binding.IdentityStoreID); err != nil || !checked {
+		return false, err
+	}
+	found := *binding
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.foundStore = &found
+	return true, nil
+}
+
+func (i *Instance) checkStore(ctx context.Context, id string) (known bool, err error) {
 	if i.options.CheckStore == nil {
 		return true, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	return i.options.CheckStore(ctx, binding.IdentityStoreID)
+	return i.options.CheckStore(ctx, id)
 }
 
 // Caller returns account and ARN of the credentials. The call needs no permission.
@@ -134,39 +171,38 @@ func (i *Instance) Caller(ctx context.Context) (account, arn string, err error) 
 	return aws.ToString(caller.Account), aws.ToString(caller.Arn), nil
 }
 
+func (i *Instance) findCall() apiCall {
+	return apiCall{op: "finding the IAM Identity Center instance of " + i.options.Connection, action: "sso:ListInstances"}
+}
+
 // readStore fills in the identity store and the account that owns it. An identity store
 // from the config needs no permission to list instances: then the account stays unknown.
 func (i *Instance) readStore(ctx context.Context, binding *model.Binding) error {
-	call := apiCall{op: "finding the IAM Identity Center instance of " + i.options.Connection, action: "sso:ListInstances"}
-	clients, err := i.session.open(ctx)
+	instances, err := i.session.instances(ctx)
 	if err != nil {
-		return i.failed(call, err)
-	}
-	var instances []types.InstanceMetadata
-	pages := ssoadmin.NewListInstancesPaginator(clients.listInstances, &ssoadmin.ListInstancesInput{RegionScope: types.RegionScopeAllRegions},
-		func(o *ssoadmin.ListInstancesPaginatorOptions) { o.StopOnDuplicateToken = true })
-	for pages.HasMorePages() && len(instances) < 1000 {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			err = i.failed(call, err)
-			if i.options.IdentityStoreID != "" && model.ReasonOf(err) == model.ReasonPermission {
-				return nil
-			}
-			return err
+		err = i.failed(i.findCall(), err)
+		if i.options.IdentityStoreID != "" && model.ReasonOf(err) == model.ReasonPermission {
+			return nil
 		}
-		for _, instance := range page.Instances {
-			if aws.ToString(instance.IdentityStoreId) != "" {
-				instances = append(instances, instance)
-			}
-		}
+		return err
 	}
 	chosen, err := i.chooseInstance(instances)
 	if err != nil {
-		return i.failed(call, err)
+		return i.failed(i.findCall(), err)
 	}
 	binding.IdentityStoreID = aws.ToString(chosen.IdentityStoreId)
 	binding.AWSAccount = aws.ToString(chosen.OwnerAccountId)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.primaryRegion = aws.ToString(chosen.PrimaryRegion)
 	return nil
+}
+
+// knownPrimaryRegion is the instance's primary region; "": the instances cannot be listed.
+func (i *Instance) knownPrimaryRegion() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.primaryRegion
 }
 
 // chooseInstance picks the instance by its id, or by its primary region: SCIM and the

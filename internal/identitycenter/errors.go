@@ -244,7 +244,10 @@ func classifySignIn(failure *model.Error, signIn *signInError) {
 		failure.Detail = "no AWS credentials: " + detail
 		if signIn.role != "" {
 			failure.Detail = fmt.Sprintf("cannot assume %s: %s", signIn.role, detail)
-			failure.Advice = "check aws.role_arn, aws.external_id and the role's trust policy, " + permissionsPage
+			failure.Advice = "check role_arn and external_id in the config, and that the role's trust policy allows sts:AssumeRole to the caller, " + permissionsPage
+			if strings.Contains(detail, "no identity-based policy allows the sts:AssumeRole action") {
+				failure.Advice = "allow sts:AssumeRole on this role to the caller, " + permissionsPage
+			}
 		}
 		switch {
 		case isThrottlingCode(failure.Code) || status == http.StatusTooManyRequests:

@@ -410,7 +410,17 @@ func TestSignInErrors(t *testing.T) {
 				}
 			},
 			doing + "auth: cannot assume arn:aws:iam::111122223333:role/reader: AccessDenied: User: u is not authorized to perform: sts:AssumeRole " +
-				"(check aws.role_arn, aws.external_id and the role's trust policy, see deploy/permissions/aws.md)",
+				"(check role_arn and external_id in the config, and that the role's trust policy allows sts:AssumeRole to the caller, see deploy/permissions/aws.md)",
+		},
+		"role not allowed to the caller": {
+			func(_ *testing.T, c *cloud, o *identitycenter.Options) {
+				o.RoleARN = "arn:aws:iam::111122223333:role/reader"
+				c.answers["AssumeRole"] = func(call) answer {
+					return answer{status: 403, body: `<ErrorResponse><Error><Code>AccessDenied</Code><Message>User: u is not authorized to perform: sts:AssumeRole on resource: r because no identity-based policy allows the sts:AssumeRole action</Message></Error></ErrorResponse>`}
+				}
+			},
+			doing + "auth: cannot assume arn:aws:iam::111122223333:role/reader: AccessDenied: User: u is not authorized to perform: sts:AssumeRole on resource: r because " +
+				"no identity-based policy allows the sts:AssumeRole action (allow sts:AssumeRole on this role to the caller, see deploy/permissions/aws.md)",
 		},
 		"a proxy's page for STS": {
 			func(_ *testing.T, c *cloud, o *identitycenter.Options) {

@@ -105,7 +105,36 @@ func FuzzCertificates(f *testing.F) {
 		text, _ := json.Marshal(string(content))
 		var list certificateList
 		if json.Unmarshal(bytes.Join([][]byte{[]byte(`{"idPCertificates":[{"x509CertificateInPEM":`), text, []byte(`}]}`)}, nil), &list) == nil {
-			_, _ = list.certificates(func(string, error) {})
+			listed, _ := list.certificates(func(string, error) {})
+			for _, certificate := range listed {
+				if len(certificate.DER) > 0 && certificate.Thumbprint != model.Thumbprint(certificate.DER) {
+					t.Fatal("a thumbprint of other bytes")
+				}
+			}
+		}
+	})
+}
+
+// FuzzSignIn feeds records of any kind to the reader of sign-ins.
+func FuzzSignIn(f *testing.F) {
+	f.Add(`{"eventTime":"2026-03-01T00:00:00Z","eventName":"UserAuthentication","userIdentity":{"onBehalfOf":{"userId":"u","identityStoreArn":"arn:aws:identitystore::1:identitystore/d-1"}},` +
+		`"additionalEventData":{"CredentialType":"EXTERNAL_IDP","UserName":"n"},"serviceEventDetails":{"UserAuthentication":"Success"}}`)
+	f.Add(`{"eventTime":"2026-03-01T00:00:00Z","eventName":"ExternalIdPDirectoryLogin","responseElements":{"ExternalIdPDirectoryLogin":"Failure"}}`)
+	f.Add(`{"eventName":7,"userIdentity":"none","responseElements":[]}`)
+	f.Add(`null`)
+	f.Add(``)
+	f.Fuzz(func(t *testing.T, record string) {
+		for _, name := range []string{signedInEvent, signInRefusedEvent} {
+			signIn, err := parseSignIn(types.Event{CloudTrailEvent: &record, Username: aws.String("planted-person")}, name, "d-1")
+			if err != nil {
+				if strings.Contains(err.Error(), "planted-person") {
+					t.Fatalf("a user is named: %v", err)
+				}
+				continue
+			}
+			if signIn.at.IsZero() || !strings.Contains(record, "Success") && !strings.Contains(record, "Failure") && !strings.Contains(record, `\u`) {
+				t.Fatalf("%s was read from %q: %+v", name, record, signIn)
+			}
 		}
 	})
 }

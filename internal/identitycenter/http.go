@@ -3,6 +3,7 @@ package identitycenter
 import (
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,28 +18,33 @@ const (
 	minSkew         = 2 * time.Minute  // a smaller one does not matter to signatures
 )
 
-// httpClients makes the HTTP clients of a connection, and knows AWS's clock.
+// httpClients makes the HTTP clients of a session, and knows AWS's clock.
 type httpClients struct {
 	cloudhttp.Options
-	connection string
-	skew       atomic.Int64 // how far AWS's clock is ahead, as time.Duration; 0 below minSkew
+	cloud *Cloud
+	name  string       // of the first connection that uses them
+	skew  atomic.Int64 // how far AWS's clock is ahead, as time.Duration; 0 below minSkew
+
+	mu      sync.Mutex
+	clients map[string]*http.Client // by service
 }
 
-func newHTTPClients(connection string, options cloudhttp.Options) *httpClients {
-	return &httpClients{Options: options.WithDefaults(), connection: connection}
+func newHTTPClients(name string, cloud *Cloud) *httpClients {
+	return &httpClients{Options: cloud.options, cloud: cloud, name: name, clients: make(map[string]*http.Client)}
 }
 
 // client returns the HTTP client for one service.
 func (h *httpClients) client(service string) *http.Client {
-	limits := cloudhttp.Service{Name: service, MaxBody: maxBody, Timeout: func(request *http.Request) time.Duration {
-		if isMetadata(request) {
-			return metadataTimeout
-		}
-		return attemptTimeout
-	}}
-	client := h.Client(limits)
-	client.Transport = &awsTransport{h, service, client.Transport, h.Direct().Client(limits).Transport}
-	return client
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.clients[service] != nil {
+		return h.clients[service]
+	}
+	ways := h.cloud.waysTo(service)
+	client := *ways.client
+	client.Transport = &awsTransport{h, service, client.Transport, ways.direct}
+	h.clients[service] = &client
+	return &client
 }
 
 // now is the time by AWS's clock, as far as a response has told it.
@@ -84,6 +90,6 @@ func (t *awsTransport) compareClocks(response *http.Response) {
 		skew = 0
 	}
 	if before := t.skew.Swap(int64(skew)); (before != 0) != (skew != 0) {
-		t.Logger.Debug("clock skew changed", "connection", t.connection, "service", t.service, "aws_is_ahead_by", skew.String())
+		t.Logger.Debug("clock skew changed", "connection", t.name, "service", t.service, "aws_is_ahead_by", skew.String())
 	}
 }

@@ -60,6 +60,8 @@ type Options struct {
 	Certificates     model.AWSCertificateSource // default: model.AWSCertificatesNone
 	CertificateFiles []string                   // with model.AWSCertificatesFiles: PEM or DER
 
+	// Cloud is what this connection shares with others; nil: nothing, with these options.
+	Cloud *Cloud
 	cloudhttp.Options
 }
 

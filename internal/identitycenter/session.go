@@ -4,32 +4,52 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
+	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/aws/smithy-go/logging"
+	"golang.org/x/time/rate"
 
 	"entra-aws-exporter/internal/cloudhttp"
 )
 
-// session signs in to AWS: by the SDK's credential chain (environment, profile, web
-// identity, container, instance role), and by a role assumed on top of it. It opens at
-// the first call, and again after a refused sign-in, so that replaced credential files
-// need no restart.
+// session is a sign-in to AWS: by a credential chain, and by a role assumed on top of it.
+// It opens at the first call, and again after a refused sign-in, so that replaced
+// credential files need no restart.
 type session struct {
-	region, profile, roleARN, externalID string
-	endpoints                            Endpoints
-	http                                 *httpClients
+	signInKey
+	chain *chain
+	http  *httpClients
+	// lookups keeps LookupEvents below its two calls a second per account and region.
+	lookups *rate.Limiter
 
 	mu      sync.Mutex
 	clients *awsClients // nil: not open
+
+	listing chan struct{} // full while instances are listed
+	listed  atomic.Pointer[instanceList]
+}
+
+// instanceList is what the credentials saw at a time.
+type instanceList struct {
+	at        time.Time
+	instances []types.InstanceMetadata
+}
+
+// instanceListTTL is how long a list serves the other connections of the account.
+const instanceListTTL = time.Minute
+
+// signInKey says who signs in, and where.
+type signInKey struct {
+	chainKey
+	roleARN, externalID string
+	endpoints           Endpoints
 }
 
 // awsClients are the calls that one sign-in allows. They are functions, not the SDK's
@@ -39,6 +59,7 @@ type awsClients struct {
 	credentials         aws.CredentialsProvider
 	listInstances       listInstances
 	lookupEvents        func(context.Context, *cloudtrail.LookupEventsInput, ...func(*cloudtrail.Options)) (*cloudtrail.LookupEventsOutput, error)
+	assumeRole          assumeRole
 	getCallerIdentity   func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error)
 	getWebIdentityToken func(context.Context, *sts.GetWebIdentityTokenInput, ...func(*sts.Options)) (*sts.GetWebIdentityTokenOutput, error)
 }
@@ -57,72 +78,119 @@ func (f assumeRole) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, opt
 	return f(ctx, in, options...)
 }
 
-// environment is held while the environment lacks AWS_CA_BUNDLE.
-var environment sync.Mutex //nolint:gochecknoglobals // there is one environment
-
-// loadConfig loads the SDK's configuration without AWS_CA_BUNDLE: the transport trusts
-// that bundle already, and the SDK fails when it has to put one into an HTTP client that
-// is not its own.
-func loadConfig(ctx context.Context, options []func(*config.LoadOptions) error) (aws.Config, error) {
-	const name = "AWS_CA_BUNDLE"
-	environment.Lock()
-	defer environment.Unlock()
-	if bundle := os.Getenv(name); bundle != "" {
-		if err := os.Unsetenv(name); err != nil {
-			return aws.Config{}, err
-		}
-		defer os.Setenv(name, bundle) //nolint:errcheck // it was set before
-	}
-	return config.LoadDefaultConfig(ctx, options...)
-}
-
-// open returns the calls that the sign-in allows.
+// open returns the calls that the sign-in allows. Those of the chain are made with the
+// session's credentials, endpoints and HTTP clients, and each with a retryer of its own:
+// what AWS throttles for one account uses up no retries of another.
 func (s *session) open(ctx context.Context) (*awsClients, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.clients != nil {
 		return s.clients, nil
 	}
-	options := []func(*config.LoadOptions) error{
-		config.WithRegion(s.region),
-		config.WithHTTPClient(s.http.client("credentials")),
-		config.WithRetryer(newRetryer),
-		config.WithAppID(cloudhttp.Application),
-		// The SDK's debug output shows bodies and signatures: off, whatever the environment says.
-		config.WithClientLogMode(0),
-		config.WithLogger(logging.Nop{}),
-	}
-	if s.profile != "" {
-		options = append(options, config.WithSharedConfigProfile(s.profile))
-	}
-	loaded, err := loadConfig(ctx, options)
+	chain, err := s.chain.open(ctx)
 	if err != nil {
-		return nil, &signInError{err: err}
+		return nil, err
 	}
-	if s.roleARN != "" {
-		role := stscreds.NewAssumeRoleProvider(assumeRole(s.stsClient(loaded).AssumeRole), s.roleARN, func(o *stscreds.AssumeRoleOptions) {
-			o.RoleSessionName = cloudhttp.Application
-			if s.externalID != "" {
-				o.ExternalID = aws.String(s.externalID)
-			}
-		})
-		loaded.Credentials = aws.NewCredentialsCache(role, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = time.Minute })
+	credentials := s.credentials(chain.credentials, chain.assumeRole)
+	asInstances := func(o *ssoadmin.Options) {
+		o.Credentials, o.Retryer, o.HTTPClient = credentials, newRetryer(), s.http.client("sso_admin")
+		o.BaseEndpoint = endpointOr(s.endpoints.SSOAdmin, o.BaseEndpoint)
 	}
-	loaded.Credentials = &credentialProvider{loaded.Credentials, s.roleARN}
+	asEvents := func(o *cloudtrail.Options) {
+		o.Credentials, o.Retryer, o.HTTPClient = credentials, newRetryer(), s.http.client("cloudtrail")
+		o.BaseEndpoint = endpointOr(s.endpoints.CloudTrail, o.BaseEndpoint)
+	}
+	asCaller := func(o *sts.Options) {
+		s.useSTS(o)
+		o.Credentials = credentials
+	}
 	s.clients = &awsClients{
-		credentials: loaded.Credentials,
-		listInstances: ssoadmin.NewFromConfig(loaded, func(o *ssoadmin.Options) {
-			o.HTTPClient = s.http.client("sso_admin")
-			o.BaseEndpoint = endpointOr(s.endpoints.SSOAdmin, o.BaseEndpoint)
-		}).ListInstances,
-		lookupEvents: cloudtrail.NewFromConfig(loaded, func(o *cloudtrail.Options) {
-			o.HTTPClient = s.http.client("cloudtrail")
-			o.BaseEndpoint = endpointOr(s.endpoints.CloudTrail, o.BaseEndpoint)
-		}).LookupEvents,
-		getCallerIdentity:   s.stsClient(loaded).GetCallerIdentity,
-		getWebIdentityToken: s.stsClient(loaded).GetWebIdentityToken,
+		credentials: credentials,
+		listInstances: func(ctx context.Context, in *ssoadmin.ListInstancesInput, options ...func(*ssoadmin.Options)) (*ssoadmin.ListInstancesOutput, error) {
+			return chain.listInstances(ctx, in, append(options, asInstances)...)
+		},
+		lookupEvents: func(ctx context.Context, in *cloudtrail.LookupEventsInput, options ...func(*cloudtrail.Options)) (*cloudtrail.LookupEventsOutput, error) {
+			return chain.lookupEvents(ctx, in, append(options, asEvents)...)
+		},
+		getCallerIdentity: func(ctx context.Context, in *sts.GetCallerIdentityInput, options ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+			return chain.getCallerIdentity(ctx, in, append(options, asCaller)...)
+		},
+		getWebIdentityToken: func(ctx context.Context, in *sts.GetWebIdentityTokenInput, options ...func(*sts.Options)) (*sts.GetWebIdentityTokenOutput, error) {
+			return chain.getWebIdentityToken(ctx, in, append(options, asCaller)...)
+		},
 	}
 	return s.clients, nil
+}
+
+// credentials are the chain's or, on top of them, those of the role.
+func (s *session) credentials(chain aws.CredentialsProvider, assume assumeRole) aws.CredentialsProvider {
+	if s.roleARN == "" {
+		return &credentialProvider{chain, ""}
+	}
+	asChain := func(ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+		return assume(ctx, in, append(options, s.useSTS)...)
+	}
+	role := stscreds.NewAssumeRoleProvider(assumeRole(asChain), s.roleARN, func(o *stscreds.AssumeRoleOptions) {
+		o.RoleSessionName = cloudhttp.Application
+		if s.externalID != "" {
+			o.ExternalID = aws.String(s.externalID)
+		}
+	})
+	return &credentialProvider{aws.NewCredentialsCache(role, withExpiryWindow), s.roleARN}
+}
+
+func withExpiryWindow(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = time.Minute }
+
+// instances lists the instances that the credentials see, in all regions.
+func (s *session) instances(ctx context.Context) ([]types.InstanceMetadata, error) {
+	select {
+	case s.listing <- struct{}{}:
+		defer func() { <-s.listing }()
+	case <-ctx.Done():
+		return nil, cloudhttp.NotSent(cloudhttp.Classify(ctx.Err()))
+	}
+	if known := s.listed.Load(); known != nil && time.Since(known.at) < instanceListTTL {
+		return known.instances, nil
+	}
+	clients, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var instances []types.InstanceMetadata
+	pages := ssoadmin.NewListInstancesPaginator(clients.listInstances, &ssoadmin.ListInstancesInput{RegionScope: types.RegionScopeAllRegions},
+		func(o *ssoadmin.ListInstancesPaginatorOptions) { o.StopOnDuplicateToken = true })
+	for pages.HasMorePages() && len(instances) < 1000 {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, instance := range page.Instances {
+			if aws.ToString(instance.IdentityStoreId) != "" {
+				instances = append(instances, instance)
+			}
+		}
+	}
+	s.listed.Store(&instanceList{time.Now(), instances})
+	return instances, nil
+}
+
+// forgetInstances makes the next connection list them again.
+func (s *session) forgetInstances() { s.listed.Store(nil) }
+
+func (s *session) useSTS(o *sts.Options) {
+	o.Retryer, o.HTTPClient = newRetryer(), s.http.client("sts")
+	o.BaseEndpoint = endpointOr(s.endpoints.STS, o.BaseEndpoint)
+}
+
+// load loads the SDK's configuration with the credentials of the sign-in, for clients of
+// other services.
+func (s *session) load(ctx context.Context) (aws.Config, error) {
+	loaded, err := s.chain.load(ctx)
+	if err != nil {
+		return aws.Config{}, err
+	}
+	loaded.Credentials = s.credentials(loaded.Credentials, sts.NewFromConfig(loaded).AssumeRole)
+	return loaded, nil
 }
 
 // invalidate makes the next call sign in again.
@@ -130,13 +198,8 @@ func (s *session) invalidate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clients = nil
-}
-
-func (s *session) stsClient(loaded aws.Config) *sts.Client {
-	return sts.NewFromConfig(loaded, func(o *sts.Options) {
-		o.HTTPClient = s.http.client("sts")
-		o.BaseEndpoint = endpointOr(s.endpoints.STS, o.BaseEndpoint)
-	})
+	s.forgetInstances()
+	s.chain.invalidate()
 }
 
 func endpointOr(endpoint string, otherwise *string) *string {

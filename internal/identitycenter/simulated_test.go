@@ -253,6 +253,15 @@ func TestDenialsNameTheAction(t *testing.T) {
 			},
 			clouds.ListIdPConfigurationsAction: func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
 			clouds.ListIdPCertificatesAction:   func(ctx context.Context, s *simulated) error { _, err := s.TrustedCertificates(ctx); return err },
+			clouds.ImportIdPCertificateAction: func(ctx context.Context, s *simulated) error {
+				_, err := s.ImportCertificate(ctx, []byte("any"), clouds.CertificateUse)
+				return err
+			},
+			clouds.DeleteIdPCertificateAction: func(ctx context.Context, s *simulated) error {
+				_, _ = s.Perform(simulator.Action{Do: "import_certificate", Thumbprint: s.State().Connections[0].Certificates[0].Thumbprint}) // twice
+				trust, _ := s.TrustConfiguration(ctx)
+				return s.DeleteCertificate(ctx, trust.Certificates[0].ID)
+			},
 			clouds.DescribeIdentityStoreAction: func(ctx context.Context, s *simulated) error { _, err := s.SCIMSources(ctx); return err },
 			clouds.LookupEventsAction: func(ctx context.Context, s *simulated) error {
 				_, err := s.CallsSince(ctx, time.Now())

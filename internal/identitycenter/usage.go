@@ -60,13 +60,9 @@ func (u *usageTracker) recordProbe(tokenID string, probe model.Probe, now time.T
 // Usage tells when each token was last used by anything but an exporter, as far as
 // CloudTrail can tell. A token that cannot be told apart from another is absent.
 func (i *Instance) Usage(ctx context.Context) (model.Usage, error) {
-	tokens := i.lastListed()
-	if tokens == nil {
-		list, err := i.ListTokens(ctx)
-		if err != nil {
-			return model.Usage{}, err
-		}
-		tokens = list.Tokens
+	tokens, err := i.usageTokens(ctx)
+	if err != nil {
+		return model.Usage{}, err
 	}
 	now := i.http.now()
 	from, backlog := i.usage.position(now)
@@ -87,6 +83,24 @@ func (i *Instance) Usage(ctx context.Context) (model.Usage, error) {
 	}
 	i.usage.advance(now, backlog)
 	return model.Usage{LastUsed: i.usage.lastUsed(tokens, now)}, nil
+}
+
+// KnownUsage is Usage without a look at CloudTrail.
+func (i *Instance) KnownUsage(ctx context.Context) (model.Usage, error) {
+	tokens, err := i.usageTokens(ctx)
+	if err != nil {
+		return model.Usage{}, err
+	}
+	return model.Usage{LastUsed: i.usage.lastUsed(tokens, i.http.now())}, nil
+}
+
+// usageTokens are the tokens that were listed last.
+func (i *Instance) usageTokens(ctx context.Context) ([]model.Token, error) {
+	if tokens := i.lastListed(); tokens != nil {
+		return tokens, nil
+	}
+	list, err := i.ListTokens(ctx)
+	return list.Tokens, err
 }
 
 // span is a part of CloudTrail that is still to be read.

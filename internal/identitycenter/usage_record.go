@@ -3,6 +3,7 @@ package identitycenter
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -54,11 +55,16 @@ func (i *Instance) RestoreUsage(content []byte) error {
 		record.Read, record.Backlog = time.Time{}, span{} // as at the first poll
 	}
 	u.read, u.backlog, u.lastSeen = record.Read, record.Backlog, record.LastSeen
-	known := u.probes // those of this process follow
-	u.probes = nil
+	var probes []ownProbe
 	for _, probe := range record.Probes {
-		u.probes = append(u.probes, ownProbe{probe.TokenID, probe.At, probe.KeyID, probe.Unclear})
+		probes = append(probes, ownProbe{probe.TokenID, probe.At, probe.KeyID, probe.Unclear})
 	}
-	u.probes = append(u.probes, known...)
+	for _, known := range u.probes { // those of this process that are not stored follow
+		same := func(stored ownProbe) bool { return stored.tokenID == known.tokenID && stored.at.Equal(known.at) }
+		if !slices.ContainsFunc(probes, same) {
+			probes = append(probes, known)
+		}
+	}
+	u.probes = probes[max(0, len(probes)-maxProbes):]
 	return nil
 }

@@ -419,6 +419,15 @@ func TestUsageState(t *testing.T) {
 			t.Fatal(err)
 		}
 		log.events = nil
+		if usage, err := second.KnownUsage(t.Context()); err != nil || !usage.LastUsed["a"].Equal(used) {
+			t.Errorf("without a look: %v, %v", usage.LastUsed, err)
+		}
+		stored := len(second.UsageState())
+		for range 3 { // what another replica has stored
+			if err := second.RestoreUsage(first.UsageState()); err != nil || len(second.UsageState()) != stored {
+				t.Errorf("restored again: %d bytes, %d before: %v", len(second.UsageState()), stored, err)
+			}
+		}
 		time.Sleep(time.Hour)
 		usage, err := second.Usage(t.Context())
 		if err != nil || !usage.LastUsed["a"].Equal(used) {

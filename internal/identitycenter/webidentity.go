@@ -19,6 +19,8 @@ type WebIdentityOptions struct {
 	Profile string // of the shared AWS config files; "": the SDK's credential chain
 	RoleARN string // assumed first; "": none
 
+	// Cloud is what this identity shares with connections; nil: nothing, with these options.
+	Cloud *Cloud
 	cloudhttp.Options
 }
 
@@ -36,10 +38,12 @@ func NewWebIdentity(options WebIdentityOptions) (*WebIdentity, error) {
 		return nil, fmt.Errorf("tenant %s: aws_web_identity.region: %q is not an AWS region, write for example eu-central-1",
 			options.Name, options.Region)
 	}
-	return &WebIdentity{name: options.Name, session: &session{
-		region: options.Region, profile: options.Profile, roleARN: options.RoleARN,
-		http: newHTTPClients("tenant "+options.Name, options.Options),
-	}}, nil
+	cloud := options.Cloud
+	if cloud == nil {
+		cloud = NewCloud(options.Options)
+	}
+	key := signInKey{chainKey: chainKey{options.Region, options.Profile}, roleARN: options.RoleARN}
+	return &WebIdentity{name: options.Name, session: cloud.session("tenant "+options.Name, key)}, nil
 }
 
 // WebIdentityToken returns a signed token, valid for five minutes, for this audience;

@@ -39,6 +39,24 @@ const (
 	BlockedConnectionRemoved      BlockedReason = "connection_removed"
 	BlockedFleetHalt              BlockedReason = "fleet_halt"
 
+	// Those of a certificate's rollover alone.
+	BlockedActiveUnknown      BlockedReason = "active_unknown"
+	BlockedActiveExpired      BlockedReason = "active_expired"
+	BlockedActiveExpiring     BlockedReason = "active_expiring"
+	BlockedActiveNotTrusted   BlockedReason = "active_not_trusted"
+	BlockedSignerNotTrusted   BlockedReason = "signer_not_trusted"
+	BlockedCertificatesFull   BlockedReason = "aws_certificates_full"
+	BlockedForeignCertificate BlockedReason = "foreign_certificate"
+	BlockedCreateAmbiguous    BlockedReason = "create_ambiguous"
+	BlockedImportRefused      BlockedReason = "import_refused"
+	BlockedActivationFailed   BlockedReason = "activation_failed"
+	BlockedActivationReverted BlockedReason = "activation_reverted"
+	BlockedSignInFailing      BlockedReason = "sign_in_failing"
+	BlockedNotPrimaryRegion   BlockedReason = "not_primary_region"
+	BlockedWrongSSOMode       BlockedReason = "wrong_sso_mode"
+	BlockedPolicyRefused      BlockedReason = "policy_refused"
+	BlockedNationalCloud      BlockedReason = "national_cloud"
+
 	// BlockedAmbiguous is shown where no rotation may start, because another connection
 	// has the same application or identity store. No rotation ever stops for it, so
 	// BlockedReasons does not list it.
@@ -47,6 +65,16 @@ const (
 
 // BlockedReasons lists why a rotation can stop, in the order of the documentation.
 func BlockedReasons() []BlockedReason {
+	return append(BlockedReasonsOf(ProcedureToken), certificateReasons()...)
+}
+
+// BlockedReasonsOf lists why a rotation of this kind can stop.
+func BlockedReasonsOf(kind Procedure) []BlockedReason {
+	if kind == ProcedureCertificate {
+		return append(certificateReasons(), BlockedWrongTarget, BlockedBindingChanged, BlockedDeleteRefused, BlockedPermission,
+			BlockedOwnCredentialExpiring, BlockedJournalUnreadable, BlockedStateRestored, BlockedStoreUnsafe, BlockedClock,
+			BlockedAPIChanged, BlockedAttemptsExhausted, BlockedBudgetExhausted, BlockedConnectionRemoved, BlockedFleetHalt)
+	}
 	return []BlockedReason{
 		BlockedTwoTokens, BlockedOrphanToken, BlockedForeignToken, BlockedNewTokenRejected, BlockedEndpointRefusesEntra,
 		BlockedSwitchFailed, BlockedSwitchReverted, BlockedStorageLimit, BlockedUnknownSecretKeys, BlockedWrongTarget,
@@ -55,6 +83,16 @@ func BlockedReasons() []BlockedReason {
 		BlockedOwnCredentialExpiring, BlockedTokenStoreUnwritable, BlockedTokenValueLost, BlockedJournalUnreadable,
 		BlockedStateRestored, BlockedStoreUnsafe, BlockedClock, BlockedAPIChanged, BlockedLifetimeTooShort,
 		BlockedAttemptsExhausted, BlockedBudgetExhausted, BlockedConnectionRemoved, BlockedFleetHalt,
+	}
+}
+
+// certificateReasons are those that only a certificate's rollover has.
+func certificateReasons() []BlockedReason {
+	return []BlockedReason{
+		BlockedActiveUnknown, BlockedActiveExpired, BlockedActiveExpiring, BlockedActiveNotTrusted, BlockedSignerNotTrusted,
+		BlockedCertificatesFull, BlockedForeignCertificate, BlockedCreateAmbiguous, BlockedImportRefused,
+		BlockedActivationFailed, BlockedActivationReverted, BlockedSignInFailing, BlockedNotPrimaryRegion,
+		BlockedWrongSSOMode, BlockedPolicyRefused, BlockedNationalCloud,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 // Certificate is a public SAML signing certificate, as Entra or AWS holds it.
 type Certificate struct {
 	Thumbprint string // SHA-1 of the DER, upper-case hex
+	Subject    string // "CN=…"; "": unknown
 	NotBefore  time.Time
 	NotAfter   time.Time
 	DER        []byte // empty when the source gives dates only
@@ -35,8 +36,14 @@ type SigningCertificates struct {
 	Certificates          []Certificate // each once, earliest expiry first
 	ActiveThumbprint      string        // "": unknown or never set
 	ActiveKnown           bool          // false: read from federation metadata, which does not say
+	Keyless               []Certificate // listed without a private key, so Entra cannot sign with them
+	SSOMode               string        // SingleSignOnSAML, or another way to sign in; "": not set, or unknown
 	NotificationAddresses int           // how many addresses Entra notifies before expiry; -1: unknown
 }
+
+// SingleSignOnSAML is the mode of an application whose active certificate signs.
+// https://learn.microsoft.com/graph/api/resources/serviceprincipal
+const SingleSignOnSAML = "saml"
 
 // Active returns the certificate that Entra is set to sign with.
 func (s SigningCertificates) Active() (Certificate, bool) {

@@ -121,4 +121,6 @@ var (
 	ErrUnreadable = errors.New("unreadable")
 	// ErrUnsafe: the place loses what is written, such as a network file system.
 	ErrUnsafe = errors.New("unsafe place for state")
+	// ErrUnavailable: the store cannot be reached now. Waiting helps.
+	ErrUnavailable = errors.New("unavailable")
 )

@@ -8,8 +8,11 @@ import (
 // Procedure is a kind of rotation: what is rotated.
 type Procedure string
 
-// ProcedureToken rotates the SCIM access token.
-const ProcedureToken Procedure = "scim_token"
+// The procedures.
+const (
+	ProcedureToken       Procedure = "scim_token"       // rotates the SCIM access token
+	ProcedureCertificate Procedure = "saml_certificate" // rolls the SAML signing certificate over
+)
 
 // RotationMode says what a request to rotate may do.
 type RotationMode string
@@ -53,23 +56,40 @@ const (
 // Phase is the step that a rotation is in. It is a metric label.
 type Phase string
 
-// The phases in the order in which a rotation passes them; docs/rotation.md explains each.
+// The phases of both procedures; docs/rotation.md explains each.
 const (
-	PhaseIdle    Phase = "idle"
-	PhasePlan    Phase = "plan"
-	PhaseCreate  Phase = "create"
-	PhaseTest    Phase = "test"
-	PhaseSwitch  Phase = "switch"
-	PhaseResume  Phase = "resume"
-	PhaseVerify  Phase = "verify"
-	PhaseRetire  Phase = "retire"
-	PhaseConfirm Phase = "confirm"
-	PhaseUndo    Phase = "undo"
-	PhaseBlocked Phase = "blocked"
+	PhaseIdle     Phase = "idle"
+	PhasePlan     Phase = "plan"
+	PhaseCreate   Phase = "create"
+	PhaseTest     Phase = "test"
+	PhaseSwitch   Phase = "switch"
+	PhaseResume   Phase = "resume"
+	PhaseImport   Phase = "import"
+	PhaseSettle   Phase = "settle"
+	PhaseActivate Phase = "activate"
+	PhaseVerify   Phase = "verify"
+	PhaseRetire   Phase = "retire"
+	PhaseConfirm  Phase = "confirm"
+	PhaseUndo     Phase = "undo"
+	PhaseBlocked  Phase = "blocked"
 )
 
 // Phases lists the closed set.
 func Phases() []Phase {
+	return []Phase{
+		PhaseIdle, PhasePlan, PhaseCreate, PhaseTest, PhaseSwitch, PhaseResume, PhaseImport, PhaseSettle, PhaseActivate,
+		PhaseVerify, PhaseRetire, PhaseConfirm, PhaseUndo, PhaseBlocked,
+	}
+}
+
+// PhasesOf lists the phases of one procedure in the order in which a rotation passes them.
+func PhasesOf(kind Procedure) []Phase {
+	if kind == ProcedureCertificate {
+		return []Phase{
+			PhaseIdle, PhasePlan, PhaseCreate, PhaseImport, PhaseSettle, PhaseActivate,
+			PhaseVerify, PhaseRetire, PhaseConfirm, PhaseBlocked,
+		}
+	}
 	return []Phase{
 		PhaseIdle, PhasePlan, PhaseCreate, PhaseTest, PhaseSwitch, PhaseResume,
 		PhaseVerify, PhaseRetire, PhaseConfirm, PhaseUndo, PhaseBlocked,
@@ -109,7 +129,7 @@ const (
 // Outcomes lists the closed set.
 func Outcomes() []Outcome { return []Outcome{OutcomeDone, OutcomeAborted, OutcomeBlocked} }
 
-// RotationStatus is what the metrics and pages show of a connection's rotation.
+// RotationStatus is what the metrics and pages show of a connection's rotations of one kind.
 type RotationStatus struct {
 	Mode          RotationMode
 	Issuer        Issuer
@@ -126,6 +146,16 @@ type RotationStatus struct {
 	Roles         map[string]TokenRole // by token id
 }
 
+// Off reports whether nothing is to show: it does not rotate, and never did.
+func (s RotationStatus) Off() bool {
+	for _, count := range s.Outcomes { // holds every outcome, with 0 for those that never happened
+		if count > 0 {
+			return false
+		}
+	}
+	return s.Mode == RotationDisabled && s.Started.IsZero() && s.TokensCreated == 0
+}
+
 // InUse returns the id of the token that is known to be in use.
 func (s RotationStatus) InUse() (string, bool) {
 	for id, role := range s.Roles {
@@ -138,18 +168,21 @@ func (s RotationStatus) InUse() (string, bool) {
 
 // RotationRecord is one rotation as the history shows it.
 type RotationRecord struct {
-	Connection string         `json:"connection"`
-	ID         string         `json:"id"`
-	Trigger    Trigger        `json:"trigger"`
-	Started    time.Time      `json:"started"`
-	Ended      time.Time      `json:"ended,omitzero"`
-	Phase      Phase          `json:"phase"`
-	Outcome    Outcome        `json:"outcome,omitempty"` // "": still running
-	Reason     string         `json:"reason,omitempty"`
-	OldTokenID string         `json:"old_token_id,omitempty"`
-	NewTokenID string         `json:"new_token_id,omitempty"`
-	Proof      ProofLevel     `json:"proof,omitempty"`
-	Steps      []RotationStep `json:"steps"`
+	Connection     string         `json:"connection"`
+	ID             string         `json:"id"`
+	Kind           Procedure      `json:"kind,omitempty"` // "": of a token
+	Trigger        Trigger        `json:"trigger"`
+	Started        time.Time      `json:"started"`
+	Ended          time.Time      `json:"ended,omitzero"`
+	Phase          Phase          `json:"phase"`
+	Outcome        Outcome        `json:"outcome,omitempty"` // "": still running
+	Reason         string         `json:"reason,omitempty"`
+	OldTokenID     string         `json:"old_token_id,omitempty"`
+	NewTokenID     string         `json:"new_token_id,omitempty"`
+	OldCertificate string         `json:"old_certificate,omitempty"` // its SHA-256 fingerprint
+	NewCertificate string         `json:"new_certificate,omitempty"`
+	Proof          ProofLevel     `json:"proof,omitempty"`
+	Steps          []RotationStep `json:"steps"`
 }
 
 // RotationStep is one line of a rotation's history.

@@ -9,8 +9,8 @@ import (
 // NewCertificate describes a parsed certificate.
 func NewCertificate(parsed *x509.Certificate) Certificate {
 	return Certificate{
-		Thumbprint: Thumbprint(parsed.Raw),
-		NotBefore:  parsed.NotBefore.UTC(), NotAfter: parsed.NotAfter.UTC(), DER: parsed.Raw,
+		Thumbprint: Thumbprint(parsed.Raw), Subject: parsed.Subject.String(),
+		NotBefore: parsed.NotBefore.UTC(), NotAfter: parsed.NotAfter.UTC(), DER: parsed.Raw,
 	}
 }
 

@@ -124,7 +124,7 @@ func TestForeignPartsOfARecordAreRefused(t *testing.T) {
 
 func TestTimeoutOfEvents(t *testing.T) {
 	for interval, want := range map[time.Duration]time.Duration{10 * time.Second: time.Minute, 3 * time.Minute: 3 * time.Minute, time.Hour: 5 * time.Minute} {
-		if got := Events(interval, nil, nil, "corp", nil).Timeout; got != want {
+		if got := Events(interval, nil, nil, "corp", Replica{}, nil).Timeout; got != want {
 			t.Errorf("every %s: a timeout of %s", interval, got)
 		}
 	}
@@ -175,29 +175,31 @@ func (l *eventLog) countedCreations() uint64 {
 	return l.state.counters["corp"].counts.Events[model.EventKey{Action: "create", Status: "success"}]
 }
 
-func TestLoadTakesWhatIsFurther(t *testing.T) {
+// TestLoadTakesWhatAnotherHasStored, but keeps what could not be stored if nobody has
+// written since.
+func TestLoadTakesWhatAnotherHasStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
 		for name, c := range map[string]struct {
-			stored, inherited *eventState
-			want              uint64
+			known    *eventState
+			revision string
+			want     uint64
 		}{
-			"only stored":          {stateUntil(now, 1), nil, 1},
-			"inherited is behind":  {stateUntil(now, 1), stateUntil(now.Add(-time.Second), 2), 1},
-			"inherited is as far":  {stateUntil(now, 1), stateUntil(now, 2), 2}, // its late entries could not be saved
-			"inherited is further": {stateUntil(now, 1), stateUntil(now.Add(time.Second), 2), 2},
-			"a week ahead":         {stateUntil(now.Add(eventLookahead), 1), nil, 1},
+			"at start":              {nil, "", 1},
+			"another has written":   {stateUntil(now, 2), "0", 1},
+			"nobody has written":    {stateUntil(now, 2), "1", 2},
+			"never stored anything": {stateUntil(now, 2), "", 1},
 		} {
-			disk := &recordStore{content: c.stored.encode()}
-			l := &eventLog{store: disk, log: slog.New(slog.DiscardHandler), inherited: c.inherited}
-			l.load(t.Context())
-			if got := l.countedCreations(); got != c.want || disk.deadline != 10*time.Second {
-				t.Errorf("%s: counted %d, loaded within %s", name, got, disk.deadline)
+			disk := &recordStore{content: stateUntil(now, 1).encode()}
+			l := &eventLog{store: disk, log: slog.New(slog.DiscardHandler), state: c.known, revision: c.revision}
+			err := l.load(t.Context())
+			if got := l.countedCreations(); err != nil || got != c.want || disk.deadline != 10*time.Second || l.revision != "1" {
+				t.Errorf("%s: counted %d, loaded revision %s within %s: %v", name, got, l.revision, disk.deadline, err)
 			}
-			disk.content = stateUntil(l.state.newest, 7).encode() // by another writer
-			if l.load(t.Context()); l.countedCreations() != 7 {
-				t.Errorf("%s: after a conflict: %d", name, l.countedCreations())
-			}
+		}
+		ahead := &eventLog{store: &recordStore{content: stateUntil(now.Add(eventLookahead), 1).encode()}}
+		if err := ahead.load(t.Context()); err != nil || ahead.countedCreations() != 1 {
+			t.Errorf("a week ahead: %v", err)
 		}
 	})
 }
@@ -210,10 +212,10 @@ func TestStoreThatFailsIsNotRead(t *testing.T) {
 }
 
 func TestReloadBeforeTheFirstPollInheritsToo(t *testing.T) {
-	first, second, third := &eventLog{state: stateUntil(noon, 3)}, &eventLog{}, &eventLog{}
+	first, second, third := &eventLog{state: stateUntil(noon, 3), revision: "3"}, &eventLog{}, &eventLog{}
 	second.inheritState(first)
 	third.inheritState(second)
-	if third.inherited != first.state {
+	if third.state != first.state || third.revision != "3" {
 		t.Error("the counters are lost")
 	}
 }
@@ -224,7 +226,7 @@ func TestSavingThatWorksLogsNothing(t *testing.T) {
 		disk := &recordStore{}
 		l := &eventLog{store: disk, log: slog.New(slog.NewTextHandler(&lines, nil)), state: stateUntil(noon, 1)}
 		for range 2 {
-			if err := l.save(t.Context()); err != nil {
+			if err := l.save(t.Context(), time.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -309,7 +311,8 @@ func TestWindowsOfABacklog(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), minute)
 			defer cancel()
-			err := fmt.Sprint(l.readBacklog(ctx, []model.Snapshot{{Connection: "corp"}}))
+			_, failed := l.readBacklog(ctx, []model.Snapshot{{Connection: "corp"}})
+			err := fmt.Sprint(failed)
 			if windows := strings.Join(hours.windows, ", "); windows != c.windows || err != c.err && (c.err != "" || err != "<nil>") {
 				t.Errorf("%s: read %s: %s", name, windows, err)
 			}
@@ -360,7 +363,7 @@ func TestConflictContinuesBehindTheRecord(t *testing.T) {
 				read: hours.read, store: disk, log: slog.New(slog.DiscardHandler),
 				state: stateUntil(newest, 1), position: begin.Add(-time.Hour),
 			}
-			err := l.readBacklog(t.Context(), []model.Snapshot{{Connection: "corp"}})
+			_, err := l.readBacklog(t.Context(), []model.Snapshot{{Connection: "corp"}})
 			if windows := strings.Join(hours.windows, ", "); windows != c.windows || disk.saves != c.saves || (err != nil) != (c.answers != nil) {
 				t.Errorf("%s: read %s, %d saves: %v", name, windows, disk.saves, err)
 			}

@@ -44,16 +44,23 @@ const (
 // now. One write commits a window's counts, its newest entry and the ids within the
 // overlap. A crash at any moment repeats a whole window or none, never a part of one. It
 // relies on the log's own clock; ours only begins the very first window.
+//
+// Of several replicas with one store, one reads, by the claim in the record. The others
+// show what it has stored.
 type eventLog struct {
-	read  EventReader
-	store EventStore // nil: in memory only
-	key   string
-	log   *slog.Logger
+	read     EventReader
+	store    EventStore // nil: in memory only
+	key      string
+	replica  Replica
+	interval time.Duration
+	log      *slog.Logger
 
 	state      *eventState // nil: not loaded yet
-	inherited  *eventState // from before a reload
+	shown      *eventState // what the last poll has returned
 	revision   string
+	claim      claim         // as stored
 	saveFailed bool          // the last save failed
+	shortened  bool          // the overlap is shorter than usual
 	windowSize time.Duration // while there is a backlog; 0: all at once
 	position   time.Time     // up to where a long backlog was read; zero: there is none
 }
@@ -62,12 +69,12 @@ type eventLog struct {
 // each entry by its service principal and job. The very first read begins 20 minutes back.
 // Each later one, also after a restart, continues where the last one ended. If store is nil
 // or cannot be used, that is one warning, and the counters are kept in memory.
-func Events(interval time.Duration, read EventReader, store EventStore, key string, log *slog.Logger) Source {
-	l := &eventLog{read: read, store: store, key: key, log: log}
+func Events(interval time.Duration, read EventReader, store EventStore, key string, replica Replica, log *slog.Logger) Source {
+	l := &eventLog{read: read, store: store, key: key, replica: replica, interval: interval, log: log}
 	return Source{
 		Name: model.SourceEvents, Interval: interval,
 		Timeout: min(max(interval, minEventTimeout), maxEventTimeout),
-		Read:    l.poll, state: l,
+		Read:    l.poll, state: l, release: l.release,
 	}
 }
 
@@ -75,24 +82,64 @@ func Events(interval time.Duration, read EventReader, store EventStore, key stri
 // store's if that could not be written.
 func (l *eventLog) inheritState(before sourceState) {
 	old := before.(*eventLog)
-	l.windowSize, l.position, l.inherited = old.windowSize, old.position, old.state
-	if l.inherited == nil { // it was never polled
-		l.inherited = old.inherited
+	l.windowSize, l.position, l.state, l.shown, l.revision, l.claim = old.windowSize, old.position, old.state, old.shown, old.revision, old.claim
+}
+
+// poll reads what is new, unless another replica does, and returns the counters of each
+// connection.
+func (l *eventLog) poll(ctx context.Context, targets []model.Snapshot) (Result, error) {
+	reads, err := l.takeClaim(ctx)
+	if reads {
+		reads, err = l.readBacklog(ctx, targets)
+	}
+	var result Result
+	if err == nil && !reads {
+		l.state.updateBindings(targets)
+		result.ReadAt, err = l.claim.Read, l.claim.check(l.interval)
+	}
+	// What this replica could not store, the one that reads now may not have read yet.
+	if l.state != nil && (l.shown == nil || !l.state.newest.Before(l.shown.newest)) {
+		l.shown = l.state
+	}
+	if l.shown != nil {
+		counters := maps.Clone(l.shown.counters)
+		result.Apply = func(s *model.Snapshot) {
+			if c := counters[s.Connection]; c.read {
+				s.Events = &c.counts
+			}
+		}
+	}
+	return result, err
+}
+
+// takeClaim tells whether this replica reads the log: it does already, or no other one does.
+// If the store cannot be written, it reads, too, and counts in memory.
+func (l *eventLog) takeClaim(ctx context.Context) (reads bool, err error) {
+	for conflicts := 0; ; conflicts++ {
+		if l.state != nil && (l.store == nil || l.claim.isOf(l.replica)) {
+			return true, nil
+		}
+		if err := l.load(ctx); err != nil {
+			return false, err
+		}
+		if l.claim.keepsOut(l.replica) {
+			return false, nil
+		}
+		if err := l.save(ctx, l.claim.Read); err == nil || conflicts == maxSaveConflicts {
+			return true, nil //nolint:nilerr // the next save reports it
+		}
 	}
 }
 
-// poll reads what is new, and returns the counters of each connection.
-func (l *eventLog) poll(ctx context.Context, targets []model.Snapshot) (Result, error) {
-	if l.state == nil {
-		l.load(ctx)
+// release lets another replica read. This one has stopped.
+func (l *eventLog) release(ctx context.Context) {
+	if l.store == nil || !l.claim.isOf(l.replica) {
+		return
 	}
-	err := l.readBacklog(ctx, targets)
-	counters := maps.Clone(l.state.counters)
-	return Result{Apply: func(s *model.Snapshot) {
-		if c := counters[s.Connection]; c.read {
-			s.Events = &c.counts
-		}
-	}}, err
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	free := claim{Read: l.claim.Read}
+	_, _ = l.store.Save(ctx, l.key, free.in(l.state.encode()), l.revision) // if it fails, the claim expires
 }
 
 // readBacklog reads window after window until now. One window is enough unless a page of it
@@ -100,47 +147,50 @@ func (l *eventLog) poll(ctx context.Context, targets []model.Snapshot) (Result, 
 // first are kept, and the next window begins behind them. Otherwise the windows become
 // shorter until one fits. The next poll continues where this one ends: a burst of entries
 // may be longer than what can be read of the overlap at once.
-func (l *eventLog) readBacklog(ctx context.Context, targets []model.Snapshot) error {
+func (l *eventLog) readBacklog(ctx context.Context, targets []model.Snapshot) (reads bool, err error) {
 	l.state.updateBindings(targets)
-	position := l.state.newest.Add(-eventOverlap)
-	if l.position.After(position) {
-		position = l.position
-	}
+	position := l.position
 	for conflicts, windows := 0, 0; ; windows++ {
 		now := time.Now()
 		window, last := l.nextWindow(position, now)
 		end, failed := window.before, l.read(ctx, window.after, window.before, window.visit)
 		if failed != nil {
 			upTo, ordered := window.readInOrder()
-			if !ordered || !nextPosition(upTo).After(position) {
+			if !ordered || !nextPosition(upTo).After(window.after) {
 				l.shortenWindows(ctx, window, now)
-				return incomplete(failed, position, windows)
+				return true, incomplete(failed, window.after, windows)
 			}
 			end, last = upTo, false
 		}
 		window.commit(now)
-		if err := l.save(ctx); err != nil {
+		if err := l.save(ctx, now); err != nil {
 			if conflicts++; conflicts <= maxSaveConflicts {
-				l.load(ctx)
+				if err := l.load(ctx); err != nil || l.claim.keepsOut(l.replica) {
+					return false, err
+				}
 				l.state.updateBindings(targets)
-				position, l.position = l.state.newest.Add(-eventOverlap), time.Time{}
+				position, l.position = time.Time{}, time.Time{}
 				continue
 			}
 			l.notSaved(err) // the other process persists; this one counts in memory
 		}
 		if last {
 			l.windowSize, l.position = 0, time.Time{}
-			return nil
+			return true, nil
 		}
 		position = l.moveOn(end, now)
 		if failed != nil && ctx.Err() != nil {
-			return incomplete(failed, position, windows+1)
+			return true, incomplete(failed, position, windows+1)
 		}
 	}
 }
 
-// nextWindow returns the window that begins there, and whether it is the last one.
+// nextWindow returns the window that begins there, or where everything before was read, and
+// whether it is the last one.
 func (l *eventLog) nextWindow(position, now time.Time) (window *eventWindow, last bool) {
+	if from := l.state.readFrom(); from.After(position) {
+		position = from
+	}
 	end := position.Add(l.windowSize)
 	if l.windowSize == 0 || !end.Before(now) {
 		end, last = now.Add(eventLookahead), true
@@ -180,29 +230,29 @@ func incomplete(err error, position time.Time, windows int) error {
 	return fmt.Errorf("read up to %s, the rest follows: %w", position.UTC().Format(time.RFC3339), err)
 }
 
-// load begins with what was committed last, by this process or the one before it. After a
-// conflict it takes what the other writer committed.
-func (l *eventLog) load(ctx context.Context) {
+// load takes what was committed last, by this replica, the one before it or another one.
+// What this one could not store stays if nobody else has written. The only error is that of
+// a store which may be readable later.
+func (l *eventLog) load(ctx context.Context) error {
 	stored, revision, err := l.loadRecord(ctx)
-	if err != nil {
+	switch {
+	case stored != nil && revision != l.revision:
+		l.state = stored
+	case err != nil && l.store != nil && !errors.Is(err, model.ErrUnreadable):
+		return err
+	case err != nil:
 		l.store = nil // a record that cannot be used is not overwritten
 		l.log.Warn("event counters are not persisted", "record", l.key, "err", err,
-			"advice", "give the exporter a writable state directory without another program's record; until then the counters start again at each restart")
+			"advice", "give the exporter a writable state without another program's record; until then the counters start again at each restart")
 	}
 	l.revision = revision
-	if stored != nil {
-		l.state = stored
-	}
-	if l.inherited != nil && (l.state == nil || !l.inherited.newest.Before(l.state.newest)) {
-		l.state = l.inherited
-	}
-	l.inherited = nil
 	if l.state == nil {
 		l.state = newEventState(time.Now())
 	}
+	return nil
 }
 
-// loadRecord reads the record; nil if there is none yet.
+// loadRecord reads the record and its claim; nil if there is none yet.
 func (l *eventLog) loadRecord(ctx context.Context) (*eventState, string, error) {
 	if l.store == nil {
 		return nil, "", errors.New("there is no state directory")
@@ -218,27 +268,34 @@ func (l *eventLog) loadRecord(ctx context.Context) (*eventState, string, error) 
 		err = fmt.Errorf("its newest entry is of %s, far in the future", state.newest.Format(time.RFC3339))
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, "", fmt.Errorf("%w: %w", model.ErrUnreadable, err)
 	}
+	l.claim = claimOf(content)
 	return state, revision, nil
 }
 
-// save commits the state. Its only error is a conflict with another writer. If the store
-// cannot be written, counting continues in memory, and the next save writes everything.
-func (l *eventLog) save(ctx context.Context) error {
+// save commits the state, as of the time when it was read last, and renews the claim. Its
+// only error is a conflict with another writer. If the store cannot be written, counting
+// continues in memory, and the next save writes everything.
+func (l *eventLog) save(ctx context.Context, read time.Time) error {
 	if l.store == nil {
 		return nil
 	}
 	// A window that was read is saved even if the exporter is to stop.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	revision, err := l.store.Save(ctx, l.key, l.state.encode(), l.revision)
+	now := time.Now().UTC()
+	if read.IsZero() {
+		read = now
+	}
+	next := claim{Replica: l.replica.ID, Expires: now.Add(claimLength(l.interval)), Read: read.UTC()}
+	revision, err := l.store.Save(ctx, l.key, next.in(l.fit()), l.revision)
 	switch {
 	case errors.Is(err, model.ErrConflict):
 		return &model.Error{
 			Reason: model.ReasonOther, Op: "saving the event counters", Err: err,
-			Detail: "another process writes the same record",
-			Advice: "give each exporter its own state.directory",
+			Detail: "another process writes the same record, although this one reads the log",
+			Advice: "run the same version everywhere",
 		}
 	case err != nil:
 		l.notSaved(err)
@@ -246,8 +303,21 @@ func (l *eventLog) save(ctx context.Context) error {
 	case l.saveFailed:
 		l.log.Info("event counters saved again", "record", l.key)
 	}
-	l.saveFailed, l.revision = false, revision
+	l.saveFailed, l.revision, l.claim = false, revision, next
 	return nil
+}
+
+// fit returns the record, and warns once when it has no room for the whole overlap.
+func (l *eventLog) fit() []byte {
+	content := l.state.fit()
+	overlap := l.state.newest.Sub(l.state.readFrom())
+	shortened := overlap != eventOverlap
+	if shortened && !l.shortened {
+		l.log.Warn("event overlap shortened", "record", l.key, "overlap", overlap.Round(time.Second).String(),
+			"advice", "nothing to do: so many entries came at once that entries which appear later than this in the log are not counted")
+	}
+	l.shortened = shortened
+	return content
 }
 
 // notSaved warns once, until a save works again.

@@ -101,7 +101,7 @@ func (s *store) Save(_ context.Context, _ string, content []byte, revision strin
 }
 
 func eventSource(log *provisioningLog, store poller.EventStore) poller.Source {
-	return poller.Events(5*time.Minute, log.read, store, "corp", slog.New(slog.DiscardHandler))
+	return poller.Events(5*time.Minute, log.read, store, "corp", poller.Replica{ID: "a"}, slog.New(slog.DiscardHandler))
 }
 
 // bound is the snapshot of a connection that resolves to an application.
@@ -389,7 +389,7 @@ func TestLogInSmallPages(t *testing.T) {
 				var source poller.Source
 				for polls, counted := 1, uint64(0); counted < entries; polls++ {
 					if polls == 1 || polls == 6 {
-						source = poller.Events(5*time.Minute, read, disk, "corp", slog.New(slog.DiscardHandler))
+						source = poller.Events(5*time.Minute, read, disk, "corp", poller.Replica{ID: "a"}, slog.New(slog.DiscardHandler))
 					}
 					ctx, cancel := context.WithTimeout(t.Context(), source.Timeout)
 					result, err := source.Read(ctx, []model.Snapshot{boundSnapshot("corp", "sp-1")})

@@ -21,6 +21,7 @@ const eventSchema = 1
 type eventRecord struct {
 	Schema      int                       `json:"schema"`
 	Newest      time.Time                 `json:"newest"`
+	Settled     time.Time                 `json:"settled,omitzero"`
 	Connections map[string]countersRecord `json:"connections"`
 	Seen        map[int64][]byte          `json:"seen"` // eight bytes per id, by minute since 1970
 }
@@ -47,7 +48,7 @@ const idBytes = 8
 
 func (s *eventState) encode() []byte {
 	record := eventRecord{
-		Schema: eventSchema, Newest: s.newest.UTC(),
+		Schema: eventSchema, Newest: s.newest.UTC(), Settled: s.settled.UTC(),
 		Connections: make(map[string]countersRecord, len(s.counters)), Seen: make(map[int64][]byte, len(s.seen)),
 	}
 	for connection, counters := range s.counters {
@@ -88,6 +89,7 @@ func decodeEvents(content []byte) (*eventState, error) {
 		return nil, errors.New("record of event counters does not say up to where it counted")
 	}
 	s := newEventState(record.Newest)
+	s.settled = record.Settled
 	for connection, stored := range record.Connections {
 		counts, err := stored.decode()
 		if err != nil {

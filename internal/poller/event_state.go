@@ -18,10 +18,11 @@ const eventOverlap = 20 * time.Minute
 
 // eventState is what was counted of a tenant's provisioning log.
 //
-// It holds for every entry later than newest − eventOverlap: its id is in seen if and only
-// if it was counted. Earlier entries are never read again.
+// It holds for every entry later than readFrom: its id is in seen if and only if it was
+// counted. Earlier entries are never read again.
 type eventState struct {
 	newest   time.Time // the time of the newest entry read
+	settled  time.Time // up to here the ids within the overlap are forgotten; zero: none are
 	seen     idSet
 	counters map[string]eventCounters // by connection
 }
@@ -36,6 +37,30 @@ type eventCounters struct {
 
 func newEventState(begin time.Time) *eventState {
 	return &eventState{newest: begin, seen: make(idSet), counters: make(map[string]eventCounters)}
+}
+
+// readFrom is where the next read begins.
+func (s *eventState) readFrom() time.Time {
+	return slices.MaxFunc([]time.Time{s.newest.Add(-eventOverlap), s.settled}, time.Time.Compare)
+}
+
+// maxEventRecord is how long a record may be. A little less than what fits into an item of
+// DynamoDB, since the claim is added.
+const maxEventRecord = 396 << 10
+
+// fit returns the record. If it is too long, fit forgets the ids of the oldest minutes: in
+// a flood of entries, the overlap is shorter. The minute that is being read stays.
+func (s *eventState) fit() []byte {
+	content := s.encode()
+	for _, minute := range slices.Sorted(maps.Keys(s.seen)) {
+		if len(content) <= maxEventRecord || minute >= minuteOf(nextPosition(s.newest)) {
+			break // if it is too long, the store refuses it, and it is in memory until it is shorter
+		}
+		delete(s.seen, minute)
+		s.settled = time.Unix(60*(minute+1), -1)
+		content = s.encode()
+	}
+	return content
 }
 
 // updateBindings keeps the counters of the connections that there are, by what they

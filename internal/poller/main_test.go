@@ -111,13 +111,18 @@ func start(t *testing.T, options poller.Options, previous *poller.Poller) (*poll
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := poller.New(options, previous)
+	return p, run(t, p)
+}
+
+// run lets a poller run until the returned function is called.
+func run(t *testing.T, p *poller.Poller) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		p.Run(ctx)
 	}()
-	return p, func() {
+	return func() {
 		cancel()
 		<-ended
 	}

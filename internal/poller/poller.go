@@ -1,10 +1,11 @@
 package poller
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
-	"sync"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -42,57 +43,84 @@ type Connection struct {
 // Poller polls the sources while it runs. Its methods may be called at any time from any
 // goroutine, Run once.
 type Poller struct {
-	store     *snapshotStore
-	schedules map[sourceKey]*schedule
+	store      *snapshotStore
+	schedules  map[sourceKey]*schedule
+	dispatcher *dispatcher
 }
 
 // The first polls are spread, so that a start is no burst.
 const (
-	spreadPerSource = 20 * time.Millisecond
-	maxSpread       = 3 * time.Second
+	spreadPerSource = 3 * time.Millisecond
+	maxSpread       = 30 * time.Second
 )
 
 // New builds a Poller that has not polled yet. After a reload, previous is the Poller that
 // it replaces, whose Run has returned: unchanged connections and sources continue from its
 // state. At start, previous is nil.
 func New(options Options, previous *Poller) *Poller {
-	p := &Poller{store: newSnapshotStore(options.Connections), schedules: make(map[sourceKey]*schedule)}
+	p := &Poller{store: newSnapshotStore(options.Connections), schedules: make(map[sourceKey]*schedule), dispatcher: newDispatcher()}
 	aws, entra := newCloudClock("AWS", options.Logger), newCloudClock("Entra", options.Logger)
-	add := func(key sourceKey, source Source, targets []int, log *slog.Logger) *schedule {
+	var all []*schedule
+	add := func(key sourceKey, source Source, targets []int, lane laneKey) *schedule {
 		clock := entra
 		if isAWS(source.Name) {
 			clock = aws
 		}
 		key.source = source.Name
-		s := newSchedule(p.store, key, source, targets, clock, log)
-		p.schedules[key] = s
-		return s
-	}
-	firstPolls := make(map[string][]<-chan struct{}) // by tenant, of its connections' sources
-	for i, connection := range options.Connections {
-		log := options.Logger.With("connection", connection.Name)
-		for _, source := range connection.Sources {
-			s := add(sourceKey{connection: connection.Name, identity: connection.Identity}, source, []int{i}, log)
-			firstPolls[connection.Tenant] = append(firstPolls[connection.Tenant], s.polled)
-		}
-	}
-	for _, tenant := range options.Tenants {
-		log := options.Logger.With("entra_tenant", tenant.Name)
-		for _, source := range tenant.Sources {
-			if targets := targetsOf(options.Connections, tenant.Name, source.Name); len(targets) > 0 {
-				s := add(sourceKey{tenant: tenant.Name, identity: tenant.Identity}, source, targets, log)
-				s.waitFor = firstPolls[tenant.Name]
-			}
-		}
-	}
-	spread := min(time.Duration(len(p.schedules))*spreadPerSource, maxSpread)
-	for key, s := range p.schedules {
+		s := newSchedule(p.store, key, source, targets, clock, options.Logger)
+		s.lane = p.dispatcher.lane(lane)
 		if previous != nil && previous.schedules[key] != nil {
 			s.inheritState(previous.schedules[key])
 		}
-		s.setInitialDelay(spread)
+		p.schedules[key] = s
+		all = append(all, s)
+		return s
 	}
+	rounds := make(map[string]*firstRound) // by tenant, of its connections' sources
+	for i, connection := range options.Connections {
+		round := rounds[connection.Tenant]
+		if round == nil {
+			round = &firstRound{}
+			rounds[connection.Tenant] = round
+		}
+		for _, source := range connection.Sources {
+			lane := laneKey{connection.Tenant, ""}
+			if isAWS(source.Name) {
+				lane.region = connection.Binding.Region
+			}
+			round.add(add(sourceKey{connection: connection.Name, identity: connection.Identity}, source, []int{i}, lane))
+		}
+	}
+	for _, tenant := range options.Tenants {
+		for _, source := range tenant.Sources {
+			if targets := targetsOf(options.Connections, tenant.Name, source.Name); len(targets) > 0 {
+				s := add(sourceKey{tenant: tenant.Name, identity: tenant.Identity}, source, targets, laneKey{tenant.Name, ""})
+				rounds[tenant.Name].follow(s)
+			}
+		}
+	}
+	spreadFirstPolls(all)
+	p.dispatcher.schedules = all
 	return p
+}
+
+// spreadFirstPolls lets the sources of all connections begin one after the other, first
+// those that expire.
+func spreadFirstPolls(all []*schedule) {
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) //nolint:gosec // no tenant comes first
+	slices.SortStableFunc(all, func(a, b *schedule) int { return cmp.Compare(startRank(a.source.Name), startRank(b.source.Name)) })
+	spread := min(time.Duration(len(all))*spreadPerSource, maxSpread)
+	for i, s := range all {
+		s.setInitialDelay(spread * time.Duration(i) / time.Duration(len(all)))
+	}
+}
+
+// startRank is the place of a source in the first round.
+func startRank(name model.Source) int {
+	return slices.Index([]model.Source{
+		model.SourceTokens, model.SourceCertificates, model.SourceJob, model.SourceSCIM,
+		model.SourceUsage, model.SourceEvents, model.SourceAppCredentials,
+	}, name)
 }
 
 // targetsOf returns the indexes of the connections that a source of their tenant is read for.
@@ -107,13 +135,15 @@ func targetsOf(connections []Connection, tenant string, name model.Source) []int
 }
 
 // Run polls until the context is canceled, and returns when no poll runs any more.
-func (p *Poller) Run(ctx context.Context) {
-	var running sync.WaitGroup
+func (p *Poller) Run(ctx context.Context) { p.dispatcher.run(ctx) }
+
+// Release lets other replicas go on with what this one reads for all. Run has returned.
+func (p *Poller) Release(ctx context.Context) {
 	for _, s := range p.schedules {
-		running.Go(func() { s.run(ctx) })
+		if s.source.release != nil && ctx.Err() == nil {
+			s.source.release(ctx)
+		}
 	}
-	<-ctx.Done()
-	running.Wait()
 }
 
 // Snapshots returns the snapshot of every connection, in the order of the config.
@@ -126,25 +156,14 @@ func (p *Poller) Snapshot(connection string) (model.Snapshot, bool) {
 }
 
 // Ready reports whether every source was polled at least once.
-func (p *Poller) Ready() bool {
-	for _, s := range p.schedules {
-		if !s.wasPolled() {
-			return false
-		}
-	}
-	return true
-}
+func (p *Poller) Ready() bool { return p.dispatcher.polledAll() }
 
 // Refresh polls the connection's own sources now. A source that was throttled waits for
 // its interval.
 func (p *Poller) Refresh(connection string) {
 	for key, s := range p.schedules {
-		if key.connection != connection {
-			continue
-		}
-		select {
-		case s.refresh <- struct{}{}:
-		default: // it was asked for already
+		if key.connection == connection {
+			p.dispatcher.refresh(s)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package poller_test
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,13 +33,12 @@ func TestReloadKeepsUnchangedConnections(t *testing.T) {
 		advance(0)
 		stop()
 
-		second, stop := start(t, poller.Options{Tenants: tenant, Connections: []poller.Connection{
+		second := poller.New(poller.Options{Logger: slog.New(slog.DiscardHandler), Tenants: tenant, Connections: []poller.Connection{
 			connection("added", "1", poller.Job(time.Hour, added.read)),
 			connection("failing", "1", poller.Job(time.Hour, failing.read)),
 			connection("same", "1", poller.Job(30*time.Minute, same.read)), // tokens are no longer read
 			connection("edited", "2", poller.Job(time.Hour, edited.read)),
 		}}, first)
-		defer stop()
 
 		snapshots := second.Snapshots()
 		if job := snapshots[2].Job; job == nil || job.ID != "2" {
@@ -63,6 +63,7 @@ func TestReloadKeepsUnchangedConnections(t *testing.T) {
 			t.Error("ready, though two connections were not read yet")
 		}
 
+		defer run(t, second)()
 		advance(5 * time.Second)
 		if !second.Ready() {
 			t.Error("not ready")

@@ -9,27 +9,32 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"entra-aws-exporter/internal/model"
 )
 
-// schedule polls one source on its interval, never twice at the same time.
+// schedule is one source and when it is polled, never twice at the same time.
 type schedule struct {
-	store   *snapshotStore
-	source  Source
-	key     sourceKey
-	targets []int // the indexes of the connections it is read for
-	log     *slog.Logger
+	store    *snapshotStore
+	source   Source
+	key      sourceKey
+	targets  []int // the indexes of the connections it is read for
+	log      *slog.Logger
+	failures failureStreak
+	clock    *cloudClock
 
-	initialDelay time.Duration     // before the first poll
-	waitFor      []<-chan struct{} // what the first poll comes after
-	polled       chan struct{}     // closed after the first poll,
-	markPolled   func()            // by this
-	refresh      chan struct{}     // asks for a poll now
-	failures     failureStreak
-	clock        *cloudClock
+	// The dispatcher's lock guards the following while it runs.
+	lane         *lane
+	round        *firstRound // that the first poll belongs to; nil: to none
+	follows      bool        // the first poll is after a round's
+	initialDelay time.Duration
+	first, due   time.Time // first: the earliest time of the first poll
+	place        int       // in the dispatcher's heap
+	running      bool      // a poll is
+	begun        bool      // the first poll has
+	polled       bool      // the first poll is over
+	again        bool      // polled once more after this poll
 }
 
 const (
@@ -40,22 +45,20 @@ const (
 	// firstRetry is how soon a source is polled again after a network failure or timeout,
 	// which pass sooner than other failures. The delay doubles up to the interval.
 	firstRetry = time.Minute
-
-	// startupDelay is how long a source of a tenant waits for the first polls of the
-	// tenant's connections: an event of the provisioning log is counted only for a
-	// connection whose binding is known.
-	startupDelay = 10 * time.Second
 )
 
 func newSchedule(store *snapshotStore, key sourceKey, source Source, targets []int, clock *cloudClock, log *slog.Logger) *schedule {
-	log = log.With("source_name", source.Name) // the logger uses "source" for the line of code
 	store.addSource(targets, source)
-	polled := make(chan struct{})
-	return &schedule{
-		store: store, source: source, key: key, targets: targets, log: log,
-		polled: polled, markPolled: sync.OnceFunc(func() { close(polled) }), refresh: make(chan struct{}, 1),
-		failures: failureStreak{log: log}, clock: clock,
+	return &schedule{store: store, source: source, key: key, targets: targets, log: log, clock: clock, place: notWaiting}
+}
+
+// logger is made for each line: most sources write none.
+func (s *schedule) logger() *slog.Logger {
+	log := s.log.With("entra_tenant", s.key.tenant)
+	if s.key.tenant == "" {
+		log = s.log.With("connection", s.key.connection)
 	}
+	return log.With("source_name", s.source.Name) // the logger uses "source" for the line of code
 }
 
 // inheritState copies what a reload keeps: results, error counters and failure streaks of
@@ -65,18 +68,16 @@ func (s *schedule) inheritState(old *schedule) {
 	if s.source.state != nil && old.source.state != nil {
 		s.source.state.inheritState(old.source.state)
 	}
-	if old.wasPolled() {
-		s.markPolled()
-	}
+	s.begun, s.polled = old.polled, old.polled
 	s.failures.FailureStreak, s.failures.reason = old.failures.FailureStreak, old.failures.reason
 	s.clock.inheritState(old.clock, s.key)
 }
 
 // setInitialDelay keeps the rhythm of a source whose last poll, before a reload,
-// succeeded. Any other first poll comes at a random moment within spread.
-func (s *schedule) setInitialDelay(spread time.Duration) {
-	s.initialDelay = jitter(spread)
-	wait := s.initialDelay
+// succeeded.
+func (s *schedule) setInitialDelay(delay time.Duration) {
+	s.initialDelay = delay
+	wait := delay
 	for _, snapshot := range s.store.list(s.targets) {
 		status, _ := snapshot.Status(s.source.Name)
 		if !status.Up() {
@@ -87,49 +88,8 @@ func (s *schedule) setInitialDelay(spread time.Duration) {
 	s.initialDelay = min(wait, s.source.Interval)
 }
 
-// run polls until the context is canceled.
-func (s *schedule) run(ctx context.Context) {
-	s.waitForOthers(ctx)
-	timer := time.NewTimer(s.initialDelay)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-s.refresh:
-			if s.failures.reason == model.ReasonThrottled {
-				continue
-			}
-		}
-		started := time.Now()
-		s.poll(ctx)
-		s.markPolled()
-		timer.Reset(time.Until(started.Add(s.interval())))
-	}
-}
-
-func (s *schedule) waitForOthers(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, startupDelay)
-	defer cancel()
-	for _, done := range s.waitFor {
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// wasPolled reports whether the first poll is over.
-func (s *schedule) wasPolled() bool {
-	select {
-	case <-s.polled:
-		return true
-	default:
-		return false
-	}
-}
+// throttled reports whether the latest poll was.
+func (s *schedule) throttled() bool { return s.failures.reason == model.ReasonThrottled }
 
 // interval is the time from the start of one poll to the start of the next.
 func (s *schedule) interval() time.Duration {
@@ -159,7 +119,7 @@ func (s *schedule) poll(ctx context.Context) {
 		s.clock.forget(s.key)
 		return
 	}
-	s.failures.record(err, now)
+	s.failures.record(err, now, s.logger)
 	s.clock.check(s.key, result.Date, started, now)
 }
 
@@ -167,7 +127,7 @@ func (s *schedule) poll(ctx context.Context) {
 func (s *schedule) read(ctx context.Context) (_ Result, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.log.Debug("panic while reading", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			s.logger().Debug("panic while reading", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 			err = &model.Error{
 				Reason: model.ReasonOther, Op: "reading " + string(s.source.Name),
 				Detail: fmt.Sprintf("panic: %v", cause),
@@ -182,14 +142,13 @@ func (s *schedule) read(ctx context.Context) (_ Result, err error) {
 // appears, and when they are over; not at every attempt.
 type failureStreak struct {
 	model.FailureStreak
-	log    *slog.Logger
 	reason model.Reason // of the latest attempt; "": it succeeded
 }
 
-func (f *failureStreak) record(err error, at time.Time) {
+func (f *failureStreak) record(err error, at time.Time, log func() *slog.Logger) {
 	if err == nil {
 		if f.Attempts > 0 {
-			f.log.Info("source recovered", "failed_for", at.Sub(f.Since).Round(time.Second).String(), "attempts", f.Attempts)
+			log().Info("source recovered", "failed_for", at.Sub(f.Since).Round(time.Second).String(), "attempts", f.Attempts)
 		}
 		f.end()
 		return
@@ -200,7 +159,7 @@ func (f *failureStreak) record(err error, at time.Time) {
 		kind += ": " + withoutNumbers(err.Error())
 	}
 	if f.Add(at, kind, err.Error()) {
-		f.log.Warn("source read failed", "reason", f.reason, "err", err)
+		log().Warn("source read failed", "reason", f.reason, "err", err)
 	}
 }
 

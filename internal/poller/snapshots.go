@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,10 +21,11 @@ type snapshotStore struct {
 	snapshots  []model.Snapshot
 	index      map[string]int    // of the snapshots, by connection; never changes
 	identities map[string]string // by connection; never changes
+	owners     map[resource]int  // how many connections resolve to it
 }
 
 func newSnapshotStore(connections []Connection) *snapshotStore {
-	s := &snapshotStore{index: make(map[string]int), identities: make(map[string]string)}
+	s := &snapshotStore{index: make(map[string]int), identities: make(map[string]string), owners: make(map[resource]int)}
 	for i, connection := range connections {
 		s.index[connection.Name], s.identities[connection.Name] = i, connection.Identity
 		s.snapshots = append(s.snapshots, model.Snapshot{
@@ -91,7 +93,7 @@ func (s *snapshotStore) publish(targets []int, name model.Source, result Result,
 		status.LastAttempt, status.Err, status.Off = at, err, false
 		switch {
 		case err == nil:
-			status.LastSuccess = at
+			status.LastSuccess = cmp.Or(result.ReadAt, at)
 		case errors.Is(err, model.ErrSourceOff):
 			copySource(name, snapshot, model.Snapshot{})
 			status.LastAttempt, status.LastSuccess, status.Err, status.Off = time.Time{}, time.Time{}, nil, true
@@ -127,8 +129,8 @@ func (s *snapshotStore) update(targets []int, name model.Source, edit func(*mode
 // resources of two connections apart.
 type resource struct{ kind, id, key string }
 
-func resourcesOf(binding model.Binding) []resource {
-	return []resource{
+func resourcesOf(binding model.Binding) [2]resource {
+	return [2]resource{
 		{"Entra application", binding.ServicePrincipalID, "service_principal_id"},
 		{"identity store", binding.IdentityStoreID, "aws.identity_store_id, or the AWS account"},
 	}
@@ -137,18 +139,17 @@ func resourcesOf(binding model.Binding) []resource {
 // markAmbiguous finds connections that resolve to one application or one identity store:
 // a rotation of one of them would change the other.
 func (s *snapshotStore) markAmbiguous() {
-	owners := make(map[resource][]string)
-	for _, snapshot := range s.snapshots {
-		for _, r := range resourcesOf(snapshot.Binding) {
-			if r.id != "" {
-				owners[r] = append(owners[r], strconv.Quote(snapshot.Connection))
-			}
+	clear(s.owners)
+	for i := range s.snapshots {
+		for _, r := range resourcesOf(s.snapshots[i].Binding) {
+			s.owners[r]++
 		}
 	}
-	for i, snapshot := range s.snapshots {
+	for i := range s.snapshots {
 		var conflicts []string
-		for _, r := range resourcesOf(snapshot.Binding) {
-			if names := owners[r]; len(names) > 1 {
+		for _, r := range resourcesOf(s.snapshots[i].Binding) {
+			if r.id != "" && s.owners[r] > 1 {
+				names := s.namesOf(r)
 				last := len(names) - 1
 				conflicts = append(conflicts, fmt.Sprintf("connections %s and %s resolve to the same %s %s: none of them is rotated until the others are removed or name their own (%s)",
 					strings.Join(names[:last], ", "), names[last], r.kind, r.id, r.key))
@@ -156,6 +157,18 @@ func (s *snapshotStore) markAmbiguous() {
 		}
 		s.snapshots[i].Ambiguous = strings.Join(conflicts, "; ")
 	}
+}
+
+// namesOf lists the connections that resolve to a resource.
+func (s *snapshotStore) namesOf(wanted resource) (names []string) {
+	for i := range s.snapshots {
+		for _, r := range resourcesOf(s.snapshots[i].Binding) {
+			if r == wanted {
+				names = append(names, strconv.Quote(s.snapshots[i].Connection))
+			}
+		}
+	}
+	return names
 }
 
 // copySource copies the result of one source between snapshots. An empty one clears it.

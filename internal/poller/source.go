@@ -20,7 +20,8 @@ type Source struct {
 	// source of a tenant, of the tenant's connections that do not exclude it.
 	Read func(ctx context.Context, targets []model.Snapshot) (Result, error)
 
-	state sourceState // nil: it has none
+	state   sourceState               // nil: it has none
+	release func(ctx context.Context) // lets other replicas go on; nil: nothing to release
 }
 
 // sourceState is what a source remembers between reads, besides its result.
@@ -45,6 +46,8 @@ type Result struct {
 	Apply func(*model.Snapshot)
 	// Date is the service's clock when it responded; zero: unknown.
 	Date time.Time
+	// ReadAt is when another replica read what this one shows; zero: it was read now.
+	ReadAt time.Time
 }
 
 // The timeout of a read is its interval within these bounds: long enough to wait for a

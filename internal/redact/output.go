@@ -3,11 +3,7 @@ package redact
 import (
 	"io"
 	"net/http"
-	"slices"
 	"strings"
-
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 )
 
 // Writer returns a writer that hides the values. Each Write is passed on at once: of a
@@ -27,8 +23,8 @@ func (w writer) Write(content []byte) (int, error) {
 	return len(content), nil
 }
 
-// Handler returns a handler whose responses hide the values, except metrics: Gatherer
-// hides them there, before they are compressed.
+// Handler returns a handler whose responses hide the values, except metrics, which may
+// be compressed: the collector hides them in its labels.
 func (r *Redactor) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		next.ServeHTTP(responseWriter{w, r}, request)
@@ -63,23 +59,4 @@ func (w responseWriter) Write(content []byte) (int, error) {
 	}
 	w.Header().Del("Content-Length")
 	return writer{w.redactor, w.ResponseWriter}.Write(content)
-}
-
-// Gatherer returns a gatherer that hides the values in labels, the only texts in metrics
-// that are not the program's own.
-func (r *Redactor) Gatherer(next prometheus.Gatherer) prometheus.Gatherer {
-	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
-		families, err := next.Gather()
-		for _, family := range families {
-			for _, metric := range family.Metric {
-				for i, label := range metric.Label {
-					if hidden := r.Text(label.GetValue()); hidden != label.GetValue() {
-						metric.Label = slices.Clone(metric.Label) // other scrapes read it
-						metric.Label[i] = &dto.LabelPair{Name: label.Name, Value: &hidden}
-					}
-				}
-			}
-		}
-		return families, err
-	})
 }

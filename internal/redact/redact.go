@@ -43,6 +43,18 @@ type Redactor struct {
 	// What was sent lately is in the newer generation. Once that is full, the older one is
 	// forgotten.
 	newer, older index
+	known        uint64
+}
+
+// Known counts the values that were ever added. While it stays, Text hides nothing more
+// than before.
+func (r *Redactor) Known() uint64 {
+	if r == nil {
+		return 0
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.known
 }
 
 // Add makes a value known for as long as the process runs.
@@ -50,7 +62,7 @@ func (r *Redactor) Add(value model.Secret) {
 	if r != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.kept.add(value.Reveal(), forms)
+		r.add(&r.kept, value.Reveal(), forms)
 	}
 }
 
@@ -69,7 +81,14 @@ func (r *Redactor) AddPassing(value model.Secret) {
 	if len(r.newer.values) >= maxPassing && !r.newer.values[value.Reveal()] {
 		r.newer, r.older = index{}, r.newer
 	}
-	r.newer.add(value.Reveal(), func(value string) []string { return []string{value} })
+	r.add(&r.newer, value.Reveal(), func(value string) []string { return []string{value} })
+}
+
+func (r *Redactor) add(to *index, value string, forms func(string) []string) {
+	if len(value) >= minimum && !to.values[value] {
+		r.known++
+		to.add(value, forms)
+	}
 }
 
 // Text hides the values in a text, also escaped or in part.
@@ -137,12 +156,16 @@ func (r *Redactor) JSON(content []byte) []byte {
 type index struct {
 	values map[string]bool
 	forms  []string
-	places map[uint64][]place
+	first  map[uint64]int32 // by window: the first of its places
+	places []place
 	filter [filterWords]uint64 // a bit per hash: most windows of a text are in no value
 }
 
-// place is where a window is in a form.
-type place struct{ form, offset int }
+// place is where a window is in a form. There are hundreds for each value, so it is small.
+type place struct {
+	form, offset int32
+	next         int32 // place of the same window; negative: it is the last one
+}
 
 // part is a part of a text.
 type part struct{ start, end int }
@@ -157,18 +180,20 @@ func longer(a, b part) part {
 }
 
 func (x *index) add(value string, forms func(string) []string) {
-	if len(value) < minimum || x.values[value] {
-		return
-	}
 	if x.values == nil {
-		x.values, x.places = map[string]bool{}, map[uint64][]place{}
+		x.values, x.first = map[string]bool{}, map[uint64]int32{}
 	}
 	x.values[value] = true
 	for _, form := range forms(value) {
 		x.forms = append(x.forms, form)
 		for offset := 0; offset+window <= len(form); offset += step {
 			key := windowAt(form, offset)
-			x.places[key] = append(x.places[key], place{len(x.forms) - 1, offset})
+			next, known := x.first[key]
+			if !known {
+				next = -1
+			}
+			x.first[key] = int32(len(x.places))                                              //nolint:gosec // memory ends before
+			x.places = append(x.places, place{int32(len(x.forms) - 1), int32(offset), next}) //nolint:gosec // as above
 			word, bit := hash(key)
 			x.filter[word] |= bit
 		}
@@ -178,13 +203,16 @@ func (x *index) add(value string, forms func(string) []string) {
 // find returns the longest part of a value, not before from, around the window at an
 // offset of a text.
 func (x *index) find(text string, from, at int, key uint64) (found part) {
-	for _, p := range x.places[key] {
-		form := x.forms[p.form]
+	next, known := x.first[key]
+	for known && next >= 0 {
+		p := x.places[next]
+		next = p.next
+		form, offset := x.forms[p.form], int(p.offset)
 		before, after := 0, window
-		for before < min(at-from, p.offset) && text[at-before-1] == form[p.offset-before-1] {
+		for before < min(at-from, offset) && text[at-before-1] == form[offset-before-1] {
 			before++
 		}
-		for after < min(len(text)-at, len(form)-p.offset) && text[at+after] == form[p.offset+after] {
+		for after < min(len(text)-at, len(form)-offset) && text[at+after] == form[offset+after] {
 			after++
 		}
 		candidate := part{at - before, at + after}

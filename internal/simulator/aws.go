@@ -26,11 +26,12 @@ type service struct {
 
 func awsServices() map[string]service {
 	return map[string]service{
-		"identitystore": {namespace: "com.amazonaws.identitystore", operations: identityStoreOperations(), wording: jsonError, action: jsonTarget},
-		"appsauth":      {namespace: "com.amazonaws.appsauth", operations: idpOperations(), wording: jsonError, action: jsonTarget},
-		"sso":           {operations: map[string]operation{"SWBExternalService.ListInstances": {name: "ListInstances", serve: listInstances}}, wording: jsonError, action: jsonTarget},
-		"cloudtrail":    {operations: cloudTrailOperations(), wording: jsonError, action: jsonTarget},
-		"sts":           {operations: stsOperations(), wording: queryError, action: func(c *call) string { return c.form().Get("Action") }},
+		"identitystore":  {namespace: "com.amazonaws.identitystore", operations: identityStoreOperations(), wording: jsonError, action: jsonTarget},
+		"appsauth":       {namespace: "com.amazonaws.appsauth", operations: idpOperations(), wording: jsonError, action: jsonTarget},
+		"sso":            {operations: map[string]operation{"SWBExternalService.ListInstances": {name: "ListInstances", serve: listInstances}}, wording: jsonError, action: jsonTarget},
+		"cloudtrail":     {operations: cloudTrailOperations(), wording: jsonError, action: jsonTarget},
+		"secretsmanager": {operations: secretsOperations(), wording: jsonError, action: jsonTarget},
+		"sts":            {operations: stsOperations(), wording: queryError, action: func(c *call) string { return c.form().Get("Action") }},
 	}
 }
 

@@ -167,31 +167,36 @@ type idpRequest struct {
 func idpOperations() map[string]operation {
 	return map[string]operation{
 		idpTarget + "ListExternalIdPConfigurationsForDirectory": {name: "ListExternalIdPConfigurationsForDirectory", serve: func(c *call) (response, error) {
-			return idpCall(c, func(m *clouds.Model, r idpRequest) ([]clouds.IdPConfiguration, error) {
+			return idpCall(c, query, func(m *clouds.Model, r idpRequest) ([]clouds.IdPConfiguration, error) {
 				return m.IdPConfigurations(c.caller, r.DirectoryID)
 			}, func(list []clouds.IdPConfiguration) object { return object{"associations": objects(list, idpEntity)} })
 		}},
 		idpTarget + "ListExternalIdPCertificates": {name: "ListExternalIdPCertificates", serve: func(c *call) (response, error) {
-			return idpCall(c, func(m *clouds.Model, r idpRequest) ([]clouds.IdPCertificate, error) {
+			return idpCall(c, query, func(m *clouds.Model, r idpRequest) ([]clouds.IdPCertificate, error) {
 				return m.IdPCertificates(c.caller, r.IDPID, r.DirectoryID)
 			}, func(list []clouds.IdPCertificate) object {
 				return object{"idPCertificates": objects(list, idpCertificateEntity)}
 			})
 		}},
+		idpTarget + "ImportExternalIdPCertificate": {name: "ImportExternalIdPCertificate", serve: importIDPCertificate},
+		idpTarget + "DeleteExternalIdPCertificate": {name: "DeleteExternalIdPCertificate", serve: deleteIDPCertificate},
 	}
 }
 
-func idpCall[T any](c *call, ask func(*clouds.Model, idpRequest) (T, error), entity func(T) object) (response, error) {
+func idpCall[R, T any](c *call, run func(*call, func(*clouds.Model) (T, error)) (T, error), ask func(*clouds.Model, R) (T, error), entity func(T) object) (response, error) {
 	if err := c.requireJSON(c.quirks().IdPVersion); err != nil {
 		return response{}, err
 	}
-	return jsonCall(c, query, ask, entity)
+	return jsonCall(c, run, ask, entity)
 }
 
 func idpEntity(configuration clouds.IdPConfiguration) object {
 	return object{
 		"idpId": configuration.IdPID, "isEnabled": configuration.Enabled,
-		"idpSAMLAssociationValue": object{"idpSAMLConfig": object{"entityId": "", "loginURL": "", "wantRequestSigned": false}, "idpCertificateIds": []object{}},
+		"idpSAMLAssociationValue": object{
+			"idpSAMLConfig":     object{"entityId": "", "loginURL": "", "wantRequestSigned": false},
+			"idpCertificateIds": objects(configuration.CertificateIDs, func(id string) object { return object{"certificateId": id, "status": "ACTIVE"} }),
+		},
 	}
 }
 
@@ -233,15 +238,8 @@ func lookupEvents(c *call) (response, error) {
 	if err := c.decode(&request); err != nil {
 		return response{}, err
 	}
-	filter := clouds.TrailFilter{After: fromEpoch(request.StartTime), Before: fromEpoch(request.EndTime)}
-	if len(request.LookupAttributes) > 1 {
-		return response{}, trailError("InvalidLookupAttributesException", "You can have only one lookup attribute in a request.")
-	}
-	for _, attribute := range request.LookupAttributes {
-		if attribute.AttributeKey != "EventSource" {
-			return response{}, trailError("InvalidLookupAttributesException", "This simulator looks up by EventSource.")
-		}
-		filter.EventSource = attribute.AttributeValue
+	if len(request.LookupAttributes) != 1 {
+		return response{}, trailError("InvalidLookupAttributesException", "This simulator looks up by one attribute.")
 	}
 	if request.MaxResults < 0 || request.MaxResults > maxTrailEvents {
 		return response{}, trailError("InvalidMaxResultsException", "MaxResults must be between 1 and 50.")
@@ -249,7 +247,8 @@ func lookupEvents(c *call) (response, error) {
 	if request.MaxResults == 0 {
 		request.MaxResults = maxTrailEvents
 	}
-	events, err := query(c, func(m *clouds.Model) ([]clouds.TrailEvent, error) { return m.LookupEvents(c.caller, filter) })
+	attribute := request.LookupAttributes[0]
+	events, err := c.trailEvents(attribute.AttributeKey, attribute.AttributeValue, fromEpoch(request.StartTime), fromEpoch(request.EndTime))
 	if err != nil {
 		return response{}, err
 	}
@@ -257,7 +256,7 @@ func lookupEvents(c *call) (response, error) {
 	// newer ones may have been delivered since.
 	if request.NextToken != "" {
 		at := 0
-		for at < len(events) && events[at].EventID != request.NextToken {
+		for at < len(events) && events[at]["EventId"] != request.NextToken {
 			at++
 		}
 		if at == len(events) {
@@ -268,10 +267,27 @@ func lookupEvents(c *call) (response, error) {
 	result := object{}
 	if len(events) > request.MaxResults {
 		events = events[:request.MaxResults]
-		result["NextToken"] = events[len(events)-1].EventID
+		result["NextToken"] = events[len(events)-1]["EventId"]
 	}
-	result["Events"] = objects(events, trailEntity)
+	result["Events"] = events
 	return c.awsResponse(result), nil
+}
+
+// trailEvents lists the events of an event source, or of a name.
+func (c *call) trailEvents(key, value string, after, before time.Time) ([]object, error) {
+	switch {
+	case key == "EventSource":
+		events, err := query(c, func(m *clouds.Model) ([]clouds.TrailEvent, error) {
+			return m.LookupEvents(c.caller, clouds.TrailFilter{After: after, Before: before, EventSource: value})
+		})
+		return objects(events, trailEntity), err
+	case key == "EventName" && (value == clouds.EventSignedIn || value == clouds.EventSignInRefused):
+		events, err := query(c, func(m *clouds.Model) ([]clouds.SignInEvent, error) {
+			return m.SignInEvents(c.caller, value, after, before)
+		})
+		return objects(events, signInTrailEntity), err
+	}
+	return nil, trailError("InvalidLookupAttributesException", "This simulator looks up by EventSource, and sign-ins by EventName.")
 }
 
 func trailError(code, message string) *clouds.Error {

@@ -1,6 +1,8 @@
 package simulator
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -175,6 +177,28 @@ type ConnectionState struct {
 	Status        model.JobStatus `json:"status"`
 	Schedule      string          `json:"schedule"`
 	OutageSeconds float64         `json:"outage_seconds"` // in which AWS would have refused Entra
+
+	Certificates        []CertificateState `json:"certificates"`
+	SignIns             SignInState        `json:"sign_ins"`
+	SignInOutageSeconds float64            `json:"sign_in_outage_seconds"` // in which AWS would have refused what Entra signs
+}
+
+// CertificateState is a SAML certificate as of now.
+type CertificateState struct {
+	Thumbprint string    `json:"thumbprint"`
+	SHA256     string    `json:"sha256"`
+	Subject    string    `json:"subject"`
+	NotAfter   time.Time `json:"not_after"`
+	Listed     bool      `json:"listed"` // by Entra
+	Active     bool      `json:"active"`
+	Signs      bool      `json:"signs"`
+	TrustedAs  []string  `json:"trusted_as"` // ids at AWS; none: it is not trusted
+}
+
+// SignInState counts the sign-ins since the start.
+type SignInState struct {
+	Accepted int `json:"accepted"`
+	Refused  int `json:"refused"`
 }
 
 // TokenState is one token as of now.
@@ -214,6 +238,53 @@ func (s *Simulator) connectionState(m *clouds.Model, c clouds.Connection) Connec
 			state.OutageSeconds += outage.Seconds(m.Now())
 		}
 	}
+	signInOutages, _ := m.SignInOutagesOf(c.EntraTenantID, c.ServicePrincipalID)
+	for _, outage := range signInOutages {
+		state.SignInOutageSeconds += outage.Seconds(m.Now())
+	}
+	state.Certificates, state.SignIns = certificateStates(m, c), signInState(m, c)
+	return state
+}
+
+// certificateStates are the certificates of Entra, then those that only AWS has.
+func certificateStates(m *clouds.Model, c clouds.Connection) []CertificateState {
+	caller, states := clouds.CallerFor(clouds.ActorSetup), []CertificateState{}
+	stateOf := func(certificate *clouds.Certificate) *CertificateState {
+		thumbprint := certificate.Thumbprint()
+		for i := range states {
+			if states[i].Thumbprint == thumbprint {
+				return &states[i]
+			}
+		}
+		sum := sha256.Sum256(certificate.DER())
+		states = append(states, CertificateState{
+			Thumbprint: thumbprint, SHA256: hex.EncodeToString(sum[:]), Subject: certificate.Subject(), NotAfter: certificate.NotAfter, TrustedAs: []string{},
+		})
+		return &states[len(states)-1]
+	}
+	sp, _ := m.ServicePrincipal(caller, c.EntraTenantID, c.ServicePrincipalID)
+	signer, _, _ := m.Signer(c.EntraTenantID, c.ServicePrincipalID)
+	for _, certificate := range sp.Certificates {
+		state := stateOf(certificate.Certificate)
+		state.Listed, state.Active, state.Signs = true, state.Thumbprint == sp.ActiveThumbprint(), state.Thumbprint == signer
+	}
+	trusted, _ := m.IdPCertificates(caller, m.IdPOf(c.IdentityStoreID), c.IdentityStoreID)
+	for _, certificate := range trusted {
+		state := stateOf(certificate.Certificate)
+		state.TrustedAs = append(state.TrustedAs, certificate.CertificateID)
+	}
+	return states
+}
+
+func signInState(m *clouds.Model, c clouds.Connection) (state SignInState) {
+	signIns, _ := m.SignInsSinceStart(c.EntraTenantID, c.ServicePrincipalID)
+	for _, signIn := range signIns {
+		if signIn.Accepted {
+			state.Accepted++
+		} else {
+			state.Refused++
+		}
+	}
 	return state
 }
 
@@ -225,6 +296,7 @@ func (s *Simulator) timeline() object {
 			return object{"at": stamp.At, "actor": stamp.Actor, "kind": kind[strings.LastIndex(kind, ".")+1:], "text": entry.String(), "data": entry}
 		})
 		result["outages"] = append([]clouds.Outage{}, m.Outages()...)
+		result["sign_in_outages"] = append([]clouds.SignInOutage{}, m.SignInOutages()...)
 	})
 	return result
 }

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"maps"
@@ -66,22 +67,7 @@ func getServicePrincipal(c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	id := c.path.PathValue("id")
-	appID, byAppID := strings.CutPrefix(id, alternateKey)
-	sp, err := query(c, func(m *clouds.Model) (clouds.ServicePrincipal, error) {
-		if !byAppID {
-			return m.ServicePrincipal(c.caller, c.tenant(), id)
-		}
-		all, err := m.ServicePrincipals(c.caller, c.tenant())
-		at := slices.IndexFunc(all, func(sp clouds.ServicePrincipal) bool { return sp.AppID == appID })
-		switch {
-		case at >= 0:
-			return all[at], nil
-		case err != nil:
-			return clouds.ServicePrincipal{}, err
-		}
-		return clouds.ServicePrincipal{}, clouds.NewError(clouds.ServiceGraph, http.StatusNotFound, "Request_ResourceNotFound", "Resource '"+appID+"' does not exist or one of its queried reference-property objects are not present.")
-	})
+	sp, err := c.namedPrincipal()
 	if err != nil {
 		return response{}, err
 	}
@@ -96,10 +82,89 @@ func getServicePrincipal(c *call) (response, error) {
 	return c.entity("servicePrincipals/$entity", options.selectFrom(servicePrincipalEntity(sp, withKeys)))
 }
 
+// namedPrincipal is the service principal that the path names, by its id or its appId.
+func (c *call) namedPrincipal() (clouds.ServicePrincipal, error) {
+	id := c.path.PathValue("id")
+	appID, byAppID := strings.CutPrefix(id, alternateKey)
+	return query(c, func(m *clouds.Model) (clouds.ServicePrincipal, error) {
+		if !byAppID {
+			return m.ServicePrincipal(c.caller, c.tenant(), id)
+		}
+		all, err := m.ServicePrincipals(c.caller, c.tenant())
+		at := slices.IndexFunc(all, func(sp clouds.ServicePrincipal) bool { return sp.AppID == appID })
+		switch {
+		case at >= 0:
+			return all[at], nil
+		case err != nil:
+			return clouds.ServicePrincipal{}, err
+		}
+		return clouds.ServicePrincipal{}, clouds.NewError(clouds.ServiceGraph, http.StatusNotFound, "Request_ResourceNotFound", "Resource '"+appID+"' does not exist or one of its queried reference-property objects are not present.")
+	})
+}
+
+// listOwners lists who owns a service principal.
+// https://learn.microsoft.com/graph/api/serviceprincipal-list-owners
+func listOwners(c *call) (response, error) {
+	sp, err := c.namedPrincipal()
+	return c.owners(sp.Owners, err)
+}
+
+// listRegistrationOwners lists who owns the app registration of a service principal.
+// https://learn.microsoft.com/graph/api/application-list-owners
+func listRegistrationOwners(c *call) (response, error) {
+	sp, err := c.namedPrincipal()
+	return c.owners(sp.RegistrationOwners, err)
+}
+
+// owners words the owners, a person first.
+func (c *call) owners(clients []string, err error) (response, error) {
+	if err != nil {
+		return response{}, err
+	}
+	entities := []object{{"@odata.type": "#microsoft.graph.user", "id": "00000000-0000-4000-8000-000000000001", "userPrincipalName": "owner@corp.example"}}
+	for _, client := range clients {
+		entities = append(entities, object{"@odata.type": "#microsoft.graph.servicePrincipal", "id": client, "appId": client})
+	}
+	return c.collection("directoryObjects", entities, "")
+}
+
+// listRoleAssignments lists the permissions of an application that signs in.
+// https://learn.microsoft.com/graph/api/serviceprincipal-list-approleassignments
+func listRoleAssignments(c *call) (response, error) {
+	client := strings.TrimPrefix(c.path.PathValue("id"), alternateKey)
+	registration, err := query(c, func(m *clouds.Model) (clouds.AppRegistration, error) {
+		return m.OwnCredentials(c.caller, c.tenant(), client)
+	})
+	if err != nil {
+		return response{}, err
+	}
+	return c.collection("appRoleAssignments", objects(registration.Roles, func(role string) object {
+		return object{"id": role, "appRoleId": roleID(role), "principalId": client, "principalType": "ServicePrincipal", "resourceDisplayName": "Microsoft Graph"}
+	}), "")
+}
+
+// roleID is the id of one of Graph's roles. Only those that write applications have their
+// real one.
+// https://learn.microsoft.com/graph/permissions-reference
+func roleID(role string) string {
+	switch role {
+	case clouds.RoleApplicationOwned:
+		return "18a4783c-866b-4cc7-a460-3d5e5662c884"
+	case clouds.RoleApplicationWrite:
+		return "1bfefb4e-e0b5-418b-a88f-73c46d2cc8e9"
+	default:
+		sum := sha256.Sum256([]byte(role))
+		return clouds.UUID(sum[:16])
+	}
+}
+
 func servicePrincipalEntity(sp clouds.ServicePrincipal, withKeys bool) object {
-	var preferred any
-	if sp.Preferred != nil {
-		preferred = sp.Preferred.Thumbprint()
+	var preferred, mode any
+	if active := sp.ActiveThumbprint(); active != "" {
+		preferred = active
+	}
+	if sp.SSOMode != "" {
+		mode = sp.SSOMode
 	}
 	keys, passwords := signingCredentials(sp.Certificates, withKeys)
 	return object{
@@ -107,8 +172,8 @@ func servicePrincipalEntity(sp clouds.ServicePrincipal, withKeys bool) object {
 		"applicationTemplateId": sp.TemplateID, "accountEnabled": true, "deletedDateTime": nil,
 		"servicePrincipalNames": append([]string{sp.AppID}, sp.EntityIDs...), "tags": append([]string{}, sp.Tags...),
 		"replyUrls": []string{}, "notificationEmailAddresses": append([]string{}, sp.Notified...),
-		"preferredTokenSigningKeyThumbprint": preferred,
-		"keyCredentials":                     keys, "passwordCredentials": passwords,
+		"preferredTokenSigningKeyThumbprint": preferred, "preferredSingleSignOnMode": mode,
+		"keyCredentials": keys, "passwordCredentials": passwords,
 	}
 }
 
@@ -131,7 +196,7 @@ func signingCredentials(certificates []clouds.SigningCertificate, withKeys bool)
 			return entity
 		}
 		key := func(keyID, kind, usage string) object {
-			return credential(keyID, object{"type": kind, "usage": usage, "displayName": "CN=Microsoft Azure Federated SSO Certificate", "key": nil})
+			return credential(keyID, object{"type": kind, "usage": usage, "displayName": certificate.Subject(), "key": nil})
 		}
 		if !certificate.NoSign {
 			keys = append(keys, key(certificate.SignKeyID, "X509CertAndPassword", "Sign"))

@@ -22,19 +22,25 @@ func graphOperations() map[string]operation {
 		job  = sync + "/jobs/{job}"
 	)
 	return map[string]operation{
-		"GET /applications":                    {name: "GET applications", serve: listApplications},
-		"GET /servicePrincipals":               {name: "GET servicePrincipals", serve: listServicePrincipals},
-		"GET /servicePrincipals/{id}":          {name: "GET servicePrincipal", serve: getServicePrincipal},
-		"GET " + sync + "/jobs":                {name: "GET jobs", serve: listJobs},
-		"GET " + job:                           {name: "GET job", serve: getJob},
-		"GET " + job + "/schema":               {name: "GET schema", serve: getSchema},
-		"POST " + job + "/start":               {name: "POST start", serve: startJob},
-		"POST " + job + "/validateCredentials": {name: "POST validateCredentials", serve: validateCredentials},
-		"POST " + job + "/provisionOnDemand":   {name: "POST provisionOnDemand", limit: "provisionOnDemand", serve: provisionOnDemand},
-		"GET " + sync + "/secrets":             {name: "GET secrets", serve: getSecrets},
-		"PUT " + sync + "/secrets":             {name: "PUT secrets", serve: putSecrets},
-		"GET /auditLogs/provisioning":          {name: "GET provisioning", limit: "reports", serve: listProvisioning},
-		"GET /auditLogs/directoryAudits":       {name: "GET directoryAudits", limit: "reports", serve: listDirectoryAudits},
+		"GET /applications":                                       {name: "GET applications", serve: listApplications},
+		"GET /applications/{id}/owners":                           {name: "GET application owners", serve: listRegistrationOwners},
+		"GET /servicePrincipals/{id}/owners":                      {name: "GET owners", serve: listOwners},
+		"GET /servicePrincipals/{id}/appRoleAssignments":          {name: "GET appRoleAssignments", serve: listRoleAssignments},
+		"GET /servicePrincipals":                                  {name: "GET servicePrincipals", serve: listServicePrincipals},
+		"GET /servicePrincipals/{id}":                             {name: "GET servicePrincipal", serve: getServicePrincipal},
+		"PATCH /servicePrincipals/{id}":                           {name: "PATCH servicePrincipal", serve: patchServicePrincipal},
+		"POST /servicePrincipals/{id}/addTokenSigningCertificate": {name: "POST addTokenSigningCertificate", serve: addTokenSigningCertificate},
+		"GET " + sync + "/jobs":                                   {name: "GET jobs", serve: listJobs},
+		"GET " + job:                                              {name: "GET job", serve: getJob},
+		"GET " + job + "/schema":                                  {name: "GET schema", serve: getSchema},
+		"POST " + job + "/start":                                  {name: "POST start", serve: startJob},
+		"POST " + job + "/validateCredentials":                    {name: "POST validateCredentials", serve: validateCredentials},
+		"POST " + job + "/provisionOnDemand":                      {name: "POST provisionOnDemand", limit: "provisionOnDemand", serve: provisionOnDemand},
+		"GET " + sync + "/secrets":                                {name: "GET secrets", serve: getSecrets},
+		"PUT " + sync + "/secrets":                                {name: "PUT secrets", serve: putSecrets},
+		"GET /auditLogs/provisioning":                             {name: "GET provisioning", limit: "reports", serve: listProvisioning},
+		"GET /auditLogs/directoryAudits":                          {name: "GET directoryAudits", limit: "reports", serve: listDirectoryAudits},
+		"GET /auditLogs/signIns":                                  {name: "GET signIns", limit: "reports", serve: listSignIns},
 	}
 }
 

@@ -102,6 +102,7 @@ var hostRoutes = []struct {
 	{regexp.MustCompile(`^sso\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)$`), awsPrefix + "/sso"},
 	{regexp.MustCompile(`^sts(\.[a-z0-9-]+)?\.(amazonaws\.com(\.cn)?|api\.aws)$`), awsPrefix + "/sts"},
 	{regexp.MustCompile(`^cloudtrail\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)$`), awsPrefix + "/cloudtrail"},
+	{regexp.MustCompile(`^secretsmanager\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)$`), awsPrefix + "/secretsmanager"},
 	{regexp.MustCompile(`^scim\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$`), scimPrefix},
 }
 

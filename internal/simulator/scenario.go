@@ -19,10 +19,11 @@ func Scenarios() []string { return []string{"single", "demo", "fleet-N"} }
 
 // Seed builds a scenario in an empty model.
 //
-// "single": one healthy connection. "demo": three connections over two Entra tenants,
+// "single": one healthy connection. "demo": four connections over two Entra tenants,
 // one healthy, one whose token expires in 20 days while an expired one occupies the
-// other slot, one in quarantine with an expired active SAML certificate. "fleet-N":
-// N healthy connections, up to a hundred in a tenant.
+// other slot, one in quarantine with an expired active SAML certificate, one whose
+// active SAML certificate expires in 40 days. "fleet-N": N healthy connections, up to a
+// hundred in a tenant.
 func Seed(m *clouds.Model, scenario string) error {
 	var specs []clouds.ConnectionSpec
 	count, isFleet := strings.CutPrefix(scenario, "fleet-")
@@ -30,8 +31,8 @@ func Seed(m *clouds.Model, scenario string) error {
 	case scenario == "single":
 		specs = []clouds.ConnectionSpec{clouds.Healthy("corp")}
 	case scenario == "demo":
-		specs = []clouds.ConnectionSpec{clouds.Healthy("healthy"), clouds.Expiring("expiring"), clouds.Quarantined("quarantined")}
-		for i, account := range []string{"111111111111", "222222222222", "333333333333"} {
+		specs = []clouds.ConnectionSpec{clouds.Healthy("healthy"), clouds.Expiring("expiring"), clouds.Quarantined("quarantined"), clouds.ExpiringCertificate("signing")}
+		for i, account := range []string{"111111111111", "222222222222", "333333333333", "444444444444"} {
 			specs[i].Account = account
 		}
 		specs[2].TenantID, specs[2].Region = "22222222-2222-4222-8222-222222222222", "us-east-1"
@@ -71,19 +72,23 @@ type AccountCredentials struct {
 }
 
 // IssueCredentials gives an exporter its own credentials in every tenant and account that has a
-// connection: an application whose client secret lives half a year, and a user.
+// connection: an application whose client secret lives half a year, which owns the
+// connections' applications, and a user.
 func IssueCredentials(m *clouds.Model) (Credentials, error) {
 	issued := Credentials{Connections: m.Connections(), Values: map[string]string{}}
 	for _, connection := range issued.Connections {
 		if !slices.ContainsFunc(issued.Tenants, func(t TenantCredentials) bool { return t.TenantID == connection.EntraTenantID }) {
 			registration, err := m.AddRegistration(connection.EntraTenantID, clouds.ActorExporter, m.Now().Add(180*24*time.Hour),
-				clouds.RoleApplicationRead, clouds.RoleSynchronizationRead, clouds.RoleSynchronization, clouds.RoleProvisioningLog, clouds.RoleAuditLog)
+				clouds.RoleApplicationRead, clouds.RoleApplicationOwned, clouds.RoleSynchronizationRead, clouds.RoleProvisioningLog, clouds.RoleAuditLog)
 			if err != nil {
 				return issued, fmt.Errorf("registering the exporter: %w", err)
 			}
 			issued.Tenants = append(issued.Tenants, TenantCredentials{
 				Name: fmt.Sprintf("tenant-%d", len(issued.Tenants)+1), TenantID: connection.EntraTenantID, Registration: registration,
 			})
+		}
+		if err := issued.own(m, connection); err != nil {
+			return issued, fmt.Errorf("making the exporter an owner: %w", err)
 		}
 		if !slices.ContainsFunc(issued.Accounts, func(a AccountCredentials) bool { return a.Account == connection.Account }) {
 			issued.Accounts = append(issued.Accounts, AccountCredentials{connection.Account, m.AddPrincipal(connection.Account, clouds.ActorExporter)})
@@ -95,11 +100,22 @@ func IssueCredentials(m *clouds.Model) (Credentials, error) {
 	return issued, nil
 }
 
+// own makes the exporter an owner of a connection's application.
+func (a Credentials) own(m *clouds.Model, connection clouds.Connection) error {
+	at := slices.IndexFunc(a.Tenants, func(t TenantCredentials) bool { return t.TenantID == connection.EntraTenantID })
+	return m.ChangeApplication(connection.EntraTenantID, connection.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
+		sp.Owners = append(sp.Owners, a.Tenants[at].Registration.ClientID)
+		sp.RegistrationOwners = append(sp.RegistrationOwners, a.Tenants[at].Registration.ClientID)
+	})
+}
+
 // ConfigOptions say what WriteConfig writes beside the credentials.
 type ConfigOptions struct {
 	File   string // the exporter's config; every other file goes into its directory
 	URL    string // of the simulator
 	CAFile string // which the exporter must trust
+	// Rollover enables the rollover of the SAML certificates, with short waits.
+	Rollover bool
 }
 
 // WriteConfig writes a config with which an exporter reads, and may rotate, everything
@@ -185,7 +201,7 @@ connections:
 {{- if index $.Values .Name}}
       scim_token_file: scim-token-{{.Name}}
 {{- end}}
-    saml: {aws_certificates: console_api}
+    saml: {aws_certificates: console_api{{if $.Rollover}}, rollover: {mode: enabled, approval: never, retire_after: 1h}{{end}}}
     intervals: {tokens: 15s, scim: 30s, usage: 30s, job: 10s, events: 15s, certificates: 30s, app_credentials: 1m}
     rotation: {mode: enabled, approval: never, cooldown: 1h, retire_after: 10m}
 {{- end}}
@@ -226,7 +242,10 @@ func (a Credentials) configData(o ConfigOptions) configData {
 // Endpoint is where an exporter finds one of AWS's services, by its config key.
 type Endpoint struct{ Key, URL string }
 
-// Endpoints lists AWS's services of a simulator.
+// SecretsManagerEndpoint is where an exporter finds the Secrets Manager of a simulator.
+func SecretsManagerEndpoint(url string) string { return url + awsPrefix + "/secretsmanager" }
+
+// Endpoints lists AWS's services of a simulator that belong to a connection.
 func Endpoints(url string) []Endpoint {
 	return []Endpoint{
 		{"token_service", url + awsPrefix + "/identitystore/"},

@@ -1,18 +1,25 @@
 package simulator_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
+	"errors"
+	"io"
 	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -24,9 +31,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	cloudtrailtypes "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
 	ssoadmintypes "github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 
 	"entra-aws-exporter/internal/simulator"
 	"entra-aws-exporter/internal/simulator/clouds"
@@ -334,3 +343,140 @@ func TestCloudTrail(t *testing.T) {
 		t.Error("three calls at once were answered")
 	}
 }
+
+// Secrets Manager as the SDK calls it, with every name in the answers known to the SDK.
+func TestSecretsManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newHarness(t)
+		if err := l.SetQuirk("secret_lag", "2s"); err != nil {
+			t.Fatal(err)
+		}
+		config := l.awsConfig("eu-central-1")
+		config.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
+		client, ctx := secretsmanager.NewFromConfig(config), t.Context()
+		token, other := strings.Repeat("a", 32), strings.Repeat("b", 32)
+		create := func(name, token, value string) (*secretsmanager.CreateSecretOutput, error) {
+			return client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, ClientRequestToken: &token, SecretString: &value})
+		}
+		expect := func(what string, err error, code string) {
+			t.Helper()
+			var refusal smithy.APIError
+			if got := errors.As(err, &refusal); code == "" && err != nil || code != "" && (!got || refusal.ErrorCode() != code) {
+				t.Errorf("%s: %v, want %q", what, err, code)
+			}
+		}
+		created, err := create("exporter/1", token, "value")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pattern := regexp.MustCompile(`^arn:aws:secretsmanager:eu-central-1:[0-9]{12}:secret:exporter/1-.{6}$`); !pattern.MatchString(*created.ARN) || *created.VersionId != token {
+			t.Errorf("created %s %s", *created.ARN, *created.VersionId)
+		}
+		read := func(id, version string) (string, error) {
+			found, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionId: &version})
+			if err != nil {
+				return "", err
+			}
+			return *found.SecretString + " " + *found.Name + " " + found.CreatedDate.UTC().Format(time.DateOnly), nil
+		}
+		_, err = read("exporter/1", token)
+		expect("reading at once", err, "ResourceNotFoundException")
+		again, err := create("exporter/1", token, "value")
+		if expect("creating again", err, ""); err == nil && *again.ARN != *created.ARN {
+			t.Errorf("created another: %s", *again.ARN)
+		}
+		_, err = create("exporter/1", token, "other value")
+		expect("another value", err, "ResourceExistsException")
+		_, err = create("exporter/1", other, "value")
+		expect("another token", err, "ResourceExistsException")
+		_, err = create("a b", token, "value")
+		expect("an invalid name", err, "ValidationException")
+		time.Sleep(2 * time.Second)
+		for _, id := range []string{"exporter/1", *created.ARN} {
+			if value, err := read(id, token); err != nil || value != "value exporter/1 "+time.Now().UTC().Format(time.DateOnly) {
+				t.Errorf("%s: %q %v", id, value, err)
+			}
+		}
+		_, err = read("exporter/1", other)
+		expect("another version", err, "ResourceNotFoundException")
+
+		remove := func(id string, days int64) error {
+			in := &secretsmanager.DeleteSecretInput{SecretId: &id, RecoveryWindowInDays: &days}
+			if days == 0 {
+				in = &secretsmanager.DeleteSecretInput{SecretId: &id, ForceDeleteWithoutRecovery: aws.Bool(true)}
+			}
+			_, err := client.DeleteSecret(ctx, in)
+			return err
+		}
+		expect("a short window", remove("exporter/1", 3), "InvalidParameterException")
+		expect("deleting", remove(*created.ARN, 7), "")
+		_, err = read("exporter/1", token)
+		expect("reading a deleted secret", err, "InvalidRequestException")
+		_, err = create("exporter/1", token, "value")
+		expect("creating in the recovery window", err, "InvalidRequestException")
+		expect("deleting again", remove("exporter/1", 7), "InvalidRequestException")
+		expect("deleting what is missing", remove("exporter/2", 7), "ResourceNotFoundException")
+		expect("deleting what is missing for good", remove("exporter/2", 0), "")
+		time.Sleep(7 * 24 * time.Hour)
+		_, err = create("exporter/1", other, "value")
+		expect("creating after the recovery window", err, "")
+		expect("deleting for good", remove("exporter/1", 0), "")
+		_, err = create("exporter/1", token, "value")
+		expect("creating after a deletion for good", err, "")
+
+		l.With(func(w *clouds.Model) { w.Deny(clouds.ActorExporter, clouds.CreateSecretAction, clouds.DenyMissing) })
+		_, err = create("exporter/3", token, "value")
+		expect("denied", err, "AccessDeniedException")
+	})
+}
+
+// Every name in the requests and answers is one of the SDK's model.
+func TestSecretsManagerShapes(t *testing.T) {
+	l := newHarness(t)
+	config := l.awsConfig("eu-central-1")
+	recorded := map[string][2][]byte{}
+	config.HTTPClient = sdkClient(func(r *http.Request) (*http.Response, error) {
+		sent, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(sent))
+		response, err := l.client.Do(r)
+		if err != nil {
+			return nil, err
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body = io.NopCloser(bytes.NewReader(body))
+		recorded[r.Header.Get("X-Amz-Target")] = [2][]byte{sent, body}
+		return response, err
+	})
+	client, ctx := secretsmanager.NewFromConfig(config), t.Context()
+	name, token, value, days := "exporter/1", strings.Repeat("a", 32), "value", int64(7)
+	_, created := client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, ClientRequestToken: &token, SecretString: &value, KmsKeyId: aws.String("alias/key"), Description: &value})
+	_, read := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionId: &token})
+	_, removed := client.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: &name, RecoveryWindowInDays: &days})
+	if err := errors.Join(created, read, removed); err != nil {
+		t.Fatal(err)
+	}
+	for target, shapes := range map[string][2]reflect.Type{
+		"secretsmanager.CreateSecret":   {reflect.TypeFor[secretsmanager.CreateSecretInput](), reflect.TypeFor[secretsmanager.CreateSecretOutput]()},
+		"secretsmanager.GetSecretValue": {reflect.TypeFor[secretsmanager.GetSecretValueInput](), reflect.TypeFor[secretsmanager.GetSecretValueOutput]()},
+		"secretsmanager.DeleteSecret":   {reflect.TypeFor[secretsmanager.DeleteSecretInput](), reflect.TypeFor[secretsmanager.DeleteSecretOutput]()},
+	} {
+		for i, shape := range shapes {
+			var members map[string]any
+			if err := json.Unmarshal(recorded[target][i], &members); err != nil || len(members) < 2 {
+				t.Errorf("%s: %s %v", target, recorded[target][i], err)
+			}
+			for member := range members {
+				if _, known := shape.FieldByName(member); !known {
+					t.Errorf("%s: the SDK's %s has no %s", target, shape.Name(), member)
+				}
+			}
+		}
+	}
+}
+
+type sdkClient func(*http.Request) (*http.Response, error)
+
+func (f sdkClient) Do(r *http.Request) (*http.Response, error) { return f(r) }

@@ -49,6 +49,7 @@ type Directory struct {
 	fs        fileSystem
 	unsafe    error // wraps model.ErrUnsafe; nil: the location is safe
 	warning   string
+	turn      chan struct{} // full while a goroutine of this process has the lock or waits for it
 }
 
 // Open creates the directory if needed (mode 0700) and inspects its location. It writes
@@ -62,7 +63,7 @@ func openOn(fsys fileSystem, path string, options Options) (*Directory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the state directory: %w", err)
 	}
-	d := &Directory{root: root, fs: fsys, encryptor: encryptor{options.AgeIdentityFile}}
+	d := &Directory{root: root, fs: fsys, encryptor: encryptor{options.AgeIdentityFile}, turn: make(chan struct{}, 1)}
 	if err := d.fs.MakeDirectory(root); err != nil {
 		return nil, d.annotate("creating the state directory", err)
 	}
@@ -140,24 +141,43 @@ func (d *Directory) Check(ctx context.Context) error {
 	return d.encryptor.check()
 }
 
+// lock takes the lock of the directory. The writers of this process take turns: the lock
+// itself knows no order, so a thousand of them would starve each other.
 func (d *Directory) lock(ctx context.Context) (unlock func(), err error) {
 	path := filepath.Join(d.root, "lock")
-	unlock, err = d.fs.Lock(ctx, path)
+	select {
+	case d.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%s: other writes of this process are not done: %w", path, ctx.Err())
+	}
+	release, err := d.fs.Lock(ctx, path)
+	if err == nil {
+		return func() { release(); <-d.turn }, nil
+	}
+	<-d.turn
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("%s: another process holds the lock: %w", path, err)
 	}
-	return unlock, d.annotate("locking the state directory", err)
+	return nil, d.annotate("locking the state directory", err)
 }
 
 // keyPart is a part of a key: a model.Binding.Key or the name of a token.
 var keyPart = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
-// path returns the path of a key's file below a subdirectory.
-func (d *Directory) path(subdirectory, key, suffix string) (string, error) {
+// CheckKey refuses a key that is no path of names.
+func CheckKey(kind, key string) error {
 	for part := range strings.SplitSeq(key, "/") {
 		if !keyPart.MatchString(part) {
-			return "", fmt.Errorf("invalid state key %s/%q: use letters, digits, '.', '_' and '-'", subdirectory, key)
+			return fmt.Errorf("invalid state key %s/%q: use letters, digits, '.', '_' and '-'", kind, key)
 		}
+	}
+	return nil
+}
+
+// path returns the path of a key's file below a subdirectory.
+func (d *Directory) path(subdirectory, key, suffix string) (string, error) {
+	if err := CheckKey(subdirectory, key); err != nil {
+		return "", err
 	}
 	return filepath.Join(d.root, subdirectory, filepath.FromSlash(key)+suffix), nil
 }

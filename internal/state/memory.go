@@ -61,37 +61,37 @@ func (r memoryRecord) revision() string {
 	return strconv.Itoa(r.number)
 }
 
-// ErrNoDirectory is what None returns for every write. It is a model.ErrUnsafe.
-var ErrNoDirectory error = noDirectoryError{}
+// ErrNoState is what None returns for every write. It is a model.ErrUnsafe.
+var ErrNoState error = noStateError{}
 
-type noDirectoryError struct{}
+type noStateError struct{}
 
-func (noDirectoryError) Error() string {
-	return "rotation needs a state directory for its journal and the new token: set state.directory"
+func (noStateError) Error() string {
+	return "rotation needs a place for its journal and the new token: set state.directory or state.aws"
 }
 
-func (noDirectoryError) Is(target error) bool { return target == model.ErrUnsafe }
+func (noStateError) Is(target error) bool { return target == model.ErrUnsafe }
 
-// None stands for the records and the token store where there is no state directory: it
+// None stands for the records and the token store where no state is kept: it
 // is empty, and nothing can be written.
 type None struct{}
 
 // Load finds no record.
 func (None) Load(context.Context, string) ([]byte, string, error) { return nil, "", nil }
 
-// Save returns ErrNoDirectory.
+// Save returns ErrNoState.
 func (None) Save(context.Context, string, []byte, string) (string, error) {
-	return "", ErrNoDirectory
+	return "", ErrNoState
 }
 
 // Keys lists no record.
 func (None) Keys(context.Context) ([]string, error) { return nil, nil }
 
-// Reserve returns ErrNoDirectory.
-func (None) Reserve(context.Context, string) error { return ErrNoDirectory }
+// Reserve returns ErrNoState.
+func (None) Reserve(context.Context, string) error { return ErrNoState }
 
-// Write returns ErrNoDirectory.
-func (None) Write(context.Context, string, model.Secret) error { return ErrNoDirectory }
+// Write returns ErrNoState.
+func (None) Write(context.Context, string, model.Secret) error { return ErrNoState }
 
 // Read finds no token.
 func (None) Read(context.Context, string) (model.Secret, error) { return model.Secret{}, nil }

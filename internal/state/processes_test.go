@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -151,7 +152,11 @@ func TestKilledProcess(t *testing.T) {
 
 func TestWaitingForTheLockEnds(t *testing.T) {
 	directory, root := openTemp(t)
-	unlock, err := directory.lock(t.Context())
+	other, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := other.lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +169,48 @@ func TestWaitingForTheLockEnds(t *testing.T) {
 	}
 	unlock()
 	mustSave(t, directory.Journal(), "a", "content", "")
+}
+
+// The writers of one process have the lock in the order in which they came.
+func TestWritersTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		directory, root := openTemp(t)
+		unlock, err := directory.lock(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		want := filepath.Join(root, "lock") + ": other writes of this process are not done: context deadline exceeded"
+		if _, err := directory.lock(ctx); err == nil || err.Error() != want {
+			t.Errorf("%v\nwant %s", err, want)
+		}
+		const writers = 50
+		var all sync.WaitGroup
+		ended := make(chan int, writers)
+		for i := range writers {
+			all.Go(func() {
+				held, err := directory.lock(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				ended <- i
+				held()
+			})
+			synctest.Wait() // until this one waits
+		}
+		unlock()
+		all.Wait()
+		close(ended)
+		next := 0
+		for i := range ended {
+			if i != next {
+				t.Errorf("writer %d had turn %d", i, next)
+			}
+			next++
+		}
+	})
 }
 
 // Of several writers of an entry one succeeds.

@@ -113,71 +113,6 @@ func (l *adviceList) jobCause() string {
 	return causeJob
 }
 
-// addRotation passes on messages of the rotation. They name the connection, the reason
-// and the next command.
-func (l *adviceList) addRotation() {
-	r, show := l.Rotation, "entra-aws-exporter rotation show "+l.Name
-	switch {
-	case r.Blocked == model.BlockedEntraHoldsDeadToken:
-		l.add(Advice{Severity: Critical, Harm: HarmProvisioning, Cause: causeToken, Alert: "EntraAwsRotationBlocked", Command: show}, "%s", r.Message)
-	case r.Blocked != "":
-		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsRotationBlocked", Command: show}, "%s", r.Message)
-	case r.Waiting == model.WaitingApproval:
-		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsRotationNeedsApproval", Command: show}, "%s", r.Message)
-	case !r.Started.IsZero() && l.now.Sub(r.Started) > rotationOverdue:
-		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsRotationOverdue", Command: show}, "The rotation has been running for %s and is still in phase %s. %s",
-			formatDuration(l.now.Sub(r.Started)), r.Phase, r.Message)
-	case r.Phase != model.PhaseIdle && r.Message != "" && r.Waiting == model.WaitingStoreUnavailable:
-		l.add(Advice{Severity: Info, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsRotationBlocked", Command: show}, "%s", r.Message)
-	case r.Phase != model.PhaseIdle && r.Message != "" && r.Waiting == "": // a call keeps failing
-		l.add(Advice{Severity: Info, Harm: HarmExpiry, Cause: causeToken, Command: show}, "%s", r.Message)
-	case r.Phase == model.PhaseIdle && !r.Due.IsZero() && l.now.Sub(r.Due) > rotationOverdue:
-		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsRotationOverdue", Command: l.startCommand()}, "A rotation has been due for %s and has not started. %s",
-			formatDuration(l.now.Sub(r.Due)), l.notStartedReason())
-	}
-	if l.Ambiguous != "" && r.Blocked != model.BlockedAmbiguous {
-		l.add(Advice{Severity: Info, Harm: HarmExpiry}, "This connection cannot be rotated: %s.", strings.TrimSuffix(l.Ambiguous, "."))
-	}
-}
-
-// isRotating reports whether a rotation runs and is not blocked.
-func (l *adviceList) isRotating() bool {
-	return l.Rotation.Phase != model.PhaseIdle && l.Rotation.Phase != model.PhaseBlocked
-}
-
-// startCommand is the command that starts a rotation, or a dry run of one; "" if none may
-// start now.
-func (l *adviceList) startCommand() string {
-	start := "entra-aws-exporter rotation start " + l.Name
-	switch r := l.Rotation; {
-	case r.Mode == model.RotationDisabled || r.Phase != model.PhaseIdle:
-		return ""
-	case r.Mode == model.RotationDryRun:
-		return start + " --dry-run"
-	case r.Issuer == model.IssuerOperator:
-		return start + " --token-stdin --token-id ID"
-	default:
-		return start
-	}
-}
-
-const (
-	dryRunOnly     = "rotation.mode is dry_run, so no token is replaced. Set it to enabled, or replace the token by hand."
-	operatorStarts = "Generate a token in IAM Identity Center and pass it to the rotation."
-	manualSteps    = "Generate a new token in IAM Identity Center, enter it in Entra, test the connection and save. Delete the old token once a user was provisioned."
-)
-
-func (l *adviceList) notStartedReason() string {
-	switch {
-	case l.Rotation.Mode == model.RotationDryRun:
-		return dryRunOnly
-	case l.Rotation.Issuer == model.IssuerOperator:
-		return "rotation.issuer is operator, so no alert starts one. " + operatorStarts
-	default:
-		return "Check that Alertmanager reaches the webhook, or start it by hand."
-	}
-}
-
 func (l *adviceList) addTokens() {
 	if l.Tokens == nil {
 		return
@@ -208,24 +143,6 @@ func (l *adviceList) addTokens() {
 			action = "Token " + expired + " has expired. Delete it to free its slot."
 		}
 		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeToken, Alert: "EntraAwsScimTokenSlotsFull"}, "All token slots are in use (%d of %d). %s", len(l.Tokens.Tokens), l.Tokens.Slots, action)
-	}
-}
-
-// replacement says how the token in use gets replaced.
-func (l *adviceList) replacement() string {
-	switch {
-	case l.isRotating():
-		return "A rotation is replacing it. No action is needed unless the rotation stops."
-	case l.Rotation.Blocked != "":
-		return "Its rotation is blocked. Resolve that first."
-	case l.Rotation.Mode == model.RotationDryRun:
-		return dryRunOnly + " " + manualSteps
-	case l.Rotation.Mode == model.RotationEnabled && l.Rotation.Issuer == model.IssuerOperator:
-		return operatorStarts
-	case l.Rotation.Mode == model.RotationEnabled:
-		return "The rotation replaces it when its alert arrives. If that does not happen, start the rotation by hand."
-	default:
-		return manualSteps
 	}
 }
 
@@ -343,16 +260,20 @@ func (l *adviceList) addCertificates() {
 	if c == nil {
 		return
 	}
-	if left := c.ActiveExpires.Sub(l.now); !c.ActiveExpires.IsZero() && left < expiringSoon {
+	left := c.ActiveExpires.Sub(l.now)
+	expiresSoon := !c.ActiveExpires.IsZero() && left < expiringSoon
+	if expiresSoon {
 		severity, harm, alert := Warning, HarmExpiry, "EntraAwsSamlCertificateExpiringSoon"
 		if left <= 0 {
 			harm = HarmSignIn
 		}
 		if left < expiringCritical {
 			severity, alert = Critical, "EntraAwsSamlCertificateExpiringCritical"
+		} else if l.isRollingOver() {
+			severity = Info
 		}
-		l.add(Advice{Severity: severity, Harm: harm, Cause: causeCertificate, Alert: alert}, "The SAML signing certificate %s (%s). Import the next certificate into AWS, then activate it in Entra, then remove the old one.",
-			expiresIn(left), formatDate(c.ActiveExpires))
+		l.add(Advice{Severity: severity, Harm: harm, Cause: causeCertificate, Alert: alert, Command: l.rolloverCommand()}, "The SAML signing certificate %s (%s). %s",
+			expiresIn(left), formatDate(c.ActiveExpires), l.certificateReplacement())
 	}
 	for _, certificate := range c.Entra {
 		if c.UnexpectedSigner != "" && certificate.Thumbprint == c.UnexpectedSigner {
@@ -363,8 +284,12 @@ func (l *adviceList) addCertificates() {
 		l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeCertificate, Alert: "EntraAwsSamlActiveCertificateUnknown"}, "Entra names no active SAML certificate, or one that it does not list. Make the certificate that AWS trusts the active one in Entra.")
 	}
 	for _, certificate := range c.Entra {
-		if certificate.Active && certificate.Trusted != nil && !*certificate.Trusted {
+		switch trusted := certificate.Trusted; {
+		case trusted == nil || *trusted:
+		case certificate.Active:
 			l.add(Advice{Severity: Critical, Harm: HarmSignIn, Cause: causeCertificate, Alert: "EntraAwsSamlCertificateNotTrusted"}, "AWS does not trust the certificate that Entra signs with (%s), so nobody can sign in. Import it into IAM Identity Center.", certificate.Thumbprint)
+		case expiresSoon && c.ActiveKnown != nil && *c.ActiveKnown && c.UnexpectedSigner == "" && certificate.NotAfter.After(l.now) && !l.isRollingOver():
+			l.add(Advice{Severity: Warning, Harm: HarmExpiry, Cause: causeCertificate, Alert: "EntraAwsSamlSpareNotTrusted"}, "AWS does not trust the inactive SAML certificate %s. Entra signs with it as soon as the active one expires. Import it into IAM Identity Center, or delete it in Entra.", certificate.Thumbprint)
 		}
 	}
 	if c.NotificationAddresses != nil && *c.NotificationAddresses == 0 {

@@ -33,6 +33,15 @@ func token(id string, expires time.Time) Token {
 	return Token{Token: model.Token{ID: id, Expires: expires}}
 }
 
+// expiringCertificate is a connection whose certificate expires in so many days, with a rollover.
+func expiringCertificate(days int, phase model.Phase) Connection {
+	rollover := Rotation{Mode: model.RotationEnabled, Phase: phase}
+	if phase == model.PhaseBlocked {
+		rollover.Blocked, rollover.Message = model.BlockedImportRefused, "corp is blocked."
+	}
+	return Connection{Certificates: &Certificates{ActiveExpires: in(days)}, Rollover: &rollover}
+}
+
 func TestAdvice(t *testing.T) {
 	yes, no, none, three := true, false, 0, int64(3)
 	for _, test := range []struct {
@@ -138,6 +147,44 @@ func TestAdvice(t *testing.T) {
 			"warning: A rotation has been due for 8 days and has not started. Check that Alertmanager reaches the webhook, or start it by hand. [entra-aws-exporter rotation start corp] (EntraAwsRotationOverdue)"}},
 		{"overdue, running", Connection{Rotation: Rotation{Phase: model.PhaseVerify, Started: in(-9), Message: "Wait."}}, []string{
 			"warning: The rotation has been running for 8 days and is still in phase verify. Wait. [entra-aws-exporter rotation show corp] (EntraAwsRotationOverdue)"}},
+		{"rollover blocked, outage", Connection{Rollover: &Rotation{Mode: model.RotationEnabled, Phase: model.PhaseBlocked, Blocked: "signer_not_trusted", Message: "corp is blocked (signer_not_trusted)."}}, []string{
+			"critical: corp is blocked (signer_not_trusted). [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)"}},
+		{"rollover and rotation need approval", Connection{
+			Rotation: Rotation{Phase: model.PhaseRetire, Waiting: "approval", Message: "token?"}, Rollover: &Rotation{Mode: model.RotationEnabled, Phase: model.PhaseRetire, Waiting: "approval", Message: "certificate?"},
+		}, []string{
+			"warning: token? [entra-aws-exporter rotation show corp] (EntraAwsRotationNeedsApproval)",
+			"warning: certificate? [entra-aws-exporter rotation show corp] (EntraAwsRotationNeedsApproval)"}},
+		{"rollover overdue, not started", Connection{Rollover: &Rotation{Mode: model.RotationEnabled, Phase: model.PhaseIdle, Due: in(-9)}}, []string{
+			"warning: A rollover has been due for 8 days and has not started. Check that Alertmanager reaches the webhook, or start it by hand. [entra-aws-exporter rotation start corp --kind certificate] (EntraAwsRotationOverdue)"}},
+		{"rollover overdue, dry run", Connection{Rollover: &Rotation{Mode: model.RotationDryRun, Phase: model.PhaseIdle, Due: in(-9)}}, []string{
+			"warning: A rollover has been due for 8 days and has not started. saml.rollover.mode is dry_run, so no certificate is replaced. Set it to enabled, or replace the certificate by hand. [entra-aws-exporter rotation start corp --kind certificate --dry-run] (EntraAwsRotationOverdue)"}},
+		{"rollover overdue, running", Connection{Rollover: &Rotation{Phase: model.PhaseVerify, Started: in(-9), Message: "Wait."}}, []string{
+			"warning: The rollover has been running for 8 days and is still in phase verify. Wait. [entra-aws-exporter rotation show corp] (EntraAwsRotationOverdue)"}},
+		{"certificate soon, rollover running", expiringCertificate(50, model.PhaseVerify), []string{
+			"info: The SAML signing certificate expires in 50 days (13 January 2027). A rollover is replacing it. No action is needed unless the rollover stops. [] (EntraAwsSamlCertificateExpiringSoon)"}},
+		{"certificate soon, rollover not started", expiringCertificate(50, model.PhaseIdle), []string{
+			"warning: The SAML signing certificate expires in 50 days (13 January 2027). The rollover replaces it when its alert arrives. If that does not happen, start the rollover by hand. [entra-aws-exporter rotation start corp --kind certificate] (EntraAwsSamlCertificateExpiringSoon)"}},
+		{"certificate soon, rollover blocked", expiringCertificate(50, model.PhaseBlocked), []string{
+			"warning: corp is blocked. [entra-aws-exporter rotation show corp] (EntraAwsRotationBlocked)",
+			"warning: The SAML signing certificate expires in 50 days (13 January 2027). Its rollover is blocked. Resolve that first. [] (EntraAwsSamlCertificateExpiringSoon)"}},
+		{"certificate too soon for a rollover by itself", expiringCertificate(13, model.PhaseIdle), []string{
+			"critical: The SAML signing certificate expires in 13 days (7 December 2026). So late, no rollover starts by itself. Start it by hand. [entra-aws-exporter rotation start corp --kind certificate --force] (EntraAwsSamlCertificateExpiringCritical)"}},
+		{"certificate expires within a day", expiringCertificate(0, model.PhaseIdle), []string{
+			"critical: The SAML signing certificate expires in 60 minutes (24 November 2026). Import the next certificate into AWS, then activate it in Entra, then remove the old one. [entra-aws-exporter rotation start corp --kind certificate] (EntraAwsSamlCertificateExpiringCritical)"}},
+		{"a spare that AWS does not trust", Connection{Certificates: &Certificates{ActiveKnown: &yes, ActiveExpires: in(59), Entra: []Certificate{
+			{Thumbprint: "NOW", Active: true, Trusted: &yes, NotAfter: in(59)}, {Thumbprint: "SPARE", Trusted: &no, NotAfter: in(900)},
+			{Thumbprint: "EXPIRED", Trusted: &no, NotAfter: in(-9)}, {Thumbprint: "IMPORTED", Trusted: &yes, NotAfter: in(900)}, {Thumbprint: "NOT READ", NotAfter: in(900)},
+		}}}, []string{
+			"warning: The SAML signing certificate expires in 59 days (22 January 2027). Import the next certificate into AWS, then activate it in Entra, then remove the old one. [] (EntraAwsSamlCertificateExpiringSoon)",
+			"warning: AWS does not trust the inactive SAML certificate SPARE. Entra signs with it as soon as the active one expires. Import it into IAM Identity Center, or delete it in Entra. [] (EntraAwsSamlSpareNotTrusted)"}},
+		{"a spare beside an active one that lasts", Connection{Certificates: &Certificates{ActiveKnown: &yes, ActiveExpires: in(60), Entra: []Certificate{
+			{Thumbprint: "NOW", Active: true, Trusted: &yes, NotAfter: in(60)}, {Thumbprint: "SPARE", Trusted: &no, NotAfter: in(900)},
+		}}}, nil},
+		{"a spare that a rollover imports", Connection{
+			Certificates: &Certificates{ActiveKnown: &yes, ActiveExpires: in(59), Entra: []Certificate{{Thumbprint: "SPARE", Trusted: &no, NotAfter: in(900)}}},
+			Rollover:     &Rotation{Mode: model.RotationEnabled, Phase: model.PhaseImport},
+		}, []string{
+			"info: The SAML signing certificate expires in 59 days (22 January 2027). A rollover is replacing it. No action is needed unless the rollover stops. [] (EntraAwsSamlCertificateExpiringSoon)"}},
 		{"ambiguous", Connection{Ambiguous: "corp2 resolves to the same identity store d-1."}, []string{
 			"info: This connection cannot be rotated: corp2 resolves to the same identity store d-1. [] ()"}},
 	} {
@@ -230,9 +277,13 @@ func TestExpiresNext(t *testing.T) {
 
 // TestAdviceHasItsRunbook: no link from the status page is dead.
 func TestAdviceHasItsRunbook(t *testing.T) {
-	source, err := os.ReadFile("advice.go")
-	if err != nil {
-		t.Fatal(err)
+	var source []byte
+	for _, file := range []string{"advice.go", "rotationadvice.go"} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, content...)
 	}
 	names := regexp.MustCompile(`"(EntraAws[A-Za-z]+)"`).FindAllSubmatch(source, -1)
 	if len(names) < 15 {

@@ -35,7 +35,8 @@ type Connection struct {
 	AppCredentials []AppCredential `json:"app_credentials,omitempty"`
 	Sources        []Source        `json:"sources"`
 	Rotation       Rotation        `json:"rotation"`
-	Advice         []Advice        `json:"advice"` // most harmful first; empty: no action is needed
+	Rollover       *Rotation       `json:"rollover,omitempty"` // of the SAML certificate; absent: off
+	Advice         []Advice        `json:"advice"`             // most harmful first; empty: no action is needed
 }
 
 // Tokens are the SCIM access tokens.
@@ -158,7 +159,7 @@ type Source struct {
 	Errors          map[model.Reason]uint64 `json:"errors,omitempty"` // since the start, by reason
 }
 
-// Rotation is the rotation status of the connection.
+// Rotation is the status of the rotation of the token, or of the rollover of the certificate.
 type Rotation struct {
 	Mode          model.RotationMode       `json:"mode"`
 	Issuer        model.Issuer             `json:"issuer,omitempty"`
@@ -171,7 +172,7 @@ type Rotation struct {
 	Waiting       model.WaitingReason      `json:"waiting,omitempty"`
 	Message       string                   `json:"message,omitempty"`
 	Outcomes      map[model.Outcome]uint64 `json:"outcomes,omitempty"`
-	TokensCreated uint64                   `json:"tokens_created"`
+	TokensCreated uint64                   `json:"tokens_created,omitempty"`
 }
 
 // Severity says how soon an operator must act, in the words of the alerts.
@@ -235,10 +236,11 @@ func (h Harm) rank() int {
 
 // Advice is one recommended action for a connection.
 type Advice struct {
-	Severity Severity `json:"severity"`
-	Harm     Harm     `json:"harm"`
-	Cause    string   `json:"cause,omitempty"`   // advice of a connection with the same cause belongs together
-	Message  string   `json:"message"`           // what is wrong and what to do
-	Command  string   `json:"command,omitempty"` // the next command, if there is one
-	Alert    string   `json:"alert,omitempty"`   // the alert for the same problem, and so its runbook
+	Severity Severity            `json:"severity"`
+	Harm     Harm                `json:"harm"`
+	Cause    string              `json:"cause,omitempty"`   // advice of a connection with the same cause belongs together
+	Message  string              `json:"message"`           // what is wrong and what to do
+	Command  string              `json:"command,omitempty"` // the next command, if there is one
+	Alert    string              `json:"alert,omitempty"`   // the alert for the same problem, and so its runbook
+	Reason   model.BlockedReason `json:"reason,omitempty"`  // of a blocked rotation
 }

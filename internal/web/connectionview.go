@@ -18,7 +18,15 @@ type connectionView struct {
 	Problems     [][]Advice // by cause
 	Bars         []bar
 	Provisioning string
-	Phases       []phaseView // of a running rotation
+	Rotations    []rotationView
+}
+
+// rotationView is what is shown of the rotation, or of the rollover.
+type rotationView struct {
+	Rotation
+	Kind   model.Procedure
+	Now    time.Time
+	Phases []phaseView // while one is running
 }
 
 // bar shows how much of a lifetime is left.
@@ -48,17 +56,42 @@ func newConnectionView(root string, connection Connection, now time.Time) connec
 	if len(connection.Advice) == 0 && !connection.isPolled() {
 		view.Severity = Info
 	}
-	if current := connection.Rotation.Phase; isStep(current) {
-		done := true
-		for _, phase := range model.Phases() {
-			if !isStep(phase) {
-				continue
-			}
-			done = done && phase != current
-			view.Phases = append(view.Phases, phaseView{Phase: phase, Done: done, Current: phase == current})
+	view.Rotations = []rotationView{newRotationView(connection.Rotation, model.ProcedureToken, now)}
+	if connection.Rollover != nil {
+		view.Rotations = append(view.Rotations, newRotationView(*connection.Rollover, model.ProcedureCertificate, now))
+	}
+	return view
+}
+
+func newRotationView(rotation Rotation, kind model.Procedure, now time.Time) rotationView {
+	view := rotationView{Rotation: rotation, Kind: kind, Now: now}
+	if !isStep(rotation.Phase) {
+		return view
+	}
+	done := true
+	for _, phase := range model.PhasesOf(kind) {
+		if isStep(phase) {
+			done = done && phase != rotation.Phase
+			view.Phases = append(view.Phases, phaseView{Phase: phase, Done: done, Current: phase == rotation.Phase})
 		}
 	}
 	return view
+}
+
+// Title heads what is shown of it.
+func (v rotationView) Title() string {
+	if v.Kind == model.ProcedureCertificate {
+		return "Rollover of the SAML certificate"
+	}
+	return "Rotation of the SCIM token"
+}
+
+// Noun says in a sentence what it is.
+func (v rotationView) Noun() string {
+	if v.Kind == model.ProcedureCertificate {
+		return "rollover"
+	}
+	return "rotation"
 }
 
 // isStep reports whether a successful rotation passes through the phase.
@@ -187,19 +220,30 @@ func provisioningSentence(connection Connection, now time.Time) string {
 	return fmt.Sprintf("%s; the last cycle %s %s.", state, result, relativeTime(last.Ended, now))
 }
 
-// waitingSentence explains a waiting reason; docs/rotation-reasons.md has the details.
-func waitingSentence(reason model.WaitingReason, phase model.Phase) string {
-	if reason == model.WaitingSettling && phase == model.PhaseConfirm {
-		return "The old token is deleted. The rotation checks that provisioning works without it."
+// WaitingSentence explains the waiting reason; docs/rotation-reasons.md has the details.
+func (v rotationView) WaitingSentence() string {
+	own := map[model.WaitingReason]string{
+		model.WaitingProofPending: "Entra has saved the new token. A provisioning cycle must still prove that Entra uses it.",
+		model.WaitingRetireWait:   "The new token is proven. The old one is kept for a while, in case it is still needed.",
+		model.WaitingApproval:     "An operator must approve the deletion of the old token.",
 	}
-	return map[model.WaitingReason]string{
+	switch {
+	case v.Kind == model.ProcedureCertificate && v.Phase == model.PhaseConfirm:
+		own = map[model.WaitingReason]string{model.WaitingProofPending: "AWS trusts the new certificate alone. Users must still sign in by it."}
+	case v.Kind == model.ProcedureCertificate:
+		own = map[model.WaitingReason]string{
+			model.WaitingProofPending: "The new certificate is active. Users must still sign in by it.",
+			model.WaitingRetireWait:   "Users sign in by the new certificate. AWS trusts the old one for a while, in case it is still needed.",
+			model.WaitingApproval:     "An operator must approve the deletion of the old certificate at AWS.",
+		}
+	case v.Phase == model.PhaseConfirm:
+		own[model.WaitingSettling] = "The old token is deleted. The rotation checks that provisioning works without it."
+	}
+	return cmp.Or(own[v.Waiting], map[model.WaitingReason]string{
 		model.WaitingJobStoppedBriefly: "The provisioning job is stopped, and so are the rotation's timers. Both continue when the job runs again.",
 		model.WaitingQuarantineRetry:   "Entra retries the quarantined job soon. The rotation waits for the result.",
-		model.WaitingProofPending:      "Entra has saved the new token. A provisioning cycle must still prove that Entra uses it.",
-		model.WaitingRetireWait:        "The new token is proven. The old one is kept for a while, in case it is still needed.",
-		model.WaitingSettling:          "The last change takes a while to become visible everywhere. The rotation then checks again.",
-		model.WaitingStoreUnavailable:  "The journal or the token store cannot be written. Check the state directory. Nothing is changed meanwhile.",
-		model.WaitingApproval:          "An operator must approve the deletion of the old token.",
-		model.WaitingOnHold:            "The rotation is on hold. Resume it with rotation hold --release.",
-	}[reason]
+		model.WaitingSettling:          "The last change takes a while to become visible everywhere. The " + v.Noun() + " then checks again.",
+		model.WaitingStoreUnavailable:  "The journal or the token store cannot be written. doctor says why. Nothing is changed meanwhile.",
+		model.WaitingOnHold:            "The " + v.Noun() + " is on hold. Resume it with rotation hold --release.",
+	}[v.Waiting])
 }

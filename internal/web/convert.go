@@ -11,7 +11,9 @@ import (
 
 // toConnection returns the current state of a connection. The API and the status page show
 // the same.
-func toConnection(snapshot model.Snapshot, status model.RotationStatus, now time.Time) Connection {
+func (s *site) toConnection(snapshot model.Snapshot, now time.Time) Connection {
+	status := s.Rotation(snapshot.Connection, model.ProcedureToken)
+	rollover := s.Rotation(snapshot.Connection, model.ProcedureCertificate)
 	connection := Connection{
 		Name:         snapshot.Connection,
 		EntraTenant:  snapshot.EntraTenant,
@@ -22,6 +24,9 @@ func toConnection(snapshot model.Snapshot, status model.RotationStatus, now time
 		Certificates: toCertificates(snapshot, now),
 		Sources:      toSources(snapshot, now),
 		Rotation:     toRotation(status),
+	}
+	if !rollover.Off() {
+		connection.Rollover = new(toRotation(rollover))
 	}
 	// A stale job or probe would mislead, so it is left out, as in the metrics.
 	if job, _ := snapshot.Status(model.SourceJob); job.Fresh(now) {

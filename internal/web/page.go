@@ -19,7 +19,6 @@ func pageFunctions() template.FuncMap {
 		"relative": relativeTime,
 		"spaced":   spaced,
 		"time":     formatTime,
-		"waiting":  waitingSentence,
 	}
 }
 

@@ -106,7 +106,7 @@ func TestExternalTextIsEscaped(t *testing.T) {
 	snapshot.Signing.Certificates[0].Thumbprint, snapshot.Signing.ActiveThumbprint = hostile, hostile
 	snapshot.Sources[0].Err = &model.Error{Reason: model.ReasonOther, Op: "listing SCIM tokens", Detail: hostile}
 	o.Snapshots = func() []model.Snapshot { return []model.Snapshot{snapshot} }
-	o.Rotation = func(string) model.RotationStatus {
+	o.Rotation = func(string, model.Procedure) model.RotationStatus {
 		return model.RotationStatus{Phase: model.Phase(hostile), Message: hostile, Blocked: model.BlockedReason(hostile)}
 	}
 	o.Records = func() []model.RotationRecord {

@@ -5,8 +5,8 @@
 // they work during an outage.
 //
 // Read web.go first: it has the routes. Then follow the data: convert.go turns a snapshot
-// into the types of api.go, advice.go adds what an operator should do, expiry.go what expires
-// next, and filter.go selects. page.go and connectionview.go prepare all of it for the
+// into the types of api.go, advice.go and rotationadvice.go add what an operator should do,
+// expiry.go what expires next, and filter.go selects. page.go and connectionview.go prepare all of it for the
 // templates. documents.go and markdown.go render the runbooks and manuals.
 // Every handler uses respond.go, every sentence format.go.
 package web
@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/http/pprof"
 	"slices"
 	"strings"
 	"time"
@@ -34,18 +35,20 @@ const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'se
 
 // Options are the data sources of the pages, and the handlers of other packages.
 type Options struct {
-	Snapshots func() []model.Snapshot                      // every connection, in the order of the configuration
-	Rotation  func(connection string) model.RotationStatus // status of one connection
-	Records   func() []model.RotationRecord                // newest first
-	Ready     func() error                                 // nil: ready; otherwise what is missing
-	Reloaded  func() error                                 // why the last reload failed; nil: it did not
-	Config    func() ([]byte, error)                       // the running configuration as YAML, without secrets
+	Snapshots func() []model.Snapshot                                            // every connection, in the order of the configuration
+	Rotation  func(connection string, kind model.Procedure) model.RotationStatus // status of one kind
+	Records   func() []model.RotationRecord                                      // newest first
+	Ready     func() error                                                       // nil: ready; otherwise what is missing
+	Reloaded  func() error                                                       // why the last reload failed; nil: it did not
+	Config    func() ([]byte, error)                                             // the running configuration as YAML, without secrets
 	Build     Build
 	Logger    *slog.Logger
 
 	Metrics http.Handler // serves /metrics
 	Webhook http.Handler // serves /webhook/alertmanager; nil: no such endpoint
 	Reload  func() error // for POST /-/reload; nil: disabled
+
+	Profiles bool // serve Go's profiles under /debug/pprof/
 }
 
 // site serves the pages of one exporter.
@@ -82,6 +85,9 @@ func New(options Options) (http.Handler, error) {
 	if options.Webhook != nil {
 		mux.Handle("/webhook/alertmanager", options.Webhook) // it handles other methods itself
 	}
+	if options.Profiles {
+		serveProfiles(mux)
+	}
 	// A browser on another site must not be able to reload or to call the webhook.
 	return withSecurityHeaders(http.NewCrossOriginProtection().Handler(mux)), nil
 }
@@ -97,6 +103,15 @@ func NewHealth(ready func() error, logger *slog.Logger) http.Handler {
 func (s *site) serveHealth(mux *http.ServeMux) {
 	mux.HandleFunc("GET /-/healthy", s.healthy)
 	mux.HandleFunc("GET /-/ready", s.ready)
+}
+
+// serveProfiles serves what `go tool pprof` reads.
+func serveProfiles(mux *http.ServeMux) {
+	for path, handler := range map[string]http.HandlerFunc{
+		"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+	} {
+		mux.HandleFunc("GET /debug/pprof/"+path, handler)
+	}
 }
 
 func withSecurityHeaders(next http.Handler) http.Handler {
@@ -171,7 +186,7 @@ func (s *site) rotations(w http.ResponseWriter, _ *http.Request) {
 func (s *site) currentConnections(now time.Time) []Connection {
 	connections := []Connection{}
 	for _, snapshot := range s.Snapshots() {
-		connections = append(connections, toConnection(snapshot, s.Rotation(snapshot.Connection), now))
+		connections = append(connections, s.toConnection(snapshot, now))
 	}
 	slices.SortStableFunc(connections, compareConnections)
 	return connections
@@ -192,7 +207,7 @@ func (s *site) connection(w http.ResponseWriter, r *http.Request) {
 	name, now := r.PathValue("name"), time.Now().UTC()
 	for _, snapshot := range s.Snapshots() {
 		if snapshot.Connection == name {
-			connection := toConnection(snapshot, s.Rotation(name), now)
+			connection := s.toConnection(snapshot, now)
 			s.page(w, r, "connection.html", newConnectionPage(s.newLayout(name, "/connections/"), connection, s.Records(), now))
 			return
 		}

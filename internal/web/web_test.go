@@ -124,6 +124,9 @@ func TestRoutes(t *testing.T) {
 		{"metrics", "GET", "/metrics", func(o *web.Options) { o.Metrics = answer("up 1\n") }, 200, "text/plain; charset=utf-8", "up 1\n"},
 		{"webhook", "POST", "/webhook/alertmanager", func(o *web.Options) { o.Webhook = answer("posted") }, 200, "text/plain; charset=utf-8", "posted"},
 		{"webhook handles other methods itself", "GET", "/webhook/alertmanager", func(o *web.Options) { o.Webhook = answer("got") }, 200, "text/plain; charset=utf-8", "got"},
+		{"profiles", "GET", "/debug/pprof/", func(o *web.Options) { o.Profiles = true }, 200, "text/html; charset=utf-8", "goroutine"},
+		{"heap profile", "GET", "/debug/pprof/heap", func(o *web.Options) { o.Profiles = true }, 200, "application/octet-stream", "\x1f\x8b"},
+		{"no profiles", "GET", "/debug/pprof/", nil, 404, "text/plain; charset=utf-8", "404 page not found"},
 		{"no webhook", "POST", "/webhook/alertmanager", nil, 404, "text/plain; charset=utf-8", "404 page not found"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -199,7 +202,7 @@ func TestReasonsHaveAnchors(t *testing.T) {
 // TestStoreUnavailableLinksToItsReason: it has the alert of blocked rotations, but waits.
 func TestStoreUnavailableLinksToItsReason(t *testing.T) {
 	o := options()
-	o.Rotation = func(string) model.RotationStatus {
+	o.Rotation = func(string, model.Procedure) model.RotationStatus {
 		return model.RotationStatus{Mode: model.RotationEnabled, Phase: model.PhaseVerify, Waiting: model.WaitingStoreUnavailable, Message: "disk full"}
 	}
 	if page := body(t, send(t, o, "GET", "/")); !strings.Contains(page, `<a href="./rotation-reasons#waiting">What it waits for</a>`) {
@@ -344,20 +347,32 @@ func TestFailedProbeIsHidden(t *testing.T) {
 	}
 }
 
-// TestSettlingSentence: the sentence mentions the deletion only after it.
-func TestSettlingSentence(t *testing.T) {
-	for phase, want := range map[model.Phase]string{
-		model.PhasePlan:    "The last change takes a while to become visible everywhere. The rotation then checks again.",
-		model.PhaseSwitch:  "The last change takes a while to become visible everywhere. The rotation then checks again.",
-		model.PhaseUndo:    "The last change takes a while to become visible everywhere. The rotation then checks again.",
-		model.PhaseConfirm: "The old token is deleted. The rotation checks that provisioning works without it.",
+// TestWaitingSentences: the sentence fits the kind, and mentions the deletion only after it.
+func TestWaitingSentences(t *testing.T) {
+	for _, test := range []struct {
+		kind    model.Procedure
+		phase   model.Phase
+		waiting model.WaitingReason
+		want    string
+	}{
+		{model.ProcedureToken, model.PhasePlan, "settling", "The last change takes a while to become visible everywhere. The rotation then checks again."},
+		{model.ProcedureToken, model.PhaseConfirm, "settling", "The old token is deleted. The rotation checks that provisioning works without it."},
+		{model.ProcedureToken, model.PhaseVerify, "proof_pending", "Entra has saved the new token. A provisioning cycle must still prove that Entra uses it."},
+		{model.ProcedureCertificate, model.PhaseSettle, "settling", "The last change takes a while to become visible everywhere. The rollover then checks again."},
+		{model.ProcedureCertificate, model.PhaseVerify, "proof_pending", "The new certificate is active. Users must still sign in by it."},
+		{model.ProcedureCertificate, model.PhaseRetire, "retire_wait", "Users sign in by the new certificate. AWS trusts the old one for a while, in case it is still needed."},
+		{model.ProcedureCertificate, model.PhaseConfirm, "proof_pending", "AWS trusts the new certificate alone. Users must still sign in by it."},
 	} {
 		o := options()
-		o.Rotation = func(string) model.RotationStatus {
-			return model.RotationStatus{Mode: model.RotationEnabled, Phase: phase, Started: time.Now(), Waiting: "settling"}
+		o.Rotation = func(_ string, kind model.Procedure) model.RotationStatus {
+			if kind != test.kind {
+				return model.RotationStatus{Mode: model.RotationDisabled, Phase: model.PhaseIdle}
+			}
+			return model.RotationStatus{Mode: model.RotationEnabled, Phase: test.phase, Started: time.Now(), Waiting: test.waiting}
 		}
-		if page := body(t, send(t, o, "GET", "/connections/corp")); !strings.Contains(page, "<strong>Waiting: settling.</strong> "+want) {
-			t.Errorf("%s: the page does not say %q", phase, want)
+		sentence := "<strong>Waiting: " + strings.ReplaceAll(string(test.waiting), "_", " ") + ".</strong> " + test.want
+		if page := body(t, send(t, o, "GET", "/connections/corp")); !strings.Contains(page, sentence) {
+			t.Errorf("%s, %s: the page does not say %q", test.kind, test.phase, sentence)
 		}
 	}
 }

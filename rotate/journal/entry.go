@@ -255,6 +255,13 @@ func (e *Entry) holds(content []byte) bool {
 	return bytes.Equal(e.content, content)
 }
 
+// Unchanged is for how long this process has known the present revision.
+func (e *Entry) Unchanged() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return time.Since(e.firstSeen)
+}
+
 // gap is how old the record was when this process first saw its present revision. Since
 // then the process was there to see that nobody exchanged it.
 func (e *Entry) gap() time.Duration {

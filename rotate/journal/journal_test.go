@@ -3,6 +3,7 @@ package journal_test
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -268,7 +269,7 @@ func TestLease(t *testing.T) {
 			t.Errorf("%v, and a write renews it to %s", err, held.Remaining())
 		}
 
-		time.Sleep(journal.LeaseLength)
+		time.Sleep(journal.LeaseLength + journal.MaxClockSkew)
 		taken, err := journal.AcquireLease(t.Context(), second, "second", isDead)
 		if err != nil {
 			t.Fatalf("after its expiry: %v", err)
@@ -289,14 +290,96 @@ func TestLease(t *testing.T) {
 		if epoch := first.Record().Lease.Epoch; epoch != 3 {
 			t.Errorf("epoch %d after three holders", epoch)
 		}
-		again.Release(t.Context())
 		if _, err := second.Load(t.Context()); err != nil {
 			t.Error(err)
 		}
+		again.Release(t.Context()) // which the second entry has not read
 		if _, err := journal.AcquireLease(t.Context(), second, "third", nil); err != nil {
 			t.Errorf("after its release: %v", err)
 		}
 	})
+}
+
+// skewedStore is a store as a process sees it whose clock is ahead by this.
+type skewedStore struct {
+	journal.Store
+	ahead time.Duration
+}
+
+func (s skewedStore) Load(ctx context.Context, key string) ([]byte, string, error) {
+	content, revision, err := s.Store.Load(ctx, key)
+	return shiftLease(content, -s.ahead), revision, err
+}
+
+func (s skewedStore) Save(ctx context.Context, key string, content []byte, revision string) (string, error) {
+	return s.Store.Save(ctx, key, shiftLease(content, s.ahead), revision)
+}
+
+var leaseExpires = regexp.MustCompile(`"expires":"([^"]+)"`)
+
+func shiftLease(content []byte, by time.Duration) []byte {
+	return leaseExpires.ReplaceAllFunc(content, func(field []byte) []byte {
+		at, err := time.Parse(time.RFC3339, string(leaseExpires.FindSubmatch(field)[1]))
+		if err != nil {
+			panic(err)
+		}
+		return []byte(`"expires":"` + at.Add(by).Format(time.RFC3339Nano) + `"`)
+	})
+}
+
+// TestLeaseOfSkewedClocks: a holder that lives keeps its lease, whatever the clocks of other
+// processes say. When it is dead, they take over, and it cannot write any more.
+func TestLeaseOfSkewedClocks(t *testing.T) {
+	const poll = 30 * time.Second
+	for _, ahead := range []time.Duration{-journal.MaxClockSkew, 0, journal.MaxClockSkew} {
+		for _, watches := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				s := &store{}
+				held, err := journal.AcquireLease(t.Context(), newEntry(t, s), "holder", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				other := skewedStore{s, ahead}
+				entry := newEntry(t, other)
+				takeOver := func() bool {
+					time.Sleep(poll)
+					if !watches { // a command sees the record for the first time
+						entry = newEntry(t, other)
+					}
+					if _, err := entry.Load(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					_, err := journal.AcquireLease(t.Context(), entry, "other", nil)
+					if err != nil && !errors.Is(err, journal.ErrLeased) {
+						t.Fatal(err)
+					}
+					return err == nil
+				}
+				for range 30 {
+					for range journal.Heartbeat / poll {
+						if takeOver() {
+							t.Fatalf("%s ahead: the lease of a holder that lives was taken", ahead)
+						}
+					}
+					if _, err := held.Write(t.Context(), addKey("a")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				died, longest := time.Now(), journal.LeaseLength+journal.MaxClockSkew-ahead
+				if watches {
+					longest = journal.LeaseLength + poll
+				}
+				for !takeOver() {
+				}
+				if waited := time.Since(died); waited < journal.LeaseLength || waited > longest {
+					t.Errorf("%s ahead: it took over after %s, not after %s to %s", ahead, waited, journal.LeaseLength, longest)
+				}
+				if _, err := held.Write(t.Context(), addKey("b")); !errors.Is(err, journal.ErrLeaseLost) {
+					t.Errorf("%s ahead: its former holder writes: %v", ahead, err)
+				}
+			})
+		}
+	}
 }
 
 func TestJournalGap(t *testing.T) {
@@ -386,6 +469,40 @@ func TestHistory(t *testing.T) {
 	if counts[model.OutcomeDone] != 21 || counts[model.OutcomeBlocked] != 1 || counts[model.OutcomeAborted] != 0 || len(counts) != len(model.Outcomes()) {
 		t.Errorf("counts %v", counts)
 	}
+}
+
+// A record stays below the 400 KiB of an item of DynamoDB, however many rotations fail in
+// however many words. The newest steps are kept.
+func TestRecordFitsIntoAnItem(t *testing.T) {
+	const item, rotations, writes, steps = 398 << 10, 30, 4, 100
+	r := codec.NewRecord(binding, "corp")
+	largest := 0
+	for range rotations {
+		r.Rotation = newRotation()
+		for range writes {
+			var refused []model.RotationStep
+			for step := range steps {
+				refused = append(refused, model.RotationStep{Phase: model.PhasePlan, Text: strings.Repeat("<refused>", 150) + strconv.Itoa(step)})
+			}
+			r.Rotation.AppendSteps(refused)
+			content, err := codec.Encode(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			largest = max(largest, len(content))
+		}
+		if last := r.Rotation.Steps[len(r.Rotation.Steps)-1].Text; !strings.HasSuffix(last, ">99") {
+			t.Errorf("the last step is lost: %.20s", last)
+		}
+		r.Finish(model.OutcomeAborted, "no answer", time.Now())
+	}
+	if largest > item*3/4 { // the rest is for what else a rotation notes
+		t.Errorf("a record had %d bytes, an item has room for %d", largest, item)
+	}
+	if newest := r.History[len(r.History)-1]; len(newest.Steps) < 20 || len(r.History) != 20 {
+		t.Errorf("%d steps of the newest of %d rotations are left", len(newest.Steps), len(r.History))
+	}
+	t.Logf("the largest record had %d bytes", largest)
 }
 
 func TestOperations(t *testing.T) {

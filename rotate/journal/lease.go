@@ -13,6 +13,9 @@ const (
 	LeaseLength = 5 * time.Minute
 	LeaseMargin = 30 * time.Second // what must be left of it before an operation
 	Heartbeat   = 2 * time.Minute  // the longest time between two entries while a rotation is open
+
+	// MaxClockSkew is how far apart the clocks of two holders may be.
+	MaxClockSkew = 5 * time.Minute
 )
 
 // MaxGap is the journal gap from which on a record may be a restored older copy. It is
@@ -35,10 +38,13 @@ type Lease struct {
 	Expires time.Time `json:"expires"`
 }
 
-// Held tells whether a process works on the record. holderIsDead, if not nil, tells
-// whether a holder has certainly ended, so that its lease need not be waited out.
-func (l Lease) Held(holderIsDead func(holder string) bool) bool {
-	return l.Holder != "" && time.Now().Before(l.Expires) && (holderIsDead == nil || !holderIsDead(l.Holder))
+// Held tells whether a process works on the record. Its holder wrote the expiry by a
+// clock of its own, so that counts only with the skew; what counts sooner is that the
+// record did not change for the length of a lease by our clock. holderIsDead, if not nil,
+// tells whether a holder has certainly ended, so that its lease need not be waited out.
+func (l Lease) Held(unchanged time.Duration, holderIsDead func(holder string) bool) bool {
+	return l.Holder != "" && unchanged < LeaseLength && time.Now().Before(l.Expires.Add(MaxClockSkew)) &&
+		(holderIsDead == nil || !holderIsDead(l.Holder))
 }
 
 // Holding is a lease that this process holds.
@@ -51,8 +57,8 @@ type Holding struct {
 // AcquireLease takes the lease, unless another process holds it: then ErrLeased.
 func AcquireLease(ctx context.Context, entry *Entry, holder string, holderIsDead func(holder string) bool) (*Holding, error) {
 	holding := &Holding{entry: entry, holder: holder}
-	_, err := entry.Change(ctx, func(r *Record) error {
-		if r.Lease.Held(holderIsDead) {
+	take := func(r *Record) error {
+		if r.Lease.Held(entry.Unchanged(), holderIsDead) {
 			return fmt.Errorf("%w: %s, until %s", ErrLeased, r.Lease.Holder, r.Lease.Expires.Format(time.RFC3339))
 		}
 		if r.Rotation != nil && !r.Rotation.Started.Local.IsZero() {
@@ -61,7 +67,13 @@ func AcquireLease(ctx context.Context, entry *Entry, holder string, holderIsDead
 		holding.epoch = r.Lease.Epoch + 1
 		r.Lease = Lease{Holder: holder, Epoch: holding.epoch, Expires: time.Now().Add(LeaseLength).UTC()}
 		return nil
-	})
+	}
+	_, err := entry.Change(ctx, take)
+	if errors.Is(err, ErrLeased) { // as far as this process knew: it may have been given back since
+		if _, err = entry.Load(ctx); err == nil {
+			_, err = entry.Change(ctx, take)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -32,9 +32,13 @@ func (o Operation) Refused() bool { return o.Outcome == model.CallRefused }
 
 // RefusedForGood tells whether the call was refused by an answer that waiting does not
 // change. Throttling passes, and so does what kept the call from reaching the service.
-func (o Operation) RefusedForGood() bool {
-	passes := []model.Reason{model.ReasonThrottled, model.ReasonTimeout, model.ReasonNetwork}
-	return o.Refused() && !o.Unsent && !slices.Contains(passes, o.Reason)
+func (o Operation) RefusedForGood() bool { return o.Refused() && !o.Unsent && !o.passes() }
+
+// RefusedInPassing tells whether the call was refused for what passes.
+func (o Operation) RefusedInPassing() bool { return o.Refused() && !o.Unsent && o.passes() }
+
+func (o Operation) passes() bool {
+	return slices.Contains([]model.Reason{model.ReasonThrottled, model.ReasonTimeout, model.ReasonNetwork}, o.Reason)
 }
 
 // Pending tells whether the call may have taken effect.

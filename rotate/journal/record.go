@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -102,8 +103,33 @@ const (
 	recordSchema = 2
 )
 
-// historyLength is how many ended rotations are remembered.
-const historyLength = 20
+const (
+	// historyLength is how many ended rotations are remembered.
+	historyLength = 20
+	// maxSteps bounds the steps of one rotation.
+	maxSteps = 200
+	// maxStepBytes bounds the steps of the open rotation, and those of the ended ones
+	// together. So a record fits into an item of DynamoDB, whatever the errors in it say.
+	maxStepBytes = 128 << 10
+)
+
+// AppendSteps adds steps. If there are too many, the oldest are left out.
+func (r *Rotation) AppendSteps(steps []model.RotationStep) {
+	all := append(r.Steps, steps...)
+	r.Steps, _ = newestSteps(all[max(0, len(all)-maxSteps):], maxStepBytes)
+}
+
+// newestSteps leaves the oldest steps out that do not fit into so many bytes of a record.
+func newestSteps(steps []model.RotationStep, bytes int) (fitting []model.RotationStep, left int) {
+	for i, step := range slices.Backward(steps) {
+		encoded, err := json.Marshal(step)
+		if err != nil || len(encoded) >= bytes {
+			return steps[i+1:], 0
+		}
+		bytes -= len(encoded) + 1
+	}
+	return steps, bytes
+}
 
 // SetPhase moves on to another phase.
 func (r *Rotation) SetPhase(phase model.Phase, at Timestamps) {
@@ -124,6 +150,10 @@ func (r *Record) Archive(outcome model.Outcome, reason string, at time.Time) {
 	ended.Outcome, ended.Reason = outcome, reason
 	r.History = append(r.History, ended)
 	r.History = r.History[max(0, len(r.History)-historyLength):]
+	left := maxStepBytes
+	for i := range slices.Backward(r.History) {
+		r.History[i].Steps, left = newestSteps(r.History[i].Steps, left)
+	}
 	r.Rotation = nil
 }
 
@@ -180,7 +210,7 @@ func (p *Procedure) AllOutcomes() map[model.Outcome]uint64 {
 func (r *Record) Describe(ended time.Time) model.RotationRecord {
 	rotation := r.Rotation
 	described := model.RotationRecord{
-		Connection: r.Connection, ID: rotation.ID, Trigger: rotation.Trigger,
+		Connection: r.Connection, ID: rotation.ID, Kind: rotation.Kind, Trigger: rotation.Trigger,
 		Started: rotation.Started.Local, Ended: ended, Phase: rotation.Phase, Steps: slices.Clone(rotation.Steps),
 	}
 	if rotation.Blocked != nil {

@@ -8,11 +8,13 @@ import (
 
 // Policy says when rotations of one kind may start, and who approves a deletion.
 type Policy struct {
+	Section     string // of the configuration: "rotation"
 	Mode        model.RotationMode
 	Trigger     model.Trigger // due: the engine starts what is due, without an alert
 	Approval    model.Approval
 	Cooldown    time.Duration // after a rotation has ended
 	MaxAttempts int           // failed rotations in a row at which an operator is needed
+	MaxChanging int           // rotations of one process between a change and its proof; 0: two
 }
 
 // Token is the policy for SCIM access tokens.

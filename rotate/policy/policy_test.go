@@ -177,14 +177,21 @@ func TestInCooldown(t *testing.T) {
 }
 
 func TestRemediation(t *testing.T) {
-	for _, reason := range model.BlockedReasons() {
-		got := policy.Remediation(reason, "corp")
-		if got == "" || strings.Contains(got, "CONNECTION") {
-			t.Errorf("%s: remediation %q", reason, got)
+	for _, kind := range []model.Procedure{model.ProcedureToken, model.ProcedureCertificate} {
+		for _, reason := range model.BlockedReasonsOf(kind) {
+			got := policy.Remediation(kind, reason, "corp")
+			if got == "" || strings.Contains(got, "CONNECTION") {
+				t.Errorf("%s: remediation %q", reason, got)
+			}
 		}
 	}
-	if got, want := policy.Remediation(model.BlockedOrphanToken, "corp"), "delete the orphan at AWS, then rotation reset corp"; got != want {
-		t.Errorf("got %q, want %q", got, want)
+	for kind, want := range map[model.Procedure]string{
+		model.ProcedureToken:       "delete the old token at AWS by hand, then rotation reset corp",
+		model.ProcedureCertificate: "delete the old certificate at AWS by hand, then rotation reset corp",
+	} {
+		if got := policy.Remediation(kind, model.BlockedDeleteRefused, "corp"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

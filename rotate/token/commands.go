@@ -167,20 +167,21 @@ func (r *record) adoptRotation(tokens []model.Token, inUse string, at time.Time)
 
 // Rebind implements rotate.Procedure: the new token's value goes with the connection, since
 // Entra may hold it.
-func (p *Procedure) Rebind(ctx context.Context, r *journal.Rotation, fromKey, toKey string) error {
-	id := rotationOf(r).newID()
+func (p *Procedure) Rebind(ctx context.Context, from *journal.Record, toKey string) (func(*journal.Record), error) {
+	nothing := func(*journal.Record) {}
+	id := rotationOf(from.Rotation).newID()
 	if id == "" {
-		return nil
+		return nothing, nil
 	}
-	value, err := p.tokenStore(fromKey).find(ctx, id)
+	value, err := p.tokenStore(from.Binding.Key()).find(ctx, id)
 	if err != nil || value.IsZero() {
-		return err
+		return nothing, err
 	}
 	to, name := p.tokenStore(toKey), "adopted-"+id
 	if err := to.reserve(ctx, name); err != nil {
-		return err
+		return nothing, err
 	}
-	return to.save(ctx, name, id, value)
+	return nothing, to.save(ctx, name, id, value)
 }
 
 // InUse returns the token in use and its value as far as the journal and the token store

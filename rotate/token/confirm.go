@@ -131,7 +131,7 @@ func (p confirmPhase) checkStillAccepted(ctx context.Context, since time.Duratio
 	if err != nil {
 		return err
 	}
-	if _, err := p.seenGone(ctx, list); err != nil {
+	if _, err := p.confirmedDeleted(ctx, list); err != nil {
 		return err
 	}
 	if since >= deleteDeadline {
@@ -166,7 +166,7 @@ func (p confirmPhase) probeOldTokens(ctx context.Context) (probeResult, error) {
 
 // handleOtherTokens handles tokens that should not exist, or a new token that is missing.
 func (p confirmPhase) handleOtherTokens(ctx context.Context, list model.TokenList) (model.Phase, error) {
-	if gone, _, err := p.areGone(ctx, idsOf(p.rotation().oldTokens())...); !gone || err != nil {
+	if gone, _, err := p.areGone(ctx, idsOf(p.rotation().oldTokens())...); !gone {
 		return model.PhaseRetire, err
 	}
 	if _, listed := policy.FindToken(list.Tokens, p.rotation().newID()); !listed {
@@ -181,11 +181,11 @@ func (p confirmPhase) handleOtherTokens(ctx context.Context, list model.TokenLis
 	return "", rotate.Blocked(model.BlockedForeignToken, "token %s should be the only one", p.rotation().newID())
 }
 
-// seenGone tells whether AWS itself shows that the old tokens are gone: by its list or, if
+// confirmedDeleted tells whether AWS itself shows that the old tokens are gone: by its list or, if
 // the list comes from the configuration, by refusing their values. A value that it accepts
 // belongs to a token that was only removed from the configuration. Of a value that is not
 // stored, the operator's word is all there is.
-func (p confirmPhase) seenGone(ctx context.Context, list model.TokenList) (bool, error) {
+func (p confirmPhase) confirmedDeleted(ctx context.Context, list model.TokenList) (bool, error) {
 	if list.Origin != model.OriginDeclared {
 		return true, nil
 	}
@@ -215,7 +215,7 @@ func (p confirmPhase) seenGone(ctx context.Context, list model.TokenList) (bool,
 // finish ends the rotation with its proof, and only now destroys the old value. Trust in
 // the next rotation needs more than an operator's word that the old token is gone.
 func (p confirmPhase) finish(ctx context.Context, list model.TokenList) (model.Phase, error) {
-	seen, err := p.seenGone(ctx, list)
+	seen, err := p.confirmedDeleted(ctx, list)
 	if err != nil {
 		return "", err
 	}

@@ -34,7 +34,7 @@ func (p createPhase) run(ctx context.Context) (model.Phase, error) {
 	if rot.creating() {
 		return p.reconcile(ctx)
 	}
-	if last, requested := rot.LastOperation(OperationCreate); requested && last.Refused() && !last.Unsent {
+	if last, _ := rot.LastOperation(OperationCreate); last.Refused() && !last.Unsent {
 		return p.notCreated(ctx, "AWS refused to create a token: "+last.Error)
 	}
 	list, err := p.stableTokens(ctx)
@@ -56,7 +56,7 @@ func (p createPhase) run(ctx context.Context) (model.Phase, error) {
 	}
 	name := fmt.Sprintf("%s-%d", rot.ID, len(rot.Operations[OperationCreate])+1)
 	if err := p.tokens.reserve(ctx, name); err != nil {
-		return "", rotate.Blocked(model.BlockedTokenStoreUnwritable, "%s", err)
+		return "", storeUnwritable(err)
 	}
 	return p.create(ctx, name)
 }
@@ -157,7 +157,7 @@ func (p createPhase) reconcile(ctx context.Context) (model.Phase, error) {
 		}
 		if waited := p.Elapsed(creation.Intent.Local); waited > maxListDelay && id == "" {
 			return p.reconcileWithoutValue(ctx)
-		} else if id != "" && waited > orphanGrace {
+		} else if waited > orphanGrace {
 			return "", rotate.Blocked(model.BlockedOrphanToken, "the token store has the value of token %s, which AWS does not list", id)
 		}
 		if err := p.Wait(ctx, listGap*3, model.WaitingSettling); err != nil {

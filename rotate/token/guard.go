@@ -263,9 +263,7 @@ func (g guard) requireNewAccepted(ctx context.Context) error {
 // delete deletes the token of a permit. What came of it is settled by the lists that
 // follow: the phases go by those, not by the answer.
 func (g guard) delete(ctx context.Context, p deletePermit) error {
-	refused := g.rotation().failedOperations(OperationDelete, func(o journal.Operation) bool {
-		return o.Target == p.token.ID && o.RefusedForGood()
-	})
+	refused := g.rotation().refusedDeletions(p.token.ID)
 	if len(refused) >= maxDeleteRefusals {
 		return rotate.Blocked(model.BlockedDeleteRefused, "AWS refused %d times to delete token %s, the last answer was: %s", len(refused), p.token.ID, refused[len(refused)-1].Error)
 	}

@@ -3,244 +3,15 @@ package token
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"entra-aws-exporter/internal/model"
-	"entra-aws-exporter/internal/state"
-	"entra-aws-exporter/rotate"
 	"entra-aws-exporter/rotate/journal"
 	"entra-aws-exporter/rotate/policy"
 )
-
-const (
-	day  = 24 * time.Hour
-	year = 365 * day
-	// skew is how far AWS's clock is ahead of ours.
-	skew = time.Minute
-)
-
-// slowRecords is a journal whose next write takes a while.
-type slowRecords struct {
-	state.Memory
-	next time.Duration
-}
-
-func (r *slowRecords) Save(ctx context.Context, key string, content []byte, revision string) (string, error) {
-	time.Sleep(r.next)
-	r.next = 0
-	return r.Memory.Save(ctx, key, content, revision)
-}
-
-// scene is what a guard finds at AWS, in Entra, in the token store and in the journal. A
-// method that it does not have is one that the guard has no reason to call.
-type scene struct {
-	Tokens
-	SCIM
-	Provisioning
-	Store
-
-	at  time.Time // when the guard judges: when it has read the second list
-	id  string    // the token to be deleted
-	why deletionReason
-
-	list      model.TokenList
-	skew      time.Duration
-	lists     int  // how many were read
-	unstable  bool // no list is like the one before
-	noDate    bool
-	binding   model.Binding
-	slow      time.Duration // how long the binding takes to be looked up
-	probe     int           // the status that AWS answers to a value
-	test      model.TestResult
-	job       model.Job
-	app       model.Application
-	noValues  bool
-	failing   map[string]error // what cannot be read
-	deleteErr error
-	inCall    func() // during the deletion
-
-	records slowRecords
-	record  *record // what is journalled
-	deleted []string
-}
-
-func (s *scene) ListTokens(context.Context) (model.TokenList, error) {
-	s.lists++
-	list := s.list
-	list.Tokens = slices.Clone(list.Tokens)
-	if s.unstable {
-		list.Tokens[0].Expires = list.Tokens[0].Expires.Add(time.Duration(s.lists))
-	}
-	if !s.noDate {
-		list.Date = time.Now().Add(s.skew)
-	}
-	return list, s.failing["list"]
-}
-
-func (s *scene) DeleteToken(_ context.Context, id string) error {
-	s.deleted = append(s.deleted, id)
-	if s.inCall != nil {
-		s.inCall()
-	}
-	return s.deleteErr
-}
-
-func (s *scene) resolve(context.Context) (model.Binding, error) {
-	time.Sleep(s.slow)
-	return s.binding, s.failing["binding"]
-}
-
-func (s *scene) ProbeToken(context.Context, model.Secret) (model.Probe, error) {
-	return model.Probe{StatusCode: s.probe, Date: time.Now().Add(s.skew)}, nil
-}
-
-func (s *scene) TestConnection(context.Context, []model.Credential) (model.TestResult, error) {
-	return s.test, s.failing["test"]
-}
-
-func (s *scene) Job(context.Context) (model.Job, error) { return s.job, s.failing["job"] }
-
-func (s *scene) Credentials(context.Context) ([]model.Credential, error) {
-	return nil, s.failing["credentials"]
-}
-
-func (s *scene) Application(context.Context) (model.Application, error) { return s.app, nil }
-
-func (s *scene) List(_ context.Context, binding string) ([]string, error) {
-	if s.noValues {
-		return nil, nil
-	}
-	return []string{binding + "/entry"}, nil
-}
-
-func (s *scene) Read(context.Context, string) (model.Secret, error) {
-	return encodeEntry(s.record.Binding.Key(), "new", model.NewSecret("value"))
-}
-
-func (s *scene) ago(d time.Duration) time.Time { return s.at.Add(-d) }
-
-func (s *scene) timestamps(ago time.Duration) journal.Timestamps {
-	return journal.Timestamps{Local: s.ago(ago), AWS: s.ago(ago - s.skew), Graph: s.ago(ago)}
-}
-
-// created is a token that AWS created this long ago.
-func (s *scene) created(id string, ago time.Duration) model.Token {
-	at := s.ago(ago - s.skew)
-	return model.Token{ID: id, Created: at, Expires: at.Add(year)}
-}
-
-func (s *scene) plan(tokens ...model.Token) {
-	s.record.Rotation.Plan.Tokens = nil
-	for _, token := range tokens {
-		s.record.Rotation.Plan.Tokens = append(s.record.Rotation.Plan.Tokens, PlannedToken{Token: token})
-	}
-}
-
-// put is the save that came last.
-func (s *scene) put() *journal.Operation {
-	return &s.record.Rotation.Operations[OperationPut][0]
-}
-
-// newScene is one in which a token may be deleted, for this reason.
-func newScene(why deletionReason) *scene {
-	s := &scene{at: time.Now().Add(listGap), id: "old", why: why, skew: skew, probe: http.StatusOK, test: model.TestPassed, failing: map[string]error{}}
-	s.binding = model.Binding{
-		IdentityStoreID: "d-1234567890", ProvisioningTenantID: "tenant", SCIMEndpoint: "https://scim.example.com/tenant/scim/v2",
-		EntraTenantID: "entra", ServicePrincipalID: "principal", JobID: "job",
-	}
-	old, other := s.created("old", 300*day), s.created("new", 4*time.Hour)
-	s.list = model.TokenList{Tokens: []model.Token{old, other}, Origin: model.OriginConsoleAPI}
-	s.job = model.Job{
-		Status: model.JobActive, Interval: 40 * time.Minute,
-		LastCycle: &model.Cycle{Began: s.ago(10 * time.Minute), Ended: s.ago(9 * time.Minute), State: model.CycleSucceeded},
-	}
-	s.app.CredentialsReadable = true
-	journalled := codec().NewRecord(s.binding, "corp")
-	journalled.Rotation = &journal.Rotation{ID: "r", Kind: model.ProcedureToken, Phase: model.PhasePlan, Started: s.timestamps(5 * time.Hour), Progress: &Progress{}}
-	s.record = recordOf(journalled)
-	s.record.setKnownTokens([]model.Token{old})
-	s.plan(old)
-	created := []journal.Operation{{Number: 1, Intent: s.timestamps(4 * time.Hour), Outcome: model.CallDone}}
-	switch rot := s.record.Rotation; why {
-	case deleteExpired:
-		s.list.Tokens = []model.Token{s.created("old", year+2*time.Hour)}
-		s.plan(s.list.Tokens...)
-	case deleteNamed:
-		rot.RetireToken = "old"
-	case deleteOrphan:
-		s.id = "new"
-		s.plan(old, other)
-		s.record.RateLimit.Creations = []policy.CallWindow{{From: other.Created, To: other.Created}}
-	case deleteUndo:
-		s.id = "new"
-		rot.Phase, rot.NewToken = model.PhaseUndo, &other
-		rot.Operations = map[journal.OperationKind][]journal.Operation{OperationCreate: created}
-	case deleteRetire:
-		rot.Phase, rot.NewToken = model.PhaseRetire, &other
-		rot.Operations = map[journal.OperationKind][]journal.Operation{
-			OperationCreate: created,
-			OperationPut:    {{Number: 1, Target: "new", Why: PutBeforeDelete, Intent: s.timestamps(82 * time.Minute), Outcome: model.CallDone, Answered: s.timestamps(82 * time.Minute)}},
-		}
-		rot.Proof = Proof{Level: model.ProofUsed, Put: 1, Stored: s.timestamps(80 * time.Minute), Used: s.timestamps(3 * time.Hour)}
-		rot.Approval = &journal.Approval{Target: "old"}
-	}
-	return s
-}
-
-// visited is a procedure that does nothing but to use its guard once.
-type visited struct {
-	*Procedure
-	use func(context.Context, guard)
-}
-
-func (v visited) Run(s *rotate.Session) rotate.Runner {
-	return visitor{runner{observer{v.session(s)}}, v.use}
-}
-
-type visitor struct {
-	runner
-	use func(context.Context, guard)
-}
-
-func (v visitor) RunPhase(ctx context.Context, _ model.Phase) (model.Phase, error) {
-	v.use(ctx, guard(v.runner))
-	return "", rotate.ErrLongWait
-}
-
-func (s *scene) entry() *journal.Entry {
-	return journal.NewEntry(&s.records, codec(), s.record.Binding.Key())
-}
-
-// play journals the record, and lets the engine begin the rotation's phase.
-func (s *scene) play(t *testing.T, use func(context.Context, guard)) {
-	t.Helper()
-	entry := s.entry()
-	if _, err := entry.LoadOrCreate(t.Context(), s.record.Binding, "corp"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := entry.Change(t.Context(), func(r *journal.Record) error { *r = *s.record.Record; return nil }); err != nil {
-		t.Fatal(err)
-	}
-	procedure := New(Options{Connection: "corp", Policy: policy.Token{Policy: policy.Policy{Approval: model.ApprovalFirst}}, Tokens: s, SCIM: s, Provisioning: s, Store: s, Resolve: s.resolve})
-	bound := func(context.Context) (model.Binding, error) { return s.record.Binding, nil }
-	engine := rotate.New(rotate.Options{Store: &s.records, Codec: codec(), Holder: "test", Logger: slog.New(slog.DiscardHandler)},
-		[]rotate.Connection{{Name: "corp", Resolve: bound, Procedures: []rotate.Procedure{visited{procedure, use}}}})
-	if _, err := engine.RunToCompletion(t.Context(), "corp", nil); !errors.Is(err, rotate.ErrLongWait) {
-		t.Fatal(err)
-	}
-}
-
-// authorize asks the guard for the scene's deletion.
-func (s *scene) authorize(t *testing.T) (permit deletePermit, err error) {
-	t.Helper()
-	s.play(t, func(ctx context.Context, g guard) { permit, err = g.authorize(ctx, s.id, s.why) })
-	return permit, err
-}
 
 // Each condition of a deletion is violated alone, whatever a phase checks before: the guard
 // is the last one to say no.
@@ -318,7 +89,7 @@ func TestGuard(t *testing.T) {
 			s.list.Tokens[1] = s.created("third", day)
 			s.record.KnownTokens["third"] = s.list.Tokens[1]
 		}, "foreign_token: the new token new is not listed any more"},
-		{"G7: the new value is lost", deleteRetire, func(s *scene) { s.noValues = true }, "the token store holds no readable value"},
+		{"G7: the new value is lost", deleteRetire, func(s *scene) { s.values = nil }, "the token store holds no readable value"},
 		{"G7: the new value is refused", deleteRetire, func(s *scene) { s.probe = http.StatusUnauthorized }, "new_token_rejected: the new token new is not accepted now: AWS answers 401"},
 		{"G7: the new value cannot be tested", deleteRetire, func(s *scene) {
 			s.probe, s.record.Rotation.Plan.ControlFailed, s.failing["credentials"] = http.StatusForbidden, true, failed
@@ -390,16 +161,16 @@ func TestGuardedDeletion(t *testing.T) {
 		took   time.Duration // with the wait after the deletion
 	}{
 		{"done", nil, nil, true, "", 0},
-		{"refused", func(s *scene) { s.deleteErr = refused }, nil, true, "", time.Minute},
-		{"throttled", func(s *scene) { s.deleteErr = throttled }, nil, true, "deleting token old: throttled: deleting: throttled", 0},
-		{"no answer", func(s *scene) { s.deleteErr = errors.New("cut off") }, nil, true, "deleting token old: other: cut off", 0},
+		{"refused", func(s *scene) { s.failing["delete old"] = refused }, nil, true, "", time.Minute},
+		{"throttled", func(s *scene) { s.failing["delete old"] = throttled }, nil, true, "deleting token old: throttled: deleting: throttled", 0},
+		{"no answer", func(s *scene) { s.failing["delete old"] = errors.New("cut off") }, nil, true, "deleting token old: other: cut off", 0},
 		{"refused four times", earlier(4, func(o *journal.Operation) { o.Target = "new" }), nil, true, "", 0},
 		{"unreachable among the refusals", earlier(4, func(o *journal.Operation) { o.Reason = model.ReasonNetwork }), nil, true, "", 0},
 		{"throttled among the refusals", earlier(4, func(o *journal.Operation) { o.Reason = model.ReasonThrottled }), nil, true, "", 0},
 		{"refused five times", earlier(5, nil), nil, false, "delete_refused: AWS refused 5 times to delete token old, the last answer was: denied", 0},
 		{"G1: the permit is almost stale", nil, func(*testing.T, *scene) { time.Sleep(stale) }, true, "", 0},
 		{"G1: the permit is stale", nil, func(*testing.T, *scene) { time.Sleep(stale + 1) }, false, "deleting token old: timeout: deleting token old: timeout: the permit is stale", 0},
-		{"G5: the lease is lost", nil, takeOver, false, "the lease is lost to another", 0},
+		{"G5: the lease is lost", nil, func(_ *testing.T, s *scene) { s.takeOver() }, false, "the lease is lost to another", 0},
 		{"G8: the intent is old", nil, func(_ *testing.T, s *scene) { s.records.next = time.Minute }, false, "", 2 * time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -408,7 +179,7 @@ func TestGuardedDeletion(t *testing.T) {
 				if test.spoil != nil {
 					test.spoil(s)
 				}
-				s.inCall = func() { // G8
+				s.then["delete old 1"] = func() { // G8
 					r, err := s.entry().Load(t.Context())
 					if err != nil {
 						t.Fatal(err)
@@ -442,23 +213,6 @@ func TestGuardedDeletion(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// takeOver gives the lease to another process.
-func takeOver(t *testing.T, s *scene) {
-	t.Helper()
-	entry := s.entry()
-	if _, err := entry.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_, err := entry.Change(t.Context(), func(r *journal.Record) error {
-		r.Lease.Holder = "another"
-		r.Lease.Epoch++
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -113,9 +113,9 @@ func checkCreatable(list model.TokenList) error {
 	return nil
 }
 
-// expired judges by AWS's clock, with a grace.
+// expired judges by AWS's clock, with a grace. By an unknown clock nothing has expired.
 func (o observer) expired(token model.Token) bool {
-	return o.AWS.Known && token.Expired(o.AWS.Now().Add(-policy.ExpiryGrace))
+	return token.Expired(o.AWS.Now().Add(-policy.ExpiryGrace))
 }
 
 // onlyValid tells whether every other listed token has expired.
@@ -284,7 +284,7 @@ func (o observer) testValue(ctx context.Context, value model.Secret) (probeResul
 // same value fails: then AWS refuses Entra's address, and no other token would help.
 func (o observer) checkEndpoint(ctx context.Context, tokenID string, controlFailed bool) error {
 	value, err := o.tokens.find(ctx, tokenID)
-	if err != nil || value.IsZero() || !controlFailed {
+	if value.IsZero() || !controlFailed {
 		return err
 	}
 	if result, _ := o.probe(ctx, value); result != accepted {
@@ -294,7 +294,7 @@ func (o observer) checkEndpoint(ctx context.Context, tokenID string, controlFail
 	if err != nil {
 		return err
 	}
-	if inline, err := o.testInline(ctx, current, value); inline != unauthorized || err != nil {
+	if inline, err := o.testInline(ctx, current, value); inline != unauthorized {
 		return err
 	}
 	return rotate.Blocked(model.BlockedEndpointRefusesEntra, "AWS accepts token %s from here, but Entra's test of the endpoint with it fails", tokenID)

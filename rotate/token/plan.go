@@ -101,12 +101,21 @@ func (p planPhase) checkStorage(ctx context.Context) error {
 	case errors.Is(err, model.ErrUnsafe):
 		return rotate.Blocked(model.BlockedStoreUnsafe, "%s", err)
 	case err != nil:
-		return rotate.Blocked(model.BlockedTokenStoreUnwritable, "%s", err)
+		return storeUnwritable(err)
 	}
 	if older := p.record().Restored; older != "" {
 		return rotate.Blocked(model.BlockedStateRestored, "%s", older)
 	}
 	return nil
+}
+
+// storeUnwritable is the error for a token store that could not be written: it needs an
+// operator, unless it may be writable later.
+func storeUnwritable(err error) error {
+	if errors.Is(err, model.ErrUnavailable) {
+		return err
+	}
+	return rotate.Blocked(model.BlockedTokenStoreUnwritable, "%s", err)
 }
 
 // confirmDue returns true once the same need was read twice, some minutes apart.

@@ -239,6 +239,9 @@ func (p *Procedure) AbortPhase(r *journal.Rotation) (model.Phase, bool) {
 	}
 }
 
+// Remainder implements rotate.Procedure: undo has taken back what was made.
+func (p *Procedure) Remainder(*journal.Rotation) string { return "" }
+
 // Reset implements rotate.Procedure.
 func (p *Procedure) Reset(r *journal.Record, at time.Time) bool {
 	rot := rotationOf(r.Rotation)

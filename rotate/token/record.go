@@ -274,20 +274,31 @@ func (r *rotation) hasCreated() bool { return r.NewToken != nil || r.creating() 
 // lastPut returns the latest attempt to save; false when there was none.
 func (r *rotation) lastPut() (journal.Operation, bool) { return r.LastOperation(OperationPut) }
 
-// failedOperations lists the operations of a kind since the last reset that match and
-// were not done.
-func (r *rotation) failedOperations(kind journal.OperationKind, match func(journal.Operation) bool) []journal.Operation {
+// refusedDeletions lists the deletions of a token that were refused for good since the last
+// reset.
+func (r *rotation) refusedDeletions(id string) []journal.Operation {
+	var refused []journal.Operation
+	for _, o := range r.Operations[OperationDelete] {
+		if o.Target == id && o.RefusedForGood() && o.ResetCount == r.ResetCount {
+			refused = append(refused, o)
+		}
+	}
+	return refused
+}
+
+// failedPuts lists the attempts to save for a reason since the last save that was done and
+// the last reset.
+func (r *rotation) failedPuts(why string) []journal.Operation {
 	var failed []journal.Operation
-	for _, o := range r.Operations[kind] {
-		if match(o) && !o.Done() && o.ResetCount == r.ResetCount {
-			failed = append(failed, o)
+	for _, put := range r.Operations[OperationPut] {
+		switch {
+		case put.Done() || put.ResetCount != r.ResetCount:
+			failed = nil
+		case put.Why == why:
+			failed = append(failed, put)
 		}
 	}
 	return failed
-}
-
-func (r *rotation) failedPuts(why string) []journal.Operation {
-	return r.failedOperations(OperationPut, func(o journal.Operation) bool { return o.Why == why })
 }
 
 // putsFailedInARow counts the attempts to save since the last one that was answered 2xx.
@@ -316,14 +327,14 @@ func (r *rotation) deletionRequested(id string) (journal.Operation, bool) {
 	return journal.Operation{}, false
 }
 
-// deletionConfirmed returns the last deletion of a token that AWS has confirmed.
-func (r *rotation) deletionConfirmed(id string) (journal.Operation, bool) {
+// deletionConfirmed returns the last deletion of a token that AWS has confirmed; zero: none.
+func (r *rotation) deletionConfirmed(id string) journal.Operation {
 	for _, o := range slices.Backward(r.Operations[OperationDelete]) {
 		if o.Target == id && o.Done() {
-			return o, true
+			return o
 		}
 	}
-	return journal.Operation{}, false
+	return journal.Operation{}
 }
 
 // oldDeletionRequested tells whether the deletion of an old token was ever requested: then

@@ -163,7 +163,7 @@ func (r recovery) run(ctx context.Context) (model.Phase, error) {
 // the block is about nothing less.
 func (r recovery) beforeBlock(ctx context.Context, found *rotate.BlockedError) (model.Phase, error) {
 	dead, err := r.holdsDeadToken(ctx)
-	if !dead || err != nil {
+	if !dead {
 		return "", err
 	}
 	if r.rotation().NewToken != nil {
@@ -183,7 +183,7 @@ func (r recovery) beforeBlock(ctx context.Context, found *rotate.BlockedError) (
 // for that: either AWS refuses every token that Entra may hold, or the same test passes
 // with another one.
 func (r recovery) holdsDeadToken(ctx context.Context) (bool, error) {
-	if result, err := r.testSaved(ctx); result != model.TestFailed || err != nil {
+	if result, err := r.testSaved(ctx); result != model.TestFailed {
 		return false, err
 	}
 	list, err := r.stableTokens(ctx)
@@ -205,11 +205,11 @@ func (r recovery) holdsDeadToken(ctx context.Context) (bool, error) {
 	if err := r.Wait(ctx, testFailureGap, r.rotation().Waiting); err != nil {
 		return false, err
 	}
-	if result, err := r.testSaved(ctx); result != model.TestFailed || err != nil {
+	if result, err := r.testSaved(ctx); result != model.TestFailed {
 		return false, err
 	}
 	usable, err := r.findUsable(ctx, list)
-	if usable == nil || err != nil {
+	if usable == nil {
 		return false, err
 	}
 	value, err := r.tokens.find(ctx, usable.ID)
@@ -226,11 +226,11 @@ func (r recovery) mayBeHeld(list model.TokenList) []string {
 	last, tried := r.rotation().lastPut()
 	inUse := r.record().InUse
 	switch {
-	case tried && last.Done():
+	case last.Done():
 		return []string{last.Target}
 	case tried && inUse != "":
 		return []string{last.Target, inUse}
-	case !tried && inUse != "":
+	case inUse != "":
 		return []string{inUse}
 	}
 	ids := make([]string, len(list.Tokens))
@@ -244,11 +244,11 @@ func (r recovery) mayBeHeld(list model.TokenList) []string {
 // is answered with 401.
 func (r recovery) refuses(ctx context.Context, list model.TokenList, id string) (bool, error) {
 	token, listed := policy.FindToken(list.Tokens, id)
-	if (!listed && list.Origin != model.OriginDeclared) || (listed && r.expired(token)) {
+	if (!listed && list.Origin != model.OriginDeclared) || r.expired(token) {
 		return true, nil
 	}
 	value, err := r.tokens.find(ctx, id)
-	if value.IsZero() || err != nil {
+	if value.IsZero() {
 		return false, err
 	}
 	return r.probeTwice(ctx, value) == unauthorized, nil

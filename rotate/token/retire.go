@@ -33,7 +33,7 @@ func (p retirePhase) run(ctx context.Context) (model.Phase, error) {
 		})
 	}
 	old := firstListed(rot.oldTokens(), list)
-	if last, confirmed := rot.deletionConfirmed(old.ID); confirmed && p.Elapsed(last.Answered.Local) < listLag {
+	if last := rot.deletionConfirmed(old.ID); p.Elapsed(last.Answered.Local) < listLag {
 		return model.PhaseRetire, p.Wait(ctx, listInterval, model.WaitingSettling)
 	}
 	if err := p.checkClock(); err != nil { // CloudTrail is read by AWS's clock
@@ -138,7 +138,7 @@ func (o observer) putOutdated(put journal.Operation, job model.Job) bool {
 func (p retirePhase) saveAgain(ctx context.Context, job model.Job) (model.Phase, error) {
 	put, _ := p.rotation().lastPut()
 	if !p.savedAgain(job) {
-		if put.Why == PutBeforeDelete && !put.Done() && p.putsFailing(p.rotation().failedPuts(PutBeforeDelete)) {
+		if p.putsFailing(p.rotation().failedPuts(PutBeforeDelete)) {
 			return "", rotate.Blocked(refusalReason(put), "token %s could not be saved once more before the old one is deleted: %s", p.rotation().newID(), put.Error)
 		}
 		if err := saver(p).put(ctx, p.rotation().newID(), PutBeforeDelete); err != nil {

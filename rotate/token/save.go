@@ -96,7 +96,11 @@ func (s saver) checkAccepted(ctx context.Context, tokenID string, value model.Se
 			return err
 		}
 		if result != accepted { // the test may lag behind the last save
-			return rotate.BlockedIfLasting(model.BlockedEndpointRefusesEntra, "token %s is not saved to Entra: Entra's test with it fails, and %s", tokenID, detail)
+			tested := "Entra's test with it fails"
+			if result == inconclusive {
+				tested = "Entra's inline test is no evidence"
+			}
+			return rotate.BlockedIfLasting(model.BlockedEndpointRefusesEntra, "token %s is not saved to Entra: %s, and %s", tokenID, tested, detail)
 		}
 	}
 	if result == unauthorized {
@@ -134,7 +138,7 @@ func (s saver) waitStored(ctx context.Context) (bool, error) {
 	if !put.Done() {
 		return false, nil
 	}
-	var firstPassed time.Time
+	passed := false // the last time
 	for {
 		result, err := s.testSaved(ctx)
 		switch late := s.Elapsed(put.Answered.Local) >= maxStoredDelay; {
@@ -151,10 +155,10 @@ func (s saver) waitStored(ctx context.Context) (bool, error) {
 			}
 			return false, s.write(ctx, func(r *record) { r.Rotation.FailedPut = put.Number })
 		case result != model.TestPassed:
-			firstPassed = time.Time{}
-		case firstPassed.IsZero():
-			firstPassed = time.Now()
-		case s.Elapsed(firstPassed) >= testGap && s.Elapsed(put.Answered.Local) >= minStoredDelay:
+			passed = false
+		case !passed:
+			passed = true
+		case s.Elapsed(put.Answered.Local) >= minStoredDelay:
 			return true, s.journalStored(ctx, put)
 		}
 		if err := s.Wait(ctx, testGap, model.WaitingSettling); err != nil {

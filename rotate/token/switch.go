@@ -22,7 +22,7 @@ func (p switchPhase) run(ctx context.Context) (model.Phase, error) {
 	if tried && rot.PendingPut == "" && rot.Proof.Put == last.Number {
 		return model.PhaseResume, nil
 	}
-	if !tried || rot.PendingPut != "" || last.Why == PutBeforeDelete || !last.Done() || rot.FailedPut == last.Number {
+	if rot.PendingPut != "" || last.Why == PutBeforeDelete || !last.Done() || rot.FailedPut == last.Number {
 		if err := p.checkAttempts(ctx); err != nil {
 			return "", err
 		}
@@ -62,7 +62,7 @@ func (p switchPhase) checkAttempts(ctx context.Context) error {
 		return nil
 	}
 	token := "token " + rot.newID()
-	if !notStored && answered+unanswered == 0 {
+	if answered+unanswered == 0 {
 		last := failed[len(failed)-1]
 		return rotate.Blocked(refusalReason(last), "%s could not be saved to Entra, which keeps what it has: %s", token, last.Error)
 	}

@@ -71,8 +71,8 @@ func (p testPhase) fail(reason model.BlockedReason, detail string) (model.Phase,
 		return model.PhaseUndo, nil
 	}
 	blocked := &rotate.BlockedError{Reason: reason, Detail: "token " + rot.newID() + ": " + detail}
-	if reason == model.BlockedNewTokenRejected && rot.OperatorToken != "" && unused {
-		blocked.Command = commandOtherValue
+	if reason == model.BlockedNewTokenRejected && unused {
+		blocked.Command = commandOtherValue // an operator created it
 	}
 	return "", blocked
 }
@@ -124,11 +124,11 @@ func (p testPhase) test(ctx context.Context, value model.Secret) (bool, finding,
 	}
 	inline, err := p.testInline(ctx, current, value)
 	switch {
-	case err != nil && asBlocked(err) != nil:
+	case asBlocked(err) != nil:
 		return false, finding{}, err
 	case err != nil:
 		return false, finding{model.BlockedEndpointRefusesEntra, "Entra's test did not take place: " + err.Error()}, nil //nolint:nilerr // it is in the finding, and may pass
-	case inline == unauthorized && result == accepted && p.rotation().Plan.SavedTestFailed:
+	case result == accepted && p.rotation().Plan.SavedTestFailed:
 		return true, finding{}, nil // Entra may have tested what is saved; there is nothing to lose
 	case inline == unauthorized && result == accepted:
 		return false, finding{model.BlockedEndpointRefusesEntra, "AWS accepts it from here, but Entra's test of the endpoint with it fails"}, nil

@@ -16,7 +16,7 @@ func (p undoPhase) run(ctx context.Context) (model.Phase, error) {
 	rot := p.rotation()
 	if rot.created(rot.newID()) {
 		deleted, err := p.deleted(ctx)
-		if !deleted || err != nil {
+		if !deleted {
 			return model.PhaseUndo, err
 		}
 		if err := p.tokens.destroy(ctx, rot.newID()); err != nil {
@@ -41,7 +41,7 @@ func (p undoPhase) deleted(ctx context.Context) (bool, error) {
 		return false, rotate.Blocked(model.BlockedDeleteRefused, "the tokens are declared in the config, so token %s, which was created before, must be deleted by hand; then rotation adopt, not reset", rot.newID())
 	}
 	if gone {
-		if deletion, requested := rot.deletionRequested(rot.newID()); requested && p.Elapsed(deletion.Intent.Local) < time.Minute {
+		if deletion, _ := rot.deletionRequested(rot.newID()); p.Elapsed(deletion.Intent.Local) < time.Minute {
 			return false, p.Wait(ctx, time.Minute, model.WaitingSettling)
 		}
 		return true, nil

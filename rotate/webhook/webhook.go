@@ -6,6 +6,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,7 +48,7 @@ type alert struct {
 // Starter starts the rotation that an alert asks for, or decides why not. An error means
 // that the decision could not be written down.
 type Starter interface {
-	Alert(ctx context.Context, connection string) (decision model.Decision, why string, err error)
+	Alert(ctx context.Context, connection string, kind model.Procedure) (decision model.Decision, why string, err error)
 }
 
 // Options are what the webhook demands of its callers. The functions are called at every
@@ -56,9 +57,16 @@ type Options struct {
 	// Bearer returns the token that callers must send; required is false if something
 	// in front authenticates them. Optional.
 	Bearer func() (value model.Secret, required bool, err error)
-	// MatchLabels returns the labels that an alert must all have. Optional.
-	MatchLabels func() map[string]string
-	Logger      *slog.Logger
+	// Wanted returns, for each kind of rotation, the labels that an alert must all have to
+	// ask for it. What matches none is told what the first demands.
+	Wanted func() []Wanted
+	Logger *slog.Logger
+}
+
+// Wanted are the labels of the alerts that ask for one kind of rotation.
+type Wanted struct {
+	Kind   model.Procedure
+	Labels map[string]string
 }
 
 // Counters count every request, and the decisions about its alerts.
@@ -76,9 +84,6 @@ type Handler struct {
 
 // New makes the handler.
 func New(starter Starter, counters Counters, options Options) *Handler {
-	if options.MatchLabels == nil {
-		options.MatchLabels = func() map[string]string { return nil }
-	}
 	return &Handler{starter: starter, counters: counters, options: options}
 }
 
@@ -218,11 +223,11 @@ func (h *Handler) decideAll(ctx context.Context, alerts []alert) (map[model.Deci
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), decideTimeout)
 	defer cancel()
 	counts := map[model.Decision]int{}
-	pending := map[string]int{}
+	pending := map[target]int{}
 	decided := map[match]int{}
 	for _, a := range alerts {
 		if m := h.match(a); m.decision == "" {
-			pending[m.connection]++
+			pending[m.target]++
 		} else {
 			decided[m]++
 		}
@@ -232,13 +237,13 @@ func (h *Handler) decideAll(ctx context.Context, alerts []alert) (map[model.Deci
 		counts[m.decision] += count
 	}
 	var failed error
-	for _, connection := range slices.Sorted(maps.Keys(pending)) {
-		decision, why, err := h.starter.Alert(ctx, connection)
+	for _, t := range slices.SortedFunc(maps.Keys(pending), target.compare) {
+		connection, count := t.connection, pending[t]
+		decision, why, err := h.starter.Alert(ctx, connection, t.kind)
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("connection %s: %w", shorten(connection), err))
 			continue
 		}
-		count := pending[connection]
 		if decision == model.DecisionStarted && count > 1 {
 			h.record(model.DecisionAlreadyRunning, connection, "started by the same payload", count-1)
 			counts[model.DecisionAlreadyRunning] += count - 1
@@ -258,35 +263,59 @@ func retryMessage(err error) string {
 	return "the journal cannot be read or written; retry later"
 }
 
-// match is which connection an alert is for and, if the alert alone decides, what the
-// decision is and why.
-type match struct {
+// target is what an alert asks to rotate.
+type target struct {
 	connection string
-	decision   model.Decision
-	why        string
+	kind       model.Procedure
+}
+
+func (t target) compare(other target) int {
+	return cmp.Or(cmp.Compare(t.connection, other.connection), cmp.Compare(t.kind, other.kind))
+}
+
+// match is what an alert asks for and, if the alert alone decides, what the decision is
+// and why.
+type match struct {
+	target
+	decision model.Decision
+	why      string
 }
 
 // match tells what an alert asks for. Alertmanager knows two statuses, firing and resolved:
 // https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 func (h *Handler) match(a alert) match {
-	connection := a.Labels["connection"]
-	wanted := h.options.MatchLabels()
-	for _, name := range slices.Sorted(maps.Keys(wanted)) {
-		if a.Labels[name] != wanted[name] {
-			return match{connection, model.DecisionUnmatched,
-				fmt.Sprintf("its label %s is %q, not %q as webhook.match_labels demands", name, shorten(a.Labels[name]), wanted[name])}
+	t := target{connection: a.Labels["connection"]}
+	unmatched := ""
+	for _, wanted := range h.options.Wanted() {
+		differs := difference(a.Labels, wanted.Labels)
+		if differs == "" {
+			t.kind = wanted.Kind
+			break
 		}
+		unmatched = cmp.Or(unmatched, differs)
 	}
 	switch {
-	case connection == "":
-		return match{"", model.DecisionUnmatched, "it has no label connection"}
+	case t.kind == "":
+		return match{t, model.DecisionUnmatched, unmatched}
+	case t.connection == "":
+		return match{t, model.DecisionUnmatched, "it has no label connection"}
 	case a.Status == "resolved":
-		return match{connection, model.DecisionResolved, "alert is resolved"}
+		return match{t, model.DecisionResolved, "alert is resolved"}
 	case a.Status != "firing":
-		return match{connection, model.DecisionUnmatched, fmt.Sprintf("its status is %q, not \"firing\"", shorten(a.Status))}
+		return match{t, model.DecisionUnmatched, fmt.Sprintf("its status is %q, not \"firing\"", shorten(a.Status))}
 	default:
-		return match{connection: connection}
+		return match{target: t}
 	}
+}
+
+// difference names the first label that is not as wanted; "": all are.
+func difference(labels, wanted map[string]string) string {
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		if labels[name] != wanted[name] {
+			return fmt.Sprintf("its label %s is %q, not %q as webhook.match_labels demands", name, shorten(labels[name]), wanted[name])
+		}
+	}
+	return ""
 }
 
 func (h *Handler) record(decision model.Decision, connection, why string, count int) {

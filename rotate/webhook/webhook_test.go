@@ -22,10 +22,14 @@ import (
 	"entra-aws-exporter/rotate/webhook"
 )
 
-// decisions is a Starter that decides by the connection. "" is an error of the journal.
+// decisions is a Starter that decides by the connection, with "certificate of " before it
+// for a certificate. "" is an error of the journal.
 type decisions map[string]model.Decision
 
-func (d decisions) Alert(_ context.Context, connection string) (model.Decision, string, error) {
+func (d decisions) Alert(_ context.Context, connection string, kind model.Procedure) (model.Decision, string, error) {
+	if kind == model.ProcedureCertificate {
+		connection = "certificate of " + connection
+	}
 	decision, ok := d[connection]
 	switch {
 	case !ok:
@@ -69,8 +73,11 @@ type handler struct {
 func newWebhook(s webhook.Starter, change ...func(*webhook.Options)) handler {
 	options := webhook.Options{
 		Bearer: func() (model.Secret, bool, error) { return model.NewSecret("the-secret"), true, nil },
-		MatchLabels: func() map[string]string {
-			return map[string]string{"alertname": "EntraAwsScimTokenRotationDue", "rotate": "scim-token"}
+		Wanted: func() []webhook.Wanted {
+			return []webhook.Wanted{
+				{Kind: model.ProcedureToken, Labels: map[string]string{"alertname": "EntraAwsScimTokenRotationDue", "rotate": "scim-token"}},
+				{Kind: model.ProcedureCertificate, Labels: map[string]string{"alertname": "EntraAwsSamlCertificateRolloverDue", "rotate": "saml-certificate"}},
+			}
 		},
 		Logger: slog.New(slog.DiscardHandler),
 	}
@@ -106,6 +113,30 @@ func alertFor(connection, status string) string {
 	return fmt.Sprintf(`{"status":%q,"labels":{"alertname":"EntraAwsScimTokenRotationDue","connection":%q,"rotate":"scim-token"},
 		"annotations":{"summary":"x"},"startsAt":"2026-11-01T00:00:00Z","endsAt":"0001-01-01T00:00:00Z",
 		"generatorURL":"http://prometheus/graph","fingerprint":"ac5de5b8e6e4b9c1"}`, status, connection)
+}
+
+// TestKindOfAnAlert: an alert's labels say what it asks to rotate; for the certificate of a
+// connection and for its token there is a decision each.
+func TestKindOfAnAlert(t *testing.T) {
+	alert := func(name, rotate string) string {
+		return fmt.Sprintf(`{"status":"firing","labels":{"alertname":%q,"connection":"corp","rotate":%q}}`, name, rotate)
+	}
+	token, certificate := alert("EntraAwsScimTokenRotationDue", "scim-token"), alert("EntraAwsSamlCertificateRolloverDue", "saml-certificate")
+	for _, test := range []struct {
+		name   string
+		alerts []string
+		want   string
+	}{
+		{"a certificate's", []string{certificate}, `{"decisions":{"started":1}}`},
+		{"a token's", []string{token}, `{"decisions":{"not_due":1}}`},
+		{"both, twice", []string{certificate, token, token, certificate}, `{"decisions":{"already_running":1,"not_due":2,"started":1}}`},
+		{"labels of two kinds", []string{alert("EntraAwsSamlCertificateRolloverDue", "scim-token")}, `{"decisions":{"unmatched":1}}`},
+	} {
+		starter := decisions{"certificate of corp": model.DecisionStarted, "corp": model.DecisionNotDue}
+		if got := strings.TrimSpace(post(newWebhook(starter), firing(test.alerts...)).Body.String()); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
 }
 
 // TestWebhookReadsAlertmanager: testdata/alertmanager.json is a request body that
@@ -314,7 +345,7 @@ func TestWebhookShortensForeignTexts(t *testing.T) {
 // blockingStarter never decides.
 type blockingStarter struct{}
 
-func (blockingStarter) Alert(ctx context.Context, _ string) (model.Decision, string, error) {
+func (blockingStarter) Alert(ctx context.Context, _ string, _ model.Procedure) (model.Decision, string, error) {
 	<-ctx.Done()
 	return "", "", ctx.Err()
 }
@@ -349,7 +380,7 @@ func TestNineThousandAlertsInOnePayload(t *testing.T) {
 // contextStarter records whether its context has ended.
 type contextStarter struct{ err error }
 
-func (s *contextStarter) Alert(ctx context.Context, _ string) (model.Decision, string, error) {
+func (s *contextStarter) Alert(ctx context.Context, _ string, _ model.Procedure) (model.Decision, string, error) {
 	s.err = ctx.Err()
 	return model.DecisionStarted, "", nil
 }

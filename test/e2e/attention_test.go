@@ -55,6 +55,7 @@ func TestAttentionAgrees(t *testing.T) {
 			a.replaceToken()
 		}, "!EntraAwsSamlCertificateExpiringSoon"},
 		{"the certificate has 59 days", func() { c.age("2d") }, "EntraAwsSamlCertificateExpiringSoon"},
+		{"a spare that AWS does not trust", func() { c.performAction(simulator.Action{Do: "add_certificate", Connection: fleetConnection}, nil) }, "EntraAwsSamlSpareNotTrusted"},
 		{"the certificate has 13 days", func() { c.age("46d") }, "EntraAwsSamlCertificateExpiringCritical"},
 		{"the exporter's secret has 31 days", credential(31 * day), "!EntraAwsAppCredentialExpiringSoon"},
 		{"the exporter's secret has 29 days", credential(29 * day), "EntraAwsAppCredentialExpiringSoon"},
@@ -127,16 +128,20 @@ func (a attention) assertAgreement(step string, want []string) {
 // firing returns the firing alerts with their connection or tenant. A warning about what is
 // critical already, and reports of success and of a due rotation, are left out.
 func (a attention) firing() []string {
-	return a.alerts(`ALERTS{alertstate="firing", alertname!~"EntraAwsRotationSucceeded|EntraAwsScimTokenRotationDue"}`)
+	return a.alerts(`ALERTS{alertstate="firing", alertname!~"EntraAwsRotationSucceeded|EntraAwsScimTokenRotationDue|EntraAwsSamlCertificateRolloverDue"}`)
 }
 
-// shown returns what the dashboard shows.
+// shown returns what the dashboard shows, without its limit.
 func (a attention) shown() []string {
 	expressions := panelQueries(a.t, filepath.Join("../../deploy/grafana/dashboards", "overview.json"))["overview: Needs attention"]
 	if len(expressions) != 1 {
 		a.t.Fatalf("the panel has the queries %v", expressions)
 	}
-	return a.alerts(expressions[0])
+	const limit = "bottomk(20, " // there can be more faults at once
+	if !strings.Contains(expressions[0], limit) {
+		a.t.Fatalf("the panel has no %q", limit)
+	}
+	return a.alerts(strings.Replace(expressions[0], limit, "bottomk(100, ", 1))
 }
 
 func (a attention) alerts(expression string) []string {

@@ -21,15 +21,18 @@ const webhookPath = "/webhook/alertmanager"
 // rotationTimeout bounds a whole rotation, which takes a minute on an idle machine.
 const rotationTimeout = 4 * time.Minute
 
+const rolloverAlert = `ALERTS{alertname="EntraAwsSamlCertificateRolloverDue",alertstate="firing",connection="signing"}`
+
 const dueAlert = `ALERTS{alertname="EntraAwsScimTokenRotationDue",alertstate="firing",connection="expiring"}`
 
-// TestAlertToResolved is the whole loop: the token ages, the alert fires, the token is
-// rotated, the alert resolves. Then it runs every shipped query.
+// TestAlertToResolved is the whole loop: a token and a certificate age, the alerts fire, the
+// token is rotated and the certificate rolled over, the alerts resolve. Then it runs every
+// shipped query.
 func TestAlertToResolved(t *testing.T) {
 	t.Parallel()
 	c := startSimulator(t, "demo")
 	e := c.startExporter(freeAddress(t))
-	before := c.connection("expiring")
+	before, certificate := c.connection("expiring"), c.connection(certificateConnection)
 	began := time.Now()
 
 	proxy, operators := newRecorder(t, e.url), newRecorder(t, "")
@@ -37,6 +40,7 @@ func TestAlertToResolved(t *testing.T) {
 	prometheus := startPrometheus(t, c.directory, e.url, am)
 
 	eventually(t, time.Minute, "RotationDue fires", prometheus.hasSeries(dueAlert))
+	eventually(t, time.Minute, "RolloverDue fires", prometheus.hasSeries(rolloverAlert))
 	expiry := prometheus.value(`entra_aws_scim_active_token_expiry_timestamp_seconds{connection="expiring"}`)
 	eventually(t, time.Minute, "Alertmanager has posted", func() bool { return len(proxy.posted("EntraAwsScimTokenRotationDue")) > 0 })
 	e.waitForRotation("the rotation is done", "expiring")
@@ -64,6 +68,14 @@ func TestAlertToResolved(t *testing.T) {
 	if n := len(e.rotations("expiring")); n != 1 {
 		t.Errorf("%d rotations", n)
 	}
+	e.waitForRotation("the rollover is done", certificateConnection)
+	eventually(t, time.Minute, "RolloverDue is resolved", prometheus.hasNoSeries(rolloverAlert))
+	eventually(t, time.Minute, "RotationSucceeded shows", prometheus.hasSeries(
+		`ALERTS{alertname="EntraAwsRotationSucceeded",alertstate="firing",kind="saml_certificate",connection="signing"}`))
+	c.assertRolledOver(certificate)
+	// Another rotation may run first.
+	eventually(t, rotationTimeout, "the third connection waits for the command that ends its outage", prometheus.hasSeries(
+		`ALERTS{alertname="EntraAwsRotationBlocked",alertstate="firing",severity="critical",kind="saml_certificate",connection="quarantined"}`))
 	comparePayload(t, proxy.posted("EntraAwsScimTokenRotationDue", `"connection":"expiring"`)[0])
 
 	t.Run("queries", func(t *testing.T) { runEveryQuery(t, prometheus, began) })

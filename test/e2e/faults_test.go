@@ -20,8 +20,9 @@ func TestFaultsFillEveryPanel(t *testing.T) {
 	t.Parallel()
 	c := startSimulator(t, "demo")
 	config := filepath.Join(c.directory, "config.yaml")
-	text := editConnection(t, read(t, config), "expiring", "approval: never", "approval: always")
-	write(t, config, editConnection(t, text, "healthy", "mode: enabled", "mode: dry_run, max_age: 7d"))
+	text := editConnection(t, read(t, config), "expiring", "approval: never, cooldown", "approval: always, cooldown")
+	text = editConnection(t, text, certificateConnection, "rollover: {mode: enabled", "rollover: {mode: dry_run")
+	write(t, config, editConnection(t, text, "healthy", "rotation: {mode: enabled", "rotation: {mode: dry_run, max_age: 7d"))
 	c.quirk("failing_user", "one")
 	c.quirk("extra_keys", "masked")
 	e := c.startExporter(freeAddress(t))
@@ -35,6 +36,10 @@ func TestFaultsFillEveryPanel(t *testing.T) {
 		t.Helper()
 		eventually(t, rotationTimeout, metric+" "+labels, prometheus.hasSeries(`entra_aws_rotation_`+metric+`{`+labels+`}`))
 	}
+	eventually(t, time.Minute, "a rollover", e.rolloverStarted(c.bearer(), "quarantined"))
+	shows("blocked_info", `kind="saml_certificate",connection="quarantined",reason="signer_not_trusted"`)
+	eventually(t, time.Minute, "it is an alert", prometheus.hasSeries(`ALERTS{alertname="EntraAwsRotationBlocked",reason="signer_not_trusted"}`))
+	c.command("rotation", "reset", "quarantined")
 	eventually(t, time.Minute, "the first rotation", e.startedByAlert(c.bearer(), "expiring"))
 	shows("blocked_info", `connection="expiring",reason="unknown_secret_keys"`)
 	c.quirk("extra_keys", "none")
@@ -58,7 +63,7 @@ func TestFaultsFillEveryPanel(t *testing.T) {
 	missing := func() []query { return withoutData(t, prometheus, began, wanted) }
 	eventually(t, time.Minute, "every panel and alert has had data", func() bool { return len(missing()) == 0 },
 		func() string { return fmt.Sprintf("without data: %+v", missing()) })
-	attention{t, c, e, prometheus}.assertAgreement("the faults", []string{"EntraAwsSamlCertificateNotTrusted", "EntraAwsSamlUnexpectedSigner", "EntraAwsRotationBlocked", "EntraAwsProvisioningDisableImminent"})
+	attention{t, c, e, prometheus}.assertAgreement("the faults", []string{"EntraAwsSamlCertificateNotTrusted", "EntraAwsSamlUnexpectedSigner", "EntraAwsSamlSpareNotTrusted", "EntraAwsRotationBlocked", "EntraAwsProvisioningDisableImminent"})
 	e.kill()
 	eventually(t, time.Minute, "EntraAwsExporterAbsent fires", prometheus.hasSeries(`ALERTS{alertname="EntraAwsExporterAbsent",alertstate="firing"}`))
 	if empty := withoutData(t, prometheus, began, faultQueries(t)); len(empty) > 0 {
@@ -90,9 +95,10 @@ func editConnection(t *testing.T, config, connection, from, to string) string {
 // breakConnections gives the healthy connection a stopped job whose last cycle is long ago,
 // an active certificate that AWS does not trust, and no notification addresses. The
 // expiring connection gets no active certificate, and AWS refuses the exporter's address for
-// the healthy one.
+// the healthy one. The one whose certificate expires soon gets another that AWS does not trust.
 func (c *simulatorProcess) breakConnections() {
 	c.t.Helper()
+	c.performAction(simulator.Action{Do: "add_certificate", Connection: certificateConnection}, nil)
 	application := c.connection("healthy").Binding.ServicePrincipalID
 	var added struct{ Thumbprint string }
 	c.performAction(simulator.Action{Do: "add_certificate", Connection: "healthy"}, &added)

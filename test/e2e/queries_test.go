@@ -15,10 +15,10 @@ import (
 // emptyWithoutFaults are the panels and rules without data as long as nothing fails, and
 // why. TestFaultsFillEveryPanel fills them.
 var emptyWithoutFaults = map[string]string{
-	"connection: Errors by code":          "no provisioning event has failed",
-	"connection: Failed polls by reason":  "no poll has failed",
-	"overview: Failed polls":              "no poll has failed",
-	"connection: Waiting, blocked, proof": "the rotation is not blocked; its other queries have data",
+	"connection: Errors by code":                    "no provisioning event has failed",
+	"connection: Failed polls by reason":            "no poll has failed",
+	"overview: Failed polls":                        "no poll has failed",
+	"connection: Rotation: waiting, blocked, proof": "the rotation is not blocked; its other queries have data",
 
 	"EntraAwsAppCredentialExpiringSoon":     "the exporter's own secret is new",
 	"EntraAwsAppCredentialExpiringCritical": "the exporter's own secret is new",
@@ -27,11 +27,13 @@ var emptyWithoutFaults = map[string]string{
 	"EntraAwsProvisioningFailing":           "no single user fails; that whole cycles fail has data",
 	"EntraAwsProvisioningStale":             "cycles end",
 	"EntraAwsProvisioningStopped":           "every job runs",
-	"EntraAwsRotationBlocked":               "no rotation is blocked",
+	"EntraAwsRotationBlocked":               "only a rollover is blocked",
 	"EntraAwsRotationNeedsApproval":         "the rotation may delete by itself",
 	"EntraAwsScimTokenRotationDue":          "no connection is in dry_run; where an alert rotates, it has data",
 	"EntraAwsScimTokenRefused":              "no address is refused; a rejected token has data",
 	"EntraAwsSamlActiveCertificateUnknown":  "Entra names the active certificate",
+	"EntraAwsSamlCertificateRolloverDue":    "no connection is in dry_run; where an alert starts a rollover, it has data",
+	"EntraAwsSamlSpareNotTrusted":           "no certificate waits beside one that expires soon",
 	"EntraAwsSamlCertificateNotTrusted":     "AWS holds the active certificate",
 	"EntraAwsSamlNobodyNotified":            "notification addresses are set",
 	"EntraAwsSourceFailing":                 "every source can be read",

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,16 +33,25 @@ type simulatorProcess struct {
 	url         string
 	environment []string
 	client      *http.Client
+	dynamoDB    string // its URL, if the state is in AWS
 }
 
 // startSimulator runs the simulator with a scenario.
 func startSimulator(t *testing.T, scenario string) *simulatorProcess {
 	t.Helper()
+	// The simulated time runs faster, so poll more often.
+	return startSimulatorAt(t, scenario, pace, "intervals: {tokens: 2s, scim: 3s, usage: 20s, job: 2s, events: 3s, certificates: 5s, app_credentials: 10s}")
+}
+
+// startSimulatorAt runs the simulator at a speed, with these intervals in the
+// configuration of the exporter.
+func startSimulatorAt(t *testing.T, scenario string, speed int, intervals string) *simulatorProcess {
+	t.Helper()
 	c := &simulatorProcess{t: t, directory: directory(t)}
 	address, ca, config := freeAddress(t), filepath.Join(c.directory, "ca.pem"), filepath.Join(c.directory, "config.yaml")
 	c.url = "https://" + address
 	p := start(t, filepath.Join(c.directory, "simulator.log"), nil, binary(t, "entra-aws-simulator"),
-		"--listen-address="+address, "--scenario="+scenario, "--speed="+strconv.Itoa(pace), "--ca-file="+ca, "--write-config="+config)
+		"--listen-address="+address, "--scenario="+scenario, "--speed="+strconv.Itoa(speed), "--ca-file="+ca, "--write-config="+config)
 	eventually(t, 30*time.Second, "the simulator listens", func() bool { return strings.Contains(p.output(), "simulator started") }, p.output)
 	for line := range strings.Lines(read(t, filepath.Join(c.directory, "environment"))) {
 		c.environment = append(c.environment, strings.Trim(strings.TrimSpace(line), "'"))
@@ -50,10 +60,7 @@ func startSimulator(t *testing.T, scenario string) *simulatorProcess {
 	roots.AppendCertsFromPEM([]byte(read(t, ca)))
 	c.client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	t.Cleanup(c.client.CloseIdleConnections)
-	// The simulated time runs faster, so poll more often.
-	intervals := regexp.MustCompile(`intervals: \{.*\}`)
-	write(t, config, intervals.ReplaceAllString(read(t, config),
-		"intervals: {tokens: 2s, scim: 3s, usage: 20s, job: 2s, events: 3s, certificates: 5s, app_credentials: 10s}"))
+	write(t, config, regexp.MustCompile(`intervals: \{.*\}`).ReplaceAllString(read(t, config), intervals))
 	return c
 }
 
@@ -146,11 +153,35 @@ func (c *simulatorProcess) assertRotated(before simulator.ConnectionState) {
 	}
 }
 
+// assertRolledOver checks the simulator's state: Entra signs with one new certificate, which
+// AWS trusts alone, the old one is left in Entra, and no sign-in failed.
+func (c *simulatorProcess) assertRolledOver(before simulator.ConnectionState) {
+	c.t.Helper()
+	after := c.connection(before.Name)
+	if made := len(after.Certificates) - len(before.Certificates); made != 1 {
+		c.t.Errorf("%s: %d certificates were made: %+v", before.Name, made, after.Certificates)
+	}
+	for _, certificate := range after.Certificates {
+		isNew := !slices.ContainsFunc(before.Certificates, func(old simulator.CertificateState) bool { return old.SHA256 == certificate.SHA256 })
+		if !certificate.Listed || certificate.Active != isNew || certificate.Signs != isNew || (len(certificate.TrustedAs) == 1) != isNew {
+			c.t.Errorf("%s: new %t: %+v", before.Name, isNew, certificate)
+		}
+	}
+	if refused := after.SignIns.Refused - before.SignIns.Refused; refused > 0 || after.SignIns.Accepted == before.SignIns.Accepted {
+		c.t.Errorf("%s: %d sign-ins failed, %d succeeded", before.Name, refused, after.SignIns.Accepted-before.SignIns.Accepted)
+	}
+	if after.SignInOutageSeconds != before.SignInOutageSeconds {
+		c.t.Errorf("%s: nobody could sign in for %.2f s", before.Name, after.SignInOutageSeconds-before.SignInOutageSeconds)
+	}
+}
+
 // exporter is a running exporter.
 type exporter struct {
 	*process
 	url string
 }
+
+func (e *exporter) address() string { return strings.TrimPrefix(e.url, "http://") }
 
 // launchExporter runs the exporter.
 func (c *simulatorProcess) launchExporter(address string) *exporter {
@@ -176,6 +207,16 @@ func (c *simulatorProcess) startExporter(address string) *exporter {
 		return ready()
 	}, e.output)
 	return e
+}
+
+// startReplicas runs so many exporters with one configuration.
+func (c *simulatorProcess) startReplicas(number int) []*exporter {
+	c.t.Helper()
+	replicas := make([]*exporter, number)
+	for i := range replicas {
+		replicas[i] = c.startExporter(freeAddress(c.t))
+	}
+	return replicas
 }
 
 // bearer returns the bearer token of the webhook.
@@ -224,8 +265,18 @@ func (e *exporter) waitForRotation(what, connection string) {
 // startedByAlert returns a condition: the rotation of a connection has started. It posts
 // the alert again each time, as Alertmanager does.
 func (e *exporter) startedByAlert(bearer, connection string) func() bool {
+	return e.startedByPayload(bearer, connection, alertPayload(connection))
+}
+
+// rolloverStarted is the same for the rollover of the certificate.
+func (e *exporter) rolloverStarted(bearer, connection string) func() bool {
+	return e.startedByPayload(bearer, connection, strings.NewReplacer("EntraAwsScimTokenRotationDue", "EntraAwsSamlCertificateRolloverDue",
+		"scim-token", "saml-certificate").Replace(alertPayload(connection)))
+}
+
+func (e *exporter) startedByPayload(bearer, connection, payload string) func() bool {
 	return func() bool {
-		code, err := e.post(bearer, alertPayload(connection))
+		code, err := e.post(bearer, payload)
 		return err == nil && code == http.StatusAccepted && len(e.rotations(connection)) > 0
 	}
 }

@@ -245,7 +245,7 @@ func storyRepairOvertakes(t *testing.T) {
 	c := startSimulator(t, "fleet-2")
 	c.age("250d")
 	path := filepath.Join(c.directory, "config.yaml")
-	write(t, path, editConnection(t, read(t, path), fleetConnection, "approval: never", "approval: always"))
+	write(t, path, editConnection(t, read(t, path), fleetConnection, "approval: never, cooldown", "approval: always, cooldown"))
 	e := c.startExporter(freeAddress(t))
 	eventually(t, time.Minute, "the first rotation has started", e.startedByAlert(c.bearer(), fleetConnection))
 	eventually(t, rotationTimeout, "it waits for approval", func() bool {

@@ -20,5 +20,12 @@
 //	observer.go     InvariantObserver: G1 to G8 before each operation
 //	groundtruth.go  what the model knows
 //
+// A rollover of the certificate has the same harness, and files of its own:
+//
+//	rollover.go            its scenario, and an engine whose only procedure is the certificate's
+//	certificates.go        a process as the certificate's clients
+//	rolloverinvariants.go  CheckRollover: C1 to C7 after a scenario
+//	rolloverobserver.go    C1, C3 and C4 before each operation
+//
 // The directory wire has the harness of tests that reach the simulator over HTTP.
 package harness

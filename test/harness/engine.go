@@ -19,6 +19,7 @@ type Engine struct {
 	*rotate.Engine
 	store  token.Store
 	holder string
+	kind   model.Procedure
 }
 
 // StartOptions are an operator's options for a token rotation.
@@ -36,7 +37,7 @@ func (o StartOptions) forEngine() rotate.StartOptions {
 func NewEngine(options rotate.Options, store token.Store, connections []token.Options) Engine {
 	options.Codec = Codec
 	options.NewDryRunStore = func() journal.Store { return &state.Memory{} }
-	e := Engine{Engine: rotate.New(options, nil), store: store, holder: options.Holder}
+	e := Engine{Engine: rotate.New(options, nil), store: store, holder: options.Holder, kind: model.ProcedureToken}
 	e.Configure(connections)
 	return e
 }
@@ -67,9 +68,9 @@ func isTransient(err error) bool {
 		!errors.Is(err, journal.ErrRestored) && !errors.Is(err, model.ErrUnsafe)
 }
 
-// Alert decides on an alert for a token.
+// Alert decides on an alert.
 func (e Engine) Alert(ctx context.Context, connection string) (model.Decision, string, error) {
-	return e.Engine.Alert(ctx, connection, model.ProcedureToken)
+	return e.Engine.Alert(ctx, connection, e.kind)
 }
 
 // Start starts a token rotation as an operator.
@@ -82,9 +83,9 @@ func (e Engine) DryRun(ctx context.Context, connection string, options StartOpti
 	return e.Engine.DryRun(ctx, connection, model.ProcedureToken, options.forEngine(), observer)
 }
 
-// Status is the status of a connection's token rotation.
+// Status is the status of a connection's rotation.
 func (e Engine) Status(connection string) model.RotationStatus {
-	return e.Engine.Status(connection, model.ProcedureToken)
+	return e.Engine.Status(connection, e.kind)
 }
 
 // ShowToken returns the new token's ID and value, for an operator.

@@ -14,18 +14,18 @@ const expiryNote = "let token "
 
 // groundTruth is what the model knows, without any lag and whatever the engine believes.
 type groundTruth struct {
-	now      time.Time
-	tenant   string
-	job      string
-	skew     time.Duration
-	rebound  time.Time // when the tenant or job was replaced
-	tokens   map[string]tokenTruth
-	saves    []clouds.Save // the exporter's
-	cycles   []model.Cycle
-	running  bool            // a cycle runs that the engine could expect
-	approved map[string]bool // tokens whose deletion an operator approved
-	trusted  bool            // an earlier rotation of this binding was done
-	perToken bool            // CloudTrail tells tokens apart
+	now       time.Time
+	tenant    string
+	job       string
+	skew      time.Duration
+	rebound   time.Time // when the tenant or job was replaced
+	tokens    map[string]tokenTruth
+	saves     []clouds.Save // the exporter's
+	cycles    []model.Cycle
+	running   bool      // a cycle runs that the engine could expect
+	approvals approvals // of deletions, by token
+	trusted   bool      // an earlier rotation of this binding was done
+	perToken  bool      // CloudTrail tells tokens apart
 }
 
 // cycleAfter reports whether a good cycle began after this time.
@@ -50,7 +50,7 @@ func (t tokenTruth) listed(now time.Time) bool {
 // groundTruthOf reads the model. The harness is locked.
 func groundTruthOf(h *Harness) groundTruth {
 	m := h.Clouds
-	t := groundTruth{now: m.Now(), tokens: map[string]tokenTruth{}, approved: map[string]bool{}, skew: m.AWSNow().Sub(m.Now()).Abs(), trusted: h.Trusted}
+	t := groundTruth{now: m.Now(), tokens: map[string]tokenTruth{}, approvals: approvals{}, skew: m.AWSNow().Sub(m.Now()).Abs(), trusted: h.Trusted}
 	t.perToken = m.Quirks().CloudTrail == clouds.TrailPerToken
 	if tenants, err := m.ListProvisioningTenants(clouds.CallerFor("oracle"), h.Connection.IdentityStoreID); err == nil && len(tenants) > 0 {
 		t.tenant = tenants[0].TenantID
@@ -87,9 +87,7 @@ func groundTruthOf(h *Harness) groundTruth {
 		case clouds.CycleEnded:
 			t.cycles = append(t.cycles, r.Cycle)
 		case clouds.Annotation:
-			if rest, ok := strings.CutPrefix(r.Text, approvalNote); ok && strings.HasSuffix(rest, ": <nil>") {
-				t.approved[strings.TrimSuffix(rest, ": <nil>")] = true
-			}
+			t.approvals.read(r.Text)
 			if strings.HasPrefix(r.Text, clockNote) && t.now.Sub(r.At) <= listFresh { // no response may show it yet
 				t.skew = 0
 			}

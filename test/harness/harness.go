@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,7 +14,9 @@ import (
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
+	"entra-aws-exporter/internal/state/shared"
 	"entra-aws-exporter/rotate"
+	"entra-aws-exporter/rotate/certificate"
 	"entra-aws-exporter/rotate/policy"
 	"entra-aws-exporter/rotate/token"
 )
@@ -52,8 +55,10 @@ type Harness struct {
 	Clouds       *clouds.Model
 	Connection   clouds.Connection
 	Store        *MemoryStore
+	InAWS        *StateInAWS // where the state is; nil: in Store
 	Policy       policy.Token
-	Ctx          context.Context // ends with the scenario
+	Rolls        *policy.Certificate // the engine's only procedure is the certificate's; nil: the token's
+	Ctx          context.Context     // ends with the scenario
 	Log          *slog.Logger
 	Faults       map[int]Fault             // by the call's number
 	FaultsByName map[string]Fault          // by the call's name: "aws.create#1" is the first, "aws.create" every one
@@ -70,8 +75,10 @@ type Harness struct {
 	InitialDates         map[string]model.Token              // the dates of the first tokens, by ID
 	Declared             []model.Token                       // the tokens that the config declares; nil: AWS is asked
 	Speedup              int                                 // divides the engine's waits; 0: it does not
+	ClockAhead           time.Duration                       // of the processes that are opened from now on
 	OwnCredentialExpires time.Time                           // when the exporter's own Entra credential expires
 	Configure            func(token.Options) []token.Options // changes what is configured; nil: the one connection
+	ConfigureRollover    func(*certificate.Options)          // the same for a rollover; nil: as it is
 
 	// What a scenario admits to the invariants.
 	SaveMayBeDropped bool // Entra may drop a save silently, so a deletion may need a recovery
@@ -80,12 +87,22 @@ type Harness struct {
 	Adopted          bool // an operator accepted the current state of AWS and Entra
 	Trusted          bool // an earlier rotation of this binding was proven
 
+	// What a scenario of a rollover admits to the invariants.
+	NamedThumbprints []string    // certificates that an operator named for import
+	RepairOnly       bool        // the rollover only imports the named certificate
+	NamedUnused      string      // the thumbprint of the certificate that an operator named for deletion
+	ApprovedBlindly  bool        // no log shows sign-ins, or nobody signs in
+	TrustsLate       bool        // AWS takes longer to trust a certificate than a rollover waits
+	Edits            AnswerEdits // what is made of answers on their way
+
 	// What the invariants need.
-	initialTokens   int      // the number of tokens at first
-	deletionIntents []string // tokens whose deletion had a durable intent
-	inFlight        int      // operations in flight
-	maxInFlight     int      // the most operations in flight at once
-	rateExceeded    string   // the call that exceeded callsPerMinute
+	initialTrust    map[string]bool // thumbprints that AWS trusted at first
+	initialActive   string          // the thumbprint that was active at first
+	initialTokens   int             // the number of tokens at first
+	deletionIntents []string        // tokens whose deletion had a durable intent
+	inFlight        int             // operations in flight
+	maxInFlight     int             // the most operations in flight at once
+	rateExceeded    string          // the call that exceeded callsPerMinute
 	minuteBegan     time.Time
 	callsThisMinute int
 	beforeOperation func(*Process, string) // called before each operation
@@ -98,18 +115,21 @@ type Harness struct {
 
 // Process is one process with its engine.
 type Process struct {
-	Harness   *Harness
-	Engine    Engine
-	Stop      context.CancelFunc
-	done      chan struct{}
-	dead      bool
-	responses map[string]any // the last response by the call's name, for stale reads
+	Harness *Harness
+	Engine  Engine
+	Stop    context.CancelFunc
+	// ClockAhead is how far the clock of this process is ahead of the others'.
+	ClockAhead time.Duration
+	done       chan struct{}
+	dead       bool
+	responses  map[string]any // the last response by the call's name, for stale reads
+	state      *shared.Store  // in AWS; nil: it is in the harness's Store
 }
 
 // DefaultPolicy is a policy with short waits.
 func DefaultPolicy() policy.Token {
 	return policy.Token{
-		Policy: policy.Policy{Mode: model.RotationEnabled, Approval: model.ApprovalFirst, Cooldown: 24 * time.Hour, MaxAttempts: 3},
+		Policy: policy.Policy{Section: "rotation", Mode: model.RotationEnabled, Approval: model.ApprovalFirst, Cooldown: 24 * time.Hour, MaxAttempts: 3},
 		Issuer: model.IssuerConsoleAPI, Before: 60 * 24 * time.Hour,
 		DeleteExpiredToken: true, VerifyTimeout: 24 * time.Hour, RetireAfter: 2 * time.Hour,
 	}
@@ -132,6 +152,7 @@ func New(quirks clouds.Quirks, spec clouds.ConnectionSpec, policy policy.Token) 
 	}
 	h.Connection = h.Clouds.Add(spec)
 	h.initialTokens = len(h.Connection.TokenIDs)
+	h.noteCertificates()
 	h.InitialDates = map[string]model.Token{}
 	for i, token := range spec.Tokens {
 		now := h.Clouds.Now()
@@ -157,10 +178,18 @@ func (h *Harness) WithClouds(do func(*clouds.Model)) {
 func (h *Harness) Open() *Process {
 	h.mu.Lock()
 	h.processes++
+	ahead := h.ClockAhead
 	holder := fmt.Sprintf("process-%d", h.processes)
 	h.mu.Unlock()
-	p := &Process{Harness: h, done: make(chan struct{}), responses: map[string]any{}}
-	p.Engine = NewEngine(rotate.Options{Store: p, Holder: holder, Logger: h.Log, Snapshot: h.Snapshot, Speedup: h.Speedup}, p, configured(h, p.ConnectionOptions()))
+	p := &Process{Harness: h, ClockAhead: ahead, done: make(chan struct{}), responses: map[string]any{}}
+	if h.InAWS != nil {
+		p.state = p.stateStore()
+	}
+	newEngine := NewEngine
+	if h.Rolls != nil {
+		newEngine = h.newRolloverEngine
+	}
+	p.Engine = newEngine(rotate.Options{Store: p, Holder: holder, Logger: h.Log, Snapshot: h.Snapshot, Speedup: h.Speedup}, p, configured(h, p.ConnectionOptions()))
 	h.Current.Store(p) // complete: calls of other processes read it
 	return p
 }
@@ -313,11 +342,11 @@ func (p *Process) call(ctx context.Context, name string, do func(Fault) error, r
 		p.Stop()
 		h.Ended <- p
 		time.Sleep(5 * time.Second)
-		if cloud := !strings.HasPrefix(name, "journal.") && !strings.HasPrefix(name, "tokens."); cloud && ctx.Err() != nil {
+		if cloud := !slices.Contains([]string{"journal", "tokens", "table", "secrets"}, strings.Split(name, ".")[0]); cloud && ctx.Err() != nil {
 			return lost // the caller hung up before the response
 		}
 		return err
-	case NoFault, StaleRead, DiskFull: // read returns what is stale, writeStore refuses what is full
+	case NoFault, StaleRead, DiskFull, Conflict, ThrottledForHour, TableMissing, SecretDeleted: // read returns what is stale, writeStore refuses what is full
 	}
 	if ctx.Err() != nil {
 		return &model.Error{Reason: model.ReasonTimeout, Op: name, Detail: ctx.Err().Error(), Unsent: true}

@@ -207,6 +207,17 @@ func (c *invariantCheck) values() {
 	for key, r := range h.Store.Records {
 		texts["the journal "+key] = string(r.Content)
 	}
+	if h.InAWS != nil {
+		for id, text := range h.InAWS.written {
+			texts["what was written to the item "+id] = text.String()
+		}
+		for _, name := range h.leftSecrets() {
+			if strings.Contains(name, "-check.") && len(h.ExtraProcesses) > 0 {
+				continue // the test value of a process that was suspended in its check, while another one destroyed the entry
+			}
+			c.add("I4: no entry names the secret %s", name)
+		}
+	}
 	for _, id := range append(h.ListedTokens(), h.Connection.TokenIDs...) {
 		value := c.clouds.TokenValue(id)
 		for where, text := range texts {

@@ -308,6 +308,9 @@ func (h *Harness) Snapshot(connection string) (model.Snapshot, bool) {
 		list = declaration
 	}
 	now := time.Now()
+	if h.Rolls != nil {
+		return h.rolloverSnapshot(), true
+	}
 	return model.Snapshot{
 		Connection: h.Connection.Name, Binding: h.Connection.Binding, Tokens: &list, Job: &job.Job,
 		Sources: []model.SourceStatus{{Source: model.SourceTokens, Interval: 15 * time.Minute, LastAttempt: now, LastSuccess: now}},

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"entra-aws-exporter/internal/model"
+	"entra-aws-exporter/rotate/certificate"
 	"entra-aws-exporter/rotate/journal"
 	"entra-aws-exporter/rotate/token"
 )
@@ -24,12 +25,16 @@ type Rotation struct {
 	*token.Progress
 }
 
-// ViewOf adds the token's part to a record; nil: there is none.
+// ViewOf adds the token's part to a record; nil: it has none.
 func ViewOf(r *journal.Record) *Record {
 	if r == nil {
 		return nil
 	}
-	v := &Record{Record: r, Memory: r.Procedures[model.ProcedureToken].Memory.(*token.Memory)}
+	procedure := r.Procedures[model.ProcedureToken]
+	if procedure == nil {
+		return nil
+	}
+	v := &Record{Record: r, Memory: procedure.Memory.(*token.Memory)}
 	if r.Rotation != nil {
 		v.Rotation = &Rotation{r.Rotation, r.Rotation.Progress.(*token.Progress)}
 	}
@@ -43,6 +48,34 @@ func DecodeRecord(content []byte, key string) (*Record, error) {
 		return nil, err
 	}
 	return ViewOf(r), nil
+}
+
+// codec encodes and decodes the records of the harness's engines.
+func (h *Harness) codec() journal.Codec {
+	if h.Rolls != nil {
+		return RolloverCodec
+	}
+	return Codec
+}
+
+// storedRecord reads the connection's record as it is stored.
+func (h *Harness) storedRecord() (*journal.Record, error) {
+	content, _, _ := h.Store.Load(h.Connection.Key())
+	return h.codec().Decode(content, h.Connection.Key())
+}
+
+// operationKinds are the operations' kinds by the names of their calls.
+func (h *Harness) operationKinds() map[string]journal.OperationKind {
+	if h.Rolls != nil {
+		return map[string]journal.OperationKind{
+			"graph.create_certificate": certificate.OperationCreate, "graph.activate_certificate": certificate.OperationActivate,
+			"aws.import_certificate": certificate.OperationImport, "aws.delete_certificate": certificate.OperationDelete,
+		}
+	}
+	return map[string]journal.OperationKind{
+		"aws.create": token.OperationCreate, "aws.delete": token.OperationDelete, "graph.put": token.OperationPut,
+		"graph.start": token.OperationStart, "graph.canary": token.OperationCanary,
+	}
 }
 
 // OldTokens are the tokens of the plan that the rotation deletes.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,10 +43,12 @@ type Scenario struct {
 	Quirks        clouds.Quirks
 	Spec          clouds.ConnectionSpec
 	Policy        policy.Token
-	Approves      bool          // an operator approves a deletion when asked
-	Limit         time.Duration // the longest virtual time
+	Rolls         *policy.Certificate // a rollover of the certificate; nil: a rotation of the token
+	Approves      bool                // an operator approves a deletion when asked
+	Limit         time.Duration       // the longest virtual time
 	Prepare       func(*Harness)
 	Begin         func(*Harness, *Process) // default: an alert
+	BeginsAgain   bool                     // after a restart, unless it has begun
 	Faults        map[int]Fault
 	FaultsByName  map[string]Fault
 	Actions       map[string]func(*Harness)
@@ -70,12 +73,21 @@ type Result struct {
 	Outcome  string                // done | aborted | blocked <reason> | waiting <reason> | none
 }
 
+// Check returns which of the invariants a scenario violated.
+func Check(r Result) []string {
+	if r.Harness.Rolls != nil {
+		return CheckRollover(r)
+	}
+	return CheckInvariants(r)
+}
+
 // Run runs a scenario in a synctest bubble until it is over or its time is up. A killed
 // process is followed by another.
 func Run(t *testing.T, s Scenario, check func(*testing.T, Result)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := New(s.Quirks, s.Spec, s.Policy)
+		h.Rolls = s.Rolls
 		h.Faults, h.FaultsByName, h.Actions, h.BeforeCall = s.Faults, s.FaultsByName, s.Actions, s.BeforeCall
 		if !s.Quiet {
 			h.Log = slog.New(timelineLog{harness: h})
@@ -118,8 +130,11 @@ func (h *Harness) run(ctx context.Context, s Scenario) Result {
 			if ended == current {
 				current = h.Serve(ctx)
 			}
-			if s.Begin == nil {
+			switch {
+			case s.Begin == nil:
 				h.Alert(ctx, current) // Alertmanager repeats the alert
+			case s.BeginsAgain && len(current.Engine.Records()) == 0:
+				s.Begin(h, current)
 			}
 			continue
 		case <-time.After(10 * time.Minute):
@@ -153,27 +168,59 @@ func (h *Harness) Alert(ctx context.Context, p *Process) model.Decision {
 	return decision
 }
 
-// approvalNote is followed by the token's ID and the result of the approval.
-const approvalNote = "operator approves the deletion of "
+// approvalNote is followed by the ID of what may be deleted, and by the result of the
+// approval, which is approvalBegun until it has one.
+const (
+	approvalNote  = "operator approves the deletion of "
+	approvalBegun = "begun"
+	approvalDone  = "<nil>"
+)
+
+func (h *Harness) approve(ctx context.Context, p *Process, id, noted string) {
+	h.Note(approvalNote+"%s: %s", noted, approvalBegun)
+	err := p.Engine.Approve(ctx, h.Connection.Name, id)
+	h.Note(approvalNote+"%s: %v", noted, err)
+}
+
+// approvals are the results of the operators' approvals, by what may be deleted.
+type approvals map[string]string
+
+// read reads a note, if it is about an approval.
+func (a approvals) read(note string) {
+	rest, ok := strings.CutPrefix(note, approvalNote)
+	if id, result, _ := strings.Cut(rest, ": "); ok && (result == approvalDone || a[id] == approvalBegun || !a.given(id)) {
+		a[id] = result
+	}
+}
+
+// given tells whether an approval is in the journal, or may be.
+func (a approvals) given(id string) bool {
+	result := a[id]
+	return result == approvalBegun || result == approvalDone || strings.HasSuffix(result, errKilled.Error()) || strings.Contains(result, "journal.save")
+}
 
 // Approve approves the deletion of each old token.
 func (h *Harness) Approve(ctx context.Context, p *Process) {
+	if h.Rolls != nil {
+		h.approveDeletion(ctx, p)
+		return
+	}
 	rec := p.Engine.Record(h.Connection.Name)
 	if rec == nil || rec.Rotation == nil {
 		return
 	}
 	for _, old := range rec.Rotation.OldTokens() {
-		err := p.Engine.Approve(ctx, h.Connection.Name, old.ID)
-		h.Note(approvalNote+"%s: %v", old.ID, err)
+		h.approve(ctx, p, old.ID, old.ID)
 	}
 }
 
 // IsOver reports whether the rotation has ended or is blocked.
 func (h *Harness) IsOver(p *Process) bool {
-	rec := p.Engine.Record(h.Connection.Name)
-	if rec == nil || h.IsDead(p) {
+	entry := p.Engine.Lookup(h.Connection.Name)
+	if entry == nil || entry.Record() == nil || h.IsDead(p) {
 		return false
 	}
+	rec := entry.Record()
 	return (rec.Rotation == nil && len(rec.History) > 0) || (rec.Rotation != nil && rec.Rotation.Blocked != nil)
 }
 

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/rotate/token"
@@ -211,8 +213,13 @@ func (m *MemoryStore) Values() []string {
 
 // Load implements journal.Store.
 func (p *Process) Load(ctx context.Context, key string) (content []byte, revision string, err error) {
+	if p.state != nil {
+		content, revision, err = p.state.Journal().Load(ctx, key)
+		return shiftLocalTimes(content, -p.ClockAhead), revision, err
+	}
 	err = p.readStore(func() error {
 		content, revision, err = p.Harness.Store.Load(key)
+		content = shiftLocalTimes(content, -p.ClockAhead)
 		return err
 	})
 	return content, revision, err
@@ -220,15 +227,13 @@ func (p *Process) Load(ctx context.Context, key string) (content []byte, revisio
 
 // Save implements journal.Store.
 func (p *Process) Save(ctx context.Context, key string, content []byte, revision string) (written string, err error) {
+	if p.state != nil {
+		return p.state.Journal().Save(ctx, key, shiftLocalTimes(content, p.ClockAhead), revision)
+	}
 	err = p.writeStore(ctx, "journal.save", func(Fault) error {
-		written, err = p.Harness.Store.Save(key, content, revision)
-		if err != nil || !bytes.Contains(content, []byte(`"delete":[`)) {
-			return err
-		}
-		if rec, unreadable := DecodeRecord(content, key); unreadable == nil && rec.Rotation != nil {
-			for _, deletion := range rec.Rotation.Operations[token.OperationDelete] {
-				p.Harness.deletionIntents = append(p.Harness.deletionIntents, deletion.Target)
-			}
+		written, err = p.Harness.Store.Save(key, shiftLocalTimes(content, p.ClockAhead), revision)
+		if err == nil {
+			p.Harness.noteDeletionIntents(key, content)
 		}
 		return err
 	})
@@ -238,8 +243,58 @@ func (p *Process) Save(ctx context.Context, key string, content []byte, revision
 	return written, err
 }
 
+// noteDeletionIntents notes the deletions of tokens that a record intends.
+func (h *Harness) noteDeletionIntents(key string, content []byte) {
+	if h.Rolls != nil || !bytes.Contains(content, []byte(`"delete":[`)) {
+		return
+	}
+	if rec, err := DecodeRecord(content, key); err == nil && rec.Rotation != nil {
+		for _, deletion := range rec.Rotation.Operations[token.OperationDelete] {
+			h.deletionIntents = append(h.deletionIntents, deletion.Target)
+		}
+	}
+}
+
+// localTimes are the times in a record that come from the clock of the process that wrote
+// them.
+var localTimes = regexp.MustCompile(`"(local|updated|on_hold|last_end|last_success|at|began|since|last|last_logged|job_stopped|due_since|test_failed_since)":"([^"]+)"|("lease":{"holder":"[^"]*","epoch":\d+,"expires":")([^"]+)"`)
+
+// shiftLocalTimes shows a record as a process reads it whose clock is elsewhere.
+func shiftLocalTimes(content []byte, by time.Duration) []byte {
+	if by == 0 {
+		return content
+	}
+	return localTimes.ReplaceAllFunc(content, func(field []byte) []byte {
+		at := bytes.LastIndexByte(field[:len(field)-1], '"') + 1
+		t, err := time.Parse(time.RFC3339, string(field[at:len(field)-1]))
+		if err != nil || t.IsZero() {
+			return field
+		}
+		return fmt.Appendf(nil, `%s%s"`, field[:at], t.Add(by).Format(time.RFC3339Nano))
+	})
+}
+
+// Restored implements journal.RestoreDetector.
+func (p *Process) Restored(ctx context.Context, key string) (bool, error) {
+	if p.state == nil {
+		return false, nil
+	}
+	return p.state.Journal().Restored(ctx, key)
+}
+
+// Accept implements journal.RestoreDetector.
+func (p *Process) Accept(ctx context.Context, key string) error {
+	if p.state == nil {
+		return nil
+	}
+	return p.state.Journal().Accept(ctx, key)
+}
+
 // Keys implements journal.Store.
-func (p *Process) Keys(context.Context) (keys []string, err error) {
+func (p *Process) Keys(ctx context.Context) (keys []string, err error) {
+	if p.state != nil {
+		return p.state.Journal().Keys(ctx)
+	}
 	err = p.readStore(func() error {
 		keys = p.Harness.Store.Keys()
 		return nil
@@ -249,6 +304,9 @@ func (p *Process) Keys(context.Context) (keys []string, err error) {
 
 // Reserve implements token.Store.
 func (p *Process) Reserve(ctx context.Context, key string) error {
+	if p.state != nil {
+		return p.state.Tokens().Reserve(ctx, key)
+	}
 	return p.writeStore(ctx, "tokens.reserve", func(Fault) error {
 		p.Harness.Store.Reserve(key)
 		return nil
@@ -257,6 +315,9 @@ func (p *Process) Reserve(ctx context.Context, key string) error {
 
 // Write implements token.Store.
 func (p *Process) Write(ctx context.Context, key string, entry model.Secret) error {
+	if p.state != nil {
+		return p.state.Tokens().Write(ctx, key, entry)
+	}
 	return p.writeStore(ctx, "tokens.write", func(f Fault) error {
 		return p.Harness.Store.Write(key, entry, f == TornWrite)
 	})
@@ -277,6 +338,9 @@ func (h *Harness) areTokensUnreadable() bool {
 
 // Read implements token.Store.
 func (p *Process) Read(ctx context.Context, key string) (entry model.Secret, err error) {
+	if p.state != nil {
+		return p.state.Tokens().Read(ctx, key)
+	}
 	err = p.readStore(func() error {
 		if p.Harness.areTokensUnreadable() {
 			return errors.New("permission denied")
@@ -289,6 +353,9 @@ func (p *Process) Read(ctx context.Context, key string) (entry model.Secret, err
 
 // List implements token.Store.
 func (p *Process) List(ctx context.Context, binding string) (keys []string, err error) {
+	if p.state != nil {
+		return p.state.Tokens().List(ctx, binding)
+	}
 	err = p.readStore(func() error {
 		keys = p.Harness.Store.List(binding)
 		return nil
@@ -298,6 +365,9 @@ func (p *Process) List(ctx context.Context, binding string) (keys []string, err 
 
 // Destroy implements token.Store.
 func (p *Process) Destroy(ctx context.Context, key string) error {
+	if p.state != nil {
+		return p.state.Tokens().Destroy(ctx, key)
+	}
 	return p.writeStore(ctx, "tokens.destroy", func(Fault) error {
 		p.Harness.Store.Destroy(key)
 		return nil

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -284,14 +285,22 @@ func (f *generatedFile) rewrite() error {
 		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(b.to, a.to))
 	})
 	f.reverseEqual()
-	changed := f.text(f.parsed.FileStart, f.parsed.Name.End()) +
-		fmt.Sprintf("\n\nimport %s %q\n", activeAs, f.module+"/test/mutant/active") +
-		f.text(f.parsed.Name.End(), f.parsed.FileEnd)
+	imports, body := fmt.Sprintf("\n\nimport %s %q\n", activeAs, f.module+"/test/mutant/active"), f.text(f.parsed.Name.End(), f.parsed.FileEnd)
+	if !f.imports("time") { // a constant of another file may need it
+		imports += "import \"time\"\n"
+		body += "\nvar _ time.Duration\n"
+	}
+	changed := f.text(f.parsed.FileStart, f.parsed.Name.End()) + imports + body
 	if _, err := parser.ParseFile(token.NewFileSet(), f.path, changed, parser.SkipObjectResolution); err != nil {
 		return fmt.Errorf("%s cannot be rewritten: %w", f.name, err)
 	}
 	f.set.Source[f.path] = []byte(changed)
 	return nil
+}
+
+// imports reports whether the file imports a package.
+func (f *generatedFile) imports(importPath string) bool {
+	return slices.ContainsFunc(f.parsed.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == strconv.Quote(importPath) })
 }
 
 // reverseEqual puts the later ones of several edits with the same extent first: these are

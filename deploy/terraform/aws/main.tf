@@ -25,14 +25,29 @@ locals {
     ]
   })
 
+  # With the table's name and the prefix of the secrets in place of the defaults.
+  state_policy = var.state == null ? null : jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      [for statement in jsondecode(file("${local.permissions}/aws-state.json")).Statement : merge(statement, {
+        Resource = strcontains(statement.Resource, ":secretsmanager:") ? local.state_secrets : aws_dynamodb_table.state[0].arn
+      })],
+      [for statement in jsondecode(file("${local.permissions}/aws-state-kms.json")).Statement :
+        merge(statement, { Resource = var.state.kms_key_arn }) if var.state.kms_key_arn != null
+      ],
+    )
+  })
+  state_secrets = var.state == null ? null : replace(aws_dynamodb_table.state[0].arn,
+  "/^(arn:[^:]+):dynamodb:([^:]+):([^:]+):.*$/", "$1:secretsmanager:$2:$3:secret:${var.state.secret_prefix}*")
+
   exporter_policy = jsonencode({
     Version = "2012-10-17"
     Statement = concat(
       [{
-        Sid      = "AssumeReaderAndRotator"
+        Sid      = "AssumeReaderAndRotators"
         Effect   = "Allow"
         Action   = local.assume
-        Resource = concat([aws_iam_role.reader.arn], aws_iam_role.rotator[*].arn)
+        Resource = concat([aws_iam_role.reader.arn], aws_iam_role.rotator[*].arn, aws_iam_role.certificate_rotator[*].arn)
       }],
       [for statement in jsondecode(file("${local.permissions}/aws-web-identity.json")).Statement : merge(statement, {
         Condition = merge(statement.Condition, {
@@ -49,7 +64,7 @@ resource "aws_iam_role" "exporter" {
   count = local.creates_exporter ? 1 : 0
 
   name                 = "${var.name}-exporter"
-  description          = "entra-aws-exporter runs with this role and assumes the reader and the rotator."
+  description          = "entra-aws-exporter runs with this role and assumes the reader and the rotators."
   permissions_boundary = var.permissions_boundary
   tags                 = var.tags
   assume_role_policy = jsonencode({
@@ -91,6 +106,35 @@ resource "aws_iam_role_policy" "exporter" {
   name   = "exporter"
   role   = aws_iam_role.exporter[0].id
   policy = local.exporter_policy
+}
+
+# state.aws
+
+resource "aws_dynamodb_table" "state" {
+  count = var.state == null ? 0 : 1
+
+  name                        = var.state.table
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "id"
+  deletion_protection_enabled = true
+  tags                        = var.tags
+
+  attribute {
+    name = "id"
+    type = "S"
+  }
+
+  point_in_time_recovery {
+    enabled = true
+  }
+}
+
+resource "aws_iam_role_policy" "state" {
+  count = local.creates_exporter && var.state != null ? 1 : 0
+
+  name   = "state"
+  role   = aws_iam_role.exporter[0].id
+  policy = local.state_policy
 }
 
 # aws.role_arn
@@ -142,5 +186,33 @@ resource "aws_iam_role_policy" "rotator_kms" {
 
   name   = "kms"
   role   = aws_iam_role.rotator[0].id
+  policy = local.kms
+}
+
+# saml.rollover.role_arn
+
+resource "aws_iam_role" "certificate_rotator" {
+  count = var.rollover ? 1 : 0
+
+  name                 = "${var.name}-certificate-rotator"
+  description          = "entra-aws-exporter rolls over the SAML certificates that Identity Center trusts with this role."
+  permissions_boundary = var.permissions_boundary
+  tags                 = var.tags
+  assume_role_policy   = local.trust
+}
+
+resource "aws_iam_role_policy" "certificate_rotator" {
+  count = var.rollover ? 1 : 0
+
+  name   = "certificate-rotator"
+  role   = aws_iam_role.certificate_rotator[0].id
+  policy = file("${local.permissions}/aws-certificate-rotator.json")
+}
+
+resource "aws_iam_role_policy" "certificate_rotator_kms" {
+  count = var.rollover && var.kms_key_arn != null ? 1 : 0
+
+  name   = "kms"
+  role   = aws_iam_role.certificate_rotator[0].id
   policy = local.kms
 }

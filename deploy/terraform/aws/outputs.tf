@@ -8,6 +8,11 @@ output "exporter_policy" {
   value       = local.exporter_policy
 }
 
+output "state_policy" {
+  description = "What an existing role (exporter.role_arn), or that of state.aws.role_arn, must be allowed for the state: attach it there. Null without state."
+  value       = local.state_policy
+}
+
 output "reader_role_arn" {
   description = "aws.role_arn of each connection."
   value       = aws_iam_role.reader.arn
@@ -16,4 +21,9 @@ output "reader_role_arn" {
 output "rotator_role_arn" {
   description = "rotation.role_arn of each connection; null without rotation."
   value       = one(aws_iam_role.rotator[*].arn)
+}
+
+output "certificate_rotator_role_arn" {
+  description = "saml.rollover.role_arn of each connection; null without rollover."
+  value       = one(aws_iam_role.certificate_rotator[*].arn)
 }

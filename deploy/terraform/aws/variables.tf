@@ -53,6 +53,13 @@ variable "rotation" {
   nullable    = false
 }
 
+variable "rollover" {
+  description = "Whether to create the certificate rotator: the role that imports and deletes SAML certificates (saml.rollover.role_arn). Whoever can assume it can sign in as any user."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 variable "kms_key_arn" {
   description = "ARN of the customer managed KMS key that encrypts the Identity Center instance; null: an AWS owned key encrypts it. The key's own policy must allow the roles, too."
   type        = string
@@ -61,6 +68,30 @@ variable "kms_key_arn" {
   validation {
     condition     = var.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/.+", var.kms_key_arn))
     error_message = "kms_key_arn is the key that encrypts the Identity Center instance: arn:aws:kms:REGION:ACCOUNT:key/ID, not an alias."
+  }
+}
+
+variable "state" {
+  description = <<-EOT
+    Keeps the state in AWS (state.aws), in the region of the provider; null: it is kept in a directory.
+    - table: the name of the DynamoDB table that is created
+    - secret_prefix: the prefix of the secrets' names
+    - kms_key_arn: a key of your own for the secrets (state.aws.kms_key_id)
+  EOT
+  type = object({
+    table         = optional(string, "entra-aws-exporter")
+    secret_prefix = optional(string, "entra-aws-exporter/")
+    kms_key_arn   = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9/_+=.@-]+/$", try(var.state.secret_prefix, "x/")))
+    error_message = "state.secret_prefix is the beginning of the secrets' names, which ends with /, as state.aws.secret_prefix."
+  }
+  validation {
+    condition     = try(var.state.kms_key_arn, null) == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/.+", var.state.kms_key_arn))
+    error_message = "state.kms_key_arn is the key that encrypts the secrets: arn:aws:kms:REGION:ACCOUNT:key/ID, not an alias."
   }
 }
 
@@ -82,8 +113,8 @@ variable "name" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^[A-Za-z0-9+=,.@_-]{1,55}$", var.name))
-    error_message = "name is the prefix of the roles' names: 1 to 55 letters, digits or +=,.@_-."
+    condition     = can(regex("^[A-Za-z0-9+=,.@_-]{1,44}$", var.name))
+    error_message = "name is the prefix of the roles' names: 1 to 44 letters, digits or +=,.@_-."
   }
 }
 

@@ -6,9 +6,12 @@ locals {
   permissions = {
     reader  = ["Application.Read.All", "Synchronization.Read.All", var.provisioning_log_permission]
     rotator = setunion(["Application.Read.All", "Synchronization.Read.All", "Application.ReadWrite.OwnedBy", var.provisioning_log_permission], var.optional_permissions)
+
+    certificate_rotator = setunion(["Application.Read.All", "Synchronization.Read.All", "Application.ReadWrite.OwnedBy"], setintersection(["AuditLog.Read.All"], var.optional_permissions))
   }
 
-  identities = toset(var.rotation ? ["reader", "rotator"] : ["reader"])
+  identities = toset(concat(["reader"], local.owners))
+  owners     = concat(var.rotation ? ["rotator"] : [], var.rollover ? ["certificate_rotator"] : [])
   grants = merge([for identity in local.identities : {
     for permission in local.permissions[identity] : "${identity} ${permission}" => { identity = identity, permission = permission }
   }]...)
@@ -21,7 +24,7 @@ data "azuread_service_principal" "graph" {
 resource "azuread_application" "exporter" {
   for_each = local.identities
 
-  display_name = "${var.name}-${each.key}"
+  display_name = "${var.name}-${replace(each.key, "_", "-")}"
 
   required_resource_access {
     resource_app_id = data.azuread_service_principal.graph.client_id
@@ -62,10 +65,33 @@ resource "azuread_application_federated_identity_credential" "exporter" {
 }
 
 resource "msgraph_resource" "owner" {
-  for_each = var.rotation ? var.aws_application_object_ids : toset([])
+  for_each = { for pair in setproduct(local.owners, var.aws_application_object_ids) : join(" ", pair) => { identity = pair[0], application = pair[1] } }
 
-  url = "servicePrincipals/${each.key}/owners/$ref"
+  url = "servicePrincipals/${each.value.application}/owners/$ref"
   body = {
-    "@odata.id" = "${var.graph_endpoint}/v1.0/directoryObjects/${azuread_service_principal.exporter["rotator"].object_id}"
+    "@odata.id" = "${var.graph_endpoint}/v1.0/directoryObjects/${azuread_service_principal.exporter[each.value.identity].object_id}"
+  }
+}
+
+# A certificate is made by an owner of the app registration, too.
+
+data "azuread_service_principal" "aws" {
+  for_each = var.rollover ? var.aws_application_object_ids : toset([])
+
+  object_id = each.key
+}
+
+data "azuread_application" "aws" {
+  for_each = data.azuread_service_principal.aws
+
+  client_id = each.value.client_id
+}
+
+resource "msgraph_resource" "registration_owner" {
+  for_each = data.azuread_application.aws
+
+  url = "applications/${each.value.object_id}/owners/$ref"
+  body = {
+    "@odata.id" = "${var.graph_endpoint}/v1.0/directoryObjects/${azuread_service_principal.exporter["certificate_rotator"].object_id}"
   }
 }

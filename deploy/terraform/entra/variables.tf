@@ -29,15 +29,22 @@ variable "rotation" {
   nullable    = false
 }
 
+variable "rollover" {
+  description = "Whether to create the certificate rotator: the application that makes SAML certificates and makes them active (saml.rollover.tenant)."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 variable "aws_application_object_ids" {
-  description = "Object ids of the AWS enterprise applications, from their overview pages. The rotator becomes an owner of each: it can then change their credentials, certificates and assignments."
+  description = "Object ids of the AWS enterprise applications, from their overview pages. The rotators become owners of each: they can then change their credentials, certificates and assignments."
   type        = set(string)
   default     = []
   nullable    = false
 
   validation {
-    condition     = var.rotation == (length(var.aws_application_object_ids) > 0)
-    error_message = "aws_application_object_ids are the enterprise applications that the rotator becomes an owner of: set at least one with rotation = true, and none without."
+    condition     = (var.rotation || var.rollover) == (length(var.aws_application_object_ids) > 0)
+    error_message = "aws_application_object_ids are the enterprise applications that the rotators become owners of: set at least one with rotation = true or rollover = true, and none without."
   }
   validation {
     condition     = alltrue([for id in var.aws_application_object_ids : can(regex("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", id))])
@@ -58,14 +65,14 @@ variable "provisioning_log_permission" {
 }
 
 variable "optional_permissions" {
-  description = "More permissions for the rotator: AuditLog.Read.All to detect foreign changes of the credentials, User.Read.All for a canary user whose name Entra leaves out."
+  description = "More permissions: AuditLog.Read.All for the rotator to detect foreign changes of the credentials, and for the certificate rotator to read Entra's sign-in log; User.Read.All for a canary user whose name Entra leaves out."
   type        = set(string)
   default     = []
   nullable    = false
 
   validation {
     condition     = length(setsubtract(var.optional_permissions, ["AuditLog.Read.All", "User.Read.All"])) == 0
-    error_message = "optional_permissions are what the rotator can use beside what it needs: AuditLog.Read.All and User.Read.All."
+    error_message = "optional_permissions are what the rotators can use beside what they need: AuditLog.Read.All and User.Read.All."
   }
 }
 

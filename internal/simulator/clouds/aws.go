@@ -18,7 +18,8 @@ type AWS struct {
 	roles      map[string]Role       // by ARN
 	tokens     map[string]*scimToken // by value, the deleted ones too
 	trail      []TrailEvent
-	calls      int // of the operations that nodes answer
+	secrets    []*ManagedSecret // of Secrets Manager
+	calls      int              // of the operations that nodes answer
 }
 
 // Instance is an IAM Identity Center instance with its identity store, as sso-admin

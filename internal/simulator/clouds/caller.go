@@ -16,6 +16,7 @@ const (
 	ActorOperator  Actor = "operator"
 	ActorTerraform Actor = "terraform"
 	ActorEngine    Actor = "engine" // Entra's provisioning engine
+	ActorEntra     Actor = "entra"  // what Entra does by itself to certificates
 	ActorTime      Actor = "time"   // an expiry, the 28 days of a quarantine
 	ActorSetup     Actor = "setup"  // what was so at the start
 )
@@ -46,10 +47,16 @@ const (
 	DeleteBearerTokenAction       Action = "sso-directory:DeleteBearerToken"
 	ListIdPConfigurationsAction   Action = "sso-directory:ListExternalIdPConfigurationsForDirectory" //nolint:revive // IdP is AWS's own spelling
 	ListIdPCertificatesAction     Action = "sso-directory:ListExternalIdPCertificates"               //nolint:revive // IdP is AWS's own spelling
+	ImportIdPCertificateAction    Action = "sso-directory:ImportExternalIdPCertificate"              //nolint:revive // IdP is AWS's own spelling
+	DeleteIdPCertificateAction    Action = "sso-directory:DeleteExternalIdPCertificate"              //nolint:revive // IdP is AWS's own spelling
 	LookupEventsAction            Action = "cloudtrail:LookupEvents"
 	AssumeRoleAction              Action = "sts:AssumeRole"
 	GetWebIdentityTokenAction     Action = "sts:GetWebIdentityToken"
-	DecryptAction                 Action = "kms:Decrypt" // of a store with a customer managed key
+	CreateSecretAction            Action = "secretsmanager:CreateSecret"
+	GetSecretValueAction          Action = "secretsmanager:GetSecretValue"
+	DeleteSecretAction            Action = "secretsmanager:DeleteSecret"
+	DecryptAction                 Action = "kms:Decrypt" // of a store, or a secret, with a customer managed key
+	GenerateDataKeyAction         Action = "kms:GenerateDataKey"
 
 	ReadApplications     Action = "applications.read" // service principals and app registrations
 	WriteApplications    Action = "applications.write"
@@ -57,6 +64,7 @@ const (
 	WriteSynchronization Action = "synchronization.write"
 	ReadProvisioningLog  Action = "provisioningLog.read"
 	ReadDirectoryAudits  Action = "directoryAudits.read"
+	ReadSignInLog        Action = "signIns.read"
 )
 
 // Denial is how a call is refused.

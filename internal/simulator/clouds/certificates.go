@@ -10,25 +10,38 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
-	"slices"
 	"time"
 
 	"entra-aws-exporter/internal/model"
 )
 
-// Certificate is a self-signed SAML signing certificate. Its DER is made when first
-// asked for, from the Model's seed, so that the same seed gives the same thumbprints.
+// Certificate is a self-signed SAML signing certificate. Its DER is made from the Model's
+// seed, so that the same seed gives the same thumbprints.
 type Certificate struct {
 	NotBefore, NotAfter time.Time
 	subject             string
 	seed                uint64
 	negative            bool // its serial number
 	der                 []byte
+	createdBy           Actor // in Entra; "": nobody there
+}
+
+// Subject returns the subject as a distinguished name.
+func (c *Certificate) Subject() string { return "CN=" + c.subject }
+
+func (c *Certificate) isValid(at time.Time) bool {
+	return !at.Before(c.NotBefore) && at.Before(c.NotAfter)
+}
+
+// isSame reports whether the two are one certificate, byte by byte.
+func (c *Certificate) isSame(other *Certificate) bool {
+	return c == other || bytes.Equal(c.DER(), other.DER())
 }
 
 // NewCertificate makes a self-signed certificate for a subject's common name.
 func (c *core) NewCertificate(subject string, notBefore, notAfter time.Time) *Certificate {
 	certificate := &Certificate{NotBefore: notBefore, NotAfter: notAfter, subject: subject, seed: c.random(), negative: c.quirks.SigningCertificates == CertificatesNegative}
+	certificate.issue()
 	c.certificates = append(c.certificates, certificate)
 	return certificate
 }
@@ -40,16 +53,27 @@ func (c *core) NewSigningCertificate(notBefore, notAfter time.Time) SigningCerti
 	}
 }
 
+// readCertificate finds the certificate that these bytes are, or reads them.
+func (c *core) readCertificate(der []byte) (*Certificate, error) {
+	for _, known := range c.certificates {
+		if bytes.Equal(known.DER(), der) {
+			return known, nil
+		}
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	return &Certificate{NotBefore: parsed.NotBefore, NotAfter: parsed.NotAfter, subject: parsed.Subject.CommonName, der: der}, nil
+}
+
 // BrokenCertificate claims these dates but carries bytes that are no certificate.
 func BrokenCertificate(der []byte, notBefore, notAfter time.Time) *Certificate {
 	return &Certificate{NotBefore: notBefore, NotAfter: notAfter, der: der}
 }
 
-// DER returns the encoded certificate.
-func (c *Certificate) DER() []byte {
-	if c.der != nil {
-		return c.der
-	}
+// issue makes the DER anew, at each change of what it holds: readers of a view hold no lock.
+func (c *Certificate) issue() {
 	seed := sha256.Sum256(fmt.Appendf(nil, "%s/%d", c.subject, c.seed))
 	key := ed25519.NewKeyFromSeed(seed[:]) // signs deterministically, and in microseconds
 	serial := seed[:16]
@@ -69,46 +93,10 @@ func (c *Certificate) DER() []byte {
 		der = bytes.Replace(der, serial, append([]byte{0xfe}, serial[1:]...), 1)
 	}
 	c.der = der
-	return der
 }
+
+// DER returns the encoded certificate.
+func (c *Certificate) DER() []byte { return c.der }
 
 // Thumbprint returns the SHA-1 of the DER in upper-case hex.
 func (c *Certificate) Thumbprint() string { return model.Thumbprint(c.DER()) }
-
-// IdPConfiguration is the external identity provider of an identity store.
-type IdPConfiguration struct {
-	IdPID   string
-	Enabled bool
-}
-
-// IdPCertificate is a certificate that AWS trusts.
-type IdPCertificate struct {
-	CertificateID string
-	*Certificate
-}
-
-type idp struct {
-	IdPConfiguration
-	certificates []IdPCertificate
-}
-
-// IdPConfigurations lists the external identity providers of an identity store: it has one.
-func (aws *AWS) IdPConfigurations(c Caller, directoryID string) ([]IdPConfiguration, error) {
-	i, err := aws.storeFor(c, ServiceAppsAuth, ListIdPConfigurationsAction, directoryID)
-	if err != nil {
-		return nil, err
-	}
-	return []IdPConfiguration{i.idp.IdPConfiguration}, nil
-}
-
-// IdPCertificates lists the certificates that AWS trusts for an identity provider.
-func (aws *AWS) IdPCertificates(c Caller, idpID, directoryID string) ([]IdPCertificate, error) {
-	i, err := aws.storeFor(c, ServiceAppsAuth, ListIdPCertificatesAction, directoryID)
-	if err != nil {
-		return nil, err
-	}
-	if i.idp.IdPID != idpID {
-		return nil, notFound(ServiceAppsAuth, "Identity provider %s not found.", idpID)
-	}
-	return slices.Clone(i.idp.certificates), nil
-}

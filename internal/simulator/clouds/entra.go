@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"entra-aws-exporter/internal/model"
 )
 
 // Entra is the side of Entra without its provisioning engine: tenants with their
@@ -12,6 +14,7 @@ type Entra struct {
 	*core
 	aws     *AWS
 	tenants []*entraTenant
+	reads   int // of applications
 }
 
 // AWSTemplateID is the gallery template of "AWS IAM Identity Center (successor to AWS
@@ -67,11 +70,15 @@ type ServicePrincipal struct {
 	TemplateID  string
 	Tags        []string
 	EntityIDs   []string // its SAML identifiers
-	// Preferred is the certificate it is set to sign with; nil: never set.
-	Preferred    *Certificate
-	Owners       []string // client ids of the applications that own it
-	Certificates []SigningCertificate
-	Notified     []string // notificationEmailAddresses
+	SSOMode     string   // preferredSingleSignOnMode
+	// Preferred is the certificate it is set to sign with; nil: never set, or Absent.
+	Preferred *Certificate
+	Absent    string   // the thumbprint it is set to sign with, which no certificate has
+	Owners    []string // client ids of the applications that own it
+	// RegistrationOwners own the app registration behind it, which making a certificate needs too.
+	RegistrationOwners []string
+	Certificates       []SigningCertificate
+	Notified           []string // notificationEmailAddresses
 }
 
 type entraTenant struct {
@@ -90,6 +97,9 @@ type servicePrincipal struct {
 	saved   credential
 	savedAt time.Time // of the last PUT that was answered 204, saved or not
 	jobs    []*job
+
+	signings []signing // how it signed, oldest first
+	desk     signInDesk
 }
 
 func (entra *Entra) tenant(id string) *entraTenant {
@@ -158,6 +168,7 @@ func (entra *Entra) ChangeApplication(tenantID, objectID string, change func(*Se
 		return err
 	}
 	change(&sp.ServicePrincipal)
+	entra.noteSigning(sp, ActorOperator)
 	return nil
 }
 
@@ -168,8 +179,9 @@ func (entra *Entra) AddApplication(tenantID, name string) (ServicePrincipal, err
 		return ServicePrincipal{}, err
 	}
 	sp := &servicePrincipal{of: t, ServicePrincipal: ServicePrincipal{
-		ObjectID: entra.newID(), AppID: entra.newID(), DisplayName: name, TemplateID: AWSTemplateID,
+		ObjectID: entra.newID(), AppID: entra.newID(), DisplayName: name, TemplateID: AWSTemplateID, SSOMode: model.SingleSignOnSAML,
 	}}
+	entra.noteSigning(sp, ActorOperator)
 	t.applications = append(t.applications, sp)
 	return entra.applicationView(sp), nil
 }
@@ -196,10 +208,19 @@ func (entra *Entra) application(c Caller, action Action, tenantID, objectID stri
 	return nil, notFound(ServiceGraph, "Resource '%s' does not exist or one of its queried reference-property objects are not present.", objectID)
 }
 
+// applicationView is the application as a replica of the directory shows it. Quirk:
+// directory_lag; every second read meets a replica that lags.
 func (entra *Entra) applicationView(sp *servicePrincipal) ServicePrincipal {
 	view := sp.ServicePrincipal
+	if lag := entra.lag(entra.quirks.DirectoryLag); lag > 0 {
+		if entra.reads++; entra.reads%2 == 0 {
+			seen := sp.signingAt(entra.at.Add(-lag))
+			view.SSOMode, view.Preferred, view.Absent, view.Certificates = seen.mode, seen.preferred, seen.absent, seen.certificates
+		}
+	}
 	view.Tags, view.EntityIDs = slices.Clone(view.Tags), slices.Clone(view.EntityIDs)
-	view.Notified, view.Certificates, view.Owners = slices.Clone(view.Notified), slices.Clone(view.Certificates), slices.Clone(view.Owners)
+	view.Notified, view.Certificates = slices.Clone(view.Notified), slices.Clone(view.Certificates)
+	view.Owners, view.RegistrationOwners = slices.Clone(view.Owners), slices.Clone(view.RegistrationOwners)
 	return view
 }
 
@@ -221,7 +242,7 @@ func sufficientRoles(action Action) []string {
 	case ReadApplications:
 		return []string{RoleApplicationRead, RoleApplicationWrite}
 	case WriteApplications:
-		return []string{RoleApplicationWrite}
+		return []string{RoleApplicationOwned, RoleApplicationWrite}
 	case ReadSynchronization:
 		return []string{RoleSynchronizationRead, RoleSynchronization}
 	case WriteSynchronization:
@@ -254,5 +275,20 @@ func (entra *Entra) allowGraph(c Caller, action Action, of *servicePrincipal) er
 	if !refused {
 		return nil
 	}
+	return refusedByGraph()
+}
+
+func refusedByGraph() error {
 	return NewError(ServiceGraph, http.StatusForbidden, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+}
+
+// mayMakeCertificate tells whether a caller who may write an application only as its owner
+// also owns its app registration.
+// https://registry.terraform.io/providers/hashicorp/azuread/latest/docs/resources/service_principal_token_signing_certificate
+func (entra *Entra) mayMakeCertificate(c Caller, sp *servicePrincipal) bool {
+	if c.ClientID == "" {
+		return true
+	}
+	registration := entra.tenant(c.Tenant).registration(c.ClientID)
+	return registration != nil && slices.Contains(registration.Roles, RoleApplicationWrite) || slices.Contains(sp.RegistrationOwners, c.ClientID)
 }

@@ -14,8 +14,9 @@
 // Each call names its Caller or Actor, because the timeline says who caused every
 // outage, deletion and start.
 //
-// Read model.go and core.go first. Then AWS is aws, tokens, scim, cloudtrail and
-// certificates; Entra is entra, signin, secrets and logs; its engine is job and cycle;
+// Read model.go and core.go first. Then AWS is aws, tokens, scim, cloudtrail and idp;
+// Entra is entra, signin, secrets, signer and logs; its engine is job and cycle.
+// certificates is what both hold, usersignin what comes of it when users sign in.
 // outages and timeline record what happens.
 package clouds
 
@@ -69,7 +70,7 @@ func (m *Model) SetSpeed(speed float64) error {
 	if speed < 1 || math.IsNaN(speed) || math.IsInf(speed, 0) {
 		return fmt.Errorf("speed %v: want a number of at least 1", speed)
 	}
-	m.Advance()
+	m.SignInOutages() // the lags until now are those of the speed until now
 	for _, j := range m.jobs {
 		for _, t := range j.waitsFor() {
 			if t.After(m.at) {
@@ -84,7 +85,7 @@ func (m *Model) SetSpeed(speed float64) error {
 
 // SetQuirk changes one quirk from now on, by its name for the control API.
 func (m *Model) SetQuirk(name, value string) error {
-	m.Advance()
+	m.SignInOutages() // those until now are judged by the quirks until now
 	if err := m.quirks.Set(name, value); err != nil {
 		return err
 	}
@@ -95,7 +96,8 @@ func (m *Model) SetQuirk(name, value string) error {
 	}
 	if name == "signing_certificates" {
 		for _, certificate := range m.certificates {
-			certificate.negative, certificate.der = value == CertificatesNegative, nil
+			certificate.negative = value == CertificatesNegative
+			certificate.issue()
 		}
 	}
 	m.afterChange()
@@ -112,7 +114,7 @@ func (m *Model) Schedule(at time.Time, do func(*Model)) {
 // Age moves the creation and expiry of every token and certificate into the past.
 // Certificates are issued again with the same key.
 func (m *Model) Age(by time.Duration) {
-	m.Advance()
+	m.SignInOutages() // those until now are judged by the dates until now
 	for _, i := range m.instances {
 		for _, t := range i.tenants {
 			for _, token := range t.tokens {
@@ -121,7 +123,8 @@ func (m *Model) Age(by time.Duration) {
 		}
 	}
 	for _, certificate := range m.certificates {
-		certificate.NotBefore, certificate.NotAfter, certificate.der = certificate.NotBefore.Add(-by), certificate.NotAfter.Add(-by), nil
+		certificate.NotBefore, certificate.NotAfter = certificate.NotBefore.Add(-by), certificate.NotAfter.Add(-by)
+		certificate.issue()
 	}
 	m.annotate(ActorTime, "tokens and certificates aged by %s", by)
 	m.afterChange()

@@ -34,6 +34,11 @@ const (
 	CausePropagating Cause = "propagating"   // it was saved before AWS's nodes all knew it
 	CauseTenant      Cause = "tenant"        // its provisioning tenant was recreated
 	CauseSources     Cause = "source_filter" // AWS keeps Entra's addresses out
+
+	CauseActivated Cause = "activated" // Entra signs with a certificate that AWS does not trust
+	CauseSwitched  Cause = "switched"  // Entra does so by itself: the active one has expired, or none is set
+	CauseMode      Cause = "mode"      // the application signs users in another way
+	CauseOther     Cause = "other"     // one user's own failure
 )
 
 // Outage is a time in which AWS would refuse what Entra has saved or cached.

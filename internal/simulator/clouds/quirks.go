@@ -45,10 +45,25 @@ type Quirks struct {
 	CloudTrail      string        // what the access key ids in CloudTrail tell
 	CloudTrailDelay time.Duration // how late its events are delivered
 
+	SecretLag time.Duration // how long a new secret of Secrets Manager is missing
+
 	RetryAfter     string // how a throttled response says when to retry
 	ErrorBodies    string // what Graph's errors carry
 	ListPages      string // which pages the lists have
 	TemplateFilter string // how Graph takes a filter by applicationTemplateId
+
+	DirectoryLag       time.Duration // how far behind every second read of an application is
+	SignerUptake       string        // when sign-ins use a certificate that was activated
+	CreatedCertificate string        // does a new certificate become active by itself
+	ExpiredSigner      string        // what signs once the active certificate has expired
+	AppPolicy          string        // does the app management policy allow certificates
+	TrustSlots         string        // how many certificates AWS trusts at most
+	SecondImport       string        // what AWS does with a certificate that it trusts already
+	CertificateUse     string        // does AWS know the use SIGNING
+	TrustListLag       time.Duration // how far behind AWS's list of certificates is
+	TrustLag           time.Duration // how long until AWS trusts an imported certificate
+	LastCertificate    string        // what AWS does when the last valid certificate is deleted
+	SignInNoise        string        // do sign-ins fail for reasons of their own
 
 	SigningCertificates string // what is odd about the SAML certificates
 	JobStatus           string // does Graph show the status of a job
@@ -130,6 +145,28 @@ const (
 	CertificatesHexOnly   = "hex_identifier"  // Graph shows no key, and the thumbprint as hex text
 	StatusShown           = "shown"
 	StatusNull            = "null"
+	UptakeAtOnce          = "at_once"
+	UptakeDelayed         = "delayed"  // half an hour later
+	UptakeCached          = "cached"   // every second sign-in an hour later
+	CreatedInactive       = "inactive" // until somebody activates it
+	CreatedActive         = "active"
+	CreatedActiveLater    = "active_later" // ten minutes later
+	ExpiredSwitches       = "switches"     // a valid inactive one, if there is one
+	ExpiredStays          = "stays"        // the expired one
+	PolicyAllows          = "allows"
+	PolicyRefuses         = "refuses"
+	SlotsTwo              = "2"
+	SlotsThree            = "3"
+	SlotsUnlimited        = "unlimited"
+	ImportDuplicates      = "duplicate" // listed twice
+	ImportRefused         = "refused"
+	ImportNoOp            = "no_op" // answered with the first one's id
+	UseKnown              = "known"
+	UseRefused            = "refused"
+	LastRefused           = "refused"
+	LastDeleted           = "deleted"
+	NoiseNone             = "none"
+	NoiseSome             = "noisy" // every seventh
 )
 
 // QuirkKind says where a quirk matters, for the matrices.
@@ -137,9 +174,10 @@ type QuirkKind int
 
 // The kinds.
 const (
-	Single  QuirkKind = iota // on its own
-	Coupled                  // coupled quirks touch the switch of the token together: their full product is tested
-	Wire                     // only the protocols show it, not the model's methods
+	Single   QuirkKind = iota // on its own
+	Coupled                   // coupled quirks touch the switch of the token together: their full product is tested
+	Wire                      // only the protocols show it, not the model's methods
+	Rollover                  // only the rollover of the SAML certificate meets it
 )
 
 // Quirk describes one field of Quirks: its name for the control API (quirk
@@ -208,10 +246,23 @@ func AllQuirks() []Quirk {
 		{"source_address", []string{SourceOpen, SourceRefusesExporter}, "does SCIM refuse the exporter's address", Single, func(q *Quirks) any { return &q.SourceAddress }},
 		{"cloudtrail", []string{TrailPerToken, TrailAbsent, TrailConstant, TrailBlind, TrailEphemeral}, "what the access key ids in CloudTrail tell", Coupled, func(q *Quirks) any { return &q.CloudTrail }},
 		{"cloudtrail_delay", []string{"5m0s", "0s", "15m0s"}, "how late CloudTrail's events are delivered", Single, func(q *Quirks) any { return &q.CloudTrailDelay }},
+		{"secret_lag", []string{"0s", "2s", "10s"}, "how long a new secret of Secrets Manager is missing", Wire, func(q *Quirks) any { return &q.SecretLag }},
 		{"retry_after", []string{RetryAfterSeconds, RetryAfterDate}, "how a throttled response says when to retry", Wire, func(q *Quirks) any { return &q.RetryAfter }},
 		{"error_bodies", []string{BodiesFull, BodiesEmpty, BodiesNullMessage}, "what Graph's errors carry", Wire, func(q *Quirks) any { return &q.ErrorBodies }},
 		{"list_pages", []string{PagesAsAsked, PagesEmptyFirst, PagesSmall, PagesSecondRefused}, "which pages the lists have; AWS's have one, or an empty one first", Wire, func(q *Quirks) any { return &q.ListPages }},
 		{"template_filter", []string{FilterPlain, FilterAdvanced}, "how Graph takes a filter by applicationTemplateId", Wire, func(q *Quirks) any { return &q.TemplateFilter }},
+		{"directory_lag", []string{"0s", "5m0s", "30m0s"}, "how far behind every second read of an application is", Rollover, func(q *Quirks) any { return &q.DirectoryLag }},
+		{"signer_uptake", []string{UptakeAtOnce, UptakeDelayed, UptakeCached}, "when sign-ins use a certificate that was activated", Rollover, func(q *Quirks) any { return &q.SignerUptake }},
+		{"created_certificate", []string{CreatedInactive, CreatedActive, CreatedActiveLater}, "does a new certificate become active by itself", Rollover, func(q *Quirks) any { return &q.CreatedCertificate }},
+		{"expired_signer", []string{ExpiredSwitches, ExpiredStays}, "what signs once the active certificate has expired", Rollover, func(q *Quirks) any { return &q.ExpiredSigner }},
+		{"app_policy", []string{PolicyAllows, PolicyRefuses}, "does the app management policy allow certificates", Rollover, func(q *Quirks) any { return &q.AppPolicy }},
+		{"trust_slots", []string{SlotsTwo, SlotsThree, SlotsUnlimited}, "how many certificates AWS trusts at most", Rollover, func(q *Quirks) any { return &q.TrustSlots }},
+		{"second_import", []string{ImportDuplicates, ImportRefused, ImportNoOp}, "what AWS does with a certificate that it trusts already", Rollover, func(q *Quirks) any { return &q.SecondImport }},
+		{"certificate_use", []string{UseKnown, UseRefused}, "does AWS know the use SIGNING", Rollover, func(q *Quirks) any { return &q.CertificateUse }},
+		{"trust_list_lag", []string{"0s", "1m0s", "10m0s"}, "how far behind AWS's list of certificates is", Rollover, func(q *Quirks) any { return &q.TrustListLag }},
+		{"trust_lag", []string{"0s", "10m0s"}, "how long until AWS trusts an imported certificate", Rollover, func(q *Quirks) any { return &q.TrustLag }},
+		{"last_certificate", []string{LastRefused, LastDeleted}, "what AWS does when the last valid certificate is deleted", Rollover, func(q *Quirks) any { return &q.LastCertificate }},
+		{"sign_in_noise", []string{NoiseNone, NoiseSome}, "do sign-ins fail for reasons of their own", Rollover, func(q *Quirks) any { return &q.SignInNoise }},
 		{"signing_certificates", []string{CertificatesPlain, CertificatesNegative, CertificatesHexOnly}, "what is odd about the SAML certificates", Wire, func(q *Quirks) any { return &q.SigningCertificates }},
 		{"job_status", []string{StatusShown, StatusNull}, "does Graph show the status of a job", Wire, func(q *Quirks) any { return &q.JobStatus }},
 	}

@@ -42,6 +42,7 @@ type ConnectionSpec struct {
 	Tokens         []TokenSpec
 	Certificates   []CertificateSpec
 	Notified       []string      // mail addresses
+	SignInEvery    time.Duration // how often a user signs in to AWS; 0: nobody does
 	Users          int           // in sync
 	QuarantinedFor time.Duration // 0: not in quarantine
 	NotConfigured  bool          // there is a job, but provisioning was never set up
@@ -62,7 +63,7 @@ type Connection struct {
 // Healthy is a connection of which nothing expires soon.
 func Healthy(name string) ConnectionSpec {
 	return ConnectionSpec{
-		Name: name, Users: 3, Notified: []string{"identity-team@example.com"},
+		Name: name, Users: 3, SignInEvery: 10 * time.Minute, Notified: []string{"identity-team@example.com"},
 		Tokens:       []TokenSpec{{Age: 100 * day, Left: 265 * day, Saved: true}},
 		Certificates: []CertificateSpec{{Age: 200 * day, Left: 895 * day, Active: true, Trusted: true}},
 	}
@@ -73,6 +74,13 @@ func Healthy(name string) ConnectionSpec {
 func Expiring(name string) ConnectionSpec {
 	spec := Healthy(name)
 	spec.Tokens = []TokenSpec{{Age: 345 * day, Left: 20 * day, Saved: true}, {Age: 400 * day, Left: -35 * day}}
+	return spec
+}
+
+// ExpiringCertificate is a connection whose active SAML certificate expires in 40 days.
+func ExpiringCertificate(name string) ConnectionSpec {
+	spec := Healthy(name)
+	spec.Certificates = []CertificateSpec{{Age: 1055 * day, Left: 40 * day, Active: true, Trusted: true}}
 	return spec
 }
 
@@ -100,6 +108,7 @@ func Fleet(n, tenants int) []ConnectionSpec {
 		spec.TenantID = fmt.Sprintf("%08d-1111-4111-8111-111111111111", i%max(tenants, 1)+1)
 		spec.Account = fmt.Sprintf("%012d", 100000000000+i)
 		spec.Region = regions[i%len(regions)]
+		spec.SignInEvery = 2 * time.Hour // a week of them is kept for each
 		list = append(list, spec)
 	}
 	return list
@@ -116,6 +125,7 @@ func (m *Model) Add(spec ConnectionSpec) Connection {
 	i := m.addInstance(spec)
 	t := m.newProvisioningTenant(i)
 	sp := m.addApplication(spec, i)
+	m.letUsersSignIn(sp, i, spec.SignInEvery)
 	spec.NotConfigured = spec.NotConfigured || spec.NoJob
 	connection := Connection{
 		Name: spec.Name, Account: spec.Account, AppID: sp.AppID, DisplayName: sp.DisplayName, IdPID: i.idp.IdPID,
@@ -168,6 +178,7 @@ func (m *Model) addApplication(spec ConnectionSpec, i *instance) *servicePrincip
 		ObjectID: m.newID(), AppID: m.newID(), TemplateID: AWSTemplateID,
 		DisplayName: "AWS IAM Identity Center (" + spec.Name + ")",
 		Tags:        []string{"WindowsAzureActiveDirectoryIntegratedApp", "WindowsAzureActiveDirectoryCustomSingleSignOnApplication"},
+		SSOMode:     model.SingleSignOnSAML,
 		EntityIDs:   []string{"https://" + spec.Region + ".signin.aws.amazon.com/platform/saml/" + i.IdentityStoreID},
 		Notified:    spec.Notified,
 	}}
@@ -178,7 +189,7 @@ func (m *Model) addApplication(spec ConnectionSpec, i *instance) *servicePrincip
 			sp.Preferred = certificate.Certificate
 		}
 		if one.Trusted {
-			i.idp.certificates = append(i.idp.certificates, IdPCertificate{m.newID(), certificate.Certificate})
+			i.idp.trusted = append(i.idp.trusted, &trust{IdPCertificate: IdPCertificate{m.newID(), certificate.Certificate}, idpID: i.idp.IdPID, by: ActorSetup})
 		}
 	}
 	sp.of.applications = append(sp.of.applications, sp)

@@ -72,6 +72,34 @@ type CycleEnded struct {
 	Cycle              model.Cycle
 }
 
+// CertificateCreation is a certificate that was made in Entra.
+type CertificateCreation struct {
+	Stamp
+	ServicePrincipalID, Thumbprint string
+}
+
+// CertificateActivation is a certificate that Entra was told to sign with.
+type CertificateActivation struct {
+	Stamp
+	ServicePrincipalID string
+	Before, After      string // thumbprints; "": none
+}
+
+// CertificateImport is a certificate that AWS was told to trust.
+type CertificateImport struct {
+	Stamp
+	IdentityStoreID, CertificateID, Thumbprint string
+	CreatedBy                                  Actor // in Entra; "": not there
+}
+
+// CertificateDeletion is a certificate that AWS was told to trust no longer.
+type CertificateDeletion struct {
+	Stamp
+	IdentityStoreID, CertificateID, Thumbprint string
+	ImportedBy                                 Actor
+	Remaining                                  int // trusted certificates that stay and are valid
+}
+
 // TenantRecreated is a provisioning tenant that was replaced by another.
 type TenantRecreated struct {
 	Stamp
@@ -91,6 +119,22 @@ type Annotation struct {
 }
 
 func (r Creation) String() string { return fmt.Sprintf("created token %s", r.TokenID) }
+
+func (r CertificateCreation) String() string {
+	return fmt.Sprintf("created certificate %s in %s", r.Thumbprint, r.ServicePrincipalID)
+}
+
+func (r CertificateActivation) String() string {
+	return fmt.Sprintf("activated certificate of %s: %s -> %s", r.ServicePrincipalID, orNone(r.Before), orNone(r.After))
+}
+
+func (r CertificateImport) String() string {
+	return fmt.Sprintf("imported certificate %s as %s", r.Thumbprint, r.CertificateID)
+}
+
+func (r CertificateDeletion) String() string {
+	return fmt.Sprintf("deleted trusted certificate %s, which was %s; %d stay", r.CertificateID, r.Thumbprint, r.Remaining)
+}
 
 func (r Deletion) String() string {
 	text := "deleted token " + r.TokenID

@@ -85,6 +85,9 @@ true
 {{- if and $persists (gt (int .Values.replicas) 1) -}}
 {{- fail (printf "replicas: %d is not possible with a volume: only one exporter may write the journal; set it to 1, or keep the state in AWS (config.state.aws)" (int .Values.replicas)) -}}
 {{- end -}}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.configExistingSecret) (not (dig "state" "aws" "" .Values.config)) -}}
+{{- fail (printf "replicas: %d is only possible with config.state.aws, where they share journals, token values and event counters; set it, or replicas to 1" (int .Values.replicas)) -}}
+{{- end -}}
 {{- if and (include "exporter.rotates" .) (not $persists) (not (dig "state" "aws" "" .Values.config)) -}}
 {{- fail "persistence.enabled: false is not possible, because config enables a rotation, which must survive a restart; set it to null, or set config.state.aws" -}}
 {{- end -}}

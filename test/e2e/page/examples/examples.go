@@ -97,7 +97,8 @@ func (d Data) sources(failing map[model.Source]error) []model.SourceStatus {
 	return all
 }
 
-// expiring has an expired token in its second slot, and no address is notified about its certificate.
+// expiring has an expired token in its second slot, a new certificate that is active already,
+// and no address that is notified about its certificates.
 func (d Data) expiring(name string) model.Snapshot {
 	s := d.healthy(name)
 	s.Tokens = &model.TokenList{Origin: model.OriginConsoleAPI, Slots: model.TokenSlots, Tokens: []model.Token{
@@ -105,7 +106,10 @@ func (d Data) expiring(name string) model.Snapshot {
 		{ID: "9067a1c0-0002-4000-8000-00000000000b", Created: d.in(-345 * day), Expires: d.in(20*day + time.Hour)},
 	}}
 	s.Usage = nil
-	s.Signing.NotificationAddresses = 0
+	old := model.Certificate{Thumbprint: "2C7F90E1A4B35D6688F01C2D3E4F5A6B7C8D9E0F", NotBefore: d.in(-1045 * day), NotAfter: d.in(50 * day)}
+	next := model.Certificate{Thumbprint: "93E0B1C2D3A4F5968778695A4B3C2D1E0F112233", NotBefore: d.in(-2 * time.Hour), NotAfter: d.in(1095 * day)}
+	s.Signing = &model.SigningCertificates{Certificates: []model.Certificate{old, next}, ActiveThumbprint: next.Thumbprint, ActiveKnown: true}
+	s.Trusted = &[]model.Certificate{old, next}
 	s.Job.LastCycle.State = model.CycleEntryLevelErrors
 	return s
 }
@@ -181,8 +185,11 @@ func (d Data) dates(created, expires time.Duration) string {
 	return "created " + d.in(created).Format(layout) + ", expires " + d.in(expires).Format(layout)
 }
 
-// Rotation returns the rotation status of a connection.
-func (d Data) Rotation(connection string) model.RotationStatus {
+// Rotation returns the status of one kind of rotation of a connection.
+func (d Data) Rotation(connection string, kind model.Procedure) model.RotationStatus {
+	if kind == model.ProcedureCertificate {
+		return d.rollover(connection)
+	}
 	idle := model.RotationStatus{Mode: model.RotationEnabled, Issuer: model.IssuerConsoleAPI, Phase: model.PhaseIdle, Due: d.in(205 * day), LastSuccess: d.in(-100 * day)}
 	switch connection {
 	case "corp":
@@ -223,11 +230,38 @@ func (d Data) Rotation(connection string) model.RotationStatus {
 	}
 }
 
+func (d Data) rollover(connection string) model.RotationStatus {
+	switch connection {
+	case "corp":
+		return model.RotationStatus{Mode: model.RotationEnabled, Phase: model.PhaseIdle, Due: d.in(735 * day), LastSuccess: d.in(-290 * day)}
+	case "emea":
+		return model.RotationStatus{
+			Mode: model.RotationEnabled, Phase: model.PhaseVerify, Proof: model.ProofStored, Due: d.in(1035 * day), Started: d.in(-2 * time.Hour), Waiting: model.WaitingProofPending,
+		}
+	case "labs":
+		const signer = "8f14e45fceea167a5a36dedd4bea2543c0ffee00112233445566778899aabbcc"
+		return model.RotationStatus{
+			Mode: model.RotationEnabled, Phase: model.PhaseBlocked, Due: d.now, Started: d.in(-time.Hour), Blocked: model.BlockedSignerNotTrusted,
+			Message: "labs is blocked in phase plan (signer_not_trusted): Entra signs with certificate " + signer + ", which AWS does not trust, so nobody can sign in; next: rotation start labs --certificate " + signer + ".",
+		}
+	default:
+		return model.RotationStatus{Mode: model.RotationDisabled, Phase: model.PhaseIdle}
+	}
+}
+
 // Records returns the finished and running rotations, newest first.
 //
 //nolint:gosec // ids of tokens, not their values
 func (d Data) Records() []model.RotationRecord {
 	return []model.RotationRecord{
+		{
+			Connection: "emea", ID: "r-0006", Kind: model.ProcedureCertificate, Trigger: "alert", Started: d.in(-2 * time.Hour), Phase: model.PhaseVerify, Proof: model.ProofStored,
+			OldCertificate: "1b6453892473a467d07372d45eb05abc2031647a5a36dedd4bea2543aabbccdd", NewCertificate: "3c59dc048e8850243be8079a5c74d079c81e728d9d4c2f636f067f89cc14862c",
+			Steps: []model.RotationStep{
+				{At: d.in(-2 * time.Hour), Phase: model.PhasePlan, Text: "due: the active certificate expires in 50 days"},
+				{At: d.in(-100 * time.Minute), Phase: model.PhaseActivate, Text: "the new certificate is active by five readings"},
+			},
+		},
 		{
 			Connection: "apac", ID: "r-0004", Trigger: "alert", Started: d.in(-3 * time.Hour), Phase: model.PhaseVerify, Proof: model.ProofStored,
 			OldTokenID: "9067a1c0-0004-4000-8000-00000000000a", NewTokenID: "9067a1c0-0004-4000-8000-00000000000b",

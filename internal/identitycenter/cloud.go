@@ -1,0 +1,73 @@
+package identitycenter
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"entra-aws-exporter/internal/cloudhttp"
+)
+
+// Cloud is what the connections of one configuration share: the HTTP transports, and one
+// sign-in for each set of credentials. A reload of the configuration makes a new one.
+type Cloud struct {
+	options cloudhttp.Options
+	direct  cloudhttp.Options // for metadata services
+	http    *httpClients      // of the credential chains
+
+	mu       sync.Mutex
+	services map[string]ways
+	chains   map[chainKey]*chain
+	sessions map[signInKey]*session
+}
+
+// NewCloud makes no call and reads no file.
+func NewCloud(options cloudhttp.Options) *Cloud {
+	c := &Cloud{
+		options: options.WithDefaults(), direct: options.WithDefaults().Direct(),
+		services: make(map[string]ways), chains: make(map[chainKey]*chain), sessions: make(map[signInKey]*session),
+	}
+	c.http = newHTTPClients("", c)
+	return c
+}
+
+// ways are the two ways to a service: as configured, and without a proxy.
+type ways struct {
+	client *http.Client
+	direct http.RoundTripper
+}
+
+func (c *Cloud) waysTo(service string) ways {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found, known := c.services[service]
+	if !known {
+		limits := cloudhttp.Service{Name: service, MaxBody: maxBody, Timeout: func(request *http.Request) time.Duration {
+			if isMetadata(request) {
+				return metadataTimeout
+			}
+			return attemptTimeout
+		}}
+		found = ways{c.options.Client(limits), c.direct.Client(limits).Transport}
+		c.services[service] = found
+	}
+	return found
+}
+
+// session returns the sign-in with these credentials, which name is the first to use.
+func (c *Cloud) session(name string, key signInKey) *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.chains[key.chainKey] == nil {
+		c.chains[key.chainKey] = &chain{chainKey: key.chainKey, http: c.http}
+	}
+	if c.sessions[key] == nil {
+		c.sessions[key] = &session{
+			signInKey: key, chain: c.chains[key.chainKey], http: newHTTPClients(name, c),
+			lookups: rate.NewLimiter(rate.Every(600*time.Millisecond), 1), listing: make(chan struct{}, 1),
+		}
+	}
+	return c.sessions[key]
+}
