@@ -38,12 +38,13 @@ demo-stack: build ## run the whole loop with real Prometheus and Alertmanager, u
 	@./deploy/demo/stack.sh $(if $(ONCE),--once)
 
 # The matrices and mutants of the rotation run on their own, so that their tables are printed last.
+# They are short of CPU and not of memory: GOGC=400 saves a fifth of their time.
 PROOF := ^Test(CrashMatrix|StateMatrix|QuirkMatrix|RolloverMatrix|RolloverQuirkMatrix|Mutants|GeneratedMutants)$$
 
 test: ## run all tests; those of the rotation print a table of counts
 	@.ci/tools dynalite
 	$(GO) test -timeout 30m -skip '$(PROOF)' ./...
-	$(GO) test -timeout 60m -v -run '$(PROOF)' ./internal/state ./rotate
+	GOGC=400 $(GO) test -timeout 60m -v -run '$(PROOF)' ./internal/state ./rotate
 
 race: ## run the tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m -skip 'Matrix|Mutants' ./...
@@ -90,9 +91,9 @@ release-check: ## build one target of a release; check what it contains, runs an
 pages: ## check the status page in Chromium with axe-core; screenshots in dist/pages (skipped without npm or Chromium)
 	./test/e2e/page/check.sh dist/pages
 
-fuzz: ## run each fuzz target for FUZZTIME
+fuzz: ## run each fuzz target for FUZZTIME (inputs, as 50000x, or a time)
 	./.ci/fuzz $(FUZZTIME)
-FUZZTIME ?= 20s
+FUZZTIME ?= 50000x
 
 vulnerabilities: ## run govulncheck, if its database can be reached
 	@.ci/tools govulncheck
@@ -107,10 +108,10 @@ bench: build ## measure the real binary and print one table: each figure beside 
 	BENCH=1 $(GO) test -tags e2e -count=1 -timeout 30m -v -run '^TestBench$$' ./test/e2e
 
 matrix: ## run every scenario of the crash, quirk and wire matrices
-	MATRIX=full $(GO) test ./rotate ./internal/app -run 'Matrix|ALongLog' -count=1 -timeout 120m -v
+	GOGC=400 MATRIX=full $(GO) test ./rotate ./internal/app -run 'Matrix|ALongLog' -count=1 -timeout 120m -v
 
 mutants: ## check that a test catches every deliberate bug
-	MUTANTS=full $(GO) test ./internal/state ./rotate -run '^Test(Generated)?Mutants$$' -count=1 -timeout 90m -v
+	GOGC=400 MUTANTS=full $(GO) test ./internal/state ./rotate -run '^Test(Generated)?Mutants$$' -count=1 -timeout 90m -v
 
 soak: build ## kill -9 the real binary 100 times during rotations; play a day of a thousand connections whose tenants fail
 	FLEET=1000 $(GO) test -count=1 -timeout 30m -v -run '^TestFleet(Day|Start)$$' ./internal/poller ./internal/app

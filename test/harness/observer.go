@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"sync"
@@ -33,6 +34,10 @@ type InvariantObserver struct {
 	attributed        bool                // the last proof level was at least attributed
 	propagated        bool                // the last proof said that AWS refuses the old tokens everywhere
 	checkedPlan       string              // the ID of the rotation whose plan was checked
+
+	content []byte // the stored record when it was read last
+	record  *journal.Record
+	err     error
 }
 
 // Observe adds an observer to a harness whose first process has not started yet.
@@ -79,8 +84,9 @@ func (o *InvariantObserver) Update() {
 	if entry := e.Lookup(o.harness.Connection.Name); entry != nil {
 		record := entry.Record()
 		o.recordCoverage(record)
-		if stored, err := o.harness.storedRecord(); err == nil && o.harness.Rolls == nil {
-			if rec := ViewOf(stored); rec != nil {
+		if o.harness.Rolls == nil {
+			if stored, err := o.storedRecord(); err == nil {
+				rec := ViewOf(stored)
 				o.checkPlan(rec)
 				o.checkProof(rec)
 			}
@@ -89,6 +95,16 @@ func (o *InvariantObserver) Update() {
 			o.Waiting[string(model.WaitingStoreUnavailable)] = true
 		}
 	}
+}
+
+// storedRecord reads the connection's record as it is stored. It is read before every call,
+// and most calls do not change it, so it is decoded when it has changed.
+func (o *InvariantObserver) storedRecord() (*journal.Record, error) {
+	if content := o.harness.storedContent(); o.content == nil || !bytes.Equal(content, o.content) {
+		o.content = content
+		o.record, o.err = o.harness.codec().Decode(content, o.harness.Connection.Key())
+	}
+	return o.record, o.err
 }
 
 // checkPlan compares the token that the plan considers in use with what Entra holds.
@@ -114,7 +130,7 @@ func (o *InvariantObserver) checkPlan(rec *Record) {
 
 // checkStop demands that a stopped process has recorded the outcomes of its operations.
 func (o *InvariantObserver) checkStop(p *Process) {
-	record, err := o.harness.storedRecord()
+	record, err := o.storedRecord()
 	if err != nil || record.Rotation == nil {
 		return
 	}
@@ -176,7 +192,7 @@ func (o *InvariantObserver) checkProof(rec *Record) {
 // checkOperation is I5, and I2 right before a deletion: the intent is durable, and the
 // process holds the lease for long enough.
 func (o *InvariantObserver) checkOperation(p *Process, name string) {
-	record, err := o.harness.storedRecord()
+	record, err := o.storedRecord()
 	if err != nil || record.Rotation == nil {
 		o.add("I5: %s without a rotation in the journal: %v", name, err)
 		return

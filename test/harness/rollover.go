@@ -78,7 +78,7 @@ func (e Engine) Rollover(connection string) (*journal.Rotation, *certificate.Pro
 // EditRollover changes the stored journal's part about the open rollover, as only somebody
 // with access to the store can.
 func (h *Harness) EditRollover(edit func(*certificate.Progress)) {
-	record, err := h.storedRecord()
+	record, err := RolloverCodec.Decode(h.storedContent(), h.Connection.Key())
 	if err != nil || record.Rotation == nil {
 		panic(fmt.Sprint("no rollover is open: ", err))
 	}
