@@ -65,14 +65,8 @@ func rolloverActions() []externalAction {
 			allowed: []string{"done", "blocked foreign_certificate"},
 		},
 		{
-			name: "operator removes the new certificate in Entra",
-			do: harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
-				return m.ChangeApplication(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
-					sp.Certificates = slices.DeleteFunc(slices.Clone(sp.Certificates), func(c clouds.SigningCertificate) bool {
-						return c.Subject() != "CN=Microsoft Azure Federated SSO Certificate"
-					})
-				})
-			}),
+			name:    "operator removes the new certificate in Entra",
+			do:      removeNewInEntra(),
 			allowed: []string{"done", "blocked foreign_certificate"},
 		},
 		{
@@ -190,4 +184,15 @@ func rolloverActions() []externalAction {
 // signInsFail lets every seventh sign-in fail from now on, for a reason that no certificate is.
 func signInsFail(h *harness.Harness) {
 	h.WithClouds(func(m *clouds.Model) { must(m.SetQuirk("sign_in_noise", clouds.NoiseSome)) })
+}
+
+// removeNewInEntra removes every certificate but the one that was active first.
+func removeNewInEntra() func(*harness.Harness) {
+	return harness.ActionOn(func(h *harness.Harness, m *clouds.Model) error {
+		return m.ChangeApplication(h.Connection.EntraTenantID, h.Connection.ServicePrincipalID, func(sp *clouds.ServicePrincipal) {
+			sp.Certificates = slices.DeleteFunc(slices.Clone(sp.Certificates), func(c clouds.SigningCertificate) bool {
+				return c.Subject() != "CN=Microsoft Azure Federated SSO Certificate"
+			})
+		})
+	})
 }

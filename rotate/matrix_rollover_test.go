@@ -157,6 +157,10 @@ func rolloverSituations() []matrixCase {
 		with("the old certificate is made active during the deletion", []string{"blocked activation_reverted"}, atDeletion(func(h *harness.Harness) {
 			h.ActivateCertificate(clouds.ActorOperator, h.OldCertificate())
 		})),
+		with("the new certificate is removed in Entra", []string{"blocked foreign_certificate"}, func(s *harness.Scenario) {
+			s.BeforeCall = inPhase(model.PhaseVerify, "", removeNewInEntra())
+		}),
+		with("the new certificate is removed in Entra during the deletion", []string{"blocked foreign_certificate"}, atDeletion(removeNewInEntra())),
 		with("no approval", []string{"waiting approval"}, never),
 		with("no approval needed", []string{"done"}, func(s *harness.Scenario) {
 			never(s)

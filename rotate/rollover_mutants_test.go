@@ -47,6 +47,9 @@ var rolloverMutants = []rotationMutant{
 	{"delete without approval", "^rollover:every deletion", []edit{
 		{"certificate/guard.approved", "", "return true"},
 	}},
+	{"delete although Entra has lost the new one", "^rollover situation:the new certificate is removed in Entra$", []edit{
+		{"certificate/lost", "!listed", "false"},
+	}},
 	{"delete the active one", "^rollover whole", []edit{
 		{"certificate/guard.authorizeDeletion", "entries := s.trusted(old)", "entries := s.trusted(fresh)"},
 	}},

@@ -220,8 +220,8 @@ func (g guard) authorizeDeletion(ctx context.Context) (operationPermit, error) {
 	switch {
 	case s.active() != fresh.Thumbprint:
 		return operationPermit{}, reverted(s, fresh)
-	case !s.trusts(fresh):
-		return operationPermit{}, rotate.Blocked(model.BlockedForeignCertificate, "AWS does not list the new certificate %s any more", fresh)
+	case lost(s, fresh) != "":
+		return operationPermit{}, rotate.Blocked(model.BlockedForeignCertificate, "%s", lost(s, fresh))
 	case fresh.NotAfter.Before(g.now().Add(policy.MinNewLife)):
 		return operationPermit{}, rotate.Blocked(model.BlockedDeleteRefused, "the old certificate %s is kept at AWS, because the new one is valid for less than %d days", old, int(policy.MinNewLife.Hours()/24))
 	case !rot.Proof.Level.AtLeast(model.ProofUsed), g.since(rot.Proof.Used) < g.options.Policy.RetireAfter, !g.approved():

@@ -61,6 +61,10 @@ func TestGuard(t *testing.T) {
 			{"the active one is unknown", func(s *scene) { s.signing.ActiveKnown = false }, "active_unknown: Entra does not say which certificate is active"},
 			{"AWS does not trust the new one", func(s *scene) { s.trust.Certificates = s.trust.Certificates[:1] }, "foreign_certificate: AWS does not list the new certificate new any more"},
 			{"AWS trusts other bytes of the same thumbprint", func(s *scene) { s.trust.Certificates[1].DER = []byte("forged") }, "foreign_certificate: AWS does not list the new certificate new any more"},
+			{"Entra does not list the new one", func(s *scene) { s.signing.Certificates = s.signing.Certificates[:1] }, "foreign_certificate: Entra does not list the new certificate new with its private key any more"},
+			{"Entra lists the new one without its private key", func(s *scene) {
+				s.signing.Certificates, s.signing.Keyless = s.signing.Certificates[:1], s.signing.Certificates[1:]
+			}, "foreign_certificate: Entra does not list the new certificate new with its private key any more"},
 			{"the new one is valid for another 30 days", func(s *scene) { s.validFor(30 * day) }, ""},
 			{"the new one is valid for fewer", func(s *scene) { s.validFor(30*day - 1) }, "delete_refused: the old certificate old is kept at AWS, because the new one is valid for less than 30 days"},
 			{"only stored", func(s *scene) { s.record.Rotation.Proof.Level = model.ProofStored }, pending},

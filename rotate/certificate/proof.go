@@ -163,12 +163,12 @@ func (h health) check(ctx context.Context, s sides) (repairing bool, err error) 
 	}
 	active := s.active()
 	switch {
-	case active == fresh.Thumbprint && s.trusts(fresh):
+	case active == fresh.Thumbprint && lost(s, fresh) == "":
 	case active == fresh.Thumbprint:
-		if s, err = h.stableSides(ctx); err != nil || s.trusts(fresh) || s.active() != fresh.Thumbprint {
+		if s, err = h.stableSides(ctx); err != nil || lost(s, fresh) == "" || s.active() != fresh.Thumbprint {
 			return false, err
 		}
-		return true, repairer(h).begin(ctx, s, model.BlockedForeignCertificate, "AWS does not list the new certificate "+fresh.String()+" any more")
+		return true, repairer(h).begin(ctx, s, model.BlockedForeignCertificate, lost(s, fresh))
 	case active == old.Thumbprint && h.settling():
 		return false, nil
 	default:
@@ -182,6 +182,19 @@ func (h health) check(ctx context.Context, s sides) (repairing bool, err error) 
 		return false, err
 	}
 	return true, repairer(h).begin(ctx, s, model.BlockedSignInFailing, "more sign-ins fail since "+rotate.FormatTime(prover(h).changed())+" than before")
+}
+
+// lost says which side has the new certificate no longer; "": both have it. Entra signs with
+// another one then, whatever it says is active.
+func lost(s sides, fresh Certificate) string {
+	switch _, listed := s.signs(fresh.SHA256); {
+	case !s.trusts(fresh):
+		return "AWS does not list the new certificate " + fresh.String() + " any more"
+	case !listed:
+		return "Entra does not list the new certificate " + fresh.String() + " with its private key any more"
+	default:
+		return ""
+	}
 }
 
 // settling tells whether a replica of Entra may still show what was active before.

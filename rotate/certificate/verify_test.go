@@ -95,6 +95,16 @@ func TestHealth(t *testing.T) {
 			s.trust.Certificates = nil
 			s.did(OperationDelete, time.Hour, journal.Operation{Target: "entry-old", Why: string(deleteOld), Outcome: model.CallUnknown})
 		}, `repairing after 30s; repair.began=now~; repair.detail=AWS does not list the new certificate new any more; repair.kind=reimport; repair.reason=foreign_certificate; "AWS does not list the new certificate new any more: reimport"`},
+		{"Entra does not list it", func(s *scene) { s.signing.Certificates = s.signing.Certificates[:1] }, `repairing after 30s; repair.began=now~; repair.detail=Entra does not list the new certificate new with its private key any more; repair.kind=rollback; repair.reason=foreign_certificate; "Entra does not list the new certificate new with its private key any more: rollback"`},
+		{"Entra does not list it after the deletion", func(s *scene) {
+			s.signing.Certificates, s.trust.Certificates = s.signing.Certificates[:1], s.trust.Certificates[1:]
+			s.did(OperationDelete, time.Hour, journal.Operation{Target: "entry-old", Why: string(deleteOld), Outcome: model.CallDone})
+		}, `repairing after 30s; repair.began=now~; repair.detail=Entra does not list the new certificate new with its private key any more; repair.kind=reimport; repair.reason=foreign_certificate; "Entra does not list the new certificate new with its private key any more: reimport"`},
+		{"Entra did not list it in one reading", func(s *scene) {
+			both := s.signing.Certificates
+			s.signing.Certificates = both[:1]
+			s.then["entra 2"] = func() { s.signing.Certificates = both }
+		}, "healthy after 30s"},
 		{"AWS trusts the old one, which has expired", func(s *scene) { s.trust.Certificates = s.trust.Certificates[:1]; s.oldValidFor(-2 * time.Hour) }, "foreign_certificate: AWS does not list the new certificate new any more, and there is no other certificate that AWS trusts and Entra could sign with after 30s"},
 		{"the old one is active for 45 minutes", func(s *scene) {
 			s.activatedSince(45*time.Minute + readGap)

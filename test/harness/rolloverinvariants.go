@@ -70,8 +70,10 @@ func (c *rolloverCheck) raced(at time.Time) bool {
 		case clouds.CertificateActivation, clouds.CertificateDeletion, clouds.CertificateImport:
 			return true
 		case clouds.Annotation:
-			if strings.HasPrefix(e.Text, "replaced") || strings.HasPrefix(e.Text, "activated") || strings.HasPrefix(e.Text, "set single sign-on") {
-				return true
+			for _, change := range []string{"replaced", "removed", "activated", "set single sign-on"} {
+				if strings.HasPrefix(e.Text, change) {
+					return true
+				}
 			}
 		}
 	}

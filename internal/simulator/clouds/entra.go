@@ -138,7 +138,13 @@ func (entra *Entra) ChangeApplication(tenantID, objectID string, change func(*Se
 	if err != nil {
 		return err
 	}
+	before := slices.Clone(sp.Certificates)
 	change(&sp.ServicePrincipal)
+	for _, c := range before {
+		if !slices.ContainsFunc(sp.Certificates, func(kept SigningCertificate) bool { return kept.Thumbprint() == c.Thumbprint() }) {
+			entra.annotate(ActorOperator, "removed certificate %s of %s", c.Thumbprint(), objectID)
+		}
+	}
 	entra.noteSigning(sp, ActorOperator)
 	return nil
 }
