@@ -217,7 +217,8 @@ func (e *Engine) update(ctx context.Context, connection string, edit func(*journ
 	if _, err := entry.Change(ctx, edit); err != nil {
 		return fmt.Errorf("connection %s: %w", connection, err)
 	}
-	e.notifyRotation(entry.Key())
+	e.limits.wakeUp(entry.Key())
+	notify(e.wakeup)
 	return nil
 }
 

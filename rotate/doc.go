@@ -7,7 +7,8 @@
 // Read procedure.go (what the engine asks of a procedure), engine.go (who runs what),
 // start.go (an alert or an operator starts a rotation), session.go (one rotation from
 // phase to phase), operation.go (one call that changes AWS or Entra), retry.go (what an
-// error means), commands.go (an operator decides) and status.go (what is shown).
+// error means), commands.go (an operator decides) and status.go (what is shown). registry.go
+// knows what each connection is bound to, limits.go what may run at the same time.
 //
 // The rooms: rotate/journal keeps the durable record, rotate/policy decides without any
 // call, rotate/webhook turns Alertmanager's payload into decisions, rotate/token is the

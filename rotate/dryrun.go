@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -15,6 +16,39 @@ const dryRunInterval = time.Hour
 type dryRunKey struct {
 	connection string
 	kind       model.Procedure
+}
+
+// dryRunQueue is what alerts ask Run to do.
+type dryRunQueue struct {
+	interval time.Duration
+
+	mu    sync.Mutex
+	began map[dryRunKey]time.Time // when one last began; zero: it is due
+}
+
+// request asks for a dry run; false: there was one lately.
+func (q *dryRunQueue) request(connection string, kind model.Procedure) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	key := dryRunKey{connection, kind}
+	if last, known := q.began[key]; known && time.Since(last) < q.interval {
+		return false
+	}
+	q.began[key] = time.Time{}
+	return true
+}
+
+// take takes the dry runs that are due.
+func (q *dryRunQueue) take() (due []dryRunKey) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for key, began := range q.began {
+		if began.IsZero() {
+			due = append(due, key)
+			q.began[key] = time.Now()
+		}
+	}
+	return due
 }
 
 // DryRun reads everything that a rotation would read and logs what it would do. It
@@ -41,31 +75,6 @@ func (e *Engine) DryRun(ctx context.Context, connection string, kind model.Proce
 		return nil
 	}
 	return procedure.DryRun(ctx, session, options.Procedure)
-}
-
-// requestDryRun has Run make a dry run, unless there was one lately.
-func (e *Engine) requestDryRun(connection string, kind model.Procedure) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	key := dryRunKey{connection, kind}
-	if last, known := e.dryRuns[key]; known && time.Since(last) < e.shortened(dryRunInterval) {
-		return
-	}
-	e.dryRuns[key] = time.Time{}
-	notify(e.wakeup)
-}
-
-// takeDryRuns takes the dry runs that are due.
-func (e *Engine) takeDryRuns() (due []dryRunKey) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for key, began := range e.dryRuns {
-		if began.IsZero() {
-			due = append(due, key)
-			e.dryRuns[key] = time.Now()
-		}
-	}
-	return due
 }
 
 // dryRunSession makes a session whose journal is discarded.
@@ -96,6 +105,6 @@ func (e *Engine) dryRunSession(ctx context.Context, c Connection, procedure Proc
 	}
 	return &Session{
 		Connection: c, procedure: procedure, entry: entry, lease: lease, speedup: time.Duration(e.options.Speedup),
-		log: e.options.Logger, options: runOptions{observer: observer}, operations: e.operations, changes: e.changesOf(procedure),
+		log: e.options.Logger, options: runOptions{observer: observer}, operations: e.limits.operations, changes: e.limits.changesOf(procedure),
 	}, nil
 }

@@ -1,12 +1,9 @@
 package rotate
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -39,27 +36,13 @@ type Options struct {
 // server, which resumes what the journal shows as open, and the command line, which runs
 // its own rotation. They share nothing but the journal.
 type Engine struct {
-	options Options
-	wakeup  chan struct{} // a rotation was started: resume it
-
-	operations chan struct{} // held by the one operation in flight
-
-	mu          sync.Mutex
-	changes     map[model.Procedure]chan struct{} // held by each rotation between a change and its proof (Procedure.Changing)
-	connections map[string]Connection
-	bindings    map[string]string         // binding keys by connection
-	entries     map[string]*journal.Entry // by binding key
-	running     map[string]chan struct{}  // wake-up channels of the rotations that run here, by binding key
-	locks       map[string]chan struct{}  // one decision at a time, by connection
-	dryRuns     map[dryRunKey]time.Time   // when a dry run last began; zero: it is due
-	unlisted    error                     // why the journal could not be listed last; nil: it could
-
+	*registry
+	options  Options
+	limits   *limits
+	dryRuns  *dryRunQueue
+	wakeup   chan struct{}    // something was started: resume it
 	failures repeatedFailures // of Run alone
 }
-
-// maxChanging is how many rotations of one kind and process may be between the creation of
-// something new and the proof that it is stored, unless the policy says otherwise.
-const maxChanging = 2
 
 // pollInterval is how often the journal is searched for open rotations.
 const pollInterval = 30 * time.Second
@@ -73,30 +56,19 @@ func New(options Options, connections []Connection) *Engine {
 		options.Snapshot = func(string) (model.Snapshot, bool) { return model.Snapshot{}, false }
 	}
 	e := &Engine{
-		options: options, wakeup: make(chan struct{}, 1),
-		operations: make(chan struct{}, 1), changes: map[model.Procedure]chan struct{}{},
-		entries: map[string]*journal.Entry{}, running: map[string]chan struct{}{},
-		locks: map[string]chan struct{}{}, dryRuns: map[dryRunKey]time.Time{}, failures: repeatedFailures{},
+		registry: &registry{
+			store: options.Store, codec: options.Codec, snapshot: options.Snapshot, log: options.Logger, entries: map[string]*journal.Entry{},
+		},
+		options: options, limits: newLimits(), dryRuns: &dryRunQueue{interval: options.shortened(dryRunInterval), began: map[dryRunKey]time.Time{}},
+		wakeup: make(chan struct{}, 1), failures: repeatedFailures{},
 	}
 	e.Configure(connections)
 	return e
 }
 
-// Configure replaces the connections. A rotation that is running keeps the connection it
-// began with.
-func (e *Engine) Configure(connections []Connection) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.connections = map[string]Connection{}
-	for _, c := range connections {
-		e.connections[c.Name] = c
-	}
-	e.bindings = map[string]string{}
-}
-
 // shortened divides a wait by the speedup, down to a second.
-func (e *Engine) shortened(d time.Duration) time.Duration {
-	return max(d/time.Duration(e.options.Speedup), time.Second)
+func (o Options) shortened(d time.Duration) time.Duration {
+	return max(d/time.Duration(o.Speedup), time.Second)
 }
 
 // Run resumes open rotations until ctx ends, then lets the operations in flight finish
@@ -104,7 +76,7 @@ func (e *Engine) shortened(d time.Duration) time.Duration {
 func (e *Engine) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	ticker := time.NewTicker(e.shortened(pollInterval))
+	ticker := time.NewTicker(e.options.shortened(pollInterval))
 	defer ticker.Stop()
 	for {
 		e.startAllDue(ctx)
@@ -115,7 +87,7 @@ func (e *Engine) Run(ctx context.Context) error {
 				}
 			})
 		}
-		for _, key := range e.takeDryRuns() {
+		for _, key := range e.dryRuns.take() {
 			workers.Go(func() {
 				if err := e.DryRun(ctx, key.connection, key.kind, StartOptions{}, nil); err != nil && ctx.Err() == nil {
 					e.options.Logger.Warn("dry run failed", "connection", key.connection, "err", err)
@@ -133,10 +105,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // startAllDue starts what is due of the connections that wait for no alert.
 func (e *Engine) startAllDue(ctx context.Context) {
-	e.mu.Lock()
-	connections := slices.Collect(maps.Values(e.connections))
-	e.mu.Unlock()
-	for _, c := range connections {
+	for _, c := range e.all() {
 		for _, procedure := range c.Procedures {
 			if procedure.Policy().Trigger != model.TriggerDue {
 				continue
@@ -206,13 +175,14 @@ func (e *Engine) findResumable(ctx context.Context) []openRotation {
 		return nil // the process ends, which is no failure of the store
 	}
 	e.noteListing(err)
+	e.logListing(err)
 	if err != nil {
 		return nil
 	}
 	e.cacheKnownBindings()
 	var found []openRotation
 	for _, key := range keys {
-		if e.isRunning(key) {
+		if e.limits.isRunning(key) {
 			continue
 		}
 		entry := e.entry(key)
@@ -241,11 +211,8 @@ func (e *Engine) findResumable(ctx context.Context) []openRotation {
 	return found
 }
 
-// noteListing notes whether the journal could be listed.
-func (e *Engine) noteListing(err error) {
-	e.mu.Lock()
-	e.unlisted = err
-	e.mu.Unlock()
+// logListing logs when the journal can no longer be listed, and when it can again.
+func (e *Engine) logListing(err error) {
 	const subject = "listing"
 	if err != nil {
 		if e.failures.isNew(subject, err) {
@@ -273,11 +240,16 @@ type runOptions struct {
 
 // run takes the lease of one open rotation and runs it to its outcome.
 func (e *Engine) run(ctx context.Context, entry *journal.Entry, c Connection, options runOptions) error {
-	wakeup, free := e.occupy(entry.Key())
+	wakeup, free := e.limits.occupy(entry.Key())
 	if !free {
 		return nil
 	}
-	defer e.vacate(entry.Key(), c.Name)
+	defer func() {
+		e.limits.vacate(entry.Key())
+		if e.options.Changed != nil {
+			e.options.Changed(c.Name)
+		}
+	}()
 	lease, err := journal.AcquireLease(ctx, entry, e.options.Holder, e.options.HolderIsDead)
 	if err != nil {
 		return err
@@ -292,7 +264,7 @@ func (e *Engine) run(ctx context.Context, entry *journal.Entry, c Connection, op
 	}
 	session := &Session{
 		Connection: c, procedure: procedure, entry: entry, lease: lease, speedup: time.Duration(e.options.Speedup),
-		log: e.options.Logger, options: options, wakeup: wakeup, operations: e.operations, changes: e.changesOf(procedure),
+		log: e.options.Logger, options: options, wakeup: wakeup, operations: e.limits.operations, changes: e.limits.changesOf(procedure),
 	}
 	defer session.leaveChanges()
 	session.retry.failures = rotation.Failures
@@ -304,52 +276,12 @@ func (e *Engine) run(ctx context.Context, entry *journal.Entry, c Connection, op
 	return e.release(ctx, lease, err)
 }
 
-// changesOf returns the places of a procedure's rotations that change something.
-func (e *Engine) changesOf(procedure Procedure) chan struct{} {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	places := e.changes[procedure.Kind()]
-	if places == nil {
-		places = make(chan struct{}, cmp.Or(procedure.Policy().MaxChanging, maxChanging))
-		e.changes[procedure.Kind()] = places
-	}
-	return places
-}
-
 // release gives the lease back, even when the process is told to stop.
 func (e *Engine) release(ctx context.Context, lease *journal.Holding, err error) error {
 	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	lease.Release(final)
 	return err
-}
-
-// occupy notes that a rotation runs here; false: it does already.
-func (e *Engine) occupy(key string) (wakeup chan struct{}, free bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if _, busy := e.running[key]; busy {
-		return nil, false
-	}
-	wakeup = make(chan struct{}, 1)
-	e.running[key] = wakeup
-	return wakeup, true
-}
-
-func (e *Engine) vacate(key, connection string) {
-	e.mu.Lock()
-	delete(e.running, key)
-	e.mu.Unlock()
-	if e.options.Changed != nil {
-		e.options.Changed(connection)
-	}
-}
-
-func (e *Engine) isRunning(key string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	_, running := e.running[key]
-	return running
 }
 
 // markRestored stops everything on a record that an older copy has replaced.
@@ -379,20 +311,5 @@ func (e *Engine) blockRemoved(ctx context.Context, entry *journal.Entry, seen *j
 	})
 	if err == nil {
 		e.options.Logger.Error("rotation blocked", "connection", seen.Connection, "reason", model.BlockedConnectionRemoved, "message", text)
-	}
-}
-
-// notifyRotation makes a rotation that runs here read its record.
-func (e *Engine) notifyRotation(key string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	notify(e.running[key])
-	notify(e.wakeup)
-}
-
-func notify(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

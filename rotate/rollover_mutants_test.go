@@ -25,8 +25,8 @@ var rolloverMutants = []rotationMutant{
 		trusting,
 	}},
 	{"import of what Entra shows instead of what create returned", "^trick", []edit{
-		{"certificate/guard.authorizeImport", `return permit{fresh, why, "", s.read}, nil`, `newest, _ := certificateOf(s.signing.Certificates[len(s.signing.Certificates)-1])
-		return permit{newest, why, "", s.read}, nil`},
+		{"certificate/guard.authorizeImport", `return operationPermit{fresh, why, "", s.read}, nil`, `newest, _ := certificateOf(s.signing.Certificates[len(s.signing.Certificates)-1])
+		return operationPermit{newest, why, "", s.read}, nil`},
 	}},
 	{"import of what our own call did not return", "^trick", []edit{
 		{"certificate/guard.authorizeImport", "g.record().created(fresh)", "true"},

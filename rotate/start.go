@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -52,7 +51,7 @@ func (e *Engine) decide(ctx context.Context, connection string, kind model.Proce
 	if err != nil {
 		return model.DecisionUnknownConnection, "no connection of this name is configured", nil //nolint:nilerr // it is the decision
 	}
-	release, err := e.lockConnection(ctx, connection)
+	release, err := e.limits.lockConnection(ctx, connection)
 	if err != nil {
 		return "", "", err
 	}
@@ -110,7 +109,9 @@ func (e *Engine) startIfDue(ctx context.Context, c Connection, procedure Procedu
 	case due.After(now):
 		return NotStarted(model.DecisionNotDue, "not due until %s", FormatTime(due))
 	case mode == model.RotationDryRun:
-		e.requestDryRun(c.Name, procedure.Kind())
+		if e.dryRuns.request(c.Name, procedure.Kind()) {
+			notify(e.wakeup)
+		}
 		return NotStarted(model.DecisionDryRun, "%s.mode is dry_run", procedure.Policy().Section)
 	}
 	if givesWay {
@@ -278,20 +279,6 @@ func (e *Engine) halted(procedure Procedure, record *journal.Record, snapshot mo
 	return procedure.Policy().Halted(record.Procedures[procedure.Kind()].Attempts, last, blocked)
 }
 
-// blockedConnections names the connections whose rotations are blocked.
-func (e *Engine) blockedConnections() []string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var names []string
-	for _, entry := range e.entries {
-		if record := entry.Record(); record.IsBlocked() {
-			names = append(names, record.Connection)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // startRotation writes the rotation into the journal, from where Run resumes it.
 func (e *Engine) startRotation(ctx context.Context, c Connection, entry *journal.Entry, binding model.Binding, rotation *journal.Rotation) error {
 	now := time.Now().UTC()
@@ -315,21 +302,4 @@ func (e *Engine) startRotation(ctx context.Context, c Connection, entry *journal
 	e.cacheBinding(c.Name, binding)
 	notify(e.wakeup)
 	return nil
-}
-
-// lockConnection lets decisions about one connection pass one after the other.
-func (e *Engine) lockConnection(ctx context.Context, connection string) (release func(), err error) {
-	e.mu.Lock()
-	lock := e.locks[connection]
-	if lock == nil {
-		lock = make(chan struct{}, 1)
-		e.locks[connection] = lock
-	}
-	e.mu.Unlock()
-	select {
-	case lock <- struct{}{}:
-		return func() { <-lock }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }

@@ -3,7 +3,6 @@ package rotate
 import (
 	"cmp"
 	"errors"
-	"slices"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -61,12 +60,6 @@ func (e *Engine) Status(connection string, kind model.Procedure) model.RotationS
 	return status
 }
 
-func (e *Engine) listingError() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.unlisted
-}
-
 // describeIdle shows why no rotation would start.
 func (e *Engine) describeIdle(status *model.RotationStatus, connection string, procedure Procedure, record *journal.Record, snapshot model.Snapshot) {
 	if record.Rotation != nil {
@@ -122,27 +115,4 @@ func describeJournalError(status *model.RotationStatus, kind model.Procedure, co
 	}
 	status.Message = messageWith(connection, status.Phase, reason, err.Error(), inventory, cmp.Or(command, policy.Remediation(kind, reason, connection)))
 	status.Phase, status.Blocked, status.Waiting = model.PhaseBlocked, reason, ""
-}
-
-// Records returns the rotations that are remembered, open ones included, newest first.
-func (e *Engine) Records() []model.RotationRecord {
-	e.mu.Lock()
-	entries := make([]*journal.Entry, 0, len(e.entries))
-	for _, entry := range e.entries {
-		entries = append(entries, entry)
-	}
-	e.mu.Unlock()
-	var list []model.RotationRecord
-	for _, entry := range entries {
-		record := entry.Record()
-		if record == nil {
-			continue
-		}
-		list = append(list, record.History...)
-		if record.Rotation != nil {
-			list = append(list, record.Describe(time.Time{}))
-		}
-	}
-	slices.SortFunc(list, func(a, b model.RotationRecord) int { return b.Started.Compare(a.Started) })
-	return list
 }

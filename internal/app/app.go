@@ -3,13 +3,13 @@
 //
 // Read serve.go first: Serve runs an Exporter (exporter.go), which holds what one version
 // of the configuration built; reload.go replaces that. Below are the parts that it is
-// built from: clients.go over transport.go, sources.go for the poller, rotation.go with
-// leaseholder.go for the engine, and state.go. livevalues.go tells the redactor which
-// values to hide in all that leaves the process.
+// built from: clients.go over transport.go, sources.go for the poller, rotation.go for the
+// engine, and state.go. livevalues.go tells the redactor which values to hide in all that
+// leaves the process.
 //
-// The other commands have one file each: checkconfig.go, doctor.go (printed by doctorreport.go), metrics.go,
-// status.go, and rotationcmd.go with its context in clicontext.go. Options (app.go) and
-// format.go are what the commands share.
+// The other commands have one file each: checkconfig.go, doctor.go (printed by
+// doctorreport.go), metrics.go, status.go, and rotationcmd.go with its context in
+// clicontext.go. What the commands share is in app.go: Options, and how they show things.
 package app
 
 import (
@@ -18,8 +18,11 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
+	"time"
 
 	"entra-aws-exporter/internal/config"
+	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/redact"
 )
 
@@ -60,4 +63,40 @@ func checkPace(pace int, c *config.Config) error {
 		return fmt.Errorf("--rotation.pace=%d is for simulated endpoints only; %s is a real one", pace, endpoint)
 	}
 	return nil
+}
+
+// unknownConnection reports a connection name that is not configured.
+func unknownConnection(c *config.Config, name string) error {
+	names := make([]string, len(c.Connections))
+	for i, connection := range c.Connections {
+		names[i] = connection.Name
+	}
+	return fmt.Errorf("unknown connection %q; configured: %s", name, strings.Join(names, ", "))
+}
+
+// count formats a number of things.
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// formatOutcome is the outcome of a rotation, with its reason if there is one.
+func formatOutcome(record model.RotationRecord) string {
+	if record.Reason == "" {
+		return string(record.Outcome)
+	}
+	return string(record.Outcome) + ": " + record.Reason
+}
+
+// formatTime is how every command shows a time.
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// dash stands for an empty cell of a table.
+func dash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
 }

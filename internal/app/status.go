@@ -129,11 +129,11 @@ func printStatus(out io.Writer, status web.Connections, showAll bool, now time.T
 	fmt.Fprintln(table, "CONNECTION\tTOKEN EXPIRES\tJOB\tSAML CERTIFICATE EXPIRES\tROTATION\tSOURCES")
 	harmed, healthy := 0, 0
 	for _, c := range status.Connections {
-		count := &healthy
+		total := &healthy
 		if len(c.Advice) > 0 {
-			count = &harmed
+			total = &harmed
 		}
-		if *count++; *count <= limit {
+		if *total++; *total <= limit {
 			printConnection(table, c, now)
 		}
 	}

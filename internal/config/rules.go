@@ -15,13 +15,13 @@ import (
 
 // rule is a format of text.
 type rule struct {
-	format      format
+	format      matcher
 	description string // "an AWS region"
 	example     string
 }
 
-// format accepts a text: a pattern, or a condition that no pattern can express.
-type format interface{ MatchString(text string) bool }
+// matcher accepts a text: a pattern, or a condition that no pattern can express.
+type matcher interface{ MatchString(text string) bool }
 
 type condition func(text string) bool
 

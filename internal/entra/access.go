@@ -44,7 +44,7 @@ func (a *Application) WriteAccess(ctx context.Context) (WriteAccess, error) {
 		access.All = access.All || role != nil && strings.EqualFold(role.AppRoleID, writeAllRole)
 		access.Owned = access.Owned || role != nil && strings.EqualFold(role.AppRoleID, writeOwnedRole)
 	}
-	principal, err := a.samlPrincipalID(ctx)
+	principal, err := a.discovery.samlPrincipalID(ctx)
 	if err != nil {
 		return WriteAccess{}, err
 	}

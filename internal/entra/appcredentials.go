@@ -123,13 +123,13 @@ func (a *Application) PolledEntityIDs(ctx context.Context) ([]string, error) {
 }
 
 func (a *Application) entityIDs(ctx context.Context, read principalReader) ([]string, error) {
-	id, err := a.samlPrincipalID(ctx)
+	id, err := a.discovery.samlPrincipalID(ctx)
 	if err != nil {
 		return nil, err
 	}
 	principal, err := readAppID(ctx, "reading the application", id, read)
 	if err != nil {
-		return nil, a.forgetIfGone(err)
+		return nil, a.discovery.forgetIfGone(err)
 	}
 	return slices.DeleteFunc(principal.ServicePrincipalNames, func(name string) bool { return strings.EqualFold(name, principal.AppID) }), nil
 }
@@ -148,7 +148,7 @@ type auditEntry struct {
 // credentialsChanged returns when the directory audit last recorded a change of the
 // provisioning credentials, and whether the audit is readable.
 func (a *Application) credentialsChanged(ctx context.Context) (time.Time, bool) {
-	id, err := a.principalID(ctx)
+	id, err := a.discovery.principalID(ctx)
 	if err != nil {
 		return time.Time{}, false
 	}

@@ -34,14 +34,14 @@ func (a *Application) signingCertificates(ctx context.Context, read principalRea
 	} else {
 		signing, err = a.graphCertificates(ctx, read)
 	}
-	return signing, a.forgetIfGone(err)
+	return signing, a.discovery.forgetIfGone(err)
 }
 
 // graphCertificates sends two requests: Graph returns the certificates themselves only
 // to a request that selects nothing else.
 // https://learn.microsoft.com/graph/api/resources/keycredential
 func (a *Application) graphCertificates(ctx context.Context, read principalReader) (model.SigningCertificates, error) {
-	id, err := a.samlPrincipalID(ctx)
+	id, err := a.discovery.samlPrincipalID(ctx)
 	if err != nil {
 		return model.SigningCertificates{}, err
 	}

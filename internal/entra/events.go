@@ -30,7 +30,7 @@ func (t *Tenant) Events(ctx context.Context, after, before time.Time, visit func
 // Exports counts the successful entries of the provisioning log for this job since
 // then: users and groups that were really written to AWS.
 func (a *Application) Exports(ctx context.Context, since time.Time) (int, error) {
-	principalID, jobID, err := a.resolve(ctx)
+	principalID, jobID, err := a.discovery.resolve(ctx)
 	if err != nil {
 		return 0, err
 	}

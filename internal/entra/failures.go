@@ -35,7 +35,7 @@ var errEnough = errors.New("enough entries")
 // application, the newest first, at most limit.
 // https://learn.microsoft.com/graph/api/provisioningobjectsummary-list
 func (a *Application) Failures(ctx context.Context, limit int) ([]Failure, error) {
-	principalID, _, err := a.resolve(ctx)
+	principalID, _, err := a.discovery.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}

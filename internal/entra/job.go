@@ -33,7 +33,7 @@ func (r *jobResponse) UnmarshalJSON(content []byte) error {
 // Job reads the provisioning job and Graph's clock.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-get
 func (a *Application) Job(ctx context.Context) (model.Job, error) {
-	values, err := a.jobParameters(ctx)
+	values, err := a.discovery.jobParameters(ctx)
 	if err != nil {
 		return model.Job{}, err
 	}
@@ -44,14 +44,14 @@ func (a *Application) Job(ctx context.Context) (model.Job, error) {
 	var response jobResponse
 	x, err := a.tenant.graph.get(ctx, call, jobPath, values, &response)
 	if err != nil {
-		return model.Job{}, a.forgetIfGone(err)
+		return model.Job{}, a.discovery.forgetIfGone(err)
 	}
 	if response.SynchronizationJobable == nil || response.GetId() == nil && response.GetStatus() == nil {
 		return model.Job{}, call.invalid(x, "neither an id nor a status of the job")
 	}
 	job := response.job()
 	job.ID, job.Date = values["job"], x.Date
-	a.update(func(found *discovered) { found.template = job.TemplateID })
+	a.discovery.update(func(found *discovered) { found.template = job.TemplateID })
 	job.NotificationEnabled = a.notificationEnabled(ctx, values["id"])
 	return job, nil
 }

@@ -49,10 +49,10 @@ func (a *Application) metadataCertificates(ctx context.Context) (model.SigningCe
 // samlAppID is the client id of the application that signs users in: from the config, or
 // read from Graph once.
 func (a *Application) samlAppID(ctx context.Context) (string, error) {
-	if id := cmp.Or(a.options.SAMLAppID, a.cached().samlAppID); id != "" {
+	if id := cmp.Or(a.options.SAMLAppID, a.discovery.cached().samlAppID); id != "" {
 		return id, nil
 	}
-	principalID, err := a.samlPrincipalID(ctx)
+	principalID, err := a.discovery.samlPrincipalID(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -60,7 +60,7 @@ func (a *Application) samlAppID(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	a.update(func(found *discovered) { found.samlAppID = application.AppID })
+	a.discovery.update(func(found *discovered) { found.samlAppID = application.AppID })
 	return application.AppID, nil
 }
 

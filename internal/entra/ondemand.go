@@ -15,7 +15,7 @@ import (
 // AWS. The user's other properties are neither logged nor kept.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-provisionondemand
 func (a *Application) ProvisionUser(ctx context.Context, userObjectID string) (string, error) {
-	values, err := a.jobParameters(ctx)
+	values, err := a.discovery.jobParameters(ctx)
 	if err != nil {
 		return "", cloudhttp.NotSent(err)
 	}
@@ -71,7 +71,7 @@ func (a *Application) userRule(ctx context.Context, job parameters) (string, err
 	call := apiCall{op: "reading the job's mapping", permission: readJobs, notFound: "check service_principal_id and job_id"}
 	var schema jobSchema
 	if _, err := a.tenant.graph.get(ctx, call, jobPath+"/schema", job, &schema); err != nil {
-		return "", a.forgetIfGone(err)
+		return "", a.discovery.forgetIfGone(err)
 	}
 	for _, rule := range schema.SynchronizationRules {
 		if rule == nil || rule.ID == "" {

@@ -38,12 +38,12 @@ func secretEntries(credentials []model.Credential) []secretEntry {
 // Credentials reads the application's provisioning credentials. Secret values are
 // masked. The keys are those that Entra sent, known or not.
 func (a *Application) Credentials(ctx context.Context) ([]model.Credential, error) {
-	principalID, err := a.principalID(ctx)
+	principalID, err := a.discovery.principalID(ctx)
 	if err != nil {
 		return nil, err
 	}
 	credentials, err := a.readCredentials(ctx, principalID, 0)
-	return credentials, a.forgetIfGone(err)
+	return credentials, a.discovery.forgetIfGone(err)
 }
 
 func (a *Application) readCredentials(ctx context.Context, principalID string, timeout time.Duration) ([]model.Credential, error) {
@@ -80,7 +80,7 @@ func (a *Application) SaveCredentials(ctx context.Context, credentials []model.C
 			}
 		}
 	}
-	principalID, err := a.principalID(ctx)
+	principalID, err := a.discovery.principalID(ctx)
 	if err != nil {
 		return cloudhttp.NotSent(err)
 	}
@@ -120,7 +120,7 @@ func (a *Application) notificationEnabled(ctx context.Context, principalID strin
 // the result is not passed.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-validatecredentials
 func (a *Application) TestConnection(ctx context.Context, inline []model.Credential) (model.TestResult, error) {
-	values, err := a.jobParameters(ctx)
+	values, err := a.discovery.jobParameters(ctx)
 	if err != nil {
 		return model.TestUnavailable, err
 	}
@@ -128,7 +128,7 @@ func (a *Application) TestConnection(ctx context.Context, inline []model.Credent
 		op: "testing the saved provisioning credentials", permission: writeJobs, timeout: testTimeout,
 		notFound: "check service_principal_id and job_id", sensitive: true,
 	}
-	template := a.cached().template
+	template := a.discovery.cached().template
 	if template == "" {
 		template = jobTemplate
 	}
@@ -144,7 +144,7 @@ func (a *Application) TestConnection(ctx context.Context, inline []model.Credent
 	case x.Status == http.StatusBadRequest && saysRefused(x.ErrorBody):
 		return model.TestFailed, err
 	default:
-		return model.TestUnavailable, a.forgetIfGone(err)
+		return model.TestUnavailable, a.discovery.forgetIfGone(err)
 	}
 }
 
@@ -159,7 +159,7 @@ func saysRefused(body []byte) bool {
 // StartJob starts the job, exactly once, without any retry.
 // https://learn.microsoft.com/graph/api/synchronization-synchronizationjob-start
 func (a *Application) StartJob(ctx context.Context) error {
-	values, err := a.jobParameters(ctx)
+	values, err := a.discovery.jobParameters(ctx)
 	if err != nil {
 		return cloudhttp.NotSent(err)
 	}

@@ -38,7 +38,7 @@ func (a *Application) CreateCertificate(ctx context.Context, subject string, not
 			Detail: fmt.Sprintf("%q is not CN= with at most 64 letters, digits, spaces and . _ : ( ) / -", subject), Advice: "check saml.rollover.subject",
 		}
 	}
-	id, err := a.samlPrincipalID(ctx)
+	id, err := a.discovery.samlPrincipalID(ctx)
 	if err != nil {
 		return model.IssuedCertificate{}, cloudhttp.NotSent(err)
 	}
@@ -76,7 +76,7 @@ func (a *Application) ActivateCertificate(ctx context.Context, thumbprint string
 			Reason: model.ReasonOther, Op: call.op, Unsent: true, Detail: fmt.Sprintf("%q is not a thumbprint of 40 hex digits", cloudhttp.Truncate(thumbprint, maxMessage)),
 		}
 	}
-	id, err := a.samlPrincipalID(ctx)
+	id, err := a.discovery.samlPrincipalID(ctx)
 	if err != nil {
 		return cloudhttp.NotSent(err)
 	}

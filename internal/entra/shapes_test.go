@@ -37,7 +37,7 @@ func TestEveryValueReplaced(t *testing.T) {
 			return err
 		}},
 		"jobs": {jobsURL, `{"value":[{"id":"a","templateId":"aWSSingleSignon","schedule":{"state":"Active"}}]}`, func(ctx context.Context, a *Application) error {
-			_, err := a.discoverJob(ctx, principal)
+			_, err := a.discovery.discoverJob(ctx, principal)
 			return err
 		}},
 		"application": {principalURL, `{"id":"x","appId":"a","servicePrincipalNames":["b"],"preferredTokenSigningKeyThumbprint":"AA","notificationEmailAddresses":["c"],

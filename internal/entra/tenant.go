@@ -3,12 +3,11 @@
 // and the exporter's own credential. It is the only package that knows the Microsoft
 // Graph SDK and azidentity.
 //
-// Read tenant.go first, then application.go, which finds what the config leaves open.
-// Each thing that is read has its file: job.go, events.go, certificates.go, metadata.go,
-// appcredentials.go, signins.go. The writes are in provisioning.go, ondemand.go and
-// rollover.go. All of them call
-// Graph through graph.go. Below it are transport.go (rate limits and HTTP), signin.go
-// with aadsts.go (access tokens), errors.go and values.go.
+// Read tenant.go first, then application.go, and discovery.go, which finds what the config
+// leaves open. Each thing that is read has its file: job.go, events.go, certificates.go,
+// metadata.go, appcredentials.go, signins.go. The writes are in provisioning.go, ondemand.go
+// and rollover.go. All of them call Graph through graph.go. Below it are transport.go (rate
+// limits and HTTP), signin.go with aadsts.go (access tokens), errors.go and values.go.
 //
 // Every error that the package returns is a *model.Error, classified once, without
 // personal data.

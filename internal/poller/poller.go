@@ -61,14 +61,14 @@ func New(options Options, previous *Poller) *Poller {
 	p := &Poller{store: newSnapshotStore(options.Connections), schedules: make(map[sourceKey]*schedule), dispatcher: newDispatcher()}
 	aws, entra := newCloudClock("AWS", options.Logger), newCloudClock("Entra", options.Logger)
 	var all []*schedule
-	add := func(key sourceKey, source Source, targets []int, lane laneKey) *schedule {
+	add := func(key sourceKey, source Source, targets []int, of laneKey) *schedule {
 		clock := entra
 		if isAWS(source.Name) {
 			clock = aws
 		}
 		key.source = source.Name
 		s := newSchedule(p.store, key, source, targets, clock, options.Logger)
-		s.lane = p.dispatcher.lane(lane)
+		s.lane = p.dispatcher.lane(of)
 		if previous != nil && previous.schedules[key] != nil {
 			s.inheritState(previous.schedules[key])
 		}
@@ -84,11 +84,11 @@ func New(options Options, previous *Poller) *Poller {
 			rounds[connection.Tenant] = round
 		}
 		for _, source := range connection.Sources {
-			lane := laneKey{connection.Tenant, ""}
+			of := laneKey{connection.Tenant, ""}
 			if isAWS(source.Name) {
-				lane.region = connection.Binding.Region
+				of.region = connection.Binding.Region
 			}
-			round.add(add(sourceKey{connection: connection.Name, identity: connection.Identity}, source, []int{i}, lane))
+			round.add(add(sourceKey{connection: connection.Name, identity: connection.Identity}, source, []int{i}, of))
 		}
 	}
 	for _, tenant := range options.Tenants {

@@ -84,10 +84,10 @@ func (r *Redactor) AddPassing(value model.Secret) {
 	r.add(&r.newer, value.Reveal(), func(value string) []string { return []string{value} })
 }
 
-func (r *Redactor) add(to *index, value string, forms func(string) []string) {
+func (r *Redactor) add(to *index, value string, formsOf func(string) []string) {
 	if len(value) >= minimum && !to.values[value] {
 		r.known++
-		to.add(value, forms)
+		to.add(value, formsOf)
 	}
 }
 
@@ -179,12 +179,12 @@ func longer(a, b part) part {
 	return a
 }
 
-func (x *index) add(value string, forms func(string) []string) {
+func (x *index) add(value string, formsOf func(string) []string) {
 	if x.values == nil {
 		x.values, x.first = map[string]bool{}, map[uint64]int32{}
 	}
 	x.values[value] = true
-	for _, form := range forms(value) {
+	for _, form := range formsOf(value) {
 		x.forms = append(x.forms, form)
 		for offset := 0; offset+window <= len(form); offset += step {
 			key := windowAt(form, offset)

@@ -20,33 +20,33 @@ const (
 	listLag = 15 * time.Minute
 )
 
-// permit authorizes one operation on one certificate. Only the guard makes one, and every
+// operationPermit authorizes one operation on one certificate. Only the guard makes one, and every
 // operation on a certificate's place at AWS or in Entra needs one.
-type permit struct {
+type operationPermit struct {
 	certificate Certificate
-	why         reason
+	why         operationReason
 	id          string    // AWS's, of the entry to delete
 	read        time.Time // when the last of the readings was made
 }
 
-// reason is why a certificate may be imported, made active or deleted.
-type reason string
+// operationReason is why a certificate may be imported, made active or deleted.
+type operationReason string
 
 // The reasons, each with its own conditions.
 const (
-	importCreated reason = "created"  // our own call returned it
-	importNamed   reason = "named"    // an operator named its fingerprint
-	importKept    reason = "kept"     // we deleted it at AWS, and sign-in fails without it
-	activateNew   reason = "new"      // it takes over
-	activateOld   reason = "rollback" // it was active before
-	deleteOld     reason = "retire"   // the new one is used
-	deleteUnused  reason = "unused"   // it has expired, and an operator named it
+	importCreated operationReason = "created"  // our own call returned it
+	importNamed   operationReason = "named"    // an operator named its fingerprint
+	importKept    operationReason = "kept"     // we deleted it at AWS, and sign-in fails without it
+	activateNew   operationReason = "new"      // it takes over
+	activateOld   operationReason = "rollback" // it was active before
+	deleteOld     operationReason = "retire"   // the new one is used
+	deleteUnused  operationReason = "unused"   // it has expired, and an operator named it
 )
 
 // stale tells whether a permit is too old to be used, as after a suspension. Both of our
 // clocks count: the monotonic one stops while a machine is suspended, and the other one
 // may be set.
-func (p permit) stale() bool {
+func (p operationPermit) stale() bool {
 	age := max(time.Since(p.read), time.Now().Round(0).Sub(p.read.Round(0)))
 	return age > maxReadAge+rotate.CallTimeout()
 }
@@ -81,7 +81,7 @@ func (g guard) read(ctx context.Context) (sides, error) {
 // authorizeImport permits the import of the new certificate. It is never chosen by what
 // Entra shows: Entra must show exactly the bytes that our own call returned, or that an
 // operator named.
-func (g guard) authorizeImport(ctx context.Context) (permit, error) {
+func (g guard) authorizeImport(ctx context.Context) (operationPermit, error) {
 	rot := g.rotation()
 	fresh := rot.New.Certificate
 	s, err := g.readFresh(ctx)
@@ -94,7 +94,7 @@ func (g guard) authorizeImport(ctx context.Context) (permit, error) {
 		}
 	}
 	if err != nil {
-		return permit{}, err
+		return operationPermit{}, err
 	}
 	why := importNamed
 	switch {
@@ -102,15 +102,15 @@ func (g guard) authorizeImport(ctx context.Context) (permit, error) {
 		why = importCreated
 	case Fingerprint(fresh.DER) == rot.Named:
 	default:
-		return permit{}, rotate.BlockedNow(model.BlockedForeignCertificate, "certificate %s was neither created by this exporter nor named by an operator", fresh)
+		return operationPermit{}, rotate.BlockedNow(model.BlockedForeignCertificate, "certificate %s was neither created by this exporter nor named by an operator", fresh)
 	}
 	if _, listed := s.signs(fresh.SHA256); !listed {
-		return permit{}, g.notShown(s, fresh)
+		return operationPermit{}, g.notShown(s, fresh)
 	}
 	if g.expired(fresh.NotAfter) {
-		return permit{}, rotate.Blocked(model.BlockedImportRefused, "certificate %s has expired", fresh)
+		return operationPermit{}, rotate.Blocked(model.BlockedImportRefused, "certificate %s has expired", fresh)
 	}
-	return permit{fresh, why, "", s.read}, nil
+	return operationPermit{fresh, why, "", s.read}, nil
 }
 
 // readFresh is read without the second reading: an import takes nothing away from anybody,
@@ -146,16 +146,16 @@ func (g guard) notShown(s sides, fresh Certificate) error {
 }
 
 // authorizeKept permits to undo our own deletion.
-func (g guard) authorizeKept(ctx context.Context) (permit, error) {
+func (g guard) authorizeKept(ctx context.Context) (operationPermit, error) {
 	s, err := g.readFresh(ctx)
 	if err != nil {
-		return permit{}, err
+		return operationPermit{}, err
 	}
 	old := *g.rotation().Plan.Old
 	if !slices.Contains(g.rotation().Plan.Trusted, old.SHA256) || !g.rotation().deletionTried() {
-		return permit{}, rotate.BlockedNow(model.BlockedSignerNotTrusted, "AWS did not trust the old certificate before, so it is not imported")
+		return operationPermit{}, rotate.BlockedNow(model.BlockedSignerNotTrusted, "AWS did not trust the old certificate before, so it is not imported")
 	}
-	return permit{old, importKept, "", s.read}, nil
+	return operationPermit{old, importKept, "", s.read}, nil
 }
 
 // deletionTried tells whether we may have deleted the old certificate.
@@ -164,10 +164,10 @@ func (r *rotation) deletionTried() bool {
 }
 
 // authorizeActivation permits to make a certificate active.
-func (g guard) authorizeActivation(ctx context.Context, why reason) (permit, error) {
+func (g guard) authorizeActivation(ctx context.Context, why operationReason) (operationPermit, error) {
 	s, err := g.read(ctx)
 	if err != nil {
-		return permit{}, err
+		return operationPermit{}, err
 	}
 	rot := g.rotation()
 	target, current := *rot.newCertificate(), *rot.Plan.Old
@@ -177,20 +177,20 @@ func (g guard) authorizeActivation(ctx context.Context, why reason) (permit, err
 	_, listed := s.signs(target.SHA256)
 	switch {
 	case !listed:
-		return permit{}, rotate.Blocked(model.BlockedForeignCertificate, "Entra does not list certificate %s with its private key any more", target)
+		return operationPermit{}, rotate.Blocked(model.BlockedForeignCertificate, "Entra does not list certificate %s with its private key any more", target)
 	case !s.trusts(target) && why == activateOld:
-		return permit{}, rotate.Blocked(model.BlockedSignInFailing, "AWS does not trust the old certificate %s any more, so it is not made active again", target)
+		return operationPermit{}, rotate.Blocked(model.BlockedSignInFailing, "AWS does not trust the old certificate %s any more, so it is not made active again", target)
 	case !s.trusts(target):
-		return permit{}, rotate.Blocked(model.BlockedForeignCertificate, "AWS does not list the new certificate %s any more", target)
+		return operationPermit{}, rotate.Blocked(model.BlockedForeignCertificate, "AWS does not list the new certificate %s any more", target)
 	case why == activateOld && !g.now().Before(target.NotAfter):
-		return permit{}, rotate.Blocked(model.BlockedSignInFailing, "the old certificate %s has expired, so it is not made active again", target)
+		return operationPermit{}, rotate.Blocked(model.BlockedSignInFailing, "the old certificate %s has expired, so it is not made active again", target)
 	case why == activateOld:
-		return permit{target, why, "", s.read}, nil
+		return operationPermit{target, why, "", s.read}, nil
 	}
 	if err := g.checkActivation(s, target, current); err != nil {
-		return permit{}, err
+		return operationPermit{}, err
 	}
-	return permit{target, why, "", s.read}, nil
+	return operationPermit{target, why, "", s.read}, nil
 }
 
 // checkActivation are the conditions for the new certificate alone.
@@ -210,34 +210,34 @@ func (g guard) checkActivation(s sides, target, current Certificate) error {
 }
 
 // authorizeDeletion permits the deletion of the old certificate at AWS.
-func (g guard) authorizeDeletion(ctx context.Context) (permit, error) {
+func (g guard) authorizeDeletion(ctx context.Context) (operationPermit, error) {
 	s, err := g.read(ctx)
 	if err != nil {
-		return permit{}, err
+		return operationPermit{}, err
 	}
 	rot := g.rotation()
 	fresh, old := rot.New.Certificate, *rot.Plan.Old
 	switch {
 	case s.active() != fresh.Thumbprint:
-		return permit{}, reverted(s, fresh)
+		return operationPermit{}, reverted(s, fresh)
 	case !s.trusts(fresh):
-		return permit{}, rotate.Blocked(model.BlockedForeignCertificate, "AWS does not list the new certificate %s any more", fresh)
+		return operationPermit{}, rotate.Blocked(model.BlockedForeignCertificate, "AWS does not list the new certificate %s any more", fresh)
 	case fresh.NotAfter.Before(g.now().Add(policy.MinNewLife)):
-		return permit{}, rotate.Blocked(model.BlockedDeleteRefused, "the old certificate %s is kept at AWS, because the new one is valid for less than %d days", old, int(policy.MinNewLife.Hours()/24))
+		return operationPermit{}, rotate.Blocked(model.BlockedDeleteRefused, "the old certificate %s is kept at AWS, because the new one is valid for less than %d days", old, int(policy.MinNewLife.Hours()/24))
 	case !rot.Proof.Level.AtLeast(model.ProofUsed), g.since(rot.Proof.Used) < g.options.Policy.RetireAfter, !g.approved():
-		return permit{}, errConditionPending
+		return operationPermit{}, errConditionPending
 	case !slices.Contains(rot.Plan.Trusted, old.SHA256):
-		return permit{}, rotate.Blocked(model.BlockedForeignCertificate, "certificate %s is not the one that was written down", old)
+		return operationPermit{}, rotate.Blocked(model.BlockedForeignCertificate, "certificate %s is not the one that was written down", old)
 	}
 	failing, err := prover(g).failing(ctx)
 	if err != nil {
-		return permit{}, err
+		return operationPermit{}, err
 	}
 	entries := s.trusted(old)
 	if failing || len(entries) == 0 {
-		return permit{}, errConditionPending
+		return operationPermit{}, errConditionPending
 	}
-	return permit{old, deleteOld, entries[0].ID, s.read}, nil
+	return operationPermit{old, deleteOld, entries[0].ID, s.read}, nil
 }
 
 // approved tells whether the old certificate may be deleted: an operator approved it, this
@@ -249,25 +249,25 @@ func (g guard) approved() bool {
 
 // authorizeUnused permits the deletion of an expired certificate that an operator named, to
 // make room at AWS.
-func (g guard) authorizeUnused(ctx context.Context) (permit, error) {
+func (g guard) authorizeUnused(ctx context.Context) (operationPermit, error) {
 	s, err := g.read(ctx)
 	if err != nil {
-		return permit{}, err
+		return operationPermit{}, err
 	}
 	unused, listed := find(trustedCertificates(s), g.rotation().Unused)
 	_, inEntra := s.signs(unused.SHA256)
 	othersValid := slices.ContainsFunc(s.trust.Certificates, func(t model.TrustedCertificate) bool { return !g.expired(t.NotAfter) })
 	switch {
 	case !listed:
-		return permit{}, rotate.Blocked(model.BlockedCertificatesFull, "AWS does not list certificate %s, which an operator named as unused", g.rotation().Unused)
+		return operationPermit{}, rotate.Blocked(model.BlockedCertificatesFull, "AWS does not list certificate %s, which an operator named as unused", g.rotation().Unused)
 	case !g.expired(unused.NotAfter):
-		return permit{}, rotate.Blocked(model.BlockedCertificatesFull, "certificate %s, which an operator named as unused, has not expired", unused)
+		return operationPermit{}, rotate.Blocked(model.BlockedCertificatesFull, "certificate %s, which an operator named as unused, has not expired", unused)
 	case inEntra:
-		return permit{}, rotate.Blocked(model.BlockedCertificatesFull, "Entra has certificate %s, which an operator named as unused", unused)
+		return operationPermit{}, rotate.Blocked(model.BlockedCertificatesFull, "Entra has certificate %s, which an operator named as unused", unused)
 	case !othersValid:
-		return permit{}, rotate.Blocked(model.BlockedCertificatesFull, "AWS trusts no other valid certificate than %s, which an operator named as unused", unused)
+		return operationPermit{}, rotate.Blocked(model.BlockedCertificatesFull, "AWS trusts no other valid certificate than %s, which an operator named as unused", unused)
 	}
-	return permit{unused, deleteUnused, s.trusted(unused)[0].ID, s.read}, nil
+	return operationPermit{unused, deleteUnused, s.trusted(unused)[0].ID, s.read}, nil
 }
 
 func trustedCertificates(s sides) []model.Certificate {
@@ -280,7 +280,7 @@ func trustedCertificates(s sides) []model.Certificate {
 
 // importCertificate imports the certificate of a permit. What came of it is settled by the
 // lists that follow.
-func (g guard) importCertificate(ctx context.Context, p permit) error {
+func (g guard) importCertificate(ctx context.Context, p operationPermit) error {
 	op := "importing certificate " + p.certificate.String() + " at AWS"
 	written, err := g.execute(ctx, operation{
 		kind: OperationImport, target: p.certificate.SHA256, why: string(p.why),
@@ -309,7 +309,7 @@ func (g guard) passed(written journal.Operation, err error, op string) error {
 }
 
 // activate makes the certificate of a permit active.
-func (g guard) activate(ctx context.Context, p permit) error {
+func (g guard) activate(ctx context.Context, p operationPermit) error {
 	op := "making certificate " + p.certificate.String() + " active in Entra"
 	written, err := g.execute(ctx, operation{
 		kind: OperationActivate, target: p.certificate.SHA256, why: string(p.why),
@@ -329,7 +329,7 @@ func (g guard) activate(ctx context.Context, p permit) error {
 }
 
 // delete deletes the certificate of a permit at AWS.
-func (g guard) delete(ctx context.Context, p permit) error {
+func (g guard) delete(ctx context.Context, p operationPermit) error {
 	op := "deleting certificate " + p.certificate.String() + " at AWS"
 	written, err := g.execute(ctx, operation{
 		kind: OperationDelete, target: p.id, why: string(p.why),

@@ -10,11 +10,11 @@ import (
 	"entra-aws-exporter/rotate/journal"
 )
 
-func (g guard) authorizeNew(ctx context.Context) (permit, error) {
+func (g guard) authorizeNew(ctx context.Context) (operationPermit, error) {
 	return g.authorizeActivation(ctx, activateNew)
 }
 
-func (g guard) authorizeOld(ctx context.Context) (permit, error) {
+func (g guard) authorizeOld(ctx context.Context) (operationPermit, error) {
 	return g.authorizeActivation(ctx, activateOld)
 }
 
@@ -48,8 +48,8 @@ func TestGuard(t *testing.T) {
 	const pending = "a condition is not met yet"
 	for _, group := range []struct {
 		scenes    func() *scene
-		authorize func(guard, context.Context) (permit, error)
-		why       reason
+		authorize func(guard, context.Context) (operationPermit, error)
+		why       operationReason
 		target    string
 		id        string        // AWS's, of the entry to be deleted
 		took      time.Duration // until the last reading
@@ -157,7 +157,7 @@ func TestGuard(t *testing.T) {
 					s := group.scenes()
 					began := time.Now()
 					test.spoil(s)
-					var got permit
+					var got operationPermit
 					var err error
 					s.play(t, func(ctx context.Context, r runner) { got, err = group.authorize(guard(r), ctx) })
 					switch {

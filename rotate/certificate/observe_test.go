@@ -127,13 +127,13 @@ func TestStalePermit(t *testing.T) {
 		maxReadAge + rotate.CallTimeout():     "done",
 		maxReadAge + rotate.CallTimeout() + 1: "refused",
 	} {
-		for name, call := range map[string]func(guard, context.Context, permit) error{
+		for name, call := range map[string]func(guard, context.Context, operationPermit) error{
 			"import": guard.importCertificate, "activate": guard.activate, "delete": guard.delete,
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				s := imported()
 				s.play(t, func(ctx context.Context, r runner) {
-					p := permit{known(s.certificates[1]), "test", "entry-new", time.Now()}
+					p := operationPermit{known(s.certificates[1]), "test", "entry-new", time.Now()}
 					time.Sleep(waited)
 					err := call(guard(r), ctx, p)
 					if made := len(s.made) > 0; made != (want == "done") || (err == nil) != made {

@@ -117,7 +117,7 @@ func TestInventoryAfterOperation(t *testing.T) {
 					}
 					for _, answer := range test.answers {
 						s.failing["import new for SIGNING"] = answer
-						if err := guard(r).importCertificate(ctx, permit{known(s.certificates[1]), importCreated, "", time.Now()}); err != nil {
+						if err := guard(r).importCertificate(ctx, operationPermit{known(s.certificates[1]), importCreated, "", time.Now()}); err != nil {
 							t.Fatal(err)
 						}
 					}

@@ -51,11 +51,11 @@ func certificateOf(c model.Certificate) (Certificate, bool) {
 
 func (c Certificate) String() string { return describe(c.SHA256, c.Subject, c.NotBefore, c.NotAfter) }
 
-func describe(name, subject string, notBefore, notAfter time.Time) string {
+func describe(id, subject string, notBefore, notAfter time.Time) string {
 	if subject != "" {
 		subject += ", "
 	}
-	return fmt.Sprintf("%s (%svalid from %s to %s)", name, subject, rotate.FormatTime(notBefore), rotate.FormatTime(notAfter))
+	return fmt.Sprintf("%s (%svalid from %s to %s)", id, subject, rotate.FormatTime(notBefore), rotate.FormatTime(notAfter))
 }
 
 // Memory is what is remembered of a binding's certificates between rollovers.

@@ -74,7 +74,7 @@ func (p retirePhase) retire(ctx context.Context) error {
 	return g.delete(ctx, permit)
 }
 
-func (p retirePhase) refused(permit permit, last journal.Operation) error {
+func (p retirePhase) refused(permit operationPermit, last journal.Operation) error {
 	reason := model.BlockedDeleteRefused
 	if last.Reason == model.ReasonPermission {
 		reason = model.BlockedPermission

@@ -108,19 +108,19 @@ type Work struct {
 // The lines that a worker prints: one before each scenario of a mutant, one with what came
 // of it.
 const (
-	began    = "MUTANT BEGAN "
-	caughtBy = "MUTANT CAUGHT "
-	survived = "MUTANT SURVIVED "
+	lineBegan    = "MUTANT BEGAN "
+	lineCaught   = "MUTANT CAUGHT "
+	lineSurvived = "MUTANT SURVIVED "
 )
 
 // PrintBegan tells Play that a scenario of a mutant begins.
-func PrintBegan(number int) { fmt.Printf("\n%s%d\n", began, number) } //nolint:forbidigo // Play reads it
+func PrintBegan(number int) { fmt.Printf("\n%s%d\n", lineBegan, number) } //nolint:forbidigo // Play reads it
 
 // PrintCaught tells Play what caught a mutant.
-func PrintCaught(number int, by string) { fmt.Printf("\n%s%d %s\n", caughtBy, number, by) } //nolint:forbidigo // Play reads it
+func PrintCaught(number int, by string) { fmt.Printf("\n%s%d %s\n", lineCaught, number, by) } //nolint:forbidigo // Play reads it
 
 // PrintSurvived tells Play that nothing caught a mutant.
-func PrintSurvived(number int) { fmt.Printf("\n%s%d\n", survived, number) } //nolint:forbidigo // Play reads it
+func PrintSurvived(number int) { fmt.Printf("\n%s%d\n", lineSurvived, number) } //nolint:forbidigo // Play reads it
 
 // Play makes a worker play scenarios against mutants, one after the other, and tells what
 // caught each, but for the survivors. The worker is a test that reads the work from the
@@ -165,16 +165,16 @@ func (b Binary) playOnce(ctx context.Context, test, variable string, work []Work
 		line := lines.Text()
 		tail = append(tail[max(0, len(tail)-40):], line)
 		switch {
-		case strings.HasPrefix(line, began):
+		case strings.HasPrefix(line, lineBegan):
 			inProgress = true
 			watchdog.Reset(timeout)
-		case strings.HasPrefix(line, caughtBy):
-			_, by, _ := strings.Cut(strings.TrimPrefix(line, caughtBy), " ")
+		case strings.HasPrefix(line, lineCaught):
+			_, by, _ := strings.Cut(strings.TrimPrefix(line, lineCaught), " ")
 			caught(work[done].Number, by)
 			done++
 			inProgress = false
 			watchdog.Reset(timeout)
-		case strings.HasPrefix(line, survived):
+		case strings.HasPrefix(line, lineSurvived):
 			done++
 			inProgress = false
 			watchdog.Reset(timeout)

@@ -63,18 +63,18 @@ func Outcome(next model.Phase, err error, took time.Duration) string {
 // leaves are the values of a record, by short paths.
 func leaves(t *testing.T, r *journal.Record, kind model.Procedure, skew time.Duration) map[string]string {
 	t.Helper()
-	leaves := map[string]string{}
+	found := map[string]string{}
 	var visit func(path string, value any)
 	visit = func(path string, value any) {
 		switch value := value.(type) {
 		case map[string]any:
 			if _, timestamps := value["local"]; timestamps {
-				leaves[path] = clocks(value, skew)
+				found[path] = clocks(value, skew)
 				return
 			}
 			if isEntry(value) && path != "" {
-				leaves[path] = textOf(value)
-				if imported, found := value["imported"]; found {
+				found[path] = textOf(value)
+				if imported, shown := value["imported"]; shown {
 					visit(path+".imported", imported)
 				}
 				return
@@ -87,21 +87,21 @@ func leaves(t *testing.T, r *journal.Record, kind model.Procedure, skew time.Dur
 				visit(fmt.Sprint(path, ".", i+1), inner)
 			}
 		case float64:
-			leaves[path] = fmt.Sprint(value)
+			found[path] = fmt.Sprint(value)
 			if duration := time.Duration(value); duration >= time.Second {
-				leaves[path] = duration.String()
+				found[path] = duration.String()
 			}
 		default:
-			leaves[path] = relative(value, 0)
+			found[path] = relative(value, 0)
 		}
 	}
 	visit("", decode(t, r.Procedures[kind], "memory"))
 	visit("", decode(t, r.Rotation, "progress"))
 	for _, ended := range r.History {
-		leaves["ended"] = strings.TrimSpace(fmt.Sprint(ended.Outcome, " ", ended.Proof, " ", ended.Reason))
+		found["ended"] = strings.TrimSpace(fmt.Sprint(ended.Outcome, " ", ended.Proof, " ", ended.Reason))
 	}
-	maps.DeleteFunc(leaves, func(path, _ string) bool { return strings.HasPrefix(path, "steps.") })
-	return leaves
+	maps.DeleteFunc(found, func(path, _ string) bool { return strings.HasPrefix(path, "steps.") })
+	return found
 }
 
 // isEntry tells whether an object is an operation, a token or a certificate: it is shown by

@@ -1,25 +1,20 @@
 package clouds
 
 import (
-	"fmt"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 )
 
-// AWS is the side of AWS: identity stores with their SCIM tokens, users and identity
-// providers, the keys that sign in, and CloudTrail.
+// AWS is identity stores with their SCIM tokens and users, and CloudTrail. AWS's other
+// services are SecretsManager, IdentityProviders and STS.
 type AWS struct {
 	*core
-	instances  []*instance
-	principals map[string]Principal  // by access key id
-	roles      map[string]Role       // by ARN
-	tokens     map[string]*scimToken // by value, the deleted ones too
-	trail      []TrailEvent
-	secrets    []*ManagedSecret // of Secrets Manager
-	calls      int              // of the operations that nodes answer
+	instances []*instance
+	tokens    map[string]*scimToken // by value, the deleted ones too
+	trail     []TrailEvent
+	calls     int // of the operations that nodes answer
 }
 
 // Instance is an IAM Identity Center instance with its identity store, as sso-admin
@@ -62,73 +57,6 @@ type provisioningTenant struct {
 }
 
 func (t *provisioningTenant) address() string { return strings.TrimSuffix(t.SCIMEndpoint, "/") }
-
-// Principal is a pair of AWS keys, for the verification of signatures.
-type Principal struct {
-	AccessKeyID, SecretAccessKey string
-	SessionToken                 string // "" for long-lived keys
-	Account                      string
-	ARN                          string
-	Actor                        Actor
-	Expires                      time.Time // zero: never
-}
-
-// Role can be assumed.
-type Role struct {
-	ARN        string
-	Account    string
-	ExternalID string // "" asks for none
-	Actor      Actor  // who one is after having assumed it
-}
-
-// AddPrincipal makes AWS keys for an actor of an account.
-func (aws *AWS) AddPrincipal(account string, actor Actor) Principal {
-	aws.Advance()
-	p := Principal{
-		AccessKeyID: aws.accessKeyID("AKIA"), SecretAccessKey: aws.newID() + "+" + aws.newID()[:3],
-		Account: account, ARN: fmt.Sprintf("arn:aws:iam::%s:user/%s", account, actor), Actor: actor,
-	}
-	aws.principals[p.AccessKeyID] = p
-	return p
-}
-
-// AddRole makes a role that every principal may assume.
-func (aws *AWS) AddRole(role Role) {
-	aws.Advance()
-	aws.roles[role.ARN] = role
-}
-
-// Principal finds AWS keys by their access key id.
-func (aws *AWS) Principal(accessKeyID string) (Principal, error) {
-	aws.Advance()
-	p, ok := aws.principals[accessKeyID]
-	switch {
-	case !ok:
-		return Principal{}, NewError(ServiceSTS, http.StatusForbidden, "UnrecognizedClientException", "The security token included in the request is invalid.")
-	case !p.Expires.IsZero() && !aws.at.Before(p.Expires):
-		return Principal{}, NewError(ServiceSTS, http.StatusForbidden, "ExpiredTokenException", "The security token included in the request is expired")
-	}
-	return p, nil
-}
-
-// AssumeRole gives temporary keys of a role for an hour.
-func (aws *AWS) AssumeRole(c Caller, arn, externalID string) (Principal, error) {
-	aws.Advance()
-	if err := aws.allowAWS(c, ServiceSTS, AssumeRoleAction); err != nil {
-		return Principal{}, err
-	}
-	role, ok := aws.roles[arn]
-	if !ok || role.ExternalID != externalID {
-		return Principal{}, NewError(ServiceSTS, http.StatusForbidden, "AccessDenied", fmt.Sprintf("User is not authorized to perform: sts:AssumeRole on resource: %s", arn))
-	}
-	p := Principal{
-		AccessKeyID: aws.accessKeyID("ASIA"), SecretAccessKey: aws.newID() + "+" + aws.newID()[:3], SessionToken: aws.newID() + aws.newID(),
-		Account: role.Account, Actor: role.Actor, Expires: aws.at.Add(time.Hour),
-		ARN: strings.Replace(strings.Replace(arn, ":role/", ":assumed-role/", 1), ":iam:", ":sts:", 1) + "/session",
-	}
-	aws.principals[p.AccessKeyID] = p
-	return p, nil
-}
 
 // ListInstances lists the instances that an account sees: those it owns whose primary
 // region was asked, or all of them with every region in scope.
@@ -259,13 +187,6 @@ func (aws *AWS) RecreateProvisioningTenant(actor Actor, identityStoreID string) 
 	aws.record(TenantRecreated{aws.stamp(actor), i.IdentityStoreID, old, t.TenantID})
 	aws.afterChange()
 	return t.ProvisioningTenant, nil
-}
-
-// MayGetWebIdentityToken checks the permission for STS's GetWebIdentityToken; the token
-// itself is a matter of the protocol.
-func (aws *AWS) MayGetWebIdentityToken(c Caller) error {
-	aws.Advance()
-	return aws.allowAWS(c, ServiceSTS, GetWebIdentityTokenAction)
 }
 
 // DescribeStore is the public Identity Store's DescribeIdentityStore: the instance, and

@@ -8,8 +8,8 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
-// Entra is the side of Entra without its provisioning engine: tenants with their
-// applications, credentials and logs.
+// Entra is tenants with their applications, credentials and logs. Their provisioning is
+// Engine, their app registrations AppRegistrations.
 type Entra struct {
 	*core
 	aws     *AWS
@@ -23,35 +23,6 @@ const (
 	AWSTemplateID    = "21ed01d2-ec13-4e9e-86c1-cd546719ebc4"
 	OldAWSTemplateID = "8b1025e4-1dd2-430b-a150-2ef79cd700f5"
 )
-
-// AppRegistration is an application that signs in, with its own credentials.
-type AppRegistration struct {
-	ObjectID     string
-	ClientID     string
-	DisplayName  string
-	Actor        Actor    // who signs in by it
-	Roles        []string // consented application permissions
-	Secrets      []AppSecret
-	Certificates []AppCertificate
-	Federated    []FederatedCredential
-}
-
-// AppSecret is a client secret.
-type AppSecret struct {
-	KeyID, DisplayName, Hint string
-	Value                    string // the real API never shows it again
-	Starts, Expires          time.Time
-}
-
-// AppCertificate is a certificate to sign in with.
-type AppCertificate struct {
-	KeyID           string
-	DER             []byte
-	Starts, Expires time.Time
-}
-
-// FederatedCredential lets tokens of another issuer sign in.
-type FederatedCredential struct{ Issuer, Subject, Audience string }
 
 // SigningCertificate is a SAML certificate on a service principal: a pair of key
 // credentials, Sign and Verify, and a password credential.

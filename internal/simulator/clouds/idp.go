@@ -11,6 +11,13 @@ import (
 // CertificateUse is the only use of a certificate that AWS is known to take.
 const CertificateUse = "SIGNING"
 
+// IdentityProviders is the external identity providers of AWS's identity stores, and the
+// certificates that AWS trusts for them.
+type IdentityProviders struct {
+	*core
+	aws *AWS
+}
+
 // IdPConfiguration is an external identity provider of an identity store.
 type IdPConfiguration struct {
 	IdPID          string
@@ -55,13 +62,13 @@ func (p *idp) certificates(at time.Time) []IdPCertificate {
 
 // IdPConfigurations lists the external identity providers of an identity store. Quirk:
 // trust_list_lag.
-func (aws *AWS) IdPConfigurations(c Caller, directoryID string) ([]IdPConfiguration, error) {
-	i, err := aws.storeFor(c, ServiceAppsAuth, ListIdPConfigurationsAction, directoryID)
+func (providers *IdentityProviders) IdPConfigurations(c Caller, directoryID string) ([]IdPConfiguration, error) {
+	i, err := providers.aws.storeFor(c, ServiceAppsAuth, ListIdPConfigurationsAction, directoryID)
 	if err != nil {
 		return nil, err
 	}
 	first := i.idp.IdPConfiguration
-	for _, certificate := range i.idp.certificates(aws.listedAt()) {
+	for _, certificate := range i.idp.certificates(providers.listedAt()) {
 		first.CertificateIDs = append(first.CertificateIDs, certificate.CertificateID)
 	}
 	return append([]IdPConfiguration{first}, i.idp.others...), nil
@@ -69,39 +76,41 @@ func (aws *AWS) IdPConfigurations(c Caller, directoryID string) ([]IdPConfigurat
 
 // IdPCertificates lists the certificates that AWS trusts for an identity provider. Quirk:
 // trust_list_lag.
-func (aws *AWS) IdPCertificates(c Caller, idpID, directoryID string) ([]IdPCertificate, error) {
-	i, err := aws.idpFor(c, ListIdPCertificatesAction, idpID, directoryID)
+func (providers *IdentityProviders) IdPCertificates(c Caller, idpID, directoryID string) ([]IdPCertificate, error) {
+	i, err := providers.idpFor(c, ListIdPCertificatesAction, idpID, directoryID)
 	if err != nil {
 		return nil, err
 	}
 	if i.idp.IdPID != idpID {
 		return nil, nil // one of the others
 	}
-	return i.idp.certificates(aws.listedAt()), nil
+	return i.idp.certificates(providers.listedAt()), nil
 }
 
 // Trusted lists what AWS trusts for the external identity provider of an identity store,
 // whatever its lists show.
-func (aws *AWS) Trusted(directoryID string) []IdPCertificate {
-	aws.Advance()
-	if i := aws.instance(directoryID); i != nil {
-		return i.idp.certificates(aws.at)
+func (providers *IdentityProviders) Trusted(directoryID string) []IdPCertificate {
+	providers.Advance()
+	if i := providers.aws.instance(directoryID); i != nil {
+		return i.idp.certificates(providers.at)
 	}
 	return nil
 }
 
 // IdPOf returns the id of an identity store's external identity provider.
-func (aws *AWS) IdPOf(directoryID string) string {
-	if i := aws.instance(directoryID); i != nil {
+func (providers *IdentityProviders) IdPOf(directoryID string) string {
+	if i := providers.aws.instance(directoryID); i != nil {
 		return i.idp.IdPID
 	}
 	return ""
 }
 
-func (aws *AWS) listedAt() time.Time { return aws.at.Add(-aws.lag(aws.quirks.TrustListLag)) }
+func (providers *IdentityProviders) listedAt() time.Time {
+	return providers.at.Add(-providers.lag(providers.quirks.TrustListLag))
+}
 
-func (aws *AWS) idpFor(c Caller, action Action, idpID, directoryID string) (*instance, error) {
-	i, err := aws.storeFor(c, ServiceAppsAuth, action, directoryID)
+func (providers *IdentityProviders) idpFor(c Caller, action Action, idpID, directoryID string) (*instance, error) {
+	i, err := providers.aws.storeFor(c, ServiceAppsAuth, action, directoryID)
 	if err != nil {
 		return nil, err
 	}
@@ -113,47 +122,47 @@ func (aws *AWS) idpFor(c Caller, action Action, idpID, directoryID string) (*ins
 
 // ImportIdPCertificate makes AWS trust a certificate in PEM, and returns its id. Quirks:
 // trust_slots, second_import, certificate_use.
-func (aws *AWS) ImportIdPCertificate(c Caller, idpID, directoryID, certificateInPEM, use string) (string, error) {
-	i, err := aws.idpFor(c, ImportIdPCertificateAction, idpID, directoryID)
+func (providers *IdentityProviders) ImportIdPCertificate(c Caller, idpID, directoryID, certificateInPEM, use string) (string, error) {
+	i, err := providers.idpFor(c, ImportIdPCertificateAction, idpID, directoryID)
 	if err != nil {
 		return "", err
 	}
 	refuse := func(status int, code, message string) (string, error) {
 		return "", NewError(ServiceAppsAuth, status, code, message)
 	}
-	if use != CertificateUse || aws.quirks.CertificateUse == UseRefused {
+	if use != CertificateUse || providers.quirks.CertificateUse == UseRefused {
 		return refuse(http.StatusBadRequest, "ValidationException", "Value at 'certificateUse' failed to satisfy constraint: Member must satisfy enum value set.")
 	}
 	block, rest := pem.Decode([]byte(certificateInPEM))
 	if block == nil || block.Type != "CERTIFICATE" || len(rest) > 0 {
 		return refuse(http.StatusBadRequest, "ValidationException", "The certificate is not one certificate in PEM.")
 	}
-	certificate, err := aws.readCertificate(block.Bytes)
+	certificate, err := providers.readCertificate(block.Bytes)
 	if err != nil {
 		return refuse(http.StatusBadRequest, "ValidationException", "The certificate cannot be parsed.")
 	}
-	listed := i.idp.certificates(aws.at)
+	listed := i.idp.certificates(providers.at)
 	if at := slices.IndexFunc(listed, func(other IdPCertificate) bool { return other.isSame(certificate) }); at >= 0 {
-		switch aws.quirks.SecondImport {
+		switch providers.quirks.SecondImport {
 		case ImportRefused:
 			return refuse(http.StatusConflict, "ConflictException", "The certificate exists already.")
 		case ImportNoOp:
 			return listed[at].CertificateID, nil
 		}
 	}
-	if limit := map[string]int{SlotsTwo: 2, SlotsThree: 3}[aws.quirks.TrustSlots]; limit > 0 && len(listed) >= limit {
+	if limit := map[string]int{SlotsTwo: 2, SlotsThree: 3}[providers.quirks.TrustSlots]; limit > 0 && len(listed) >= limit {
 		return refuse(http.StatusPaymentRequired, "ServiceQuotaExceededException", "The number of certificates for this identity provider has reached its limit.")
 	}
-	added := &trust{IdPCertificate: IdPCertificate{aws.newID(), certificate}, idpID: idpID, from: aws.at, by: c.Actor}
+	added := &trust{IdPCertificate: IdPCertificate{providers.newID(), certificate}, idpID: idpID, from: providers.at, by: c.Actor}
 	i.idp.trusted = append(i.idp.trusted, added)
-	aws.record(CertificateImport{aws.stamp(c.Actor), directoryID, added.CertificateID, certificate.Thumbprint(), certificate.createdBy})
-	aws.afterChange()
+	providers.record(CertificateImport{providers.stamp(c.Actor), directoryID, added.CertificateID, certificate.Thumbprint(), certificate.createdBy})
+	providers.afterChange()
 	return added.CertificateID, nil
 }
 
 // DeleteIdPCertificate ends AWS's trust in a certificate. Quirk: last_certificate.
-func (aws *AWS) DeleteIdPCertificate(c Caller, idpID, directoryID, certificateID string) error {
-	i, err := aws.idpFor(c, DeleteIdPCertificateAction, idpID, directoryID)
+func (providers *IdentityProviders) DeleteIdPCertificate(c Caller, idpID, directoryID, certificateID string) error {
+	i, err := providers.idpFor(c, DeleteIdPCertificateAction, idpID, directoryID)
 	if err != nil {
 		return err
 	}
@@ -161,72 +170,72 @@ func (aws *AWS) DeleteIdPCertificate(c Caller, idpID, directoryID, certificateID
 	remaining := 0
 	for _, t := range i.idp.trusted {
 		switch {
-		case t.idpID != idpID || !t.isListed(aws.at):
+		case t.idpID != idpID || !t.isListed(providers.at):
 		case t.CertificateID == certificateID:
 			deleted = t
-		case t.isValid(aws.at):
+		case t.isValid(providers.at):
 			remaining++
 		}
 	}
 	if deleted == nil {
 		return notFound(ServiceAppsAuth, "Certificate %s not found.", certificateID)
 	}
-	if remaining == 0 && aws.quirks.LastCertificate == LastRefused {
+	if remaining == 0 && providers.quirks.LastCertificate == LastRefused {
 		return NewError(ServiceAppsAuth, http.StatusConflict, "ConflictException", "At least one valid certificate must remain.")
 	}
-	deleted.until, deleted.endedBy = aws.at, c.Actor
-	aws.record(CertificateDeletion{aws.stamp(c.Actor), directoryID, certificateID, deleted.Thumbprint(), deleted.by, remaining})
-	aws.afterChange()
+	deleted.until, deleted.endedBy = providers.at, c.Actor
+	providers.record(CertificateDeletion{providers.stamp(c.Actor), directoryID, certificateID, deleted.Thumbprint(), deleted.by, remaining})
+	providers.afterChange()
 	return nil
 }
 
 // ReplaceIdP configures the external identity provider of an identity store anew: another
 // id, and none of the certificates.
-func (aws *AWS) ReplaceIdP(actor Actor, directoryID string) error {
-	aws.Advance()
-	i := aws.instance(directoryID)
+func (providers *IdentityProviders) ReplaceIdP(actor Actor, directoryID string) error {
+	providers.Advance()
+	i := providers.aws.instance(directoryID)
 	if i == nil {
 		return notFound(ServiceAppsAuth, "Directory %s not found.", directoryID)
 	}
 	for _, t := range i.idp.trusted {
 		if t.until.IsZero() {
-			t.until, t.endedBy = aws.at, actor
+			t.until, t.endedBy = providers.at, actor
 		}
 	}
 	old := i.idp.IdPID
-	i.idp.IdPID = aws.newID()
-	aws.annotate(actor, "replaced identity provider %s of %s by %s", old, directoryID, i.idp.IdPID)
-	aws.afterChange()
+	i.idp.IdPID = providers.newID()
+	providers.annotate(actor, "replaced identity provider %s of %s by %s", old, directoryID, i.idp.IdPID)
+	providers.afterChange()
 	return nil
 }
 
 // AddIdP configures a second external identity provider.
-func (aws *AWS) AddIdP(actor Actor, directoryID string) error {
-	aws.Advance()
-	i := aws.instance(directoryID)
+func (providers *IdentityProviders) AddIdP(actor Actor, directoryID string) error {
+	providers.Advance()
+	i := providers.aws.instance(directoryID)
 	if i == nil {
 		return notFound(ServiceAppsAuth, "Directory %s not found.", directoryID)
 	}
-	i.idp.others = append(i.idp.others, IdPConfiguration{IdPID: aws.newID(), Enabled: true})
-	aws.annotate(actor, "added a second identity provider to %s", directoryID)
+	i.idp.others = append(i.idp.others, IdPConfiguration{IdPID: providers.newID(), Enabled: true})
+	providers.annotate(actor, "added a second identity provider to %s", directoryID)
 	return nil
 }
 
 // RemoveIdP removes the second external identity provider.
-func (aws *AWS) RemoveIdP(actor Actor, directoryID string) error {
-	aws.Advance()
-	i := aws.instance(directoryID)
+func (providers *IdentityProviders) RemoveIdP(actor Actor, directoryID string) error {
+	providers.Advance()
+	i := providers.aws.instance(directoryID)
 	if i == nil {
 		return notFound(ServiceAppsAuth, "Directory %s not found.", directoryID)
 	}
 	i.idp.others = nil
-	aws.annotate(actor, "removed the second identity provider of %s", directoryID)
+	providers.annotate(actor, "removed the second identity provider of %s", directoryID)
 	return nil
 }
 
 // trusts reports whether AWS accepts what this certificate signs at a time; if not, why,
 // since when, and who made it so. Quirk: trust_lag.
-func (aws *AWS) trusts(i *instance, signer *Certificate, at time.Time) (accepted bool, cause Cause, by Actor, since time.Time) {
+func (providers *IdentityProviders) trusts(i *instance, signer *Certificate, at time.Time) (accepted bool, cause Cause, by Actor, since time.Time) {
 	for _, t := range i.idp.trusted {
 		switch {
 		case !t.isSame(signer) || t.from.After(at):
@@ -236,7 +245,7 @@ func (aws *AWS) trusts(i *instance, signer *Certificate, at time.Time) (accepted
 				cause, by, since = CauseDeleted, t.endedBy, t.until
 			}
 			continue
-		case !t.from.IsZero() && at.Before(t.from.Add(aws.lag(aws.quirks.TrustLag))):
+		case !t.from.IsZero() && at.Before(t.from.Add(providers.lag(providers.quirks.TrustLag))):
 			if cause == "" {
 				cause = CausePropagating
 			}

@@ -14,10 +14,11 @@
 // Each call names its Caller or Actor, because the timeline says who caused every
 // outage, deletion and start.
 //
-// Read model.go and core.go first. Then AWS is aws, tokens, scim, cloudtrail and idp;
-// Entra is entra, signin, secrets, signer and logs; its engine is job and cycle.
-// certificates is what both hold, usersignin what comes of it when users sign in.
-// outages and timeline record what happens.
+// Read model.go and core.go first. Then AWS is aws, tokens, scim with CloudTrail, idp and
+// secretsmanager; Entra is entra, secrets and logs; its engine is job and cycle. signin is
+// the keys and registrations that callers sign in with. certificates is what both hold and
+// Entra signs with, usersignin what comes of it when users sign in. outages and timeline
+// record what happens.
 package clouds
 
 import (
@@ -39,8 +40,13 @@ type Options struct {
 type Model struct {
 	*core
 	*AWS
+	*SecretsManager
+	*IdentityProviders
+	*STS
 	*Entra
+	*AppRegistrations
 	*Engine
+	*UserSignIns
 	connections []Connection
 }
 
@@ -57,11 +63,22 @@ func New(options Options) *Model {
 		c.clock = time.Now
 	}
 	c.at = c.clock()
-	aws := &AWS{core: c, principals: map[string]Principal{}, roles: map[string]Role{}, tokens: map[string]*scimToken{}}
+	aws := &AWS{core: c, tokens: map[string]*scimToken{}}
+	providers := &IdentityProviders{core: c, aws: aws}
 	entra := &Entra{core: c, aws: aws}
 	engine := &Engine{core: c, aws: aws, entra: entra}
 	c.process = engine
-	return &Model{core: c, AWS: aws, Entra: entra, Engine: engine}
+	return &Model{
+		core:              c,
+		AWS:               aws,
+		SecretsManager:    &SecretsManager{core: c},
+		IdentityProviders: providers,
+		STS:               &STS{core: c, principals: map[string]Principal{}, roles: map[string]Role{}},
+		Entra:             entra,
+		AppRegistrations:  &AppRegistrations{core: c, entra: entra},
+		Engine:            engine,
+		UserSignIns:       &UserSignIns{core: c, providers: providers, entra: entra},
+	}
 }
 
 // SetSpeed changes the speed from now on; what is waited for comes nearer, or farther

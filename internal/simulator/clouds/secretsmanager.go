@@ -8,6 +8,12 @@ import (
 	"time"
 )
 
+// SecretsManager is AWS Secrets Manager.
+type SecretsManager struct {
+	*core
+	secrets []*ManagedSecret
+}
+
 // ManagedSecret is a secret of Secrets Manager.
 type ManagedSecret struct {
 	ARN, Name string
@@ -28,18 +34,18 @@ var secretName = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{1,512}$`)
 // CreateManagedSecret creates a secret with one version, whose id is the request's token.
 // Repeated with the same token and value, it changes nothing.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html
-func (aws *AWS) CreateManagedSecret(c Caller, request NewManagedSecret) (ManagedSecret, error) {
-	aws.Advance()
+func (sm *SecretsManager) CreateManagedSecret(c Caller, request NewManagedSecret) (ManagedSecret, error) {
+	sm.Advance()
 	refuse := func(code, message string) (ManagedSecret, error) {
 		return ManagedSecret{}, NewError(serviceSecrets, http.StatusBadRequest, code, message)
 	}
-	if err := aws.allowAWS(c, serviceSecrets, CreateSecretAction); err != nil {
+	if err := sm.allowAWS(c, serviceSecrets, CreateSecretAction); err != nil {
 		return ManagedSecret{}, err
 	}
 	if !secretName.MatchString(request.Name) || len(request.Token) < 32 || len(request.Token) > 64 || len(request.Value) > 65536 {
 		return refuse("ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@! The token has 32 to 64 characters, the value at most 65536.")
 	}
-	if found := aws.managedSecret(c, request.Name); found != nil {
+	if found := sm.managedSecret(c, request.Name); found != nil {
 		switch {
 		case !found.Deletion.IsZero():
 			return refuse("InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
@@ -51,37 +57,37 @@ func (aws *AWS) CreateManagedSecret(c Caller, request NewManagedSecret) (Managed
 	}
 	if request.KMSKeyID != "" {
 		for _, action := range []Action{GenerateDataKeyAction, DecryptAction} {
-			if err := aws.allowKey(c, action); err != nil {
+			if err := sm.allowKey(c, action); err != nil {
 				return ManagedSecret{}, err
 			}
 		}
 	}
 	created := &ManagedSecret{
-		ARN:  fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", c.Region, c.Account, request.Name, aws.newID()[:6]),
-		Name: request.Name, VersionID: request.Token, Value: request.Value, KMSKeyID: request.KMSKeyID, Created: aws.at,
+		ARN:  fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", c.Region, c.Account, request.Name, sm.newID()[:6]),
+		Name: request.Name, VersionID: request.Token, Value: request.Value, KMSKeyID: request.KMSKeyID, Created: sm.at,
 	}
-	aws.secrets = append(aws.secrets, created)
-	aws.annotate(c.Actor, "secret %s created", request.Name)
+	sm.secrets = append(sm.secrets, created)
+	sm.annotate(c.Actor, "secret %s created", request.Name)
 	return *created, nil
 }
 
 // ManagedSecretValue returns a secret with its value, by its name or ARN. Quirk: secret_lag.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
-func (aws *AWS) ManagedSecretValue(c Caller, id, version string) (ManagedSecret, error) {
-	aws.Advance()
-	if err := aws.allowAWS(c, serviceSecrets, GetSecretValueAction); err != nil {
+func (sm *SecretsManager) ManagedSecretValue(c Caller, id, version string) (ManagedSecret, error) {
+	sm.Advance()
+	if err := sm.allowAWS(c, serviceSecrets, GetSecretValueAction); err != nil {
 		return ManagedSecret{}, err
 	}
-	found := aws.managedSecret(c, id)
+	found := sm.managedSecret(c, id)
 	switch {
-	case found == nil || aws.at.Before(found.Created.Add(aws.lag(aws.quirks.SecretLag))):
+	case found == nil || sm.at.Before(found.Created.Add(sm.lag(sm.quirks.SecretLag))):
 		return ManagedSecret{}, notFound(serviceSecrets, "Secrets Manager can't find the specified secret.")
 	case !found.Deletion.IsZero():
 		return ManagedSecret{}, NewError(serviceSecrets, http.StatusBadRequest, "InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
 	case version != "" && version != found.VersionID:
 		return ManagedSecret{}, notFound(serviceSecrets, "Secrets Manager can't find the specified secret value for VersionId: %s", version)
 	case found.KMSKeyID != "":
-		if err := aws.allowKey(c, DecryptAction); err != nil {
+		if err := sm.allowKey(c, DecryptAction); err != nil {
 			return ManagedSecret{}, err
 		}
 	}
@@ -91,39 +97,39 @@ func (aws *AWS) ManagedSecretValue(c Caller, id, version string) (ManagedSecret,
 // DeleteManagedSecret deletes a secret after some days, or now. Now, a missing secret is
 // no error. Quirk: secret_lag.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html
-func (aws *AWS) DeleteManagedSecret(c Caller, id string, days int, now bool) (ManagedSecret, error) {
-	aws.Advance()
-	if err := aws.allowAWS(c, serviceSecrets, DeleteSecretAction); err != nil {
+func (sm *SecretsManager) DeleteManagedSecret(c Caller, id string, days int, now bool) (ManagedSecret, error) {
+	sm.Advance()
+	if err := sm.allowAWS(c, serviceSecrets, DeleteSecretAction); err != nil {
 		return ManagedSecret{}, err
 	}
-	found := aws.managedSecret(c, id)
-	visible := found != nil && !aws.at.Before(found.Created.Add(aws.lag(aws.quirks.SecretLag)))
+	found := sm.managedSecret(c, id)
+	visible := found != nil && !sm.at.Before(found.Created.Add(sm.lag(sm.quirks.SecretLag)))
 	switch {
 	case now && days != 0, !now && days != 0 && (days < 7 || days > 30):
 		return ManagedSecret{}, NewError(serviceSecrets, http.StatusBadRequest, "InvalidParameterException", "The RecoveryWindowInDays value must be between 7 and 30 days (inclusive), without ForceDeleteWithoutRecovery.")
 	case found == nil && now:
-		return ManagedSecret{Name: id, ARN: id, Deletion: aws.at}, nil
+		return ManagedSecret{Name: id, ARN: id, Deletion: sm.at}, nil
 	case !visible && !now:
 		return ManagedSecret{}, notFound(serviceSecrets, "Secrets Manager can't find the specified secret.")
 	case !found.Deletion.IsZero() && !now:
 		return ManagedSecret{}, NewError(serviceSecrets, http.StatusBadRequest, "InvalidRequestException", "You tried to perform the operation on a secret that's currently marked deleted.")
 	}
-	if found.Deletion = aws.at; !now {
+	if found.Deletion = sm.at; !now {
 		if days == 0 {
 			days = 30
 		}
-		found.Deletion = aws.at.Add(time.Duration(days) * 24 * time.Hour)
+		found.Deletion = sm.at.Add(time.Duration(days) * 24 * time.Hour)
 	}
-	aws.annotate(c.Actor, "secret %s deleted, gone at %s", found.Name, found.Deletion.UTC().Format(time.RFC3339))
+	sm.annotate(c.Actor, "secret %s deleted, gone at %s", found.Name, found.Deletion.UTC().Format(time.RFC3339))
 	return *found, nil
 }
 
 // ManagedSecrets lists the secrets that are not gone yet, the deleted ones included.
-func (aws *AWS) ManagedSecrets() []ManagedSecret {
-	aws.Advance()
+func (sm *SecretsManager) ManagedSecrets() []ManagedSecret {
+	sm.Advance()
 	var list []ManagedSecret
-	for _, secret := range aws.secrets {
-		if secret.Deletion.IsZero() || aws.at.Before(secret.Deletion) {
+	for _, secret := range sm.secrets {
+		if secret.Deletion.IsZero() || sm.at.Before(secret.Deletion) {
 			list = append(list, *secret)
 		}
 	}
@@ -132,10 +138,10 @@ func (aws *AWS) ManagedSecrets() []ManagedSecret {
 
 // managedSecret finds a secret of the caller's account and region by its name or ARN; nil:
 // there is none.
-func (aws *AWS) managedSecret(c Caller, id string) *ManagedSecret {
+func (sm *SecretsManager) managedSecret(c Caller, id string) *ManagedSecret {
 	place := fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:", c.Region, c.Account)
-	for _, secret := range aws.secrets {
-		gone := !secret.Deletion.IsZero() && !aws.at.Before(secret.Deletion)
+	for _, secret := range sm.secrets {
+		gone := !secret.Deletion.IsZero() && !sm.at.Before(secret.Deletion)
 		if !gone && strings.HasPrefix(secret.ARN, place) && (secret.ARN == id || secret.Name == id) {
 			return secret
 		}
@@ -144,8 +150,8 @@ func (aws *AWS) managedSecret(c Caller, id string) *ManagedSecret {
 }
 
 // allowKey checks the permission for a customer managed key, in Secrets Manager's words.
-func (aws *AWS) allowKey(c Caller, action Action) error {
-	if aws.allowAWS(c, serviceSecrets, action) != nil {
+func (sm *SecretsManager) allowKey(c Caller, action Action) error {
+	if sm.allowAWS(c, serviceSecrets, action) != nil {
 		return NewError(serviceSecrets, http.StatusBadRequest, "AccessDeniedException", "Access to KMS is not allowed")
 	}
 	return nil

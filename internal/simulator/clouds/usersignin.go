@@ -10,6 +10,13 @@ import (
 // signInHistory is how far the sign-ins reach back before the start.
 const signInHistory = 7 * day
 
+// UserSignIns is users who sign in to AWS by Entra's applications.
+type UserSignIns struct {
+	*core
+	providers *IdentityProviders
+	entra     *Entra
+}
+
 // SignIn is one sign-in of a user to AWS by an application.
 type SignIn struct {
 	ID       string
@@ -61,30 +68,30 @@ type signInDesk struct {
 }
 
 // letUsersSignIn lets users sign in by an application, as they did before.
-func (entra *Entra) letUsersSignIn(sp *servicePrincipal, i *instance, every time.Duration) {
-	sp.desk = signInDesk{instance: i, every: every, next: entra.at.Add(-signInHistory), started: entra.at, seen: entra.at}
-	entra.noteSigning(sp, ActorSetup)
-	sp.desk.outages = entra.outageAt(sp, entra.at)
+func (signIns *UserSignIns) letUsersSignIn(sp *servicePrincipal, i *instance, every time.Duration) {
+	sp.desk = signInDesk{instance: i, every: every, next: signIns.at.Add(-signInHistory), started: signIns.at, seen: signIns.at}
+	signIns.entra.noteSigning(sp, ActorSetup)
+	sp.desk.outages = signIns.outageAt(sp, signIns.at)
 }
 
 // SetSignInInterval changes how often somebody signs in from now on; 0: nobody does.
-func (entra *Entra) SetSignInInterval(tenantID, objectID string, every time.Duration) error {
-	sp, err := entra.application(Caller{}, WriteApplications, tenantID, objectID)
+func (signIns *UserSignIns) SetSignInInterval(tenantID, objectID string, every time.Duration) error {
+	sp, err := signIns.entra.application(Caller{}, WriteApplications, tenantID, objectID)
 	if err != nil {
 		return err
 	}
-	entra.recordSignIns(sp)
-	sp.desk.every, sp.desk.next = every, entra.at.Add(every)
+	signIns.recordSignIns(sp)
+	sp.desk.every, sp.desk.next = every, signIns.at.Add(every)
 	return nil
 }
 
 // judge decides one sign-in. Quirk: sign_in_noise.
-func (entra *Entra) judge(sp *servicePrincipal, at time.Time, oldCache bool) (signer *Certificate, cause Cause, by Actor) {
-	signer, cause, made := entra.signer(sp, at, oldCache)
+func (signIns *UserSignIns) judge(sp *servicePrincipal, at time.Time, oldCache bool) (signer *Certificate, cause Cause, by Actor) {
+	signer, cause, made := signIns.entra.signer(sp, at, oldCache)
 	if signer == nil {
 		return nil, cause, made.Actor
 	}
-	accepted, refusal, refusedBy, since := entra.aws.trusts(sp.desk.instance, signer, at)
+	accepted, refusal, refusedBy, since := signIns.providers.trusts(sp.desk.instance, signer, at)
 	switch {
 	case accepted:
 		return signer, "", ""
@@ -98,26 +105,26 @@ func (entra *Entra) judge(sp *servicePrincipal, at time.Time, oldCache bool) (si
 }
 
 // recordSignIns brings sign-ins and outages up to now.
-func (entra *Entra) recordSignIns(sp *servicePrincipal) {
+func (signIns *UserSignIns) recordSignIns(sp *servicePrincipal) {
 	desk := &sp.desk
 	if desk.instance == nil {
 		return
 	}
-	for desk.every > 0 && !desk.next.After(entra.at) {
-		entra.addSignIn(sp, desk.next)
+	for desk.every > 0 && !desk.next.After(signIns.at) {
+		signIns.addSignIn(sp, desk.next)
 		step := desk.every
 		if !desk.next.Before(desk.started) {
-			step = max(entra.lag(step), time.Second)
+			step = max(signIns.lag(step), time.Second)
 		}
 		desk.next = desk.next.Add(step)
 	}
-	for _, at := range entra.signInChanges(sp, desk.seen, entra.at) {
-		entra.recordOutage(sp, at)
+	for _, at := range signIns.signInChanges(sp, desk.seen, signIns.at) {
+		signIns.recordOutage(sp, at)
 	}
-	desk.seen = entra.at
+	desk.seen = signIns.at
 }
 
-func (entra *Entra) addSignIn(sp *servicePrincipal, at time.Time) {
+func (signIns *UserSignIns) addSignIn(sp *servicePrincipal, at time.Time) {
 	desk := &sp.desk
 	desk.count++
 	raw := sha256.Sum256(fmt.Appendf(nil, "%s/%d", sp.ObjectID, desk.count)) // no random number, which would change those that follow
@@ -126,8 +133,8 @@ func (entra *Entra) addSignIn(sp *servicePrincipal, at time.Time) {
 		user := users[desk.count%len(users)]
 		signIn.UserID, signIn.UserName, signIn.ObjectID = user.ID, user.UserName, user.ExternalID
 	}
-	signer, cause, by := entra.judge(sp, at, desk.count%2 == 0)
-	if cause == "" && entra.quirks.SignInNoise == NoiseSome && desk.count%7 == 0 {
+	signer, cause, by := signIns.judge(sp, at, desk.count%2 == 0)
+	if cause == "" && signIns.quirks.SignInNoise == NoiseSome && desk.count%7 == 0 {
 		cause, by = CauseOther, ActorSetup
 	}
 	signIn.Accepted, signIn.Cause, signIn.CausedBy = cause == "", cause, by
@@ -139,7 +146,7 @@ func (entra *Entra) addSignIn(sp *servicePrincipal, at time.Time) {
 
 // signInChanges lists the times from one to the other at which another certificate may
 // sign, or AWS may trust another one.
-func (entra *Entra) signInChanges(sp *servicePrincipal, from, to time.Time) []time.Time {
+func (signIns *UserSignIns) signInChanges(sp *servicePrincipal, from, to time.Time) []time.Time {
 	var times []time.Time
 	add := func(at time.Time) {
 		if !at.Before(from) && !at.After(to) {
@@ -148,8 +155,8 @@ func (entra *Entra) signInChanges(sp *servicePrincipal, from, to time.Time) []ti
 	}
 	for _, s := range sp.signings {
 		add(s.At)
-		add(s.At.Add(entra.lag(signerUptake)))
-		add(s.At.Add(entra.lag(cacheUptake)))
+		add(s.At.Add(signIns.lag(signerUptake)))
+		add(s.At.Add(signIns.lag(cacheUptake)))
 		for _, certificate := range s.certificates {
 			add(certificate.NotBefore)
 			add(certificate.NotAfter)
@@ -157,7 +164,7 @@ func (entra *Entra) signInChanges(sp *servicePrincipal, from, to time.Time) []ti
 	}
 	for _, t := range sp.desk.instance.idp.trusted {
 		add(t.from)
-		add(t.from.Add(entra.lag(entra.quirks.TrustLag)))
+		add(t.from.Add(signIns.lag(signIns.quirks.TrustLag)))
 		add(t.until)
 	}
 	slices.SortFunc(times, time.Time.Compare)
@@ -165,11 +172,11 @@ func (entra *Entra) signInChanges(sp *servicePrincipal, from, to time.Time) []ti
 }
 
 // outageAt is the outage at a time; none: AWS accepts what Entra signs.
-func (entra *Entra) outageAt(sp *servicePrincipal, at time.Time) []SignInOutage {
-	signer, cause, by := entra.judge(sp, at, false)
+func (signIns *UserSignIns) outageAt(sp *servicePrincipal, at time.Time) []SignInOutage {
+	signer, cause, by := signIns.judge(sp, at, false)
 	partial := false
-	if entra.quirks.SignerUptake == UptakeCached {
-		cachedSigner, cachedCause, cachedBy := entra.judge(sp, at, true)
+	if signIns.quirks.SignerUptake == UptakeCached {
+		cachedSigner, cachedCause, cachedBy := signIns.judge(sp, at, true)
 		partial = (cause == "") != (cachedCause == "")
 		if cause == "" {
 			signer, cause, by = cachedSigner, cachedCause, cachedBy
@@ -185,9 +192,9 @@ func (entra *Entra) outageAt(sp *servicePrincipal, at time.Time) []SignInOutage 
 	return []SignInOutage{outage}
 }
 
-func (entra *Entra) recordOutage(sp *servicePrincipal, at time.Time) {
+func (signIns *UserSignIns) recordOutage(sp *servicePrincipal, at time.Time) {
 	desk := &sp.desk
-	now := entra.outageAt(sp, at)
+	now := signIns.outageAt(sp, at)
 	if last := len(desk.outages) - 1; last >= 0 && desk.outages[last].Ended.IsZero() {
 		if open := desk.outages[last]; len(now) > 0 {
 			open.Began = at
@@ -203,42 +210,42 @@ func (entra *Entra) recordOutage(sp *servicePrincipal, at time.Time) {
 }
 
 // SignIns returns every sign-in by an application so far, oldest first.
-func (entra *Entra) SignIns(tenantID, objectID string) ([]SignIn, error) {
-	sp, err := entra.application(Caller{}, ReadApplications, tenantID, objectID)
+func (signIns *UserSignIns) SignIns(tenantID, objectID string) ([]SignIn, error) {
+	sp, err := signIns.entra.application(Caller{}, ReadApplications, tenantID, objectID)
 	if err != nil {
 		return nil, err
 	}
-	entra.recordSignIns(sp)
+	signIns.recordSignIns(sp)
 	return slices.Clone(sp.desk.signIns), nil
 }
 
 // SignInsSinceStart leaves out what was before the start.
-func (entra *Entra) SignInsSinceStart(tenantID, objectID string) ([]SignIn, error) {
-	list, err := entra.SignIns(tenantID, objectID)
+func (signIns *UserSignIns) SignInsSinceStart(tenantID, objectID string) ([]SignIn, error) {
+	list, err := signIns.SignIns(tenantID, objectID)
 	if err != nil {
 		return nil, err
 	}
-	sp, _ := entra.application(Caller{}, ReadApplications, tenantID, objectID)
+	sp, _ := signIns.entra.application(Caller{}, ReadApplications, tenantID, objectID)
 	return slices.DeleteFunc(list, func(s SignIn) bool { return s.At.Before(sp.desk.started) }), nil
 }
 
 // SignInOutagesOf returns every outage of an application's sign-ins so far.
-func (entra *Entra) SignInOutagesOf(tenantID, objectID string) ([]SignInOutage, error) {
-	sp, err := entra.application(Caller{}, ReadApplications, tenantID, objectID)
+func (signIns *UserSignIns) SignInOutagesOf(tenantID, objectID string) ([]SignInOutage, error) {
+	sp, err := signIns.entra.application(Caller{}, ReadApplications, tenantID, objectID)
 	if err != nil {
 		return nil, err
 	}
-	entra.recordSignIns(sp)
+	signIns.recordSignIns(sp)
 	return slices.Clone(sp.desk.outages), nil
 }
 
 // SignInOutages returns those of all applications.
-func (entra *Entra) SignInOutages() []SignInOutage {
-	entra.Advance()
+func (signIns *UserSignIns) SignInOutages() []SignInOutage {
+	signIns.Advance()
 	var list []SignInOutage
-	for _, t := range entra.tenants {
+	for _, t := range signIns.entra.tenants {
 		for _, sp := range t.applications {
-			entra.recordSignIns(sp)
+			signIns.recordSignIns(sp)
 			list = append(list, sp.desk.outages...)
 		}
 	}
@@ -247,12 +254,12 @@ func (entra *Entra) SignInOutages() []SignInOutage {
 
 // Signer returns the thumbprint of the certificate that an application signs with now, as
 // a captured response shows it, and whether AWS accepts it.
-func (entra *Entra) Signer(tenantID, objectID string) (thumbprint string, accepted bool, err error) {
-	sp, err := entra.application(Caller{}, ReadApplications, tenantID, objectID)
+func (signIns *UserSignIns) Signer(tenantID, objectID string) (thumbprint string, accepted bool, err error) {
+	sp, err := signIns.entra.application(Caller{}, ReadApplications, tenantID, objectID)
 	if err != nil || sp.desk.instance == nil {
 		return "", false, err
 	}
-	signer, cause, _ := entra.judge(sp, entra.at, false)
+	signer, cause, _ := signIns.judge(sp, signIns.at, false)
 	if signer != nil {
 		thumbprint = signer.Thumbprint()
 	}
@@ -273,23 +280,23 @@ type SignInEvent struct {
 
 // SignInEvents lists the sign-ins that were delivered to CloudTrail, newest first: those
 // that AWS accepted, or those that it refused. Quirks: cloudtrail, cloudtrail_delay.
-func (entra *Entra) SignInEvents(c Caller, eventName string, after, before time.Time) ([]SignInEvent, error) {
-	entra.Advance()
-	if err := entra.allowAWS(c, ServiceCloudTrail, LookupEventsAction); err != nil {
+func (signIns *UserSignIns) SignInEvents(c Caller, eventName string, after, before time.Time) ([]SignInEvent, error) {
+	signIns.Advance()
+	if err := signIns.allowAWS(c, ServiceCloudTrail, LookupEventsAction); err != nil {
 		return nil, err
 	}
 	var list []SignInEvent
-	for _, t := range entra.tenants {
+	for _, t := range signIns.entra.tenants {
 		for _, sp := range t.applications {
 			i := sp.desk.instance
-			if i == nil || entra.quirks.CloudTrail == TrailAbsent || c.Account != "" && c.Account != i.OwnerAccountID || c.Region != "" && c.Region != i.PrimaryRegion {
+			if i == nil || signIns.quirks.CloudTrail == TrailAbsent || c.Account != "" && c.Account != i.OwnerAccountID || c.Region != "" && c.Region != i.PrimaryRegion {
 				continue
 			}
-			entra.recordSignIns(sp)
+			signIns.recordSignIns(sp)
 			for n, signIn := range sp.desk.signIns {
-				delay := entra.lag(entra.quirks.CloudTrailDelay) / time.Duration(2-n%2)
-				at := addSkew(signIn.At, entra.skew.AWS)
-				if signIn.Signer == "" || signIn.Accepted != (eventName == EventSignedIn) || signIn.At.Add(delay).After(entra.at) ||
+				delay := signIns.lag(signIns.quirks.CloudTrailDelay) / time.Duration(2-n%2)
+				at := addSkew(signIn.At, signIns.skew.AWS)
+				if signIn.Signer == "" || signIn.Accepted != (eventName == EventSignedIn) || signIn.At.Add(delay).After(signIns.at) ||
 					!after.IsZero() && at.Before(after) || !before.IsZero() && at.After(before) {
 					continue
 				}
@@ -304,8 +311,8 @@ func (entra *Entra) SignInEvents(c Caller, eventName string, after, before time.
 
 // SignInLog lists the sign-ins in Entra's log, newest first: what Entra issued, whether or
 // not AWS accepted it. Quirk: log_delay.
-func (entra *Entra) SignInLog(c Caller, tenantID, appID string, after time.Time) ([]SignIn, error) {
-	t, err := entra.logsOf(c, ReadSignInLog, tenantID)
+func (signIns *UserSignIns) SignInLog(c Caller, tenantID, appID string, after time.Time) ([]SignIn, error) {
+	t, err := signIns.entra.logsOf(c, ReadSignInLog, tenantID)
 	if err != nil {
 		return nil, err
 	}
@@ -314,10 +321,10 @@ func (entra *Entra) SignInLog(c Caller, tenantID, appID string, after time.Time)
 		if sp.AppID != appID {
 			continue
 		}
-		entra.recordSignIns(sp)
+		signIns.recordSignIns(sp)
 		for n, signIn := range slices.Backward(sp.desk.signIns) {
-			at := addSkew(signIn.At, entra.skew.Entra)
-			if entra.appeared(signIn.At, n) && !at.Before(after) {
+			at := addSkew(signIn.At, signIns.skew.Entra)
+			if signIns.entra.appeared(signIn.At, n) && !at.Before(after) {
 				signIn.At = at
 				list = append(list, signIn)
 			}
