@@ -6,16 +6,20 @@
 // Read instance.go and options.go first, then discovery.go, which finds what the config
 // leaves open. Each thing that is read has its file: tokens.go with tokenservice.go (the
 // undocumented API), scim.go, cloudtrail.go with usage.go and signins.go, certificates.go
-// with trust.go (another undocumented API) and identitystore.go. Below them are cloud.go
-// (what connections share), session.go, chain.go and webidentity.go (signing in),
-// jsonservice.go and retry.go (services without an SDK client), http.go, and errors.go.
+// with trust.go (another undocumented API). Below them are cloud.go (what connections
+// share), session.go, chain.go and webidentity.go (signing in), jsonservice.go and retry.go
+// (services without an SDK client), http.go, and errors.go.
 //
 // Every error that the package returns is a *model.Error, classified once.
 package identitycenter
 
 import (
+	"context"
 	"fmt"
 	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"entra-aws-exporter/internal/model"
 )
@@ -23,21 +27,19 @@ import (
 // Instance is one connection's view of an IAM Identity Center instance. It is safe for
 // use by several goroutines.
 type Instance struct {
-	options     Options
-	http        *httpClients
-	session     *session
-	tokens      *tokenService
-	store       *jsonService
-	idp         *jsonService
-	scim        *scimClient
-	usage       usageTracker
-	discovering chan struct{} // full while a source discovers
+	*discovery
+	options Options
+	http    *httpClients
+	session *session
+	tokens  *tokenService
+	store   *jsonService
+	idp     *jsonService
+	scim    *scimClient
+	usage   usageTracker
 
-	mu                  sync.Mutex
-	binding, foundStore *model.Binding  // nil: not discovered
-	primaryRegion       string          // where the instance is configured; "": not readable
-	listed              []model.Token   // of the last good ListTokens
-	ignored             map[string]bool // certificates that a log line was written about
+	mu      sync.Mutex
+	listed  []model.Token   // of the last good ListTokens
+	ignored map[string]bool // certificates that a log line was written about
 }
 
 // New checks the options. It makes no call and reads no file.
@@ -58,15 +60,31 @@ func New(options Options) (*Instance, error) {
 	service := func(name, endpoint, jsonVersion, target, signingName string) *jsonService {
 		return &jsonService{endpoint, jsonVersion, target, signingName, clients.client(name), signIn}
 	}
+	tokens := &tokenService{options.Connection, service("token_service", options.Endpoints.TokenService, options.TokenServiceJSONVersion,
+		tokenServiceTarget, "identitystore")}
 	return &Instance{
-		options: options,
-		http:    clients,
-		session: signIn,
-		tokens: &tokenService{service("token_service", options.Endpoints.TokenService, options.TokenServiceJSONVersion,
-			tokenServiceTarget, "identitystore")},
-		store:       service("identity_store", options.Endpoints.IdentityStore, "1.1", identityStoreTarget, "identitystore"),
-		idp:         service("idp_certificates", options.Endpoints.IdPCertificates, options.IdPCertificatesJSONVersion, idpTarget, "appsauth"),
-		scim:        &scimClient{clients.client("scim"), allowedHosts(options.SCIMAllowedHosts)},
-		discovering: make(chan struct{}, 1), ignored: make(map[string]bool),
+		discovery: &discovery{options: options, session: signIn, tokens: tokens, discovering: make(chan struct{}, 1)},
+		options:   options,
+		http:      clients,
+		session:   signIn,
+		tokens:    tokens,
+		store:     service("identity_store", options.Endpoints.IdentityStore, "1.1", identityStoreTarget, "identitystore"),
+		idp:       service("idp_certificates", options.Endpoints.IdPCertificates, options.IdPCertificatesJSONVersion, idpTarget, "appsauth"),
+		scim:      &scimClient{clients.client("scim"), allowedHosts(options.SCIMAllowedHosts)},
+		ignored:   make(map[string]bool),
 	}, nil
+}
+
+// Caller returns account and ARN of the credentials. The call needs no permission.
+func (i *Instance) Caller(ctx context.Context) (account, arn string, err error) {
+	call := apiCall{op: "signing in to AWS for " + i.options.Connection, action: "sts:GetCallerIdentity"}
+	clients, err := i.session.open(ctx)
+	if err != nil {
+		return "", "", i.failed(call, err)
+	}
+	caller, err := clients.getCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return "", "", i.failed(call, err)
+	}
+	return aws.ToString(caller.Account), aws.ToString(caller.Arn), nil
 }

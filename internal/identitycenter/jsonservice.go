@@ -189,3 +189,12 @@ func decodeFailure(err error) error {
 func apiChanged(what string) *model.Error {
 	return &model.Error{Reason: model.ReasonAPIChanged, Detail: "the response has " + what}
 }
+
+// otherJSONVersion is the setting to try when a service does not know an operation.
+func otherJSONVersion(service, version string) string {
+	other := "1.0"
+	if version == other {
+		other = "1.1"
+	}
+	return fmt.Sprintf("aws.endpoints.%s_json_version: %q", service, other)
+}

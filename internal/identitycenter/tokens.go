@@ -8,6 +8,8 @@ import (
 	"entra-aws-exporter/internal/model"
 )
 
+const setTenantID = "set aws.provisioning_tenant_id, the part of the SCIM endpoint before /scim/v2"
+
 // ListTokens returns the tokens, oldest first, with AWS's clock. Declared tokens come
 // from the config, without any call.
 func (i *Instance) ListTokens(ctx context.Context) (model.TokenList, error) {
@@ -21,7 +23,7 @@ func (i *Instance) ListTokens(ctx context.Context) (model.TokenList, error) {
 		}
 		list.Tokens, list.Date, err = i.tokens.list(ctx, binding)
 		if err != nil {
-			return model.TokenList{}, i.failed(i.tokenCall("listing the SCIM tokens of ", "sso-directory:ListBearerTokens"), err)
+			return model.TokenList{}, i.failed(i.tokens.describe("listing the SCIM tokens of ", "sso-directory:ListBearerTokens"), err)
 		}
 		if len(list.Tokens) == 0 {
 			i.Forget() // the predecessor of a recreated provisioning tenant may answer so
@@ -48,7 +50,7 @@ func (i *Instance) CreateToken(ctx context.Context) (model.IssuedToken, error) {
 		return model.IssuedToken{}, cloudhttp.NotSent(err)
 	}
 	token, err := i.tokens.create(ctx, binding)
-	return token, i.failed(i.tokenCall("creating a SCIM token for ", "sso-directory:CreateBearerToken"), err)
+	return token, i.failed(i.tokens.describe("creating a SCIM token for ", "sso-directory:CreateBearerToken"), err)
 }
 
 // DeleteToken deletes the token with this id with exactly one request, without any retry.
@@ -58,7 +60,7 @@ func (i *Instance) DeleteToken(ctx context.Context, tokenID string) error {
 		return cloudhttp.NotSent(err)
 	}
 	err = i.tokens.remove(ctx, binding, tokenID)
-	return i.failed(i.tokenCall("deleting a SCIM token of ", "sso-directory:DeleteBearerToken"), err)
+	return i.failed(i.tokens.describe("deleting a SCIM token of ", "sso-directory:DeleteBearerToken"), err)
 }
 
 // tenantBinding returns the binding, whose provisioning tenant must be known.

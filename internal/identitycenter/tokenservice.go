@@ -18,7 +18,10 @@ import (
 // those of the console's own client model identitystore-2019-11-01, published at
 // https://github.com/Frichetten/aws-api-models; its IAM actions are public:
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsiamidentitycenterdirectory.html
-type tokenService struct{ *jsonService }
+type tokenService struct {
+	connection string // for errors
+	*jsonService
+}
 
 const (
 	tokenServiceTarget = "AWSIdentityStoreService" // the public SDK's prefix is another one
@@ -52,6 +55,16 @@ func forEachPage(list string, read func(next string) (string, error)) error {
 		}
 	}
 	return apiChanged("a list of " + list + " without an end")
+}
+
+// describe describes a call for its errors.
+func (s *tokenService) describe(op, action string) apiCall {
+	return apiCall{
+		op: op + s.connection, action: action,
+		jsonVersion: otherJSONVersion("token_service", s.jsonVersion),
+		alternative: "AWS does not document this API and may have changed it: " +
+			"set tokens.read_from: declared with the tokens' dates, and update the exporter",
+	}
 }
 
 func (s *tokenService) tenants(ctx context.Context, store string) ([]provisioningTenant, error) {
