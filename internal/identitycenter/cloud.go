@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"golang.org/x/time/rate"
 
 	"entra-aws-exporter/internal/cloudhttp"
@@ -21,6 +22,7 @@ type Cloud struct {
 	services map[string]ways
 	chains   map[chainKey]*chain
 	sessions map[signInKey]*session
+	lookups  map[lookupKey]*rate.Limiter
 }
 
 // NewCloud makes no call and reads no file.
@@ -28,6 +30,7 @@ func NewCloud(options cloudhttp.Options) *Cloud {
 	c := &Cloud{
 		options: options.WithDefaults(), direct: options.WithDefaults().Direct(),
 		services: make(map[string]ways), chains: make(map[chainKey]*chain), sessions: make(map[signInKey]*session),
+		lookups: make(map[lookupKey]*rate.Limiter),
 	}
 	c.http = newHTTPClients("", c)
 	return c
@@ -66,8 +69,26 @@ func (c *Cloud) session(name string, key signInKey) *session {
 	if c.sessions[key] == nil {
 		c.sessions[key] = &session{
 			signInKey: key, chain: c.chains[key.chainKey], http: newHTTPClients(name, c),
-			lookups: rate.NewLimiter(rate.Every(600*time.Millisecond), 1), listing: make(chan struct{}, 1),
+			lookups: c.lookupsOf(key), listing: make(chan struct{}, 1),
 		}
 	}
 	return c.sessions[key]
+}
+
+// lookupKey says whose rate of LookupEvents a sign-in uses: that of its role's account or,
+// without a role, of whatever account its profile is of.
+type lookupKey struct{ account, profile, region string }
+
+// lookupsOf keeps LookupEvents below its two calls a second, which the sign-ins of an
+// account share in each region.
+// https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+func (c *Cloud) lookupsOf(signIn signInKey) *rate.Limiter {
+	key := lookupKey{profile: signIn.profile, region: signIn.region}
+	if role, err := arn.Parse(signIn.roleARN); err == nil {
+		key = lookupKey{account: role.AccountID, region: signIn.region}
+	}
+	if c.lookups[key] == nil {
+		c.lookups[key] = rate.NewLimiter(rate.Every(600*time.Millisecond), 1)
+	}
+	return c.lookups[key]
 }

@@ -44,6 +44,35 @@ func TestConnectionsShareASignIn(t *testing.T) {
 	}
 }
 
+// The roles of an account share its rate of LookupEvents; another account has its own.
+func TestRolesShareTheRateOfLookups(t *testing.T) {
+	cloud := newCloud(t)
+	synctest.Test(t, func(t *testing.T) {
+		shared := identitycenter.NewCloud(cloudhttp.Options{Transport: cloud})
+		lookUp := func(role string) time.Duration {
+			t.Helper()
+			one := cloud.instance(func(o *identitycenter.Options) { o.Cloud, o.RoleARN = shared, role })
+			began := time.Now()
+			if _, err := one.CallsSince(t.Context(), began.Add(-time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(began)
+		}
+		for _, test := range []struct {
+			role string
+			wait time.Duration
+		}{
+			{"arn:aws:iam::111122223333:role/reader", 0},
+			{"arn:aws:iam::111122223333:role/rotator", 600 * time.Millisecond},
+			{"arn:aws:iam::444455556666:role/reader", 0},
+		} {
+			if took := lookUp(test.role); took != test.wait {
+				t.Errorf("%s waited %s, want %s", test.role, took, test.wait)
+			}
+		}
+	})
+}
+
 // Sources that begin together share one discovery.
 func TestSourcesDiscoverOnce(t *testing.T) {
 	cloud := newCloud(t)

@@ -24,10 +24,9 @@ import (
 // credential files need no restart.
 type session struct {
 	signInKey
-	chain *chain
-	http  *httpClients
-	// lookups keeps LookupEvents below its two calls a second per account and region.
-	lookups *rate.Limiter
+	chain   *chain
+	http    *httpClients
+	lookups *rate.Limiter // of LookupEvents
 
 	mu      sync.Mutex
 	clients *awsClients // nil: not open
