@@ -199,16 +199,8 @@ func externalActions() []externalAction {
 			allowed: []string{"done", "blocked state_restored", "blocked foreign_token", "blocked orphan_token", "blocked token_value_lost", "blocked two_tokens", "aborted"},
 		},
 		{
-			name: "operator holds it for a day",
-			do: func(h *harness.Harness) {
-				p := h.Current.Load()
-				go func() {
-					_ = p.Engine.Hold(h.Ctx, h.Connection.Name, false)
-					if rotate.Sleep(h.Ctx, 24*time.Hour) == nil {
-						_ = h.Current.Load().Engine.Hold(h.Ctx, h.Connection.Name, true)
-					}
-				}()
-			},
+			name:    "operator holds it for a day",
+			do:      holdForADay,
 			allowed: []string{"done", "aborted", "waiting held"},
 		},
 		{
@@ -307,4 +299,27 @@ func serveBeside(ctx context.Context, h *harness.Harness) *harness.Process {
 	p := h.Serve(ctx)
 	h.Current.Store(first)
 	return p
+}
+
+// holdForADay does not wait, since the call before which it begins goes on meanwhile.
+func holdForADay(h *harness.Harness) {
+	p := h.Current.Load()
+	go func() {
+		_ = p.Engine.Hold(h.Ctx, h.Connection.Name, false)
+		if rotate.Sleep(h.Ctx, 24*time.Hour) == nil {
+			_ = h.Current.Load().Engine.Hold(h.Ctx, h.Connection.Name, true)
+		}
+	}()
+}
+
+// heldWhenAsked begins to hold a rotation when it asks for the approval of a deletion, which
+// is given when the rotation is released.
+func heldWhenAsked() func(*harness.Harness, string) {
+	var held bool
+	return func(h *harness.Harness, name string) {
+		if entry := h.Current.Load().Engine.Lookup(h.Connection.Name); name == "journal.save" && entry != nil && entry.IsOpen() && entry.Record().Rotation.Asked != "" && !held {
+			held = true
+			holdForADay(h)
+		}
+	}
 }

@@ -37,6 +37,7 @@ func edgeCases() []matrixCase {
 			s.Approves = false
 			s.Limit = 3 * 24 * time.Hour
 		}),
+		with("held when it asks for approval", []string{"done"}, func(s *harness.Scenario) { s.BeforeCall = heldWhenAsked() }),
 		with("no approval, one access key ID for all", []string{"waiting approval"}, func(s *harness.Scenario) {
 			s.Quirks.CloudTrail = clouds.TrailConstant
 			s.Prepare = withHistory

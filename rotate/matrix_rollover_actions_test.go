@@ -6,7 +6,6 @@ import (
 
 	"entra-aws-exporter/internal/model"
 	"entra-aws-exporter/internal/simulator/clouds"
-	"entra-aws-exporter/rotate"
 	"entra-aws-exporter/rotate/certificate"
 	"entra-aws-exporter/test/harness"
 )
@@ -127,16 +126,8 @@ func rolloverActions() []externalAction {
 			allowed: []string{"done"},
 		},
 		{
-			name: "operator holds it for a day",
-			do: func(h *harness.Harness) {
-				p := h.Current.Load()
-				go func() {
-					_ = p.Engine.Hold(h.Ctx, h.Connection.Name, false)
-					if rotate.Sleep(h.Ctx, 24*time.Hour) == nil {
-						_ = h.Current.Load().Engine.Hold(h.Ctx, h.Connection.Name, true)
-					}
-				}()
-			},
+			name:    "operator holds it for a day",
+			do:      holdForADay,
 			allowed: []string{"done", "waiting held"},
 		},
 		{

@@ -161,6 +161,7 @@ func rolloverSituations() []matrixCase {
 			s.BeforeCall = inPhase(model.PhaseVerify, "", removeNewInEntra())
 		}),
 		with("the new certificate is removed in Entra during the deletion", []string{"blocked foreign_certificate"}, atDeletion(removeNewInEntra())),
+		with("held when it asks for approval", []string{"done"}, func(s *harness.Scenario) { s.BeforeCall = heldWhenAsked() }),
 		with("no approval", []string{"waiting approval"}, never),
 		with("no approval needed", []string{"done"}, func(s *harness.Scenario) {
 			never(s)

@@ -179,6 +179,19 @@ func (s *Session) WaitLong(ctx context.Context, d time.Duration, reason model.Wa
 	return s.waitWhileOnHold(ctx)
 }
 
+// WaitGap waits between two readings that have to be apart. Unlike Wait, nothing that an
+// operator does shortens it; it shows what the rotation waits for already.
+func (s *Session) WaitGap(ctx context.Context, gap time.Duration) error {
+	reason := s.Rotation().Waiting
+	if waitsForOperator(reason) && s.operatorResponded(reason) {
+		reason = model.WaitingSettling
+	}
+	if err := s.pauseUntil(ctx, gap, reason, func() bool { return false }); err != nil {
+		return err
+	}
+	return s.waitWhileOnHold(ctx)
+}
+
 // enterPhase moves on to the next phase. PhaseIdle: the phase has ended the rotation.
 func (s *Session) enterPhase(ctx context.Context, next model.Phase) error {
 	if next == model.PhaseIdle || next == s.Rotation().Phase {
@@ -331,6 +344,11 @@ func (s *Session) pauseLong(ctx context.Context, d time.Duration, reason model.W
 }
 
 func (s *Session) pause(ctx context.Context, d time.Duration, reason model.WaitingReason) error {
+	return s.pauseUntil(ctx, d, reason, func() bool { return s.operatorResponded(reason) })
+}
+
+// pauseUntil sleeps, and returns early when the wait has become needless.
+func (s *Session) pauseUntil(ctx context.Context, d time.Duration, reason model.WaitingReason, needless func() bool) error {
 	if err := s.setWaiting(ctx, reason); err != nil {
 		return err
 	}
@@ -354,7 +372,7 @@ func (s *Session) pause(ctx context.Context, d time.Duration, reason model.Waiti
 				return err
 			}
 		}
-		if s.operatorResponded(reason) {
+		if needless() {
 			return nil
 		}
 	}

@@ -156,12 +156,8 @@ func (o observer) stableSides(ctx context.Context) (sides, error) {
 	if err != nil {
 		return first, err
 	}
-	reason := o.rotation().Waiting
-	if reason == model.WaitingApproval { // an approval that is given ends such a wait
-		reason = model.WaitingSettling
-	}
 	for range stableReads {
-		if err := o.Wait(ctx, readGap, reason); err != nil {
+		if err := o.WaitGap(ctx, readGap); err != nil {
 			return first, err
 		}
 		second, err := o.readSides(ctx)

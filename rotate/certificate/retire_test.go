@@ -111,7 +111,7 @@ func TestConfirm(t *testing.T) {
 		}, "no answer after 30s"},
 		{"AWS trusts the old one again, and the lease is lost", func(s *scene) {
 			s.trust.Certificates = append(s.trust.Certificates, listed(s.certificates[0]))
-			s.record.Rotation.Waiting = model.WaitingApproval
+			s.record.Rotation.Waiting = model.WaitingOnHold
 			s.loseLease("entra")
 		}, leaseLost},
 		{"AWS listed it once", func(s *scene) {

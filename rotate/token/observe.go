@@ -62,7 +62,7 @@ func (o observer) stableTokens(ctx context.Context) (model.TokenList, error) {
 		return first, err
 	}
 	for range listReads {
-		if err := o.Wait(ctx, listGap, o.rotation().Waiting); err != nil {
+		if err := o.WaitGap(ctx, listGap); err != nil {
 			return first, err
 		}
 		second, err := o.listTokens(ctx)

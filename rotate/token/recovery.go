@@ -82,7 +82,7 @@ func (h health) checkThirdPartyChange(ctx context.Context) error {
 func (h health) checkSaved(ctx context.Context) (model.Phase, error) {
 	for attempt := range 2 {
 		if attempt > 0 {
-			if err := h.Wait(ctx, testFailureGap, h.rotation().Waiting); err != nil {
+			if err := h.WaitGap(ctx, testFailureGap); err != nil {
 				return "", err
 			}
 		}
@@ -202,7 +202,7 @@ func (r recovery) holdsDeadToken(ctx context.Context) (bool, error) {
 	if refused {
 		return true, nil
 	}
-	if err := r.Wait(ctx, testFailureGap, r.rotation().Waiting); err != nil {
+	if err := r.WaitGap(ctx, testFailureGap); err != nil {
 		return false, err
 	}
 	if result, err := r.testSaved(ctx); result != model.TestFailed {
