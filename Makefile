@@ -91,9 +91,9 @@ release-check: ## build one target of a release; check what it contains, runs an
 pages: ## check the status page in Chromium with axe-core; screenshots in dist/pages (skipped without npm or Chromium)
 	./test/e2e/page/check.sh dist/pages
 
-fuzz: ## run each fuzz target for FUZZTIME (inputs, as 50000x, or a time)
+fuzz: ## run each fuzz target for FUZZTIME (inputs, as 20000x, or a time)
 	./.ci/fuzz $(FUZZTIME)
-FUZZTIME ?= 50000x
+FUZZTIME ?= 20000x
 
 vulnerabilities: ## run govulncheck, if its database can be reached
 	@.ci/tools govulncheck
