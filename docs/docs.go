@@ -6,5 +6,5 @@ import "embed"
 
 // Pages are the pages about rotation, and runbooks/NAME.md for each alert NAME.
 //
-//go:embed rotation*.md rollover.md runbooks/*.md
+//go:embed rotation.md rotation-reasons.md rollover.md runbooks/*.md
 var Pages embed.FS
