@@ -4,7 +4,8 @@ package docs
 
 import "embed"
 
-// Pages are the pages about rotation, and runbooks/NAME.md for each alert NAME.
+// Pages are the pages about rotation that an operator needs, and runbooks/NAME.md for each
+// alert NAME.
 //
 //go:embed rotation.md rotation-reasons.md rollover.md runbooks/*.md
 var Pages embed.FS

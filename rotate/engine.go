@@ -36,12 +36,12 @@ type Options struct {
 // server, which resumes what the journal shows as open, and the command line, which runs
 // its own rotation. They share nothing but the journal.
 type Engine struct {
-	*registry
-	options  Options
-	limits   *limits
-	dryRuns  *dryRunQueue
-	wakeup   chan struct{}    // something was started: resume it
-	failures repeatedFailures // of Run alone
+	*registry // the connections, what they are bound to, and their records
+	options   Options
+	limits    *limits
+	dryRuns   *dryRunQueue
+	wakeup    chan struct{}    // something was started: resume it
+	failures  repeatedFailures // of Run alone
 }
 
 // pollInterval is how often the journal is searched for open rotations.

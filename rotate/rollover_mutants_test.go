@@ -48,7 +48,7 @@ var rolloverMutants = []rotationMutant{
 		{"certificate/guard.approved", "", "return true"},
 	}},
 	{"delete although Entra has lost the new one", "^rollover situation:the new certificate is removed in Entra$", []edit{
-		{"certificate/lost", "!listed", "false"},
+		{"certificate/lost", "!listed", "false && $"},
 	}},
 	{"delete the active one", "^rollover whole", []edit{
 		{"certificate/guard.authorizeDeletion", "entries := s.trusted(old)", "entries := s.trusted(fresh)"},

@@ -2,10 +2,10 @@ package identitycenter
 
 import (
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"golang.org/x/time/rate"
 
 	"entra-aws-exporter/internal/cloudhttp"
@@ -84,8 +84,8 @@ type lookupKey struct{ account, profile, region string }
 // https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
 func (c *Cloud) lookupsOf(signIn signInKey) *rate.Limiter {
 	key := lookupKey{profile: signIn.profile, region: signIn.region}
-	if arn := strings.Split(signIn.roleARN, ":"); len(arn) > 4 {
-		key = lookupKey{account: arn[4], region: signIn.region}
+	if role, err := arn.Parse(signIn.roleARN); err == nil {
+		key = lookupKey{account: role.AccountID, region: signIn.region}
 	}
 	if c.lookups[key] == nil {
 		c.lookups[key] = rate.NewLimiter(rate.Every(600*time.Millisecond), 1)
