@@ -35,7 +35,8 @@ type Entry struct {
 	record      *Record // nil: never read, or missing
 	firstSeen   time.Time
 	maxSequence uint64
-	lastErr     error // why the store could not be read or written last; nil: it could
+	readErr     error // why the store could not be read last; nil: it could
+	writeErr    error // why the store could not be written last; nil: it could
 }
 
 // NewEntry makes the entry of one binding; nothing is read yet.
@@ -59,11 +60,16 @@ func (e *Entry) IsOpen() bool {
 	return r != nil && r.Rotation != nil
 }
 
-// Err returns why the store could not be read or written last; nil if it could.
+// Err returns why the store could not be read or written last; nil if it could. A failed
+// write of an active rotation counts until the record has changed, so that what the metrics
+// show of a full disk does not alternate with each read.
 func (e *Entry) Err() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.lastErr
+	if e.readErr != nil {
+		return e.readErr
+	}
+	return e.writeErr
 }
 
 // Load reads the record; nil without an error if there is none.
@@ -118,7 +124,7 @@ func (e *Entry) Change(ctx context.Context, edit func(*Record) error) (*Record, 
 			if err := e.remember(next, content, written); err != nil {
 				return nil, err
 			}
-			e.setErr(nil)
+			e.setErr(nil, nil)
 			return next, nil
 		}
 		if _, loadErr := e.load(ctx); loadErr != nil {
@@ -129,7 +135,7 @@ func (e *Entry) Change(ctx context.Context, edit func(*Record) error) (*Record, 
 		}
 		if !errors.Is(err, model.ErrConflict) {
 			err = fmt.Errorf("writing the journal %s: %w", e.key, err)
-			e.setErr(err)
+			e.setErr(nil, err)
 			return nil, err
 		}
 	}
@@ -171,10 +177,10 @@ func (e *Entry) load(ctx context.Context) (*Record, error) {
 	}
 	if err != nil {
 		err = fmt.Errorf("reading the journal %s: %w", e.key, err)
-		e.setErr(err)
+		e.setErr(err, nil)
 		return nil, err
 	}
-	e.setErr(nil)
+	e.setErr(nil, nil)
 	return e.Record(), nil
 }
 
@@ -207,10 +213,13 @@ func (e *Entry) decode(ctx context.Context, content []byte, revision string) err
 func (e *Entry) cached(content []byte, revision string) *Record {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if content == nil || revision != e.revision || !bytes.Equal(content, e.content) || errors.Is(e.lastErr, ErrRestored) {
+	if content == nil || revision != e.revision || !bytes.Equal(content, e.content) || errors.Is(e.readErr, ErrRestored) {
 		return nil
 	}
-	e.lastErr = nil
+	e.readErr = nil
+	if !e.record.Active() { // then nothing waits for a write
+		e.writeErr = nil
+	}
 	return e.record
 }
 
@@ -273,8 +282,8 @@ func (e *Entry) gap() time.Duration {
 	return max(0, e.firstSeen.Sub(e.record.Updated))
 }
 
-func (e *Entry) setErr(err error) {
+func (e *Entry) setErr(readErr, writeErr error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.lastErr = err
+	e.readErr, e.writeErr = readErr, writeErr
 }

@@ -187,6 +187,46 @@ func TestFailedSave(t *testing.T) {
 	}
 }
 
+// What the metrics show must not depend on whether the record was read since.
+func TestFailedSaveOutlastsReads(t *testing.T) {
+	full := errors.New("no space left on device")
+	start := func(r *journal.Record) error { r.Rotation = newRotation(); return nil }
+	block := func(r *journal.Record) error {
+		r.Block(model.BlockedPermission, "corp is blocked (permission)", time.Now())
+		return nil
+	}
+	for _, test := range []struct {
+		name  string
+		edits []func(*journal.Record) error
+		other bool // another process has written since
+		want  error
+	}{
+		{"an active rotation waits for a write", []func(*journal.Record) error{start}, false, full},
+		{"another process has written", []func(*journal.Record) error{start}, true, nil},
+		{"a blocked rotation waits for an operator", []func(*journal.Record) error{start, block}, false, nil},
+		{"nothing waits for a write", []func(*journal.Record) error{addKey("a")}, false, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := &store{}
+			entry := newEntry(t, s)
+			for _, edit := range test.edits {
+				change(t, entry, edit)
+			}
+			s.beforeSave = func([]byte) (bool, error) { return false, full }
+			if _, err := entry.Change(t.Context(), addKey("b")); !errors.Is(err, full) {
+				t.Fatalf("got %v", err)
+			}
+			s.beforeSave = nil
+			if test.other {
+				change(t, newEntry(t, s), addKey("c"))
+			}
+			if _, err := entry.Load(t.Context()); err != nil || !errors.Is(entry.Err(), test.want) {
+				t.Errorf("got %v, and the entry's error is %v", err, entry.Err())
+			}
+		})
+	}
+}
+
 func TestMissingRecord(t *testing.T) {
 	s := &store{}
 	entry := journal.NewEntry(s, codec, key)

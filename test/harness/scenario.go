@@ -54,7 +54,7 @@ type Scenario struct {
 	Actions       map[string]func(*Harness)
 	BeforeCall    func(*Harness, string)
 	AlertInterval time.Duration                 // how often Alertmanager repeats the alert; 0: only after a 503 or a restart
-	Until         func(*Harness, *Process) bool // default: IsOver
+	Until         func(*Harness, *Process) bool // asked before the operator approves; default: IsOver
 	WatchAfter    time.Duration                 // how long the model runs on afterwards; default 3 h
 	Quiet         bool                          // the engine's log stays out of the timeline
 }
@@ -139,12 +139,11 @@ func (h *Harness) run(ctx context.Context, s Scenario) Result {
 			continue
 		case <-time.After(10 * time.Minute):
 		}
-		status := current.Engine.Status(h.Connection.Name)
-		if s.Approves && status.Waiting == model.WaitingApproval {
-			h.Approve(ctx, current)
-		}
 		if s.Until(h, current) {
 			break
+		}
+		if s.Approves && current.Engine.Status(h.Connection.Name).Waiting == model.WaitingApproval {
+			h.Approve(ctx, current)
 		}
 		if s.AlertInterval > 0 && time.Since(alerted) >= s.AlertInterval {
 			h.Alert(ctx, current)
