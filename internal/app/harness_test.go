@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -284,7 +285,7 @@ func (p *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) 
 	ours, theirs := net.Pipe()
 	select {
 	case p.calls <- theirs:
-		return ours, nil
+		return sendingConn{ours}, nil
 	case <-p.closed:
 		return nil, net.ErrClosed
 	case <-ctx.Done():
@@ -307,6 +308,18 @@ func (p *pipeListener) Close() error {
 }
 
 func (p *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
+
+// sendingConn sends into the void once the server has closed, as TCP does: a server that
+// refuses a body unread has answered before.
+type sendingConn struct{ net.Conn }
+
+func (c sendingConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if errors.Is(err, io.ErrClosedPipe) {
+		return len(b), nil
+	}
+	return n, err
+}
 
 // firstPoll is enough time for the first poll of every source.
 const firstPoll = 2 * time.Minute
