@@ -112,7 +112,7 @@ func (s *Simulator) handle(w http.ResponseWriter, c *call) {
 	s.count(c.name)
 	if fault, found := s.faults.match(c); found {
 		s.logger.Debug("fault applied", "operation", c.name, "effect", string(fault.Effect), "request", c.id)
-		s.applyFault(w, c, fault)
+		faultyCall{c, fault}.respond(w)
 		return
 	}
 	result, err := c.perform()

@@ -15,19 +15,26 @@ import (
 // signInPage is what a proxy answers instead of JSON.
 const signInPage = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Sign in to continue</h1></body></html>\n"
 
-func (s *Simulator) applyFault(w http.ResponseWriter, c *call, fault Fault) {
+// faultyCall is a call that a fault meets.
+type faultyCall struct {
+	*call
+	fault Fault
+}
+
+func (c faultyCall) respond(w http.ResponseWriter) {
+	fault := c.fault
 	if answers := fault.Effect == EffectAnswer || fault.Effect == EffectDelay; answers && !wait(c.r.Context(), time.Duration(fault.Delay)) {
 		return
 	}
 	switch fault.Effect {
 	case EffectAnswer:
-		c.send(w, c.faultResponse(fault))
+		c.send(w, c.injectedResponse())
 	case EffectDelay: // the effect comes with the answer, not before
 		c.send(w, c.realResponse())
 	case EffectHang:
 		<-c.r.Context().Done()
 	case EffectTrickle:
-		c.trickle(w, c.realResponse(), time.Duration(fault.Delay))
+		c.trickle(w, c.realResponse())
 	case EffectHuge:
 		c.sendHuge(w)
 	case EffectLost:
@@ -54,20 +61,21 @@ func (s *Simulator) applyFault(w http.ResponseWriter, c *call, fault Fault) {
 		}
 		c.send(w, response{status: http.StatusFound, header: http.Header{"Location": {location}}})
 	case EffectEdit:
-		c.send(w, c.patchedResponse(fault.Set))
+		c.send(w, c.patchedResponse())
 	}
 }
 
-func (c *call) realResponse() response {
+func (c faultyCall) realResponse() response {
 	result, _ := c.perform() // no effect is late here
 	return result
 }
 
-func (c *call) faultResponse(fault Fault) response {
+func (c faultyCall) injectedResponse() response {
+	fault := c.fault
 	result := response{status: fault.Status, header: http.Header{}, body: []byte(fault.Body)}
 	switch {
 	case fault.Code != "":
-		result = c.wording(c, clouds.NewError("", fault.Status, fault.Code, fault.Message))
+		result = c.wording(c.call, clouds.NewError("", fault.Status, fault.Code, fault.Message))
 	case fault.Body != "":
 		result.header.Set("Content-Type", "application/json")
 	}
@@ -80,7 +88,8 @@ func (c *call) faultResponse(fault Fault) response {
 	return result
 }
 
-func (c *call) trickle(w http.ResponseWriter, result response, every time.Duration) {
+func (c faultyCall) trickle(w http.ResponseWriter, result response) {
+	every := time.Duration(c.fault.Delay)
 	if every == 0 {
 		every = time.Second
 	}
@@ -99,7 +108,7 @@ func (c *call) trickle(w http.ResponseWriter, result response, every time.Durati
 }
 
 // sendHuge sends valid JSON that is too long for memory.
-func (c *call) sendHuge(w http.ResponseWriter) {
+func (c faultyCall) sendHuge(w http.ResponseWriter) {
 	c.send(w, response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: []byte(`{"value":"`)})
 	chunk := bytes.Repeat([]byte("x"), 64<<10)
 	for range (100 << 20) / len(chunk) {
@@ -127,9 +136,9 @@ func (s *Simulator) keepForStale(c *call, result response) {
 	s.lastReads[readKey(c)] = result
 }
 
-func (c *call) staleResponse() response {
+func (c faultyCall) staleResponse() response {
 	c.sim.mu.Lock()
-	result, found := c.sim.lastReads[readKey(c)]
+	result, found := c.sim.lastReads[readKey(c.call)]
 	c.sim.mu.Unlock()
 	if found {
 		return result
@@ -138,7 +147,7 @@ func (c *call) staleResponse() response {
 }
 
 // patchedResponse puts values into the real response. What is not JSON stays.
-func (c *call) patchedResponse(set map[string]json.RawMessage) response {
+func (c faultyCall) patchedResponse() response {
 	result := c.realResponse()
 	var document any
 	decoder := json.NewDecoder(bytes.NewReader(result.body))
@@ -146,7 +155,7 @@ func (c *call) patchedResponse(set map[string]json.RawMessage) response {
 	if err := decoder.Decode(&document); err != nil {
 		return result
 	}
-	for pointer, value := range set {
+	for pointer, value := range c.fault.Set {
 		document = put(document, strings.Split(strings.TrimPrefix(pointer, "/"), "/"), value)
 	}
 	content, err := json.Marshal(document)
