@@ -222,7 +222,7 @@ func (p prover) readCloudTrail(ctx context.Context, job model.Job) (policy.Attri
 	}
 	withID, withOther := log.UsesBetween(from, until, id)
 	switch {
-	case withID > 0 && withOther == 0:
+	case withID > 0 && withOther == 0 && !rot.savedSinceStored():
 		return policy.Attributed, nil
 	case withOther > 0 && withID == 0 && !from.Before(rot.Proof.Stored.AWS.Add(p.Shortened(engineCache))):
 		return policy.Contradicted, nil

@@ -189,6 +189,12 @@ func TestAttributedByCloudTrail(t *testing.T) {
 	savedAgo := func(ago time.Duration) func(*scene) {
 		return func(s *scene) { s.record.Rotation.Proof.Stored = s.aged(ago) }
 	}
+	savedAgain := func(outcome model.CallOutcome) func(*scene) {
+		return func(s *scene) {
+			s.record.Rotation.Operations[OperationPut] = append(s.record.Rotation.Operations[OperationPut],
+				journal.Operation{Number: s.record.Rotation.Proof.Put + 1, Target: "new", Why: PutBeforeDelete, Outcome: outcome})
+		}
+	}
 	testStep(t, scenes, func(ctx context.Context, r runner) (model.Phase, error) {
 		r.AWS.Set(time.Now().Add(skew))
 		found, err := prover(r).attribute(ctx, r.options.Provisioning.(*scene).job)
@@ -205,6 +211,10 @@ func TestAttributedByCloudTrail(t *testing.T) {
 		{"it may not", func(s *scene) { s.calls[3].AccessKeyID = "old"; savedAgo(135 * time.Minute)(s) }, "contradicted"},
 		{"the time since the save is just long enough", savedAgo(70 * time.Minute), `attributed; proof.attributed=now~; proof.attributed_by=cloudtrail; proof.level=attributed; "Entra uses the new token (cloudtrail): attributed"`},
 		{"it is too short", savedAgo(70*time.Minute - 1), "undecided"},
+		{"it was saved again and not found stored yet", savedAgain(model.CallDone), "unattributed"},
+		{"it may have been saved again", savedAgain(model.CallUnknown), "unattributed"},
+		{"another save was refused", savedAgain(model.CallRefused), `attributed; proof.attributed=now~; proof.attributed_by=cloudtrail; proof.level=attributed; "Entra uses the new token (cloudtrail): attributed"`},
+		{"it was saved again, and Entra uses the old one", func(s *scene) { savedAgain(model.CallDone)(s); s.calls[3].AccessKeyID = "old" }, "contradicted"},
 		{"the calls come too late", func(s *scene) { s.calls[3] = s.calledAgo(14*time.Minute, "new", "entra") }, "unattributed"},
 		{"the probes are not shown yet", func(s *scene) { s.calls = s.calls[3:]; savedAgo(2 * time.Hour)(s) }, "undecided"},
 		{"the probes are not shown", func(s *scene) { s.calls = s.calls[3:] }, "unattributed"},

@@ -274,6 +274,13 @@ func (r *rotation) hasCreated() bool { return r.NewToken != nil || r.creating() 
 // lastPut returns the latest attempt to save; false when there was none.
 func (r *rotation) lastPut() (journal.Operation, bool) { return r.LastOperation(OperationPut) }
 
+// savedSinceStored tells whether something may have been saved after what was found stored last.
+func (r *rotation) savedSinceStored() bool {
+	return slices.ContainsFunc(r.Operations[OperationPut], func(put journal.Operation) bool {
+		return put.Number > r.Proof.Put && !put.Refused()
+	})
+}
+
 // refusedDeletions lists the deletions of a token that were refused for good since the last
 // reset.
 func (r *rotation) refusedDeletions(id string) []journal.Operation {
