@@ -32,8 +32,10 @@ type Entry struct {
 	mu          sync.Mutex // of the fields below; never held over I/O
 	content     []byte
 	revision    string
-	record      *Record // nil: never read, or missing
-	firstSeen   time.Time
+	record      *Record       // nil: never read, or missing
+	firstSeen   time.Time     // of the present revision
+	lastSeen    time.Time     // of any revision
+	age         time.Duration // of the present revision when it was first seen, at most
 	maxSequence uint64
 	readErr     error // why the store could not be read last; nil: it could
 	writeErr    error // why the store could not be written last; nil: it could
@@ -216,7 +218,7 @@ func (e *Entry) cached(content []byte, revision string) *Record {
 	if content == nil || revision != e.revision || !bytes.Equal(content, e.content) || errors.Is(e.readErr, ErrRestored) {
 		return nil
 	}
-	e.readErr = nil
+	e.lastSeen, e.readErr = time.Now(), nil
 	if !e.record.Active() { // then nothing waits for a write
 		e.writeErr = nil
 	}
@@ -231,10 +233,18 @@ func (e *Entry) remember(r *Record, content []byte, revision string) error {
 	if r != nil {
 		sequence = r.Sequence
 	}
-	older := sequence < e.maxSequence
+	older, now := sequence < e.maxSequence, time.Now()
 	if revision != e.revision || e.firstSeen.IsZero() {
-		e.firstSeen = time.Now()
+		e.age = 0
+		if r != nil {
+			e.age = now.Sub(r.Updated)
+		}
+		if sequence > e.maxSequence && e.maxSequence > 0 { // the writer's clock may be behind
+			e.age = min(e.age, now.Sub(e.lastSeen))
+		}
+		e.firstSeen = now
 	}
+	e.lastSeen = now
 	e.content, e.revision, e.record, e.maxSequence = content, revision, r, sequence
 	if older {
 		return ErrRestored
@@ -272,14 +282,12 @@ func (e *Entry) Unchanged() time.Duration {
 }
 
 // gap is how old the record was when this process first saw its present revision. Since
-// then the process was there to see that nobody exchanged it.
+// then the process was there to see that nobody exchanged it. Of a record that changed
+// while the process watched it, the process knows the age by its own clock.
 func (e *Entry) gap() time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.record == nil {
-		return 0
-	}
-	return max(0, e.firstSeen.Sub(e.record.Updated))
+	return max(0, e.age)
 }
 
 func (e *Entry) setErr(readErr, writeErr error) {

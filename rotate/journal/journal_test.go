@@ -422,23 +422,66 @@ func TestLeaseOfSkewedClocks(t *testing.T) {
 	}
 }
 
+// The writer's clock may be behind: what a process has watched, it dates by its own.
 func TestJournalGap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &store{}
-		change(t, newEntry(t, s), func(r *journal.Record) error {
-			r.Rotation = newRotation()
-			r.Rotation.Started.Local = time.Now()
-			return nil
+	const watched = 30 * time.Second // before the change is seen
+	for _, test := range []struct {
+		name    string
+		watches bool // this process has seen the record before
+		missing bool // it was missing when it was seen last
+		writes  bool // this process wrote it last
+		want    time.Duration
+	}{
+		{"seen for the first time", false, false, false, 10 * time.Minute},
+		{"it changed while it was watched", true, false, false, watched},
+		{"it was missing meanwhile", true, true, false, 10 * time.Minute},
+		{"the process wrote it last", true, false, true, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &store{}
+				change(t, newEntry(t, s), func(r *journal.Record) error {
+					r.Rotation = newRotation()
+					r.Rotation.Started.Local = time.Now()
+					return nil
+				})
+				entry := journal.NewEntry(s, codec, key) // of another process
+				load := func(want error) {
+					t.Helper()
+					if _, err := entry.Load(t.Context()); !errors.Is(err, want) {
+						t.Fatal(err)
+					}
+				}
+				if test.watches {
+					load(nil)
+				}
+				before := *s
+				change(t, newEntry(t, s), addKey("a"))
+				behind := *s // becomes visible later, as if by a clock that is behind
+				*s = before
+				time.Sleep(10*time.Minute - watched)
+				switch {
+				case test.missing:
+					*s = store{}
+					load(journal.ErrRestored)
+				case test.watches:
+					load(nil)
+				}
+				time.Sleep(watched)
+				*s = behind
+				load(nil)
+				if test.writes {
+					change(t, entry, addKey("b"))
+				}
+				if _, err := journal.AcquireLease(t.Context(), entry, "second", nil); err != nil {
+					t.Fatal(err)
+				}
+				if gap := entry.Record().Rotation.JournalGap; gap != test.want {
+					t.Errorf("gap %s, want %s", gap, test.want)
+				}
+			})
 		})
-		time.Sleep(10 * time.Minute)
-		entry := newEntry(t, s) // of another process, which sees the record for the first time
-		if _, err := journal.AcquireLease(t.Context(), entry, "second", nil); err != nil {
-			t.Fatal(err)
-		}
-		if gap := entry.Record().Rotation.JournalGap; gap != 10*time.Minute {
-			t.Errorf("gap %s, want 10m", gap)
-		}
-	})
+	}
 }
 
 func newRotation() *journal.Rotation {
