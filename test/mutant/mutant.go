@@ -3,8 +3,9 @@
 //
 // Read mutant.go (running the tests on a mutant from a list) first, then edit.go (finding
 // the place of a bug in the syntax tree, however the source is laid out). generate.go makes
-// mutants from the syntax tree, all in one source; schemata.go compiles it once and runs
-// the tests on each mutant. The folder active chooses the mutant while they run.
+// mutants from the syntax tree by the rules in rules.go, all in one source; schemata.go
+// compiles it once and runs the tests on each mutant. The folder active chooses the mutant
+// while they run.
 package mutant
 
 import (
