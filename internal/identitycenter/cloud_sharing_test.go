@@ -73,6 +73,32 @@ func TestRolesShareTheRateOfLookups(t *testing.T) {
 	})
 }
 
+// What AWS refuses is asked again no sooner than its rate allows.
+func TestRetriesKeepTheRateOfLookups(t *testing.T) {
+	cloud := newCloud(t)
+	var sent []time.Time
+	cloud.answers["LookupEvents"] = func(call) answer {
+		sent = append(sent, time.Now())
+		return answer{status: 500, body: `{}`}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		one := cloud.instance(nil)
+		for range 20 { // the SDK waits for a random time
+			if _, err := one.CallsSince(t.Context(), time.Now()); err == nil {
+				t.Fatal("no error")
+			}
+		}
+	})
+	if len(sent) != 60 {
+		t.Fatalf("%d attempts, want 60", len(sent))
+	}
+	for n := range sent[1:] {
+		if gap := sent[n+1].Sub(sent[n]); gap < 500*time.Millisecond {
+			t.Errorf("attempt %d came %s after the one before: CloudTrail allows two a second", n+2, gap)
+		}
+	}
+}
+
 // Sources that begin together share one discovery.
 func TestSourcesDiscoverOnce(t *testing.T) {
 	cloud := newCloud(t)

@@ -79,12 +79,6 @@ func (i *Instance) forEachEvent(
 	}
 	input.MaxResults = aws.Int32(trailPageSize)
 	for range pages {
-		if err := i.session.lookups.Wait(ctx); err != nil {
-			if ctx.Err() == nil {
-				err = context.DeadlineExceeded // the next turn would come after it
-			}
-			return false, i.failed(call, err)
-		}
 		page, err := clients.lookupEvents(ctx, input)
 		if err != nil {
 			return false, i.failed(call, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"golang.org/x/time/rate"
 
 	"entra-aws-exporter/internal/cloudhttp"
 )
@@ -25,7 +26,9 @@ var errNoTimeToRetry = errors.New("no time for another attempt")
 // service's own error at once if the deadline leaves no time for the wait.
 type retryAfterRetryer struct{ aws.RetryerV2 }
 
-func newRetryer() aws.Retryer {
+func newRetryer() aws.Retryer { return newRetryAfterRetryer() }
+
+func newRetryAfterRetryer() retryAfterRetryer {
 	return retryAfterRetryer{retry.NewStandard(func(o *retry.StandardOptions) {
 		o.Retryables = append(o.Retryables, retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusTooManyRequests: {}}})
 	})}
@@ -44,6 +47,23 @@ func (r retryAfterRetryer) GetRetryToken(ctx context.Context, cause error) (func
 func (r retryAfterRetryer) RetryDelay(attempt int, cause error) (time.Duration, error) {
 	delay, err := r.RetryerV2.RetryDelay(attempt, cause)
 	return max(delay, retryAfter(cause)), err
+}
+
+// limitedRetryer keeps all attempts below a rate, not only the first ones.
+type limitedRetryer struct {
+	retryAfterRetryer
+	limit *rate.Limiter
+}
+
+// GetAttemptToken implements aws.RetryerV2.
+func (r limitedRetryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
+	if err := r.limit.Wait(ctx); err != nil {
+		if ctx.Err() == nil {
+			err = context.DeadlineExceeded // the next turn would come after it
+		}
+		return nil, err //nolint:wrapcheck // the SDK wraps it
+	}
+	return r.RetryerV2.GetAttemptToken(ctx)
 }
 
 // retryAfter reads an error response's Retry-After; 0: it has none.

@@ -96,7 +96,8 @@ func (s *session) open(ctx context.Context) (*awsClients, error) {
 		o.BaseEndpoint = endpointOr(s.endpoints.SSOAdmin, o.BaseEndpoint)
 	}
 	asEvents := func(o *cloudtrail.Options) {
-		o.Credentials, o.Retryer, o.HTTPClient = credentials, newRetryer(), s.http.client("cloudtrail")
+		o.Credentials, o.HTTPClient = credentials, s.http.client("cloudtrail")
+		o.Retryer = limitedRetryer{newRetryAfterRetryer(), s.lookups}
 		o.BaseEndpoint = endpointOr(s.endpoints.CloudTrail, o.BaseEndpoint)
 	}
 	asCaller := func(o *sts.Options) {
