@@ -52,7 +52,7 @@ type Rotation struct {
 
 	Operations map[OperationKind][]Operation `json:"operations,omitempty"`
 	ResetCount int                           `json:"reset_count,omitempty"` // how often an operator reset it
-	JournalGap time.Duration                 `json:"journal_gap,omitempty"` // the longest time without a journal entry since the last creation
+	JournalGap time.Duration                 `json:"journal_gap,omitempty"` // the longest time without a journal entry since the last creation was requested
 
 	Asked    string               `json:"asked,omitempty"` // the target whose deletion an operator is asked to approve
 	Approval *Approval            `json:"approval,omitempty"`

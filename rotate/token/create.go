@@ -71,6 +71,9 @@ func (p createPhase) create(ctx context.Context, name string) (model.Phase, erro
 		journalIntent: func(r *record) {
 			r.Rotation.StoreEntry = name
 			r.RateLimit.Prune(p.AWS.Now())
+			if r.creationsResolved() {
+				r.Rotation.JournalGap = 0 // it hides nothing about a token that is created after it
+			}
 			from := p.AWS.Now()
 			r.RateLimit.Creations = append(r.RateLimit.Creations, policy.CallWindow{From: from, To: from.Add(rotate.CallTimeout())})
 		},

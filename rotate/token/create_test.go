@@ -58,6 +58,15 @@ func TestCreate(t *testing.T) {
 		}, `test after 10s; known_tokens.made=made; new_token=made; operations.create.2=done; rate_limit.creations.1.from=1m0s; rate_limit.creations.1.resolved=true; rate_limit.creations.1.to=1m20s; store_entry=r-2; tokens_created=1; "created token made (created 2000-01-01 00:01 UTC, expires 2000-12-31 00:01 UTC)"; create; write r-2`},
 		{"the call is not made", func(s *scene) { s.then["reserve r-1 1"] = func() { s.records.next = time.Minute } }, `create after 1m10s; operations.create.1=refused create: other: skipped: its preconditions are stale; store_entry=r-1; "creating a token: refused: create: other: skipped: its preconditions are stale"`},
 		{"no answer", func(s *scene) { s.failing["create"] = errNoAnswer }, `create after 10s; operations.create.1=unknown no answer; rate_limit.creations.1.from=1m0s; rate_limit.creations.1.to=1m20s; store_entry=r-1; "creating a token: unknown: no answer"; create`},
+		{"the journal has a gap from before", func(s *scene) { s.record.Rotation.JournalGap = time.Hour }, `test after 10s; known_tokens.made=made; new_token=made; no journal_gap; operations.create.1=done; rate_limit.creations.1.from=1m0s; rate_limit.creations.1.resolved=true; rate_limit.creations.1.to=1m20s; store_entry=r-1; tokens_created=1; "created token made (created 2000-01-01 00:01 UTC, expires 2000-12-31 00:01 UTC)"; create; write r-1`},
+		{"the journal has a gap, and an earlier creation got no answer", func(s *scene) {
+			s.record.Rotation.JournalGap = time.Hour
+			s.record.RateLimit.Creations = []policy.CallWindow{{From: s.ago(time.Hour)}}
+		}, `test after 10s; known_tokens.made=made; new_token=made; operations.create.1=done; rate_limit.creations.2.from=1m0s; rate_limit.creations.2.resolved=true; rate_limit.creations.2.to=1m20s; store_entry=r-1; tokens_created=1; "created token made (created 2000-01-01 00:01 UTC, expires 2000-12-31 00:01 UTC)"; create; write r-1`},
+		{"the journal has a gap, and an earlier creation got its answer", func(s *scene) {
+			s.record.Rotation.JournalGap = time.Hour
+			s.record.RateLimit.Creations = []policy.CallWindow{{From: s.ago(time.Hour), Resolved: true}}
+		}, `test after 10s; known_tokens.made=made; new_token=made; no journal_gap; operations.create.1=done; rate_limit.creations.2.from=1m0s; rate_limit.creations.2.resolved=true; rate_limit.creations.2.to=1m20s; store_entry=r-1; tokens_created=1; "created token made (created 2000-01-01 00:01 UTC, expires 2000-12-31 00:01 UTC)"; create; write r-1`},
 		{"no list", func(s *scene) { s.failing["list"] = errNoAnswer }, "no answer"},
 		{"AWS's clock is unknown", func(s *scene) { s.noDate = true }, "reading AWS's clock: invalid_response: AWS's answer had no date after 10s"},
 		{"the tokens are declared", func(s *scene) { s.list.Origin = model.OriginDeclared }, "api_changed: the tokens are declared in the config, so none is created: create one at AWS and give it with --token-stdin --token-id after 10s"},
@@ -91,6 +100,11 @@ func TestReconcile(t *testing.T) {
 	listed := func(s *scene) { s.list.Tokens = append(s.list.Tokens, s.issued.Token) }
 	testStep(t, func() *scene { return requestedScene(3 * time.Minute) }, create, []outcome{
 		{"its value is stored", func(s *scene) { stored(s); listed(s) }, `test; known_tokens.made=made; new_token=made; operations.create.1=done; rate_limit.creations.1.resolved=true; tokens_created=1; "the value of token made (created 2000-01-01 00:01 UTC, expires 2000-12-31 00:01 UTC) is stored: it was created"`},
+		{"its value is stored, and the journal has a gap since its request", func(s *scene) {
+			stored(s)
+			listed(s)
+			s.record.Rotation.JournalGap = time.Hour
+		}, `test; known_tokens.made=made; new_token=made; operations.create.1=done; rate_limit.creations.1.resolved=true; tokens_created=1; "the value of token made (created 2000-01-01 00:01 UTC, expires 2000-12-31 00:01 UTC) is stored: it was created"`},
 		{"its value is stored, and it is listed later", func(s *scene) { stored(s); s.then["list 3"] = func() { listed(s) } }, `test after 1m0s; known_tokens.made=made; new_token=made; operations.create.1=done; rate_limit.creations.1.resolved=true; tokens_created=1; waiting=settling; "the value of token made (created 2000-01-01 00:01 UTC, expires 2000-12-31 00:01 UTC) is stored: it was created"`},
 		{"its value is stored, and it is not listed for an hour", func(s *scene) { stored(s); ago(time.Hour + 1)(s) }, "orphan_token: the token store has the value of token made, which AWS does not list"},
 		{"its value is stored, and it is not listed for almost an hour", func(s *scene) {

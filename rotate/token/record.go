@@ -231,10 +231,14 @@ func (r *record) unknownTokens(tokens []model.Token) []model.Token {
 // setCreated makes a token that was created the rotation's new one.
 func (r *record) setCreated(token model.Token) {
 	r.Rotation.NewToken = &token
-	r.Rotation.JournalGap = 0
 	r.KnownTokens[token.ID] = token
 	r.TokensCreated++
 	r.lastCreation().Resolved = true
+}
+
+// creationsResolved tells whether no token of an earlier request may turn up any more.
+func (r *record) creationsResolved() bool {
+	return !slices.ContainsFunc(r.RateLimit.Creations, func(c policy.CallWindow) bool { return !c.Resolved })
 }
 
 func (r *record) lastCreation() *policy.CallWindow {
