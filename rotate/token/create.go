@@ -71,7 +71,7 @@ func (p createPhase) create(ctx context.Context, name string) (model.Phase, erro
 		journalIntent: func(r *record) {
 			r.Rotation.StoreEntry = name
 			r.RateLimit.Prune(p.AWS.Now())
-			if r.creationsResolved() {
+			if !slices.ContainsFunc(r.RateLimit.Creations, unresolved) {
 				r.Rotation.JournalGap = 0 // it hides nothing about a token that is created after it
 			}
 			from := p.AWS.Now()
@@ -109,6 +109,9 @@ func (p createPhase) create(ctx context.Context, name string) (model.Phase, erro
 	}
 	return model.PhaseTest, nil
 }
+
+// unresolved tells whether a token of this request may still turn up.
+func unresolved(creation policy.CallWindow) bool { return !creation.Resolved }
 
 // notCreated ends a rotation that has no new token. The next one is soon enough, unless
 // Entra is without a valid token.

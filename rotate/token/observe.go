@@ -132,7 +132,7 @@ func (o observer) orphan(tokens []model.Token) (model.Token, bool) {
 		return model.Token{}, false
 	}
 	for _, creation := range known.RateLimit.Creations {
-		if !creation.Resolved && creation.Contains(unknown[0].Created) {
+		if unresolved(creation) && creation.Contains(unknown[0].Created) {
 			return unknown[0], true
 		}
 	}

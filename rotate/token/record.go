@@ -236,11 +236,6 @@ func (r *record) setCreated(token model.Token) {
 	r.lastCreation().Resolved = true
 }
 
-// creationsResolved tells whether no token of an earlier request may turn up any more.
-func (r *record) creationsResolved() bool {
-	return !slices.ContainsFunc(r.RateLimit.Creations, func(c policy.CallWindow) bool { return !c.Resolved })
-}
-
 func (r *record) lastCreation() *policy.CallWindow {
 	return &r.RateLimit.Creations[len(r.RateLimit.Creations)-1]
 }
