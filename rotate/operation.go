@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"entra-aws-exporter/internal/model"
@@ -63,6 +64,8 @@ func (s *Session) Execute(ctx context.Context, o Operation) (journal.Operation, 
 	written.Outcome, written.Answered = model.CallOutcomeOf(err), s.Timestamps()
 	if err != nil {
 		written.Error, written.Reason = err.Error(), model.ReasonOf(err)
+		failed, classified := errors.AsType[*model.Error](err)
+		written.Unread = classified && failed.Unread
 	}
 	return written, s.writeOutcome(ctx, func(r *journal.Record) {
 		r.Rotation.SetOperation(o.Kind, written)

@@ -257,6 +257,17 @@ func TestNotSent(t *testing.T) {
 	}
 }
 
+func TestNotRead(t *testing.T) {
+	before := &model.Error{Reason: model.ReasonPermission, Status: 403}
+	after, ok := errors.AsType[*model.Error](cloudhttp.NotRead(before))
+	if !ok || !after.Unsent || !after.Unread || before.Unsent || before.Unread {
+		t.Errorf("got %+v of %+v", after, before)
+	}
+	if plain := errors.New("plain"); !errors.Is(cloudhttp.NotRead(plain), plain) {
+		t.Error("another error is lost")
+	}
+}
+
 func TestTruncate(t *testing.T) {
 	for text, want := range map[string]string{
 		"a\nb\x00 \tc":         "a b c",

@@ -141,6 +141,16 @@ func NotSent(err error) error {
 	return &marked
 }
 
+// NotRead marks the failure of a reading right before a write: the write was not sent, and
+// may be made when the reading succeeds.
+func NotRead(err error) error {
+	err = NotSent(err)
+	if failed, ok := errors.AsType[*model.Error](err); ok {
+		failed.Unread = true
+	}
+	return err
+}
+
 const maxDescription = 400 // bytes
 
 // valuePattern matches what could be a token's value, also escaped for JSON or HTML.

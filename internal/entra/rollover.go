@@ -40,7 +40,7 @@ func (a *Application) CreateCertificate(ctx context.Context, subject string, not
 	}
 	id, err := a.discovery.samlPrincipalID(ctx)
 	if err != nil {
-		return model.IssuedCertificate{}, cloudhttp.NotSent(err)
+		return model.IssuedCertificate{}, cloudhttp.NotRead(err)
 	}
 	body := map[string]string{"displayName": subject, "endDateTime": odataTime(notAfter)}
 	var response struct {
@@ -78,7 +78,7 @@ func (a *Application) ActivateCertificate(ctx context.Context, thumbprint string
 	}
 	id, err := a.discovery.samlPrincipalID(ctx)
 	if err != nil {
-		return cloudhttp.NotSent(err)
+		return cloudhttp.NotRead(err)
 	}
 	a.takeRecent()
 	_, err = a.tenant.graph.patch(ctx, call, "/servicePrincipals/{id}", parameters{"id": id}, map[string]string{"preferredTokenSigningKeyThumbprint": thumbprint})

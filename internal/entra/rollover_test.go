@@ -125,6 +125,19 @@ func TestCertificateWritesThatAreNotSent(t *testing.T) {
 	}
 }
 
+// A change that is not sent because the application cannot be looked up may be made later.
+func TestCertificateWritesOfAnUnknownApplication(t *testing.T) {
+	m := newMicrosoft(t)
+	application := m.tenant().Application(ApplicationOptions{Connection: "corp"})
+	_, created := application.CreateCertificate(t.Context(), "CN=new", time.Now())
+	activated := application.ActivateCertificate(t.Context(), strings.Repeat("0", 40))
+	for _, err := range []error{created, activated} {
+		if failed, ok := errors.AsType[*model.Error](err); !ok || !failed.Unread || !failed.Unsent {
+			t.Errorf("%#v", err)
+		}
+	}
+}
+
 // An answer whose parts do not belong together is no answer: whatever it shows must not be
 // imported at AWS.
 func TestEditedCertificateIsNotTaken(t *testing.T) {

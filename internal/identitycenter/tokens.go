@@ -47,7 +47,7 @@ func (i *Instance) lastListed() []model.Token {
 func (i *Instance) CreateToken(ctx context.Context) (model.IssuedToken, error) {
 	binding, err := i.tenantBinding(ctx)
 	if err != nil {
-		return model.IssuedToken{}, cloudhttp.NotSent(err)
+		return model.IssuedToken{}, cloudhttp.NotRead(err)
 	}
 	token, err := i.tokens.create(ctx, binding)
 	return token, i.failed(i.tokens.describe("creating a SCIM token for ", "sso-directory:CreateBearerToken"), err)
@@ -57,7 +57,7 @@ func (i *Instance) CreateToken(ctx context.Context) (model.IssuedToken, error) {
 func (i *Instance) DeleteToken(ctx context.Context, tokenID string) error {
 	binding, err := i.tenantBinding(ctx)
 	if err != nil {
-		return cloudhttp.NotSent(err)
+		return cloudhttp.NotRead(err)
 	}
 	err = i.tokens.remove(ctx, binding, tokenID)
 	return i.failed(i.tokens.describe("deleting a SCIM token of ", "sso-directory:DeleteBearerToken"), err)

@@ -52,9 +52,10 @@ func (i *Instance) TrustConfiguration(ctx context.Context) (model.TrustConfigura
 func (i *Instance) ImportCertificate(ctx context.Context, der []byte, use string) (string, error) {
 	call := i.trustCall("importing a SAML certificate for ", "sso-directory:ImportExternalIdPCertificate")
 	trust, err := i.readProviders(ctx)
-	if err == nil {
-		err = trust.requireOne(call)
+	if err != nil {
+		return "", cloudhttp.NotRead(err)
 	}
+	err = trust.requireOne(call)
 	if err == nil && (len(der) == 0 || use == "") {
 		err = call.unsent(model.ReasonOther, "without a certificate or its use", "set saml.rollover.certificate_use")
 	}
@@ -80,9 +81,10 @@ func (i *Instance) ImportCertificate(ctx context.Context, der []byte, use string
 func (i *Instance) DeleteCertificate(ctx context.Context, certificateID string) error {
 	call := i.trustCall("deleting a SAML certificate of ", "sso-directory:DeleteExternalIdPCertificate")
 	trust, err := i.readTrust(ctx)
-	if err == nil {
-		err = trust.requireOne(call)
+	if err != nil {
+		return cloudhttp.NotRead(err)
 	}
+	err = trust.requireOne(call)
 	if err == nil {
 		if _, found := trust.Find(certificateID); !found {
 			err = call.unsent(model.ReasonNotFound, "AWS lists no certificate "+truncate(certificateID), "")

@@ -3,6 +3,7 @@ package identitycenter_test
 import (
 	"context"
 	"crypto/sha1"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -141,6 +142,9 @@ func TestTrustChangesThatAreNotSent(t *testing.T) {
 				wantError(t, err, want)
 				if model.CallOutcomeOf(err) != model.CallRefused {
 					t.Errorf("outcome %s", model.CallOutcomeOf(err))
+				}
+				if failed, ok := errors.AsType[*model.Error](err); !ok || failed.Unread != strings.HasPrefix(want, "reading") {
+					t.Errorf("%#v", err)
 				}
 				if calls := s.Calls(); calls["ImportExternalIdPCertificate"]+calls["DeleteExternalIdPCertificate"] != 0 {
 					t.Errorf("sent: %v", calls)

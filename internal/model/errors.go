@@ -43,6 +43,7 @@ type Error struct {
 	Status int    // HTTP status; 0: no response was read
 	Code   string // the service's own error code: "AccessDeniedException", "AADSTS7000222"
 	Unsent bool   // the request certainly never reached the service
+	Unread bool   // a reading right before a change failed, so the change was not sent
 	Err    error  // the cause, if any; not printed when Detail is set
 }
 

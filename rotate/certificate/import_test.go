@@ -15,6 +15,9 @@ func TestImport(t *testing.T) {
 		{"refused", func(s *scene) {
 			s.failing["import new for SIGNING"] = &model.Error{Reason: model.ReasonOther, Op: "importing", Status: 400}
 		}, `import; operations.import.1=new created refused importing: other; "importing certificate new at AWS: refused: importing: other"; import new for SIGNING`},
+		{"not sent for an unreadable list", func(s *scene) {
+			s.failing["import new for SIGNING"] = &model.Error{Reason: model.ReasonPermission, Op: "reading", Status: 403, Unsent: true, Unread: true}
+		}, "importing certificate new at AWS: permission: reading: permission; operations.import.1=new created refused reading: permission; import new for SIGNING"},
 		{"no answer", func(s *scene) { s.failing["import new for SIGNING"] = errNoAnswer }, `import; operations.import.1=new created unknown no answer; "importing certificate new at AWS: unknown: no answer"; import new for SIGNING`},
 		{"no reading", func(s *scene) { s.failing["trust"] = errNoAnswer }, "no answer"},
 		{"no reading once", func(s *scene) { s.failOnce("trust", 1) }, "no answer"},
@@ -50,6 +53,13 @@ func TestImport(t *testing.T) {
 		{"throttled three times", func(s *scene) {
 			for range 3 {
 				s.did(OperationImport, time.Minute, refusedFor(model.ReasonThrottled, s.record.Rotation.newName()))
+			}
+		}, `import; operations.import.4=new created done; "importing certificate new at AWS: done"; import new for SIGNING`},
+		{"not sent for an unreadable list, three times", func(s *scene) {
+			for range 3 {
+				o := refusedFor(model.ReasonPermission, s.record.Rotation.newName())
+				o.Unread = true
+				s.did(OperationImport, time.Minute, o)
 			}
 		}, `import; operations.import.4=new created done; "importing certificate new at AWS: done"; import new for SIGNING`},
 		{"never sent, three times", func(s *scene) {

@@ -235,6 +235,7 @@ func TestOperations(t *testing.T) {
 		{journal.Operation{Outcome: model.CallRefused, Reason: model.ReasonThrottled}, false, true, false, false},
 		{journal.Operation{Outcome: model.CallRefused, Reason: model.ReasonTimeout}, false, true, false, false},
 		{journal.Operation{Outcome: model.CallRefused, Reason: model.ReasonNetwork}, false, true, false, false},
+		{journal.Operation{Outcome: model.CallRefused, Reason: model.ReasonPermission, Unread: true}, false, true, false, false},
 		{journal.Operation{Outcome: model.CallRefused, Unsent: true}, false, true, false, false},
 	} {
 		test.operation.Number = 1

@@ -20,6 +20,7 @@ type Operation struct {
 	Outcome    model.CallOutcome `json:"outcome,omitempty"` // "": the intent was written, the outcome was not
 	Answered   Timestamps        `json:"answered,omitzero"`
 	Unsent     bool              `json:"unsent,omitempty"` // the preconditions were stale, so the call was not made
+	Unread     bool              `json:"unread,omitempty"` // a reading right before the call failed, so the call was not made
 	Error      string            `json:"error,omitempty"`
 	Reason     model.Reason      `json:"reason,omitempty"`
 }
@@ -31,14 +32,15 @@ func (o Operation) Done() bool { return o.Outcome == model.CallDone }
 func (o Operation) Refused() bool { return o.Outcome == model.CallRefused }
 
 // RefusedForGood tells whether the call was refused by an answer that waiting does not
-// change. Throttling passes, and so does what kept the call from reaching the service.
+// change. Throttling passes, and so does what kept the call from being made or from
+// reaching the service.
 func (o Operation) RefusedForGood() bool { return o.Refused() && !o.Unsent && !o.passes() }
 
 // RefusedInPassing tells whether the call was refused for what passes.
 func (o Operation) RefusedInPassing() bool { return o.Refused() && !o.Unsent && o.passes() }
 
 func (o Operation) passes() bool {
-	return slices.Contains([]model.Reason{model.ReasonThrottled, model.ReasonTimeout, model.ReasonNetwork}, o.Reason)
+	return o.Unread || slices.Contains([]model.Reason{model.ReasonThrottled, model.ReasonTimeout, model.ReasonNetwork}, o.Reason)
 }
 
 // Pending tells whether the call may have taken effect.
