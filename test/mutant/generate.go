@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -215,4 +216,22 @@ func (f *generatedFile) rewrite() error {
 	}
 	f.set.Source[f.path] = []byte(changed)
 	return nil
+}
+
+// imports reports whether the file imports a package.
+func (f *generatedFile) imports(importPath string) bool {
+	return slices.ContainsFunc(f.parsed.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == strconv.Quote(importPath) })
+}
+
+// reverseEqual puts the later ones of several edits with the same extent first: these are
+// the outer ones.
+func (f *generatedFile) reverseEqual() {
+	for i := 0; i < len(f.edits); {
+		last := i
+		for last < len(f.edits) && f.edits[last].from == f.edits[i].from && f.edits[last].to == f.edits[i].to {
+			last++
+		}
+		slices.Reverse(f.edits[i:last])
+		i = last
+	}
 }
